@@ -1,0 +1,37 @@
+// Package kv is the contract between a program and a key/value store: the
+// interfaces [Store] and [Bucket], the values that cross them, the errors, and
+// the rules for names. It holds no implementation.
+//
+// The semantics are those of NATS JetStream KV, and the names follow
+// jetstream.KeyValue of nats.go, so that a program moves between the two by
+// changing its imports. The suite in kv/kvtest states the semantics as tests;
+// every Store passes it, and so does a real nats-server behind an adapter.
+//
+// # The model
+//
+// A store holds named buckets. A bucket holds keys; every write of a key is a
+// record with a revision. Revisions count the records of one bucket, from 1,
+// over all its keys; there may be gaps, but no number is ever used twice. The
+// newest records of a key, up to the bucket's history, stay readable.
+//
+// A delete writes a marker and keeps the history; a purge writes a marker and
+// drops the history. A key whose newest record is a marker is absent to Get
+// and to listings, but its revision still counts for Update and LastRevision.
+//
+// # Where kvd differs from NATS on purpose
+//
+//   - Create is one atomic step, and also succeeds over a marker or an expired
+//     value; NATS' clients try twice.
+//   - A refused write says what it expected and what it found:
+//     [RevisionMismatchError].
+//   - Every write may carry a TTL, and [Bucket.Touch] renews it; when the newest
+//     record of a key expires, the whole key is gone, and no older value comes
+//     back.
+//   - Deletes and purges are admitted past a bucket's size limit.
+//
+// # Errors
+//
+// Callers branch on the sentinel errors with [errors.Is], and on
+// *[RevisionMismatchError], *[NameError], *[LimitError] and *[CorruptError]
+// with [errors.As] where they want the details.
+package kv

@@ -1,0 +1,167 @@
+package kv
+
+import (
+	"errors"
+	"fmt"
+)
+
+// What a caller did wrong, or lost a race for.
+var (
+	ErrBucketNotFound      = errors.New("bucket not found")
+	ErrBucketExists        = errors.New("bucket exists with another configuration")
+	ErrKeyNotFound         = errors.New("key not found")
+	ErrKeyExists           = errors.New("key exists")
+	ErrKeyRevisionMismatch = errors.New("key revision mismatch")
+	ErrInvalidBucketName   = errors.New("invalid bucket name")
+	ErrInvalidKey          = errors.New("invalid key")
+	ErrInvalidPattern      = errors.New("invalid pattern")
+	ErrInvalidConfig       = errors.New("invalid configuration")
+	ErrInvalidOption       = errors.New("invalid option")
+	ErrHistoryTooLarge     = errors.New("history is limited to 64 revisions per key")
+	ErrValueTooLarge       = errors.New("value too large")
+	ErrBucketFull          = errors.New("bucket is at its size limit")
+	// ErrNotSupported is returned for what a store cannot do, by name.
+	ErrNotSupported = errors.New("not supported")
+	// ErrCompacted ends a watch that asked for revisions which are gone.
+	ErrCompacted = errors.New("revisions are compacted")
+)
+
+// What state the store is in.
+var (
+	// ErrClosed is returned by everything after Close.
+	ErrClosed = errors.New("store is closed")
+	// ErrReadOnly is returned by writes to a store or bucket that takes none,
+	// wrapped with the reason. Reads go on.
+	ErrReadOnly = errors.New("read-only")
+	// ErrOutcomeUnknown is returned by a write that failed on its way to the disk:
+	// it may be found after a restart or not. The store is read-only from then on.
+	ErrOutcomeUnknown = errors.New("outcome of the write is unknown")
+	// ErrNoSpace is returned by a write that the disk has no room for. Nothing was
+	// written; deletes and reads go on, and writes do when there is room again.
+	ErrNoSpace = errors.New("no space left")
+	// ErrLocked is returned by opening a store that another process has open.
+	ErrLocked = errors.New("store is in use")
+	// ErrNotStore is returned by opening what is not a store.
+	ErrNotStore = errors.New("not a kvd store")
+	// ErrVersion is returned by opening a store of a newer format.
+	ErrVersion = errors.New("unknown format version")
+	// ErrCorrupt is matched by every *CorruptError.
+	ErrCorrupt = errors.New("corrupt")
+)
+
+// RevisionMismatchError is a write refused because the newest record of the key
+// was another than expected. It matches ErrKeyExists from Create and
+// ErrKeyRevisionMismatch from everything else.
+type RevisionMismatchError struct {
+	Bucket, Key string
+	Want        Revision // expected; 0: that there is none
+	Got         Revision // the newest record of the key; 0: there is none
+	Create      bool     // refused by Create
+}
+
+func (e *RevisionMismatchError) Error() string {
+	if e.Create {
+		return fmt.Sprintf("%v: %q in bucket %q is at revision %d", ErrKeyExists, e.Key, e.Bucket, e.Got)
+	}
+	return fmt.Sprintf("%v: %q in bucket %q is at revision %d, expected %d",
+		ErrKeyRevisionMismatch, e.Key, e.Bucket, e.Got, e.Want)
+}
+
+// Is matches ErrKeyExists or ErrKeyRevisionMismatch.
+func (e *RevisionMismatchError) Is(target error) bool {
+	if e.Create {
+		return target == ErrKeyExists
+	}
+	return target == ErrKeyRevisionMismatch
+}
+
+// NameError is a name that breaks the rules of its kind, and where. It matches
+// ErrInvalidBucketName, ErrInvalidKey or ErrInvalidPattern.
+type NameError struct {
+	Name   string // what was given, cut to 64 bytes
+	Offset int    // of the offending byte; -1: the name as a whole
+	Reason string
+	Err    error // which kind of name
+}
+
+func (e *NameError) Error() string {
+	if e.Offset < 0 {
+		return fmt.Sprintf("%v %q: %s", e.Err, e.Name, e.Reason)
+	}
+	return fmt.Sprintf("%v %q: %s at byte %d", e.Err, e.Name, e.Reason, e.Offset)
+}
+
+// Unwrap returns the kind of name.
+func (e *NameError) Unwrap() error { return e.Err }
+
+// LimitError is a value outside its limits. It matches the sentinel in Err:
+// ErrInvalidConfig, ErrHistoryTooLarge, ErrValueTooLarge, ErrBucketFull or
+// ErrInvalidOption.
+type LimitError struct {
+	What     string
+	Got      int64
+	Min, Max int64 // inclusive; Max 0: there is none
+	Err      error
+}
+
+func (e *LimitError) Error() string {
+	if e.Max == 0 {
+		return fmt.Sprintf("%v: %s is %d, at least %d is needed", e.Err, e.What, e.Got, e.Min)
+	}
+	return fmt.Sprintf("%v: %s is %d, allowed are %d to %d", e.Err, e.What, e.Got, e.Min, e.Max)
+}
+
+// Unwrap returns the sentinel.
+func (e *LimitError) Unwrap() error { return e.Err }
+
+// CorruptError is damage to stored bytes, and where. It matches ErrCorrupt.
+type CorruptError struct {
+	File   string
+	Offset int64  // bytes from the start of File; -1: the file as a whole
+	Detail string // what is wrong, and with what: a bucket, key, revision, LSN range
+	Err    error  // the cause, if the system reported one
+}
+
+func (e *CorruptError) Error() string {
+	s := fmt.Sprintf("%v: %s", ErrCorrupt, e.File)
+	if e.Offset >= 0 {
+		s += fmt.Sprintf(" at offset %d", e.Offset)
+	}
+	if e.Detail != "" {
+		s += ": " + e.Detail
+	}
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+// Is matches ErrCorrupt.
+func (e *CorruptError) Is(target error) bool { return target == ErrCorrupt }
+
+// Unwrap returns the cause.
+func (e *CorruptError) Unwrap() error { return e.Err }
+
+type optionError struct {
+	op   MutationOp
+	kind writeOptionKind
+}
+
+func (e *optionError) Error() string {
+	name := [...]string{"", "LastRevision", "KeyTTL", "PurgeTTL"}[e.kind]
+	if name == "" {
+		return fmt.Sprintf("%v: the zero WriteOption", ErrInvalidOption)
+	}
+	return fmt.Sprintf("%v: %s does not apply to %v", ErrInvalidOption, name, e.op)
+}
+
+func (e *optionError) Unwrap() error { return ErrInvalidOption }
+
+// String returns the name of the method.
+func (op MutationOp) String() string {
+	names := [...]string{"", "Put", "Create", "Update", "Delete", "Purge", "Touch"}
+	if op == 0 || int(op) >= len(names) {
+		return fmt.Sprintf("MutationOp(%d)", uint8(op))
+	}
+	return names[op]
+}

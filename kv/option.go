@@ -1,0 +1,97 @@
+package kv
+
+import "time"
+
+// WriteOption changes one write. Options are plain values; one that the
+// operation has no use for is ErrInvalidOption.
+type WriteOption struct {
+	kind writeOptionKind
+	rev  Revision
+	ttl  time.Duration
+}
+
+type writeOptionKind uint8
+
+const (
+	optionLastRevision writeOptionKind = iota + 1
+	optionKeyTTL
+	optionPurgeTTL
+)
+
+// LastRevision makes a Delete or Purge succeed only if the newest record of the
+// key, marker or not, has this revision; 0 means that no record exists. It
+// fails as Update does.
+func LastRevision(revision Revision) WriteOption {
+	return WriteOption{kind: optionLastRevision, rev: revision}
+}
+
+// KeyTTL lets the written value, and with it the key, expire after ttl. For
+// Put, Create, Update and Touch.
+func KeyTTL(ttl time.Duration) WriteOption { return WriteOption{kind: optionKeyTTL, ttl: ttl} }
+
+// PurgeTTL lets a purge's marker leave after ttl.
+func PurgeTTL(ttl time.Duration) WriteOption { return WriteOption{kind: optionPurgeTTL, ttl: ttl} }
+
+// WriteOptions is a list of write options, resolved.
+type WriteOptions struct {
+	Last   Revision
+	IfLast bool // Last was given
+	TTL    time.Duration
+}
+
+// ResolveWrite checks the options of the operation op and merges them; of two
+// of one kind the later counts. It returns an error matching ErrInvalidOption.
+func ResolveWrite(op MutationOp, opts []WriteOption) (WriteOptions, error) {
+	var w WriteOptions
+	for _, o := range opts {
+		switch {
+		case o.kind == optionLastRevision && (op == MutateDelete || op == MutatePurge):
+			w.Last, w.IfLast = o.rev, true
+		case o.kind == optionKeyTTL && op != MutateDelete && op != MutatePurge,
+			o.kind == optionPurgeTTL && op == MutatePurge:
+			if o.ttl <= 0 {
+				return w, &LimitError{What: "TTL", Got: int64(o.ttl), Min: 1, Err: ErrInvalidOption}
+			}
+			w.TTL = o.ttl
+		default:
+			return w, &optionError{op: op, kind: o.kind}
+		}
+	}
+	return w, nil
+}
+
+// WatchOption changes one watch.
+type WatchOption func(*WatchOptions)
+
+// WatchOptions is a list of watch options, resolved.
+type WatchOptions struct {
+	IncludeHistory bool
+	UpdatesOnly    bool
+	IgnoreDeletes  bool
+	MetaOnly       bool
+	ResumeFrom     Revision // deliver everything from this revision on, that one included; 0: not a resume
+	ResumeBucketID uint64   // fail with ErrBucketNotFound if the bucket has another id; 0: do not check
+}
+
+// IncludeHistory makes a watch begin with all kept entries instead of the newest.
+func IncludeHistory() WatchOption { return func(o *WatchOptions) { o.IncludeHistory = true } }
+
+// UpdatesOnly makes a watch begin with nothing: changes only, and no signal.
+func UpdatesOnly() WatchOption { return func(o *WatchOptions) { o.UpdatesOnly = true } }
+
+// IgnoreDeletes keeps markers out of a watch.
+func IgnoreDeletes() WatchOption { return func(o *WatchOptions) { o.IgnoreDeletes = true } }
+
+// MetaOnly leaves the values out.
+func MetaOnly() WatchOption { return func(o *WatchOptions) { o.MetaOnly = true } }
+
+// ResumeFromRevision makes a watch begin with revision and everything after it.
+func ResumeFromRevision(revision Revision) WatchOption {
+	return func(o *WatchOptions) { o.ResumeFrom = revision }
+}
+
+// ResumeBucketID makes a resumed watch fail if the bucket is another one of the
+// same name: [Status] tells the id.
+func ResumeBucketID(id uint64) WatchOption {
+	return func(o *WatchOptions) { o.ResumeBucketID = id }
+}

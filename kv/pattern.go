@@ -1,0 +1,51 @@
+package kv
+
+import "strings"
+
+// Match reports whether pattern selects key: tokens between dots are equal, "*"
+// stands for any one token and a final ">" for one or more. Both are assumed
+// valid. It is iterative and allocates nothing.
+func Match(pattern, key string) bool {
+	for {
+		p, pRest, pMore := strings.Cut(pattern, ".")
+		if p == ">" && !pMore {
+			return true
+		}
+		k, kRest, kMore := strings.Cut(key, ".")
+		if p != "*" && p != k || pMore != kMore {
+			return false
+		}
+		if !pMore {
+			return true
+		}
+		pattern, key = pRest, kRest
+	}
+}
+
+// MatchAny reports whether any of the patterns selects key; none select all.
+func MatchAny(patterns []string, key string) bool {
+	for _, p := range patterns {
+		if Match(p, key) {
+			return true
+		}
+	}
+	return len(patterns) == 0
+}
+
+// LiteralPrefix returns the bytes that every key selected by pattern begins
+// with: the part before its first wildcard token. A pattern without wildcards
+// is its own prefix.
+func LiteralPrefix(pattern string) string {
+	if pattern == "*" || pattern == ">" {
+		return ""
+	}
+	for _, w := range []string{".*.", ".*", ".>"} {
+		if i := strings.Index(pattern, w); i >= 0 {
+			pattern = pattern[:i+1]
+		}
+	}
+	if strings.HasPrefix(pattern, "*.") {
+		return ""
+	}
+	return pattern
+}

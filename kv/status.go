@@ -1,0 +1,16 @@
+package kv
+
+import "time"
+
+// Status describes a bucket at one moment.
+type Status struct {
+	Config   Config // with defaults filled in
+	ID       uint64 // of this life of the name; never used again
+	Created  time.Time
+	Keys     uint64   // keys whose newest record is a value
+	Values   uint64   // records kept, markers included: what NATS calls values
+	Bytes    uint64   // of the records kept, as encoded
+	Disk     uint64   // bytes of the bucket's files; 0 for a store that does not tell
+	Revision Revision // of the newest record, 0 before the first
+	ReadOnly error    // why the bucket takes no writes; nil if it does
+}
