@@ -8,18 +8,18 @@ import (
 
 // Limits of a bucket's configuration.
 const (
-	MaxHistory             = 64
-	MaxValueSizeDefault    = 1 << 20  // bytes
-	MaxValueSizeLimit      = 64 << 20 // bytes
-	MaxKeySize             = 1024     // bytes
-	MaxBucketNameSize      = 255      // bytes
-	MaxDescriptionSize     = 4096     // bytes
-	MaxMetadataSize        = 128 << 10
-	SyncIntervalDefault    = 100 * time.Millisecond
-	MarkerTTLDefault       = 15 * time.Minute
-	historyDefault         = 1
-	metadataEntryOverhead  = 2 // bytes a pair counts beyond its text
-	unlimited        int64 = -1
+	MaxHistory                  = 64
+	MaxValueSizeDefault         = 1 << 20  // bytes
+	MaxValueSizeLimit           = 64 << 20 // bytes
+	MaxKeySize                  = 1024     // bytes
+	MaxBucketNameSize           = 255      // bytes
+	MaxDescriptionSize          = 4096     // bytes
+	MaxMetadataSize             = 128 << 10
+	SyncIntervalDefault         = 100 * time.Millisecond
+	MarkerTTLDefault            = 15 * time.Minute
+	historyDefault              = 1
+	metadataEntryOverhead       = 2 // bytes a pair counts beyond its text
+	unlimited             int64 = -1
 )
 
 // Storage says where a bucket lives.
