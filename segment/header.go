@@ -1,0 +1,81 @@
+package segment
+
+import (
+	"fmt"
+
+	"github.com/cespare/xxhash/v2"
+
+	"kvd/kv"
+)
+
+// HeaderSize is the size of a file's header, bytes: where its records begin.
+const HeaderSize = 64
+
+const version = 1
+
+// Magics begin a file and an index block; on disk, never change.
+const (
+	fileMagic  = "kvdSEGM\n"
+	blockMagic = "kvdINDX\n"
+)
+
+// Offsets of the fields of a file's header; see the package doc.
+const (
+	fileVersion  = 8
+	fileReserved = 12
+	fileStoreID  = 16
+	fileBucketID = 32
+	fileNumber   = 40
+	fileReserve2 = 48
+	fileSum      = 56
+)
+
+// fileHeader is what a segment file says about itself.
+type fileHeader struct {
+	version  uint32
+	storeID  [16]byte
+	bucketID uint64
+	number   uint64
+}
+
+const (
+	errFileMagic formatError = "file header is not a segment's"
+	errFileSum   formatError = "checksum of the file header does not match"
+)
+
+// appendFileHeader appends the encoding of h to dst.
+func appendFileHeader(dst []byte, h *fileHeader) []byte {
+	start := len(dst)
+	dst = append(dst, fileMagic...)
+	dst = le.AppendUint32(dst, h.version)
+	dst = le.AppendUint32(dst, 0)
+	dst = append(dst, h.storeID[:]...)
+	dst = le.AppendUint64(dst, h.bucketID)
+	dst = le.AppendUint64(dst, h.number)
+	dst = le.AppendUint64(dst, 0)
+	// Without the store's seed, so that a file of another store says so instead
+	// of looking damaged.
+	return le.AppendUint64(dst, xxhash.Sum64(dst[start:]))
+}
+
+// decodeFileHeader decodes the file header at the start of b, which holds at
+// least HeaderSize bytes. The error matches kv.ErrCorrupt, or kv.ErrVersion for
+// a sound header of another version.
+func decodeFileHeader(b []byte) (h fileHeader, err error) {
+	if string(b[:len(fileMagic)]) != fileMagic {
+		return fileHeader{}, errFileMagic
+	}
+	if xxhash.Sum64(b[:fileSum]) != le.Uint64(b[fileSum:]) {
+		return fileHeader{}, errFileSum
+	}
+	h.version = le.Uint32(b[fileVersion:])
+	if h.version != version {
+		return fileHeader{}, fmt.Errorf("%w: %d, this program knows %d", kv.ErrVersion, h.version, version)
+	}
+	copy(h.storeID[:], b[fileStoreID:])
+	h.bucketID = le.Uint64(b[fileBucketID:])
+	h.number = le.Uint64(b[fileNumber:])
+	return h, nil
+}
+
+var _ = [1]struct{}{}[fileSum+8-HeaderSize]

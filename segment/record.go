@@ -1,0 +1,333 @@
+package segment
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"kvd/kv"
+)
+
+// Op says what a record did. The first three are those of [kv.Operation].
+type Op uint8
+
+// The operations, on disk: never renumber.
+const (
+	Put    = Op(kv.Put)
+	Delete = Op(kv.Delete)
+	Purge  = Op(kv.Purge)
+	Erase  = Op(4) // raises the floor of its key and is never shown; takes no revision of its own
+)
+
+// Record is one stored mutation of a key.
+type Record struct {
+	BucketID   uint64
+	Revision   kv.Revision
+	Floor      kv.Revision // the oldest revision of the key that is kept once this is written
+	Created    int64       // unix nanoseconds
+	Deadline   int64       // unix nanoseconds; 0: none
+	Op         Op
+	Reason     kv.MarkerReason
+	Compressed bool   // Value is compressed
+	RawLen     uint32 // of the value before compression, bytes; 0 unless Compressed
+	Key        []byte // 1 to MaxKeySize bytes
+	Headers    []byte // at most MaxHeadersSize bytes; opaque
+	Value      []byte // as stored, at most kv.MaxValueSizeLimit bytes
+}
+
+// Limits of a record, in bytes.
+const (
+	MaxKeySize     = 1<<16 - 1 // what the format holds; the engine admits kv.MaxKeySize
+	MaxHeadersSize = 1 << 16
+	MaxRecordSize  = (recordFixedSize + recordOptionsSize + MaxKeySize + MaxHeadersSize + kv.MaxValueSizeLimit + alignment - 1) &^ (alignment - 1)
+)
+
+// Offsets of a record's fields; see the package doc.
+const (
+	recordHeadSum  = 0
+	recordBodySum  = 8
+	recordBucketID = 16
+	recordRevision = 24
+	recordCreated  = 32
+	recordFloor    = 40
+	recordValueLen = 48
+	recordKeyLen   = 52
+	recordKind     = 54
+	recordFlags    = 55
+
+	recordFixedSize   = 56
+	recordOptionsSize = 8 + 4 + 4 // all of them
+	alignment         = 8
+)
+
+// The flags of a record, on disk: never renumber.
+const (
+	flagDeadline   = 1 << 0
+	flagHeaders    = 1 << 1
+	flagCompressed = 1 << 2
+	flagsKnown     = flagDeadline | flagHeaders | flagCompressed
+)
+
+// A kind byte is an operation and a marker's reason. Its two high bits are zero
+// in a record; an index entry has a use for one.
+const (
+	kindOpMask      = 0x0f
+	kindReasonShift = 4
+	kindReasonMask  = 0x03
+)
+
+var le = binary.LittleEndian
+
+// formatError is what is wrong with encoded bytes. It matches kv.ErrCorrupt;
+// the place is the caller's to add.
+type formatError string
+
+func (e formatError) Error() string        { return string(e) }
+func (e formatError) Is(target error) bool { return target == kv.ErrCorrupt }
+
+// What may be wrong with a record.
+const (
+	errRecordShort   formatError = "bytes end inside the record"
+	errRecordHeadSum formatError = "checksum of the record's header and key does not match"
+	errRecordBodySum formatError = "checksum of the record's value does not match"
+	errRecordKind    formatError = "unknown operation or reason"
+	errRecordFlags   formatError = "unknown flags"
+	errRecordLengths formatError = "a length is outside its limits"
+	errRecordPadding formatError = "padding is not zero"
+)
+
+// RecordSize returns the encoded size of a record, a multiple of 8. The lengths
+// are in bytes and within their limits.
+func RecordSize(keyLen, headersLen, valueLen int, deadline, compressed bool) int {
+	head := headSize(flagsOf(deadline, headersLen > 0, compressed), keyLen)
+	return align(head + headersLen + valueLen)
+}
+
+func flagsOf(deadline, headers, compressed bool) (flags uint8) {
+	if deadline {
+		flags |= flagDeadline
+	}
+	if headers {
+		flags |= flagHeaders
+	}
+	if compressed {
+		flags |= flagCompressed
+	}
+	return flags
+}
+
+// headSize returns the size of what the first checksum covers, itself included.
+func headSize(flags uint8, keyLen int) int {
+	n := recordFixedSize + keyLen
+	if flags&flagDeadline != 0 {
+		n += 8
+	}
+	if flags&flagHeaders != 0 {
+		n += 4
+	}
+	if flags&flagCompressed != 0 {
+		n += 4
+	}
+	return n
+}
+
+func align(n int) int { return (n + alignment - 1) &^ (alignment - 1) }
+
+// AppendRecord appends the encoding of r to dst and returns the extended slice.
+// It allocates only where dst's capacity is short. It panics if r is outside the
+// limits of the format: its caller has checked what a client may choose.
+func (s Seed) AppendRecord(dst []byte, r *Record) []byte {
+	if err := r.check(); err != nil {
+		panic("segment: append record: " + err.Error())
+	}
+	flags := flagsOf(r.Deadline != 0, len(r.Headers) > 0, r.Compressed)
+	head := headSize(flags, len(r.Key))
+	size := align(head + len(r.Headers) + len(r.Value))
+
+	start := len(dst)
+	dst = slices.Grow(dst, size)[:start+size]
+	b := dst[start:]
+	le.PutUint64(b[recordBucketID:], r.BucketID)
+	le.PutUint64(b[recordRevision:], uint64(r.Revision))
+	le.PutUint64(b[recordCreated:], uint64(r.Created))
+	le.PutUint64(b[recordFloor:], uint64(r.Floor))
+	le.PutUint32(b[recordValueLen:], uint32(len(r.Value)))
+	le.PutUint16(b[recordKeyLen:], uint16(len(r.Key)))
+	b[recordKind] = kindOf(r.Op, r.Reason)
+	b[recordFlags] = flags
+
+	n := recordFixedSize
+	if flags&flagDeadline != 0 {
+		le.PutUint64(b[n:], uint64(r.Deadline))
+		n += 8
+	}
+	if flags&flagHeaders != 0 {
+		le.PutUint32(b[n:], uint32(len(r.Headers)))
+		n += 4
+	}
+	if flags&flagCompressed != 0 {
+		le.PutUint32(b[n:], r.RawLen)
+		n += 4
+	}
+	n += copy(b[n:], r.Key)
+	n += copy(b[n:], r.Headers)
+	n += copy(b[n:], r.Value)
+	clear(b[n:])
+
+	le.PutUint64(b[recordBodySum:], s.sum(b[head:]))
+	le.PutUint64(b[recordHeadSum:], s.sum(b[recordBodySum:head]))
+	return dst
+}
+
+// check returns what keeps r from being encoded.
+func (r *Record) check() error {
+	if !validKind(kindOf(r.Op, r.Reason)) || r.Op > Erase || r.Reason > kv.ReasonExpiry {
+		return errRecordKind
+	}
+	if len(r.Key) == 0 || len(r.Key) > MaxKeySize || len(r.Headers) > MaxHeadersSize ||
+		len(r.Value) > kv.MaxValueSizeLimit || !validRawLen(r.Compressed, r.RawLen) {
+		return errRecordLengths
+	}
+	return nil
+}
+
+func kindOf(op Op, reason kv.MarkerReason) uint8 { return uint8(op) | uint8(reason)<<kindReasonShift }
+
+func validKind(kind uint8) bool {
+	op, reason := splitKind(kind)
+	return op >= Put && op <= Erase && reason <= kv.ReasonExpiry && kind == kindOf(op, reason)
+}
+
+func splitKind(kind uint8) (Op, kv.MarkerReason) {
+	return Op(kind & kindOpMask), kv.MarkerReason(kind >> kindReasonShift & kindReasonMask)
+}
+
+func validRawLen(compressed bool, n uint32) bool {
+	return compressed && n <= kv.MaxValueSizeLimit || !compressed && n == 0
+}
+
+// DecodeRecord decodes the record at the start of b and returns it with its
+// size. It verifies both checksums. The record's slices alias b. The error
+// matches kv.ErrCorrupt.
+func (s Seed) DecodeRecord(b []byte) (Record, int, error) {
+	r, l, err := s.decodeHead(b)
+	if err != nil {
+		return Record{}, 0, err
+	}
+	if len(b) < l.size {
+		return Record{}, 0, errRecordShort
+	}
+	if s.sum(b[l.head:l.size]) != le.Uint64(b[recordBodySum:]) {
+		return Record{}, 0, errRecordBodySum
+	}
+	// The last 8 bytes of a record hold all of its padding.
+	end := l.head + l.headers + l.value
+	if le.Uint64(b[l.size-8:])>>(8*(8-uint(l.size-end))) != 0 {
+		return Record{}, 0, errRecordPadding
+	}
+	if l.headers > 0 {
+		r.Headers = b[l.head : l.head+l.headers : l.head+l.headers]
+	}
+	r.Value = b[l.head+l.headers : end : end]
+	return r, l.size, nil
+}
+
+// DecodeHeader decodes the record at the start of b up to its key and returns
+// it with the size of the whole record. It verifies the first checksum alone,
+// so b may end behind the key; Headers and Value are nil and Key aliases b. The
+// error matches kv.ErrCorrupt.
+func (s Seed) DecodeHeader(b []byte) (Record, int, error) {
+	r, l, err := s.decodeHead(b)
+	return r, l.size, err
+}
+
+// layout is where the parts of a record lie, in bytes.
+type layout struct {
+	head    int // size of the fixed part, options and key
+	headers int
+	value   int
+	size    int // of the whole record
+}
+
+// decodeHead checks and decodes what the first checksum covers. The lengths are
+// within their limits before anything is read by them.
+func (s Seed) decodeHead(b []byte) (r Record, l layout, err error) {
+	if len(b) < recordFixedSize {
+		return Record{}, layout{}, errRecordShort
+	}
+	kind, flags := b[recordKind], b[recordFlags]
+	if !validKind(kind) {
+		return Record{}, layout{}, errRecordKind
+	}
+	if flags&^flagsKnown != 0 {
+		return Record{}, layout{}, errRecordFlags
+	}
+	keyLen := int(le.Uint16(b[recordKeyLen:]))
+	l.value = int(le.Uint32(b[recordValueLen:]))
+	l.head = headSize(flags, keyLen)
+	if keyLen == 0 || l.value > kv.MaxValueSizeLimit {
+		return Record{}, layout{}, errRecordLengths
+	}
+	if len(b) < l.head {
+		return Record{}, layout{}, errRecordShort
+	}
+	if s.sum(b[recordBodySum:l.head]) != le.Uint64(b[recordHeadSum:]) {
+		return Record{}, layout{}, errRecordHeadSum
+	}
+
+	r.BucketID = le.Uint64(b[recordBucketID:])
+	r.Revision = kv.Revision(le.Uint64(b[recordRevision:]))
+	r.Created = int64(le.Uint64(b[recordCreated:]))
+	r.Floor = kv.Revision(le.Uint64(b[recordFloor:]))
+	r.Op, r.Reason = splitKind(kind)
+	r.Key = b[l.head-keyLen : l.head : l.head]
+	if err := decodeOptions(b[recordFixedSize:], flags, &r, &l); err != nil {
+		return Record{}, layout{}, err
+	}
+	l.size = align(l.head + l.headers + l.value)
+	return r, l, nil
+}
+
+// decodeOptions decodes the optional fields at the start of b. A field that is
+// there says something: one encoding for one record.
+func decodeOptions(b []byte, flags uint8, r *Record, l *layout) error {
+	if flags&flagDeadline != 0 {
+		if r.Deadline = int64(le.Uint64(b)); r.Deadline == 0 {
+			return errRecordFlags
+		}
+		b = b[8:]
+	}
+	if flags&flagHeaders != 0 {
+		n := le.Uint32(b)
+		if n == 0 || n > MaxHeadersSize {
+			return errRecordLengths
+		}
+		l.headers = int(n)
+		b = b[4:]
+	}
+	if flags&flagCompressed != 0 {
+		r.Compressed, r.RawLen = true, le.Uint32(b)
+	}
+	if !validRawLen(r.Compressed, r.RawLen) {
+		return errRecordLengths
+	}
+	return nil
+}
+
+// The fields tile the fixed part, and every record starts and ends aligned.
+var (
+	_ = [1]struct{}{}[recordFlags+1-recordFixedSize]
+	_ = [1]struct{}{}[recordFixedSize%alignment]
+	_ = [1]struct{}{}[MaxRecordSize%alignment]
+)
+
+// String returns the operation's name.
+func (op Op) String() string {
+	switch op {
+	case Put, Delete, Purge:
+		return kv.Operation(op).String()
+	case Erase:
+		return "ERASE"
+	}
+	return fmt.Sprintf("Op(%d)", uint8(op))
+}

@@ -1,0 +1,167 @@
+package segment
+
+import (
+	"fmt"
+
+	"kvd/internal/vfs"
+	"kvd/kv"
+)
+
+// Walk reads [from, to) without the index and calls fn for every record, in
+// file order, with its offset and size; from is 0 or where a record, an index
+// block or the zeros behind one begin, and to is cut to the segment's size. The
+// record is decoded up to its key, which is fn's until it returns; valueOK says
+// whether the rest is sound. From 0 it checks the file's header too.
+//
+// Behind damage it searches on at 8-byte steps, and calls damaged for every
+// range that holds nothing valid, every record whose value is lost, and every
+// unsound index block. It returns fn's error, or the system's of opening the
+// file. It needs no pin, but the file must not be removed meanwhile.
+func (s *Segment) Walk(from, to int64, fn func(offset int64, r *Record, size int, valueOK bool) error, damaged func(*kv.CorruptError)) error {
+	file, err := s.openToRead()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = file.Close() }() // nothing was written
+	if from < HeaderSize {
+		if _, err := readFileHeader(file); err != nil {
+			damaged(s.corrupt(0, nil, "%v", err))
+		}
+		from = HeaderSize
+	}
+	w := s.newWalker(file, min(to, s.size.Load()), damaged)
+	w.values = true
+	return w.walk(int64(align(int(from))), w.end, func(f *found) error {
+		return fn(f.offset, &f.record, f.size, f.valueOK)
+	})
+}
+
+func (s *Segment) openToRead() (vfs.File, error) {
+	file, err := s.fs.Open(s.path, vfs.ReadOnly)
+	if err != nil {
+		return nil, fmt.Errorf("segment: read %s: %w", s.path, err)
+	}
+	return file, nil
+}
+
+// walker finds records by their checksums.
+type walker struct {
+	window
+	s       *Segment
+	values  bool        // check values and index blocks, not only headers of records
+	last    kv.Revision // of the newest record found
+	key     []byte      // of the current record: the window may move under it
+	damaged func(*kv.CorruptError)
+}
+
+// found is a record that a walk came upon.
+type found struct {
+	offset int64
+	record Record
+	layout
+	bodySum uint64
+	valueOK bool
+}
+
+func (s *Segment) newWalker(file vfs.File, end int64, damaged func(*kv.CorruptError)) *walker {
+	return &walker{s: s, window: window{file: file, end: end}, damaged: damaged}
+}
+
+func (w *walker) walk(pos, to int64, fn func(*found) error) error {
+	for pos < to {
+		if f, ok := w.record(pos, to); ok {
+			w.check(&f)
+			if err := fn(&f); err != nil {
+				return err
+			}
+			pos += int64(f.size)
+		} else if h, ok := w.block(pos, to); ok {
+			w.checkBlock(pos, to, &h)
+			pos = blockEnd(pos, int64(h.length))
+		} else {
+			next := w.search(pos+alignment, to)
+			w.report(pos, next, "%d bytes hold no valid record", next-pos)
+			pos = next
+		}
+	}
+	return nil
+}
+
+// headSizeMax is the largest head of a record.
+const headSizeMax = recordFixedSize + recordOptionsSize + MaxKeySize
+
+// record decodes the head of a record at pos that ends by to, if there is one.
+func (w *walker) record(pos, to int64) (f found, ok bool) {
+	b := w.at(pos, headSizeMax)
+	// The bucket id first: in a search this costs less than a checksum.
+	if len(b) < recordFixedSize || le.Uint64(b[recordBucketID:]) != w.s.bucketID {
+		return found{}, false
+	}
+	r, l, err := w.s.seed.decodeHead(b)
+	if err != nil || int64(l.size) > to-pos {
+		return found{}, false
+	}
+	return found{offset: pos, record: r, layout: l, bodySum: le.Uint64(b[recordBodySum:])}, true
+}
+
+// block decodes the header of an index block at pos that ends by to, if there is
+// one.
+func (w *walker) block(pos, to int64) (blockHeader, bool) {
+	h, err := w.s.seed.decodeBlockHeader(w.at(pos, blockHeaderSize), w.s.placeOf(pos))
+	return h, err == nil && pos+blockHeaderSize+int64(h.length) <= to
+}
+
+func (s *Segment) placeOf(offset int64) place { return place{s.bucketID, s.number, offset} }
+
+// search returns where after damage the next record or index block is, or to.
+// What it takes for a record is newer than those before: a copy of an old record
+// may stand in a value, because bytes of records do not depend on their place.
+// (An erase has no revision of its own; an old one is still true.)
+func (w *walker) search(pos, to int64) int64 {
+	for ; pos < to; pos += alignment {
+		if f, ok := w.record(pos, to); ok && (f.record.Op == Erase || f.record.Revision > w.last) {
+			return pos
+		}
+		if _, ok := w.block(pos, to); ok {
+			return pos
+		}
+	}
+	return to
+}
+
+// check completes what is known about a record.
+func (w *walker) check(f *found) {
+	if f.record.Op != Erase {
+		w.last = f.record.Revision
+	}
+	w.key = append(w.key[:0], f.record.Key...)
+	f.record.Key = w.key
+	if !w.values {
+		return
+	}
+	end := f.offset + int64(f.size)
+	padding := int64(f.size - f.head - f.headers - f.value)
+	f.valueOK = w.sum(w.s.seed, f.offset+int64(f.head), end) == f.bodySum && w.zero(end-padding, end)
+	if !f.valueOK {
+		w.report(f.offset, end, "key %q, revision %d, bucket %d: %v",
+			w.key, f.record.Revision, w.s.bucketID, errRecordBodySum)
+	}
+}
+
+// checkBlock checks the rest of the index block at pos, and the zeros behind it.
+func (w *walker) checkBlock(pos, to int64, h *blockHeader) {
+	if !w.values {
+		return
+	}
+	end := pos + blockHeaderSize + int64(h.length)
+	if w.sum(w.s.seed, pos+blockHeaderSize, end) != h.bodySum {
+		w.report(pos, end, "%v", errBlockBodySum)
+	}
+	if next := min(pageAlign(end), to); !w.zero(end, next) {
+		w.report(end, next, "padding behind an index block is not zero")
+	}
+}
+
+func (w *walker) report(from, to int64, format string, args ...any) {
+	w.damaged(w.s.corrupt(from, w.cause(from, to), format, args...))
+}

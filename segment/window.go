@@ -1,0 +1,98 @@
+package segment
+
+import (
+	"github.com/cespare/xxhash/v2"
+
+	"kvd/internal/vfs"
+)
+
+// windowSize is how much of a file is read at a time.
+const windowSize = 1 << 20
+
+// unreadableByte stands in a window for what could not be read. Anything but
+// zero will do, because zeros would pass as padding.
+const unreadableByte = 0xff
+
+// window reads a file in large pieces from front to back. Pages that cannot be
+// read do not end it: they are remembered and filled with a byte that no
+// checksum expects.
+type window struct {
+	file vfs.File
+	end  int64 // bytes beyond it are not read
+	off  int64 // of buf in the file
+	buf  []byte
+	bad  []badPage
+}
+
+type badPage struct {
+	off, end int64
+	err      error
+}
+
+// at returns the n bytes at off, fewer only at the end. They are valid until
+// the next call; n is at most windowSize.
+func (w *window) at(off int64, n int) []byte {
+	n = int(max(0, min(int64(n), w.end-off)))
+	if off < w.off || off+int64(n) > w.off+int64(len(w.buf)) {
+		w.fill(off)
+	}
+	return w.buf[off-w.off:][:n]
+}
+
+func (w *window) fill(off int64) {
+	n := int(min(windowSize, w.end-off))
+	if cap(w.buf) < n {
+		w.buf = make([]byte, n)
+	}
+	w.off, w.buf = off, w.buf[:n]
+	if _, err := w.file.ReadAt(w.buf, off); err != nil {
+		w.fillPages()
+	}
+}
+
+// fillPages reads the window page by page, to lose no more than must be.
+func (w *window) fillPages() {
+	for off, end := w.off, w.off+int64(len(w.buf)); off < end; {
+		next := min(pageAlign(off+1), end)
+		page := w.buf[off-w.off : next-w.off]
+		if _, err := w.file.ReadAt(page, off); err != nil {
+			w.bad = append(w.bad, badPage{off, next, err})
+			for i := range page {
+				page[i] = unreadableByte
+			}
+		}
+		off = next
+	}
+}
+
+// cause returns why bytes in [from, to) could not be read; nil if they could.
+func (w *window) cause(from, to int64) error {
+	for _, p := range w.bad {
+		if p.off < to && from < p.end {
+			return p.err
+		}
+	}
+	return nil
+}
+
+// sum returns the seeded xxhash64 of [from, to).
+func (w *window) sum(seed Seed, from, to int64) uint64 {
+	var d xxhash.Digest
+	d.ResetWithSeed(uint64(seed))
+	for from < to {
+		b := w.at(from, int(min(windowSize, to-from)))
+		_, _ = d.Write(b)
+		from += int64(len(b))
+	}
+	return d.Sum64()
+}
+
+// zero reports whether every byte in [from, to) is 0; at most windowSize.
+func (w *window) zero(from, to int64) bool {
+	for _, c := range w.at(from, int(to-from)) {
+		if c != 0 {
+			return false
+		}
+	}
+	return true
+}
