@@ -1,0 +1,122 @@
+package wal
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/cespare/xxhash/v2"
+
+	"kvd/kv"
+)
+
+// The file header, one page. See the package documentation for the diagram.
+const (
+	headerMagic   = "kvd.wal\n"
+	headerVersion = 1
+
+	headerVersionAt  = 8
+	headerReservedAt = 12
+	headerSlotAt     = 16
+	headerNumberAt   = 24
+	headerSizeAt     = 32
+	headerSaltAt     = 40
+	headerStoreAt    = 48
+	headerPrevAt     = 64
+	headerAfterAt    = 72
+	headerZeroAt     = 80
+	headerSumAt      = PageSize - 8
+
+	pagesOfHeaders = 2
+	fileSizeMin    = (pagesOfHeaders + 2) * PageSize // a frame and a vouching frame
+	fileSizeMax    = 1 << 30
+)
+
+var _ = [1]struct{}{}[headerZeroAt-headerAfterAt-8]
+
+// header says what a file is. A header of number 0 makes its file a spare.
+type header struct {
+	slot   uint64 // the number in the file's name
+	number uint64 // of this life of the file; rises with every life of any file
+	size   int64  // of the file, bytes
+	salt   uint64
+	store  [16]byte
+	prev   uint64 // number of the file before; 0: there is none
+	after  LSN    // final LSN of the file before: this file's frames follow it
+}
+
+// identity is the part of a header that the checksums of frames cover.
+func (h header) identity() identity { return identity{salt: h.salt, number: h.number} }
+
+// end returns the offset at which frames must end: that of the last header.
+func (h header) end() int64 { return h.size - PageSize }
+
+// encode writes h into page as it stands at offset.
+func (h header) encode(page *[PageSize]byte, offset int64) {
+	clear(page[:])
+	copy(page[:], headerMagic)
+	le := binary.LittleEndian
+	le.PutUint32(page[headerVersionAt:], headerVersion)
+	le.PutUint64(page[headerSlotAt:], h.slot)
+	le.PutUint64(page[headerNumberAt:], h.number)
+	le.PutUint64(page[headerSizeAt:], uint64(h.size))
+	le.PutUint64(page[headerSaltAt:], h.salt)
+	copy(page[headerStoreAt:], h.store[:])
+	le.PutUint64(page[headerPrevAt:], h.prev)
+	le.PutUint64(page[headerAfterAt:], uint64(h.after))
+	le.PutUint64(page[headerSumAt:], headerSum(page, offset))
+}
+
+// decodeHeader is the inverse of encode for the page that stood at offset of
+// the file with that slot. The error matches kv.ErrVersion for a header of a
+// newer version; any other says why the page is no header.
+func decodeHeader(page *[PageSize]byte, slot uint64, offset int64) (header, error) {
+	le := binary.LittleEndian
+	if string(page[:len(headerMagic)]) != headerMagic {
+		return header{}, fmt.Errorf("no magic number")
+	}
+	if got, want := le.Uint64(page[headerSumAt:]), headerSum(page, offset); got != want {
+		return header{}, fmt.Errorf("header checksum is %016x, computed %016x", got, want)
+	}
+	if v := le.Uint32(page[headerVersionAt:]); v != headerVersion {
+		return header{}, fmt.Errorf("%w: header has version %d, known is %d", kv.ErrVersion, v, headerVersion)
+	}
+	h := header{
+		slot:   le.Uint64(page[headerSlotAt:]),
+		number: le.Uint64(page[headerNumberAt:]),
+		size:   int64(le.Uint64(page[headerSizeAt:])),
+		salt:   le.Uint64(page[headerSaltAt:]),
+		store:  [16]byte(page[headerStoreAt:headerPrevAt]),
+		prev:   le.Uint64(page[headerPrevAt:]),
+		after:  LSN(le.Uint64(page[headerAfterAt:])),
+	}
+	return h, h.check(page, slot, offset)
+}
+
+// check looks for values that encode never wrote.
+func (h header) check(page *[PageSize]byte, slot uint64, offset int64) error {
+	switch {
+	case h.slot != slot:
+		return fmt.Errorf("header is that of %s", fileName(h.slot))
+	case h.size < fileSizeMin || h.size > fileSizeMax || h.size%PageSize != 0:
+		return fmt.Errorf("header names a file size of %d", h.size)
+	case offset != 0 && offset != h.end():
+		return fmt.Errorf("header of a file of %d bytes", h.size)
+	case h.number == 0 && h.prev != 0 || h.number != 0 && h.prev >= h.number:
+		return fmt.Errorf("header of file number %d names %d as the one before", h.number, h.prev)
+	case page[headerReservedAt] != 0 || !allZero(page[headerReservedAt:headerSlotAt]) || !allZero(page[headerZeroAt:headerSumAt]):
+		return fmt.Errorf("header has bytes that version %d keeps zero", headerVersion)
+	}
+	return nil
+}
+
+// headerSum covers the whole page but itself, and where it stands, so that one
+// copy cannot pose as the other.
+func headerSum(page *[PageSize]byte, offset int64) uint64 {
+	var d xxhash.Digest
+	d.Reset()
+	var at [8]byte
+	binary.LittleEndian.PutUint64(at[:], uint64(offset))
+	d.Write(at[:])
+	d.Write(page[:headerSumAt])
+	return d.Sum64()
+}

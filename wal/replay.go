@@ -1,0 +1,240 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"kvd/internal/vfs"
+	"kvd/kv"
+)
+
+// Frame is one frame as it was appended.
+type Frame struct {
+	LSN     LSN
+	Synced  LSN    // the newest frame that was durable when this one was written
+	Time    int64  // as given to Append
+	Payload []byte // valid until the function that got it returns; empty in a vouching frame
+	File    string // path
+	Offset  int64  // of the frame's header in File, bytes
+}
+
+// Recovered says what a replay found.
+type Recovered struct {
+	Last   LSN       // the newest frame of the log that is readable
+	Frames int       // delivered
+	Bytes  int64     // of their payloads
+	Torn   *TornTail // nil: nothing shows that a frame beyond Last was begun
+	Damage *Damage   // nil: no frame that was durable is missing
+	Notes  []string  // what else an operator may want to know, a sentence each
+}
+
+// Replay calls fn for every frame from the LSN from on, in order. It returns
+// at the end of the log: at the last frame that was finished, or, with Damage
+// set, before the first frame that was durable once and cannot be read now;
+// those after it are not delivered. from 0 stands for [Reader.First].
+//
+// That the caller needs nothing below from is taken as its word that every
+// frame below from was durable: a log that ends before is damaged, while a bad
+// frame below it is only a note.
+//
+// An error is fn's or the system's. Replay may be called again.
+func (r *Reader) Replay(from LSN, fn func(Frame) error) (Recovered, error) {
+	if from == 0 {
+		from = r.First()
+	}
+	p := &replay{r: r, from: from, fn: fn, Recovered: Recovered{Last: r.First() - 1}}
+	p.Notes = append(p.Notes, r.notes...)
+	r.ended = false
+	if from < r.First() {
+		p.startsTooLate()
+		return p.Recovered, nil
+	}
+	for i := range r.chain {
+		if err := p.file(i); err != nil {
+			return p.Recovered, err
+		}
+		if p.Damage != nil {
+			return p.Recovered, nil
+		}
+	}
+	p.checkEnd()
+	r.ended, r.last = p.Damage == nil, p.Last
+	return p.Recovered, nil
+}
+
+// replay is one call of Replay.
+type replay struct {
+	Recovered
+	r    *Reader
+	from LSN
+	fn   func(Frame) error
+	buf  []byte // of the file being read; reused
+}
+
+// place is where a frame should stand and does not.
+type place struct {
+	file   *storedFile
+	offset int64
+}
+
+func (p *replay) damage(file string, offset int64, cause error, first, last LSN, why string) {
+	p.Damage = &Damage{First: first, Last: last, Err: &kv.CorruptError{
+		File: file, Offset: offset, Detail: fmt.Sprintf("log frames %s cannot be read: %s", lsnRange(first, last), why), Err: cause,
+	}}
+}
+
+func lsnRange(first, last LSN) string {
+	if last == 0 {
+		return fmt.Sprintf("from LSN %d on", first)
+	}
+	return fmt.Sprintf("of LSN %d to %d", first, last)
+}
+
+func (p *replay) startsTooLate() {
+	first := p.r.First()
+	file, cause := p.r.opts.Dir, error(nil)
+	if len(p.r.unreadable) > 0 {
+		file, cause = p.r.unreadable[0].File, p.r.unreadable[0]
+	}
+	p.damage(file, -1, cause, p.from, first-1, fmt.Sprintf("the log starts at LSN %d", first))
+}
+
+// checkEnd asks, once every file of the chain was read, what else shows that
+// there were more frames.
+func (p *replay) checkEnd() {
+	if len(p.r.unreadable) > 0 {
+		e := p.r.unreadable[0]
+		p.damage(e.File, e.Offset, e.Err, p.Last+1, 0, e.Detail)
+		return
+	}
+	if p.Last+1 < p.from {
+		p.damage(p.r.opts.Dir, -1, nil, p.Last+1, p.from-1,
+			fmt.Sprintf("the log ends at LSN %d, below what a checkpoint covers", p.Last))
+	}
+}
+
+// file replays one file of the chain, up to the final LSN that its successor
+// names or, in the newest, up to where frames end.
+func (p *replay) file(i int) error {
+	f, final, newest := &p.r.chain[i], LSN(0), i == len(p.r.chain)-1
+	if !newest {
+		final = p.r.chain[i+1].after
+		if final < p.from {
+			p.Last = final
+			return nil
+		}
+	}
+	m, err := p.read(f, newest)
+	if err != nil {
+		return err
+	}
+	p.Last = f.after
+	pos := int64(PageSize)
+	for newest || p.Last < final {
+		h, at, payload, ok := m.find(p.Last+1, pos)
+		if !ok {
+			pos, ok = p.bad(m, place{f, at}, h.lsn != 0, final)
+			if !ok {
+				return nil
+			}
+			continue
+		}
+		if h.lsn >= p.from {
+			p.Frames++
+			p.Bytes += int64(h.length)
+			if err := p.fn(Frame{h.lsn, h.synced, h.time, payload, f.path, at}); err != nil {
+				return err
+			}
+		}
+		p.Last = h.lsn
+		pos = frameUp(at + h.size())
+	}
+	return nil
+}
+
+// bad decides what it means that the frame after p.Last does not stand at the
+// place where it should: damage if anything says that it was durable, else a
+// torn tail, or simply the end. It reports true and where to go on if the bad
+// frames are not needed and all that are needed can be read.
+func (p *replay) bad(m *image, at place, begun bool, final LSN) (pos int64, ok bool) {
+	lsn := p.Last + 1
+	s := m.survey(lsn, final, at.offset)
+	durable := max(s.synced, final, p.from-1)
+	cause := m.lostAt(at.offset, int64(len(m.bytes)))
+	cut := at.file.actual < at.file.size
+	if s.next != 0 && s.next <= p.from {
+		p.Notes = append(p.Notes, fmt.Sprintf("%s at offset %d: log frames %s cannot be read; a checkpoint covers them",
+			at.file.path, at.offset, lsnRange(lsn, s.next-1)))
+		p.Last = s.next - 1
+		return s.nextAt, true
+	}
+	switch {
+	case durable >= lsn:
+		last := durable
+		if s.next != 0 {
+			last = s.next - 1
+		}
+		p.damage(at.file.path, at.offset, cause, lsn, last, fmt.Sprintf("LSN %d was durable", durable))
+	case cause != nil:
+		p.damage(at.file.path, at.offset, cause, lsn, 0, "the disk does not give them back")
+	case cut:
+		p.damage(at.file.path, at.offset, nil, lsn, 0,
+			fmt.Sprintf("the file was cut to %d of %d bytes", at.file.actual, at.file.size))
+	case begun || s.begun:
+		p.Torn = &TornTail{LSN: lsn, File: at.file.path, Offset: at.offset}
+	}
+	return 0, false
+}
+
+// read returns the bytes of a file that frames may stand in. They are p.buf's
+// until the next call. The newest file is synced first: a process that died
+// left frames in the page cache, and what is delivered once, and covered by a
+// checkpoint perhaps, must not be gone after a power cut.
+func (p *replay) read(f *storedFile, newest bool) (*image, error) {
+	file, err := p.r.opts.FS.Open(f.path, vfs.ReadOnly)
+	if err != nil {
+		return nil, fmt.Errorf("wal: open %s: %w", f.path, err)
+	}
+	defer file.Close()
+	if newest {
+		if err := file.Sync(); err != nil {
+			return nil, fmt.Errorf("wal: sync %s: %w", f.path, err)
+		}
+	}
+	n := min(f.actual, f.end())
+	if int64(cap(p.buf)) < n {
+		p.buf = make([]byte, n)
+	}
+	m := &image{identity: f.identity(), bytes: p.buf[:n]}
+	m.load(file)
+	return m, nil
+}
+
+// load fills m.bytes from the file. What cannot be read becomes zeros and an
+// entry of m.lost: a bad page costs itself, not the pages around it.
+func (m *image) load(f io.ReaderAt) {
+	const step = 256 * PageSize
+	for start := int64(0); start < int64(len(m.bytes)); start += step {
+		end := min(start+step, int64(len(m.bytes)))
+		if readFull(f, m.bytes[start:end], start) == nil {
+			continue
+		}
+		for at := start; at < end; at += PageSize {
+			page := m.bytes[at:min(at+PageSize, end)]
+			if err := readFull(f, page, at); err != nil {
+				clear(page)
+				m.lost = append(m.lost, span{at, at + PageSize, err})
+			}
+		}
+	}
+}
+
+// readFull is ReadAt that does not mind the end of the file right behind p.
+func readFull(f io.ReaderAt, p []byte, offset int64) error {
+	n, err := f.ReadAt(p, offset)
+	if n == len(p) && errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
