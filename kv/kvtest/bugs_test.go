@@ -1,0 +1,156 @@
+package kvtest
+
+import (
+	"flag"
+	"fmt"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"kvd/kv"
+)
+
+// bug is a mistake that the toy store makes on purpose.
+type bug string
+
+const (
+	none                      bug = ""
+	createSeesMarkers         bug = "create is refused over a marker"
+	writeNotAtomic            bug = "another write comes between check and write"
+	deleteTakesNoRevision     bug = "a delete marker takes the revision before it"
+	deleteOfNothingIsSilent   bug = "a delete of a missing key writes no marker"
+	purgeKeepsHistory         bug = "a purge keeps the history"
+	listingShowsMarkers       bug = "a listing shows deleted keys"
+	listingUnordered          bug = "a listing is out of order"
+	listingRepeatsKeys        bug = "a listing shows a key once a pattern"
+	listingDrifts             bug = "a listing lets writers in between keys"
+	historyOffByOne           bug = "one revision too many is kept"
+	deltaCountsUp             bug = "delta counts what was delivered"
+	editSparesHistory         bug = "a shorter history waits for the next write"
+	idUsedAgain               bug = "a bucket made again has the old one's id"
+	handleOutlivesBucket      bug = "a deleted bucket's handle goes on working"
+	createBucketIgnoresConfig bug = "an existing bucket is returned whatever its configuration"
+	bucketsUnordered          bug = "buckets are listed out of order"
+	updateIgnoresMarkers      bug = "update with 0 succeeds over a marker"
+	refusalSwapsRevisions     bug = "a refusal mixes up expected and actual"
+	revisionOfAnyKey          bug = "a revision is found under any key"
+	touchRevives              bug = "touch brings a deleted key back"
+	optionsIgnored            bug = "options that do not apply are ignored"
+	valueShared               bug = "a get hands out the store's own bytes"
+	bufferRetained            bug = "a put keeps the caller's bytes"
+	emptyMeansAbsent          bug = "an empty value reads as absent"
+	appendLosesPrefix         bug = "GetAppend drops dst on an error"
+	sizeLimitOffByOne         bug = "a value may be one byte too long"
+	deletesNeedRoom           bug = "a full bucket refuses deletes"
+	youngMarkersDropped       bug = "purging deletes ignores the threshold"
+	youngMarkersKeepHistory   bug = "purging deletes keeps what is behind a young marker"
+	statusCountsMarkers       bug = "the status counts deleted keys"
+	timesFall                 bug = "creation times fall"
+	emptyTokensAllowed        bug = "a key may have an empty token"
+	contextIgnored            bug = "a cancelled context does not stop a call"
+	closedStoreAnswers        bug = "a closed store answers"
+	restartForgetsCounter     bug = "a restart counts revisions from those kept"
+	submitStopsAtError        bug = "a submit stops at the first refusal"
+)
+
+// bugs are all of them, and a fact that each breaks.
+var bugs = []struct {
+	bug   bug
+	group string
+	fact  string
+}{
+	{createSeesMarkers, "create", "over a delete marker succeeds and keeps the history"},
+	{writeNotAtomic, "concurrency", "of updates of one revision exactly one wins"},
+	{deleteTakesNoRevision, "revision", "they rise with every record, over all keys of the bucket"},
+	{deleteOfNothingIsSilent, "delete", "of a key that does not exist writes a marker"},
+	{purgeKeepsHistory, "purge", "makes the key absent and drops its history"},
+	{listingShowsMarkers, "keys", "a bucket of markers lists nothing"},
+	{listingUnordered, "keys", "a listing has every key that a pattern selects, once, in ascending order"},
+	{listingRepeatsKeys, "keys", "a listing has every key that a pattern selects, once, in ascending order"},
+	{listingDrifts, "concurrency", "a listing beside writers is the state of one revision"},
+	{historyOffByOne, "history", "keeps the newest ones up to the bucket's history, per key"},
+	{deltaCountsUp, "history", "yields what is kept, oldest first, with what is still to come"},
+	{editSparesHistory, "edit", "a shorter history is applied to what is stored, at once"},
+	{idUsedAgain, "delete bucket", "a bucket made again is empty, starts at revision 1 and has another id"},
+	{handleOutlivesBucket, "delete bucket", "every method of a deleted bucket's handle fails"},
+	{createBucketIgnoresConfig, "bucket", "creating a bucket again with another configuration is refused and changes nothing"},
+	{bucketsUnordered, "bucket", "buckets are listed in ascending order of names"},
+	{updateIgnoresMarkers, "update", "with 0 is refused over a marker"},
+	{refusalSwapsRevisions, "update", "of an older revision is refused, says which is newest, and changes nothing"},
+	{revisionOfAnyKey, "get revision", "of another key's revision finds nothing"},
+	{touchRevives, "touch", "of an absent key is refused and writes nothing"},
+	{optionsIgnored, "option", "one that does not apply is refused and nothing is written"},
+	{valueShared, "value", "the caller may change a value it was given"},
+	{bufferRetained, "value", "the caller may reuse a buffer once the write has returned"},
+	{emptyMeansAbsent, "value", "an empty value is a value"},
+	{appendLosesPrefix, "append", "on an error dst comes back as it was"},
+	{sizeLimitOffByOne, "value", "a value over the max value size is refused, with both sizes, and nothing is written"},
+	{deletesNeedRoom, "size limit", "deletes and purges are admitted past it"},
+	{youngMarkersDropped, "purge deletes", "with the default threshold keeps young markers and drops the history behind them"},
+	{youngMarkersKeepHistory, "purge deletes", "with a threshold of an hour keeps young markers and drops the history behind them"},
+	{statusCountsMarkers, "status", "keys counts keys with a value"},
+	{timesFall, "revision", "creation times never fall as revisions rise"},
+	{emptyTokensAllowed, "key", "a bad key is refused by every method, with the offending byte"},
+	{contextIgnored, "context", "a cancelled one ends every method of a bucket, and nothing is written"},
+	{closedStoreAnswers, "close", "every method of a closed store and its buckets fails"},
+	{restartForgetsCounter, "reopen", "revisions go on and none is used again"},
+	{submitStopsAtError, "submit", "each fails by itself"},
+}
+
+// seeded is the bug of the toy in this process; see TestSuiteCatches.
+var seeded = flag.String("bug", string(none), "the mistake that the toy store of TestToy makes")
+
+// TestToy runs the suite against the toy: without a bug it passes.
+func TestToy(t *testing.T) {
+	Run(t, Harness{
+		Open: func(t *testing.T) kv.Store {
+			s := newToy(bug(*seeded))
+			t.Cleanup(func() { _ = s.Close() })
+			return s
+		},
+		Reopen: func(_ *testing.T, s kv.Store) kv.Store { return s.(*toy).reopen() },
+	})
+}
+
+// TestSuiteCatches runs TestToy once more for each bug, in a process of its own
+// because a failure of a subtest is one of its parents too, and expects the fact
+// that the bug breaks to fail.
+func TestSuiteCatches(t *testing.T) {
+	if *seeded != string(none) {
+		t.Fatal("a process with a bug runs TestToy alone")
+	}
+	for _, b := range bugs {
+		t.Run(string(b.bug), func(t *testing.T) {
+			t.Parallel()
+			pattern := fmt.Sprintf("^TestToy$/^%s$", subtest(b.group))
+			self := flag.CommandLine.Name()
+			out, err := exec.CommandContext(t.Context(), self, "-test.run", pattern, "-bug", string(b.bug)).CombinedOutput()
+			if err == nil {
+				t.Fatalf("the suite passed:\n%s", out)
+			}
+			if want := "--- FAIL: TestToy/" + subtest(b.group) + "/" + subtest(b.fact) + " "; !strings.Contains(string(out), want) {
+				t.Fatalf("%v, but without %q:\n%s", err, want, out)
+			}
+		})
+	}
+}
+
+// TestRunRefuses checks what Run says of a harness that makes no sense.
+func TestRunRefuses(t *testing.T) {
+	for name, h := range map[string]*Harness{
+		"no open":            {},
+		"unknown difference": {Open: openNothing, Differs: map[Difference]string{"who knows": "why"}},
+		"no reason":          {Open: openNothing, Differs: map[Difference]string{ListingsDrift: ""}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if h.check() == nil {
+				t.Fatal("the harness was accepted")
+			}
+		})
+	}
+}
+
+func openNothing(*testing.T) kv.Store { return nil }
+
+// subtest returns a subtest's name as package testing writes it.
+func subtest(name string) string { return strings.ReplaceAll(name, " ", "_") }

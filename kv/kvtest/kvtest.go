@@ -1,0 +1,143 @@
+package kvtest
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"testing"
+
+	"kvd/kv"
+)
+
+// Harness tells the suite how to make the stores it tries.
+type Harness struct {
+	// Open returns a fresh, empty store and has t.Cleanup close it. The suite
+	// may close it earlier, if the store has a method Close() error.
+	Open func(t *testing.T) kv.Store
+
+	// Reopen closes a store that Open or Reopen returned and opens what it kept,
+	// as after a restart. Nil for a store that keeps nothing.
+	Reopen func(t *testing.T, s kv.Store) kv.Store
+
+	// Differs names what the store does otherwise on purpose, with the reason.
+	Differs map[Difference]string
+}
+
+// Difference is one place where a store may behave in another way than kvd.
+type Difference string
+
+// The differences that stores are known to have. All are NATS JetStream's.
+const (
+	// ShorterBucketNames: a bucket's name has at most 252 bytes, not 255.
+	ShorterBucketNames Difference = "shorter bucket names"
+
+	// HandlesFollowNames: a handle of a deleted bucket works again once a bucket
+	// of that name is made, and reaches the new one.
+	HandlesFollowNames Difference = "handles follow names"
+
+	// ConditionsCountInSize: the overhead of a conditional write counts against
+	// the bucket's max value size, so that Create and Update take a little less
+	// than Put.
+	ConditionsCountInSize Difference = "conditions count in size"
+
+	// DeletesNeedRoom: a bucket at its size limit refuses the markers of deletes
+	// and purges too.
+	DeletesNeedRoom Difference = "deletes need room"
+
+	// ListingsDrift: a listing of keys beside writers is not the state of one
+	// revision. Keys that nobody writes meanwhile are listed exactly once.
+	ListingsDrift Difference = "listings drift"
+)
+
+// differences are all of them, for refusing a misspelt one.
+var differences = map[Difference]bool{
+	ShorterBucketNames:    true,
+	HandlesFollowNames:    true,
+	ConditionsCountInSize: true,
+	DeletesNeedRoom:       true,
+	ListingsDrift:         true,
+}
+
+// fact is one sentence about stores, and how it is checked.
+type fact struct {
+	name  string
+	check func(t *trial)
+}
+
+// group is the facts about one subject.
+type group struct {
+	name  string
+	facts []fact
+}
+
+// Run tries every fact against a store of h, each as a subtest.
+func Run(t *testing.T, h Harness) {
+	t.Helper()
+	if err := h.check(); err != nil {
+		t.Fatal(err)
+	}
+	store := h.Open(t)
+	names := new(int)
+	for _, g := range groupsFor(&h, store) {
+		t.Run(g.name, func(t *testing.T) {
+			for _, f := range g.facts {
+				t.Run(f.name, func(t *testing.T) {
+					f.check(&trial{T: t, Store: store, ctx: t.Context(), harness: &h, names: names})
+				})
+			}
+		})
+	}
+}
+
+// check returns what is wrong with the harness itself.
+func (h *Harness) check() error {
+	if h.Open == nil {
+		return errors.New("kvtest: the Harness has no Open")
+	}
+	for d, reason := range h.Differs {
+		if !differences[d] || reason == "" {
+			return fmt.Errorf("kvtest: difference %q with reason %q: it must be a known one and have a reason", d, reason)
+		}
+	}
+	return nil
+}
+
+// groupsFor returns what applies to the store: all facts, less those about
+// optional parts that it does not have.
+func groupsFor(h *Harness, store kv.Store) []group {
+	groups := []group{
+		{"bucket", bucketFacts},
+		{"config", configFacts},
+		{"edit", editFacts},
+		{"delete bucket", deleteBucketFacts},
+		{"status", statusFacts},
+		{"key", keyFacts},
+		{"value", valueFacts},
+		{"append", appendFacts},
+		{"revision", revisionFacts},
+		{"put", putFacts},
+		{"create", createFacts},
+		{"update", updateFacts},
+		{"touch", touchFacts},
+		{"delete", deleteFacts},
+		{"purge", purgeFacts},
+		{"option", optionFacts},
+		{"history", historyFacts},
+		{"get revision", getRevisionFacts},
+		{"keys", listingFacts},
+		{"purge deletes", purgeDeletesFacts},
+		{"size limit", sizeLimitFacts},
+		{"context", contextFacts},
+		{"concurrency", concurrencyFacts},
+	}
+	if _, ok := store.(kv.Submitter); ok {
+		groups = append(groups, group{"submit", submitFacts})
+	}
+	if _, ok := store.(io.Closer); ok {
+		groups = append(groups, group{"close", closeFacts})
+	}
+	if h.Reopen != nil {
+		groups = append(groups, group{"reopen", reopenFacts})
+	}
+	return groups
+}
