@@ -1,0 +1,268 @@
+package index
+
+import (
+	"fmt"
+
+	"kvd/kv"
+)
+
+// Apply makes v the newest version of key and drops those below floor, calling
+// dropped for each if it is not nil, in no order. v.Revision must be above every
+// revision of key present. dropped must not use the index.
+func (x *Index) Apply(hash uint64, key string, v Version, floor kv.Revision, dropped func(Version)) {
+	slots, i := x.table.find(hash, key, &x.keys)
+	if i < 0 {
+		ref := x.add(hash, key, v)
+		x.order.insert(itemOf(key, ref))
+	} else {
+		s := &slots[i]
+		if newest := x.rows.revision(s.row); v.Revision <= newest {
+			panic(fmt.Sprintf("index: revision %d of %q applied after %d", v.Revision, key, newest))
+		}
+		x.supersede(s, v, floor, dropped)
+	}
+	x.drain()
+}
+
+// Trim drops the versions of key below floor, and the key if none is left.
+// dropped is as for [Index.Apply].
+func (x *Index) Trim(hash uint64, key string, floor kv.Revision, dropped func(Version)) {
+	slots, i := x.table.find(hash, key, &x.keys)
+	if i < 0 {
+		return
+	}
+	s := &slots[i]
+	row, kept := x.present(s)
+	c := x.divide(row, kept, floor)
+	switch {
+	case c.stay == 0:
+		x.forget(hash, i, *s, dropped)
+	case c.rest != 0:
+		x.cut(c, dropped)
+		x.publish(s, row, c.stay)
+	}
+	x.drain()
+}
+
+// Remove drops the version of key at exactly that revision, wherever it stands,
+// and the key if none is left. It reports whether the version was there. dropped
+// is as for [Index.Apply].
+func (x *Index) Remove(hash uint64, key string, rev kv.Revision, dropped func(Version)) bool {
+	slots, i := x.table.find(hash, key, &x.keys)
+	if i < 0 {
+		return false
+	}
+	s := &slots[i]
+	above, id, below := x.around(s, rev)
+	if id == 0 {
+		return false
+	}
+	if len(above)+len(below) == 0 {
+		x.forget(hash, i, *s, dropped)
+	} else {
+		x.excise(s, above, id, below, dropped)
+	}
+	x.drain()
+	return true
+}
+
+// Move says that the version of key at exactly that revision, so far at from,
+// now lies at to. It reports whether it was there. Snapshots see the move.
+func (x *Index) Move(hash uint64, key string, rev kv.Revision, from, to Place) bool {
+	row, kept := x.lookup(hash, key)
+	id := x.rows.atOrBelow(row, kept, rev)
+	if id == 0 || x.rows.revision(id) != rev || x.rows.version(id).Place() != from {
+		return false
+	}
+	x.rows.move(id, to)
+	return true
+}
+
+// add makes a key's entry, row and slot, not its place in the order.
+func (x *Index) add(hash uint64, key string, v Version) (ref uint32) {
+	row := x.rows.put(v, 0)
+	ref = x.keys.put(key, row)
+	x.table.insert(slot{tag: tagOf(hash), key: ref, row: row})
+	x.account(v, 1)
+	x.live += puts(v.Op)
+	return ref
+}
+
+// supersede puts v in front of the key's versions.
+func (x *Index) supersede(s *slot, v Version, floor kv.Revision, dropped func(Version)) {
+	newest, kept := x.present(s)
+	c := x.divide(newest, kept, floor)
+	x.live += puts(v.Op) - x.puts(newest)
+	x.account(v, 1)
+	if c.stay == 0 && x.reusable(newest, v) {
+		x.report(newest, dropped)
+		x.dropAll(x.rows.older(newest), c.left-1, dropped)
+		x.rows.rewrite(newest, v)
+		x.publish(s, newest, 1)
+		return
+	}
+	x.cut(c, dropped)
+	if c.stay == 0 {
+		newest = 0
+	}
+	x.publish(s, x.rows.put(v, newest), c.stay+1)
+}
+
+// reusable reports whether v may take the place of a row that it supersedes.
+func (x *Index) reusable(id uint32, v Version) bool {
+	return len(x.open) == 0 && v.Deadline == 0 && !x.rows.hasDeadline(id)
+}
+
+// division is a chain divided at a floor.
+type division struct {
+	stay uint32 // how many versions stay
+	last uint32 // the row of the oldest of them
+	rest uint32 // the row of the newest that goes, 0: none
+	left uint32 // at most how many go
+}
+
+func (x *Index) divide(id, kept uint32, floor kv.Revision) division {
+	c := division{rest: id, left: kept}
+	for c.rest != 0 && c.left > 0 && x.rows.revision(c.rest) >= floor {
+		c.last = c.rest
+		c.rest = x.rows.older(c.rest)
+		c.stay++
+		c.left--
+	}
+	if c.left == 0 {
+		c.rest = 0
+	}
+	return c
+}
+
+// cut drops what does not stay. Under a snapshot the chain itself is left as it
+// is: the head that is published next says where it ends.
+func (x *Index) cut(c division, dropped func(Version)) {
+	if c.rest == 0 {
+		return
+	}
+	x.dropAll(c.rest, c.left, dropped)
+	if c.stay > 0 && len(x.open) == 0 {
+		x.rows.cut(c.last, 0)
+	}
+}
+
+// dropAll drops up to n versions from id on.
+func (x *Index) dropAll(id, n uint32, dropped func(Version)) {
+	for id != 0 && n > 0 {
+		older := x.rows.older(id) // before the row goes
+		x.drop(id, dropped)
+		id = older
+		n--
+	}
+}
+
+func (x *Index) drop(id uint32, dropped func(Version)) {
+	x.report(id, dropped)
+	x.retire(retiredRow, id)
+}
+
+// report counts a version out.
+func (x *Index) report(id uint32, dropped func(Version)) {
+	v := x.rows.version(id)
+	x.account(v, -1)
+	if dropped != nil {
+		dropped(v)
+	}
+}
+
+func (x *Index) account(v Version, n int) {
+	x.versions += n
+	x.bytes += int64(n) * int64(v.Size)
+}
+
+func (x *Index) puts(row uint32) int {
+	if x.rows.isPut(row) {
+		return 1
+	}
+	return 0
+}
+
+func puts(op kv.Operation) int {
+	if op == kv.Put {
+		return 1
+	}
+	return 0
+}
+
+// around returns the rows of a key's chain newer than rev, the one at rev (0 if
+// there is none) and those older.
+func (x *Index) around(s *slot, rev kv.Revision) (above []uint32, at uint32, below []uint32) {
+	row, kept := x.present(s)
+	chain := make([]uint32, 0, kv.MaxHistory)
+	for ; row != 0 && kept > 0; kept-- {
+		chain = append(chain, row)
+		row = x.rows.older(row)
+	}
+	for i, id := range chain {
+		if x.rows.revision(id) == rev {
+			return chain[:i], id, chain[i+1:]
+		}
+	}
+	return nil, 0, nil
+}
+
+// excise takes one of several versions out of a chain. Rows that a snapshot may
+// follow are not rewritten: those above are copied.
+func (x *Index) excise(s *slot, above []uint32, id uint32, below []uint32, dropped func(Version)) {
+	older := uint32(0)
+	if len(below) > 0 {
+		older = below[0]
+	}
+	newest := older
+	if len(above) > 0 {
+		newest = above[0]
+	}
+	x.live += x.puts(newest) - x.puts(s.row)
+	switch {
+	case len(above) == 0:
+	case len(x.open) == 0:
+		x.rows.cut(above[len(above)-1], older)
+	default:
+		newest = older
+		for i := len(above) - 1; i >= 0; i-- {
+			newest = x.rows.put(x.rows.version(above[i]), newest)
+			x.retire(retiredRow, above[i])
+		}
+	}
+	x.drop(id, dropped)
+	x.publish(s, newest, uint32(len(above)+len(below)))
+}
+
+// forget drops all versions of a key and the key. Its heads and rows stay for
+// the snapshots that have it in their order.
+func (x *Index) forget(hash uint64, i int, s slot, dropped func(Version)) {
+	row, kept := x.present(&s)
+	x.live -= x.puts(row)
+	x.dropAll(row, kept, dropped)
+	x.table.remove(tagOf(hash), i)
+	if x.build.defers(&x.keys, s.key) {
+		return
+	}
+	x.order.remove(itemOf(x.keys.key(s.key), s.key))
+	x.retire(retiredKey, s.key)
+}
+
+// publish makes row, with kept versions from there on, what the key has from
+// now on. The head of a snapshot's time is left to the snapshot.
+func (x *Index) publish(s *slot, row, kept uint32) {
+	s.row = row
+	top := x.keys.top(s.key)
+	h := x.heads.of(top.Load())
+	switch {
+	case h != nil && (len(x.open) == 0 || h.epoch > x.open[len(x.open)-1]):
+		h.row, h.kept = row, kept
+	case len(x.open) == 0:
+		top.Store(row)
+	default:
+		id := x.heads.alloc()
+		*x.heads.pages.at(id) = head{epoch: x.epoch, row: row, kept: kept, older: top.Load(), key: s.key}
+		top.Store(id | headBit)
+		x.retire(settledHead, id)
+	}
+}

@@ -1,0 +1,140 @@
+package index
+
+import (
+	"github.com/cespare/xxhash/v2"
+
+	"kvd/kv"
+)
+
+// Index is the index of one bucket. It is not safe for concurrent use: methods
+// documented as reads may run beside each other, all others alone. Snapshots
+// are read without either.
+type Index struct {
+	table table
+	keys  arena
+	rows  rows
+	heads heads
+	order *order
+	build build
+
+	epoch uint64   // of the present; counts snapshots
+	open  []uint64 // epochs of the open snapshots, ascending
+	queue retirees
+	owed  int // what drain must do beyond its least
+
+	live     int // keys whose newest version is a put
+	versions int
+	bytes    int64
+}
+
+// New returns an empty index.
+func New() *Index {
+	x := &Index{epoch: 1}
+	x.order = newOrder(&x.keys)
+	return x
+}
+
+// Hash returns the hash that the methods want beside a key. It is the caller's
+// to compute so that it can be done outside locks.
+func Hash(key string) uint64 { return xxhash.Sum64String(key) }
+
+// Keys returns how many keys have a put as their newest version. A read.
+func (x *Index) Keys() int { return x.live }
+
+// Len returns how many keys have a version. A read.
+func (x *Index) Len() int { return x.table.used }
+
+// Count returns how many versions are kept. A read.
+func (x *Index) Count() int { return x.versions }
+
+// Bytes returns the sum of Size of the versions kept. A read.
+func (x *Index) Bytes() int64 { return x.bytes }
+
+// Memory returns about how many bytes the index holds. A read.
+func (x *Index) Memory() int64 {
+	return x.table.memory() + x.keys.memory() + x.rows.pages.memory() + x.heads.pages.memory() +
+		x.order.memory() + x.build.memory() + int64(x.queue.chunks)*retireeChunkSize
+}
+
+// Newest returns the newest version of key, marker or not. A read; it does not
+// allocate.
+func (x *Index) Newest(hash uint64, key string) (Version, bool) {
+	slots, i := x.table.find(hash, key, &x.keys)
+	if i < 0 {
+		return Version{}, false
+	}
+	return x.rows.version(slots[i].row), true
+}
+
+// At returns the version of key at exactly that revision, if it is kept. A read.
+func (x *Index) At(hash uint64, key string, rev kv.Revision) (Version, bool) {
+	v, ok := x.AtOrBelow(hash, key, rev)
+	if !ok || v.Revision != rev {
+		return Version{}, false
+	}
+	return v, true
+}
+
+// AtOrBelow returns the newest version of key whose revision is at most rev, if
+// one is kept. A read.
+func (x *Index) AtOrBelow(hash uint64, key string, rev kv.Revision) (Version, bool) {
+	row, kept := x.lookup(hash, key)
+	if id := x.rows.atOrBelow(row, kept, rev); id != 0 {
+		return x.rows.version(id), true
+	}
+	return Version{}, false
+}
+
+// Versions appends the kept versions of key to dst, oldest first. A read.
+func (x *Index) Versions(dst []Version, hash uint64, key string) []Version {
+	row, kept := x.lookup(hash, key)
+	return x.rows.appendVersions(dst, row, kept)
+}
+
+// FloorAfter returns the oldest revision that stays if only the newest keep of
+// the versions present stay, and 0 if there are none. With keep 0 none stays:
+// it is the newest revision plus one. A read.
+func (x *Index) FloorAfter(hash uint64, key string, keep int) kv.Revision {
+	row, kept := x.lookup(hash, key)
+	if row == 0 {
+		return 0
+	}
+	if keep <= 0 {
+		return x.rows.revision(row) + 1
+	}
+	for n := min(int64(kept), int64(keep)); n > 1; n-- {
+		older := x.rows.older(row)
+		if older == 0 {
+			break
+		}
+		row = older
+	}
+	return x.rows.revision(row)
+}
+
+// All yields every key and its newest version, in no order, until yield returns
+// false. yield may read, and may Move, Trim or Remove versions of the key that
+// it was given, but do nothing else to the index. The key is the index's: it is
+// valid until yield returns or removes it.
+func (x *Index) All(yield func(key []byte, newest Version) bool) {
+	x.table.each(func(s slot) bool {
+		return yield(x.keys.key(s.key), x.rows.version(s.row))
+	})
+}
+
+// lookup returns the key's newest row, 0 if it has none, and how many versions
+// of the chain from there are kept.
+func (x *Index) lookup(hash uint64, key string) (row, kept uint32) {
+	slots, i := x.table.find(hash, key, &x.keys)
+	if i < 0 {
+		return 0, 0
+	}
+	return x.present(&slots[i])
+}
+
+func (x *Index) present(s *slot) (row, kept uint32) {
+	if h := x.heads.of(x.keys.top(s.key).Load()); h != nil {
+		return h.row, h.kept
+	}
+	return s.row, keptAll
+}

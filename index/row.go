@@ -1,0 +1,158 @@
+package index
+
+import (
+	"slices"
+	"sync/atomic"
+
+	"kvd/kv"
+)
+
+// row is one version. Rows of a key form its chain, newest first. While a
+// snapshot is open, place and older are the only fields that change, and they
+// do so atomically.
+//
+// A version with a deadline takes two rows: older names its extension, a row
+// that holds the deadline in created and the older version in older.
+type row struct {
+	revision uint64
+	created  int64
+	place    uint64 // packed, see pack
+	size     uint32
+	older    uint32 // 0: none
+}
+
+// Two rows share a cache line and none straddles two.
+var _ = [1]struct{}{}[rowSize-32]
+
+const rowSize = 8 + 8 + 8 + 4 + 4
+
+// rows is a pool of rows. Row 0 is none.
+type rows struct {
+	pages pages[row]
+	next  uint32 // never used yet
+	free  uint32 // a list through older
+	held  int    // rows in use
+}
+
+func (r *rows) alloc() uint32 {
+	r.held++
+	if id := r.free; id != 0 {
+		r.free = r.pages.at(id).older
+		return id
+	}
+	if r.next == 0 {
+		r.next = 1
+	}
+	id := r.next
+	if id >= headBit {
+		panic("index: more than 2^31 rows")
+	}
+	if id >= r.pages.size() {
+		r.pages.grow()
+	}
+	r.next++
+	return id
+}
+
+// put makes a row of v in front of older.
+func (r *rows) put(v Version, older uint32) uint32 {
+	if v.Deadline != 0 {
+		extension := r.alloc()
+		*r.pages.at(extension) = row{created: v.Deadline, older: older}
+		older = extension
+	}
+	id := r.alloc()
+	*r.pages.at(id) = row{revision: uint64(v.Revision), created: v.Created, place: pack(v), size: v.Size, older: older}
+	return id
+}
+
+// rewrite makes a row that nothing else leads to one of v, the only version of
+// its key. Neither has a deadline.
+func (r *rows) rewrite(id uint32, v Version) {
+	*r.pages.at(id) = row{revision: uint64(v.Revision), created: v.Created, place: pack(v), size: v.Size}
+}
+
+func (r *rows) hasDeadline(id uint32) bool {
+	return atomic.LoadUint64(&r.pages.at(id).place)&deadlineBit != 0
+}
+
+// release gives back a row and its extension.
+func (r *rows) release(id uint32) {
+	w := r.pages.at(id)
+	if w.place&deadlineBit != 0 {
+		r.releaseOne(w.older)
+	}
+	r.releaseOne(id)
+}
+
+func (r *rows) releaseOne(id uint32) {
+	*r.pages.at(id) = row{older: r.free}
+	r.free = id
+	r.held--
+}
+
+func (r *rows) revision(id uint32) kv.Revision { return kv.Revision(r.pages.at(id).revision) }
+
+func (r *rows) isPut(id uint32) bool { return isPut(atomic.LoadUint64(&r.pages.at(id).place)) }
+
+// older returns the next older version's row, 0 at the end of the chain.
+func (r *rows) older(id uint32) uint32 { return atomic.LoadUint32(r.link(id)) }
+
+// cut makes older the next older version.
+func (r *rows) cut(id, older uint32) { atomic.StoreUint32(r.link(id), older) }
+
+func (r *rows) link(id uint32) *uint32 {
+	w := r.pages.at(id)
+	if atomic.LoadUint64(&w.place)&deadlineBit != 0 {
+		w = r.pages.at(atomic.LoadUint32(&w.older))
+	}
+	return &w.older
+}
+
+// atOrBelow returns the newest of the kept rows from id on whose revision is at
+// most rev, 0 if there is none.
+func (r *rows) atOrBelow(id, kept uint32, rev kv.Revision) uint32 {
+	for ; id != 0 && kept > 0; kept-- {
+		if r.revision(id) <= rev {
+			return id
+		}
+		id = r.older(id)
+	}
+	return 0
+}
+
+// appendVersions appends the kept versions from id on, oldest first.
+func (r *rows) appendVersions(dst []Version, id, kept uint32) []Version {
+	from := len(dst)
+	for ; id != 0 && kept > 0; kept-- {
+		dst = append(dst, r.version(id))
+		id = r.older(id)
+	}
+	slices.Reverse(dst[from:])
+	return dst
+}
+
+// move changes where the version lies.
+func (r *rows) move(id uint32, to Place) {
+	w := r.pages.at(id)
+	atomic.StoreUint64(&w.place, w.place&^placeMask|packPlace(to))
+}
+
+// version unpacks a row.
+func (r *rows) version(id uint32) Version {
+	w := r.pages.at(id)
+	place := atomic.LoadUint64(&w.place)
+	v := Version{
+		Revision: kv.Revision(w.revision),
+		Created:  w.created,
+		Segment:  uint32(place>>segmentShift) & segmentMask,
+		Offset:   int64(place&offsetMask) * offsetAlign,
+		Size:     w.size,
+		Op:       kv.Operation(place >> opShift & twoBits),
+		Reason:   kv.MarkerReason(place >> reasonShift & twoBits),
+	}
+	if place&deadlineBit != 0 {
+		v.Deadline = r.pages.at(atomic.LoadUint32(&w.older)).created
+	}
+	return v
+}

@@ -1,0 +1,91 @@
+package index
+
+import (
+	"slices"
+
+	"github.com/google/btree"
+)
+
+// Snapshot is the index as it was at one moment. Its methods but Release may be
+// called without the index's lock, beside its writer, and beside each other.
+// While it is open the index frees nothing that it sees.
+type Snapshot struct {
+	x     *Index
+	tree  *btree.BTreeG[item]
+	epoch uint64
+}
+
+// Snapshot returns the index as it is. It costs the same whatever the number of
+// keys, but afterwards a put of a new key copies tree nodes, a few KiB, until
+// those it meets are copied; so take one per long read. If loaded keys wait for
+// [Index.BuildTree], it builds the tree first. The caller must Release it.
+func (x *Index) Snapshot() *Snapshot {
+	for !x.Ready() {
+		x.BuildTree(buildAll)
+	}
+	s := &Snapshot{x: x, tree: x.order.tree.Clone(), epoch: x.epoch}
+	x.open = append(x.open, x.epoch)
+	x.epoch++
+	return s
+}
+
+// Release gives the snapshot up; it must not be used afterwards, nor be in use.
+// It needs the index's lock as a writer does. A second Release does nothing.
+func (s *Snapshot) Release() {
+	x := s.x
+	if i, ok := slices.BinarySearch(x.open, s.epoch); ok {
+		x.open = slices.Delete(x.open, i, i+1)
+	}
+	s.tree = nil
+	x.drain()
+}
+
+// Len returns how many keys have a version.
+func (s *Snapshot) Len() int { return s.tree.Len() }
+
+// Ascend calls fn for every key from from on, that one included, in ascending
+// order of bytes, with its newest version, marker or not, until fn returns
+// false. The key is the index's: it is valid until fn returns.
+func (s *Snapshot) Ascend(from string, fn func(key []byte, newest Version) bool) {
+	pivot, done := s.x.order.pivot(from)
+	defer done()
+	s.tree.AscendGreaterOrEqual(pivot, func(i item) bool {
+		row, _ := s.chain(i.key)
+		return fn(s.x.keys.key(i.key), s.x.rows.version(row))
+	})
+}
+
+// AscendPrefix is Ascend for the keys that begin with prefix.
+func (s *Snapshot) AscendPrefix(prefix string, fn func(key []byte, newest Version) bool) {
+	s.Ascend(prefix, func(key []byte, newest Version) bool {
+		return len(key) >= len(prefix) && string(key[:len(prefix)]) == prefix && fn(key, newest)
+	})
+}
+
+// Newest returns the newest version of key, marker or not.
+func (s *Snapshot) Newest(key string) (Version, bool) {
+	row, _ := s.find(key)
+	if row == 0 {
+		return Version{}, false
+	}
+	return s.x.rows.version(row), true
+}
+
+// Versions appends the kept versions of key to dst, oldest first.
+func (s *Snapshot) Versions(dst []Version, key string) []Version {
+	row, kept := s.find(key)
+	return s.x.rows.appendVersions(dst, row, kept)
+}
+
+func (s *Snapshot) find(key string) (row, kept uint32) {
+	pivot, done := s.x.order.pivot(key)
+	defer done()
+	if i, ok := s.tree.Get(pivot); ok {
+		return s.chain(i.key)
+	}
+	return 0, 0
+}
+
+func (s *Snapshot) chain(key uint32) (row, kept uint32) {
+	return s.x.heads.as(s.x.keys.top(key).Load(), s.epoch)
+}
