@@ -1,0 +1,86 @@
+package vfs
+
+import (
+	"io/fs"
+	"syscall"
+)
+
+// ReadFile returns the bytes of a file as processes see them. The slice is the
+// caller's.
+func (m *Mem) ReadFile(name string) ([]byte, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	n, err := m.file(name)
+	if err != nil {
+		return nil, pathError("read", name, err)
+	}
+	c := &n.faces[live].content
+	b := make([]byte, c.size)
+	c.read(b, 0)
+	return b, nil
+}
+
+// WriteFile makes a file hold data as if it always had: nothing of it is
+// pending, its name neither. The directory must exist.
+func (m *Mem) WriteFile(name string, data []byte) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	at, err := m.place(name)
+	if err != nil {
+		return pathError("write", name, err)
+	}
+	n := at.dir.child(live, at.name)
+	switch {
+	case n == nil:
+		n = m.create(name, at, false)
+		m.commit(at.dir.pending[len(at.dir.pending)-1])
+	case n.dir:
+		return pathError("write", name, syscall.EISDIR)
+	}
+	m.syncFile(n)
+	var c content
+	c.write(data, 0)
+	c.size = int64(len(data))
+	m.used += c.used - n.faces[live].content.used
+	n.faces[live].content, n.faces[durable].content = c.share(), c.share()
+	return nil
+}
+
+// Corrupt lets f change the bytes [off, off+n) of a file in place, on the disk
+// and in the page cache, without a write that anybody would notice. The bytes
+// may differ between the two: then f is called for each. They must lie within
+// the file. What is pending is not changed, and may overwrite the damage.
+func (m *Mem) Corrupt(name string, off, n int64, f func(b []byte)) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	file, err := m.file(name)
+	if err == nil && (!validRange(off, n) || off+n > file.faces[live].content.size) {
+		err = fs.ErrInvalid
+	}
+	if err != nil {
+		return pathError("corrupt", name, err)
+	}
+	b := make([]byte, n)
+	for v := range views {
+		c := &file.faces[v].content
+		if off+n > c.size {
+			continue
+		}
+		before := c.used
+		c.read(b, off)
+		f(b)
+		c.write(b, off)
+		if v == live {
+			m.used += c.used - before
+		}
+	}
+	return nil
+}
+
+func (m *Mem) file(name string) (*node, error) {
+	n, err := m.lookup(name)
+	if err == nil && n.dir {
+		err = syscall.EISDIR
+	}
+	return n, err
+}

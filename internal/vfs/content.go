@@ -1,0 +1,226 @@
+package vfs
+
+import (
+	"bytes"
+	"slices"
+	"sync/atomic"
+)
+
+// SectorSize is what a disk writes at once, in bytes: the unit that a power cut
+// keeps, loses or tears.
+const SectorSize = 512
+
+// pageSize is the unit of sharing and of disk space.
+const pageSize = 4096
+
+type page = [pageSize]byte
+
+// zeroPage stands for every page that was allocated or filled with zeros, so
+// that preallocated logs cost a slot and not a page. It is never written.
+var zeroPage page
+
+// content is the bytes of one file: pages that any number of contents share
+// until one of them writes. The zero value is an empty file.
+//
+// A content may write what carries its owner's number, and nothing else. So
+// sharing is dropping the number: O(1), and the next write copies the table of
+// pages and the page that it touches. Contents that share nothing they own are
+// safe to use from different goroutines.
+type content struct {
+	size  int64
+	end   int64 // bytes at and beyond it are zero; unrelated to size
+	pages []slot
+	owner uint64 // 0: not even the table of pages is its own
+	used  int    // slots that are not holes
+}
+
+type slot struct {
+	page  *page // nil: a hole
+	owner uint64
+}
+
+var owners atomic.Uint64
+
+// share returns a second content with the same bytes.
+func (c *content) share() content {
+	c.owner = 0
+	return *c
+}
+
+// own makes the table the content's, with at least n slots.
+func (c *content) own(n int) {
+	if c.owner == 0 {
+		c.owner = owners.Add(1)
+		c.pages = append(make([]slot, 0, max(n, len(c.pages))), c.pages...)
+	}
+	if n > len(c.pages) {
+		c.pages = append(c.pages, make([]slot, n-len(c.pages))...)
+	}
+}
+
+// writable returns the i-th page for writing.
+func (c *content) writable(i int) *page {
+	c.own(i + 1)
+	s := &c.pages[i]
+	if s.page != nil && s.owner == c.owner {
+		return s.page
+	}
+	fresh := new(page)
+	if s.page == nil {
+		c.used++
+	} else if s.page != &zeroPage {
+		*fresh = *s.page
+	}
+	*s = slot{fresh, c.owner}
+	return fresh
+}
+
+// at returns the i-th page for reading; nil is all zeros.
+func (c *content) at(i int) *page {
+	if i >= len(c.pages) || c.pages[i].page == &zeroPage {
+		return nil
+	}
+	return c.pages[i].page
+}
+
+// read fills p with the bytes at off, zeros beyond the end included.
+func (c *content) read(p []byte, off int64) {
+	for len(p) > 0 {
+		i, from := split(off)
+		n := min(len(p), pageSize-from)
+		if src := c.at(i); src != nil {
+			copy(p[:n], src[from:])
+		} else {
+			clear(p[:n])
+		}
+		p, off = p[n:], off+int64(n)
+	}
+}
+
+// write puts p at off. The size stays as it is.
+func (c *content) write(p []byte, off int64) {
+	c.end = max(c.end, off+int64(len(p)))
+	for len(p) > 0 {
+		i, from := split(off)
+		n := min(len(p), pageSize-from)
+		if n == pageSize && bytes.Equal(p[:n], zeroPage[:]) {
+			c.zeroPage(i)
+		} else {
+			copy(c.writable(i)[from:], p[:n])
+		}
+		p, off = p[n:], off+int64(n)
+	}
+}
+
+// zero writes zeros to [off, off+n). The size stays as it is.
+func (c *content) zero(off, n int64) {
+	for n > 0 {
+		i, from := split(off)
+		k := min(n, int64(pageSize-from))
+		switch {
+		case k == pageSize, i >= len(c.pages), c.pages[i].page == nil:
+			c.zeroPage(i)
+		case c.pages[i].page != &zeroPage:
+			clear(c.writable(i)[from : from+int(k)])
+		}
+		off, n = off+k, n-k
+	}
+}
+
+// zeroPage makes the i-th page one of zeros.
+func (c *content) zeroPage(i int) {
+	if i < len(c.pages) && c.pages[i].page == &zeroPage {
+		return
+	}
+	c.own(i + 1)
+	if c.pages[i].page == nil {
+		c.used++
+	}
+	c.pages[i] = slot{page: &zeroPage}
+}
+
+// allocate gives every hole in [off, off+n) a page.
+func (c *content) allocate(off, n int64) {
+	first, last := pagesOf(off, n)
+	for i := first; i < last; i++ {
+		if i >= len(c.pages) || c.pages[i].page == nil {
+			c.zeroPage(i)
+		}
+	}
+}
+
+// holes returns how many pages of [off, off+n) are holes.
+func (c *content) holes(off, n int64) int {
+	first, last := pagesOf(off, n)
+	holes := last - first
+	for i := first; i < min(last, len(c.pages)); i++ {
+		if c.pages[i].page != nil {
+			holes--
+		}
+	}
+	return holes
+}
+
+// room returns how many of the n bytes at off can be written if no more than
+// free holes may be filled.
+func (c *content) room(off int64, n, free int) int {
+	first, last := pagesOf(off, int64(n))
+	for i := first; i < last; i++ {
+		if i < len(c.pages) && c.pages[i].page != nil {
+			continue
+		}
+		if free--; free < 0 {
+			return int(max(int64(i)*pageSize-off, 0))
+		}
+	}
+	return n
+}
+
+// resize sets the size and drops every byte beyond it, so that growing again
+// shows zeros.
+func (c *content) resize(size int64) {
+	c.size = size
+	if c.end <= size {
+		return
+	}
+	c.end = size
+	keep, from := split(size)
+	if from > 0 {
+		if c.at(keep) != nil {
+			clear(c.writable(keep)[from:])
+		}
+		keep++
+	}
+	c.drop(keep)
+}
+
+// drop turns the pages from the i-th on into nothing.
+func (c *content) drop(i int) {
+	if i >= len(c.pages) {
+		return
+	}
+	c.own(0)
+	for _, s := range c.pages[i:] {
+		if s.page != nil {
+			c.used--
+		}
+	}
+	clear(c.pages[i:])
+	c.pages = c.pages[:i]
+}
+
+// isZero reports whether [off, off+n) is known to be zeros without looking at
+// the bytes.
+func (c *content) isZero(off, n int64) bool {
+	first, last := pagesOf(off, n)
+	return !slices.ContainsFunc(c.pages[min(first, len(c.pages)):min(last, len(c.pages))],
+		func(s slot) bool { return s.page != nil && s.page != &zeroPage })
+}
+
+// split returns the page of an offset and the place in it.
+func split(off int64) (i, from int) { return int(off / pageSize), int(off % pageSize) }
+
+// pagesOf returns the pages that [off, off+n) touches, the last one excluded.
+func pagesOf(off, n int64) (first, last int) {
+	return int(off / pageSize), int((off + n + pageSize - 1) / pageSize)
+}

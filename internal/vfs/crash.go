@@ -1,0 +1,270 @@
+package vfs
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Pending returns how many items a power cut may lose now, each alone. They are
+// numbered from 0 in the order in which they were issued, over the whole disk.
+func (m *Mem) Pending() int {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.items
+}
+
+// Crash returns the disk as found after a power cut of which c decides what it
+// left. Everything on it is durable and nothing is locked. It is independent of
+// m, which stays as it is.
+//
+// The cost is that of the files, the items pending, and the pages they touch.
+func (m *Mem) Crash(c Choice) *Mem {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	im := m.newImage(c)
+	from := durable
+	if c.pageCache {
+		from = live
+	}
+	im.faces = []copied{{from, durable}}
+	im.disk.root = im.twin(m.root)
+	if !c.pageCache && (c.Decide != nil || c.Stale != nil) {
+		for e := m.pending.Front(); e != nil; e = e.Next() {
+			e.Value.(change).crash(im)
+			im.call++
+		}
+	}
+	im.settle()
+	return im.disk
+}
+
+// Clone returns an independent copy of the disk with everything that is pending
+// on it, as a killed process leaves it: the page cache survives, locks and open
+// files do not. A power cut may follow.
+func (m *Mem) Clone() *Mem {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	im := m.newImage(Choice{})
+	im.faces = []copied{{live, live}, {durable, durable}}
+	im.disk.root = im.twin(m.root)
+	for e := m.pending.Front(); e != nil; e = e.Next() {
+		im.copyChange(e.Value.(change))
+	}
+	im.count()
+	return im.disk
+}
+
+// image is a disk in the making. Its nodes are twins of the source's.
+type image struct {
+	disk   *Mem
+	choice Choice
+	stamp  uint64 // marks the twins of this image
+	faces  []copied
+	twins  []*node
+	index  int                // of the next item
+	call   int                // of the change whose items are next
+	stale  map[sectorKey]bool // sectors beyond a file's durable end that have content
+}
+
+// copied says which face of a node becomes which of its twin.
+type copied struct{ from, to view }
+
+type sectorKey struct {
+	file   *node
+	sector int64
+}
+
+func (m *Mem) newImage(c Choice) *image {
+	m.stamp++
+	return &image{disk: &Mem{capacity: m.capacity}, choice: c, stamp: m.stamp}
+}
+
+// twin returns the image's copy of n, and copies it first if this is the first
+// time. In a crash, whatever has no durable name starts without one.
+func (im *image) twin(n *node) *node {
+	if n == nil || n.twin.stamp == im.stamp {
+		return twinOf(n)
+	}
+	t := &node{dir: n.dir, path: n.path}
+	n.twin.stamp, n.twin.node = im.stamp, t
+	im.twins = append(im.twins, t)
+	for _, f := range im.faces {
+		from, to := &n.faces[f.from], &t.faces[f.to]
+		to.content = from.content.share()
+		if len(from.entries) == 0 {
+			continue
+		}
+		to.entries = make([]entry, len(from.entries))
+		for i, e := range from.entries {
+			child := im.twin(e.node)
+			child.faces[f.to].parent, child.faces[f.to].name = t, e.name
+			to.entries[i] = entry{e.name, child}
+		}
+	}
+	return t
+}
+
+func twinOf(n *node) *node {
+	if n == nil {
+		return nil
+	}
+	return n.twin.node
+}
+
+// settle makes the durable view that was built the live one too.
+func (im *image) settle() {
+	for _, t := range im.twins {
+		d := &t.faces[durable]
+		d.content.resize(d.content.size) // sectors kept beyond the end are lost with the size
+		t.faces[live] = face{parent: d.parent, name: d.name, entries: slices.Clone(d.entries), content: d.content.share()}
+	}
+	im.count()
+}
+
+func (im *image) count() {
+	for _, t := range im.twins {
+		if t.faces[live].parent != nil {
+			im.disk.used += t.faces[live].content.used
+		}
+	}
+}
+
+// copyChange makes pending on the image what is pending on the source.
+func (im *image) copyChange(ch change) {
+	switch ch := ch.(type) {
+	case *write:
+		c := *ch
+		c.file = im.twin(ch.file)
+		c.file.pending = append(c.file.pending, im.disk.push(&c))
+	case *resize:
+		c := *ch
+		c.file = im.twin(ch.file)
+		c.file.pending = append(c.file.pending, im.disk.push(&c))
+	case *rename:
+		c := im.twinRename(ch)
+		c.node.entries++
+		e := im.disk.push(c)
+		for _, d := range c.dirs() {
+			d.pending = append(d.pending, e)
+		}
+	}
+}
+
+func (im *image) twinRename(r *rename) *rename {
+	c := *r
+	c.node, c.from.dir, c.to.dir = im.twin(r.node), im.twin(r.from.dir), im.twin(r.to.dir)
+	return &c
+}
+
+// decide numbers an item and asks the choice about it.
+func (im *image) decide(it Item) Verdict {
+	it.Index, it.Call = im.index, im.call
+	im.index++
+	if im.choice.Decide == nil {
+		return Lose
+	}
+	return im.choice.Decide(it)
+}
+
+func (w *write) crash(im *image) {
+	c := &im.twin(w.file).faces[durable].content
+	for i := range w.sectors {
+		it := Item{Kind: SectorItem, Path: w.file.path, Sector: w.first + i}
+		v := im.decide(it)
+		if im.choice.Stale != nil {
+			im.fillStale(w.file, c, it, v)
+		}
+		if from, to := v.span(); from < to {
+			w.redoSector(c, i, from, to)
+		}
+	}
+	if w.size != noSize && im.decide(Item{Kind: SizeItem, Path: w.file.path, Size: w.size}) != Lose {
+		c.resize(w.size)
+	}
+}
+
+// fillStale gives a sector that the disk never wrote, but the size may come to
+// cover, the bytes that were there before the file.
+func (im *image) fillStale(file *node, c *content, it Item, v Verdict) {
+	key, off := sectorKey{file, it.Sector}, it.Sector*SectorSize
+	if off < file.faces[durable].content.size || im.stale[key] {
+		return
+	}
+	if im.stale == nil {
+		im.stale = make(map[sectorKey]bool)
+	}
+	im.stale[key] = true
+	if v != Keep {
+		var b [SectorSize]byte
+		im.choice.Stale(it, b[:])
+		c.write(b[:], off)
+	}
+}
+
+func (r *resize) crash(im *image) {
+	c := &im.twin(r.file).faces[durable].content
+	if im.decide(Item{Kind: SizeItem, Path: r.file.path, Size: r.size}) != Lose {
+		r.redo(c)
+	}
+}
+
+func (r *rename) crash(im *image) {
+	if im.decide(Item{Kind: EntryItem, Path: r.node.path}) != Lose {
+		im.twinRename(r).redo(durable)
+	}
+}
+
+// Item is one thing that a power cut may keep or lose.
+type Item struct {
+	Index  int      // in the order of issue, from 0
+	Call   int      // which pending call it belongs to, from 0
+	Kind   ItemKind //
+	Path   string   // what the file was named last
+	Sector int64    // of a SectorItem: its offset in the file / SectorSize
+	Size   int64    // of a SizeItem: the size set; negative if only blocks were allocated
+}
+
+// String describes the item for a test's report.
+func (it Item) String() string {
+	switch it.Kind {
+	case SectorItem:
+		return fmt.Sprintf("%d: sector %d of %s", it.Index, it.Sector, it.Path)
+	case SizeItem:
+		return fmt.Sprintf("%d: size %d of %s", it.Index, it.Size, it.Path)
+	}
+	return fmt.Sprintf("%d: name %s", it.Index, it.Path)
+}
+
+// ItemKind is what an [Item] is.
+type ItemKind uint8
+
+// The kinds of items.
+const (
+	SectorItem ItemKind = iota + 1 // one sector as one write left it
+	SizeItem                       // one change of a file's size or blocks
+	EntryItem                      // one creation, rename or removal
+)
+
+// Verdict is what becomes of an item: Lose, Keep, or a part of a sector. Of
+// other items anything but Lose keeps them.
+type Verdict uint32
+
+// The verdicts that are not [Torn].
+const (
+	Lose Verdict = 0
+	Keep Verdict = SectorSize // the bytes [0, SectorSize)
+)
+
+// Torn keeps the bytes [from, to) of a sector; the others stay what they were
+// on the disk. It panics unless 0 <= from <= to <= SectorSize.
+func Torn(from, to int) Verdict {
+	if from < 0 || from > to || to > SectorSize {
+		panic(fmt.Sprintf("vfs: a sector has no bytes [%d, %d)", from, to))
+	}
+	if from == to {
+		return Lose
+	}
+	return Verdict(from)<<16 | Verdict(to)
+}
+
+func (v Verdict) span() (from, to int) { return int(v >> 16), int(v & 0xffff) }

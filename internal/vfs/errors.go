@@ -1,0 +1,40 @@
+package vfs
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"math"
+	"syscall"
+)
+
+// pathError words an error as package os does, with the operation and the path.
+// All three implementations report through it, so they can be compared.
+func pathError(op, path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return mark(&fs.PathError{Op: op, Path: path, Err: err})
+}
+
+// mark makes an error of a full disk match ErrNoSpace, whichever call met it.
+func mark(err error) error {
+	if err == nil || err == io.EOF {
+		return err
+	}
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return &noSpaceError{err}
+	}
+	return err
+}
+
+// noSpaceError matches ErrNoSpace besides what it wraps. A type of its own,
+// because wrapping both with %w would say "no space left on device" twice.
+type noSpaceError struct{ err error }
+
+func (e *noSpaceError) Error() string        { return e.err.Error() }
+func (e *noSpaceError) Unwrap() error        { return e.err }
+func (e *noSpaceError) Is(target error) bool { return target == ErrNoSpace }
+
+// validRange reports whether [off, off+n) is a range that Allocate takes.
+func validRange(off, n int64) bool { return off >= 0 && n > 0 && off <= math.MaxInt64-n }

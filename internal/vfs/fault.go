@@ -1,0 +1,305 @@
+package vfs
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+)
+
+// ErrStopped is returned by every call of a [Fault] that was stopped.
+var ErrStopped = errors.New("stopped by fault injection")
+
+// Fault is a file system that passes every call on to another, counts it, and
+// makes those fail that a test asks for. Only Close is neither counted nor
+// failed. All methods are safe for concurrent use.
+type Fault struct {
+	inner FS
+	mu    struct { // guards the fields inside
+		sync.Mutex
+		calls   int64
+		stopped bool
+		inject  func(Op) Action
+	}
+}
+
+// NewFault returns a Fault that fails nothing yet.
+func NewFault(inner FS) *Fault { return &Fault{inner: inner} }
+
+// Op is a call about to be made.
+type Op struct {
+	N      int64 // its number, from 1
+	Kind   OpKind
+	Path   string // of a rename: the old one
+	Offset int64  // of a read, write or allocation; the size of a truncation
+	Len    int    // bytes of a read, write, allocation or mapping
+}
+
+// Action says what becomes of a call. The zero Action lets it pass.
+type Action struct {
+	// Err fails the call, before it does anything unless Short or DropSync says
+	// otherwise.
+	Err error
+	// Short lets the first bytes of a write, this many, reach the file. A
+	// negative count is none.
+	Short int
+	// DropSync makes a failed Sync of a Mem's file do what real ones do: the
+	// dirty bytes become clean without being durable, readable until the power
+	// is cut, and no later Sync makes up for it.
+	DropSync bool
+	// Stop makes this call and every later one return ErrStopped and change
+	// nothing: the moment for Mem.Crash.
+	Stop bool
+}
+
+// Calls returns how many calls were made.
+func (f *Fault) Calls() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.mu.calls
+}
+
+// Inject makes decide the judge of every call from now on; nil lets all pass,
+// and undoes a stop. It is asked about one call at a time and must not call f.
+func (f *Fault) Inject(decide func(Op) Action) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mu.inject, f.mu.stopped = decide, false
+}
+
+// FailNth fails call n, counted from 1.
+func FailNth(n int64, err error) func(Op) Action {
+	return failIf(err, func(op Op) bool { return op.N == n })
+}
+
+// FailFrom fails call n and all after it.
+func FailFrom(n int64, err error) func(Op) Action {
+	return failIf(err, func(op Op) bool { return op.N >= n })
+}
+
+// FailKind fails every call of one kind.
+func FailKind(kind OpKind, err error) func(Op) Action {
+	return failIf(err, func(op Op) bool { return op.Kind == kind })
+}
+
+func failIf(err error, fails func(Op) bool) func(Op) Action {
+	return func(op Op) Action {
+		if fails(op) {
+			return Action{Err: err}
+		}
+		return Action{}
+	}
+}
+
+// StopAt stops the file system at call n: that call is the first to do nothing.
+func StopAt(n int64) func(Op) Action {
+	return func(op Op) Action { return Action{Stop: op.N >= n} }
+}
+
+// judge counts a call and returns what is to become of it: Err is set, worded
+// as the system's errors are, if it fails.
+func (f *Fault) judge(op Op) Action {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mu.calls++
+	op.N = f.mu.calls
+	var a Action
+	if f.mu.inject != nil && !f.mu.stopped {
+		a = f.mu.inject(op)
+	}
+	if f.mu.stopped = f.mu.stopped || a.Stop; f.mu.stopped {
+		a = Action{Err: ErrStopped}
+	}
+	a.Err = pathError(op.Kind.String(), op.Path, a.Err)
+	return a
+}
+
+// Open implements FS.
+func (f *Fault) Open(path string, mode Mode) (File, error) {
+	if a := f.judge(Op{Kind: OpOpen, Path: path}); a.Err != nil {
+		return nil, a.Err
+	}
+	file, err := f.inner.Open(path, mode)
+	if err != nil {
+		return nil, err
+	}
+	return &faultFile{fault: f, inner: file, path: path}, nil
+}
+
+// Mkdir implements FS.
+func (f *Fault) Mkdir(path string) error {
+	if a := f.judge(Op{Kind: OpMkdir, Path: path}); a.Err != nil {
+		return a.Err
+	}
+	return f.inner.Mkdir(path)
+}
+
+// Rename implements FS.
+func (f *Fault) Rename(oldPath, newPath string) error {
+	if a := f.judge(Op{Kind: OpRename, Path: oldPath}); a.Err != nil {
+		return a.Err
+	}
+	return f.inner.Rename(oldPath, newPath)
+}
+
+// Remove implements FS.
+func (f *Fault) Remove(path string) error {
+	if a := f.judge(Op{Kind: OpRemove, Path: path}); a.Err != nil {
+		return a.Err
+	}
+	return f.inner.Remove(path)
+}
+
+// List implements FS.
+func (f *Fault) List(dir string) ([]Info, error) {
+	if a := f.judge(Op{Kind: OpList, Path: dir}); a.Err != nil {
+		return nil, a.Err
+	}
+	return f.inner.List(dir)
+}
+
+// Stat implements FS.
+func (f *Fault) Stat(path string) (Info, error) {
+	if a := f.judge(Op{Kind: OpStat, Path: path}); a.Err != nil {
+		return Info{}, a.Err
+	}
+	return f.inner.Stat(path)
+}
+
+// SyncDir implements FS.
+func (f *Fault) SyncDir(dir string) error {
+	if a := f.judge(Op{Kind: OpSyncDir, Path: dir}); a.Err != nil {
+		return a.Err
+	}
+	return f.inner.SyncDir(dir)
+}
+
+// Lock implements FS.
+func (f *Fault) Lock(path string) (io.Closer, error) {
+	if a := f.judge(Op{Kind: OpLock, Path: path}); a.Err != nil {
+		return nil, a.Err
+	}
+	return f.inner.Lock(path)
+}
+
+type faultFile struct {
+	fault *Fault
+	inner File
+	path  string
+}
+
+func (f *faultFile) ReadAt(p []byte, off int64) (int, error) {
+	if a := f.fault.judge(Op{Kind: OpReadAt, Path: f.path, Offset: off, Len: len(p)}); a.Err != nil {
+		return 0, a.Err
+	}
+	return f.inner.ReadAt(p, off)
+}
+
+func (f *faultFile) WriteAt(p []byte, off int64) (int, error) {
+	a := f.fault.judge(Op{Kind: OpWriteAt, Path: f.path, Offset: off, Len: len(p)})
+	if a.Err == nil {
+		return f.inner.WriteAt(p, off)
+	}
+	short := min(max(a.Short, 0), len(p))
+	if short == 0 {
+		return 0, a.Err
+	}
+	n, err := f.inner.WriteAt(p[:short], off)
+	if err != nil {
+		return n, err
+	}
+	return n, a.Err
+}
+
+func (f *faultFile) Truncate(size int64) error {
+	if a := f.fault.judge(Op{Kind: OpTruncate, Path: f.path, Offset: size}); a.Err != nil {
+		return a.Err
+	}
+	return f.inner.Truncate(size)
+}
+
+func (f *faultFile) Allocate(off, n int64) error {
+	if a := f.fault.judge(Op{Kind: OpAllocate, Path: f.path, Offset: off, Len: int(n)}); a.Err != nil {
+		return a.Err
+	}
+	return f.inner.Allocate(off, n)
+}
+
+func (f *faultFile) Sync() error {
+	a := f.fault.judge(Op{Kind: OpSync, Path: f.path})
+	if a.Err == nil {
+		return f.inner.Sync()
+	}
+	if mem, ok := f.inner.(*memFile); ok && a.DropSync {
+		mem.dropSync()
+	}
+	return a.Err
+}
+
+func (f *faultFile) Size() (int64, error) {
+	if a := f.fault.judge(Op{Kind: OpSize, Path: f.path}); a.Err != nil {
+		return 0, a.Err
+	}
+	return f.inner.Size()
+}
+
+func (f *faultFile) Map(n int64) (Mapping, error) {
+	if a := f.fault.judge(Op{Kind: OpMap, Path: f.path, Len: int(n)}); a.Err != nil {
+		return nil, a.Err
+	}
+	m, err := f.inner.Map(n)
+	if err != nil {
+		return nil, err
+	}
+	return &faultMapping{fault: f.fault, inner: m, path: f.path}, nil
+}
+
+func (f *faultFile) Close() error { return f.inner.Close() }
+
+type faultMapping struct {
+	fault *Fault
+	inner Mapping
+	path  string
+}
+
+func (m *faultMapping) ReadAt(p []byte, off int64) (int, error) {
+	if a := m.fault.judge(Op{Kind: OpReadMapping, Path: m.path, Offset: off, Len: len(p)}); a.Err != nil {
+		return 0, a.Err
+	}
+	return m.inner.ReadAt(p, off)
+}
+
+func (m *faultMapping) Close() error { return m.inner.Close() }
+
+// OpKind is which call an [Op] is.
+type OpKind uint8
+
+// The kinds of calls.
+const (
+	OpOpen OpKind = iota + 1
+	OpMkdir
+	OpRename
+	OpRemove
+	OpList
+	OpStat
+	OpSyncDir
+	OpLock
+	OpReadAt
+	OpWriteAt
+	OpTruncate
+	OpAllocate
+	OpSync
+	OpSize
+	OpMap
+	OpReadMapping
+)
+
+// String returns the name of the call in an error.
+func (k OpKind) String() string {
+	names := [...]string{"", "open", "mkdir", "rename", "remove", "list", "stat", "sync directory", "lock",
+		"read", "write", "truncate", "allocate", "sync", "stat", "map", "read mapping of"}
+	if k == 0 || int(k) >= len(names) {
+		return fmt.Sprintf("OpKind(%d)", uint8(k))
+	}
+	return names[k]
+}

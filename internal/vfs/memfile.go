@@ -1,0 +1,238 @@
+package vfs
+
+import (
+	"io"
+	"io/fs"
+	"syscall"
+)
+
+// memFile is an open file of a Mem.
+type memFile struct {
+	disk   *Mem
+	node   *node
+	name   string
+	mode   Mode
+	closed bool // guarded by disk.mu
+}
+
+// check says why an operation cannot be, or nil. Caller holds disk.mu.
+func (f *memFile) check(writes bool) error {
+	switch {
+	case f.closed:
+		return fs.ErrClosed
+	case writes && f.mode == ReadOnly:
+		return syscall.EBADF
+	}
+	return nil
+}
+
+// change runs do on the live content, keeping count of the disk's pages.
+func (f *memFile) change(op string, do func(c *content) error) error {
+	f.disk.mu.Lock()
+	defer f.disk.mu.Unlock()
+	err := f.check(true)
+	if err == nil {
+		c := &f.node.faces[live].content
+		before := c.used
+		err = do(c)
+		f.disk.used += c.used - before
+	}
+	return pathError(op, f.name, err)
+}
+
+func (f *memFile) ReadAt(p []byte, off int64) (int, error) {
+	f.disk.mu.RLock()
+	defer f.disk.mu.RUnlock()
+	err := f.check(false)
+	if err == nil && off < 0 {
+		err = fs.ErrInvalid
+	}
+	if err != nil {
+		return 0, pathError("read", f.name, err)
+	}
+	c := &f.node.faces[live].content
+	n := int(min(int64(len(p)), max(c.size-off, 0)))
+	c.read(p[:n], off)
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// WriteAt implements File. On a full disk it writes what there is room for.
+func (f *memFile) WriteAt(p []byte, off int64) (n int, err error) {
+	err = f.change("write", func(c *content) error {
+		switch {
+		case off < 0:
+			return fs.ErrInvalid
+		case len(p) == 0:
+			return nil
+		case off > maxFileSize-int64(len(p)):
+			return syscall.EFBIG
+		}
+		if n = c.room(off, len(p), f.disk.free()); n > 0 {
+			f.write(c, p[:n], off)
+		}
+		if n < len(p) {
+			return syscall.ENOSPC
+		}
+		return nil
+	})
+	return n, err
+}
+
+func (f *memFile) write(c *content, p []byte, off int64) {
+	c.write(p, off)
+	end := off + int64(len(p))
+	grown := end > c.size
+	c.size = max(c.size, end)
+	if f.node.gone() {
+		return
+	}
+	w := newWrite(f.node, c, off, int64(len(p)))
+	if grown {
+		w.size = end
+	}
+	f.disk.queueData(f.node, w)
+}
+
+func (f *memFile) Truncate(size int64) error {
+	return f.change("truncate", func(c *content) error {
+		switch {
+		case size < 0:
+			return fs.ErrInvalid
+		case size > maxFileSize:
+			return syscall.EFBIG
+		case size == c.size:
+			return nil
+		}
+		r := &resize{file: f.node, size: size}
+		r.redo(c)
+		f.disk.queueData(f.node, r)
+		return nil
+	})
+}
+
+func (f *memFile) Allocate(off, n int64) error {
+	return f.change("allocate", func(c *content) error {
+		switch {
+		case !validRange(off, n):
+			return fs.ErrInvalid
+		case off+n > maxFileSize:
+			return syscall.EFBIG
+		}
+		holes := c.holes(off, n)
+		r := &resize{file: f.node, size: noSize, off: off, n: n}
+		if off+n > c.size {
+			r.size = off + n
+		}
+		switch {
+		case holes > f.disk.free():
+			return syscall.ENOSPC
+		case holes == 0 && r.size == noSize:
+			return nil
+		}
+		r.redo(c)
+		f.disk.queueData(f.node, r)
+		return nil
+	})
+}
+
+func (f *memFile) Sync() error {
+	f.disk.mu.Lock()
+	defer f.disk.mu.Unlock()
+	if err := f.check(false); err != nil {
+		return pathError("sync", f.name, err)
+	}
+	f.disk.syncFile(f.node)
+	return nil
+}
+
+// dropSync does what a failed Sync does: the dirty bytes become clean but not
+// durable. [Fault] calls it.
+func (f *memFile) dropSync() {
+	f.disk.mu.Lock()
+	defer f.disk.mu.Unlock()
+	if f.check(false) == nil {
+		f.disk.dropBytes(f.node)
+	}
+}
+
+func (f *memFile) Size() (int64, error) {
+	f.disk.mu.RLock()
+	defer f.disk.mu.RUnlock()
+	if err := f.check(false); err != nil {
+		return 0, pathError("stat", f.name, err)
+	}
+	return f.node.faces[live].content.size, nil
+}
+
+func (f *memFile) Map(n int64) (Mapping, error) {
+	f.disk.mu.Lock()
+	defer f.disk.mu.Unlock()
+	err := f.check(false)
+	if err == nil && n < 0 {
+		err = fs.ErrInvalid
+	}
+	if err != nil {
+		return nil, pathError("map", f.name, err)
+	}
+	f.node.handles++
+	return &memMapping{disk: f.disk, node: f.node, name: f.name, size: n}, nil
+}
+
+func (f *memFile) Close() error {
+	f.disk.mu.Lock()
+	defer f.disk.mu.Unlock()
+	if err := f.check(false); err != nil {
+		return pathError("close", f.name, err)
+	}
+	f.closed = true
+	f.disk.put(f.node)
+	return nil
+}
+
+// memMapping is a view of a Mem's file. It is stricter than the system's, which
+// shows zeros between the end of a file and the end of its page.
+type memMapping struct {
+	disk   *Mem
+	node   *node
+	name   string
+	size   int64
+	closed bool // guarded by disk.mu
+}
+
+func (v *memMapping) ReadAt(p []byte, off int64) (int, error) {
+	v.disk.mu.RLock()
+	defer v.disk.mu.RUnlock()
+	switch {
+	case v.closed:
+		return 0, pathError("read mapping of", v.name, fs.ErrClosed)
+	case off < 0:
+		return 0, pathError("read mapping of", v.name, fs.ErrInvalid)
+	case len(p) == 0:
+		return 0, nil
+	case off >= v.size:
+		return 0, io.EOF
+	}
+	c := &v.node.faces[live].content
+	n := int(min(int64(len(p)), v.size-off))
+	if off+int64(n) > c.size {
+		return 0, pathError("read mapping of", v.name, ErrFault)
+	}
+	c.read(p[:n], off)
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+func (v *memMapping) Close() error {
+	v.disk.mu.Lock()
+	defer v.disk.mu.Unlock()
+	if !v.closed {
+		v.closed = true
+		v.disk.put(v.node)
+	}
+	return nil
+}

@@ -1,0 +1,306 @@
+//go:build linux || darwin
+
+package vfs
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"unsafe"
+
+	"github.com/edsrzf/mmap-go"
+	"golang.org/x/sys/unix"
+)
+
+// OS returns the operating system's files. Sync is fdatasync on Linux and
+// F_FULLFSYNC on Darwin. The last element of a path is never followed if it is
+// a symbolic link, and only regular files are opened.
+func OS() FS { return osFS{} }
+
+type osFS struct{}
+
+func (osFS) Open(path string, mode Mode) (File, error) {
+	// O_NONBLOCK, so that a FIFO planted in the directory is an error and not a
+	// hang. Regular files ignore it.
+	flag := unix.O_NOFOLLOW | unix.O_NONBLOCK // package os adds O_CLOEXEC
+	switch mode {
+	case ReadOnly:
+		flag |= os.O_RDONLY
+	case ReadWrite:
+		flag |= os.O_RDWR
+	case Create:
+		flag |= os.O_RDWR | os.O_CREATE | os.O_EXCL
+	default:
+		return nil, pathError("open", path, fs.ErrInvalid)
+	}
+	f, err := os.OpenFile(path, flag, 0o600)
+	if err != nil {
+		return nil, mark(err)
+	}
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+	case info.IsDir():
+		err = pathError("open", path, unix.EISDIR)
+	case !info.Mode().IsRegular():
+		err = pathError("open", path, fs.ErrInvalid)
+	}
+	if err != nil {
+		f.Close()
+		return nil, mark(err)
+	}
+	return &osFile{f}, nil
+}
+
+func (osFS) Mkdir(path string) error { return mark(os.Mkdir(path, 0o700)) }
+
+func (osFS) Rename(oldPath, newPath string) error { return mark(os.Rename(oldPath, newPath)) }
+
+func (osFS) Remove(path string) error { return mark(os.Remove(path)) }
+
+func (osFS) List(dir string) ([]Info, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, mark(err)
+	}
+	infos := make([]Info, 0, len(entries))
+	for _, e := range entries {
+		info, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // removed since the directory was read
+		}
+		if err != nil {
+			return nil, mark(err)
+		}
+		infos = append(infos, describe(info))
+	}
+	return infos, nil
+}
+
+func (osFS) Stat(path string) (Info, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return Info{}, mark(err)
+	}
+	return describe(info), nil
+}
+
+func describe(info fs.FileInfo) Info {
+	if info.IsDir() {
+		return Info{Name: info.Name(), Dir: true}
+	}
+	return Info{Name: info.Name(), Size: info.Size()}
+}
+
+func (osFS) SyncDir(dir string) error {
+	d, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return mark(err)
+	}
+	err = d.Sync() // fsync, not fdatasync: a directory's metadata is its content
+	return mark(errors.Join(err, d.Close()))
+}
+
+// Lock takes a flock, which belongs to the open file and not to the process: a
+// second Lock fails within the same process too, and the kernel frees it when
+// the process ends, however it ends.
+func (osFS) Lock(path string) (io.Closer, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	if err != nil {
+		return nil, mark(err)
+	}
+	l := &osLock{osFile{f}}
+	err = l.f.call("lock", func(fd int) error { return unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) })
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		err = &LockedError{Path: path, PID: l.readPID()}
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	l.writePID(os.Getpid())
+	return l, nil
+}
+
+// osLock is a held lock. Its file names the holder and stays: removing it would
+// let two processes each lock a file of that name.
+type osLock struct{ f osFile }
+
+func (l *osLock) readPID() int {
+	var b [20]byte
+	n, _ := l.f.ReadAt(b[:], 0) // the end of the file is expected
+	pid, err := strconv.Atoi(strings.TrimSpace(string(b[:n])))
+	if err != nil || pid < 0 {
+		return 0
+	}
+	return pid
+}
+
+// writePID tells others who holds the lock. Errors do not matter: the lock is
+// held all the same, and a full disk must not keep a store from opening.
+func (l *osLock) writePID(pid int) {
+	_ = l.f.Truncate(0)
+	_, _ = l.f.WriteAt([]byte(strconv.Itoa(pid)+"\n"), 0)
+}
+
+// Close gives the lock back. It empties the file first, so that whoever meets
+// the next holder before it wrote its name reports none rather than ours.
+func (l *osLock) Close() error {
+	_ = l.f.Truncate(0)
+	return l.f.Close()
+}
+
+type osFile struct{ f *os.File }
+
+func (f *osFile) ReadAt(p []byte, off int64) (int, error) {
+	n, err := f.f.ReadAt(p, off)
+	return n, mark(err)
+}
+
+func (f *osFile) WriteAt(p []byte, off int64) (int, error) {
+	n, err := f.f.WriteAt(p, off)
+	return n, mark(err)
+}
+
+func (f *osFile) Close() error { return mark(f.f.Close()) }
+
+func (f *osFile) Size() (int64, error) {
+	info, err := f.f.Stat()
+	if err != nil {
+		return 0, mark(err)
+	}
+	return info.Size(), nil
+}
+
+func (f *osFile) Truncate(size int64) error { return mark(f.f.Truncate(size)) }
+
+func (f *osFile) Sync() error { return f.call("sync", datasync) }
+
+// Allocate is fallocate. Where the file system has none it writes zeros beyond
+// the end of the file; holes below the end then stay holes.
+func (f *osFile) Allocate(off, n int64) error {
+	if !validRange(off, n) {
+		return pathError("allocate", f.f.Name(), fs.ErrInvalid)
+	}
+	size, err := f.Size()
+	if err != nil {
+		return err
+	}
+	err = f.call("allocate", func(fd int) error { return allocate(fd, off, n) })
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
+		err = f.writeZeros(max(off, size), off+n)
+	}
+	if err != nil {
+		// ext4 keeps, and counts into the size, what it found room for.
+		if now, sizeErr := f.Size(); sizeErr == nil && now > size {
+			err = errors.Join(err, f.Truncate(size))
+		}
+	}
+	return err
+}
+
+// writeZeros fills [off, end) with zeros.
+func (f *osFile) writeZeros(off, end int64) error {
+	zeros := make([]byte, min(256<<10, max(end-off, 0)))
+	for off < end {
+		n, err := f.WriteAt(zeros[:min(int64(len(zeros)), end-off)], off)
+		if err != nil {
+			return err
+		}
+		off += int64(n)
+	}
+	return nil
+}
+
+func (f *osFile) Map(n int64) (Mapping, error) {
+	if n < 0 || int64(int(n)) != n {
+		return nil, pathError("map", f.f.Name(), fs.ErrInvalid)
+	}
+	m := &osMapping{path: f.f.Name()}
+	err := f.call("map", func(int) (err error) {
+		if n > 0 { // the kernel refuses an empty mapping
+			m.data, err = mmap.MapRegion(f.f, int(n), mmap.RDONLY, 0, 0)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// call runs one system call on the descriptor, which a concurrent Close cannot
+// take away meanwhile, again for as long as signals interrupt it: Go's own
+// preemption sends them.
+func (f *osFile) call(op string, syscall func(fd int) error) error {
+	conn, err := f.f.SyscallConn()
+	if err != nil {
+		return pathError(op, f.f.Name(), err)
+	}
+	closed := conn.Control(func(fd uintptr) {
+		for err = unix.EINTR; err == unix.EINTR; {
+			err = syscall(int(fd))
+		}
+	})
+	if closed != nil { // the only reason to refuse
+		err = fs.ErrClosed
+	}
+	return pathError(op, f.f.Name(), err)
+}
+
+// osMapping is a read-only shared mapping.
+type osMapping struct {
+	path string
+	data mmap.MMap
+}
+
+// ReadAt copies out under a guard: a page that cannot be read raises SIGBUS,
+// which the guard makes the runtime turn into a panic, and that into an error.
+func (m *osMapping) ReadAt(p []byte, off int64) (n int, err error) {
+	if off < 0 {
+		return 0, pathError("read mapping of", m.path, fs.ErrInvalid)
+	}
+	if off >= int64(len(m.data)) {
+		if len(p) == 0 {
+			return 0, nil
+		}
+		return 0, io.EOF
+	}
+	defer m.catchFault(debug.SetPanicOnFault(true), &n, &err)
+	n = copy(p, m.data[off:])
+	if n < len(p) {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// catchFault restores the goroutine's setting and turns the panic of a fault
+// inside the mapping into an error. Any other panic goes on: a fault elsewhere
+// is the caller's slice or a bug.
+func (m *osMapping) catchFault(panicOnFault bool, n *int, err *error) {
+	debug.SetPanicOnFault(panicOnFault)
+	r := recover()
+	if r == nil {
+		return
+	}
+	if fault, ok := r.(interface{ Addr() uintptr }); !ok || !m.holds(fault.Addr()) {
+		panic(r)
+	}
+	*n, *err = 0, pathError("read mapping of", m.path, ErrFault)
+}
+
+func (m *osMapping) holds(addr uintptr) bool {
+	base := uintptr(unsafe.Pointer(unsafe.SliceData(m.data)))
+	return addr >= base && addr-base < uintptr(len(m.data))
+}
+
+func (m *osMapping) Close() error {
+	if m.data == nil {
+		return nil
+	}
+	return pathError("unmap", m.path, m.data.Unmap())
+}
