@@ -103,7 +103,7 @@ func (h header) check(page *[PageSize]byte, slot uint64, offset int64) error {
 		return fmt.Errorf("header of a file of %d bytes", h.size)
 	case h.number == 0 && h.prev != 0 || h.number != 0 && h.prev >= h.number:
 		return fmt.Errorf("header of file number %d names %d as the one before", h.number, h.prev)
-	case page[headerReservedAt] != 0 || !allZero(page[headerReservedAt:headerSlotAt]) || !allZero(page[headerZeroAt:headerSumAt]):
+	case !allZero(page[headerReservedAt:headerSlotAt]) || !allZero(page[headerZeroAt:headerSumAt]):
 		return fmt.Errorf("header has bytes that version %d keeps zero", headerVersion)
 	}
 	return nil

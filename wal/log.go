@@ -45,22 +45,6 @@ type Log struct {
 	}
 }
 
-// openFile is a file of the log that is open for writing.
-type openFile struct {
-	vfs.File
-	header
-	path string
-}
-
-// oldFile is a finished file, closed, waiting for Recycle.
-type oldFile struct {
-	slot   uint64
-	size   int64
-	final  LSN  // its last frame; 0: it holds none
-	used   bool // it counts in Log.Used
-	doomed bool // its removal began; it is no file of the log any more
-}
-
 // Start makes the log ready for the frame after the LSN after: it makes a fresh
 // file whose header names the newest of the old ones, and after as its final
 // LSN; syncs that in both copies, with its directory; and removes what an
@@ -84,7 +68,7 @@ func (r *Reader) Start(after LSN) (*Log, error) {
 	}
 	for _, name := range r.scratch {
 		if err := r.opts.FS.Remove(r.opts.path(name)); err != nil {
-			return nil, fmt.Errorf("wal: remove %s: %w", name, err)
+			return nil, wrap(err)
 		}
 	}
 	l := &Log{opts: r.opts}
@@ -121,7 +105,7 @@ func (l *Log) adopt(r *Reader) error {
 		old := oldFile{slot: f.slot, size: f.actual}
 		if old.size == l.opts.FileSize && len(l.mu.spares) < sparesKept {
 			if err := l.keep(old); err != nil {
-				return err
+				return wrap(err)
 			}
 			continue
 		}
@@ -160,8 +144,8 @@ func (l *Log) fail(err error) error {
 	if errors.Is(err, vfs.ErrNoSpace) {
 		err = errors.New(err.Error()) // keeps the words only: it must not pass for a refusal of Reserve
 	}
-	l.broken = err
-	return err
+	l.broken = wrap(err)
+	return l.broken
 }
 
 // Reserve makes sure that a frame with so many payload bytes fits into the
@@ -196,9 +180,6 @@ func (l *Log) Reserve(payload int) error {
 // the page that a vouching frame will need.
 func spaceFor(payload int) int64 { return pageUp(FrameHeaderSize+int64(payload)) + PageSize }
 
-// zeros pads frames and fills new files.
-var zeros [64 << 10]byte
-
 // Append writes frame, which NewFrame began, behind the newest and returns its
 // LSN. It is not durable before Sync. now, in nanoseconds, is handed back by
 // Replay. Append fills in the header, and may use frame's spare capacity as
@@ -210,12 +191,12 @@ func (l *Log) Append(frame []byte, now int64) (LSN, error) {
 	}
 	end := l.pos + int64(len(frame))
 	if len(frame) < FrameHeaderSize || end > l.file.end() {
-		return 0, l.fail(fmt.Errorf("wal: append %d bytes at offset %d of %s: no room was reserved", len(frame), l.pos, l.file.path))
+		return 0, l.fail(fmt.Errorf("append %d bytes at offset %d of %s: no room was reserved", len(frame), l.pos, l.file.path))
 	}
 	h := frameHeader{lsn: l.Last() + 1, synced: l.Synced(), time: now}
 	h.seal(frame, l.file.identity(), l.pos)
 	if err := l.writePadded(frame, end); err != nil {
-		return 0, l.fail(fmt.Errorf("wal: write %s: %w", l.file.path, err))
+		return 0, l.fail(err)
 	}
 	l.pos = frameUp(end)
 	l.vouched, l.time = false, now
@@ -255,7 +236,7 @@ func (l *Log) Sync() error {
 		return nil
 	}
 	if err := l.file.Sync(); err != nil {
-		return l.fail(fmt.Errorf("wal: sync %s: %w", l.file.path, err))
+		return l.fail(err)
 	}
 	l.pos = pageUp(l.pos)
 	l.synced.Store(last)
@@ -286,7 +267,8 @@ func (l *Log) Vouch(now int64) error {
 }
 
 // Close vouches for the newest frame, unless the log is broken, and closes the
-// files. Prepare and Recycle return kv.ErrClosed afterwards.
+// files. Every later call that would write returns kv.ErrClosed, but Prepare and
+// Recycle, which may still run, find nothing to do.
 func (l *Log) Close() error {
 	var errVouch error
 	if l.broken == nil {
@@ -308,7 +290,7 @@ func (l *Log) closeFiles() error {
 	var errs []error
 	for _, f := range files {
 		if err := f.Close(); err != nil {
-			errs = append(errs, fmt.Errorf("wal: close %s: %w", f.path, err))
+			errs = append(errs, wrap(err))
 		}
 	}
 	return errors.Join(errs...)

@@ -42,7 +42,7 @@ func Open(o Options) (*Reader, error) {
 	}
 	entries, err := o.FS.List(o.Dir)
 	if err != nil {
-		return nil, fmt.Errorf("wal: list %s: %w", o.Dir, err)
+		return nil, wrap(err)
 	}
 	r := &Reader{opts: o}
 	var files []storedFile
@@ -76,12 +76,12 @@ func (r *Reader) readHeaders(name string, slot uint64) (*storedFile, error) {
 	p := r.opts.path(name)
 	f, err := r.opts.FS.Open(p, vfs.ReadOnly)
 	if err != nil {
-		return nil, fmt.Errorf("wal: open %s: %w", p, err)
+		return nil, wrap(err)
 	}
 	defer f.Close()
 	size, err := f.Size()
 	if err != nil {
-		return nil, fmt.Errorf("wal: size of %s: %w", p, err)
+		return nil, wrap(err)
 	}
 	first, errFirst := readHeader(f, slot, 0)
 	last, errLast := readHeader(f, slot, max(0, size-PageSize)&^(PageSize-1))

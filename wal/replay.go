@@ -194,12 +194,12 @@ func (p *replay) bad(m *image, at place, begun bool, final LSN) (pos int64, ok b
 func (p *replay) read(f *storedFile, newest bool) (*image, error) {
 	file, err := p.r.opts.FS.Open(f.path, vfs.ReadOnly)
 	if err != nil {
-		return nil, fmt.Errorf("wal: open %s: %w", f.path, err)
+		return nil, wrap(err)
 	}
 	defer file.Close()
 	if newest {
 		if err := file.Sync(); err != nil {
-			return nil, fmt.Errorf("wal: sync %s: %w", f.path, err)
+			return nil, wrap(err)
 		}
 	}
 	n := min(f.actual, f.end())

@@ -103,6 +103,15 @@ func parseName(name, suffix string) (slot uint64, ok bool) {
 	return slot, err == nil
 }
 
+// wrap names the package once, where an error leaves it. The system's errors
+// name operation and path themselves.
+func wrap(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("wal: %w", err)
+}
+
 func (o Options) path(name string) string { return path.Join(o.Dir, name) }
 
 // TornTail is an unfinished last write: the log was cut off while it wrote the
