@@ -61,7 +61,7 @@ func (r *reader) chain(d Desc) (blocks []placedBlock) {
 			err = errBlockRange
 		}
 		if err != nil {
-			r.damaged(r.s.corrupt(offset, err, "index block"))
+			r.damaged(r.s.damage(offset, "index block", err))
 			break
 		}
 		blocks = append(blocks, placedBlock{offset, h})
@@ -108,7 +108,7 @@ func (r *reader) blockEntries(offset int64, h *blockHeader) error {
 		next, err = entries.next, entries.err
 	}
 	if err != nil {
-		r.damaged(r.s.corrupt(offset, err, "index block"))
+		r.damaged(r.s.damage(offset, "index block", err))
 		return r.walkEntries(next, offset)
 	}
 	return nil

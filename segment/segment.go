@@ -184,7 +184,7 @@ func (s *Segment) checkFile(storeID [16]byte) error {
 		return fmt.Errorf("segment: open %s: %w", s.path, err)
 	}
 	if err != nil {
-		s.headerDamage = s.corrupt(0, nil, "%v", err)
+		s.headerDamage = s.damage(0, "file header", err)
 		return nil
 	}
 	if h.storeID != storeID {
@@ -225,4 +225,14 @@ func (s *Segment) Size() int64 { return s.size.Load() }
 // corrupt returns a damage at offset, -1 for the file as a whole.
 func (s *Segment) corrupt(offset int64, cause error, format string, args ...any) *kv.CorruptError {
 	return &kv.CorruptError{File: s.path, Offset: offset, Detail: fmt.Sprintf(format, args...), Err: cause}
+}
+
+// damage returns what is wrong at offset: format errors speak for themselves,
+// anything else is the system's reason why what cannot be read.
+func (s *Segment) damage(offset int64, what string, err error) *kv.CorruptError {
+	var format formatError
+	if errors.As(err, &format) {
+		return s.corrupt(offset, nil, "%s", string(format))
+	}
+	return s.corrupt(offset, err, "%s cannot be read", what)
 }

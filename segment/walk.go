@@ -8,8 +8,8 @@ import (
 )
 
 // Walk reads [from, to) without the index and calls fn for every record, in
-// file order, with its offset and size; from is 0 or where a record, an index
-// block or the zeros behind one begin, and to is cut to the segment's size. The
+// file order, with its offset and size; from is 0 or where a record or an
+// index block begins, and to is cut to the segment's size. The
 // record is decoded up to its key, which is fn's until it returns; valueOK says
 // whether the rest is sound. From 0 it checks the file's header too.
 //
@@ -25,7 +25,7 @@ func (s *Segment) Walk(from, to int64, fn func(offset int64, r *Record, size int
 	defer func() { _ = file.Close() }() // nothing was written
 	if from < HeaderSize {
 		if _, err := readFileHeader(file); err != nil {
-			damaged(s.corrupt(0, nil, "%v", err))
+			damaged(s.damage(0, "file header", err))
 		}
 		from = HeaderSize
 	}

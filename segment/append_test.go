@@ -1,0 +1,287 @@
+package segment
+
+import (
+	"errors"
+	"io/fs"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"kvd/internal/vfs"
+	"kvd/kv"
+)
+
+// room is a file system that notes what is allocated and has so much room.
+type room struct {
+	vfs.FS
+	limit int64   // of every file
+	sizes []int64 // to which files were allocated
+	cuts  []int64 // to which they were truncated
+}
+
+type roomFile struct {
+	vfs.File
+	r *room
+}
+
+func (r *room) Open(path string, mode vfs.Mode) (vfs.File, error) {
+	f, err := r.FS.Open(path, mode)
+	return &roomFile{f, r}, err
+}
+
+func (f *roomFile) Allocate(off, n int64) error {
+	if off+n > f.r.limit {
+		return vfs.ErrNoSpace
+	}
+	f.r.sizes = append(f.r.sizes, off+n)
+	return f.File.Allocate(off, n)
+}
+
+func (f *roomFile) Truncate(size int64) error {
+	f.r.cuts = append(f.r.cuts, size)
+	return f.File.Truncate(size)
+}
+
+func roomOptions(t testing.TB, limit int64) (Options, *room) {
+	o := memOptions(t)
+	r := &room{FS: o.FS, limit: limit}
+	o.FS = r
+	return o, r
+}
+
+func TestReserveGrowsInSteps(t *testing.T) {
+	o, r := roomOptions(t, MaxSize)
+	s, err := Create(o, 1, testBucket, 64<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	value := make([]byte, 4096)
+	x := fixture{t: t, o: o, s: s, records: map[int64]Record{}}
+	for err == nil {
+		x.put("key", string(value))
+		err = s.Reserve(4096+64+8, int64(EntryBound(3)))
+	}
+	if err != ErrFull {
+		t.Fatal(err)
+	}
+	for i, size := range r.sizes[1:] {
+		step := size - r.sizes[i]
+		if step > growMax || step < min(r.sizes[i], growMin) && size != 64<<20 {
+			t.Errorf("grew from %d to %d", r.sizes[i], size)
+		}
+	}
+	if n := len(r.sizes); n > 40 || r.sizes[0] != pageSize || r.sizes[n-1] != 64<<20 {
+		t.Errorf("grew in %d steps: %d", n, r.sizes)
+	}
+	// The block over everything still fits.
+	x.index()
+	if end := s.Size(); end > 64<<20 || end < 64<<20-2*pageSize-5000 {
+		t.Errorf("full at %d", end)
+	}
+	x.seal()
+	if !slices.Equal(r.cuts, []int64{s.Size()}) {
+		t.Errorf("sealed at %d, truncated to %d", s.Size(), r.cuts)
+	}
+	<-s.Retire()
+}
+
+// Whatever is reserved, appended and noted: the block has room, and the file
+// never passes what was allocated.
+func TestReserveCoversTheIndexBlock(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for range 30 {
+		x := create(t, memOptions(t))
+		for {
+			key := strings.Repeat("k", 1+rng.IntN(300))
+			value := strings.Repeat("v", rng.IntN(2000)*rng.IntN(2))
+			if x.s.Reserve(int64(RecordSize(len(key), 0, len(value), false, false)), int64(EntryBound(len(key)))) == ErrFull {
+				break
+			}
+			x.put(key, value)
+			if rng.IntN(40) == 0 {
+				x.index()
+			}
+			if x.s.Size() > x.s.allocated || x.s.allocated > testLimit {
+				t.Fatalf("appended to %d, allocated %d of %d", x.s.Size(), x.s.allocated, int64(testLimit))
+			}
+		}
+		if x.s.pending.count > 0 {
+			x.index()
+		}
+		x.seal()
+		x.check()
+	}
+}
+
+func TestReserveOnAFullDisk(t *testing.T) {
+	o, r := roomOptions(t, 5*pageSize)
+	x := create(t, o)
+	x.put("a", strings.Repeat("v", 3*pageSize))
+	x.put("b", strings.Repeat("v", pageSize)) // four pages would double to eight: five are there
+	if err := x.s.Reserve(pageSize, 100); !errors.Is(err, vfs.ErrNoSpace) {
+		t.Errorf("got %v", err)
+	}
+	x.put("c", "what fits is still taken")
+	if want := []int64{pageSize, 4 * pageSize, 5 * pageSize}; !slices.Equal(r.sizes, want) {
+		t.Errorf("allocated %d, want %d", r.sizes, want)
+	}
+	r.limit = testLimit
+	x.put("d", strings.Repeat("there is room again", 1000))
+	x.index()
+	x.check()
+}
+
+func TestCreateOnAFullDisk(t *testing.T) {
+	o, r := roomOptions(t, 0)
+	if _, err := Create(o, testNumber, testBucket, testLimit); !errors.Is(err, vfs.ErrNoSpace) {
+		t.Errorf("got %v", err)
+	}
+	r.limit = testLimit
+	create(t, o).put("the same number", "is free")
+}
+
+func TestReserveUpToTheLimit(t *testing.T) {
+	// A segment of its own for one huge record, and nothing beyond.
+	r := Record{BucketID: testBucket, Revision: 1, Op: Put, Key: []byte("huge"), Value: make([]byte, kv.MaxValueSizeLimit)}
+	size, bound := int64(sizeOf(&r)), int64(EntryBound(len(r.Key)))
+	o := memOptions(t)
+	s, err := Create(o, testNumber, testBucket, SizeFor(size, bound))
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := fixture{t: t, o: o, s: s, records: map[int64]Record{}}
+	if err := s.Reserve(size+pageSize, bound); err != ErrFull {
+		t.Errorf("a page beyond the limit: %v", err)
+	}
+	x.append(r)
+	if err := s.Reserve(pageSize, bound); err != ErrFull {
+		t.Errorf("a page more: %v", err)
+	}
+	x.index()
+	if s.Size() != s.Desc().Limit {
+		t.Errorf("ends at %d of %d", s.Size(), s.Desc().Limit)
+	}
+	x.seal()
+	x.check()
+	<-s.Retire()
+}
+
+// Desc names what a manifest may name: nothing that is not in an index block.
+func TestDescMovesWithTheIndex(t *testing.T) {
+	x := create(t, memOptions(t))
+	fresh := x.s.Desc()
+	x.put("a", "1")
+	first, ok := x.s.BeginIndex()
+	if !ok {
+		t.Fatal("nothing pending")
+	}
+	x.put("b", "2") // beside the block
+	second, ok := x.s.BeginIndex()
+	if !ok {
+		t.Fatal("nothing pending")
+	}
+	if got := x.s.Desc(); got != fresh {
+		t.Errorf("with both blocks unwritten: %+v", got)
+	}
+	for i, b := range []*Block{first, second} {
+		if err := x.s.WriteIndex(b); err != nil {
+			t.Fatal(err)
+		}
+		if got := x.s.Desc(); got.LastIndex != b.offset || got.Size != int64(i+1)*pageSize || got.Sealed {
+			t.Errorf("after block %d: %+v", i+1, got)
+		}
+	}
+	if b, ok := x.s.BeginIndex(); ok {
+		t.Errorf("a block of nothing: %+v", b)
+	}
+	x.check()
+}
+
+// A block of many chunks is one block.
+func TestLargeIndexBlock(t *testing.T) {
+	o := memOptions(t)
+	s, err := Create(o, testNumber, testBucket, 8<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := fixture{t: t, o: o, s: s, records: map[int64]Record{}}
+	for range 5000 {
+		x.put(strings.Repeat("k", 100), "")
+	}
+	x.index()
+	if n := len(x.entries); n != 5000 || s.Size()-s.Desc().LastIndex < 8*chunkSize {
+		t.Errorf("%d entries in a block at %d of %d", n, s.Desc().LastIndex, s.Size())
+	}
+	x.seal()
+	if got, damage := x.list(); len(got) != 5000 || damage != nil || !slices.EqualFunc(got, x.entries, func(a, b Entry) bool { return a.Offset == b.Offset && a.Revision == b.Revision }) {
+		t.Errorf("%d entries, %v", len(got), damage)
+	}
+	<-s.Retire()
+}
+
+func TestMisusePanics(t *testing.T) {
+	for name, misuse := range map[string]func(x *fixture){
+		"or without a reservation": func(x *fixture) { _, _ = x.s.Append(make([]byte, 2*pageSize)) },
+		"unaligned":                func(x *fixture) { _, _ = x.s.Append(make([]byte, 9)) },
+		"note of the record at":    func(x *fixture) { x.s.Note(&Entry{Offset: 72, Size: 64, Key: []byte("k")}) },
+		"of the record at 64":      func(x *fixture) { x.s.Note(&Entry{Offset: 64, Size: 64, Key: []byte("never appended")}) },
+		"index of records up to 64": func(x *fixture) {
+			_, _ = x.s.Append(make([]byte, 64))
+			x.s.BeginIndex()
+		},
+		"written after the one at 0": func(x *fixture) {
+			x.put("a", "1")
+			x.s.BeginIndex()
+			x.put("b", "2")
+			b, _ := x.s.BeginIndex()
+			_ = x.s.WriteIndex(b)
+		},
+		"seal at": func(x *fixture) {
+			x.put("a", "1")
+			_ = x.s.Seal()
+		},
+		"append of": func(x *fixture) {
+			x.seal()
+			_, _ = x.s.Append(make([]byte, 8))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := create(t, memOptions(t))
+			defer func() {
+				if e, _ := recover().(string); !strings.HasPrefix(e, "segment: ") || !strings.Contains(e, name) {
+					t.Errorf("recovered %q", e)
+				}
+			}()
+			misuse(x)
+			t.Error("no panic")
+		})
+	}
+}
+
+func TestRemove(t *testing.T) {
+	o, r := roomOptions(t, MaxSize)
+	s, err := Create(o, testNumber, testBucket, 16<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Reserve(9<<20, 0); err != nil {
+		t.Fatal(err)
+	}
+	size := s.allocated
+	<-s.Retire()
+	steps := 0
+	if err := Remove(o, testNumber, func() { steps++ }); err != nil {
+		t.Fatal(err)
+	}
+	want := []int64{size - 4<<20, size - 8<<20}
+	if steps != 2 || !slices.Equal(r.cuts, want) {
+		t.Errorf("%d steps to %d, want %d", steps, r.cuts, want)
+	}
+	if _, err := o.FS.Stat(s.path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("afterwards: %v", err)
+	}
+	if err := Remove(o, testNumber, nil); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a second time: %v", err)
+	}
+}

@@ -1,0 +1,235 @@
+package segment
+
+import (
+	"bytes"
+	"errors"
+	"math"
+	"reflect"
+	"strings"
+	"testing"
+	"testing/quick"
+
+	"kvd/kv"
+)
+
+const testSeed = Seed(0x9e3779b97f4a7c15)
+
+// sampleRecords are one of each kind, and the edges of every length.
+func sampleRecords() map[string]Record {
+	base := Record{BucketID: 7, Revision: 42, Floor: 40, Created: 1790000000123456789, Op: Put, Key: []byte("orders.eu"), Value: []byte("value")}
+	change := func(f func(*Record)) Record { r := base; f(&r); return r }
+	return map[string]Record{
+		"put":              base,
+		"empty value":      change(func(r *Record) { r.Value = nil }),
+		"delete":           change(func(r *Record) { r.Op, r.Reason, r.Value = Delete, kv.ReasonClient, nil }),
+		"purge":            change(func(r *Record) { r.Op, r.Reason, r.Floor, r.Value = Purge, kv.ReasonClient, 42, nil }),
+		"expiry":           change(func(r *Record) { r.Op, r.Reason, r.Deadline, r.Value = Purge, kv.ReasonExpiry, 5, nil }),
+		"erase":            change(func(r *Record) { r.Op, r.Revision, r.Value = Erase, 0, nil }),
+		"deadline":         change(func(r *Record) { r.Deadline = -1 }),
+		"headers":          change(func(r *Record) { r.Headers = []byte("NATS/1.0\r\nA: b\r\n\r\n") }),
+		"compressed":       change(func(r *Record) { r.Compressed, r.RawLen = true, 9000 }),
+		"compressed empty": change(func(r *Record) { r.Compressed, r.Value = true, nil }),
+		"every option": change(func(r *Record) {
+			r.Deadline, r.Headers, r.Compressed, r.RawLen = math.MaxInt64, []byte("h"), true, kv.MaxValueSizeLimit
+		}),
+		"extreme numbers": change(func(r *Record) {
+			r.BucketID, r.Revision, r.Floor, r.Created = math.MaxUint64, math.MaxUint64, math.MaxUint64, math.MinInt64
+		}),
+		"shortest key":    change(func(r *Record) { r.Key = []byte("k") }),
+		"1024-byte key":   change(func(r *Record) { r.Key = bytes.Repeat([]byte("k"), kv.MaxKeySize) }),
+		"longest key":     change(func(r *Record) { r.Key = bytes.Repeat([]byte("k"), MaxKeySize) }),
+		"longest headers": change(func(r *Record) { r.Headers = make([]byte, MaxHeadersSize) }),
+	}
+}
+
+func sizeOf(r *Record) int {
+	return RecordSize(len(r.Key), len(r.Headers), len(r.Value), r.Deadline != 0, r.Compressed)
+}
+
+// equal compares records; a nil slice is an empty one.
+func equal(a, b Record) bool {
+	for _, r := range []*Record{&a, &b} {
+		for _, s := range []*[]byte{&r.Key, &r.Headers, &r.Value} {
+			if len(*s) == 0 {
+				*s = nil
+			}
+		}
+	}
+	return reflect.DeepEqual(a, b)
+}
+
+func checkRoundTrip(t *testing.T, r Record) {
+	t.Helper()
+	prefix := []byte("before")
+	b := testSeed.AppendRecord(prefix, &r)[len(prefix):]
+	if len(b) != sizeOf(&r) || len(b)%8 != 0 {
+		t.Errorf("encoded in %d bytes, RecordSize says %d", len(b), sizeOf(&r))
+	}
+	got, n, err := testSeed.DecodeRecord(append(b, "behind"...))
+	if err != nil || n != len(b) || !equal(got, r) {
+		t.Errorf("decoded %+v, %d, %v; want %+v, %d", got, n, err, r, len(b))
+	}
+	head, _ := headOf(&r)
+	got, n, err = testSeed.DecodeHeader(b[:head])
+	r.Headers, r.Value = nil, nil
+	if err != nil || n != len(b) || !equal(got, r) {
+		t.Errorf("header decoded as %+v, %d, %v; want %+v, %d", got, n, err, r, len(b))
+	}
+	if _, _, err := testSeed.DecodeHeader(b[:head-1]); !errors.Is(err, errRecordShort) {
+		t.Errorf("header decoded from a byte too few: %v", err)
+	}
+}
+
+func headOf(r *Record) (head, body int) {
+	head = headSize(flagsOf(r.Deadline != 0, len(r.Headers) > 0, r.Compressed), len(r.Key))
+	return head, sizeOf(r) - head
+}
+
+func TestRecord(t *testing.T) {
+	for name, r := range sampleRecords() {
+		t.Run(name, func(t *testing.T) { checkRoundTrip(t, r) })
+	}
+	t.Run("64 MiB value", func(t *testing.T) {
+		r := sampleRecords()["put"]
+		r.Value = make([]byte, kv.MaxValueSizeLimit)
+		r.Value[len(r.Value)-1] = 1
+		b := testSeed.AppendRecord(nil, &r)
+		got, n, err := testSeed.DecodeRecord(b)
+		if err != nil || n != len(b) || n > MaxRecordSize || !bytes.Equal(got.Value, r.Value) {
+			t.Errorf("decoded %d of %d bytes, %v", n, len(b), err)
+		}
+	})
+	t.Run("anything valid", func(t *testing.T) {
+		check := func(bucket, rev, floor uint64, created, deadline int64, raw uint32, key, headers, value []byte, op, reason uint8, compressed bool) bool {
+			r := Record{BucketID: bucket, Revision: kv.Revision(rev), Floor: kv.Revision(floor), Created: created, Deadline: deadline,
+				Op: Op(op%4) + Put, Reason: kv.MarkerReason(reason % 3), Compressed: compressed,
+				Key: append(key, 'k'), Headers: headers, Value: value}
+			if compressed {
+				r.RawLen = raw % (kv.MaxValueSizeLimit + 1)
+			}
+			checkRoundTrip(t, r)
+			return !t.Failed()
+		}
+		if err := quick.Check(check, nil); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Every byte of a record is under a checksum: neither a flipped bit nor a cut
+// gives another record.
+func TestRecordDamage(t *testing.T) {
+	r := sampleRecords()["every option"]
+	b := testSeed.AppendRecord(nil, &r)
+	for bit := range len(b) * 8 {
+		b[bit/8] ^= 1 << (bit % 8)
+		if got, _, err := testSeed.DecodeRecord(b); !errors.Is(err, kv.ErrCorrupt) {
+			t.Fatalf("bit %d flipped: %+v, %v", bit, got, err)
+		}
+		b[bit/8] ^= 1 << (bit % 8)
+	}
+	for n := range b {
+		if _, _, err := testSeed.DecodeRecord(b[:n]); !errors.Is(err, kv.ErrCorrupt) {
+			t.Fatalf("cut to %d of %d bytes: %v", n, len(b), err)
+		}
+	}
+	if _, _, err := (testSeed + 1).DecodeRecord(b); !errors.Is(err, errRecordHeadSum) {
+		t.Errorf("with another store's seed: %v", err)
+	}
+	if _, _, err := testSeed.DecodeRecord(make([]byte, 4096)); !errors.Is(err, kv.ErrCorrupt) {
+		t.Errorf("zeros: %v", err)
+	}
+}
+
+// reseal makes the checksums of a tampered record match again.
+func reseal(b []byte, head int) []byte {
+	le.PutUint64(b[recordBodySum:], testSeed.sum(b[head:]))
+	le.PutUint64(b[recordHeadSum:], testSeed.sum(b[recordBodySum:head]))
+	return b
+}
+
+// What a checksum vouches for may still be of a version to come.
+func TestRecordUnknown(t *testing.T) {
+	records := sampleRecords()
+	for _, c := range []struct {
+		name   string
+		record string
+		tamper func(b []byte)
+		want   error
+	}{
+		{"operation 0", "put", func(b []byte) { b[recordKind] = 0 }, errRecordKind},
+		{"operation 5", "put", func(b []byte) { b[recordKind] = 5 }, errRecordKind},
+		{"reason 3", "delete", func(b []byte) { b[recordKind] |= 3 << kindReasonShift }, errRecordKind},
+		{"kind's high bits", "put", func(b []byte) { b[recordKind] |= 1 << 6 }, errRecordKind},
+		{"flags", "put", func(b []byte) { b[recordFlags] = 1 << 3 }, errRecordFlags},
+		{"deadline 0", "deadline", func(b []byte) { clear(b[recordFixedSize:][:8]) }, errRecordFlags},
+		{"headers length 0", "headers", func(b []byte) { clear(b[recordFixedSize:][:4]) }, errRecordLengths},
+		{"headers too long", "headers", func(b []byte) { le.PutUint32(b[recordFixedSize:], MaxHeadersSize+1) }, errRecordLengths},
+		{"raw length too long", "compressed", func(b []byte) { le.PutUint32(b[recordFixedSize:], kv.MaxValueSizeLimit+1) }, errRecordLengths},
+		{"value too long", "put", func(b []byte) { le.PutUint32(b[recordValueLen:], kv.MaxValueSizeLimit+1) }, errRecordLengths},
+		{"key length 0", "put", func(b []byte) { le.PutUint16(b[recordKeyLen:], 0) }, errRecordLengths},
+		{"padding", "put", func(b []byte) { b[len(b)-1] = 1 }, errRecordPadding},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := records[c.record]
+			head, _ := headOf(&r)
+			b := testSeed.AppendRecord(nil, &r)
+			c.tamper(b)
+			if _, _, err := testSeed.DecodeRecord(reseal(b, head)); !errors.Is(err, c.want) || !errors.Is(err, kv.ErrCorrupt) {
+				t.Errorf("got %v, want %v", err, c.want)
+			}
+		})
+	}
+}
+
+func TestAppendRecordPanicsOutsideTheLimits(t *testing.T) {
+	for name, change := range map[string]func(*Record){
+		"no key":           func(r *Record) { r.Key = nil },
+		"key too long":     func(r *Record) { r.Key = make([]byte, MaxKeySize+1) },
+		"headers too long": func(r *Record) { r.Headers = make([]byte, MaxHeadersSize+1) },
+		"value too long":   func(r *Record) { r.Value = make([]byte, kv.MaxValueSizeLimit+1) },
+		"no operation":     func(r *Record) { r.Op = 0 },
+		"operation 17":     func(r *Record) { r.Op = 17 },
+		"reason 16":        func(r *Record) { r.Reason = 16 },
+		"stray raw length": func(r *Record) { r.RawLen = 1 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			defer func() {
+				if e, _ := recover().(string); !strings.HasPrefix(e, "segment: append record: ") {
+					t.Errorf("recovered %q", e)
+				}
+			}()
+			r := sampleRecords()["put"]
+			change(&r)
+			testSeed.AppendRecord(nil, &r)
+		})
+	}
+}
+
+func TestRecordCodecDoesNotAllocate(t *testing.T) {
+	r := sampleRecords()["every option"]
+	buf := make([]byte, 0, sizeOf(&r))
+	if n := testing.AllocsPerRun(100, func() { buf = testSeed.AppendRecord(buf[:0], &r) }); n != 0 {
+		t.Errorf("AppendRecord: %v allocations", n)
+	}
+	if n := testing.AllocsPerRun(100, func() { _, _, _ = testSeed.DecodeRecord(buf) }); n != 0 {
+		t.Errorf("DecodeRecord: %v allocations", n)
+	}
+}
+
+func TestOpString(t *testing.T) {
+	for op, want := range map[Op]string{Put: "PUT", Delete: "DEL", Purge: "PURGE", Erase: "ERASE", 9: "Op(9)"} {
+		if got := op.String(); got != want {
+			t.Errorf("%d prints as %q, want %q", uint8(op), got, want)
+		}
+	}
+}
+
+// The numbers on disk: a change here is a change of format.
+func TestNumbers(t *testing.T) {
+	got := []uint8{uint8(Put), uint8(Delete), uint8(Purge), uint8(Erase),
+		uint8(kv.ReasonNone), uint8(kv.ReasonClient), uint8(kv.ReasonExpiry)}
+	if want := []uint8{1, 2, 3, 4, 0, 1, 2}; !bytes.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
