@@ -1,0 +1,100 @@
+package bucket
+
+import (
+	"errors"
+	"fmt"
+	"math/bits"
+
+	"kvd/kv"
+	"kvd/segment"
+)
+
+// The size of a bucket's segments follows the bucket's, between these bounds in
+// bytes: an eighth of it, so that compaction has something to choose from.
+const (
+	segmentSizeMin = 1 << 20
+	segmentSizeMax = 64 << 20
+)
+
+// segmentsMax bounds the slots of a bucket: index.Version has 24 bits for them.
+const segmentsMax = 1 << 24
+
+// reserve makes sure that the active segment takes that many bytes of records,
+// starting the next one if it is full. The caller holds path.
+func (b *Bucket) reserve(records, entries int64) error {
+	if b.active != nil {
+		err := b.active.Reserve(records, entries)
+		if !errors.Is(err, segment.ErrFull) {
+			return err
+		}
+		b.sealActive()
+	}
+	if err := b.startSegment(segment.SizeFor(records, entries)); err != nil {
+		return err
+	}
+	return b.active.Reserve(records, entries)
+}
+
+// sealActive lets the active segment end: its last index block begins, and the
+// next checkpoint writes and seals it.
+func (b *Bucket) sealActive() {
+	f := b.noteUnsynced()
+	f.block, _ = b.active.BeginIndex()
+	f.seal = true
+	b.active = nil
+}
+
+// startSegment makes a new active segment that takes at least size bytes.
+func (b *Bucket) startSegment(size int64) error {
+	s := b.store
+	if s.path.numbers >= s.path.reserved {
+		return errNumbers
+	}
+	if len(b.mu.segments) >= segmentsMax {
+		return fmt.Errorf("%w: bucket %q has had %d segments since it was opened: reopen the store", kv.ErrReadOnly, b.name, segmentsMax)
+	}
+	number := s.path.numbers
+	seg, err := segment.Create(s.segments, number, b.id, max(size, b.segmentSize()))
+	if err != nil {
+		return err
+	}
+	s.path.numbers++
+	b.active = b.addSlot(seg, &segmentDesc{})
+	b.noteUnsynced().created = true
+	return nil
+}
+
+// addSlot gives a segment its place in the bucket; nil stands for one that is
+// lost.
+func (b *Bucket) addSlot(seg *segment.Segment, d *segmentDesc) *slot {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	sl := &slot{Segment: seg, number: uint32(len(b.mu.segments)), dropped: d.dropped}
+	if seg == nil {
+		sl.lost = d
+	}
+	b.mu.segments = append(b.mu.segments, sl)
+	return sl
+}
+
+// segmentSize returns how large the next segment is to be: a power of two.
+func (b *Bucket) segmentSize() int64 {
+	var total int64
+	for sl := range b.files() {
+		total += sl.Size()
+	}
+	size := int64(1) << bits.Len64(uint64(total/8))
+	return min(max(size, segmentSizeMin), segmentSizeMax)
+}
+
+// noteUnsynced notes that the active segment is being written to, and returns
+// the note. The caller holds path.
+func (b *Bucket) noteUnsynced() *unsyncedFile {
+	b.markDirty()
+	if n := len(b.unsynced); n > 0 && b.unsynced[n-1].slot == b.active {
+		return b.unsynced[n-1]
+	}
+	f := &unsyncedFile{slot: b.active}
+	b.unsynced = append(b.unsynced, f)
+	return f
+}

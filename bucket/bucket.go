@@ -1,0 +1,150 @@
+package bucket
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"sync"
+	"time"
+
+	"kvd/index"
+	"kvd/kv"
+	"kvd/segment"
+	"kvd/wal"
+)
+
+// Bucket is one bucket of an open store. It implements [kv.Bucket]. All methods
+// are safe for concurrent use.
+type Bucket struct {
+	// Immutable after it was made.
+	store   *Store
+	id      uint64
+	name    string
+	created int64         // unix ns
+	ready   chan struct{} // closed when the tree holds every key: listings wait for it
+
+	// Guarded by Store.path.
+	next     kv.Revision     // of the next record
+	position wal.LSN         // as of the last checkpoint
+	active   *slot           // nil before the first record
+	unsynced []*unsyncedFile // written since the last checkpoint, oldest first
+	dirty    bool            // stands in Store.path.dirty
+	part     int             // of the group at hand
+
+	mu struct { // guards the fields inside; writers of index and segments hold Store.path too
+		sync.RWMutex
+		gone     error // why the bucket cannot be used: deleted, or the store closed
+		readOnly error // why it takes no writes: a file is missing
+		config   kv.Config
+		live     liveness
+		index    *index.Index
+		revision kv.Revision // of the newest record that can be read
+		segments []*slot     // by index.Version.Segment
+	}
+}
+
+var _ kv.Bucket = (*Bucket)(nil)
+
+// slot is a segment's place in its bucket. Slots are not reused, so a version
+// read under an older lock never points into another file.
+type slot struct {
+	*segment.Segment
+	number   uint32          // index.Version.Segment
+	released <-chan struct{} // once retired: closed when the last reader is done
+	dropped  kv.Revision     // the highest revision that compaction left out
+	lost     *segmentDesc    // what the manifest says of a file that could not be opened; there is no Segment then
+}
+
+func newBucket(s *Store, id uint64, created int64, config kv.Config) *Bucket {
+	b := &Bucket{store: s, id: id, name: config.Bucket, created: created, next: 1, ready: make(chan struct{})}
+	b.mu.config = config
+	b.mu.index = index.New()
+	return b
+}
+
+// Name returns the bucket's name.
+func (b *Bucket) Name() string { return b.name }
+
+// ID returns the bucket's id: no other bucket of the store ever has it.
+func (b *Bucket) ID() uint64 { return b.id }
+
+func (b *Bucket) takesWritesLocked() error {
+	if b.mu.gone != nil {
+		return b.mu.gone
+	}
+	return b.mu.readOnly
+}
+
+// config returns the configuration, or why the bucket cannot be used.
+func (b *Bucket) config() (kv.Config, error) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.mu.config, b.mu.gone
+}
+
+// usable returns nil, or why a call on the bucket cannot begin.
+func (b *Bucket) usable(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.mu.gone
+}
+
+// retire ends the bucket: calls fail with why from now on, and its files are
+// given back when the last reader lets them go. The caller holds path.
+func (b *Bucket) retire(why error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.mu.gone != nil {
+		return
+	}
+	b.mu.gone = why
+	for s := range b.files() {
+		s.released = s.Retire()
+	}
+	b.mu.index = index.New() // the old one is garbage once its snapshots are
+}
+
+// Status describes the bucket.
+func (b *Bucket) Status(ctx context.Context) (kv.Status, error) {
+	if err := ctx.Err(); err != nil {
+		return kv.Status{}, err
+	}
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if b.mu.gone != nil {
+		return kv.Status{}, b.mu.gone
+	}
+	st := kv.Status{
+		Config: b.mu.config.WithDefaults(), ID: b.id, Created: time.Unix(0, b.created).UTC(),
+		Keys: uint64(b.mu.index.Keys()), Values: uint64(b.mu.index.Count()),
+		Bytes: uint64(b.mu.index.Bytes()), Revision: b.mu.revision,
+		ReadOnly: b.mu.readOnly,
+	}
+	if err := b.store.writable(); err != nil {
+		st.ReadOnly = err
+	}
+	for s := range b.files() {
+		st.Disk += uint64(s.Size())
+	}
+	return st, nil
+}
+
+// notFound is kv.ErrBucketNotFound for a bucket that was deleted.
+func (b *Bucket) notFound() error {
+	return fmt.Errorf("%w: %q was deleted", kv.ErrBucketNotFound, b.name)
+}
+
+// files yields the bucket's segments that are there. The caller holds mu or
+// Store.path, or nobody else has the bucket.
+func (b *Bucket) files() iter.Seq[*slot] {
+	return func(yield func(*slot) bool) {
+		for _, s := range b.mu.segments {
+			if s.lost == nil && !yield(s) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,340 @@
+package bucket
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"kvd/internal/vfs"
+	"kvd/kv"
+	"kvd/segment"
+	"kvd/wal"
+)
+
+// pace says whether a checkpoint leaves the disk to the log in between.
+type pace bool
+
+const (
+	paced   pace = true
+	unpaced pace = false
+)
+
+const (
+	// checkpointPause is the least time between two files' syncs of a paced
+	// checkpoint: 300 syncs in a row raised the log's p99 by 40 %.
+	checkpointPause = 2 * time.Millisecond
+	// checkpointGlance is how many buckets are captured per hold of the path.
+	checkpointGlance = 64
+)
+
+// unsyncedFile is a segment that was written to since the last checkpoint.
+type unsyncedFile struct {
+	slot    *slot
+	block   *segment.Block // nil: none, or written
+	created bool           // the directory does not durably name it
+	seal    bool           // nothing more will be appended
+}
+
+// capture is a bucket as it stood between two groups.
+type capture struct {
+	bucket *Bucket
+	desc   *bucketDesc // its segments are filled in once their blocks are written
+	slots  []*slot
+	files  []*unsyncedFile
+}
+
+// runCheckpoint moves everything up to a position of the log into segments and
+// manifest, so that replay begins behind it:
+//
+//  1. between two groups, note the log's position; then, for each dirty bucket,
+//     take its state and let its index block begin;
+//  2. sync the log, so that no position in the manifest is ahead of it;
+//  3. write the blocks, sync the files, sync the directory;
+//  4. append to manifest copy 1, sync, copy 2, sync;
+//  5. recycle the log below the position, remove the files of deleted buckets.
+//
+// An error in step 2 to 4 other than a full disk poisons the store.
+func (s *Store) runCheckpoint(p pace) error {
+	s.checkpoint.Lock()
+	defer s.checkpoint.Unlock()
+	if err := s.writable(); err != nil {
+		return err
+	}
+	cp, err := s.capture()
+	if err != nil {
+		return err
+	}
+	err = s.writeCheckpoint(cp, p)
+	switch {
+	case errors.Is(err, vfs.ErrNoSpace):
+		s.restore(cp)
+		return fmt.Errorf("checkpoint: %w: %w", kv.ErrNoSpace, err)
+	case err != nil:
+		return s.poison(fmt.Errorf("checkpoint: %w", err))
+	}
+	s.path.Lock()
+	s.path.reserved = cp.edit.numbers
+	s.path.Unlock()
+	if s.log == nil { // recovery: the old files go once the fresh one is there
+		return nil
+	}
+	if err := s.log.Recycle(cp.edit.logLow + 1); err != nil {
+		s.opts.Logger.Warn("log files could not be recycled; the next checkpoint tries again", "cause", err)
+	}
+	s.removeDeleted(cp.deleted)
+	return nil
+}
+
+// checkpointRun is one run of a checkpoint.
+type checkpointRun struct {
+	edit     edit
+	captures []*capture
+	deleted  []*Bucket
+}
+
+// capture takes the state of every dirty bucket.
+func (s *Store) capture() (*checkpointRun, error) {
+	cp := &checkpointRun{}
+	s.path.Lock()
+	dirty := s.path.dirty
+	s.path.dirty = nil
+	cp.deleted, s.path.deleted = s.path.deleted, nil
+	cp.edit = edit{logLow: s.lastLSN(), clock: s.path.clock, maxBucketID: s.path.nextID - 1, numbers: s.moreNumbers()}
+	for _, b := range cp.deleted {
+		cp.edit.deleted = append(cp.edit.deleted, b.id)
+	}
+	s.path.Unlock()
+	for len(dirty) > 0 {
+		n := min(len(dirty), checkpointGlance)
+		s.path.Lock()
+		for _, b := range dirty[:n] {
+			if c := b.capture(s.lastLSN()); c != nil {
+				cp.captures = append(cp.captures, c)
+			}
+		}
+		s.path.Unlock()
+		dirty = dirty[n:]
+	}
+	return cp, nil
+}
+
+// restore marks everything dirty again that a checkpoint could not write.
+func (s *Store) restore(cp *checkpointRun) {
+	s.path.Lock()
+	defer s.path.Unlock()
+	s.path.deleted = append(s.path.deleted, cp.deleted...)
+	for _, c := range cp.captures {
+		c.bucket.unsynced = append(c.files, c.bucket.unsynced...)
+		c.bucket.markDirty()
+	}
+}
+
+// capture takes the bucket's state as of position; nil if it is gone. The caller
+// holds path.
+func (b *Bucket) capture(position wal.LSN) *capture {
+	b.dirty = false
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if b.mu.gone != nil {
+		return nil
+	}
+	c := &capture{bucket: b, files: b.unsynced}
+	c.desc = &bucketDesc{id: b.id, created: b.created, config: b.mu.config, position: position, next: b.next, live: b.mu.live}
+	c.slots = slices.Clone(b.mu.segments)
+	for slot := range b.files() {
+		slot.Pin() // the bucket may be deleted meanwhile
+	}
+	b.unsynced = nil
+	if n := len(c.files); n > 0 && !c.files[n-1].seal {
+		c.files[n-1].block, _ = c.files[n-1].slot.BeginIndex()
+	}
+	return c
+}
+
+// writeCheckpoint is steps 2 to 4.
+func (s *Store) writeCheckpoint(cp *checkpointRun, p pace) error {
+	defer func() {
+		for _, c := range cp.captures {
+			c.unpin()
+		}
+	}()
+	if err := s.syncLog(); err != nil {
+		return err
+	}
+	created := false
+	files := 0
+	for _, c := range cp.captures {
+		for _, f := range c.files {
+			if files++; files > 1 {
+				s.pause(p)
+			}
+			if err := f.write(); err != nil {
+				return err
+			}
+			created = created || f.created
+		}
+	}
+	if created {
+		if err := s.opts.FS.SyncDir(s.segments.Dir); err != nil {
+			return fmt.Errorf("sync %s: %w", s.segments.Dir, err)
+		}
+	}
+	for _, c := range cp.captures {
+		c.describe()
+		cp.edit.buckets = append(cp.edit.buckets, c.desc)
+	}
+	if err := s.logEdit(&cp.edit); err != nil {
+		return err
+	}
+	for _, c := range cp.captures {
+		for _, f := range c.files {
+			f.created = false
+		}
+	}
+	return nil
+}
+
+// write makes a captured file durable.
+func (f *unsyncedFile) write() error {
+	if f.block != nil {
+		if err := f.slot.WriteIndex(f.block); err != nil {
+			return err
+		}
+		f.block = nil
+	}
+	if f.seal && !f.slot.Desc().Sealed {
+		return f.slot.Seal() // which syncs
+	}
+	return f.slot.Sync()
+}
+
+// describe fills in the segments, whose blocks are written by now.
+func (c *capture) describe() {
+	c.desc.segments = make([]segmentDesc, 0, len(c.slots))
+	for _, slot := range c.slots {
+		d := segmentDesc{dropped: slot.dropped}
+		if slot.lost != nil {
+			d = *slot.lost
+		} else {
+			d.Desc = slot.Desc()
+		}
+		c.desc.segments = append(c.desc.segments, d)
+	}
+}
+
+func (c *capture) unpin() {
+	for _, slot := range c.slots {
+		if slot.lost == nil {
+			slot.Unpin()
+		}
+	}
+}
+
+// logEdit writes an edit to both copies of the manifest, anew where they have
+// grown too large. An error matching vfs.ErrNoSpace left them as they were.
+func (s *Store) logEdit(e *edit) error {
+	cp := &s.checkpoint
+	cp.state.merge(e)
+	if cp.manifest.overgrown() {
+		m, err := rewriteManifest(s.opts.FS, s.dir, s.identity, cp.manifest.generation+1, &cp.state)
+		if err != nil {
+			return err
+		}
+		cp.manifest.close()
+		cp.manifest = m
+		return nil
+	}
+	record, chain := appendManifestRecord(nil, cp.manifest.chain, e)
+	err := cp.manifest.reserve(int64(len(record)))
+	for errors.Is(err, vfs.ErrNoSpace) && s.lendReserve() {
+		err = cp.manifest.reserve(int64(len(record)))
+	}
+	if err != nil {
+		return err
+	}
+	return cp.manifest.append(record, chain)
+}
+
+// syncLog makes the log durable as far as it goes.
+func (s *Store) syncLog() error {
+	s.path.Lock()
+	defer s.path.Unlock()
+	if s.log == nil || s.log.Synced() == s.log.Last() {
+		return nil
+	}
+	return s.log.Sync()
+}
+
+// lastLSN returns the log's position. The caller holds path.
+func (s *Store) lastLSN() wal.LSN {
+	if s.log == nil { // recovery: nothing is logged yet
+		return s.path.replayed
+	}
+	return s.log.Last()
+}
+
+// pause lets the log have the disk, unless it is short of room itself.
+func (s *Store) pause(p pace) {
+	if p == unpaced || s.maintain == nil || s.log.Used() > s.opts.LogMaxSize/2 {
+		return
+	}
+	select {
+	case <-time.After(checkpointPause):
+	case <-s.maintain.quit:
+	}
+}
+
+// removeDeleted takes the files of deleted buckets away, once both copies of the
+// manifest have forgotten them. A file that a reader still has pinned waits for a
+// later checkpoint; one that outlives the process is scratch to the next Open.
+func (s *Store) removeDeleted(buckets []*Bucket) {
+	for _, b := range buckets {
+		s.checkpoint.dead = slices.AppendSeq(s.checkpoint.dead, b.files()) // retired: nobody changes them
+	}
+	waiting := s.checkpoint.dead[:0]
+	for _, slot := range s.checkpoint.dead {
+		select {
+		case <-slot.released:
+			if err := segment.Remove(s.segments, slot.Number(), s.removePause); err != nil {
+				s.opts.Logger.Warn("a dead file stays until the next open", "cause", err)
+			}
+		default:
+			waiting = append(waiting, slot)
+		}
+	}
+	clear(s.checkpoint.dead[len(waiting):])
+	s.checkpoint.dead = waiting
+}
+
+func (s *Store) removePause() { s.pause(paced) }
+
+// numberBlock is how many file numbers are reserved at a time: the manifest says
+// which numbers may be in use, so that whatever else a crash left under them is
+// known to be scratch.
+const numberBlock = 1 << 16
+
+// errNumbers says that the reserved file numbers are used up: a checkpoint
+// reserves more.
+var errNumbers = errors.New("file numbers are used up")
+
+// moreNumbers returns the end of the numbers to reserve. The caller holds path,
+// and may hand them out only once the manifest has them.
+func (s *Store) moreNumbers() uint64 {
+	if s.path.reserved-s.path.numbers > numberBlock/2 {
+		return s.path.reserved
+	}
+	return s.path.reserved + numberBlock
+}
+
+// Checkpoint moves everything that only the log holds into the segments' index
+// blocks and the manifest, so that the log can be reused and the next Open has
+// nothing to replay. It runs by itself in the background; calling it is never
+// needed, but for a store opened with Manual.
+func (s *Store) Checkpoint(ctx context.Context) error {
+	if err := s.open(ctx); err != nil {
+		return err
+	}
+	return s.runCheckpoint(unpaced)
+}

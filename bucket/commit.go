@@ -1,0 +1,258 @@
+package bucket
+
+import (
+	"context"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"kvd/kv"
+)
+
+// committer forms groups out of the mutations that callers hand in. There is no
+// goroutine for it: whoever finds the path idle leads, in its own goroutine,
+// which spares a lone writer two handoffs (13–18 % of its rate). A leader leads
+// until its own request is answered and passes the lead to the first in the
+// queue.
+type committer struct {
+	store *Store
+
+	mu      sync.Mutex // guards the fields up to the blank line
+	queue   []*request // in order of arrival
+	leading bool       // somebody leads, or has been told to
+
+	queued atomic.Int64 // len(queue), for the leader to watch without the lock
+
+	// Owned by the leader.
+	group  group
+	rejoin rejoinWindow
+}
+
+// request is one caller's mutations on their way through the commit path.
+type request struct {
+	mutations []mutation
+	single    [1]mutation // what mutations points to where there is one
+	wake      chan bool   // true: lead; false: answered. Holds both.
+
+	taken int  // mutations[:taken] are in a group, or past it. Owned by the leader.
+	at    int  // of group.mutations: where those of the group at hand begin. Owned by the leader.
+	done  bool // answered. Owned by the leader.
+
+	leads     bool  // has been told to lead. Guarded by committer.mu.
+	cancelled error // the context's, for the mutations not taken then. Guarded by committer.mu.
+}
+
+// mutation is one write, from the caller's words to its outcome.
+type mutation struct {
+	bucket *Bucket
+	op     kv.MutationOp
+	key    string
+	value  []byte
+	hash   uint64
+	last   kv.Revision // expected by an update, or where ifLast
+	ifLast bool
+	size   int // of the record, bytes
+
+	revision kv.Revision
+	err      error
+}
+
+var requests = sync.Pool{New: func() any { return &request{wake: make(chan bool, 2)} }}
+
+func newRequest() *request {
+	r := requests.Get().(*request)
+	r.mutations = r.single[:]
+	return r
+}
+
+// free gives a request back. Nothing may refer to it any more.
+func (r *request) free() {
+	r.mutations, r.taken, r.done, r.leads, r.cancelled = nil, 0, false, false, nil
+	r.single[0] = mutation{}
+	requests.Put(r)
+}
+
+func (c *committer) init(s *Store) {
+	c.store = s
+	c.group.store = s
+}
+
+// do carries the request through the commit path and returns when every
+// mutation has an outcome. If the context ends before all were taken, those left
+// get its error, and so does the caller.
+func (c *committer) do(ctx context.Context, r *request) error {
+	if c.enqueue(r) {
+		c.lead(r)
+		return nil
+	}
+	var lead bool
+	if ctx.Done() == nil {
+		lead = <-r.wake
+	} else {
+		select {
+		case lead = <-r.wake:
+		case <-ctx.Done():
+			if c.withdraw(r, ctx.Err()) {
+				return ctx.Err()
+			}
+			lead = <-r.wake
+		}
+	}
+	if lead {
+		c.lead(r)
+	}
+	return r.cancelled
+}
+
+// enqueue appends the request and reports whether its caller must lead.
+func (c *committer) enqueue(r *request) (lead bool) {
+	c.mu.Lock()
+	c.queue = append(c.queue, r)
+	c.queued.Add(1)
+	lead = !c.leading
+	c.leading = true
+	c.mu.Unlock()
+	return lead
+}
+
+// withdraw takes a request whose context ended out of the queue again and
+// reports whether nothing of it was taken; a lead that had been passed to it goes
+// to the next. Of a request that is in a group in part, only the rest is cut off,
+// and the caller has to wait for the answer.
+func (c *committer) withdraw(r *request, cause error) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	i := slices.Index(c.queue, r)
+	if i < 0 {
+		return false
+	}
+	r.cancelled = cause
+	if r.taken > 0 {
+		return false
+	}
+	c.queue = slices.Delete(c.queue, i, i+1)
+	c.queued.Add(-1)
+	r.cutOff()
+	if r.leads {
+		<-r.wake // the order to lead, sent under mu
+		c.passOnLocked()
+	}
+	return true
+}
+
+// cutOff gives the mutations that were not taken the context's error.
+func (r *request) cutOff() {
+	for ; r.taken < len(r.mutations); r.taken++ {
+		r.mutations[r.taken].err = r.cancelled
+	}
+}
+
+// lead commits groups until the leader's own request is answered.
+func (c *committer) lead(self *request) {
+	for !self.done {
+		c.rejoin.wait(&c.queued)
+		c.step(self)
+	}
+	c.mu.Lock()
+	c.rejoin.expect(len(c.queue))
+	c.passOnLocked()
+	c.mu.Unlock()
+}
+
+// passOnLocked makes the first in the queue lead, or leaves the path idle.
+func (c *committer) passOnLocked() {
+	if len(c.queue) == 0 {
+		c.leading = false
+		return
+	}
+	c.queue[0].leads = true
+	c.queue[0].wake <- true
+}
+
+// step takes a group, commits it and answers its members.
+func (c *committer) step(self *request) {
+	g := &c.group
+	g.leader = self
+	c.take(g)
+	c.store.commitGroup(g)
+	for _, r := range g.members {
+		if r != nil {
+			g.answer(r)
+		}
+	}
+	c.rejoin.answered = g.answered
+	g.reset()
+}
+
+// take moves mutations from the queue into the group, in order, as much as fits
+// one frame. A request that is cut stays at the head of the queue.
+func (c *committer) take(g *group) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := 0
+	for _, r := range c.queue {
+		if r.cancelled != nil {
+			r.cutOff()
+		}
+		r.at = len(g.mutations)
+		for r.taken < len(r.mutations) && g.add(&r.mutations[r.taken]) {
+			r.taken++
+		}
+		if r.taken < len(r.mutations) {
+			break
+		}
+		g.members = append(g.members, r)
+		n++
+	}
+	rest := copy(c.queue, c.queue[n:])
+	clear(c.queue[rest:])
+	c.queue = c.queue[:rest]
+	c.queued.Add(int64(-n))
+}
+
+// rejoinWindow lets the callers that were just answered come back before the
+// next group is taken. Without it exactly half of a set of closed-loop writers
+// shares each sync; with it nearly all do, which doubles their rate. It is a
+// short loop of Gosched (a sleep that short takes a millisecond), and it closes
+// while it does not pay: over a network one request in flight never comes back
+// in time.
+type rejoinWindow struct {
+	answered int   // requests answered by the last group
+	want     int64 // length of the queue that ends the wait
+	misses   int   // windows in a row that did not fill, at most rejoinMisses
+	skipped  int   // groups since the last try while closed
+}
+
+const (
+	rejoinMax    = 15 * time.Microsecond
+	rejoinMisses = 4  // then the window closes
+	rejoinProbe  = 64 // groups between two tries while closed
+	rejoinLimit  = 512
+)
+
+// expect notes how many requests are queued as the answered ones are let go.
+func (w *rejoinWindow) expect(queued int) { w.want = int64(queued + w.answered) }
+
+func (w *rejoinWindow) wait(queued *atomic.Int64) {
+	if w.want <= 1 || w.want > rejoinLimit || queued.Load() >= w.want {
+		return
+	}
+	if w.misses >= rejoinMisses {
+		if w.skipped++; w.skipped < rejoinProbe {
+			return
+		}
+		w.skipped = 0
+	}
+	before := queued.Load()
+	for start := time.Now(); queued.Load() < w.want && time.Since(start) < rejoinMax; {
+		runtime.Gosched()
+	}
+	// It paid if it brought at least half of those it waited for.
+	if joined := queued.Load() - before; 2*joined >= w.want-before {
+		w.misses = 0
+	} else if w.misses < rejoinMisses {
+		w.misses++
+	}
+}

@@ -1,0 +1,269 @@
+package bucket
+
+import (
+	"errors"
+	"fmt"
+
+	"kvd/index"
+	"kvd/internal/vfs"
+	"kvd/kv"
+	"kvd/segment"
+	"kvd/wal"
+)
+
+// group is what one frame of the log carries: mutations that were queued
+// together, judged in order, encoded once. Owned by the commit leader; its
+// memory is reused.
+type group struct {
+	store     *Store
+	leader    *request    // who commits it
+	members   []*request  // whose last mutation is in it; nil once answered
+	answered  int         // of members
+	mutations []*mutation // in order; nil once answered
+	size      int         // of their records, bytes
+
+	frame   []byte // the log's frame; its records are the segments' too
+	effects []effect
+	parts   []part
+	scratch []byte       // a part's records where they are not contiguous
+	pending pendingTable // newest effect of each key
+}
+
+// effect is a mutation that passed its condition: one record.
+type effect struct {
+	part    int // of group.parts
+	key     string
+	hash    uint64
+	version index.Version // Segment and Offset are filled in once it is written
+	floor   kv.Revision
+	prev    int        // the effect on the same key before it, -1 none
+	at      int        // where its record begins in the frame
+	op      segment.Op // version.Op, or an erasure, which has no version
+}
+
+// part is one bucket's share of a group.
+type part struct {
+	bucket  *Bucket
+	first   kv.Revision // bucket.next before the group
+	size    int         // bytes of its records
+	entries int         // bytes at most of their index entries
+	offset  int64       // where its records begin in the active segment
+}
+
+// framePayloadMax bounds a group's records in bytes; a larger mutation travels
+// alone.
+const framePayloadMax = 4<<20 - 2*itemHeadSize
+
+func (g *group) reset() {
+	clear(g.members)
+	clear(g.mutations)
+	g.members, g.mutations, g.size = g.members[:0], g.mutations[:0], 0
+	g.leader, g.answered = nil, 0
+	g.forget()
+	if cap(g.frame) > 2*framePayloadMax { // one huge value must not stay for good
+		g.frame, g.scratch = nil, nil
+	}
+}
+
+// forget drops what judging made, and keeps the mutations.
+func (g *group) forget() {
+	clear(g.effects)
+	clear(g.parts)
+	g.effects, g.parts, g.frame = g.effects[:0], g.parts[:0], g.frame[:0]
+	g.pending.reset()
+}
+
+// add takes a mutation in if it fits.
+func (g *group) add(m *mutation) bool {
+	if g.size > 0 && g.size+m.size > framePayloadMax {
+		return false
+	}
+	g.mutations = append(g.mutations, m)
+	g.size += m.size
+	return true
+}
+
+// commitGroup takes a group down the write path: judge, reserve, log, sync,
+// segments, index. Every mutation has its outcome when it returns.
+func (s *Store) commitGroup(g *group) {
+	s.path.Lock()
+	defer s.path.Unlock()
+	if err := s.admit(g); err != nil {
+		g.fail(err)
+		return
+	}
+	g.answerEarly()
+	if len(g.effects) == 0 {
+		return
+	}
+	if _, err := s.log.Append(g.frame, s.path.clock); err != nil {
+		g.fail(s.poison(err))
+		return
+	}
+	if err := s.log.Sync(); err != nil {
+		g.fail(s.poison(err))
+		return
+	}
+	if err := g.writeSegments(); err != nil {
+		g.fail(s.poison(err))
+		return
+	}
+	g.publish()
+	s.noticeLog()
+}
+
+// admit judges the group and reserves room for it in the log and the segments.
+// Where the disk is full it judges again, deletes alone, and lets them draw on
+// the reserve. The caller holds path, which admit lets go only while it waits
+// for the log to have room.
+func (s *Store) admit(g *group) error {
+	puts := true
+	for {
+		if err := s.takesWrites(); err != nil {
+			return err
+		}
+		g.judge(puts)
+		if len(g.effects) == 0 {
+			return nil
+		}
+		err := s.reserveRoom(g)
+		if err == nil {
+			return nil
+		}
+		g.rollback()
+		switch {
+		case errors.Is(err, wal.ErrFull), errors.Is(err, errNumbers):
+			s.path.Unlock()
+			err = s.runCheckpoint(unpaced)
+			s.path.Lock()
+			if err != nil {
+				return err
+			}
+		case errors.Is(err, vfs.ErrNoSpace):
+			if puts = false; !s.spendReserve() {
+				return fmt.Errorf("%w: %w", kv.ErrNoSpace, err)
+			}
+		default:
+			return s.poison(err)
+		}
+	}
+}
+
+// takesWrites returns nil, or why no group may go down the path now.
+func (s *Store) takesWrites() error {
+	if s.closed.Load() {
+		return kv.ErrClosed
+	}
+	return s.writable()
+}
+
+// reserveRoom makes sure that nothing between here and publication can fail for
+// want of room.
+func (s *Store) reserveRoom(g *group) error {
+	if s.path.reserve.spent && g.needsSpace() {
+		if err := s.refillReserve(); err != nil {
+			return err
+		}
+	}
+	if err := s.log.Reserve(len(g.frame) - wal.FrameHeaderSize); err != nil {
+		return err
+	}
+	for i := range g.parts {
+		p := &g.parts[i]
+		if err := p.bucket.reserve(int64(p.size), int64(p.entries)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// needsSpace reports whether the group holds anything but markers.
+func (g *group) needsSpace() bool {
+	for i := range g.effects {
+		if g.effects[i].version.Op == kv.Put {
+			return true
+		}
+	}
+	return false
+}
+
+// fail gives every mutation that has no outcome yet this one.
+func (g *group) fail(err error) {
+	for _, m := range g.mutations {
+		if m != nil && m.err == nil {
+			m.revision, m.err = 0, err
+		}
+	}
+}
+
+// answerEarly answers the requests of which nothing goes into the log: their
+// condition failed against state that is durable already, so they need not wait
+// for the sync. Those that failed because of a mutation of this very group have
+// to: nobody may learn of what may yet be lost.
+func (g *group) answerEarly() {
+	for i, r := range g.members {
+		if len(r.mutations) == 1 && r.single[0].err != nil && !g.pending.has(g, &r.single[0]) {
+			g.members[i], g.mutations[r.at] = nil, nil // the request is its caller's again
+			g.answer(r)
+		}
+	}
+}
+
+// answer tells a request's caller that all its mutations have an outcome. Its
+// memory is the caller's from then on.
+func (g *group) answer(r *request) {
+	g.answered++
+	r.done = true
+	if r != g.leader {
+		r.wake <- false
+	}
+}
+
+// writeSegments writes the records to the active segments.
+func (g *group) writeSegments() error {
+	for i := range g.parts {
+		p := &g.parts[i]
+		offset, err := p.bucket.active.Append(g.records(i))
+		if err != nil {
+			return err
+		}
+		p.offset = offset
+		p.bucket.noteUnsynced()
+	}
+	for i := range g.effects {
+		g.effects[i].note(g)
+	}
+	return nil
+}
+
+// records returns the records of a part, as one run of bytes.
+func (g *group) records(part int) []byte {
+	if len(g.parts) == 1 { // the usual case; replay may have left records out in between
+		first, last := &g.effects[0], &g.effects[len(g.effects)-1]
+		if run := g.frame[first.at : last.at+int(last.version.Size)]; len(run) == g.parts[0].size {
+			return run
+		}
+	}
+	g.scratch = g.scratch[:0]
+	for i := range g.effects {
+		if e := &g.effects[i]; e.part == part {
+			g.scratch = append(g.scratch, g.frame[e.at:e.at+int(e.version.Size)]...)
+		}
+	}
+	return g.scratch
+}
+
+// note gives the effect its place and its segment's index block the entry.
+func (e *effect) note(g *group) {
+	p := &g.parts[e.part]
+	b := p.bucket
+	e.version.Segment = b.active.number
+	e.version.Offset = p.offset
+	p.offset += int64(e.version.Size)
+	b.active.Note(&segment.Entry{
+		Key: bytesOf(e.key), Revision: e.version.Revision, Floor: e.floor,
+		Created: e.version.Created, Deadline: e.version.Deadline,
+		Offset: e.version.Offset, Size: e.version.Size,
+		Op: e.op, Reason: e.version.Reason,
+	})
+}

@@ -1,0 +1,254 @@
+package bucket
+
+import (
+	"fmt"
+	"math/bits"
+	"unsafe"
+
+	"kvd/index"
+	"kvd/kv"
+	"kvd/segment"
+	"kvd/wal"
+)
+
+// judge decides every mutation of the group, in order, against the newest state
+// including the mutations before it, and encodes the records of those that pass.
+// It may run more than once for a group; the last run counts. On a full disk
+// puts is false, and only markers pass.
+func (g *group) judge(puts bool) {
+	g.forget()
+	g.pending.grow(len(g.mutations))
+	g.frame = wal.NewFrame(g.frame)
+	frame, head := appendItemHead(g.frame, itemRecords)
+	g.frame = frame
+	now := g.store.now()
+	for _, m := range g.mutations {
+		m.revision, m.err = 0, nil
+		if !puts && m.op != kv.MutateDelete && m.op != kv.MutatePurge {
+			m.err = kv.ErrNoSpace
+			continue
+		}
+		m.err = g.judgeOne(m, now)
+	}
+	g.frame = sealItem(g.frame, head)
+}
+
+// rollback gives the revisions of a judged group back.
+func (g *group) rollback() {
+	for i := range g.parts {
+		g.parts[i].bucket.next = g.parts[i].first
+	}
+}
+
+func (g *group) judgeOne(m *mutation, now int64) error {
+	b := m.bucket
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if err := b.takesWritesLocked(); err != nil {
+		return err
+	}
+	prev := g.pending.find(g, m)
+	var newest index.Version
+	present := true
+	if prev >= 0 {
+		newest = g.effects[prev].version
+	} else {
+		newest, present = b.mu.index.Newest(m.hash, m.key)
+	}
+	if err := m.condition(newest, present); err != nil {
+		return err
+	}
+	e := effect{key: m.key, hash: m.hash, prev: prev, floor: g.floor(m, prev)}
+	e.version = index.Version{Revision: b.next, Created: now, Size: uint32(m.size), Op: m.operation(), Reason: m.reason()}
+	if err := g.roomFor(m, &e); err != nil {
+		return err
+	}
+	e.part = g.partOf(b)
+	m.revision = b.next
+	b.next++
+	g.encode(m, &e)
+	return nil
+}
+
+// condition checks what the mutation expects of the key's newest record.
+func (m *mutation) condition(newest index.Version, present bool) error {
+	var got kv.Revision
+	if present {
+		got = newest.Revision
+	}
+	switch {
+	case m.op == kv.MutateCreate:
+		if present && !newest.Op.IsMarker() {
+			return &kv.RevisionMismatchError{Bucket: m.bucket.name, Key: m.key, Got: got, Create: true}
+		}
+	case m.op == kv.MutateUpdate || m.ifLast:
+		if got != m.last {
+			return &kv.RevisionMismatchError{Bucket: m.bucket.name, Key: m.key, Want: m.last, Got: got}
+		}
+	}
+	return nil
+}
+
+func (m *mutation) operation() kv.Operation {
+	switch m.op {
+	case kv.MutateDelete:
+		return kv.Delete
+	case kv.MutatePurge:
+		return kv.Purge
+	}
+	return kv.Put
+}
+
+func (m *mutation) reason() kv.MarkerReason {
+	if m.operation().IsMarker() {
+		return kv.ReasonClient
+	}
+	return kv.ReasonNone
+}
+
+// floor returns the oldest revision of the key that stays once the mutation is
+// written: of the records before it, the newest few that the history allows
+// besides it, those of this group included. The caller holds bucket.mu.
+func (g *group) floor(m *mutation, prev int) kv.Revision {
+	b := m.bucket
+	oldest, keep := b.next, b.mu.config.History-1
+	if m.op == kv.MutatePurge {
+		return oldest
+	}
+	var bound kv.Revision // floors only rise
+	if prev >= 0 {
+		bound = g.effects[prev].floor
+	}
+	i := prev
+	for ; i >= 0 && keep > 0; i = g.effects[i].prev {
+		oldest = g.effects[i].version.Revision
+		keep--
+	}
+	if keep > 0 {
+		if f := b.mu.index.FloorAfter(m.hash, m.key, keep); f != 0 {
+			oldest = f
+		}
+	}
+	return max(oldest, bound)
+}
+
+// roomFor checks the bucket's size limit, counting what the record replaces.
+// Markers are always admitted. The caller holds bucket.mu.
+func (g *group) roomFor(m *mutation, e *effect) error {
+	b := m.bucket
+	limit := b.mu.config.MaxBytes
+	if limit < 0 || e.version.Op != kv.Put {
+		return nil
+	}
+	size := b.mu.index.Bytes() + int64(e.version.Size)
+	if b.part < len(g.parts) && g.parts[b.part].bucket == b {
+		size += int64(g.parts[b.part].size)
+	}
+	if size <= limit {
+		return nil
+	}
+	for i := range g.effects { // what this group drops already, and what this record drops
+		if f := &g.effects[i]; g.parts[f.part].bucket == b {
+			size -= g.dropped(b, f.key, f.hash, f.prev, f.floor)
+		}
+	}
+	size -= g.dropped(b, e.key, e.hash, e.prev, e.floor)
+	if size <= limit {
+		return nil
+	}
+	return &kv.LimitError{What: fmt.Sprintf("bytes of bucket %q", b.name), Got: size, Min: 0, Max: limit, Err: kv.ErrBucketFull}
+}
+
+// dropped returns the bytes of the key's records that a new floor takes away
+// beyond what the effect before it took.
+func (g *group) dropped(b *Bucket, key string, hash uint64, prev int, floor kv.Revision) int64 {
+	var old kv.Revision
+	if prev >= 0 {
+		old = g.effects[prev].floor
+	}
+	var n int64
+	for i := prev; i >= 0; i = g.effects[i].prev {
+		if v := &g.effects[i].version; v.Revision < floor && v.Revision >= old {
+			n += int64(v.Size)
+		}
+	}
+	var room [kv.MaxHistory]index.Version
+	for _, v := range b.mu.index.Versions(room[:0], hash, key) {
+		if v.Revision < floor && v.Revision >= old {
+			n += int64(v.Size)
+		}
+	}
+	return n
+}
+
+// partOf returns the bucket's share of the group.
+func (g *group) partOf(b *Bucket) int {
+	if b.part < len(g.parts) && g.parts[b.part].bucket == b {
+		return b.part
+	}
+	b.part = len(g.parts)
+	g.parts = append(g.parts, part{bucket: b, first: b.next})
+	return b.part
+}
+
+// encode appends the mutation's record to the frame.
+func (g *group) encode(m *mutation, e *effect) {
+	p := &g.parts[e.part]
+	e.at, e.op = len(g.frame), segment.Op(e.version.Op)
+	g.frame = g.store.segments.Seed.AppendRecord(g.frame, &segment.Record{
+		BucketID: p.bucket.id, Revision: e.version.Revision, Floor: e.floor,
+		Created: e.version.Created, Op: e.op, Reason: e.version.Reason,
+		Key: bytesOf(m.key), Value: m.value,
+	})
+	p.size += m.size
+	p.entries += segment.EntryBound(len(m.key))
+	g.pending.set(len(g.effects), e)
+	g.effects = append(g.effects, *e)
+}
+
+// bytesOf views a string as bytes that nobody writes to.
+func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
+
+// stringOf views bytes as a string, for as long as nobody writes to them.
+func stringOf(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// pendingTable finds the newest effect of a key within a group: open addressing
+// over the effects, sized for one group.
+type pendingTable struct {
+	slots []int32 // effect + 1; 0 is empty
+}
+
+func (t *pendingTable) reset() { clear(t.slots) }
+
+// grow makes room for n effects. The table is empty.
+func (t *pendingTable) grow(n int) {
+	size := 1 << bits.Len(uint(2*n))
+	if cap(t.slots) < size {
+		t.slots = make([]int32, size)
+	}
+	t.slots = t.slots[:size]
+	clear(t.slots)
+}
+
+// find returns the newest effect on the mutation's key, -1 for none.
+func (t *pendingTable) find(g *group, m *mutation) int {
+	mask := uint64(len(t.slots) - 1)
+	for i := m.hash & mask; t.slots[i] != 0; i = (i + 1) & mask {
+		n := int(t.slots[i] - 1)
+		if e := &g.effects[n]; e.hash == m.hash && e.key == m.key && g.parts[e.part].bucket == m.bucket {
+			return n
+		}
+	}
+	return -1
+}
+
+func (t *pendingTable) has(g *group, m *mutation) bool { return t.find(g, m) >= 0 }
+
+// set makes the effect n, about to be appended, the newest of its key.
+func (t *pendingTable) set(n int, e *effect) {
+	mask := uint64(len(t.slots) - 1)
+	i := e.hash & mask
+	for ; t.slots[i] != 0 && t.slots[i] != int32(e.prev+1); i = (i + 1) & mask {
+	}
+	t.slots[i] = int32(n + 1)
+}

@@ -1,0 +1,237 @@
+package bucket
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+	"time"
+
+	"kvd/index"
+	"kvd/kv"
+)
+
+const (
+	// snapshotMax bounds how long a listing keeps the index's snapshot open: while
+	// it does, the writer copies every node it touches. A consumer slower than that
+	// is served from a copy of the keys that are left.
+	snapshotMax = time.Second
+	// snapshotCheck is after how many keys a listing looks at the time.
+	snapshotCheck = 256
+	// snapshotsOpen bounds how many there are at a time in a store; more wait.
+	snapshotsOpen = 64
+)
+
+// Keys yields the keys that match any of the patterns, ascending, as they were
+// at one revision.
+func (b *Bucket) Keys(ctx context.Context, patterns ...string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for _, p := range patterns {
+			if err := kv.CheckPattern(p); err != nil {
+				yield("", err)
+				return
+			}
+		}
+		l := listing{bucket: b, ctx: ctx, patterns: patterns, yield: yield}
+		if err := l.run(); err != nil {
+			yield("", err)
+		}
+	}
+}
+
+// listing is one pass over the live keys of a bucket.
+type listing struct {
+	bucket   *Bucket
+	ctx      context.Context
+	patterns []string
+	yield    func(string, error) bool
+
+	started time.Time
+	seen    int
+	late    bool     // the snapshot has been open for too long: keys go to rest
+	rest    []string // keys copied for a slow consumer
+	stopped bool     // the consumer wants no more
+}
+
+func (l *listing) run() error {
+	snapshot, err := l.bucket.openSnapshot(l.ctx)
+	if err != nil {
+		return err
+	}
+	released := false
+	release := func() {
+		if !released {
+			released = true
+			l.bucket.closeSnapshot(snapshot)
+		}
+	}
+	defer release() // also when the consumer panics
+	l.started = time.Now()
+	for _, prefix := range prefixes(l.patterns) {
+		snapshot.AscendPrefix(prefix, l.visit)
+		if l.stopped || l.ctx.Err() != nil {
+			break
+		}
+	}
+	release()
+	for _, key := range l.rest {
+		if l.stopped || l.ctx.Err() != nil {
+			break
+		}
+		l.stopped = !l.yield(key, nil)
+	}
+	if l.stopped {
+		return nil
+	}
+	return l.ctx.Err()
+}
+
+// visit takes one key of the snapshot and reports whether to go on.
+func (l *listing) visit(key []byte, newest index.Version) bool {
+	if l.seen++; l.seen%snapshotCheck == 0 {
+		if l.ctx.Err() != nil {
+			return false
+		}
+		l.late = l.late || time.Since(l.started) > snapshotMax
+	}
+	if newest.Op != kv.Put {
+		return true
+	}
+	name := string(key)
+	if !kv.MatchAny(l.patterns, name) {
+		return true
+	}
+	if l.late {
+		l.rest = append(l.rest, name)
+		return true
+	}
+	l.stopped = !l.yield(name, nil)
+	return !l.stopped
+}
+
+// prefixes returns the key ranges that the patterns can select, ascending and
+// disjoint: the literal beginnings of the patterns, less those that another
+// covers.
+func prefixes(patterns []string) []string {
+	if len(patterns) == 0 {
+		return []string{""}
+	}
+	all := make([]string, len(patterns))
+	for i, p := range patterns {
+		all[i] = kv.LiteralPrefix(p)
+	}
+	slices.Sort(all)
+	kept := all[:1]
+	for _, p := range all[1:] {
+		if !strings.HasPrefix(p, kept[len(kept)-1]) {
+			kept = append(kept, p)
+		}
+	}
+	return kept
+}
+
+// openSnapshot takes a snapshot of the index once its tree is complete.
+func (b *Bucket) openSnapshot(ctx context.Context) (*index.Snapshot, error) {
+	if err := b.usable(ctx); err != nil {
+		return nil, err
+	}
+	select {
+	case <-b.ready:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	select {
+	case b.store.snapshots <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.mu.gone != nil {
+		<-b.store.snapshots
+		return nil, b.mu.gone
+	}
+	return b.mu.index.Snapshot(), nil
+}
+
+func (b *Bucket) closeSnapshot(s *index.Snapshot) {
+	b.mu.Lock()
+	s.Release()
+	b.mu.Unlock()
+	<-b.store.snapshots
+}
+
+// buildTree completes the index's tree after an open, in slices short enough for
+// readers and the writer to pass between.
+func (b *Bucket) buildTree() {
+	const slice = 32 // keys per turn at the lock
+	for done := false; !done; {
+		b.mu.Lock()
+		done = b.mu.gone != nil || b.mu.index.BuildTree(slice)
+		b.mu.Unlock()
+	}
+	close(b.ready)
+}
+
+// BucketNames yields the names of all buckets in ascending order.
+func (s *Store) BucketNames(ctx context.Context) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		if err := s.open(ctx); err != nil {
+			yield("", err)
+			return
+		}
+		for _, b := range s.list() {
+			if !yield(b.name, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Buckets yields the status of all buckets in ascending order of names.
+func (s *Store) Buckets(ctx context.Context) iter.Seq2[kv.Status, error] {
+	return func(yield func(kv.Status, error) bool) {
+		if err := s.open(ctx); err != nil {
+			yield(kv.Status{}, err)
+			return
+		}
+		for _, b := range s.list() {
+			st, err := b.Status(ctx)
+			if errors.Is(err, kv.ErrBucketNotFound) {
+				continue // deleted since the list was taken
+			}
+			if !yield(st, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// open returns nil, or why a call on the store cannot begin.
+func (s *Store) open(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if s.closed.Load() {
+		return kv.ErrClosed
+	}
+	return nil
+}
+
+// PurgeDeletes drops the history behind markers, and old markers.
+func (b *Bucket) PurgeDeletes(ctx context.Context, olderThan time.Duration) error {
+	if err := b.usable(ctx); err != nil {
+		return err
+	}
+	if olderThan == 0 {
+		olderThan = kv.DefaultMarkerAge
+	}
+	return b.store.purgeDeletes(ctx, b, olderThan)
+}
+
+// Watch is not built yet.
+func (b *Bucket) Watch(context.Context, []string, ...kv.WatchOption) (kv.Watcher, error) {
+	return nil, fmt.Errorf("%w: watch", kv.ErrNotSupported)
+}

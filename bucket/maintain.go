@@ -1,0 +1,130 @@
+package bucket
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"kvd/kv"
+	"kvd/wal"
+)
+
+// vouchAfter is how long a log may rest before a frame vouches for its newest:
+// without one, damage to that frame could not be told from a torn tail.
+const vouchAfter = time.Second
+
+// maintainer is the background of an open store: one goroutine that runs
+// checkpoints, keeps a log file ready and vouches for an idle log, and one that
+// completes the indexes' trees after an open. Store.start starts them,
+// Store.Close stops them and waits.
+type maintainer struct {
+	store *Store
+	wake  chan struct{} // holds one
+	quit  chan struct{}
+	done  sync.WaitGroup
+	timer atomic.Bool // the vouching timer runs
+}
+
+func newMaintainer(s *Store) *maintainer {
+	return &maintainer{store: s, wake: make(chan struct{}, 1), quit: make(chan struct{})}
+}
+
+func (m *maintainer) start() {
+	if m.store.log != nil {
+		m.done.Go(m.run)
+	}
+	m.done.Go(m.buildTrees)
+}
+
+func (m *maintainer) stop() {
+	close(m.quit)
+	m.done.Wait()
+}
+
+// noticeLog wakes the maintainer if the log wants something. The caller holds
+// path; it is called once a group.
+func (s *Store) noticeLog() {
+	m := s.maintain
+	if m == nil || m.timer.Load() && !s.logWantsWork() {
+		return
+	}
+	select {
+	case m.wake <- struct{}{}:
+	default: // it is awake
+	}
+}
+
+// checkpointDue reports whether so much of the log is needed that a checkpoint
+// should make some of it free.
+func (s *Store) checkpointDue() bool {
+	return s.log.Used() > s.opts.LogMaxSize/4+s.opts.LogFileSize
+}
+
+func (s *Store) logWantsWork() bool { return s.checkpointDue() || s.log.NeedsSpare() }
+
+func (m *maintainer) run() {
+	timer := time.NewTimer(vouchAfter)
+	defer timer.Stop()
+	m.timer.Store(true)
+	var seen wal.LSN
+	for {
+		select {
+		case <-m.quit:
+			return
+		case <-m.wake:
+			m.work()
+			if !m.timer.Swap(true) {
+				timer.Reset(vouchAfter)
+			}
+		case <-timer.C:
+			if last := m.store.log.Last(); last != seen {
+				seen = last
+				timer.Reset(vouchAfter)
+				continue
+			}
+			m.timer.Store(false)
+			m.vouch()
+			seen = m.store.log.Last()
+		}
+	}
+}
+
+// work does what the log wants.
+func (m *maintainer) work() {
+	s := m.store
+	if s.log.NeedsSpare() {
+		if err := s.log.Prepare(); err != nil {
+			s.opts.Logger.Warn("no log file could be made ready; the next rotation tries again", "cause", err)
+		}
+	}
+	if !s.checkpointDue() {
+		return
+	}
+	if err := s.runCheckpoint(paced); err != nil && !errors.Is(err, kv.ErrReadOnly) {
+		s.opts.Logger.Error("checkpoint", "cause", err)
+	}
+}
+
+func (m *maintainer) vouch() {
+	s := m.store
+	s.path.Lock()
+	defer s.path.Unlock()
+	if s.takesWrites() != nil {
+		return
+	}
+	if err := s.log.Vouch(s.now()); err != nil {
+		_ = s.poison(err) // which logs it
+	}
+}
+
+func (m *maintainer) buildTrees() {
+	for _, b := range m.store.list() {
+		select {
+		case <-m.quit:
+			return
+		default:
+			b.buildTree()
+		}
+	}
+}

@@ -1,0 +1,330 @@
+package bucket
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+
+	"github.com/cespare/xxhash/v2"
+
+	"kvd/internal/vfs"
+	"kvd/kv"
+)
+
+// The manifest is the only authority on which files a store has. It is a log of
+// edits in two copies, each written in this order: copy 1, sync, copy 2, sync.
+//
+// A copy begins with a header:
+//
+//	offset  size  field
+//	0       8     magic "kvdMANIF"
+//	8       4     format version
+//	12      4     zero
+//	16      16    store id
+//	32      8     seed of all record checksums
+//	40      8     generation: raised by every rewrite
+//	48      8     xxhash64 of the 48 bytes before
+//
+// and goes on with records, each 8-byte aligned:
+//
+//	0       4     length of the body, bytes
+//	4       4     zero
+//	8       8     xxhash64 of: the checksum before this one (of the record before, or of the header), length, body
+//	16      …     body: an edit, zero-padded to 8
+//
+// The first record is the whole state; the checksums form a chain, so a record
+// counts only behind all its predecessors. Opening takes the copy of the higher
+// generation with a valid first record, and of two of one generation the one
+// with more valid records.
+const (
+	manifestMagic      = "kvdMANIF"
+	manifestVersion    = 1
+	manifestHeaderSize = 56
+	manifestRecordHead = 16
+	manifestMaxRecord  = 1 << 30 // bytes; a bound before allocating, not a target
+)
+
+// manifestNames are the copies, in the order they are written.
+var manifestNames = [2]string{"manifest.1", "manifest.2"}
+
+// identity is what never changes about a store.
+type identity struct {
+	storeID [16]byte
+	seed    uint64
+}
+
+// manifest writes edits to both copies. One goroutine at a time: the holder of
+// the checkpoint lock.
+type manifest struct {
+	fs         vfs.FS
+	dir        string
+	identity   identity
+	generation uint64
+	copies     [2]vfs.File
+	size       int64  // of each copy, bytes
+	chain      uint64 // checksum of the last record
+	base       int64  // size after the last rewrite
+}
+
+// appendManifestHeader encodes the header and returns its checksum, where the
+// chain begins.
+func appendManifestHeader(dst []byte, id identity, generation uint64) ([]byte, uint64) {
+	start := len(dst)
+	dst = append(dst, manifestMagic...)
+	dst = binary.LittleEndian.AppendUint32(dst, manifestVersion)
+	dst = binary.LittleEndian.AppendUint32(dst, 0)
+	dst = append(dst, id.storeID[:]...)
+	dst = binary.LittleEndian.AppendUint64(dst, id.seed)
+	dst = binary.LittleEndian.AppendUint64(dst, generation)
+	sum := xxhash.Sum64(dst[start:])
+	return binary.LittleEndian.AppendUint64(dst, sum), sum
+}
+
+// appendManifestRecord encodes one record behind the given chain.
+func appendManifestRecord(dst []byte, chain uint64, e *edit) ([]byte, uint64) {
+	head := len(dst)
+	dst = append(dst, make([]byte, manifestRecordHead)...)
+	dst = e.append(dst)
+	body := len(dst) - head - manifestRecordHead
+	binary.LittleEndian.PutUint32(dst[head:], uint32(body))
+	sum := manifestSum(chain, dst[head:head+8], dst[head+manifestRecordHead:])
+	binary.LittleEndian.PutUint64(dst[head+8:], sum)
+	for (len(dst)-head)%8 != 0 {
+		dst = append(dst, 0)
+	}
+	return dst, sum
+}
+
+func manifestSum(chain uint64, lengths, body []byte) uint64 {
+	var d xxhash.Digest
+	d.ResetWithSeed(chain)
+	_, _ = d.Write(lengths) // never fails
+	_, _ = d.Write(body)
+	return d.Sum64()
+}
+
+// manifestCopy is what one copy was found to hold.
+type manifestCopy struct {
+	identity   identity
+	generation uint64
+	records    int // valid ones
+	state      manifestState
+	damage     *kv.CorruptError // where the valid part ends, if anything but zeros follows
+}
+
+// decodeManifest reads a copy as far as it is valid. It fails where the header
+// or the first record is not.
+func decodeManifest(file string, b []byte) (manifestCopy, error) {
+	var c manifestCopy
+	corrupt := func(offset int, detail string) *kv.CorruptError {
+		return &kv.CorruptError{File: file, Offset: int64(offset), Detail: detail}
+	}
+	if len(b) < manifestHeaderSize || string(b[:8]) != manifestMagic {
+		return c, corrupt(0, "not a manifest")
+	}
+	sum := binary.LittleEndian.Uint64(b[48:])
+	if xxhash.Sum64(b[:48]) != sum {
+		return c, corrupt(0, "manifest header checksum")
+	}
+	if v := binary.LittleEndian.Uint32(b[8:]); v != manifestVersion {
+		return c, fmt.Errorf("%w: %s has version %d, this program knows %d", kv.ErrVersion, file, v, manifestVersion)
+	}
+	copy(c.identity.storeID[:], b[16:])
+	c.identity.seed = binary.LittleEndian.Uint64(b[32:])
+	c.generation = binary.LittleEndian.Uint64(b[40:])
+	c.state.init()
+	for off := manifestHeaderSize; off < len(b); {
+		body, next, chain, ok := cutManifestRecord(b, off, sum)
+		if !ok {
+			if len(bytes.TrimLeft(b[off:], "\x00")) > 0 { // else: room that was reserved and not used
+				c.damage = corrupt(off, fmt.Sprintf("manifest record %d is damaged or unfinished", c.records+1))
+			}
+			break
+		}
+		if err := c.state.apply(body); err != nil {
+			if errors.Is(err, kv.ErrVersion) {
+				return c, err
+			}
+			return c, corrupt(off, fmt.Sprintf("manifest record %d: %v", c.records+1, err))
+		}
+		off, sum = next, chain
+		c.records++
+	}
+	if c.records == 0 {
+		if c.damage == nil {
+			c.damage = corrupt(manifestHeaderSize, "manifest without a record")
+		}
+		return c, c.damage
+	}
+	return c, nil
+}
+
+// cutManifestRecord checks the record at off against the chain so far.
+func cutManifestRecord(b []byte, off int, chain uint64) (body []byte, next int, sum uint64, ok bool) {
+	if len(b)-off < manifestRecordHead {
+		return nil, 0, 0, false
+	}
+	head := b[off : off+manifestRecordHead]
+	size := int64(binary.LittleEndian.Uint32(head))
+	if size > manifestMaxRecord || size > int64(len(b)-off-manifestRecordHead) {
+		return nil, 0, 0, false
+	}
+	body = b[off+manifestRecordHead:][:size]
+	sum = binary.LittleEndian.Uint64(head[8:])
+	if manifestSum(chain, head[:8], body) != sum {
+		return nil, 0, 0, false
+	}
+	next = min(len(b), off+manifestRecordHead+int(size+7)&^7)
+	return body, next, sum, true
+}
+
+// loadManifest reads both copies and returns the one that counts, nil if the
+// directory has neither, and what is damaged in the other.
+func loadManifest(fsys vfs.FS, dir string) (*manifestCopy, []*kv.CorruptError, error) {
+	var best *manifestCopy
+	var damages []*kv.CorruptError
+	var firstErr error
+	found := false
+	for _, name := range manifestNames {
+		file := path.Join(dir, name)
+		b, err := readFile(fsys, file)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		found = true
+		c, err := decodeManifest(file, b)
+		var damage *kv.CorruptError
+		switch {
+		case errors.As(err, &damage):
+			damages = append(damages, damage)
+			firstErr = errors.Join(firstErr, err)
+			continue
+		case err != nil:
+			return nil, nil, err
+		}
+		if c.damage != nil {
+			damages = append(damages, c.damage)
+		}
+		if best == nil || c.generation > best.generation ||
+			c.generation == best.generation && c.records > best.records {
+			best = &c
+		}
+	}
+	if found && best == nil {
+		return nil, damages, fmt.Errorf("both copies of the manifest are unreadable: %w", firstErr)
+	}
+	return best, damages, nil
+}
+
+// readFile returns the content of a file.
+func readFile(fsys vfs.FS, file string) ([]byte, error) {
+	f, err := fsys.Open(file, vfs.ReadOnly)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil {
+		return nil, err
+	}
+	if size > manifestMaxRecord {
+		return nil, &kv.CorruptError{File: file, Offset: -1, Detail: fmt.Sprintf("%d bytes are more than a manifest may have", size)}
+	}
+	b := make([]byte, size)
+	if _, err := f.ReadAt(b, 0); err != nil {
+		return nil, fmt.Errorf("read %s: %w", file, err)
+	}
+	return b, nil
+}
+
+// rewriteManifest replaces both copies by the given state and returns them open
+// for edits. Each copy is replaced whole (temporary file, sync, rename,
+// directory sync), so a crash leaves at least one as it was or as it will be.
+func rewriteManifest(fsys vfs.FS, dir string, id identity, generation uint64, state *manifestState) (*manifest, error) {
+	m := &manifest{fs: fsys, dir: dir, identity: id, generation: generation}
+	content, sum := appendManifestHeader(nil, id, generation)
+	content, m.chain = appendManifestRecord(content, sum, state.snapshot())
+	m.size, m.base = int64(len(content)), int64(len(content))
+	for i, name := range manifestNames {
+		f, err := replaceFile(fsys, dir, name, content)
+		if err != nil {
+			m.close()
+			return nil, fmt.Errorf("manifest: %w", err)
+		}
+		m.copies[i] = f
+	}
+	return m, nil
+}
+
+// replaceFile gives the name to a new, synced file of the given content.
+func replaceFile(fsys vfs.FS, dir, name string, content []byte) (vfs.File, error) {
+	tmp := path.Join(dir, name+".tmp")
+	if err := fsys.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	f, err := fsys.Open(tmp, vfs.Create)
+	if err != nil {
+		return nil, err
+	}
+	_, err = f.WriteAt(content, 0)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err == nil {
+		err = fsys.Rename(tmp, path.Join(dir, name))
+	}
+	if err == nil {
+		err = fsys.SyncDir(dir)
+	}
+	if err != nil {
+		_ = f.Close() // the first error counts
+		return nil, err
+	}
+	return f, nil
+}
+
+// append writes an encoded record to both copies. After an error the copies may
+// differ and the manifest must not be used again.
+func (m *manifest) append(record []byte, chain uint64) error {
+	for i, f := range m.copies {
+		if _, err := f.WriteAt(record, m.size); err != nil {
+			return fmt.Errorf("write %s: %w", manifestNames[i], err)
+		}
+		if err := f.Sync(); err != nil {
+			return fmt.Errorf("sync %s: %w", manifestNames[i], err)
+		}
+	}
+	m.chain = chain
+	m.size += int64(len(record))
+	return nil
+}
+
+// reserve makes sure that an edit of n bytes will find room.
+func (m *manifest) reserve(n int64) error {
+	for i, f := range m.copies {
+		if err := f.Allocate(m.size, n); err != nil {
+			return fmt.Errorf("allocate %s: %w", manifestNames[i], err)
+		}
+	}
+	return nil
+}
+
+// overgrown reports whether the edits outweigh the state they describe.
+func (m *manifest) overgrown() bool {
+	const slack = 1 << 20 // bytes of edits that are not worth a rewrite
+	return m.size > 4*m.base+slack
+}
+
+func (m *manifest) close() {
+	for _, f := range m.copies {
+		if f != nil {
+			_ = f.Close() // nothing un-synced is in it
+		}
+	}
+}

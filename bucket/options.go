@@ -1,0 +1,108 @@
+package bucket
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"kvd/internal/vfs"
+	"kvd/kv"
+)
+
+// Options changes how a store is opened. The zero value is right for almost
+// everyone.
+type Options struct {
+	// Logger receives what happens in the background: damage found, a checkpoint
+	// that failed. Nil discards it. Keys appear in it, values never.
+	Logger *slog.Logger
+
+	// Progress is called during Open, from its goroutine, at the start of each
+	// stage and a few times a second. Nil: not at all.
+	Progress func(Progress)
+
+	// LogFileSize is the size of one file of the log in bytes, a multiple of
+	// 4,096. Default 16 MiB.
+	LogFileSize int64
+
+	// LogMaxSize bounds all files of the log in bytes: writers wait for a
+	// checkpoint rather than pass it. Default 128 MiB, at least 2 × LogFileSize.
+	LogMaxSize int64
+
+	// ReserveSize is how much disk, in bytes, is set aside for deletes and
+	// checkpoints on a full disk. Default 64 MiB; negative: none.
+	ReserveSize int64
+
+	// Manual leaves out every background goroutine: the caller runs Checkpoint
+	// itself, and a write that finds the log full runs it inline. For tests that
+	// need every file-system call in a repeatable order.
+	Manual bool
+
+	// FS is where the store lives; nil is the operating system. Its type is
+	// internal: it is for the project's own tests.
+	FS vfs.FS
+
+	// Now is the clock; nil is time.Now. Times stored never fall, whatever it says.
+	Now func() time.Time
+
+	// Random returns 64 random bits: for the store's id, its seed and the salts of
+	// the log. Nil is crypto/rand. Tests that need repeatable bytes pass their own.
+	Random func() uint64
+}
+
+const (
+	logFileSizeDefault = 16 << 20
+	logMaxSizeDefault  = 128 << 20
+	reserveSizeDefault = 64 << 20
+	pageSize           = 4096
+)
+
+func (o Options) withDefaults() (Options, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Progress == nil {
+		o.Progress = func(Progress) {}
+	}
+	if o.LogFileSize == 0 {
+		o.LogFileSize = logFileSizeDefault
+	}
+	if o.LogMaxSize == 0 {
+		o.LogMaxSize = max(logMaxSizeDefault, 2*o.LogFileSize)
+	}
+	if o.ReserveSize == 0 {
+		o.ReserveSize = reserveSizeDefault
+	}
+	if o.FS == nil {
+		o.FS = vfs.OS()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Random == nil {
+		o.Random = randomUint64
+	}
+	if o.LogFileSize < 4*pageSize || o.LogFileSize%pageSize != 0 {
+		return o, fmt.Errorf("%w: LogFileSize is %d, a multiple of %d from %d on is needed", kv.ErrInvalidConfig, o.LogFileSize, pageSize, 4*pageSize)
+	}
+	if o.LogMaxSize < 2*o.LogFileSize {
+		return o, fmt.Errorf("%w: LogMaxSize is %d, at least two log files of %d are needed", kv.ErrInvalidConfig, o.LogMaxSize, o.LogFileSize)
+	}
+	return o, nil
+}
+
+// Progress says how far Open has come.
+type Progress struct {
+	Stage Stage
+	Done  int64 // of Total, in the stage's unit
+	Total int64 // 0: not known
+}
+
+// Stage is a part of opening a store.
+type Stage string
+
+// The stages, in order.
+const (
+	StageIndex      Stage = "reading indexes"   // bytes of segment files
+	StageReplay     Stage = "replaying the log" // frames; the total is not known
+	StageCheckpoint Stage = "checkpoint"        // files
+)

@@ -1,0 +1,33 @@
+package bucket
+
+import "kvd/segment"
+
+// applySlice is how many records are applied per hold of a bucket's lock: 256 at
+// a time kept readers out for 250 to 300 µs.
+const applySlice = 32
+
+// publish makes the group's records visible, in the order of revisions, a slice
+// at a time: every moment that a reader can see is the bucket at some revision.
+func (g *group) publish() {
+	for i := 0; i < len(g.effects); {
+		part := g.effects[i].part
+		b := g.parts[part].bucket
+		b.mu.Lock()
+		for n := 0; n < applySlice && i < len(g.effects) && g.effects[i].part == part; n++ {
+			g.effects[i].applyLocked(b)
+			i++
+		}
+		b.mu.Unlock()
+	}
+}
+
+// applyLocked gives the index one record. A bucket that was deleted since the
+// record was judged has an index that nobody reads.
+func (e *effect) applyLocked(b *Bucket) {
+	if e.op == segment.Erase {
+		b.mu.index.Trim(e.hash, e.key, e.floor, nil)
+		return
+	}
+	b.mu.index.Apply(e.hash, e.key, e.version, e.floor, nil)
+	b.mu.revision = e.version.Revision
+}

@@ -1,0 +1,138 @@
+package bucket
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"time"
+
+	"kvd/index"
+	"kvd/kv"
+	"kvd/segment"
+)
+
+// Get returns the newest entry of key.
+func (b *Bucket) Get(ctx context.Context, key string) (kv.Entry, error) {
+	_, e, err := b.GetAppend(ctx, nil, key)
+	return e, err
+}
+
+// GetAppend is Get that appends the value to dst.
+func (b *Bucket) GetAppend(ctx context.Context, dst []byte, key string) ([]byte, kv.Entry, error) {
+	if err := ctx.Err(); err != nil {
+		return dst, kv.Entry{}, err
+	}
+	hash := index.Hash(key)
+	b.mu.RLock()
+	v, ok := b.mu.index.Newest(hash, key)
+	return b.finishGet(dst, key, v, ok)
+}
+
+// GetRevision returns the entry of key at that revision.
+func (b *Bucket) GetRevision(ctx context.Context, key string, revision kv.Revision) (kv.Entry, error) {
+	if err := ctx.Err(); err != nil {
+		return kv.Entry{}, err
+	}
+	hash := index.Hash(key)
+	b.mu.RLock()
+	v, ok := b.mu.index.At(hash, key, revision)
+	_, e, err := b.finishGet(nil, key, v, ok)
+	return e, err
+}
+
+// finishGet reads what a look-up under mu found, and gives mu back.
+func (b *Bucket) finishGet(dst []byte, key string, v index.Version, ok bool) ([]byte, kv.Entry, error) {
+	if !ok || v.Op != kv.Put {
+		gone := b.mu.gone
+		b.mu.RUnlock()
+		return dst, kv.Entry{}, missing(key, gone)
+	}
+	s := b.mu.segments[v.Segment].Segment
+	s.Pin()
+	b.mu.RUnlock()
+	dst, e, err := b.readVersion(s, dst, key, v)
+	s.Unpin()
+	return dst, e, err
+}
+
+// missing says why a look-up found nothing. A bad key is never in the index, so
+// it need not be checked before.
+func missing(key string, gone error) error {
+	if gone != nil {
+		return gone
+	}
+	if err := kv.CheckKey(key); err != nil {
+		return err
+	}
+	return kv.ErrKeyNotFound
+}
+
+// readVersion reads one record out of a pinned segment and appends its value.
+func (b *Bucket) readVersion(s *segment.Segment, dst []byte, key string, v index.Version) ([]byte, kv.Entry, error) {
+	start := len(dst)
+	rec, buf, err := s.Read(dst, v.Offset, v.Size, key, v.Revision)
+	if err != nil {
+		return dst, kv.Entry{}, fmt.Errorf("get %q of bucket %q: %w", key, b.name, err)
+	}
+	buf = append(buf[:start], rec.Value...) // moves the value down over its record's header
+	e := kv.Entry{
+		Bucket: b.name, Key: key, Value: buf[start:len(buf):len(buf)],
+		Revision: v.Revision, Created: time.Unix(0, v.Created).UTC(),
+		Operation: v.Op, Reason: v.Reason,
+	}
+	if v.Deadline != 0 {
+		e.Deadline = time.Unix(0, v.Deadline).UTC()
+	}
+	return buf, e, nil
+}
+
+// History yields the kept entries of key, oldest first.
+func (b *Bucket) History(ctx context.Context, key string) iter.Seq2[kv.Entry, error] {
+	return func(yield func(kv.Entry, error) bool) {
+		versions, pinned, err := b.pinVersions(ctx, key)
+		if err != nil {
+			yield(kv.Entry{}, err)
+			return
+		}
+		defer func() {
+			for _, s := range pinned {
+				s.Unpin()
+			}
+		}()
+		for i, v := range versions {
+			err := ctx.Err()
+			var e kv.Entry
+			if err == nil {
+				_, e, err = b.readVersion(pinned[i], nil, key, v)
+			}
+			if err != nil {
+				// A damaged entry costs itself alone: the caller may go on.
+				e = kv.Entry{Bucket: b.name, Key: key, Revision: v.Revision, Created: time.Unix(0, v.Created).UTC(), Operation: v.Op, Reason: v.Reason}
+			}
+			e.Delta = uint64(len(versions) - 1 - i)
+			if !yield(e, err) || ctx.Err() != nil {
+				return
+			}
+		}
+	}
+}
+
+// pinVersions returns the kept versions of key and, for each, its pinned segment.
+func (b *Bucket) pinVersions(ctx context.Context, key string) ([]index.Version, []*segment.Segment, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err
+	}
+	hash := index.Hash(key)
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	versions := b.mu.index.Versions(nil, hash, key)
+	if len(versions) == 0 {
+		return nil, nil, missing(key, b.mu.gone)
+	}
+	pinned := make([]*segment.Segment, len(versions))
+	for i, v := range versions {
+		pinned[i] = b.mu.segments[v.Segment].Segment
+		pinned[i].Pin()
+	}
+	return versions, pinned, nil
+}

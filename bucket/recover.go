@@ -1,0 +1,573 @@
+package bucket
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"kvd/index"
+	"kvd/internal/vfs"
+	"kvd/kv"
+	"kvd/segment"
+	"kvd/wal"
+)
+
+// recovery is one run of opening a directory. Its order is what makes a crash
+// in the middle harmless: nothing that the manifest names is changed before a
+// manifest says so, and the log stays until its effects are synced elsewhere.
+type recovery struct {
+	*Store
+	found   *manifestCopy
+	log     *wal.Reader
+	damage  sync.Mutex // guards report.Damages while buckets load in parallel
+	missing bool       // a file that the manifest names is not there
+	began   time.Time
+	high    uint64 // the highest bucket id that the manifest knew
+}
+
+func (s *Store) recover() error {
+	r := &recovery{Store: s, began: time.Now()}
+	if err := r.findStore(); err != nil {
+		return err
+	}
+	if err := r.openLog(); err != nil {
+		return err
+	}
+	if s.writable() == nil {
+		if err := r.claim(); err != nil {
+			return err
+		}
+	}
+	if err := r.loadBuckets(); err != nil {
+		return err
+	}
+	if s.writable() == nil {
+		if err := r.tidy(); err != nil {
+			return err
+		}
+		if err := r.replay(); err != nil {
+			return err
+		}
+	}
+	if s.writable() == nil {
+		if err := r.begin(); err != nil {
+			return err
+		}
+	}
+	r.finish()
+	return nil
+}
+
+// makeDir makes dir and the parents that are missing.
+func makeDir(fsys vfs.FS, dir string) error {
+	err := fsys.Mkdir(dir)
+	if errors.Is(err, fs.ErrNotExist) && path.Dir(dir) != dir {
+		if err := makeDir(fsys, path.Dir(dir)); err != nil {
+			return err
+		}
+		err = fsys.Mkdir(dir)
+	}
+	if err == nil {
+		return fsys.SyncDir(path.Dir(dir))
+	}
+	if !errors.Is(err, fs.ErrExist) {
+		return readOnlyFS(err)
+	}
+	info, err := fsys.Stat(dir)
+	if err != nil {
+		return err
+	}
+	if !info.Dir {
+		return fmt.Errorf("%w: it is a file, not a directory", kv.ErrNotStore)
+	}
+	return nil
+}
+
+// checkDir refuses a directory of something else, before anything is written
+// to it.
+func checkDir(fsys vfs.FS, dir string) error {
+	entries, err := fsys.List(dir)
+	if err != nil {
+		return err
+	}
+	var stranger string
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name, manifestNames[0]) || strings.HasPrefix(e.Name, manifestNames[1]) {
+			return nil
+		}
+		if !slices.Contains([]string{lockName, logDir, segmentDir, lostDir, reserveName}, e.Name) {
+			stranger = e.Name
+		}
+	}
+	if stranger != "" {
+		return fmt.Errorf("%w: it holds %q and no manifest; name an empty or a new directory", kv.ErrNotStore, stranger)
+	}
+	return nil
+}
+
+// findStore reads the manifest, or makes up that of a new store.
+func (r *recovery) findStore() error {
+	found, damages, err := loadManifest(r.opts.FS, r.dir)
+	if err != nil {
+		return err
+	}
+	r.report.Damages = append(r.report.Damages, damages...)
+	if found == nil {
+		if err := r.refuseOrphans(); err != nil {
+			return err
+		}
+		found = r.newStore()
+	}
+	r.found = found
+	r.identity = found.identity
+	r.segments = segment.Options{
+		FS: r.opts.FS, Dir: path.Join(r.dir, segmentDir),
+		Seed: segment.Seed(found.identity.seed), StoreID: found.identity.storeID,
+	}
+	r.high = found.state.maxBucketID
+	r.path.clock = found.state.clock
+	r.path.nextID = r.high + 1
+	r.path.replayed = found.state.logLow
+	return nil
+}
+
+func (r *recovery) newStore() *manifestCopy {
+	r.report.Created = true
+	c := &manifestCopy{}
+	for i := range c.identity.storeID {
+		c.identity.storeID[i] = byte(r.opts.Random())
+	}
+	c.identity.seed = r.opts.Random()
+	c.state.init()
+	c.state.numbers = 1
+	return c
+}
+
+// refuseOrphans keeps a store whose manifest is gone from being taken for a new
+// one. The manifest is the first file that Open makes, so a crash there leaves
+// none of the others.
+func (r *recovery) refuseOrphans() error {
+	for _, dir := range []string{logDir, segmentDir} {
+		dir := path.Join(r.dir, dir)
+		entries, err := r.opts.FS.List(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if len(entries) > 0 {
+			return &kv.CorruptError{File: path.Join(r.dir, manifestNames[0]), Offset: -1,
+				Detail: fmt.Sprintf("both copies of the manifest are missing, and %s holds %d files", dir, len(entries))}
+		}
+	}
+	return nil
+}
+
+// openLog finds the log's files. A log that begins above what the manifest needs
+// makes the store read-only, with nothing touched.
+func (r *recovery) openLog() error {
+	for _, dir := range []string{logDir, segmentDir} {
+		if err := r.opts.FS.Mkdir(path.Join(r.dir, dir)); err != nil && !errors.Is(err, fs.ErrExist) {
+			return readOnlyFS(err)
+		}
+	}
+	log, err := wal.Open(wal.Options{
+		FS: r.opts.FS, Dir: path.Join(r.dir, logDir), StoreID: r.identity.storeID,
+		FileSize: r.opts.LogFileSize, MaxSize: r.opts.LogMaxSize, Salt: r.opts.Random,
+	})
+	if err != nil {
+		return err
+	}
+	r.log = log
+	if low := r.found.state.logLow; log.First() > low+1 {
+		r.readOnly(&kv.CorruptError{File: path.Join(r.dir, logDir), Offset: -1,
+			Detail: fmt.Sprintf("the log begins at LSN %d, and the manifest needs it from %d", log.First(), low+1)})
+	}
+	return nil
+}
+
+// readOnly makes the store serve what it has and take no writes.
+func (r *recovery) readOnly(cause *kv.CorruptError) {
+	r.report.Damages = append(r.report.Damages, cause)
+	r.failure.CompareAndSwap(nil, &failure{cause})
+	r.report.ReadOnly = r.writable()
+}
+
+// claim rewrites both copies of the manifest with a fresh block of file numbers:
+// from here on, what an unfinished run left under lower numbers is scratch.
+func (r *recovery) claim() error {
+	state := r.found.state
+	r.path.numbers = state.numbers
+	state.numbers += numberBlock
+	r.path.reserved = state.numbers
+	m, err := rewriteManifest(r.opts.FS, r.dir, r.identity, r.found.generation+1, &state)
+	if err != nil {
+		return readOnlyFS(err)
+	}
+	r.checkpoint.manifest, r.checkpoint.state = m, state
+	return r.openReserve()
+}
+
+// loadBuckets builds every bucket's index out of its segments' index blocks.
+func (r *recovery) loadBuckets() error {
+	state := &r.found.state
+	descs := slices.SortedFunc(maps.Values(state.buckets), func(a, b *bucketDesc) int { return int(a.id) - int(b.id) })
+	progress := r.meter(StageIndex)
+	for _, d := range descs {
+		for _, s := range d.segments {
+			progress.total += s.Size
+		}
+	}
+	workers := 1
+	if !r.opts.Manual {
+		workers = min(runtime.GOMAXPROCS(0), len(descs))
+	}
+	var next, failed atomic.Int64
+	errs := make([]error, len(descs))
+	buckets := make([]*Bucket, len(descs))
+	load := func() {
+		for failed.Load() == 0 {
+			i := int(next.Add(1)) - 1
+			if i >= len(descs) {
+				return
+			}
+			buckets[i], errs[i] = r.loadBucket(descs[i], progress)
+			if errs[i] != nil {
+				failed.Store(1)
+			}
+		}
+	}
+	var group sync.WaitGroup
+	for range workers {
+		group.Go(load)
+	}
+	group.Wait()
+	for _, b := range buckets {
+		if b != nil {
+			r.mu.buckets[b.name] = b
+			r.mu.ids[b.id] = b
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// loadBucket opens a bucket's segments and loads their entries. A segment that
+// is missing or unreadable makes the bucket read-only and leaves the others be.
+func (r *recovery) loadBucket(d *bucketDesc, progress *meter) (*Bucket, error) {
+	b := newBucket(r.Store, d.id, d.created, d.config)
+	b.next, b.mu.live, b.position = d.next, d.live, d.position
+	b.mu.revision = d.next - 1
+	for i := range d.segments {
+		if err := r.loadSegment(b, &d.segments[i], i == len(d.segments)-1); err != nil {
+			return b, err
+		}
+		progress.add(d.segments[i].Size)
+	}
+	if !b.mu.live.trivial() {
+		for _, key := range b.affected() {
+			b.sweepKeyLocked(key) // nobody else has the bucket yet
+		}
+	}
+	return b, nil
+}
+
+func (r *recovery) loadSegment(b *Bucket, d *segmentDesc, last bool) error {
+	open := d.Desc
+	open.Sealed = open.Sealed || !last // only the last is ever appended to
+	seg, err := segment.Open(r.segments, open)
+	var corrupt *kv.CorruptError
+	if errors.Is(err, fs.ErrNotExist) {
+		corrupt = &kv.CorruptError{File: path.Join(r.segments.Dir, segment.FileName(d.Number)), Offset: -1,
+			Detail: fmt.Sprintf("segment of bucket %q is missing", b.name)}
+	}
+	if corrupt != nil || errors.As(err, &corrupt) {
+		b.addSlot(nil, d)
+		b.mu.readOnly = fmt.Errorf("%w: bucket %q: %w", kv.ErrReadOnly, b.name, corrupt)
+		r.damaged(corrupt)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	sl := b.addSlot(seg, d)
+	if !open.Sealed {
+		b.active = sl
+	}
+	return seg.Entries(func(e *segment.Entry) error {
+		b.load(e, sl)
+		return nil
+	}, r.damaged)
+}
+
+// load puts one entry of an index block into the index.
+func (b *Bucket) load(e *segment.Entry, sl *slot) {
+	hash := index.Hash(stringOf(e.Key))
+	if e.Op == segment.Erase {
+		b.mu.index.Trim(hash, stringOf(e.Key), e.Floor, nil)
+		return
+	}
+	b.mu.index.Load(hash, e.Key, index.Version{
+		Revision: e.Revision, Created: e.Created, Deadline: e.Deadline,
+		Segment: sl.number, Offset: e.Offset, Size: e.Size,
+		Op: kv.Operation(e.Op), Reason: e.Reason,
+	}, e.Floor)
+	// The manifest knows the next revision; an entry above it would be damage of a
+	// kind that must not lead to a number being used twice.
+	b.next = max(b.next, e.Revision+1)
+}
+
+func (r *recovery) damaged(c *kv.CorruptError) {
+	r.damage.Lock()
+	defer r.damage.Unlock()
+	r.report.Damages = append(r.report.Damages, c)
+}
+
+// tidy removes the files of unfinished work, and moves what is not the store's
+// to lost/. Nothing is removed while a file is missing that might be among them.
+func (r *recovery) tidy() error {
+	named := make(map[uint64]bool)
+	for _, d := range r.found.state.buckets {
+		for _, s := range d.segments {
+			named[s.Number] = true
+		}
+	}
+	for _, b := range r.mu.buckets {
+		r.missing = r.missing || b.mu.readOnly != nil
+	}
+	entries, err := r.opts.FS.List(r.segments.Dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		number, ok := segment.ParseFileName(e.Name)
+		switch {
+		case !ok || number >= r.path.numbers:
+			if err := r.setAside(e.Name); err != nil {
+				return err
+			}
+		case !named[number] && !r.missing:
+			if err := segment.Remove(r.segments, number, func() {}); err != nil {
+				return err
+			}
+			r.report.Scratch++
+		}
+	}
+	return nil
+}
+
+// setAside moves a stranger out of the segments' directory.
+func (r *recovery) setAside(name string) error {
+	lost := path.Join(r.dir, lostDir)
+	if err := r.opts.FS.Mkdir(lost); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	to := path.Join(lost, name)
+	if _, err := r.opts.FS.Stat(to); err == nil {
+		to = fmt.Sprintf("%s.%016x", to, r.opts.Random()) // keep what was set aside before
+	}
+	if err := r.opts.FS.Rename(path.Join(r.segments.Dir, name), to); err != nil {
+		return err
+	}
+	r.report.Strays = append(r.report.Strays, to)
+	return nil
+}
+
+// replay applies what the log holds beyond the manifest. It always writes the
+// records, also where the page cache shows them already: after a failed sync a
+// page can be clean and yet not be on the disk.
+func (r *recovery) replay() error {
+	progress := r.meter(StageReplay)
+	found, err := r.log.Replay(r.found.state.logLow+1, func(f wal.Frame) error {
+		progress.add(1)
+		return r.replayFrame(f)
+	})
+	if err != nil {
+		return err
+	}
+	r.report.Frames = found.Frames
+	r.report.Torn = found.Torn
+	r.report.Notes = append(r.report.Notes, found.Notes...)
+	r.path.replayed = max(r.path.replayed, found.Last)
+	if found.Damage != nil {
+		r.readOnly(found.Damage.Err)
+	}
+	return nil
+}
+
+func (r *recovery) replayFrame(f wal.Frame) error {
+	r.path.replayed = f.LSN
+	r.path.clock = max(r.path.clock, f.Time)
+	g := &r.commit.group
+	for payload := f.Payload; len(payload) > 0; {
+		kind, body, rest, err := nextItem(payload)
+		if err == nil {
+			if kind == itemRecords {
+				err = r.replayRecords(g, body, f.LSN)
+			} else {
+				err = r.replayOperation(kind, body, f.LSN)
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("replay %s at offset %d, LSN %d: %w", f.File, f.Offset, f.LSN, err)
+		}
+		payload = rest
+	}
+	return nil
+}
+
+func (r *recovery) replayOperation(kind itemKind, body []byte, lsn wal.LSN) error {
+	op, err := decodeOperation(kind, body)
+	if err != nil {
+		return err
+	}
+	b := r.byID(op.bucketID)
+	switch {
+	case kind == opCreate && op.bucketID <= r.high: // known to the manifest, or deleted since
+	case b != nil && lsn <= b.position:
+	default:
+		r.apply(&op)
+	}
+	return nil
+}
+
+// replayRecords takes a run of records through the second half of the commit
+// path: segments and index.
+func (r *recovery) replayRecords(g *group, run []byte, lsn wal.LSN) error {
+	g.forget()
+	g.frame = run
+	defer func() {
+		g.frame = nil // the log's
+		g.forget()
+	}()
+	for at := 0; at < len(run); {
+		rec, size, err := r.segments.Seed.DecodeHeader(run[at:])
+		if err != nil {
+			return err
+		}
+		b := r.byID(rec.BucketID)
+		switch {
+		case b == nil && rec.BucketID > r.high:
+			return &kv.CorruptError{File: "log", Offset: -1, Detail: fmt.Sprintf("record of bucket %d, which nothing made", rec.BucketID)}
+		case b == nil: // deleted since
+		case lsn <= b.position: // in its segments already
+		default:
+			g.replayRecord(b, &rec, at, size)
+			r.report.Records++
+		}
+		at += size
+	}
+	if len(g.effects) == 0 {
+		return nil
+	}
+	if err := r.makeRoom(g); err != nil {
+		return err
+	}
+	if err := g.writeSegments(); err != nil {
+		return err
+	}
+	g.publish()
+	return nil
+}
+
+// replayRecord is judging, where all is decided already.
+func (g *group) replayRecord(b *Bucket, rec *segment.Record, at, size int) {
+	e := effect{
+		key: stringOf(rec.Key), hash: index.Hash(stringOf(rec.Key)), floor: rec.Floor, prev: -1, at: at,
+		op: rec.Op, part: g.partOf(b),
+		version: index.Version{
+			Revision: rec.Revision, Created: rec.Created, Deadline: rec.Deadline, Size: uint32(size),
+			Op: kv.Operation(rec.Op), Reason: rec.Reason,
+		},
+	}
+	p := &g.parts[e.part]
+	p.size += size
+	p.entries += segment.EntryBound(len(rec.Key))
+	b.next = max(b.next, rec.Revision+1)
+	g.store.path.clock = max(g.store.path.clock, rec.Created)
+	g.effects = append(g.effects, e)
+}
+
+// makeRoom reserves room in the segments; recovery may draw on the reserve.
+func (r *recovery) makeRoom(g *group) error {
+	for i := range g.parts {
+		p := &g.parts[i]
+		err := p.bucket.reserve(int64(p.size), int64(p.entries))
+		for errors.Is(err, vfs.ErrNoSpace) && r.spendReserve() {
+			err = p.bucket.reserve(int64(p.size), int64(p.entries))
+		}
+		if errors.Is(err, vfs.ErrNoSpace) {
+			return fmt.Errorf("%w: the log cannot be replayed; nothing is lost, make room and open again: %w", kv.ErrNoSpace, err)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// begin makes what was replayed durable and starts a fresh log file behind it.
+func (r *recovery) begin() error {
+	if r.path.replayed > r.found.state.logLow {
+		progress := r.meter(StageCheckpoint)
+		progress.total = int64(len(r.path.dirty))
+		if err := r.runCheckpoint(unpaced); err != nil {
+			return err
+		}
+	}
+	log, err := r.log.Start(r.path.replayed)
+	if err != nil {
+		return readOnlyFS(err)
+	}
+	r.Store.log = log
+	return log.Recycle(r.path.replayed + 1)
+}
+
+func (r *recovery) finish() {
+	rep := &r.report
+	rep.Buckets = len(r.mu.buckets)
+	for _, b := range r.mu.buckets {
+		rep.Keys += b.mu.index.Len()
+	}
+	rep.Elapsed = time.Since(r.began)
+	for _, d := range rep.Damages {
+		r.opts.Logger.Error("damage found", "cause", d)
+	}
+}
+
+// meter reports the progress of one stage, a few times a second at most.
+type meter struct {
+	report func(Progress)
+	stage  Stage
+	total  int64
+
+	mu   sync.Mutex
+	done int64
+	last time.Time
+}
+
+const meterPause = 200 * time.Millisecond
+
+func (r *recovery) meter(stage Stage) *meter {
+	m := &meter{report: r.opts.Progress, stage: stage, last: time.Now()}
+	m.report(Progress{Stage: stage})
+	return m
+}
+
+func (m *meter) add(n int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.done += n
+	if now := time.Now(); now.Sub(m.last) >= meterPause {
+		m.last = now
+		m.report(Progress{Stage: m.stage, Done: m.done, Total: m.total})
+	}
+}

@@ -1,0 +1,45 @@
+package bucket
+
+import (
+	"fmt"
+	"time"
+
+	"kvd/kv"
+	"kvd/wal"
+)
+
+// Report says what Open found and did. After a clean close, or a crash, it holds
+// nothing that a user must act upon; Damages and ReadOnly do.
+type Report struct {
+	Created  bool // there was no store: this is a new one
+	Buckets  int
+	Keys     int           // with any record, in all buckets
+	Frames   int           // of the log, replayed
+	Records  int           // replayed
+	Torn     *wal.TornTail // an unfinished last write that was dropped: it was never acknowledged; nil: none
+	Damages  []*kv.CorruptError
+	ReadOnly error    // why the store takes no writes; nil: it does
+	Scratch  int      // files of unfinished work removed
+	Strays   []string // files that are not the store's, moved to lost/
+	Notes    []string // what else an operator may want to know, a sentence each
+	Elapsed  time.Duration
+}
+
+// String is the report in one line.
+func (r Report) String() string {
+	s := fmt.Sprintf("%d buckets, %d keys, %d frames with %d records replayed in %v",
+		r.Buckets, r.Keys, r.Frames, r.Records, r.Elapsed.Round(time.Millisecond))
+	if r.Created {
+		s = "new store"
+	}
+	if r.Torn != nil {
+		s += fmt.Sprintf("; unfinished write dropped at LSN %d (%s, offset %d)", r.Torn.LSN, r.Torn.File, r.Torn.Offset)
+	}
+	if n := len(r.Damages); n > 0 {
+		s += fmt.Sprintf("; damage in %d places, first: %v", n, r.Damages[0])
+	}
+	if r.ReadOnly != nil {
+		s += fmt.Sprintf("; read-only: %v", r.ReadOnly)
+	}
+	return s
+}

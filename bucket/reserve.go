@@ -1,0 +1,99 @@
+package bucket
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+
+	"kvd/internal/vfs"
+)
+
+// reserve is disk set aside for what must go on when there is no more: deletes,
+// checkpoints, the manifest. It is a file of allocated blocks that nobody reads;
+// spending it means cutting it shorter. Puts are admitted again once it is whole.
+// Guarded by Store.path.
+type reserve struct {
+	file  vfs.File // nil: there is none
+	size  int64    // bytes wanted
+	left  int64    // bytes there
+	spent bool     // less is there than wanted
+}
+
+// reserveStep is how much of the reserve is given up at a time, bytes.
+const reserveStep = 4 << 20
+
+// openReserve opens or makes the reserve. A disk without room for it is full
+// from the start; that is not an error.
+func (s *Store) openReserve() error {
+	r := &s.path.reserve
+	if r.size = s.opts.ReserveSize; r.size < 0 {
+		return nil
+	}
+	name := path.Join(s.dir, reserveName)
+	f, err := s.opts.FS.Open(name, vfs.ReadWrite)
+	if errors.Is(err, fs.ErrNotExist) {
+		f, err = s.opts.FS.Open(name, vfs.Create)
+	}
+	if err != nil {
+		return fmt.Errorf("open %s: %w", name, err)
+	}
+	r.file = f
+	if r.left, err = f.Size(); err == nil && r.left > r.size {
+		err = f.Truncate(r.size)
+		r.left = r.size
+	}
+	if err != nil {
+		return fmt.Errorf("open %s: %w", name, err)
+	}
+	if err := s.refillReserve(); err != nil && !errors.Is(err, vfs.ErrNoSpace) {
+		return err
+	}
+	return nil
+}
+
+// refillReserve makes the reserve whole again, if the disk has the room. The
+// caller holds path.
+func (s *Store) refillReserve() error {
+	r := &s.path.reserve
+	if r.file == nil {
+		return nil
+	}
+	err := r.file.Allocate(0, r.size)
+	if r.spent = err != nil; err == nil {
+		r.left = r.size
+		return nil
+	}
+	if size, sizeErr := r.file.Size(); sizeErr == nil { // what it got, it keeps
+		r.left = size
+	}
+	return fmt.Errorf("reserve of %d bytes: %w", r.size, err)
+}
+
+// spendReserve gives a part of the reserve back to the disk and reports whether
+// there was any. The caller holds path.
+func (s *Store) spendReserve() bool {
+	r := &s.path.reserve
+	if r.file == nil || r.left == 0 {
+		return false
+	}
+	if !r.spent {
+		s.opts.Logger.Warn("disk full: puts are refused, reads and deletes go on", "dir", s.dir)
+	}
+	r.spent = true
+	r.left = max(0, r.left-reserveStep)
+	return r.file.Truncate(r.left) == nil
+}
+
+// lendReserve is spendReserve for who does not hold path.
+func (s *Store) lendReserve() bool {
+	s.path.Lock()
+	defer s.path.Unlock()
+	return s.spendReserve()
+}
+
+func (r *reserve) close() {
+	if r.file != nil {
+		_ = r.file.Close() // it holds nothing
+	}
+}

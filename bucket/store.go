@@ -1,0 +1,240 @@
+package bucket
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"kvd/internal/vfs"
+	"kvd/kv"
+	"kvd/segment"
+	"kvd/wal"
+)
+
+// Store is an open directory of buckets. It implements [kv.Store] and
+// [kv.Submitter]. All methods are safe for concurrent use.
+type Store struct {
+	// Immutable after Open.
+	opts     Options
+	dir      string
+	identity identity
+	segments segment.Options
+	lock     io.Closer // of the directory
+	log      *wal.Log  // nil in a store that is read-only since it was opened
+	report   Report
+	maintain *maintainer // nil in manual mode and in a read-only store
+
+	commit  committer
+	failure atomic.Pointer[failure] // set once: why there are no more writes
+	closed  atomic.Bool
+
+	// path is the right to write the log and to change what is visible: held for
+	// one group of commits, one operation, or one glance of a checkpoint between
+	// two groups. It guards the fields inside, and those of the buckets that are
+	// marked so.
+	path struct {
+		sync.Mutex
+		clock    int64  // unix ns of the newest record or operation
+		nextID   uint64 // of the next bucket
+		numbers  uint64 // of the next segment file
+		reserved uint64 // numbers below it may be handed out
+		dirty    []*Bucket
+		deleted  []*Bucket // since the last checkpoint: files still there
+		frame    []byte    // scratch for operations
+		reserve  reserve
+		replayed wal.LSN // while recovering: the newest frame replayed
+	}
+
+	// checkpoint is held by the one checkpoint under way. It comes before path.
+	checkpoint struct {
+		sync.Mutex
+		manifest *manifest
+		state    manifestState
+		dead     []*slot // of deleted buckets, waiting for their last reader
+	}
+
+	mu struct {
+		sync.RWMutex
+		buckets map[string]*Bucket
+		ids     map[uint64]*Bucket
+	}
+
+	snapshots chan struct{} // a token for each listing that holds a snapshot
+}
+
+var (
+	_ kv.Store     = (*Store)(nil)
+	_ kv.Submitter = (*Store)(nil)
+)
+
+// Names inside a store's directory.
+const (
+	lockName    = "LOCK"
+	logDir      = "wal"
+	segmentDir  = "seg"
+	lostDir     = "lost"
+	reserveName = "reserve"
+)
+
+func randomUint64() uint64 {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return binary.LittleEndian.Uint64(b[:])
+}
+
+// Open opens the store in dir, making the directory and the store if there is
+// none, and recovers what a crash left. It returns an error matching
+// kv.ErrLocked if another process has the store open (with its pid, as a
+// *vfs.LockedError), kv.ErrNotStore for a directory of something else,
+// kv.ErrVersion for a store of a newer format, and kv.ErrCorrupt if nothing can
+// be served. Lesser damage does not keep a store from opening: see Report.
+func Open(dir string, opts Options) (*Store, error) {
+	opts, err := opts.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{opts: opts, dir: dir}
+	s.commit.init(s)
+	s.mu.buckets = make(map[string]*Bucket)
+	s.mu.ids = make(map[uint64]*Bucket)
+	s.snapshots = make(chan struct{}, snapshotsOpen)
+	err = makeDir(opts.FS, dir)
+	if err == nil {
+		err = checkDir(opts.FS, dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open store %s: %w", dir, err)
+	}
+	if err := s.lockDir(); err != nil {
+		return nil, err
+	}
+	if err := s.recover(); err != nil {
+		s.release()
+		return nil, fmt.Errorf("open store %s: %w", dir, err)
+	}
+	s.start()
+	return s, nil
+}
+
+func (s *Store) lockDir() error {
+	lock, err := s.opts.FS.Lock(path.Join(s.dir, lockName))
+	var locked *vfs.LockedError
+	switch {
+	case errors.As(err, &locked):
+		return fmt.Errorf("open store %s: %w: %w", s.dir, kv.ErrLocked, err)
+	case err != nil:
+		return fmt.Errorf("open store %s: %w", s.dir, readOnlyFS(err))
+	}
+	s.lock = lock
+	return nil
+}
+
+// start begins the background work of an open store.
+func (s *Store) start() {
+	if s.opts.Manual {
+		for _, b := range s.mu.buckets {
+			b.buildTree()
+		}
+		return
+	}
+	s.maintain = newMaintainer(s)
+	s.maintain.start()
+}
+
+// Close finishes what is under way, writes a checkpoint so that the next Open
+// is quick, and gives the directory back. Further calls of anything return
+// kv.ErrClosed. After a fault it writes nothing and returns what the fault was.
+func (s *Store) Close() error {
+	if s.closed.Swap(true) {
+		return kv.ErrClosed
+	}
+	if s.maintain != nil {
+		s.maintain.stop()
+	}
+	err := s.writable()
+	if err == nil {
+		err = s.runCheckpoint(unpaced)
+	}
+	if err == nil {
+		s.path.Lock()
+		if err = s.log.Vouch(s.now()); err != nil {
+			err = s.poison(err)
+		}
+		s.path.Unlock()
+	}
+	s.release()
+	if err != nil {
+		return fmt.Errorf("close store %s: %w", s.dir, err)
+	}
+	return nil
+}
+
+// release gives back files, mappings and the lock, and writes nothing.
+func (s *Store) release() {
+	s.closed.Store(true)
+	s.checkpoint.Lock()
+	defer s.checkpoint.Unlock()
+	s.path.Lock() // whoever is in a commit ends it first
+	defer s.path.Unlock()
+	for _, b := range s.list() {
+		b.retire(kv.ErrClosed)
+	}
+	for _, b := range s.path.deleted {
+		b.retire(kv.ErrClosed)
+	}
+	if s.log != nil {
+		_ = s.log.Close() // everything that counts is synced
+	}
+	if s.checkpoint.manifest != nil {
+		s.checkpoint.manifest.close()
+	}
+	s.path.reserve.close()
+	_ = s.lock.Close()
+}
+
+// list returns the buckets in ascending order of names.
+func (s *Store) list() []*Bucket {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	list := slices.Collect(maps.Values(s.mu.buckets))
+	slices.SortFunc(list, func(a, b *Bucket) int { return strings.Compare(a.name, b.name) })
+	return list
+}
+
+// lookup returns the bucket of that name.
+func (s *Store) lookup(name string) (*Bucket, error) {
+	if s.closed.Load() {
+		return nil, kv.ErrClosed
+	}
+	s.mu.RLock()
+	b := s.mu.buckets[name]
+	s.mu.RUnlock()
+	if b != nil {
+		return b, nil
+	}
+	if err := kv.CheckBucketName(name); err != nil {
+		return nil, err
+	}
+	return nil, fmt.Errorf("%w: %q", kv.ErrBucketNotFound, name)
+}
+
+// now returns the time of the next record or operation: the clock's, but never
+// before an earlier one. The caller holds path.
+func (s *Store) now() int64 {
+	s.path.clock = max(s.path.clock, s.opts.Now().UnixNano())
+	return s.path.clock
+}
+
+// ID returns the store's id, made at random when the store was.
+func (s *Store) ID() [16]byte { return s.identity.storeID }
+
+// Report says what Open found and did.
+func (s *Store) Report() Report { return s.report }

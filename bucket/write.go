@@ -1,0 +1,207 @@
+package bucket
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"kvd/index"
+	"kvd/kv"
+	"kvd/segment"
+)
+
+// Put writes value as the newest of key.
+func (b *Bucket) Put(ctx context.Context, key string, value []byte, opts ...kv.WriteOption) (kv.Revision, error) {
+	return b.write(ctx, mutation{op: kv.MutatePut, key: key, value: value}, opts)
+}
+
+// PutString is Put of a string.
+func (b *Bucket) PutString(ctx context.Context, key, value string, opts ...kv.WriteOption) (kv.Revision, error) {
+	return b.Put(ctx, key, bytesOf(value), opts...)
+}
+
+// Create is Put if the key is absent.
+func (b *Bucket) Create(ctx context.Context, key string, value []byte, opts ...kv.WriteOption) (kv.Revision, error) {
+	return b.write(ctx, mutation{op: kv.MutateCreate, key: key, value: value}, opts)
+}
+
+// Update is Put if the newest record of key has the revision last.
+func (b *Bucket) Update(ctx context.Context, key string, value []byte, last kv.Revision, opts ...kv.WriteOption) (kv.Revision, error) {
+	return b.write(ctx, mutation{op: kv.MutateUpdate, key: key, value: value, last: last}, opts)
+}
+
+// Delete writes a delete marker.
+func (b *Bucket) Delete(ctx context.Context, key string, opts ...kv.WriteOption) (kv.Revision, error) {
+	return b.write(ctx, mutation{op: kv.MutateDelete, key: key}, opts)
+}
+
+// Purge writes a purge marker, which ends the key's history.
+func (b *Bucket) Purge(ctx context.Context, key string, opts ...kv.WriteOption) (kv.Revision, error) {
+	return b.write(ctx, mutation{op: kv.MutatePurge, key: key}, opts)
+}
+
+// Touch writes the newest value of key again. The value is read outside the
+// commit path, so a page fault stalls nobody; if another write comes between, it
+// is read again.
+func (b *Bucket) Touch(ctx context.Context, key string, opts ...kv.WriteOption) (kv.Revision, error) {
+	if _, err := kv.ResolveWrite(kv.MutateTouch, opts); err != nil {
+		return 0, err
+	}
+	for {
+		e, err := b.Get(ctx, key)
+		if err != nil {
+			return 0, err
+		}
+		rev, err := b.Update(ctx, key, e.Value, e.Revision, opts...)
+		if !errors.Is(err, kv.ErrKeyRevisionMismatch) {
+			return rev, err
+		}
+	}
+}
+
+// write carries one mutation through the commit path.
+func (b *Bucket) write(ctx context.Context, m mutation, opts []kv.WriteOption) (kv.Revision, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	if len(opts) > 0 {
+		o, err := kv.ResolveWrite(m.op, opts)
+		if err != nil {
+			return 0, err
+		}
+		if err := supported(o.TTL); err != nil {
+			return 0, err
+		}
+		if o.IfLast {
+			m.last, m.ifLast = o.Last, true
+		}
+	}
+	if err := b.prepare(&m); err != nil {
+		return 0, err
+	}
+	r := newRequest()
+	r.single[0] = m
+	err := b.store.commit.do(ctx, r)
+	if err == nil {
+		err = r.single[0].err
+	}
+	rev := r.single[0].revision
+	r.free()
+	return rev, err
+}
+
+// prepare checks what can be checked outside the commit path and fills in what
+// it needs: the cheap refusals cost the leader nothing.
+func (b *Bucket) prepare(m *mutation) error {
+	if err := kv.CheckKey(m.key); err != nil {
+		return err
+	}
+	config, err := b.config()
+	if err != nil {
+		return err
+	}
+	if int64(len(m.value)) > config.MaxValueSize {
+		return &kv.LimitError{What: fmt.Sprintf("value of %q", m.key), Got: int64(len(m.value)), Max: config.MaxValueSize, Err: kv.ErrValueTooLarge}
+	}
+	m.bucket = b
+	m.hash = index.Hash(m.key)
+	m.size = segment.RecordSize(len(m.key), 0, len(m.value), false, false)
+	return nil
+}
+
+// supported refuses what this engine cannot do rather than ignore it.
+func supported(ttl time.Duration) error {
+	if ttl != 0 {
+		return fmt.Errorf("%w: a TTL of a key", kv.ErrNotSupported)
+	}
+	return nil
+}
+
+// Submit carries out many mutations in order; see [kv.Submitter].
+func (s *Store) Submit(ctx context.Context, mutations []kv.Mutation) error {
+	for len(mutations) > 0 {
+		n := 0 // a touch needs a read, which needs everything before it to be visible
+		for n < len(mutations) && mutations[n].Op != kv.MutateTouch {
+			n++
+		}
+		if err := s.submit(ctx, mutations[:n]); err != nil {
+			for i := n; i < len(mutations); i++ {
+				mutations[i].Revision, mutations[i].Err = 0, err
+			}
+			return err
+		}
+		if n < len(mutations) {
+			s.submitTouch(ctx, &mutations[n])
+			n++
+		}
+		mutations = mutations[n:]
+	}
+	return ctx.Err()
+}
+
+func (s *Store) submitTouch(ctx context.Context, m *kv.Mutation) {
+	b, err := s.lookup(m.Bucket)
+	if err != nil {
+		m.Revision, m.Err = 0, err
+		return
+	}
+	var opts []kv.WriteOption
+	if m.TTL != 0 {
+		opts = append(opts, kv.KeyTTL(m.TTL))
+	}
+	m.Revision, m.Err = b.Touch(ctx, m.Key, opts...)
+}
+
+// submit hands in mutations other than touches as one request.
+func (s *Store) submit(ctx context.Context, mutations []kv.Mutation) error {
+	r := newRequest()
+	defer r.free()
+	r.mutations = make([]mutation, 0, len(mutations))
+	at := make([]int, 0, len(mutations)) // of mutations, for each of r.mutations
+	for i := range mutations {
+		m := &mutations[i]
+		m.Revision = 0
+		own, err := s.translate(m)
+		if m.Err = err; err == nil {
+			r.mutations = append(r.mutations, own)
+			at = append(at, i)
+		}
+	}
+	if len(at) == 0 {
+		return ctx.Err()
+	}
+	err := ctx.Err()
+	if err == nil {
+		err = s.commit.do(ctx, r)
+	} else {
+		r.cancelled = err
+		r.cutOff()
+	}
+	for i, n := range at {
+		mutations[n].Revision, mutations[n].Err = r.mutations[i].revision, r.mutations[i].err
+	}
+	return err
+}
+
+// translate turns a mutation of the contract into the engine's.
+func (s *Store) translate(m *kv.Mutation) (mutation, error) {
+	if m.Op < kv.MutatePut || m.Op > kv.MutateTouch {
+		return mutation{}, fmt.Errorf("%w: %v", kv.ErrInvalidOption, m.Op)
+	}
+	b, err := s.lookup(m.Bucket)
+	if err != nil {
+		return mutation{}, err
+	}
+	if err := supported(m.TTL); err != nil {
+		return mutation{}, err
+	}
+	own := mutation{op: m.Op, key: m.Key, last: m.Last}
+	switch m.Op {
+	case kv.MutateDelete, kv.MutatePurge:
+		own.ifLast = m.IfLast
+	default:
+		own.value = m.Value
+	}
+	return own, b.prepare(&own)
+}
