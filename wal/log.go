@@ -48,7 +48,8 @@ type Log struct {
 // Start makes the log ready for the frame after the LSN after: it makes a fresh
 // file whose header names the newest of the old ones, and after as its final
 // LSN; syncs that in both copies, with its directory; and removes what an
-// interrupted run left half made. Old files stay until they are recycled.
+// interrupted run left half made. Old files stay until they are recycled, but
+// one that holds only frames below where the Replay began may be the fresh one.
 //
 // Where there are old files, a Replay must have reached their end without
 // damage, and after must be the last LSN that it found. Every frame that it
@@ -97,27 +98,32 @@ func (r *Reader) mayStart(after LSN) error {
 	return nil
 }
 
-// adopt takes over the reader's files: those outside the chain as spares, as
-// far as they fit, those of the chain with their final LSNs.
+// adopt takes over the reader's files: those that hold nothing from the
+// replay's first frame on as spares, as far as they fit.
 func (l *Log) adopt(r *Reader) error {
 	l.mu.slots = r.slots
+	var old []oldFile
 	for _, f := range r.stale {
-		old := oldFile{slot: f.slot, size: f.actual}
-		if old.size == l.opts.FileSize && len(l.mu.spares) < sparesKept {
-			if err := l.keep(old); err != nil {
-				return wrap(err)
-			}
-			continue
-		}
-		l.mu.old = append(l.mu.old, old)
+		old = append(old, oldFile{slot: f.slot, size: f.actual})
 	}
 	for i, f := range r.chain {
 		final := l.Last()
 		if i+1 < len(r.chain) {
 			final = r.chain[i+1].after
 		}
-		l.mu.old = append(l.mu.old, oldFile{slot: f.slot, size: f.actual, final: final, used: true})
-		l.mu.used += f.actual
+		old = append(old, oldFile{slot: f.slot, size: f.actual, final: final, used: final >= r.from})
+	}
+	for _, f := range old {
+		if !f.used && f.size == l.opts.FileSize && len(l.mu.spares) < sparesKept {
+			if err := l.keep(f); err != nil {
+				return wrap(err)
+			}
+			continue
+		}
+		l.mu.old = append(l.mu.old, f)
+		if f.used {
+			l.mu.used += f.size
+		}
 	}
 	return nil
 }

@@ -20,8 +20,8 @@ type Reader struct {
 	scratch    []string // names of files that were being made
 	slots      uint64   // highest slot in any name
 	notes      []string
-	ended      bool // a Replay reached the end of the log, at last
-	last       LSN
+	ended      bool // a Replay of the frames from the LSN from on reached the end, at last
+	from, last LSN
 }
 
 // storedFile is a file with a readable header.
@@ -47,18 +47,7 @@ func Open(o Options) (*Reader, error) {
 	r := &Reader{opts: o}
 	var files []storedFile
 	for _, e := range entries {
-		if slot, ok := parseName(e.Name, scratchSuffix); ok && !e.Dir {
-			r.scratch = append(r.scratch, e.Name)
-			r.slots = max(r.slots, slot)
-			continue
-		}
-		slot, ok := parseName(e.Name, fileSuffix)
-		if !ok || e.Dir {
-			r.note("%s does not belong to the log and is left alone", o.path(e.Name))
-			continue
-		}
-		r.slots = max(r.slots, slot)
-		f, err := r.readHeaders(e.Name, slot)
+		f, err := r.look(e)
 		if err != nil {
 			return nil, err
 		}
@@ -68,6 +57,23 @@ func Open(o Options) (*Reader, error) {
 	}
 	r.sort(files)
 	return r, nil
+}
+
+// look classes a directory entry. It returns a file of the log whose header is
+// readable, or nil.
+func (r *Reader) look(e vfs.Info) (*storedFile, error) {
+	scratch, isScratch := parseName(e.Name, scratchSuffix)
+	slot, isFile := parseName(e.Name, fileSuffix)
+	r.slots = max(r.slots, scratch, slot)
+	switch {
+	case isFile && !e.Dir:
+		return r.readHeaders(e.Name, slot)
+	case isScratch && !e.Dir:
+		r.scratch = append(r.scratch, e.Name)
+	default:
+		r.note("%s does not belong to the log and is left alone", r.opts.path(e.Name))
+	}
+	return nil, nil
 }
 
 // readHeaders reads both headers of a file. Nil means that neither is readable

@@ -59,7 +59,7 @@ func (r *Reader) Replay(from LSN, fn func(Frame) error) (Recovered, error) {
 		}
 	}
 	p.checkEnd()
-	r.ended, r.last = p.Damage == nil, p.Last
+	r.ended, r.from, r.last = p.Damage == nil, from, p.Last
 	return p.Recovered, nil
 }
 

@@ -93,14 +93,14 @@ const (
 func fileName(slot uint64) string    { return fmt.Sprintf("%016x%s", slot, fileSuffix) }
 func scratchName(slot uint64) string { return fmt.Sprintf("%016x%s", slot, scratchSuffix) }
 
-// parseName returns the slot of a file named slot and suffix.
+// parseName returns the slot of a file named slot and suffix, or 0 and false.
 func parseName(name, suffix string) (slot uint64, ok bool) {
 	digits, ok := strings.CutSuffix(name, suffix)
 	if !ok || len(digits) != slotDigits || strings.Trim(digits, "0123456789abcdef") != "" {
 		return 0, false
 	}
 	slot, err := strconv.ParseUint(digits, 16, 64)
-	return slot, err == nil
+	return slot, err == nil // which it is: the digits were checked
 }
 
 // wrap names the package once, where an error leaves it. The system's errors

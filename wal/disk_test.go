@@ -1,0 +1,260 @@
+package wal
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"path"
+	"slices"
+	"testing"
+
+	"kvd/internal/vfs"
+)
+
+const testDir = "log"
+
+// testOptions are small files on a disk, and salts that never repeat on it.
+func testOptions(disk vfs.FS) Options {
+	salt := uint64(0)
+	return Options{
+		FS: disk, Dir: testDir, StoreID: testStore, FileSize: 6 * PageSize, MaxSize: 48 * PageSize,
+		Salt: func() uint64 { salt += 0x9e3779b97f4a7c15; return salt },
+	}
+}
+
+func newDisk(t testing.TB) *vfs.Mem {
+	t.Helper()
+	disk := vfs.NewMem()
+	check(t, disk.Mkdir(testDir))
+	check(t, disk.SyncDir("."))
+	return disk
+}
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// content is what stands at one LSN: the payload and the time.
+type content struct {
+	payload string
+	time    int64
+}
+
+// payload makes bytes that say which frame they belong to.
+func payload(lsn LSN, size int) string {
+	b := make([]byte, size)
+	for i := range b {
+		b[i] = byte(uint64(lsn)*131 + uint64(i)*7 + 1)
+	}
+	return string(b)
+}
+
+// replayed is what one Replay delivered and said.
+type replayed struct {
+	Recovered
+	frames []Frame // payloads copied
+}
+
+func (r replayed) contents() map[LSN]content {
+	m := make(map[LSN]content, len(r.frames))
+	for _, f := range r.frames {
+		m[f.LSN] = content{string(f.Payload), f.Time}
+	}
+	return m
+}
+
+// replayAll opens a log and replays it. It checks what holds for every replay:
+// frames come in order, without gaps, and the summary agrees with them.
+func replayAll(o Options, from LSN) (*Reader, replayed, error) {
+	var got replayed
+	r, err := Open(o)
+	if err != nil {
+		return nil, got, err
+	}
+	got.Recovered, err = r.Replay(from, func(f Frame) error {
+		f.Payload = bytes.Clone(f.Payload)
+		got.frames = append(got.frames, f)
+		return nil
+	})
+	if err != nil {
+		return nil, got, err
+	}
+	size := int64(0)
+	for i, f := range got.frames {
+		size += int64(len(f.Payload))
+		if i == 0 && from > 0 && f.LSN != from || i > 0 && f.LSN != got.frames[i-1].LSN+1 || f.Synced >= f.LSN {
+			return nil, got, fmt.Errorf("frame %d of the replay from %d is %d, synced %d", i, from, f.LSN, f.Synced)
+		}
+		if i == len(got.frames)-1 && f.LSN != got.Last {
+			return nil, got, fmt.Errorf("the last frame is %d, but Last is %d", f.LSN, got.Last)
+		}
+	}
+	if got.Frames != len(got.frames) || got.Bytes != size {
+		return nil, got, fmt.Errorf("got %d frames of %d bytes, the summary says %d of %d", len(got.frames), size, got.Frames, got.Bytes)
+	}
+	return r, got, nil
+}
+
+// writer is a log under test with a memory of what it was given.
+type writer struct {
+	*Log
+	t       testing.TB
+	written map[LSN]content
+	buf     []byte
+}
+
+func startLog(t testing.TB, o Options) *writer {
+	t.Helper()
+	r, got, err := replayAll(o, 0)
+	check(t, err)
+	if got.Damage != nil {
+		t.Fatal(got.Damage)
+	}
+	l, err := r.Start(got.Last)
+	check(t, err)
+	return &writer{Log: l, t: t, written: got.contents()}
+}
+
+// add appends a frame of so many payload bytes.
+func (w *writer) add(size int) LSN {
+	w.t.Helper()
+	check(w.t, w.Reserve(size))
+	c := content{payload(w.Last()+1, size), int64(w.Last()) + 1000}
+	w.buf = append(NewFrame(w.buf), c.payload...)
+	lsn, err := w.Append(w.buf, c.time)
+	check(w.t, err)
+	w.written[lsn] = c
+	return lsn
+}
+
+func (w *writer) addSynced(sizes ...int) {
+	w.t.Helper()
+	for _, n := range sizes {
+		w.add(n)
+		check(w.t, w.Sync())
+	}
+}
+
+func (w *writer) vouch() {
+	w.t.Helper()
+	before := w.Last()
+	check(w.t, w.Vouch(7))
+	if w.Last() != before {
+		w.written[w.Last()] = content{"", 7}
+	}
+}
+
+// close is Close, with the vouching frame that it writes on record.
+func (w *writer) close() {
+	w.t.Helper()
+	if !w.vouched {
+		w.written[w.Last()+1] = content{"", w.time}
+	}
+	check(w.t, w.Close())
+}
+
+// wantFrames fails unless got is exactly the frames of want from the LSN from on.
+func wantFrames(t testing.TB, got replayed, want map[LSN]content, from LSN) {
+	t.Helper()
+	want = maps.Clone(want)
+	maps.DeleteFunc(want, func(lsn LSN, _ content) bool { return lsn < from })
+	if !maps.Equal(got.contents(), want) {
+		t.Fatalf("replay delivered %v, written were %v", lsns(got.contents()), lsns(want))
+	}
+}
+
+func lsns(m map[LSN]content) []LSN { return slices.Sorted(maps.Keys(m)) }
+
+// wantWhole fails unless the log holds exactly what was written, without damage.
+func wantWhole(t testing.TB, o Options, want map[LSN]content) replayed {
+	t.Helper()
+	_, got, err := replayAll(o, 0)
+	check(t, err)
+	if got.Damage != nil || got.Torn != nil {
+		t.Fatalf("damage %v, torn %+v", got.Damage, got.Torn)
+	}
+	wantFrames(t, got, want, 0)
+	return got
+}
+
+// rom is a directory of files in memory that can only be read: cheap to damage
+// a hundred thousand times.
+type rom struct {
+	vfs.FS // nil: a call that reading does not need fails the test
+	files  map[string][]byte
+	lost   map[string]map[int64]bool // pages that cannot be read
+}
+
+func romOf(t testing.TB, disk *vfs.Mem) *rom {
+	t.Helper()
+	r := &rom{files: map[string][]byte{}, lost: map[string]map[int64]bool{}}
+	for _, name := range fileNames(t, disk) {
+		b, err := disk.ReadFile(path.Join(testDir, name))
+		check(t, err)
+		r.files[name] = b
+	}
+	return r
+}
+
+func fileNames(t testing.TB, disk vfs.FS) []string {
+	t.Helper()
+	entries, err := disk.List(testDir)
+	check(t, err)
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name)
+	}
+	return names
+}
+
+func (r *rom) names() []string { return slices.Sorted(maps.Keys(r.files)) }
+
+func (r *rom) List(string) ([]vfs.Info, error) {
+	var infos []vfs.Info
+	for _, name := range r.names() {
+		infos = append(infos, vfs.Info{Name: name, Size: int64(len(r.files[name]))})
+	}
+	return infos, nil
+}
+
+func (r *rom) Open(p string, mode vfs.Mode) (vfs.File, error) {
+	b, ok := r.files[path.Base(p)]
+	if !ok || mode != vfs.ReadOnly {
+		return nil, &fs.PathError{Op: "open", Path: p, Err: fs.ErrNotExist}
+	}
+	return &romFile{bytes: b, lost: r.lost[path.Base(p)]}, nil
+}
+
+type romFile struct {
+	vfs.File
+	bytes []byte
+	lost  map[int64]bool
+}
+
+var errLostPage = errors.New("input/output error")
+
+func (f *romFile) ReadAt(p []byte, off int64) (int, error) {
+	for at := off &^ (PageSize - 1); at < off+int64(len(p)); at += PageSize {
+		if f.lost[at/PageSize] {
+			return 0, errLostPage
+		}
+	}
+	if off >= int64(len(f.bytes)) {
+		return 0, io.EOF
+	}
+	n := copy(p, f.bytes[off:])
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+func (f *romFile) Size() (int64, error) { return int64(len(f.bytes)), nil }
+func (f *romFile) Sync() error          { return nil }
+func (f *romFile) Close() error         { return nil }
