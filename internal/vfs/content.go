@@ -179,18 +179,14 @@ func (c *content) room(off int64, n, free int) int {
 // resize sets the size and drops every byte beyond it, so that growing again
 // shows zeros.
 func (c *content) resize(size int64) {
-	c.size = size
-	if c.end <= size {
-		return
-	}
-	c.end = size
 	keep, from := split(size)
 	if from > 0 {
-		if c.at(keep) != nil {
+		if c.end > size && c.at(keep) != nil {
 			clear(c.writable(keep)[from:])
 		}
 		keep++
 	}
+	c.size, c.end = size, min(c.end, size)
 	c.drop(keep)
 }
 
