@@ -1,3 +1,187 @@
-// Package segment stores records in append-only files: the codec of records and
-// index blocks, the active and sealed [Segment], and reads through a mapping.
+// Package segment stores the records of buckets in append-only files: the codec
+// of records and index blocks, the active and the sealed [Segment], and reads
+// through a mapping that stay safe beside a writer and on a failing disk.
+//
+// A segment belongs to one bucket and holds an ascending range of its revisions.
+// The active one is appended to, in place; a sealed one never changes again.
+// This page is the format, complete enough to write another reader.
+//
+// # A file
+//
+// All integers are little endian. A file is a header, then records back to back,
+// interrupted by index blocks:
+//
+//	+--------+--------+--------+-----+-------+-------+--------+-----+-------+-------+
+//	| header | record | record | ... | index | zeros | record | ... | index | zeros |
+//	+--------+--------+--------+-----+-------+-------+--------+-----+-------+-------+
+//	0        64                              |       4 KiB * n                      |
+//	                                         covers all records since the block     size
+//	                                         before, or since the header
+//
+// Records and index blocks begin at multiples of 8. The zeros behind an index
+// block reach to the next multiple of 4,096, where appends go on. How many bytes
+// count, and where the last index block is, stands in the store's manifest (see
+// [Desc]): beyond that size a file may be longer and hold anything. It is named
+// by its number, 16 lower-case hex digits, with the extension ".seg".
+//
+// The checksums are xxhash64. Those of records and index blocks start from the
+// store's random 64-bit [Seed]; that of the file's header starts from 0.
+//
+// # The file's header
+//
+//	offset  size  field
+//	0       8     magic: "kvdSEGM" and a line feed
+//	8       4     version: 1
+//	12      4     zero
+//	16      16    store id
+//	32      8     bucket id
+//	40      8     number of the segment
+//	48      8     zero
+//	56      8     checksum of bytes 0 to 55, seed 0
+//
+// # A record
+//
+//	+-----------+-----------+-----------------+---------+-----+---------+-------+-------+
+//	| head sum  | body sum  | fixed fields    | options | key | headers | value | zeros |
+//	+-----------+-----------+-----------------+---------+-----+---------+-------+-------+
+//	0           8           16                56              |                         size
+//	            |<------------- head sum covers ------------->|<--- body sum covers --->|
+//
+//	offset  size  field
+//	0       8     head sum: checksum of everything from 8 to the end of the key
+//	8       8     body sum: checksum of headers, value and the zeros behind them
+//	16      8     bucket id
+//	24      8     revision; of an erase, which has none of its own, as the writer chose
+//	32      8     created: unix time in nanoseconds, signed
+//	40      8     floor: the oldest revision of the key that is kept once this is written
+//	48      4     length of the value as stored, at most 64 MiB
+//	52      2     length of the key, at least 1
+//	54      1     kind: operation in bits 0-3, reason in bits 4-5, bits 6-7 zero
+//	55      1     flags: 1 deadline, 2 headers, 4 compressed; the others zero
+//	56      8     deadline: unix time in nanoseconds, signed, not 0; only with flag 1
+//	...     4     length of the headers, 1 to 65,536; only with flag 2
+//	...     4     length of the value before compression, at most 64 MiB; only with flag 4
+//	...           key, headers, value
+//	...     0-7   zeros, to a multiple of 8
+//
+// Operations are 1 put, 2 delete, 3 purge, 4 erase; reasons 0 none, 1 client,
+// 2 expiry. Keys take up to 65,535 bytes here; the engine admits 1,024. The
+// headers are opaque. A record's bytes do not depend on its place, so the commit
+// path encodes them once, for the log and the segment.
+//
+// # An index block
+//
+//	offset  size  field
+//	0       8     magic: "kvdINDX" and a line feed
+//	8       8     checksum of: bucket id, number of the segment, offset of this
+//	              block (8 bytes each, not stored here), and bytes 16 to 47
+//	16      8     checksum of the entries
+//	24      8     offset of the index block before; 0: this is the first
+//	32      8     offset of the first record covered; the last ends at this block
+//	40      4     number of entries, at least 1
+//	44      4     length of the entries, bytes
+//	48            entries, one for each record covered, in file order
+//
+// An entry is, in this order: the kind byte of the record, with bit 6 set if it
+// has a deadline; size of the record divided by 8; length of the value as
+// stored; revision minus that of the entry before; revision minus floor; created
+// minus that of the entry before; with bit 6, deadline minus created; length of
+// the key; the key. All but kind and key are varints as in encoding/binary, the
+// differences zigzag-encoded and modulo 2^64, the others unsigned; before the
+// first entry revision and created are 0. The offsets follow from the sizes. An
+// entry is always smaller than its record.
+//
+// # A worked example
+//
+// Segment 2 of bucket 1, in a store with the id "0123456789abcdef" and the seed
+// 0x0123456789abcdef, after one put of "greeting" = "hello" and an index block.
+// Lines of zeros are left out; the last is the size.
+//
+//	0000  6b 76 64 53 45 47 4d 0a  01 00 00 00 00 00 00 00  kvdSEGM.........
+//	0010  30 31 32 33 34 35 36 37  38 39 61 62 63 64 65 66  0123456789abcdef
+//	0020  01 00 00 00 00 00 00 00  02 00 00 00 00 00 00 00  ................
+//	0030  00 00 00 00 00 00 00 00  ce 9f 8d 55 08 84 2f a5  ...........U../.
+//	0040  3d ea ff 11 18 1b ae 5a  73 36 d5 80 fc 8b aa ef  =......Zs6......
+//	0050  01 00 00 00 00 00 00 00  01 00 00 00 00 00 00 00  ................
+//	0060  00 00 f3 23 84 5b d7 18  01 00 00 00 00 00 00 00  ...#.[..........
+//	0070  05 00 00 00 08 00 01 00  67 72 65 65 74 69 6e 67  ........greeting
+//	0080  68 65 6c 6c 6f 00 00 00  6b 76 64 49 4e 44 58 0a  hello...kvdINDX.
+//	0090  c7 a0 fa cd 96 ae cb 71  90 ea cc a6 f3 57 cf 19  .......q.....W..
+//	00a0  00 00 00 00 00 00 00 00  40 00 00 00 00 00 00 00  ........@.......
+//	00b0  01 00 00 00 17 00 00 00  01 09 05 02 00 80 80 98  ................
+//	00c0  bf 84 e1 ad d7 31 08 67  72 65 65 74 69 6e 67 00  .....1.greeting.
+//	1000
+//
+// The record lies at 0x40: its sums, bucket 1, revision 1, created
+// 2026-09-21T14:13:20Z, floor 1, a value of 5 and a key of 8 bytes, kind 1 (put)
+// and no flags. The index block at 0x88 has no predecessor, covers what begins
+// at 0x40, and holds one entry of 23 bytes: put, 9*8 bytes, value of 5, revision
+// +1, floor the same, created, key.
+//
+// # What a reader does with bytes that are not right
+//
+//   - Torn or stale: a write that a crash cut short lies beyond the size that
+//     the manifest names, and the bytes there do not exist. Within it a torn
+//     record is a corrupt one.
+//   - Zeroed or corrupt: a checksum fails. A record whose head fails is lost; one
+//     whose body fails is lost by name. [Segment.Read] answers with a
+//     *kv.CorruptError; nothing else is affected, and nothing is changed.
+//   - An index block that fails is not used, and if its header fails neither are
+//     those it would have led to: the records they cover are found by walking.
+//   - Walking, where no record and no index block of this very place validates,
+//     goes on at the next multiple of 8, until one does. A record found this way
+//     counts only if its revision is above those before it.
+//   - Unknown: a kind, flag or length outside the table above, under a valid
+//     checksum, is a corrupt record; so are zeros that are not. A file of another
+//     version does not open: kv.ErrVersion.
+//   - A header of the file that fails is reported, and the file is read all the
+//     same. One that is sound and names another store, bucket or number means
+//     that files were swapped: it does not open. Nor does a file that is shorter
+//     than the manifest says.
+//   - A page that the disk will not give is treated as corrupt, and the report
+//     carries the system's error.
+//
+// # Versions
+//
+//	1  the first
+//
+// # Pins
+//
+// Reads copy records out of a shared read-only mapping, which is made by the
+// first of them and as long as the file may become, so that growth needs no new
+// one. A reader holds a pin; [Segment.Retire] waits for the last pin before it
+// unmaps. Taking a pin and retiring are ordered by a lock of the caller's,
+// because load-then-increment leaves a window, and here it would end in a fault.
+//
+// # Why
+//
+// Two checksums in a record, the first over the second: a walk that looks for
+// keys hashes 70 bytes a record whatever the values weigh, a value that is lost
+// can be named, and a head never vouches for another record's body. The body sum
+// covers the padding, so that no byte of a record is beyond suspicion.
+//
+// The seed keeps a client from writing a value that a search takes for a record.
+// It does not keep out copies of true records, which somebody who can read the
+// files could store: records carry no place. Hence the rule that what a search
+// finds must be newer than what came before; a copy is always older than the
+// record it stands in. What is left is a copy, behind a damaged head, of a
+// revision that was since compacted away from in between. An erase is exempt: it
+// has no revision, and since floors only rise, an old one is still true.
+//
+// The file's header has a checksum without the seed, so that a file of another
+// store is told from a damaged one: the first must not be used, the second must.
+//
+// Index blocks hold no search structure. Opening reads them once, front to back,
+// into the engine's index; deltas and varints make an entry of a 16-byte key 26
+// bytes, and decoding one takes some 50 ns. Common prefixes of keys are not cut:
+// in the order of revisions, neighbours seldom share one. A block says where its
+// range begins, and not where it ends, which is where it stands.
+//
+// Room on the disk is asked for before anything is written, and includes the
+// index block of everything pending: so an entry is encoded when its record is
+// appended, and a full disk is a clean refusal and never a failed checkpoint.
+//
+// A description that a manifest may hold ([Desc]) moves only when an index block
+// was written. Appends go on at the next page behind it, so that what a
+// checkpoint made durable shares no sector with a write in flight.
 package segment

@@ -1,0 +1,139 @@
+package segment
+
+import (
+	"bytes"
+	"errors"
+	"reflect"
+	"slices"
+	"testing"
+
+	"kvd/internal/vfs"
+	"kvd/kv"
+)
+
+// A record decodes to what encodes to the same bytes, or not at all. With a flag
+// set, the input's checksums are made right first, so that what is behind them
+// is reached too.
+func FuzzRecordDecode(f *testing.F) {
+	for _, r := range sampleRecords() {
+		if sizeOf(&r) < pageSize {
+			f.Add(testSeed.AppendRecord(nil, &r), false)
+			f.Add(testSeed.AppendRecord(nil, &r), true)
+		}
+	}
+	f.Fuzz(func(t *testing.T, b []byte, sums bool) {
+		if sums && len(b) >= recordFixedSize {
+			b = bytes.Clone(b)
+			resealAny(b)
+		}
+		head, size, err := testSeed.DecodeHeader(b)
+		r, n, bodyErr := testSeed.DecodeRecord(b)
+		if bodyErr != nil && !errors.Is(bodyErr, kv.ErrCorrupt) || err != nil && bodyErr == nil {
+			t.Fatalf("header %v, record %v", err, bodyErr)
+		}
+		if bodyErr != nil {
+			return
+		}
+		if again := testSeed.AppendRecord(nil, &r); n != size || !bytes.Equal(again, b[:n]) || n != sizeOf(&r) {
+			t.Fatalf("decoded %d bytes as %+v, encoded as %x", n, r, again)
+		}
+		if r.Headers, r.Value = nil, nil; !equal(head, r) {
+			t.Fatalf("header is %+v, record %+v", head, r)
+		}
+	})
+}
+
+// resealAny makes the checksums of any bytes match, as far as their lengths make
+// sense.
+func resealAny(b []byte) {
+	head := headSize(b[recordFlags]&flagsKnown, int(le.Uint16(b[recordKeyLen:])))
+	if head > len(b) {
+		return
+	}
+	size := head + int(le.Uint32(b[recordValueLen:]))
+	if rest := b[recordFixedSize+8*int(b[recordFlags]&flagDeadline):]; b[recordFlags]&flagHeaders != 0 && len(rest) >= 4 {
+		size += int(le.Uint32(rest))
+	}
+	if size = align(size); size <= len(b) {
+		le.PutUint64(b[recordBodySum:], testSeed.sum(b[head:size]))
+	}
+	le.PutUint64(b[recordHeadSum:], testSeed.sum(b[recordBodySum:head]))
+}
+
+// The entries of a block, whatever its bytes, are in range and in order, and
+// those that decode to the end encode to a block of the same entries.
+func FuzzIndexBlock(f *testing.F) {
+	entries := sampleEntries()[:5]
+	body, _, _ := bodyOf(entries)
+	f.Add(body, uint16(5), uint16(336/8))
+	f.Add(body[:9], uint16(1), uint16(64/8))
+	f.Add([]byte{1, 8, 0, 2, 0, 0, 1, 'k'}, uint16(1), uint16(64/8))
+	f.Fuzz(func(t *testing.T, body []byte, count, length uint16) {
+		h := blockHeader{start: HeaderSize, count: uint32(count)}
+		end := HeaderSize + int64(length)*alignment
+		r := newEntryReader(body, &h, end)
+		var got []Entry
+		for r.advance() {
+			e := r.entry
+			if n := len(got); n > 0 && e.Offset != got[n-1].Offset+int64(got[n-1].Size) || e.Offset < HeaderSize || e.Offset+int64(e.Size) > end ||
+				len(e.Key) == 0 || e.Size%alignment != 0 || int(e.Size) < recordFixedSize+len(e.Key)+int(e.ValueLen) || len(got) >= int(count) {
+				t.Fatalf("entry %+v after %+v", e, got)
+			}
+			got = append(got, e)
+		}
+		if r.err != nil && !errors.Is(r.err, kv.ErrCorrupt) {
+			t.Fatal(r.err)
+		}
+		if r.err != nil || len(got) == 0 {
+			return
+		}
+		body, _, _ = bodyOf(got)
+		if again, err := entriesOf(body, uint32(count), HeaderSize, end); err != nil || !reflect.DeepEqual(again, got) {
+			t.Fatalf("decoded %+v, and again %+v, %v", got, again, err)
+		}
+	})
+}
+
+// Whatever becomes of a file, Walk and Entries end, and give nothing that was
+// not written.
+func FuzzSegmentWalk(f *testing.F) {
+	f.Add(uint16(70), []byte{1}, uint16(0))
+	f.Add(uint16(64), make([]byte, 300), uint16(200))
+	f.Add(uint16(4096), bytes.Repeat([]byte("kvdINDX\n"), 20), uint16(4096))
+	f.Add(uint16(280), []byte("kvdINDX\n\x1f\x57"), uint16(8192))
+	x := sampleSegment(f, memOptions(f))
+	sound := x.bytes()
+	f.Fuzz(func(t *testing.T, at uint16, garbage []byte, copyFrom uint16) {
+		b := bytes.Clone(sound)
+		copy(b[int(at)%len(b):], garbage)
+		moved := slices.Clone(sound[int(copyFrom)%len(b):]) // sound bytes in the wrong place
+		copy(b[(int(at)+len(garbage))%len(b):], moved[:min(len(moved), len(garbage))])
+		d := x.s.Desc()
+		o := x.o
+		mem := vfs.NewMem()
+		o.FS, o.Dir = mem, "/"
+		if err := mem.WriteFile("/"+FileName(testNumber), b); err != nil {
+			t.Fatal(err)
+		}
+		s, err := Open(o, d)
+		if err != nil {
+			if !errors.Is(err, kv.ErrCorrupt) {
+				t.Fatal(err)
+			}
+			return
+		}
+		y := fixture{t: t, o: o, s: s, records: x.records}
+		listed, _ := y.list()
+		walked, _, _ := y.walk()
+		for _, e := range slices.Concat(listed, walked) {
+			// Sound bytes in the wrong place are a record still: they do not say
+			// where they belong.
+			if !slices.ContainsFunc(x.entries, func(w Entry) bool {
+				return w.Revision == e.Revision && w.Size == e.Size && bytes.Equal(w.Key, e.Key)
+			}) {
+				t.Fatalf("found %+v", e)
+			}
+		}
+		<-s.Retire()
+	})
+}
