@@ -13,7 +13,7 @@ func (x *Index) Apply(hash uint64, key string, v Version, floor kv.Revision, dro
 	slots, i := x.table.find(hash, key, &x.keys)
 	if i < 0 {
 		ref := x.add(hash, key, v)
-		x.order.insert(itemOf(key, ref))
+		x.order.insert(key, ref)
 	} else {
 		s := &slots[i]
 		if newest := x.rows.revision(s.row); v.Revision <= newest {
@@ -244,7 +244,7 @@ func (x *Index) forget(hash uint64, i int, s slot, dropped func(Version)) {
 	if x.build.defers(&x.keys, s.key) {
 		return
 	}
-	x.order.remove(itemOf(x.keys.key(s.key), s.key))
+	x.order.remove(x.keys.text(s.key))
 	x.retire(retiredKey, s.key)
 }
 
@@ -255,7 +255,7 @@ func (x *Index) publish(s *slot, row, kept uint32) {
 	top := x.keys.top(s.key)
 	h := x.heads.of(top.Load())
 	switch {
-	case h != nil && (len(x.open) == 0 || h.epoch > x.open[len(x.open)-1]):
+	case h != nil && h.epoch > x.newestOpen():
 		h.row, h.kept = row, kept
 	case len(x.open) == 0:
 		top.Store(row)

@@ -50,8 +50,7 @@ const (
 	entryDead    = 1 << 14 // removed before the tree was built
 	entryPending = 1 << 15 // loaded, not yet in the tree
 
-	// arenaLimit is where refs end; those above name pivots, see order.
-	arenaLimit = pivotBase
+	arenaLimit = 1<<32 - fullPage*cellUnits // where refs end
 )
 
 func entrySize(keySize int) uint32 {
@@ -72,6 +71,13 @@ func (a *arena) key(ref uint32) []byte {
 	entry := a.unit(ref)
 	n := *(*uint16)(unsafe.Add(entry, 4)) & entryLenMask
 	return unsafe.Slice((*byte)(unsafe.Add(entry, keyOffset)), n)
+}
+
+// text is key as a string, for code that only compares. It shares the arena's
+// bytes.
+func (a *arena) text(ref uint32) string {
+	b := a.key(ref)
+	return unsafe.String(unsafe.SliceData(b), len(b))
 }
 
 // put makes an entry for key.
@@ -138,7 +144,7 @@ func (a *arena) extend(size uint32) uint32 {
 		if rest := end - a.next; rest >= minBlock {
 			a.link(a.next, rest)
 		}
-		if end >= arenaLimit-fullPage*cellUnits {
+		if end >= arenaLimit {
 			panic("index: more than 32 GiB of keys")
 		}
 		a.pages.grow()

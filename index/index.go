@@ -14,7 +14,7 @@ type Index struct {
 	keys  arena
 	rows  rows
 	heads heads
-	order *order
+	order tree
 	build build
 
 	epoch uint64   // of the present; counts snapshots
@@ -30,7 +30,7 @@ type Index struct {
 // New returns an empty index.
 func New() *Index {
 	x := &Index{epoch: 1}
-	x.order = newOrder(&x.keys)
+	x.order.x = x
 	return x
 }
 
@@ -130,6 +130,14 @@ func (x *Index) lookup(hash uint64, key string) (row, kept uint32) {
 		return 0, 0
 	}
 	return x.present(&slots[i])
+}
+
+// newestOpen returns the epoch of the newest open snapshot, 0 if none is open.
+func (x *Index) newestOpen() uint64 {
+	if len(x.open) == 0 {
+		return 0
+	}
+	return x.open[len(x.open)-1]
 }
 
 func (x *Index) present(s *slot) (row, kept uint32) {

@@ -2,8 +2,6 @@ package index
 
 import (
 	"slices"
-
-	"github.com/google/btree"
 )
 
 // Snapshot is the index as it was at one moment. Its methods but Release may be
@@ -11,7 +9,8 @@ import (
 // While it is open the index frees nothing that it sees.
 type Snapshot struct {
 	x     *Index
-	tree  *btree.BTreeG[item]
+	root  *node // nil: no keys
+	count int
 	epoch uint64
 }
 
@@ -20,10 +19,8 @@ type Snapshot struct {
 // those it meets are copied; so take one per long read. If loaded keys wait for
 // [Index.BuildTree], it builds the tree first. The caller must Release it.
 func (x *Index) Snapshot() *Snapshot {
-	for !x.Ready() {
-		x.BuildTree(buildAll)
-	}
-	s := &Snapshot{x: x, tree: x.order.tree.Clone(), epoch: x.epoch}
+	x.BuildTree(buildAll)
+	s := &Snapshot{x: x, root: x.order.root, count: x.order.count, epoch: x.epoch}
 	x.open = append(x.open, x.epoch)
 	x.epoch++
 	return s
@@ -36,22 +33,23 @@ func (s *Snapshot) Release() {
 	if i, ok := slices.BinarySearch(x.open, s.epoch); ok {
 		x.open = slices.Delete(x.open, i, i+1)
 	}
-	s.tree = nil
+	s.root = nil
 	x.drain()
 }
 
 // Len returns how many keys have a version.
-func (s *Snapshot) Len() int { return s.tree.Len() }
+func (s *Snapshot) Len() int { return s.count }
 
 // Ascend calls fn for every key from from on, that one included, in ascending
 // order of bytes, with its newest version, marker or not, until fn returns
 // false. The key is the index's: it is valid until fn returns.
 func (s *Snapshot) Ascend(from string, fn func(key []byte, newest Version) bool) {
-	pivot, done := s.x.order.pivot(from)
-	defer done()
-	s.tree.AscendGreaterOrEqual(pivot, func(i item) bool {
-		row, _ := s.chain(i.key)
-		return fn(s.x.keys.key(i.key), s.x.rows.version(row))
+	if s.root == nil {
+		return
+	}
+	s.root.ascend(&s.x.keys, from, func(ref uint32) bool {
+		row, _ := s.chain(ref)
+		return fn(s.x.keys.key(ref), s.x.rows.version(row))
 	})
 }
 
@@ -78,12 +76,14 @@ func (s *Snapshot) Versions(dst []Version, key string) []Version {
 }
 
 func (s *Snapshot) find(key string) (row, kept uint32) {
-	pivot, done := s.x.order.pivot(key)
-	defer done()
-	if i, ok := s.tree.Get(pivot); ok {
-		return s.chain(i.key)
+	if s.root == nil {
+		return 0, 0
 	}
-	return 0, 0
+	ref := s.root.find(&s.x.keys, key)
+	if ref == 0 {
+		return 0, 0
+	}
+	return s.chain(ref)
 }
 
 func (s *Snapshot) chain(key uint32) (row, kept uint32) {
