@@ -27,7 +27,11 @@
 //   - Every write may carry a TTL, and [Bucket.Touch] renews it; when the newest
 //     record of a key expires, the whole key is gone, and no older value comes
 //     back.
-//   - Deletes and purges are admitted past a bucket's size limit.
+//   - Deletes and purges are admitted past a bucket's size limit, and a value's
+//     size is that of its bytes: what a write carries besides does not count.
+//   - A listing of keys is the state of one revision, in ascending order.
+//   - A handle belongs to one life of a bucket: when the bucket is deleted, the
+//     handle does not reach another that is made under its name.
 //
 // # Errors
 //

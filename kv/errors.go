@@ -79,7 +79,7 @@ func (e *RevisionMismatchError) Is(target error) bool {
 // ErrInvalidBucketName, ErrInvalidKey or ErrInvalidPattern.
 type NameError struct {
 	Name   string // what was given, cut to 64 bytes
-	Offset int    // of the offending byte; -1: the name as a whole
+	Offset int    // of the offending byte in the whole name; -1: the name as such
 	Reason string
 	Err    error // which kind of name
 }
@@ -141,27 +141,3 @@ func (e *CorruptError) Is(target error) bool { return target == ErrCorrupt }
 
 // Unwrap returns the cause.
 func (e *CorruptError) Unwrap() error { return e.Err }
-
-type optionError struct {
-	op   MutationOp
-	kind writeOptionKind
-}
-
-func (e *optionError) Error() string {
-	name := [...]string{"", "LastRevision", "KeyTTL", "PurgeTTL"}[e.kind]
-	if name == "" {
-		return fmt.Sprintf("%v: the zero WriteOption", ErrInvalidOption)
-	}
-	return fmt.Sprintf("%v: %s does not apply to %v", ErrInvalidOption, name, e.op)
-}
-
-func (e *optionError) Unwrap() error { return ErrInvalidOption }
-
-// String returns the name of the method.
-func (op MutationOp) String() string {
-	names := [...]string{"", "Put", "Create", "Update", "Delete", "Purge", "Touch"}
-	if op == 0 || int(op) >= len(names) {
-		return fmt.Sprintf("MutationOp(%d)", uint8(op))
-	}
-	return names[op]
-}

@@ -82,8 +82,8 @@ func checkTokens(kind error, name string, wildcards bool) error {
 }
 
 func badByte(kind error, name string, i int) error {
-	r, _ := utf8.DecodeRuneInString(name[i:])
-	if r == utf8.RuneError {
+	r, size := utf8.DecodeRuneInString(name[i:])
+	if r == utf8.RuneError && size == 1 {
 		return nameError(kind, name, i, fmt.Sprintf("byte 0x%02x is not allowed", name[i]))
 	}
 	return nameError(kind, name, i, fmt.Sprintf("%q is not allowed", r))

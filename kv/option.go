@@ -1,6 +1,9 @@
 package kv
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // WriteOption changes one write. Options are plain values; one that the
 // operation has no use for is ErrInvalidOption.
@@ -59,6 +62,22 @@ func ResolveWrite(op MutationOp, opts []WriteOption) (WriteOptions, error) {
 	}
 	return w, nil
 }
+
+// optionError is an option that the operation has no use for.
+type optionError struct {
+	op   MutationOp
+	kind writeOptionKind
+}
+
+func (e *optionError) Error() string {
+	name := [...]string{"", "LastRevision", "KeyTTL", "PurgeTTL"}[e.kind]
+	if name == "" {
+		return fmt.Sprintf("%v: the zero WriteOption", ErrInvalidOption)
+	}
+	return fmt.Sprintf("%v: %s does not apply to %v", ErrInvalidOption, name, e.op)
+}
+
+func (e *optionError) Unwrap() error { return ErrInvalidOption }
 
 // WatchOption changes one watch.
 type WatchOption func(*WatchOptions)

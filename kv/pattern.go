@@ -32,20 +32,12 @@ func MatchAny(patterns []string, key string) bool {
 	return len(patterns) == 0
 }
 
-// LiteralPrefix returns the bytes that every key selected by pattern begins
-// with: the part before its first wildcard token. A pattern without wildcards
-// is its own prefix.
+// LiteralPrefix returns the longest string that every key selected by pattern
+// begins with: the part before its first wildcard token, the dot included. A
+// pattern without wildcards is its own prefix. The pattern is assumed valid.
 func LiteralPrefix(pattern string) string {
-	if pattern == "*" || pattern == ">" {
-		return ""
-	}
-	for _, w := range []string{".*.", ".*", ".>"} {
-		if i := strings.Index(pattern, w); i >= 0 {
-			pattern = pattern[:i+1]
-		}
-	}
-	if strings.HasPrefix(pattern, "*.") {
-		return ""
+	if i := strings.IndexAny(pattern, "*>"); i >= 0 {
+		return pattern[:i] // a wildcard is a token of its own: what is before it ends in a dot
 	}
 	return pattern
 }

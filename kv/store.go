@@ -2,6 +2,7 @@ package kv
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"time"
 )
@@ -84,3 +85,12 @@ const (
 	MutatePurge
 	MutateTouch
 )
+
+// String returns the name of the method.
+func (op MutationOp) String() string {
+	names := [...]string{"", "Put", "Create", "Update", "Delete", "Purge", "Touch"}
+	if op == 0 || int(op) >= len(names) {
+		return fmt.Sprintf("MutationOp(%d)", uint8(op))
+	}
+	return names[op]
+}
