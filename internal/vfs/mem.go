@@ -127,7 +127,7 @@ func (m *Mem) Rename(oldPath, newPath string) error {
 }
 
 func (m *Mem) rename(oldPath, newPath string) error {
-	from, n, err := m.find(oldPath)
+	from, err := m.place(oldPath)
 	if err != nil {
 		return err
 	}
@@ -135,16 +135,20 @@ func (m *Mem) rename(oldPath, newPath string) error {
 	if err != nil {
 		return err
 	}
+	n := from.dir.child(live, from.name)
+	if n == nil {
+		return syscall.ENOENT
+	}
 	target := to.dir.child(live, to.name)
 	switch {
 	case target != nil && target.dir:
 		return syscall.EEXIST
 	case target == n:
 		return nil
-	case n.dir && target != nil:
-		return syscall.ENOTDIR
 	case n.dir && to.dir.within(n):
 		return syscall.EINVAL
+	case n.dir && target != nil:
+		return syscall.ENOTDIR
 	}
 	m.queueRename(&rename{node: n, from: from, to: to})
 	n.path = newPath
@@ -168,12 +172,20 @@ func (n *node) within(dir *node) bool {
 func (m *Mem) Remove(name string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	from, n, err := m.find(name)
-	if err == nil && len(n.faces[live].entries) > 0 {
-		err = syscall.ENOTEMPTY
-	}
+	return pathError("remove", name, m.remove(name))
+}
+
+func (m *Mem) remove(name string) error {
+	from, err := m.place(name)
 	if err != nil {
-		return pathError("remove", name, err)
+		return err
+	}
+	n := from.dir.child(live, from.name)
+	switch {
+	case n == nil:
+		return syscall.ENOENT
+	case len(n.faces[live].entries) > 0:
+		return syscall.ENOTEMPTY
 	}
 	m.queueRename(&rename{node: n, from: from})
 	m.release(n)
@@ -317,17 +329,4 @@ func (m *Mem) place(name string) (place, error) {
 	}
 	dir, err := m.directory(path.Dir(clean))
 	return place{dir, path.Base(clean)}, err
-}
-
-// find returns what has the path, and where.
-func (m *Mem) find(name string) (place, *node, error) {
-	at, err := m.place(name)
-	if err != nil {
-		return at, nil, err
-	}
-	n := at.dir.child(live, at.name)
-	if n == nil {
-		err = syscall.ENOENT
-	}
-	return at, n, err
 }

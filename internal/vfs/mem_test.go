@@ -349,6 +349,16 @@ func TestDiskNames(t *testing.T) {
 		image.want("a", "a")
 		image.want("b", "")
 	})
+	t.Run("a_name_taken_over_is_lost_to_a_file_whose_move_away_was_lost", func(t *testing.T) {
+		d := newDisk(t)
+		d.stored("log", "1")
+		d.stored("next", "2")
+		must(t, d.Rename("log", "old"))
+		must(t, d.Rename("next", "log"))
+		image := d.crash(Only(1))
+		image.want("log", "2")
+		image.want("old", "-")
+	})
 	t.Run("a_name_used_again_is_the_old_file_or_the_new_one_or_none", func(t *testing.T) {
 		d := newDisk(t)
 		d.stored("f", "old")

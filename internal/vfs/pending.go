@@ -95,6 +95,7 @@ type rename struct {
 	node     *node
 	from, to place
 	synced   struct{ from, to bool } // which of two directories was synced
+	done     bool                    // durable, no longer pending
 }
 
 func (r *rename) items() int { return 1 }
@@ -195,23 +196,42 @@ func (m *Mem) dropBytes(n *node) {
 }
 
 // syncEntries makes durable what was done to a directory's names. A rename to or
-// from another directory waits for that one too, unless a later change that is
-// durable now builds upon it.
+// from another directory waits for that one too, unless a later change builds
+// upon it: then it is made durable with all that came before, as a journal does.
 func (m *Mem) syncEntries(d *node) {
 	pending := slices.Clone(d.pending)
 	for i, e := range pending {
 		r := e.Value.(*rename)
-		if r.sync(d) || slices.ContainsFunc(pending[i+1:], func(later *list.Element) bool {
+		if r.sync(d) {
+			m.commit(e)
+		} else if slices.ContainsFunc(pending[i+1:], func(later *list.Element) bool {
 			return later.Value.(*rename).uses(r, d)
 		}) {
-			m.commit(e)
+			m.commitUpTo(e)
 		}
 	}
 }
 
-// commit makes one change of names durable.
+// commitUpTo makes durable every change of names up to e.
+func (m *Mem) commitUpTo(e *list.Element) {
+	var names []*list.Element
+	for at := e; at != nil; at = at.Prev() {
+		if _, ok := at.Value.(*rename); ok {
+			names = append(names, at)
+		}
+	}
+	for _, at := range slices.Backward(names) {
+		m.commit(at)
+	}
+}
+
+// commit makes one change of names durable, unless it is.
 func (m *Mem) commit(e *list.Element) {
 	r := e.Value.(*rename)
+	if r.done {
+		return
+	}
+	r.done = true
 	var replaced *node
 	if r.to.dir != nil {
 		replaced = r.to.dir.child(durable, r.to.name)
