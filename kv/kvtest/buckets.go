@@ -81,14 +81,14 @@ var bucketFacts = []fact{
 		equal(t, "id", t.status(t.makeBucket(cfg.WithDefaults())).ID, before.ID)
 	}},
 	{"creating a bucket again with another configuration is refused and changes nothing", func(t *trial) {
-		cfg := fullConfig(t.freshName())
+		cfg := t.fullConfig()
 		before := t.status(t.makeBucket(cfg))
-		for what, change := range configChanges {
+		for _, c := range t.configChanges() {
 			other := cfg
-			change(&other)
+			c.change(&other)
 			_, err := t.Store.CreateBucket(t.ctx, other)
 			if !errors.Is(err, kv.ErrBucketExists) {
-				t.Fatalf("with another %s: error is %v, want %q", what, err, kv.ErrBucketExists)
+				t.Fatalf("with another %s: error is %v, want %q", c.what, err, kv.ErrBucketExists)
 			}
 		}
 		b, err := t.Store.Bucket(t.ctx, cfg.Bucket)

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -122,7 +123,7 @@ func TestSuiteCatches(t *testing.T) {
 	for _, b := range bugs {
 		t.Run(string(b.bug), func(t *testing.T) {
 			t.Parallel()
-			pattern := fmt.Sprintf("^TestToy$/^%s$", subtest(b.group))
+			pattern := fmt.Sprintf("^TestToy$/^%s$/^%s$", subtest(b.group), regexp.QuoteMeta(subtest(b.fact)))
 			self := flag.CommandLine.Name()
 			out, err := exec.CommandContext(t.Context(), self, "-test.run", pattern, "-bug", string(b.bug)).CombinedOutput()
 			if err == nil {

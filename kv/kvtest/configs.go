@@ -8,11 +8,11 @@ import (
 	"kvd/kv"
 )
 
-// fullConfig sets every field that a file bucket has to something other than
-// its default.
-func fullConfig(name string) kv.Config {
-	return kv.Config{
-		Bucket:       name,
+// fullConfig sets every field that a file bucket of this store has to something
+// other than its default, under a fresh name.
+func (t *trial) fullConfig() kv.Config {
+	cfg := kv.Config{
+		Bucket:       t.freshName(),
 		Description:  "all fields set: ünïcode, \"quotes\"",
 		History:      7,
 		TTL:          time.Hour,
@@ -22,20 +22,40 @@ func fullConfig(name string) kv.Config {
 		Compression:  true,
 		Metadata:     map[string]string{"owner": "kvtest", "empty": "", "Ünïcode": "ja\n"},
 	}
+	if t.differs(NoTTL) {
+		cfg.TTL = 0
+	}
+	if t.differs(NoCompression) {
+		cfg.Compression = false
+	}
+	return cfg
 }
 
-// configChanges change one field each, to something that may be edited.
-var configChanges = map[string]func(*kv.Config){
-	"description":            func(c *kv.Config) { c.Description += "!" },
-	"history":                func(c *kv.Config) { c.History++ },
-	"TTL":                    func(c *kv.Config) { c.TTL += time.Hour },
-	"marker TTL":             func(c *kv.Config) { c.MarkerTTL += time.Minute },
-	"max value size":         func(c *kv.Config) { c.MaxValueSize++ },
-	"max bytes":              func(c *kv.Config) { c.MaxBytes += 1 << 20 },
-	"compression":            func(c *kv.Config) { c.Compression = !c.Compression },
-	"value in the metadata":  func(c *kv.Config) { c.Metadata = map[string]string{"owner": "somebody else"} },
-	"absence of metadata":    func(c *kv.Config) { c.Metadata = nil },
-	"absence of description": func(c *kv.Config) { c.Description = "" },
+// configChange changes one field to something that may be edited.
+type configChange struct {
+	what   string
+	change func(*kv.Config)
+}
+
+// configChanges returns one for each field that this store has.
+func (t *trial) configChanges() []configChange {
+	changes := []configChange{
+		{"description", func(c *kv.Config) { c.Description += "!" }},
+		{"history", func(c *kv.Config) { c.History++ }},
+		{"marker TTL", func(c *kv.Config) { c.MarkerTTL += time.Minute }},
+		{"max value size", func(c *kv.Config) { c.MaxValueSize++ }},
+		{"max bytes", func(c *kv.Config) { c.MaxBytes += 1 << 20 }},
+		{"value in the metadata", func(c *kv.Config) { c.Metadata = map[string]string{"owner": "somebody else"} }},
+		{"absence of metadata", func(c *kv.Config) { c.Metadata = nil }},
+		{"absence of description", func(c *kv.Config) { c.Description = "" }},
+	}
+	if !t.differs(NoTTL) {
+		changes = append(changes, configChange{"TTL", func(c *kv.Config) { c.TTL += time.Hour }})
+	}
+	if !t.differs(NoCompression) {
+		changes = append(changes, configChange{"compression", func(c *kv.Config) { c.Compression = !c.Compression }})
+	}
+	return changes
 }
 
 // badConfigs are configurations that no store accepts, and what the error matches.
@@ -76,11 +96,17 @@ var configFacts = []fact{
 		equal(t, "size of the metadata", len(cfg.Metadata), 0)
 	}},
 	{"every field comes back as it was given", func(t *trial) {
-		want := fullConfig(t.freshName())
+		want := t.fullConfig()
 		got := t.status(t.makeBucket(want)).Config
 		if !got.Equal(want) || got.Metadata == nil || got.History != want.History {
 			t.Fatalf("configuration is\n%+v, want\n%+v", got, want)
 		}
+	}},
+	{"a bucket may have a TTL", func(t *trial) {
+		t.hasFeature(NoTTL, kv.Config{Bucket: t.freshName(), TTL: time.Hour})
+	}},
+	{"a bucket may be compressed", func(t *trial) {
+		t.hasFeature(NoCompression, kv.Config{Bucket: t.freshName(), Compression: true})
 	}},
 	{"every history from 1 to 64 is kept to", func(t *trial) {
 		for _, history := range []int{1, 2, 63, 64} {
@@ -104,34 +130,54 @@ var configFacts = []fact{
 		}
 	}},
 	{"the caller may change the metadata it passed in", func(t *trial) {
-		cfg := fullConfig(t.freshName())
+		cfg := t.fullConfig()
 		want := maps.Clone(cfg.Metadata)
 		b := t.makeBucket(cfg)
 		cfg.Metadata["owner"] = "changed after the call"
 		equal(t, "sameness of the metadata", maps.Equal(t.status(b).Config.Metadata, want), true)
 	}},
 	{"the caller may change the metadata it was given", func(t *trial) {
-		cfg := fullConfig(t.freshName())
+		cfg := t.fullConfig()
 		b := t.makeBucket(cfg)
 		t.status(b).Config.Metadata["owner"] = "changed by a reader"
 		equal(t, "owner", t.status(b).Config.Metadata["owner"], cfg.Metadata["owner"])
 	}},
 }
 
+// hasFeature checks that a store makes a bucket with cfg, or, if it differs, that
+// it says that it cannot, and neither makes nor edits one.
+func (t *trial) hasFeature(without Difference, cfg kv.Config) {
+	t.Helper()
+	b, err := t.Store.CreateBucket(t.ctx, cfg)
+	if !t.differs(without) {
+		t.ok(err)
+		equal(t, "sameness of the configuration", t.status(b).Config.Equal(cfg), true)
+		t.put(b, "k", "compressible: "+strings.Repeat("v", 10_000))
+		t.holds(b, "k", "compressible: "+strings.Repeat("v", 10_000))
+		return
+	}
+	t.fails(err, kv.ErrNotSupported)
+	_, err = t.Store.Bucket(t.ctx, cfg.Bucket)
+	t.fails(err, kv.ErrBucketNotFound)
+	t.makeBucket(kv.Config{Bucket: cfg.Bucket})
+	_, err = t.Store.UpdateBucket(t.ctx, cfg)
+	t.fails(err, kv.ErrNotSupported)
+}
+
 // editFacts are about changing a bucket's configuration.
 var editFacts = []fact{
 	{"an edit changes every field and keeps the records", func(t *trial) {
-		cfg := fullConfig(t.freshName())
+		cfg := t.fullConfig()
 		b := t.makeBucket(cfg)
 		rev := t.put(b, "k", "v")
 		before := t.status(b)
-		for what, change := range configChanges {
+		for _, c := range t.configChanges() {
 			edited := cfg
-			change(&edited)
+			c.change(&edited)
 			_, err := t.Store.UpdateBucket(t.ctx, edited)
 			t.ok(err)
 			if got := t.status(b).Config; !got.Equal(edited) {
-				t.Fatalf("after another %s the configuration is\n%+v, want\n%+v", what, got, edited)
+				t.Fatalf("after another %s the configuration is\n%+v, want\n%+v", c.what, got, edited)
 			}
 		}
 		t.holds(b, "k", "v")
@@ -149,14 +195,14 @@ var editFacts = []fact{
 		t.holds(edited, "k", "v")
 	}},
 	{"an edit replaces the configuration as a whole", func(t *trial) {
-		b := t.makeBucket(fullConfig(t.freshName()))
+		b := t.makeBucket(t.fullConfig())
 		bare := kv.Config{Bucket: b.Name()}
 		_, err := t.Store.UpdateBucket(t.ctx, bare)
 		t.ok(err)
 		equal(t, "sameness with the bare configuration", t.status(b).Config.Equal(bare), true)
 	}},
 	{"a bad edit is refused and changes nothing", func(t *trial) {
-		b := t.makeBucket(fullConfig(t.freshName()))
+		b := t.makeBucket(t.fullConfig())
 		before := t.status(b).Config
 		for _, bad := range badConfigs {
 			cfg := before
@@ -231,14 +277,16 @@ var editFacts = []fact{
 		t.put(b, "k", large[:1000])
 	}},
 	{"CreateOrUpdateBucket creates", func(t *trial) {
-		b, err := t.Store.CreateOrUpdateBucket(t.ctx, fullConfig(t.freshName()))
+		b, err := t.Store.CreateOrUpdateBucket(t.ctx, t.fullConfig())
 		t.ok(err)
 		equal(t, "history", t.status(b).Config.History, 7)
 	}},
 	{"CreateOrUpdateBucket edits", func(t *trial) {
 		b := t.bucket(1)
 		rev := t.put(b, "k", "v")
-		edited, err := t.Store.CreateOrUpdateBucket(t.ctx, fullConfig(b.Name()))
+		cfg := t.fullConfig()
+		cfg.Bucket = b.Name()
+		edited, err := t.Store.CreateOrUpdateBucket(t.ctx, cfg)
 		t.ok(err)
 		equal(t, "history", t.status(b).Config.History, 7)
 		equal(t, "revision of the key", t.get(edited, "k").Revision, rev)

@@ -26,7 +26,7 @@ type Harness struct {
 // Difference is one place where a store may behave in another way than kvd.
 type Difference string
 
-// The differences that stores are known to have. All are NATS JetStream's.
+// The differences that stores are known to have.
 const (
 	// ShorterBucketNames: a bucket's name has at most 252 bytes, not 255.
 	ShorterBucketNames Difference = "shorter bucket names"
@@ -47,6 +47,13 @@ const (
 	// ListingsDrift: a listing of keys beside writers is not the state of one
 	// revision. Keys that nobody writes meanwhile are listed exactly once.
 	ListingsDrift Difference = "listings drift"
+
+	// NoTTL: a bucket with a TTL is refused with kv.ErrNotSupported.
+	NoTTL Difference = "no TTL"
+
+	// NoCompression: a bucket with compression is refused with
+	// kv.ErrNotSupported.
+	NoCompression Difference = "no compression"
 )
 
 // differences are all of them, for refusing a misspelt one.
@@ -56,6 +63,8 @@ var differences = map[Difference]bool{
 	ConditionsCountInSize: true,
 	DeletesNeedRoom:       true,
 	ListingsDrift:         true,
+	NoTTL:                 true,
+	NoCompression:         true,
 }
 
 // fact is one sentence about stores, and how it is checked.

@@ -165,7 +165,7 @@ var reopenFacts = []fact{
 	}},
 	{"buckets keep their configuration and id, edits and deletions included", func(t *trial) {
 		s := t.harness.Open(t.T)
-		cfg := fullConfig("b")
+		cfg := t.fullConfig()
 		for _, c := range []kv.Config{cfg, {Bucket: "gone"}, {Bucket: "again"}} {
 			_, err := s.CreateBucket(t.ctx, c)
 			t.ok(err)

@@ -497,15 +497,24 @@ func (b *toyBucket) list(ctx context.Context, patterns []string) (keys []string,
 			keys = append(keys, key)
 		}
 		if b.store.is(listingDrifts) {
-			b.store.mu.Unlock()
-			runtime.Gosched()
-			b.store.mu.Lock()
+			b.letWritersInLocked()
 		}
 	}
 	if b.store.is(listingUnordered) {
 		slices.Reverse(keys)
 	}
 	return keys, nil
+}
+
+// letWritersInLocked gives the lock away until there are a few more records, if
+// anybody writes.
+func (b *toyBucket) letWritersInLocked() {
+	const patience = 300
+	for i, until := 0, b.last+3; i < patience && b.last < until; i++ {
+		b.store.mu.Unlock()
+		runtime.Gosched()
+		b.store.mu.Lock()
+	}
 }
 
 // selectedLocked returns how often the listing shows key.
