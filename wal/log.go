@@ -173,7 +173,9 @@ func (l *Log) Reserve(payload int) error {
 		return nil
 	}
 	size := max(l.opts.FileSize, pagesOfHeaders*PageSize+spaceFor(payload))
-	if l.Used()+size > l.opts.MaxSize {
+	// Where only the current file is left, no Recycle can make more room: a frame
+	// that is large beside MaxSize passes it rather than wait forever.
+	if used := l.Used(); used+size > l.opts.MaxSize && used > l.file.size {
 		return ErrFull
 	}
 	if err := l.Sync(); err != nil {

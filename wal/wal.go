@@ -35,7 +35,8 @@ const (
 )
 
 // ErrFull is returned by [Log.Reserve] while the files that hold needed frames
-// take up Options.MaxSize. Nothing was written; a [Log.Recycle] makes room.
+// take up Options.MaxSize. Nothing was written; a [Log.Recycle] makes room. A
+// frame that would not fit even then is taken, and the log is larger for a time.
 var ErrFull = errors.New("wal: the log is at its size limit")
 
 // Options says where a log lives and how large it is. It is not retained by
