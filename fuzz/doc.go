@@ -1,0 +1,45 @@
+// Package fuzz checks what kvd promises about crashes and damage: it runs the
+// engine on a simulated disk, cuts the power at every call, breaks calls, flips
+// bits, and compares what is served afterwards with a [Model] that was written
+// from the specification alone.
+//
+// # What is checked
+//
+//   - Power cuts: before every file-system call of random workloads, several
+//     images of what the disk may hold are opened. What was acknowledged is
+//     there, identical in revision, value, time and operation; the one operation
+//     in flight is there as a whole or not at all; nothing else is. Counts agree
+//     with listings, no file and no handle is left over.
+//   - Power cuts during the recovery from a power cut: recovering again gives
+//     the same records.
+//   - Every prefix of the log, the rest cut off or zeroed.
+//   - Every flipped bit, and zeroed, garbled and swapped sectors, of every file:
+//     the right answer or an error that names the damage, never a wrong value.
+//   - Every call that fails, once or from then on, with EIO, ENOSPC, a short
+//     write, or a sync that drops its pages.
+//   - A full disk: refused cleanly, reads and deletes go on, and it heals.
+//   - Many writers with crashes at random calls, under the race detector.
+//   - A real process on a real file system, killed while it writes.
+//   - Seeded bugs: file systems that break one rule each, all of which must be
+//     found by the checks above.
+//
+// # How to use it
+//
+// go test ./fuzz runs a part of all this that takes about a minute. The flag
+// -kvd.effort=N multiplies the number of workloads and samples, and the
+// environment variable KVD_FUZZ=nightly is an effort of 200. A failure prints
+// the seed and the shortest list of operations that was found to fail too;
+// -kvd.seed=N runs that seed alone. Seeds that once failed stay in the table of
+// the test that found them.
+//
+// # Why
+//
+// One run of a workload serves for every call at which the power may go: before
+// each call the disk in memory makes the images, which share their pages with
+// it, while the workload goes on. Running the workload anew for each call, as
+// crash testers of real file systems must, would take the square of that time.
+//
+// The model is a map of histories. It knows no files, no log and no index, so it
+// cannot share a misunderstanding with the engine's code, only with its
+// specification.
+package fuzz

@@ -1,0 +1,262 @@
+package fuzz
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"kvd/kv"
+)
+
+// Model is a store as the specification has it: maps of histories. It serves as
+// the oracle for any kv.Store whose clock the test controls. TTLs, memory buckets
+// and the interval mode are not in it.
+//
+// Records and their slices are never changed once they stand in a Model, nor are
+// Buckets: a write replaces them. So Clone is cheap, and a clone may be read in
+// another goroutine. A Model itself is for one goroutine.
+type Model struct {
+	Clock   int64 // unix ns: when the next write happens
+	Buckets map[string]*Bucket
+}
+
+// Bucket is one bucket of a Model.
+type Bucket struct {
+	Config   kv.Config // with defaults filled in
+	ID       uint64    // 0: not known
+	Created  int64     // unix ns
+	Revision kv.Revision
+	Keys     map[string][]Record // oldest record first; no key without one
+}
+
+// Record is one kept record of a key.
+type Record struct {
+	Revision  kv.Revision
+	Created   int64 // unix ns
+	Operation kv.Operation
+	Value     []byte
+	Err       error // what a store said instead of giving the record; nil in a model
+}
+
+// NewModel returns an empty store.
+func NewModel() *Model { return &Model{Buckets: make(map[string]*Bucket)} }
+
+// Clone returns a copy that changes independently.
+func (m *Model) Clone() *Model {
+	return &Model{Clock: m.Clock, Buckets: maps.Clone(m.Buckets)}
+}
+
+// change returns a copy of the bucket that stands in its place from now on.
+func (m *Model) change(b *Bucket) *Bucket {
+	c := *b
+	c.Keys = maps.Clone(b.Keys)
+	m.Buckets[b.Config.Bucket] = &c
+	return &c
+}
+
+// Write carries out one mutation and returns the revision of its record, or the
+// error of package kv that it must be refused with, and then nothing changed.
+func (m *Model) Write(w kv.Mutation) (kv.Revision, error) {
+	b := m.Buckets[w.Bucket]
+	if b == nil {
+		return 0, kv.ErrBucketNotFound
+	}
+	if int64(len(w.Value)) > b.Config.MaxValueSize {
+		return 0, kv.ErrValueTooLarge
+	}
+	kept := b.Keys[w.Key]
+	var newest Record
+	if len(kept) > 0 {
+		newest = kept[len(kept)-1]
+	}
+	if err := refuse(w, newest); err != nil {
+		return 0, err
+	}
+	r := Record{Revision: b.Revision + 1, Created: m.Clock, Operation: kv.Put, Value: w.Value}
+	switch w.Op {
+	case kv.MutateTouch:
+		r.Value = newest.Value
+	case kv.MutateDelete:
+		r.Operation, r.Value = kv.Delete, nil
+	case kv.MutatePurge:
+		r.Operation, r.Value, kept = kv.Purge, nil, nil
+	}
+	kept = newestOf(append(slices.Clip(kept), r), b.Config.History)
+	if limit := b.Config.MaxBytes; limit >= 0 && r.Operation == kv.Put {
+		if b.Bytes()-size(w.Key, b.Keys[w.Key])+size(w.Key, kept) > limit {
+			return 0, kv.ErrBucketFull
+		}
+	}
+	b = m.change(b)
+	b.Revision = r.Revision
+	b.Keys[w.Key] = kept
+	return r.Revision, nil
+}
+
+// refuse checks what a mutation expects of the newest record of its key, whose
+// zero value stands for none.
+func refuse(w kv.Mutation, newest Record) error {
+	live := newest.Operation == kv.Put
+	switch {
+	case w.Op == kv.MutateCreate && live:
+		return kv.ErrKeyExists
+	case w.Op == kv.MutateTouch && !live:
+		return kv.ErrKeyNotFound
+	case w.Op == kv.MutateUpdate && newest.Revision != w.Last,
+		(w.Op == kv.MutateDelete || w.Op == kv.MutatePurge) && w.IfLast && newest.Revision != w.Last:
+		return kv.ErrKeyRevisionMismatch
+	}
+	return nil
+}
+
+func newestOf(records []Record, n int) []Record { return records[max(0, len(records)-n):] }
+
+// Bytes returns the size of the bucket's records as they are encoded: 56 bytes,
+// key and value, rounded up to 8.
+func (b *Bucket) Bytes() int64 {
+	var n int64
+	for key, records := range b.Keys {
+		n += size(key, records)
+	}
+	return n
+}
+
+func size(key string, records []Record) int64 {
+	var n int64
+	for _, r := range records {
+		n += int64(56+len(key)+len(r.Value)+7) &^ 7
+	}
+	return n
+}
+
+// CreateBucket makes a bucket, or finds it there with the same configuration.
+func (m *Model) CreateBucket(c kv.Config) error {
+	c = c.WithDefaults()
+	if b := m.Buckets[c.Bucket]; b != nil {
+		if !b.Config.Equal(c) {
+			return kv.ErrBucketExists
+		}
+		return nil
+	}
+	m.Buckets[c.Bucket] = &Bucket{Config: c, Created: m.Clock, Keys: make(map[string][]Record)}
+	return nil
+}
+
+// UpdateBucket changes a configuration. A shorter history applies to what is
+// there; a longer one brings nothing back.
+func (m *Model) UpdateBucket(c kv.Config) error {
+	b := m.Buckets[c.Bucket]
+	if b == nil {
+		return kv.ErrBucketNotFound
+	}
+	b = m.change(b)
+	b.Config = c.WithDefaults()
+	for key, records := range b.Keys {
+		b.Keys[key] = newestOf(records, b.Config.History)
+	}
+	return nil
+}
+
+// DeleteBucket takes a bucket away.
+func (m *Model) DeleteBucket(name string) error {
+	if m.Buckets[name] == nil {
+		return kv.ErrBucketNotFound
+	}
+	delete(m.Buckets, name)
+	return nil
+}
+
+// PurgeDeletes drops what is behind markers, and the markers that are older than
+// the duration: 0 is 30 minutes, a negative one means all.
+func (m *Model) PurgeDeletes(name string, olderThan time.Duration) error {
+	b := m.Buckets[name]
+	if b == nil {
+		return kv.ErrBucketNotFound
+	}
+	if olderThan == 0 {
+		olderThan = 30 * time.Minute
+	}
+	b = m.change(b)
+	for key, records := range b.Keys {
+		newest := records[len(records)-1]
+		switch {
+		case newest.Operation == kv.Put:
+		case olderThan < 0 || newest.Created <= m.Clock-int64(olderThan):
+			delete(b.Keys, key)
+		default:
+			b.Keys[key] = newestOf(records, 1)
+		}
+	}
+	return nil
+}
+
+// Live returns the keys whose newest record is a value, in ascending order.
+func (b *Bucket) Live() []string {
+	var keys []string
+	for key, records := range b.Keys {
+		if records[len(records)-1].Operation == kv.Put {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// Diff says in what got differs from m, a line for each difference, or returns
+// "". An ID of 0 in m fits any, a record that got could not read is judged by the
+// rest of what is known about it, and Clock does not count.
+func (m *Model) Diff(got *Model) string {
+	var d strings.Builder
+	for _, name := range union(m.Buckets, got.Buckets) {
+		want, have := m.Buckets[name], got.Buckets[name]
+		switch {
+		case want == nil:
+			fmt.Fprintf(&d, "bucket %q should not be there\n", name)
+		case have == nil:
+			fmt.Fprintf(&d, "bucket %q is missing\n", name)
+		case want != have:
+			want.diff(&d, have)
+		}
+	}
+	return d.String()
+}
+
+func (b *Bucket) diff(d *strings.Builder, got *Bucket) {
+	name := b.Config.Bucket
+	if !b.Config.Equal(got.Config) {
+		fmt.Fprintf(d, "bucket %q: configuration %+v, want %+v\n", name, got.Config, b.Config)
+	}
+	if b.Created != got.Created || b.ID != got.ID && b.ID != 0 || b.Revision != got.Revision {
+		fmt.Fprintf(d, "bucket %q: id %d, revision %d, created %d, want %d, %d, %d\n",
+			name, got.ID, got.Revision, got.Created, b.ID, b.Revision, b.Created)
+	}
+	for _, key := range union(b.Keys, got.Keys) {
+		if want, have := b.Keys[key], got.Keys[key]; !slices.EqualFunc(want, have, Record.equal) {
+			fmt.Fprintf(d, "bucket %q, key %q: %v, want %v\n", name, key, have, want)
+		}
+	}
+}
+
+func union[V any](a, b map[string]V) []string {
+	all := maps.Clone(a)
+	maps.Copy(all, b)
+	return slices.Sorted(maps.Keys(all))
+}
+
+// equal compares what is known of both.
+func (r Record) equal(o Record) bool {
+	return r.Revision == o.Revision && r.Created == o.Created && r.Operation == o.Operation &&
+		(r.Err != nil || o.Err != nil || bytes.Equal(r.Value, o.Value))
+}
+
+// String shows the record for a report: the value by its beginning and length.
+func (r Record) String() string {
+	s := fmt.Sprintf("%v@%d t%d", r.Operation, r.Revision, r.Created)
+	if r.Operation == kv.Put {
+		s += fmt.Sprintf(" %x…[%d]", r.Value[:min(len(r.Value), 8)], len(r.Value))
+	}
+	return s
+}

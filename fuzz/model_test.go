@@ -1,0 +1,38 @@
+package fuzz
+
+import (
+	"fmt"
+	"testing"
+
+	"kvd/internal/vfs"
+)
+
+// TestModel runs workloads without any fault: store and model agree after every
+// step.
+func TestModel(t *testing.T) {
+	for seed := range uint64(300) {
+		load := generate(seed, 80)
+		if err := runPlainly(load); err != nil {
+			t.Fatalf("%v\n%v", err, load)
+		}
+	}
+}
+
+func runPlainly(load *workload) error {
+	w := newWorld(load, vfs.NewMem())
+	if err := w.start(); err != nil {
+		return err
+	}
+	for i := range load.ops {
+		if load.ops[i].kind == opCrash {
+			continue
+		}
+		if err := w.run(&load.ops[i]); err != nil {
+			return fmt.Errorf("step %d: %w", i, err)
+		}
+		if err := w.agrees(); err != nil {
+			return fmt.Errorf("after step %d: %w", i, err)
+		}
+	}
+	return w.stop()
+}

@@ -1,0 +1,170 @@
+package fuzz
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"kvd/kv"
+)
+
+// Loss is a record that a store would not give, and what it said instead.
+type Loss struct {
+	Bucket   string
+	Key      string
+	Revision kv.Revision
+	Err      error
+}
+
+// Observe reads a store through its interface into a Model, whose Clock stays 0.
+// Keys are those that may have records: no listing shows a key that ends in a
+// marker, and counts that do not add up give away the ones left out.
+//
+// Every record is read three ways, and listings and counts are compared with
+// what was read: an error says where the store contradicts itself, or that a
+// bucket could not be read at all. Records that the store would not give are
+// losses, and have an Err in the Model.
+func Observe(s kv.Store, keys []string) (*Model, []Loss, error) {
+	o := observer{store: s, model: NewModel()}
+	for name, err := range s.BucketNames(context.Background()) {
+		if err != nil {
+			return nil, nil, fmt.Errorf("names of buckets: %w", err)
+		}
+		if err := o.bucket(name, keys); err != nil {
+			return nil, nil, fmt.Errorf("bucket %q: %w", name, err)
+		}
+	}
+	return o.model, o.losses, nil
+}
+
+type observer struct {
+	store  kv.Store
+	model  *Model
+	losses []Loss
+}
+
+func (o *observer) bucket(name string, keys []string) error {
+	ctx := context.Background()
+	b, err := o.store.Bucket(ctx, name)
+	if err != nil {
+		return err
+	}
+	status, err := b.Status(ctx)
+	if err != nil {
+		return err
+	}
+	m := &Bucket{
+		Config: status.Config, ID: status.ID, Created: status.Created.UnixNano(),
+		Revision: status.Revision, Keys: make(map[string][]Record),
+	}
+	o.model.Buckets[name] = m
+	for _, key := range keys {
+		records, err := o.history(b, key)
+		if err == nil && len(records) > 0 {
+			m.Keys[key] = records
+			err = checkReads(b, key, records)
+		}
+		if err != nil {
+			return fmt.Errorf("key %q: %w", key, err)
+		}
+	}
+	return m.checkCounts(b, status)
+}
+
+// history reads the records of one key and checks that they are in order.
+func (o *observer) history(b kv.Bucket, key string) ([]Record, error) {
+	var records []Record
+	var deltas []uint64
+	for e, err := range b.History(context.Background(), key) {
+		if errors.Is(err, kv.ErrKeyNotFound) {
+			break
+		}
+		r := Record{Revision: e.Revision, Created: e.Created.UnixNano(), Operation: e.Operation, Value: e.Value, Err: err}
+		if err != nil {
+			o.losses = append(o.losses, Loss{b.Name(), key, e.Revision, err})
+		}
+		if n := len(records); n > 0 && (records[n-1].Revision >= r.Revision || records[n-1].Created > r.Created) {
+			return nil, fmt.Errorf("%v follows %v", r, records[n-1])
+		}
+		if err == nil && (e.Bucket != b.Name() || e.Key != key || e.Operation.IsMarker() && (len(e.Value) > 0 || e.Reason != kv.ReasonClient)) {
+			return nil, fmt.Errorf("history has %+v", e)
+		}
+		records, deltas = append(records, r), append(deltas, e.Delta)
+	}
+	for i, d := range deltas {
+		if d != uint64(len(deltas)-1-i) {
+			return nil, fmt.Errorf("delta %d of entry %d of %d", d, i, len(deltas))
+		}
+	}
+	return records, nil
+}
+
+// checkReads compares Get and GetRevision with the history.
+func checkReads(b kv.Bucket, key string, records []Record) error {
+	e, err := b.Get(context.Background(), key)
+	if err := records[len(records)-1].check(e, err); err != nil {
+		return fmt.Errorf("get: %w", err)
+	}
+	for _, r := range records {
+		e, err := b.GetRevision(context.Background(), key, r.Revision)
+		if err := r.check(e, err); err != nil {
+			return fmt.Errorf("get revision %d: %w", r.Revision, err)
+		}
+	}
+	return nil
+}
+
+// check compares the record with what a read of it returned.
+func (r Record) check(e kv.Entry, err error) error {
+	switch {
+	case r.Operation != kv.Put:
+		if !errors.Is(err, kv.ErrKeyNotFound) {
+			return fmt.Errorf("got revision %d and error %v, want none: %v", e.Revision, err, r)
+		}
+	case err == nil && r.Err == nil:
+		if e.Revision != r.Revision || e.Created.UnixNano() != r.Created || !bytes.Equal(e.Value, r.Value) {
+			return fmt.Errorf("got revision %d, %d bytes, created %d; the history has %v", e.Revision, len(e.Value), e.Created.UnixNano(), r)
+		}
+	case errors.Is(r.Err, kv.ErrCorrupt) != errors.Is(err, kv.ErrCorrupt):
+		return fmt.Errorf("got error %v; the history has %v, error %v", err, r, r.Err)
+	}
+	return nil
+}
+
+// checkCounts compares the bucket's listing and status with what was read.
+func (b *Bucket) checkCounts(got kv.Bucket, status kv.Status) error {
+	var listed []string
+	for key, err := range got.Keys(context.Background()) {
+		if err != nil {
+			return fmt.Errorf("keys: %w", err)
+		}
+		listed = append(listed, key)
+	}
+	live := b.Live()
+	if !slices.Equal(listed, live) {
+		return fmt.Errorf("keys lists %q, histories have %q", listed, live)
+	}
+	records := 0
+	for _, r := range b.Keys {
+		records += len(r)
+	}
+	if status.Keys != uint64(len(live)) || status.Values != uint64(records) {
+		return fmt.Errorf("status counts %d keys and %d records, there are %d and %d", status.Keys, status.Values, len(live), records)
+	}
+	if want := uint64(b.Bytes()); status.Bytes != want && !b.lossy() {
+		return fmt.Errorf("status counts %d bytes, there are %d", status.Bytes, want)
+	}
+	return nil
+}
+
+// lossy reports whether the length of a value is not known.
+func (b *Bucket) lossy() bool {
+	for _, records := range b.Keys {
+		if slices.ContainsFunc(records, func(r Record) bool { return r.Err != nil }) {
+			return true
+		}
+	}
+	return false
+}

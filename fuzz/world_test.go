@@ -1,0 +1,379 @@
+package fuzz
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"kvd/bucket"
+	"kvd/internal/vfs"
+	"kvd/kv"
+)
+
+// epoch is when every workload begins.
+const epoch = 1_800_000_000_000_000_000 // unix ns
+
+const storeDir = "db"
+
+// world is a store on a disk in memory, driven in lockstep with a model. It is
+// for one goroutine, and every file-system call of the store comes in the order
+// that the workload alone decides.
+type world struct {
+	workload *workload
+	disk     *vfs.Mem
+	fault    *vfs.Fault // of the open store
+	wrap     func(vfs.FS) vfs.FS
+	judge    func(vfs.Op) vfs.Action // asked before every call of the store
+	open     atomic.Int64            // files, mappings and locks
+	store    *bucket.Store
+	random   *rand.Rand
+	now      int64
+	serial   uint64 // of the values made
+
+	acked  *Model // what the store has acknowledged
+	flight *Model // what it will be once the step in flight is done; acked if that changes nothing
+	step   int
+}
+
+func newWorld(w *workload, disk *vfs.Mem) *world {
+	m := NewModel()
+	return &world{workload: w, disk: disk, now: epoch, acked: m, flight: m,
+		random: rand.New(rand.NewPCG(w.seed, 2))}
+}
+
+func (w *world) options() bucket.Options {
+	w.fault = vfs.NewFault(w.disk)
+	w.fault.Inject(w.judge)
+	var fs vfs.FS = w.fault
+	if w.wrap != nil {
+		fs = w.wrap(fs)
+	}
+	return bucket.Options{
+		Manual: true, FS: &countingFS{FS: fs, open: &w.open},
+		Now:    func() time.Time { return time.Unix(0, w.now) },
+		Random: w.random.Uint64, LogFileSize: w.workload.logFileSize,
+		LogMaxSize: w.workload.logMaxSize, ReserveSize: w.workload.reserveSize,
+	}
+}
+
+// start opens the store.
+func (w *world) start() error {
+	s, err := bucket.Open(storeDir, w.options())
+	w.store = s
+	if err != nil && w.open.Load() != 0 {
+		return fmt.Errorf("%d files are open after a failed open: %w", w.open.Load(), err)
+	}
+	return err
+}
+
+// stop closes the store.
+func (w *world) stop() error {
+	if w.store == nil {
+		return nil
+	}
+	err := w.store.Close()
+	w.store = nil
+	if n := w.open.Load(); n != 0 {
+		return fmt.Errorf("%d files are open after close, which returned %w", n, errors.Join(err, errors.New("")))
+	}
+	return err
+}
+
+// observe reads the whole store.
+func (w *world) observe() (*Model, []Loss, error) { return Observe(w.store, keyNames) }
+
+// agrees compares the store with what it has acknowledged.
+func (w *world) agrees() error {
+	got, losses, err := w.observe()
+	if err != nil {
+		return err
+	}
+	if len(losses) > 0 {
+		return fmt.Errorf("record lost: %+v", losses[0])
+	}
+	if d := w.acked.Diff(got); d != "" {
+		return errors.New(d)
+	}
+	return nil
+}
+
+// run carries out one step other than a crash on store and model. The error
+// says where they differ; err is what the store said, nil or a refusal that the
+// model expects too.
+func (w *world) run(o *op) error {
+	w.now += int64(o.tick)
+	next := w.acked.Clone()
+	next.Clock = w.now
+	var err error
+	switch {
+	case o.kind < opSubmit:
+		err = w.write(o, next)
+	case o.kind == opSubmit:
+		err = w.submit(o, next)
+	case o.kind == opCheckpoint:
+		err = w.store.Checkpoint(context.Background())
+	case o.kind == opReopen:
+		if err = w.stop(); err == nil {
+			err = w.start()
+		}
+	default:
+		err = w.control(o, next)
+	}
+	if err != nil {
+		return err
+	}
+	w.acked, w.flight = next, next
+	return nil
+}
+
+// mutation makes a write out of a step and the state it meets.
+func (w *world) mutation(o *op, m *Model) kv.Mutation {
+	mut := kv.Mutation{Bucket: o.bucket, Key: o.key}
+	switch o.kind {
+	case opPut:
+		mut.Op = kv.MutatePut
+	case opCreate:
+		mut.Op = kv.MutateCreate
+	case opUpdate:
+		mut.Op = kv.MutateUpdate
+	case opTouch:
+		mut.Op = kv.MutateTouch
+	case opDelete, opDeleteIf:
+		mut.Op, mut.IfLast = kv.MutateDelete, o.kind == opDeleteIf
+	case opPurge, opPurgeIf:
+		mut.Op, mut.IfLast = kv.MutatePurge, o.kind == opPurgeIf
+	}
+	if o.kind < opTouch {
+		mut.Value = w.value(o)
+	}
+	if b := m.Buckets[o.bucket]; b != nil && o.conditional() && o.want != wantNone {
+		if records := b.Keys[o.key]; len(records) > 0 {
+			mut.Last = records[len(records)-1].Revision
+		}
+		switch o.want {
+		case wantOlder:
+			mut.Last = max(mut.Last, 1) - 1
+		case wantNewer:
+			mut.Last++
+		}
+	}
+	return mut
+}
+
+// value makes a value that no other write has, or one of zeros.
+func (w *world) value(o *op) []byte {
+	v := make([]byte, o.size)
+	if o.zeros {
+		return v
+	}
+	w.serial++
+	state := w.serial * 0x9e3779b97f4a7c15
+	for i := 0; i < len(v); i += 8 {
+		var b [8]byte
+		binary.BigEndian.PutUint64(b[:], w.serial+state*uint64(i))
+		copy(v[i:], b[:])
+	}
+	return v
+}
+
+func (w *world) write(o *op, next *Model) error {
+	mut := w.mutation(o, next)
+	rev, want := next.Write(mut)
+	w.flight = next
+	got, err := w.send(mut)
+	return compare(got, err, rev, want)
+}
+
+// send carries out one mutation by its method.
+func (w *world) send(m kv.Mutation) (kv.Revision, error) {
+	ctx := context.Background()
+	b, err := w.store.Bucket(ctx, m.Bucket)
+	if err != nil {
+		return 0, err
+	}
+	var opts []kv.WriteOption
+	if m.IfLast {
+		opts = append(opts, kv.LastRevision(m.Last))
+	}
+	switch m.Op {
+	case kv.MutatePut:
+		return b.Put(ctx, m.Key, m.Value)
+	case kv.MutateCreate:
+		return b.Create(ctx, m.Key, m.Value)
+	case kv.MutateUpdate:
+		return b.Update(ctx, m.Key, m.Value, m.Last)
+	case kv.MutateTouch:
+		return b.Touch(ctx, m.Key)
+	case kv.MutateDelete:
+		return b.Delete(ctx, m.Key, opts...)
+	}
+	return b.Purge(ctx, m.Key, opts...)
+}
+
+// unexpectedError is an error of the store that the model does not expect.
+type unexpectedError struct{ err, want error }
+
+func (e *unexpectedError) Error() string { return fmt.Sprintf("error %v, want %v", e.err, e.want) }
+func (e *unexpectedError) Unwrap() error { return e.err }
+
+// compare checks a write's outcome.
+func compare(rev kv.Revision, err error, wantRev kv.Revision, want error) error {
+	switch {
+	case !errors.Is(err, want) || want == nil && err != nil:
+		return &unexpectedError{err, want}
+	case rev != wantRev:
+		return fmt.Errorf("revision %d, want %d", rev, wantRev)
+	}
+	return nil
+}
+
+func (w *world) submit(o *op, next *Model) error {
+	muts := make([]kv.Mutation, len(o.batch))
+	revs, wants := make([]kv.Revision, len(muts)), make([]error, len(muts))
+	for i := range o.batch {
+		muts[i] = w.mutation(&o.batch[i], next)
+		revs[i], wants[i] = next.Write(muts[i])
+	}
+	w.flight = next
+	if err := w.store.Submit(context.Background(), muts); err != nil {
+		return &unexpectedError{err, nil}
+	}
+	for i, m := range muts {
+		if err := compare(m.Revision, m.Err, revs[i], wants[i]); err != nil {
+			return fmt.Errorf("mutation %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+// control carries out an operation on a bucket as a whole.
+func (w *world) control(o *op, next *Model) error {
+	ctx, c := context.Background(), o.config.of(o.bucket)
+	var err, want error
+	switch o.kind {
+	case opCreateBucket:
+		want, w.flight = next.CreateBucket(c), next
+		_, err = w.store.CreateBucket(ctx, c)
+	case opUpdateBucket:
+		want, w.flight = next.UpdateBucket(c), next
+		_, err = w.store.UpdateBucket(ctx, c)
+	case opUpsertBucket:
+		if next.Buckets[o.bucket] != nil {
+			want = next.UpdateBucket(c)
+		} else {
+			want = next.CreateBucket(c)
+		}
+		w.flight = next
+		_, err = w.store.CreateOrUpdateBucket(ctx, c)
+	case opDeleteBucket:
+		want, w.flight = next.DeleteBucket(o.bucket), next
+		err = w.store.DeleteBucket(ctx, o.bucket)
+	case opPurgeDeletes:
+		want, w.flight = next.PurgeDeletes(o.bucket, o.age), next
+		var b kv.Bucket
+		if b, err = w.store.Bucket(ctx, o.bucket); err == nil {
+			err = b.PurgeDeletes(ctx, o.age)
+		}
+	}
+	if err := compare(0, err, 0, want); err != nil {
+		return err
+	}
+	return w.learnID(o.bucket, next)
+}
+
+// learnID notes the id of a bucket once it is known.
+func (w *world) learnID(name string, m *Model) error {
+	b := m.Buckets[name]
+	if b == nil || b.ID != 0 {
+		return nil
+	}
+	got, err := w.store.Bucket(context.Background(), name)
+	if err != nil {
+		return err
+	}
+	status, err := got.Status(context.Background())
+	if err != nil {
+		return err
+	}
+	b = m.change(b)
+	b.ID = status.ID
+	return nil
+}
+
+// countingFS counts what is open.
+type countingFS struct {
+	vfs.FS
+	open *atomic.Int64
+}
+
+func (c *countingFS) Open(path string, mode vfs.Mode) (vfs.File, error) {
+	f, err := c.FS.Open(path, mode)
+	if err != nil {
+		return nil, err
+	}
+	c.open.Add(1)
+	return &countedFile{File: f, open: c.open}, nil
+}
+
+func (c *countingFS) Lock(path string) (io.Closer, error) {
+	l, err := c.FS.Lock(path)
+	if err != nil {
+		return nil, err
+	}
+	c.open.Add(1)
+	return &counted{Closer: l, open: c.open}, nil
+}
+
+// counted takes itself off the count when it is closed, once.
+type counted struct {
+	io.Closer
+	open   *atomic.Int64
+	closed atomic.Bool
+}
+
+func (c *counted) Close() error {
+	if !c.closed.Swap(true) {
+		c.open.Add(-1)
+	}
+	return c.Closer.Close()
+}
+
+type countedFile struct {
+	vfs.File
+	open   *atomic.Int64
+	closed atomic.Bool
+}
+
+func (c *countedFile) Close() error {
+	if !c.closed.Swap(true) {
+		c.open.Add(-1)
+	}
+	return c.File.Close()
+}
+
+func (c *countedFile) Map(n int64) (vfs.Mapping, error) {
+	m, err := c.File.Map(n)
+	if err != nil {
+		return nil, err
+	}
+	c.open.Add(1)
+	return &countedMapping{Mapping: m, open: c.open}, nil
+}
+
+type countedMapping struct {
+	vfs.Mapping
+	open   *atomic.Int64
+	closed atomic.Bool
+}
+
+func (c *countedMapping) Close() error {
+	if !c.closed.Swap(true) {
+		c.open.Add(-1)
+	}
+	return c.Mapping.Close()
+}
