@@ -1,0 +1,394 @@
+package bucket
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"kvd/index"
+	"kvd/kv"
+	"kvd/segment"
+)
+
+// The random test of the rules of liveness: a reference that keeps, for each
+// key, the plain set of what should be visible, against what an open would find
+// in lists of records, with the bucket's rules, after any number of edits,
+// erasures, sweeps, purge-deletes and compactions. The two are compared after
+// every step.
+
+const (
+	modelKeys    = 3
+	modelRuns    = 20_000
+	brokenRuns   = 200_000
+	modelOnDisk  = 100 // every so many histories the final state is opened by a store
+	modelSeed    = 1
+	modelStepMax = 60
+)
+
+// modelRecord is a record on the model's disk. An erase has the revision of the
+// record before it, so order tells them apart.
+type modelRecord struct {
+	key      int
+	order    int // position in the history
+	revision kv.Revision
+	floor    kv.Revision
+	op       segment.Op
+	deadline int64
+}
+
+func (r *modelRecord) version() index.Version {
+	return index.Version{Revision: r.revision, Op: kv.Operation(r.op), Deadline: r.deadline}
+}
+
+// rules is the part of the engine and of compaction that a variant of the test
+// may break.
+type rules struct {
+	keep   func(*liveness, []index.Version) []index.Version
+	addCut func(*liveness, cut)
+	forget func(*liveness, forgetting)
+	floor  func(records []*modelRecord) kv.Revision
+
+	// standsIn says whether a newer record of the key lets a dead one go, and drop
+	// whether it goes.
+	standsIn func(newer, dead segment.Op) bool
+	drop     func(newerStays, olderStays bool) bool
+}
+
+var soundRules = rules{
+	keep:   (*liveness).keep,
+	addCut: (*liveness).addCut,
+	forget: (*liveness).addForgetting,
+	floor:  func(records []*modelRecord) kv.Revision { return records[len(records)-1].floor },
+
+	standsIn: func(newer, dead segment.Op) bool { return newer != segment.Erase || dead == segment.Erase },
+	drop:     func(newerStays, olderStays bool) bool { return newerStays || !olderStays },
+}
+
+// model is one random history.
+type model struct {
+	rules
+	rng      *rand.Rand
+	history  int
+	revision kv.Revision
+	order    int
+	live     liveness
+	segments [][]modelRecord
+	want     [modelKeys][]modelRecord // the reference
+}
+
+func newModel(seed, n uint64, r rules) *model {
+	m := &model{rules: r, rng: rand.New(rand.NewPCG(seed, n)), segments: make([][]modelRecord, 1)}
+	m.history = pick(m, 1, 2, 3, 5)
+	return m
+}
+
+func pick[T any](m *model, of ...T) T { return of[m.rng.IntN(len(of))] }
+
+// run makes the history and returns what was wrong first, "" for nothing.
+func (m *model) run() string {
+	for step := range 5 + m.rng.IntN(modelStepMax-5) {
+		m.step()
+		for key := range modelKeys {
+			if got, want := m.recovered(key), m.want[key]; !sameRevisions(got, want) {
+				return fmt.Sprintf("step %d: key %d shows %v, want %v; rules %+v; segments %v", step, key, got, want, m.live, m.segments)
+			}
+		}
+	}
+	return ""
+}
+
+func sameRevisions(got []index.Version, want []modelRecord) bool {
+	return slices.EqualFunc(got, want, func(v index.Version, r modelRecord) bool { return v.Revision == r.revision })
+}
+
+func (m *model) step() {
+	switch x := m.rng.Float64(); {
+	case x < 0.52:
+		m.write()
+	case x < 0.58:
+		m.edit()
+	case x < 0.63:
+		m.expire()
+	case x < 0.67:
+		m.lapse()
+	case x < 0.75:
+		m.erase()
+	case x < 0.83:
+		m.purgeDeletes()
+	default:
+		m.compact()
+	}
+}
+
+func (m *model) append(r modelRecord) {
+	m.order++
+	r.order = m.order
+	last := len(m.segments) - 1
+	m.segments[last] = append(m.segments[last], r)
+}
+
+func (m *model) write() {
+	m.revision++
+	key := m.rng.IntN(modelKeys)
+	r := modelRecord{key: key, revision: m.revision, op: pick(m, segment.Put, segment.Put, segment.Put, segment.Delete, segment.Purge)}
+	r.deadline = int64(r.revision) + pick[int64](m, 0, 3, 99)
+	kept := m.want[key]
+	if r.op == segment.Purge {
+		kept = nil
+	}
+	kept = slices.Clone(kept[max(0, len(kept)-(m.history-1)):])
+	r.floor = r.revision
+	if len(kept) > 0 {
+		r.floor = kept[0].revision
+	}
+	m.append(r)
+	m.want[key] = append(kept, r)
+	if m.rng.Float64() < 0.25 {
+		m.segments = append(m.segments, nil)
+	}
+}
+
+func (m *model) edit() {
+	n := pick(m, 1, 2, 3, 5)
+	if n < m.history {
+		for key, kept := range m.want {
+			m.want[key] = kept[max(0, len(kept)-n):]
+		}
+		m.addCut(&m.live, cut{upTo: m.revision, keep: n})
+	}
+	m.history = n
+}
+
+// upTo returns a revision that was given out, or 0.
+func (m *model) upTo() kv.Revision { return kv.Revision(m.rng.IntN(int(m.revision) + 1)) }
+
+// retain keeps those records of the reference that pass.
+func (m *model) retain(passes func(modelRecord) bool) {
+	for key, kept := range m.want {
+		m.want[key] = slices.DeleteFunc(slices.Clone(kept), func(r modelRecord) bool { return !passes(r) })
+	}
+}
+
+func (m *model) expire() {
+	m.live.expired = max(m.live.expired, m.upTo())
+	m.retain(func(r modelRecord) bool { return r.revision > m.live.expired })
+}
+
+func (m *model) lapse() {
+	m.live.lapsed = max(m.live.lapsed, int64(m.upTo()))
+	m.retain(func(r modelRecord) bool { return r.op != segment.Purge || r.deadline > m.live.lapsed })
+}
+
+// erase drops all but the newest few of a key without a successor.
+func (m *model) erase() {
+	key, n := m.rng.IntN(modelKeys), pick(m, 0, 1, 2)
+	kept := m.want[key]
+	if len(kept) == 0 {
+		return
+	}
+	floor := m.revision + 1
+	if n > 0 {
+		floor = kept[max(0, len(kept)-n)].revision
+	}
+	m.append(modelRecord{key: key, revision: m.revision, op: segment.Erase, floor: floor})
+	m.want[key] = slices.DeleteFunc(slices.Clone(kept), func(r modelRecord) bool { return r.revision < floor })
+}
+
+func (m *model) purgeDeletes() {
+	f := forgetting{upTo: m.revision, markers: m.upTo()}
+	m.forget(&m.live, f)
+	for key, kept := range m.want {
+		if len(kept) == 0 {
+			continue
+		}
+		newest := kept[len(kept)-1]
+		switch {
+		case newest.op == segment.Put:
+		case newest.revision > f.markers:
+			m.want[key] = []modelRecord{newest}
+		default:
+			m.want[key] = nil
+		}
+	}
+}
+
+// compact rewrites one segment, or two neighbours, without what may be dropped.
+func (m *model) compact() {
+	if len(m.segments) < 2 {
+		return
+	}
+	first := m.rng.IntN(len(m.segments) - 1)
+	end := min(first+pick(m, 1, 2), len(m.segments)-1)
+	live := map[kv.Revision]bool{}
+	for key := range modelKeys {
+		for _, v := range m.recovered(key) {
+			live[v.Revision] = true
+		}
+	}
+	present := slices.Concat(m.segments...)
+	var stay []modelRecord
+	for _, r := range slices.Concat(m.segments[first:end]...) { // oldest first
+		if r.op != segment.Erase && live[r.revision] || !m.mayDrop(r, present) {
+			stay = append(stay, r)
+			continue
+		}
+		present = slices.DeleteFunc(present, func(o modelRecord) bool { return o.order == r.order })
+	}
+	m.segments = slices.Replace(m.segments, first, end, stay)
+}
+
+// mayDrop is the rule of compaction for a dead record: a newer record of its
+// key stays (an erase stands in only for another erase), or no older one is
+// left.
+func (m *model) mayDrop(r modelRecord, present []modelRecord) bool {
+	newer, older := false, false
+	for _, o := range present {
+		if o.key != r.key {
+			continue
+		}
+		newer = newer || o.order > r.order && m.standsIn(o.op, r.op)
+		older = older || o.order < r.order && o.op != segment.Erase
+	}
+	return m.drop(newer, older)
+}
+
+// recovered returns what an open finds of a key: of its records present those at
+// or above the floor of the newest, as the bucket's rules keep them.
+func (m *model) recovered(key int) []index.Version {
+	var records []*modelRecord
+	for _, s := range m.segments {
+		for i := range s {
+			if s[i].key == key {
+				records = append(records, &s[i])
+			}
+		}
+	}
+	if len(records) == 0 {
+		return nil
+	}
+	floor := m.floor(records)
+	versions := make([]index.Version, 0, len(records))
+	for _, r := range records {
+		if r.op != segment.Erase && r.revision >= floor {
+			versions = append(versions, r.version())
+		}
+	}
+	return m.keep(&m.live, versions)
+}
+
+func TestRandomHistoriesShowWhatTheReferenceShows(t *testing.T) {
+	for n := range uint64(modelRuns) {
+		m := newModel(modelSeed, n, soundRules)
+		if wrong := m.run(); wrong != "" {
+			t.Fatalf("history %d of seed %d: %s", n, modelSeed, wrong)
+		}
+		if n%modelOnDisk == 0 {
+			m.compareStore(t, n)
+		}
+	}
+}
+
+// compareStore lets a store open what the history left.
+func (m *model) compareStore(t *testing.T, n uint64) {
+	w := written{live: m.live}
+	for _, s := range m.segments {
+		var records []segment.Record
+		for _, r := range s {
+			records = append(records, segment.Record{
+				Key: modelKey(r.key), Revision: r.revision, Floor: r.floor, Op: r.op, Reason: modelReason(r.op), Deadline: r.deadline,
+			})
+		}
+		w.segments = append(w.segments, records)
+	}
+	h := w.harness(t)
+	defer h.close()
+	want := showing{}
+	for key, kept := range m.want {
+		for _, r := range kept {
+			want[string(modelKey(key))] = append(want[string(modelKey(key))], r.revision)
+		}
+	}
+	wantShown(t, h.find("b"), want)
+	if t.Failed() {
+		t.Fatalf("history %d of seed %d", n, modelSeed)
+	}
+}
+
+func modelKey(key int) []byte { return []byte{'a' + byte(key)} }
+
+func modelReason(op segment.Op) kv.MarkerReason {
+	if op == segment.Delete || op == segment.Purge {
+		return kv.ReasonClient
+	}
+	return kv.ReasonNone
+}
+
+// The test above can fail: each rule, broken, is caught.
+func TestBrokenRulesAreCaught(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		breakOne func(*rules)
+	}{
+		{"compaction drops whatever is dead", func(r *rules) {
+			r.drop = func(bool, bool) bool { return true }
+		}},
+		{"an erase stands in for any newer record", func(r *rules) {
+			r.standsIn = func(newer, _ segment.Op) bool { return true }
+		}},
+		{"an erase's floor does not count", func(r *rules) {
+			r.floor = func(records []*modelRecord) kv.Revision {
+				for _, o := range slices.Backward(records) {
+					if o.op != segment.Erase {
+						return o.floor
+					}
+				}
+				return 0
+			}
+		}},
+		{"the floor is that of the oldest record", func(r *rules) {
+			r.floor = func(records []*modelRecord) kv.Revision { return records[0].floor }
+		}},
+		{"a cut swallows every earlier one", func(r *rules) {
+			r.addCut = func(l *liveness, c cut) { l.cuts = []cut{c} }
+		}},
+		{"a cut is not kept", func(r *rules) {
+			r.addCut = func(*liveness, cut) {}
+		}},
+		{"the latest purge-deletes counts alone", func(r *rules) {
+			r.forget = func(l *liveness, f forgetting) { l.forgotten = f }
+		}},
+		{"purge-deletes forgets markers only", func(r *rules) {
+			r.keep = func(l *liveness, versions []index.Version) []index.Version {
+				kept := *l
+				kept.forgotten.upTo = min(kept.forgotten.upTo, kept.forgotten.markers)
+				return kept.keep(versions)
+			}
+		}},
+		{"lapsed markers stay", func(r *rules) {
+			r.keep = func(l *liveness, versions []index.Version) []index.Version {
+				kept := *l
+				kept.lapsed = 0
+				return kept.keep(versions)
+			}
+		}},
+		{"expired records stay", func(r *rules) {
+			r.keep = func(l *liveness, versions []index.Version) []index.Version {
+				kept := *l
+				kept.expired = 0
+				return kept.keep(versions)
+			}
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			broken := soundRules
+			c.breakOne(&broken)
+			for n := range uint64(brokenRuns) {
+				if newModel(modelSeed, n, broken).run() != "" {
+					return
+				}
+			}
+			t.Errorf("%d histories hold without the rule", brokenRuns)
+		})
+	}
+}
