@@ -1,7 +1,6 @@
 package wal
 
 import (
-	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -49,10 +48,12 @@ func TestHeaderRefusesEveryFlippedBit(t *testing.T) {
 	}
 }
 
+// reseal makes the checksum of a header right again.
+func reseal(page *[PageSize]byte, offset int64) {
+	binary.LittleEndian.PutUint64(page[headerSumAt:], headerSum(page, offset))
+}
+
 func TestHeaderRefusesWhatItIsNot(t *testing.T) {
-	seal := func(page *[PageSize]byte, offset int64) {
-		binary.LittleEndian.PutUint64(page[headerSumAt:], headerSum(page, offset))
-	}
 	with := func(change func(*header)) func(*[PageSize]byte) {
 		return func(page *[PageSize]byte) {
 			h := testHeader
@@ -73,8 +74,8 @@ func TestHeaderRefusesWhatItIsNot(t *testing.T) {
 		"a negative size":  {with(func(h *header) { h.size = -4 * PageSize }), "file size of -16384"},
 		"itself before it": {with(func(h *header) { h.prev = 7 }), "names 7 as the one before"},
 		"a chained spare":  {with(func(h *header) { h.number = 0 }), "names 6 as the one before"},
-		"reserved bytes":   {func(p *[PageSize]byte) { p[headerReservedAt] = 1; seal(p, 0) }, "keeps zero"},
-		"trailing bytes":   {func(p *[PageSize]byte) { p[headerSumAt-1] = 1; seal(p, 0) }, "keeps zero"},
+		"reserved bytes":   {func(p *[PageSize]byte) { p[headerReservedAt] = 1; reseal(p, 0) }, "keeps zero"},
+		"trailing bytes":   {func(p *[PageSize]byte) { p[headerSumAt-1] = 1; reseal(p, 0) }, "keeps zero"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var page [PageSize]byte
@@ -95,7 +96,7 @@ func TestHeaderOfNewerVersion(t *testing.T) {
 	if _, err := decodeHeader(&page, testHeader.slot, 0); errors.Is(err, kv.ErrVersion) {
 		t.Errorf("a bad checksum passes for a new version: %v", err)
 	}
-	binary.LittleEndian.PutUint64(page[headerSumAt:], headerSum(&page, 0))
+	reseal(&page, 0)
 	if _, err := decodeHeader(&page, testHeader.slot, 0); !errors.Is(err, kv.ErrVersion) {
 		t.Errorf("got %v, want one matching kv.ErrVersion", err)
 	}
@@ -195,10 +196,9 @@ func TestParseName(t *testing.T) {
 // dump prints the bytes of a file that are not zero, for people.
 func dump(b []byte) string {
 	var s strings.Builder
-	zero := make([]byte, 16)
 	for at := 0; at < len(b); at += 16 {
 		line := b[at:min(at+16, len(b))]
-		if !bytes.Equal(line, zero[:len(line)]) {
+		if !allZero(line) {
 			fmt.Fprintf(&s, "%06x  %s\n", at, spaced(hex.EncodeToString(line)))
 		}
 	}

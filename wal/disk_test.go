@@ -50,7 +50,7 @@ type content struct {
 func payload(lsn LSN, size int) string {
 	b := make([]byte, size)
 	for i := range b {
-		b[i] = byte(uint64(lsn)*131 + uint64(i)*7 + 1)
+		b[i] = byte(uint64(lsn)*131 + uint64(i)*7 + uint64(i)>>8*13 + 1)
 	}
 	return string(b)
 }

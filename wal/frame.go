@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"bytes"
 	"encoding/binary"
 
 	"github.com/cespare/xxhash/v2"
@@ -102,11 +103,5 @@ func decodeFrameHeader(b []byte, id identity, offset int64) (frameHeader, bool) 
 func pageUp(offset int64) int64  { return (offset + PageSize - 1) &^ (PageSize - 1) }
 func frameUp(offset int64) int64 { return (offset + frameAlign - 1) &^ (frameAlign - 1) }
 
-func allZero(b []byte) bool {
-	for _, c := range b {
-		if c != 0 {
-			return false
-		}
-	}
-	return true
-}
+// allZero reports whether b, of a page at most, holds nothing.
+func allZero(b []byte) bool { return bytes.Equal(b, zeros[:len(b)]) }

@@ -22,6 +22,7 @@ type Reader struct {
 	notes      []string
 	ended      bool // a Replay of the frames from the LSN from on reached the end, at last
 	from, last LSN
+	page       [PageSize]byte // scratch
 }
 
 // storedFile is a file with a readable header.
@@ -89,8 +90,8 @@ func (r *Reader) readHeaders(name string, slot uint64) (*storedFile, error) {
 	if err != nil {
 		return nil, wrap(err)
 	}
-	first, errFirst := readHeader(f, slot, 0)
-	last, errLast := readHeader(f, slot, max(0, size-PageSize)&^(PageSize-1))
+	first, errFirst := r.readHeader(f, slot, 0)
+	last, errLast := r.readHeader(f, slot, max(0, size-PageSize)&^(PageSize-1))
 	if err := errors.Join(errFirst, errLast); errors.Is(err, kv.ErrVersion) {
 		return nil, fmt.Errorf("wal: %s: %w", p, err)
 	}
@@ -120,12 +121,11 @@ func (r *Reader) readHeaders(name string, slot uint64) (*storedFile, error) {
 	return &storedFile{header: h, path: p, actual: size}, nil
 }
 
-func readHeader(f vfs.File, slot uint64, offset int64) (header, error) {
-	var page [PageSize]byte
-	if err := readFull(f, page[:], offset); err != nil {
+func (r *Reader) readHeader(f vfs.File, slot uint64, offset int64) (header, error) {
+	if err := readFull(f, r.page[:], offset); err != nil {
 		return header{}, fmt.Errorf("read header: %w", err)
 	}
-	return decodeHeader(&page, slot, offset)
+	return decodeHeader(&r.page, slot, offset)
 }
 
 // sort finds the chain: the newest file, the one that it names before it, and
