@@ -233,5 +233,28 @@ func (d *decoder) bucket() *bucketDesc {
 		s.Limit, s.Sealed, s.dropped = int64(d.uvarint()), d.uvarint() != 0, kv.Revision(d.uvarint())
 		b.segments = append(b.segments, s)
 	}
+	if d.err == nil {
+		d.err = b.check()
+	}
 	return b
+}
+
+// check refuses what no store ever decided.
+func (b *bucketDesc) check() error {
+	if b.id == 0 || b.next == 0 {
+		return fmt.Errorf("edit: bucket %d with next revision %d", b.id, b.next)
+	}
+	for _, c := range b.live.cuts {
+		if err := c.check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c cut) check() error {
+	if c.keep < 1 || c.keep > kv.MaxHistory {
+		return fmt.Errorf("cut at revision %d to %d records, allowed are 1 to %d", c.upTo, c.keep, kv.MaxHistory)
+	}
+	return nil
 }

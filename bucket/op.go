@@ -117,6 +117,9 @@ func decodeOperation(kind itemKind, body []byte) (operation, error) {
 			return op, err
 		}
 	}
+	if kind == opEdit && op.b != 0 {
+		return op, cut{upTo: kv.Revision(op.a), keep: int(op.b)}.check()
+	}
 	return op, nil
 }
 
