@@ -26,19 +26,54 @@ import (
 //	16      16    store id
 //	32      8     seed of all record checksums
 //	40      8     generation: raised by every rewrite
-//	48      8     xxhash64 of the 48 bytes before
+//	48      8     XXH64, seed 0, of the 48 bytes before
 //
 // and goes on with records, each 8-byte aligned:
 //
 //	0       4     length of the body, bytes
 //	4       4     zero
-//	8       8     xxhash64 of: the checksum before this one (of the record before, or of the header), length, body
+//	8       8     XXH64 of the 8 bytes before and the body; its seed is the checksum
+//	              before this one: of the record before, or of the header
 //	16      …     body: an edit, zero-padded to 8
+//
+// Numbers are little-endian. An edit is a sequence of parts, each a tag and what
+// belongs to it, all numbers uvarints of package binary:
+//
+//	tag  part
+//	1    log position: every frame up to this LSN is in the segments
+//	2    clock, unix ns: no record is younger
+//	3    file numbers: those from this one on were never handed out
+//	4    the highest id ever given to a bucket
+//	5    a bucket, whole: id, created (unix ns), log position, next revision,
+//	     expired, forgotten (two revisions), lapsed (unix ns), number of cuts, each
+//	     cut (revision, records kept), length of the configuration, the
+//	     configuration as JSON, number of segments, each segment (number, size, last
+//	     index block, limit, sealed, highest revision dropped)
+//	6    id of a bucket that is gone
 //
 // The first record is the whole state; the checksums form a chain, so a record
 // counts only behind all its predecessors. Opening takes the copy of the higher
 // generation with a valid first record, and of two of one generation the one
 // with more valid records.
+//
+// What a reader does: zeros behind the last record are room that was not used. A
+// record that does not validate ends the copy; it is the mark of a crash where
+// the copies differ as the order of writing makes them, else damage. Damage in
+// one copy is reported and costs nothing; a copy with a bad header or first
+// record does not count. An unknown version or tag is kv.ErrVersion, whatever
+// the other copy says. In every later version magic, version and the checksum
+// of the header stand where they do now.
+//
+// A manifest of two records; the first says that file numbers from 65,537 on
+// are free, the second has log position 300, highest id 2, and bucket 2 gone:
+//
+//	0000  6b 76 64 4d 41 4e 49 46  01 00 00 00 00 00 00 00  magic, version
+//	0010  00 01 02 03 04 05 06 07  08 09 0a 0b 0c 0d 0e 0f  store id
+//	0020  88 77 66 55 44 33 22 11  01 00 00 00 00 00 00 00  seed, generation
+//	0030  3e 37 0d b5 55 2f 24 3b  04 00 00 00 00 00 00 00  checksum; length 4
+//	0040  e0 24 d2 a2 a8 19 2f b1  03 81 80 04 00 00 00 00  checksum, tag 3
+//	0050  07 00 00 00 00 00 00 00  48 7c 27 b1 37 7e 58 82  length 7, checksum
+//	0060  01 ac 02 04 02 06 02 00                           tags 1, 4 and 6
 const (
 	manifestMagic      = "kvdMANIF"
 	manifestVersion    = 1
@@ -181,45 +216,68 @@ func cutManifestRecord(b []byte, off int, chain uint64) (body []byte, next int, 
 	return body, next, sum, true
 }
 
-// loadManifest reads both copies and returns the one that counts, nil if the
-// directory has neither, and what is damaged in the other.
-func loadManifest(fsys vfs.FS, dir string) (*manifestCopy, []*kv.CorruptError, error) {
-	var best *manifestCopy
-	var damages []*kv.CorruptError
-	var firstErr error
-	found := false
-	for _, name := range manifestNames {
+// manifestFound is what the two copies come to.
+type manifestFound struct {
+	best    *manifestCopy // the one that counts; nil if the directory has neither
+	damages []*kv.CorruptError
+	notes   []string
+}
+
+// loadManifest reads both copies.
+func loadManifest(fsys vfs.FS, dir string) (manifestFound, error) {
+	var m manifestFound
+	var copies [2]*manifestCopy // nil: missing or unreadable
+	var unreadable error
+	for i, name := range manifestNames {
 		file := path.Join(dir, name)
 		b, err := readFile(fsys, file)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		if err != nil {
-			return nil, nil, err
+		var c manifestCopy
+		if err == nil {
+			c, err = decodeManifest(file, b)
 		}
-		found = true
-		c, err := decodeManifest(file, b)
 		var damage *kv.CorruptError
 		switch {
+		case err == nil:
+			copies[i] = &c
 		case errors.As(err, &damage):
-			damages = append(damages, damage)
-			firstErr = errors.Join(firstErr, err)
+			m.damages = append(m.damages, damage)
+			unreadable = errors.Join(unreadable, err)
+		default:
+			return m, err
+		}
+	}
+	for i, c := range copies {
+		if c == nil {
 			continue
-		case err != nil:
-			return nil, nil, err
 		}
-		if c.damage != nil {
-			damages = append(damages, c.damage)
+		if m.best == nil || c.generation > m.best.generation ||
+			c.generation == m.best.generation && c.records > m.best.records {
+			m.best = c
 		}
-		if best == nil || c.generation > best.generation ||
-			c.generation == best.generation && c.records > best.records {
-			best = &c
+		switch other := copies[1-i]; {
+		case c.damage == nil:
+		case c.interrupted(i, other):
+			m.notes = append(m.notes, fmt.Sprintf("%s ends with an unfinished record, as a crash leaves it", c.damage.File))
+		default:
+			m.damages = append(m.damages, c.damage)
 		}
 	}
-	if found && best == nil {
-		return nil, damages, fmt.Errorf("both copies of the manifest are unreadable: %w", firstErr)
+	if m.best == nil && unreadable != nil {
+		return m, fmt.Errorf("both copies of the manifest are unreadable: %w", unreadable)
 	}
-	return best, damages, nil
+	return m, nil
+}
+
+// interrupted reports whether a crash explains what is wrong with the i-th copy:
+// an edit is written to the first, synced, and only then written to the second.
+func (c *manifestCopy) interrupted(i int, other *manifestCopy) bool {
+	if other == nil || other.damage != nil || other.generation != c.generation {
+		return false
+	}
+	return other.records == c.records+i
 }
 
 // readFile returns the content of a file.

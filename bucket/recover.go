@@ -115,11 +115,13 @@ func checkDir(fsys vfs.FS, dir string) error {
 
 // findStore reads the manifest, or makes up that of a new store.
 func (r *recovery) findStore() error {
-	found, damages, err := loadManifest(r.opts.FS, r.dir)
+	m, err := loadManifest(r.opts.FS, r.dir)
 	if err != nil {
 		return err
 	}
-	r.report.Damages = append(r.report.Damages, damages...)
+	r.report.Damages = append(r.report.Damages, m.damages...)
+	r.report.Notes = append(r.report.Notes, m.notes...)
+	found := m.best
 	if found == nil {
 		if err := r.refuseOrphans(); err != nil {
 			return err
