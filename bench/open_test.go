@@ -1,0 +1,259 @@
+package bench
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kvd/bucket"
+	"kvd/kv"
+)
+
+// shared is the directory of the store that several benchmarks read from.
+var shared string
+
+func sharedDir(b *testing.B) string {
+	dir, err := os.MkdirTemp(shared, "store")
+	if err != nil {
+		b.Fatal(err)
+	}
+	return dir
+}
+
+const childEnv = "KVD_BENCH_CHILD" // names the directory that a child is to load
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(childEnv); dir != "" {
+		childFillsLog(dir)
+		return
+	}
+	var err error
+	if shared, err = os.MkdirTemp("", "kvd-bench"); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	_ = os.RemoveAll(shared)
+	os.Exit(code)
+}
+
+// BenchmarkOpen opens a store of a million keys, its pages not in memory.
+func BenchmarkOpen(b *testing.B) {
+	const n = 1_000_000
+	b.Run(fmt.Sprintf("after=close/keys=%d", n), func(b *testing.B) {
+		dir := b.TempDir()
+		s := openStore(b, dir)
+		load(b, createBucket(b, s, kv.Config{Bucket: "bench"}), s, n, 128)
+		if err := s.Close(); err != nil {
+			b.Fatal(err)
+		}
+		openCold(b, dir, key16(n-1))
+	})
+	b.Run("after=kill/log=full", func(b *testing.B) {
+		for b.Loop() {
+			b.StopTimer()
+			dir := b.TempDir()
+			killChildWithFullLog(b, dir)
+			dropCache(b, dir)
+			b.StartTimer()
+			s, err := bucket.Open(dir, bucket.Options{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.StopTimer()
+			b.ReportMetric(float64(s.Report().Frames), "frames")
+			b.ReportMetric(float64(s.Report().Records), "records")
+			_ = s.Close()
+			b.StartTimer()
+		}
+	})
+}
+
+// openCold measures until the store has answered a read and a write.
+func openCold(b *testing.B, dir, key string) {
+	for b.Loop() {
+		b.StopTimer()
+		dropCache(b, dir)
+		b.StartTimer()
+		s, err := bucket.Open(dir, bucket.Options{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		bk, err := s.Bucket(ctx, "bench")
+		if err == nil {
+			_, err = bk.Get(ctx, key)
+		}
+		if err == nil {
+			_, err = bk.Put(ctx, key, make([]byte, 128))
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.StopTimer()
+		if err := s.Close(); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+	}
+}
+
+// dropCache takes the pages of all files below dir out of memory.
+func dropCache(tb testing.TB, dir string) {
+	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := f.Sync(); err != nil {
+			return err
+		}
+		return unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// killChildWithFullLog lets another process write until its log is as full as
+// it gets, and kills it.
+func killChildWithFullLog(b *testing.B, dir string) {
+	child := exec.Command(os.Args[0], "-test.run", "^$")
+	child.Env = append(os.Environ(), childEnv+"="+dir)
+	child.Stderr = os.Stderr
+	out, err := child.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		b.Fatal(err)
+	}
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		b.Fatal(err)
+	}
+	_ = child.Process.Signal(syscall.SIGKILL)
+	_ = child.Wait()
+}
+
+// childFillsLog writes most of a full log without a checkpoint, says so, and
+// waits to be killed.
+func childFillsLog(dir string) {
+	s, err := bucket.Open(dir, bucket.Options{Manual: true})
+	if err != nil {
+		panic(err)
+	}
+	b, err := s.CreateBucket(ctx, kv.Config{Bucket: "bench"})
+	if err != nil {
+		panic(err)
+	}
+	const batch = 1000
+	value := make([]byte, 128)
+	muts := make([]kv.Mutation, batch)
+	for n := 0; n < 500_000; n += batch { // 100 MiB of records
+		for i := range muts {
+			muts[i] = kv.Mutation{Bucket: b.Name(), Op: kv.MutatePut, Key: key16(n + i), Value: value}
+		}
+		if err := s.Submit(ctx, muts); err != nil {
+			panic(err)
+		}
+	}
+	fmt.Print("!")
+	select {}
+}
+
+// BenchmarkBuckets makes ten thousand buckets of ten keys, and opens them.
+func BenchmarkBuckets(b *testing.B) {
+	const buckets, keys = 10_000, 10
+	dir := b.TempDir()
+	b.Run("create", func(b *testing.B) {
+		for b.Loop() {
+			b.StopTimer()
+			_ = os.RemoveAll(dir)
+			b.StartTimer()
+			s := openStore(b, dir)
+			value := make([]byte, 128)
+			muts := make([]kv.Mutation, keys)
+			for i := range buckets {
+				name := fmt.Sprintf("bucket-%d", i)
+				createBucket(b, s, kv.Config{Bucket: name})
+				for k := range muts {
+					muts[k] = kv.Mutation{Bucket: name, Op: kv.MutatePut, Key: key16(k), Value: value}
+				}
+				if err := s.Submit(ctx, muts); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.StopTimer()
+			start := time.Now()
+			if err := s.Close(); err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(time.Since(start).Seconds(), "close-s")
+			b.ReportMetric(float64(diskUsed(b, filepath.Join(dir, "seg")))/(1<<20), "seg-MiB")
+			b.StartTimer()
+		}
+	})
+	b.Run("open", func(b *testing.B) {
+		for b.Loop() {
+			s, err := bucket.Open(dir, bucket.Options{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.StopTimer()
+			if s.Report().Buckets != buckets || s.Report().Keys != buckets*keys {
+				b.Fatal(s.Report())
+			}
+			b.ReportMetric(float64(lines(b, "/proc/self/maps")), "mappings")
+			b.ReportMetric(float64(openFiles(b)), "files")
+			_ = s.Close()
+			b.StartTimer()
+		}
+	})
+}
+
+// diskUsed returns the bytes of the blocks that the files below dir occupy.
+func diskUsed(tb testing.TB, dir string) (n int64) {
+	err := filepath.WalkDir(dir, func(_ string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			n += info.Sys().(*syscall.Stat_t).Blocks * 512
+		}
+		return err
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return n
+}
+
+func lines(tb testing.TB, file string) (n int) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for _, c := range data {
+		if c == '\n' {
+			n++
+		}
+	}
+	return n
+}
+
+func openFiles(tb testing.TB) int {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return len(entries)
+}

@@ -1,0 +1,82 @@
+package bench
+
+import (
+	"fmt"
+	"testing"
+
+	"kvd/kv"
+)
+
+// BenchmarkPut is a durable put by closed-loop writers.
+func BenchmarkPut(b *testing.B) {
+	for _, size := range []int{128, 1024} {
+		for _, keys := range []string{"new", "over"} {
+			for _, writers := range []int{1, 4, 16, 64, 256} {
+				b.Run(fmt.Sprintf("size=%d/keys=%s/writers=%d", size, keys, writers), func(b *testing.B) {
+					put(b, size, keys == "new", writers)
+				})
+			}
+		}
+	}
+}
+
+const overKeys = 100_000
+
+func put(b *testing.B, size int, fresh bool, writers int) {
+	s := openStore(b, b.TempDir())
+	bk := createBucket(b, s, kv.Config{Bucket: "bench"})
+	var keys []string
+	if fresh {
+		keys = keys16(0, b.N)
+	} else {
+		load(b, bk, s, overKeys, size)
+		keys = keys16(0, overKeys)
+	}
+	value := make([]byte, size)
+	r := &raw{file: rawFile(b)}
+	before := r.rate(b)
+	b.ReportAllocs()
+	times := crowd(b, writers, func(_, n int) {
+		if _, err := bk.Put(ctx, keys[n%len(keys)], value); err != nil {
+			b.Error(err)
+		}
+	})
+	rate := float64(b.N) / b.Elapsed().Seconds()
+	after := r.rate(b)
+	b.ReportMetric(rate, "puts/s")
+	b.ReportMetric(rate/((before+after)/2), "x-raw")
+	reportLatency(b, times)
+}
+
+// BenchmarkCounter is a number that 16 callers read and raise by Update: the
+// metric counts the raises, not the tries.
+func BenchmarkCounter(b *testing.B) {
+	const callers = 16
+	s := openStore(b, b.TempDir())
+	bk := createBucket(b, s, kv.Config{Bucket: "bench"})
+	first, err := bk.Put(ctx, "counter", []byte{0})
+	if err != nil {
+		b.Fatal(err)
+	}
+	r := &raw{file: rawFile(b)}
+	before := r.rate(b)
+	crowd(b, callers, func(_, _ int) {
+		for {
+			e, err := bk.Get(ctx, "counter")
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			if _, err := bk.Update(ctx, "counter", e.Value, e.Revision); err == nil {
+				return
+			}
+		}
+	})
+	e, err := bk.Get(ctx, "counter")
+	if err != nil || int(e.Revision-first) != b.N {
+		b.Fatalf("%d raises made revision %d of %d: %v", b.N, e.Revision, first, err)
+	}
+	rate := float64(b.N) / b.Elapsed().Seconds()
+	b.ReportMetric(rate, "raises/s")
+	b.ReportMetric(rate/((before+r.rate(b))/2), "x-raw")
+}
