@@ -170,6 +170,22 @@ func TestDiskBytes(t *testing.T) {
 		}})
 		image.want("f", "211")
 	})
+	t.Run("zeros_are_lost_and_torn_like_other_bytes", func(t *testing.T) {
+		d := newDisk(t)
+		f := d.stored("f", strings.Repeat("a", 2*pageSize))
+		writeAt(t, f, strings.Repeat("\x00", pageSize), 0)
+		d.crash(Choice{Decide: func(it Item) Verdict {
+			switch it.Sector {
+			case 0:
+				return Keep
+			case 1:
+				return Torn(100, 200)
+			}
+			return Lose
+		}}).want("f", "·"+strings.Repeat("a", 100)+"·"+strings.Repeat("a", 2*pageSize-SectorSize-200))
+		must(t, f.Sync())
+		d.wantOutcomes("f", "·"+strings.Repeat("a", pageSize))
+	})
 	t.Run("the_same_bytes_are_on_the_disk_after_a_second_cut", func(t *testing.T) {
 		d := newDisk(t)
 		f := d.stored("f", sector("a")+sector("b"))
@@ -392,6 +408,35 @@ func TestDiskNames(t *testing.T) {
 		if n := d.Pending(); n != 0 {
 			t.Errorf("%d items pending in a directory that is gone", n)
 		}
+	})
+	t.Run("a_file_moved_out_of_a_removed_directory_waits_for_the_other", func(t *testing.T) {
+		d := newDisk(t)
+		must(t, d.Mkdir("d"))
+		d.syncDir("/")
+		d.stored("d/f", "x")
+		must(t, d.Rename("d/f", "f"))
+		must(t, d.Remove("d"))
+		d.wantOutcomes("d/f", "-", "x")
+		d.syncDir("/")
+		d.wantOutcomes("d/f", "-")
+		d.wantOutcomes("f", "x")
+		if n := d.Pending(); n != 0 {
+			t.Errorf("%d items pending", n)
+		}
+	})
+	t.Run("a_removed_directory_takes_along_what_was_never_removed_from_it_durably", func(t *testing.T) {
+		d := newDisk(t)
+		must(t, d.Mkdir("d"))
+		d.syncDir("/")
+		f := d.stored("d/f", "x")
+		must(t, d.Mkdir("e"))
+		must(t, d.Rename("d/f", "e/f"))
+		writeAt(t, f, "y", 0)
+		must(t, d.Remove("d"))
+		d.syncDir("/")
+		d.wantOutcomes("e/f", "-", "x", "y") // e itself was not synced
+		d.syncDir("e")
+		d.wantOutcomes("e/f", "x", "y")
 	})
 	t.Run("a_rename_between_directories_waits_for_both", func(t *testing.T) {
 		for _, order := range [][2]string{{"/", "d"}, {"d", "/"}} {
@@ -642,7 +687,9 @@ func TestDiskImages(t *testing.T) {
 		d := newDisk(t)
 		f := d.stored("f", "")
 		writeAt(t, f, sector("a"), 0)
-		image := d.crash(Choice{Stale: Odds{Stale: true}.Choice(1).Stale, Decide: Only(1).Decide})
+		stale := Odds{Stale: true}.Choice(1).Stale
+		d.crash(Choice{Stale: stale}).want("f", "") // without the size nothing shows
+		image := d.crash(Choice{Stale: stale, Decide: Only(1).Decide})
 		b, err := image.ReadFile("f")
 		if err != nil || len(b) != SectorSize || bytes.Contains(b, make([]byte, 8)) || bytes.Contains(b, []byte("aaaa")) {
 			t.Errorf("%q, %v", b, err)
@@ -829,7 +876,50 @@ func TestMemAtRest(t *testing.T) {
 	})
 }
 
+func TestMemPaths(t *testing.T) {
+	d := newDisk(t)
+	d.stored("f", "x")
+	must(t, d.Mkdir("d"))
+	for name, c := range map[string]struct {
+		err  func() error
+		want error
+	}{
+		"the_root_cannot_be_made":        {func() error { return d.Mkdir("/") }, fs.ErrExist},
+		"nor_opened":                     {func() error { _, err := d.Open(".", ReadOnly); return err }, fs.ErrExist},
+		"an_empty_path_is_none":          {func() error { _, err := d.Stat(""); return err }, fs.ErrNotExist},
+		"and_no_name_for_a_file":         {func() error { _, err := d.Open("", Create); return err }, fs.ErrNotExist},
+		"a_parent_must_exist":            {func() error { return d.Mkdir("no/d") }, fs.ErrNotExist},
+		"and_be_a_directory":             {func() error { return d.Mkdir("f/d") }, syscall.ENOTDIR},
+		"an_unknown_mode_is_invalid":     {func() error { _, err := d.Open("f", 0); return err }, fs.ErrInvalid},
+		"a_directory_is_not_locked":      {func() error { _, err := d.Lock("d"); return err }, syscall.EISDIR},
+		"a_directory_is_not_its_own_son": {func() error { return d.Rename("d", "d/e") }, syscall.EINVAL},
+	} {
+		t.Run(name, func(t *testing.T) { wantErr(t, c.err(), c.want) })
+	}
+	t.Run("all_spellings_are_one", func(t *testing.T) {
+		for _, path := range []string{"f", "/f", "./f", "//d/../f"} {
+			if d.text(path) != "x" {
+				t.Errorf("%s is another file", path)
+			}
+		}
+	})
+}
+
 func TestMemHandles(t *testing.T) {
+	t.Run("nothing_to_do_leaves_nothing_pending", func(t *testing.T) {
+		d := newDisk(t)
+		f := d.stored("f", "abc")
+		m := mapFile(t, f, 3)
+		n, err := f.WriteAt(nil, 5)
+		must(t, err)
+		must(t, f.Truncate(3))
+		must(t, f.Allocate(0, 2))
+		read, err := m.ReadAt(nil, 3)
+		must(t, err)
+		if n != 0 || read != 0 || d.Pending() != 0 {
+			t.Errorf("%d bytes written, %d read, %d items pending", n, read, d.Pending())
+		}
+	})
 	t.Run("a_closed_file_says_so", func(t *testing.T) {
 		f := newDisk(t).create("f")
 		must(t, f.Close())

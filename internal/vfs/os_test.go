@@ -245,6 +245,10 @@ func TestOSAllocate(t *testing.T) {
 			t.Errorf("%d bytes on disk", got)
 		}
 		must(t, f.(*osFile).writeZeros(700_000, 5)) // nothing to do
+		unwritable, err := OS().Open(path, ReadOnly)
+		must(t, err)
+		defer unwritable.Close()
+		wantErr(t, unwritable.(*osFile).writeZeros(0, 1), unix.EBADF)
 	})
 	t.Run("a_failure_leaves_the_size", func(t *testing.T) {
 		_, f := create(t, "head")

@@ -95,7 +95,6 @@ type rename struct {
 	node     *node
 	from, to place
 	synced   struct{ from, to bool } // which of two directories was synced
-	done     bool                    // durable, no longer pending
 }
 
 func (r *rename) items() int { return 1 }
@@ -225,13 +224,9 @@ func (m *Mem) commitUpTo(e *list.Element) {
 	}
 }
 
-// commit makes one change of names durable, unless it is.
+// commit makes one change of names durable.
 func (m *Mem) commit(e *list.Element) {
 	r := e.Value.(*rename)
-	if r.done {
-		return
-	}
-	r.done = true
 	var replaced *node
 	if r.to.dir != nil {
 		replaced = r.to.dir.child(durable, r.to.name)
@@ -270,6 +265,8 @@ func (m *Mem) forget(n *node) {
 		}
 		return
 	}
+	// All of this was issued before the directory's own removal, so callers that
+	// go through changes in order have it behind them.
 	for _, e := range pending {
 		// The other directory of a rename alone decides from here on.
 		if r := e.Value.(*rename); r.sync(n) {
