@@ -249,23 +249,26 @@ func risen(t *trial, b kv.Bucket, key string, last int) (int, error) {
 
 // besideWriter runs look again and again while a writer makes the key moving.0
 // become moving.1, moving.2 and so on: it puts the next before it deletes the
-// last. Both do so a number of times at least, whichever is the faster. An error
-// of either ends the test.
+// last. The writer waits when it is so many moves ahead of the looks, because a
+// fast one would be done before the first. An error of either ends the test.
 func (t *trial) besideWriter(b kv.Bucket, look func() error) {
 	t.Helper()
-	const least = 100
-	var steps, looks atomic.Int64
-	var failed atomic.Bool
+	const moves, ahead = 200, 16
+	moved := make(chan struct{}, ahead)
 	var errs [2]error
 	together(2, func(i int) {
-		defer func() { failed.Store(failed.Load() || errs[i] != nil) }()
-		work, mine, other := look, &looks, &steps
 		if i == 1 {
-			work, mine, other = func() error { return t.move(b, steps.Load()) }, &steps, &looks
+			defer close(moved)
+			for n := 0; n < moves && errs[1] == nil; n++ {
+				errs[1] = t.move(b, n)
+				moved <- struct{}{}
+			}
+			return
 		}
-		for (mine.Load() < least || other.Load() < least) && !failed.Load() && errs[i] == nil {
-			errs[i] = work()
-			mine.Add(1)
+		for range moved {
+			if errs[0] == nil {
+				errs[0] = look()
+			}
 		}
 	})
 	t.ok(errors.Join(errs[:]...))
@@ -273,7 +276,7 @@ func (t *trial) besideWriter(b kv.Bucket, look func() error) {
 }
 
 // move makes the n-th of seven keys that take turns become the next.
-func (t *trial) move(b kv.Bucket, n int64) error {
+func (t *trial) move(b kv.Bucket, n int) error {
 	if _, err := b.Put(t.ctx, fmt.Sprint("moving.", (n+1)%7), nil); err != nil {
 		return err
 	}

@@ -489,15 +489,15 @@ func (b *toyBucket) list(ctx context.Context, patterns []string) (keys []string,
 		return nil, err
 	}
 	defer b.store.mu.Unlock()
-	for _, key := range slices.Sorted(maps.Keys(b.records)) {
+	for i, key := range slices.Sorted(maps.Keys(b.records)) {
+		if b.store.is(listingDrifts) {
+			b.letWritersInLocked(kv.Revision(2 * i))
+		}
 		if e, _ := b.newestLocked(key); e.Operation.IsMarker() && !b.store.is(listingShowsMarkers) {
 			continue
 		}
 		for n := b.selectedLocked(patterns, key); n > 0; n-- {
 			keys = append(keys, key)
-		}
-		if b.store.is(listingDrifts) {
-			b.letWritersInLocked()
 		}
 	}
 	if b.store.is(listingUnordered) {
@@ -506,11 +506,13 @@ func (b *toyBucket) list(ctx context.Context, patterns []string) (keys []string,
 	return keys, nil
 }
 
-// letWritersInLocked gives the lock away until there are a few more records, if
-// anybody writes.
-func (b *toyBucket) letWritersInLocked() {
-	const patience = 300
-	for i, until := 0, b.last+3; i < patience && b.last < until; i++ {
+// letWritersInLocked gives the lock away until there are n more records, if
+// anybody writes. Of a listing's keys each waits for more than the one before:
+// were it the same number, a writer that goes round as the listing does could be
+// met exactly once.
+func (b *toyBucket) letWritersInLocked(n kv.Revision) {
+	until, deadline := b.last+n, time.Now().Add(5*time.Millisecond)
+	for b.last < until && time.Now().Before(deadline) {
 		b.store.mu.Unlock()
 		runtime.Gosched()
 		b.store.mu.Lock()
