@@ -76,9 +76,14 @@ func (l *Log) publish(f *openFile) error {
 }
 
 // rewriteHeaders gives the file its next life. One copy is durable before the
-// other is touched: at every moment one of them is readable, the old or the new.
+// other is touched, and if a power cut once tore the last one, that is written
+// first: at every moment one of them is readable, the old or the new.
 func (f *openFile) rewriteHeaders(h header) error {
-	for _, offset := range [...]int64{0, h.end()} {
+	order := [...]int64{0, h.end()}
+	if !hasHeader(f, h.slot, h.end()) {
+		order = [...]int64{h.end(), 0}
+	}
+	for _, offset := range order {
 		if err := f.writeHeader(h, offset); err != nil {
 			return err
 		}
@@ -88,6 +93,17 @@ func (f *openFile) rewriteHeaders(h header) error {
 	}
 	f.header = h
 	return nil
+}
+
+// hasHeader reports whether a readable header stands at offset of the file with
+// that slot.
+func hasHeader(f vfs.File, slot uint64, offset int64) bool {
+	var page [PageSize]byte
+	if readFull(f, page[:], offset) != nil {
+		return false
+	}
+	_, err := decodeHeader(&page, slot, offset)
+	return err == nil
 }
 
 func (f *openFile) writeHeader(h header, offset int64) error {

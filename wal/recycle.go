@@ -128,10 +128,10 @@ func (l *Log) keep(old oldFile) error {
 	return l.addSpare(&openFile{File: file, header: header{slot: old.slot, size: old.size}, path: path})
 }
 
-// remove takes a file away. It shrinks to its first header, never below: a
-// power cut may bring the name back, and a file of the log without a header is
-// damage. The directory needs no sync for that: what comes back stands below
-// the frames that anyone needs.
+// remove takes a file away. It shrinks to its first header, never below, and not
+// at all where a power cut tore that one: the next may bring the name back, and
+// a file of the log without a header is damage. The directory needs no sync for
+// that: what comes back stands below the frames that anyone needs.
 func (l *Log) remove(old oldFile) error {
 	path := l.opts.path(fileName(old.slot))
 	f, err := l.opts.FS.Open(path, vfs.ReadWrite)
@@ -141,7 +141,8 @@ func (l *Log) remove(old oldFile) error {
 	if err != nil {
 		return err
 	}
-	for size := old.size; size > PageSize; {
+	shrinks := hasHeader(f, old.slot, 0)
+	for size := old.size; shrinks && size > PageSize; {
 		size = max(PageSize, size-removeStep)
 		if err := f.Truncate(size); err != nil {
 			f.Close()
