@@ -164,9 +164,14 @@ func (b *Bucket) closeSnapshot(s *index.Snapshot) {
 }
 
 // buildTree completes the index's tree after an open, in slices short enough for
-// readers and the writer to pass between.
+// readers and the writer to pass between. One goroutine calls it.
 func (b *Bucket) buildTree() {
 	const slice = 32 // keys per turn at the lock
+	select {
+	case <-b.ready: // made since the manifest was written: its tree began empty
+		return
+	default:
+	}
 	for done := false; !done; {
 		b.mu.Lock()
 		done = b.mu.gone != nil || b.mu.index.BuildTree(slice)
