@@ -38,3 +38,68 @@ func TestFrameLargerThanLog(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestCrashAfterBucketCreate: opening a store panicked if the log held the
+// creation of a bucket.
+func TestCrashAfterBucketCreate(t *testing.T) {
+	load := &workload{logFileSize: 16 << 10, logMaxSize: 32 << 10, reserveSize: -1, ops: []op{
+		{kind: opCreateBucket, bucket: "a", config: config{history: 2, maxBytes: -1}},
+		{kind: opCrash},
+		{kind: opPut, bucket: "a", key: "k", size: 10},
+	}}
+	sweepOne(t, load)
+}
+
+// sweepOne checks all crashes of one workload.
+func sweepOne(t *testing.T, load *workload) {
+	t.Helper()
+	c := newChecks()
+	defer c.close()
+	if err := runSweep(load, plan{samples: 6, nested: 3, goOn: 3}, c); err != nil {
+		t.Errorf("%v\n%v", err, load)
+	}
+}
+
+// TestCrashWithOneHeader: a power cut may tear the last header of a log file.
+// When that file's next life was cut short too, or its removal, no header was
+// left, and a sound store became read-only.
+func TestCrashWithOneHeader(t *testing.T) {
+	c := newChecks()
+	defer c.close()
+	for _, last := range []bool{true, false} {
+		// Files of the size wanted are reused, others removed.
+		for _, size := range []int64{16 << 10, 32 << 10} {
+			w := newWorld(&workload{logFileSize: 16 << 10, logMaxSize: 64 << 10, reserveSize: -1}, vfs.NewMem())
+			steps := []op{{kind: opCreateBucket, bucket: "a", config: config{history: 1, maxBytes: -1}}}
+			for range 12 {
+				steps = append(steps, op{kind: opPut, bucket: "a", key: "k", size: 3000})
+			}
+			w.must(t, steps...)
+			tearHeaders(t, w.disk, last)
+			w.workload.logFileSize = size
+			w.workload.ops = append(steps[1:], op{kind: opReopen}, op{kind: opCheckpoint}, op{kind: opReopen})
+			if err := runSweepOn(w, plan{samples: 12}, c); err != nil {
+				t.Errorf("last=%t, files of %d: %v", last, size, err)
+			}
+		}
+	}
+}
+
+// tearHeaders damages one header of every file of the log.
+func tearHeaders(t *testing.T, disk *vfs.Mem, last bool) {
+	t.Helper()
+	files, err := disk.List(storeDir + "/wal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		offset := int64(0)
+		if last {
+			offset = f.Size - 4096
+		}
+		err := disk.Corrupt(storeDir+"/wal/"+f.Name, offset, 512, func(b []byte) { clear(b) })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}

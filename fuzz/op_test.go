@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"kvd/internal/vfs"
 	"kvd/kv"
 )
 
@@ -123,6 +124,7 @@ type workload struct {
 	logMaxSize  int64
 	reserveSize int64
 	ops         []op
+	bug         func(vfs.FS) vfs.FS // between store and disk; nil: none
 }
 
 // String lists the workload for a report.

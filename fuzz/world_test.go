@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"sync/atomic"
+	"testing"
 	"time"
 
 	"kvd/bucket"
@@ -26,23 +27,22 @@ const storeDir = "db"
 type world struct {
 	workload *workload
 	disk     *vfs.Mem
-	fault    *vfs.Fault // of the open store
-	wrap     func(vfs.FS) vfs.FS
+	fault    *vfs.Fault              // of the open store
 	judge    func(vfs.Op) vfs.Action // asked before every call of the store
 	open     atomic.Int64            // files, mappings and locks
 	store    *bucket.Store
 	random   *rand.Rand
 	now      int64
-	serial   uint64 // of the values made
+	serial   uint64          // of the values made
+	ids      map[uint64]bool // of all buckets that there were
 
 	acked  *Model // what the store has acknowledged
 	flight *Model // what it will be once the step in flight is done; acked if that changes nothing
-	step   int
 }
 
 func newWorld(w *workload, disk *vfs.Mem) *world {
 	m := NewModel()
-	return &world{workload: w, disk: disk, now: epoch, acked: m, flight: m,
+	return &world{workload: w, disk: disk, now: epoch, acked: m, flight: m, ids: make(map[uint64]bool),
 		random: rand.New(rand.NewPCG(w.seed, 2))}
 }
 
@@ -50,8 +50,8 @@ func (w *world) options() bucket.Options {
 	w.fault = vfs.NewFault(w.disk)
 	w.fault.Inject(w.judge)
 	var fs vfs.FS = w.fault
-	if w.wrap != nil {
-		fs = w.wrap(fs)
+	if w.workload.bug != nil {
+		fs = w.workload.bug(fs)
 	}
 	return bucket.Options{
 		Manual: true, FS: &countingFS{FS: fs, open: &w.open},
@@ -82,6 +82,25 @@ func (w *world) stop() error {
 		return fmt.Errorf("%d files are open after close, which returned %w", n, errors.Join(err, errors.New("")))
 	}
 	return err
+}
+
+// must opens the store, carries out the steps and closes it.
+func (w *world) must(t testing.TB, steps ...op) {
+	t.Helper()
+	if err := w.start(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range steps {
+		if err := w.run(&steps[i]); err != nil {
+			t.Fatalf("step %d, %v: %v", i, steps[i], err)
+		}
+	}
+	if err := w.agrees(); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.stop(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // observe reads the whole store.
@@ -123,6 +142,9 @@ func (w *world) run(o *op) error {
 		}
 	default:
 		err = w.control(o, next)
+	}
+	if err == nil && o.kind >= opCreateBucket && o.kind <= opUpsertBucket {
+		next, err = w.learnID(o.bucket, next)
 	}
 	if err != nil {
 		return err
@@ -280,29 +302,32 @@ func (w *world) control(o *op, next *Model) error {
 			err = b.PurgeDeletes(ctx, o.age)
 		}
 	}
-	if err := compare(0, err, 0, want); err != nil {
-		return err
-	}
-	return w.learnID(o.bucket, next)
+	return compare(0, err, 0, want)
 }
 
-// learnID notes the id of a bucket once it is known.
-func (w *world) learnID(name string, m *Model) error {
+// learnID returns the model with the id of a new bucket in it, which must be one
+// that no bucket had.
+func (w *world) learnID(name string, m *Model) (*Model, error) {
 	b := m.Buckets[name]
 	if b == nil || b.ID != 0 {
-		return nil
+		return m, nil
 	}
 	got, err := w.store.Bucket(context.Background(), name)
 	if err != nil {
-		return err
+		return m, err
 	}
 	status, err := got.Status(context.Background())
 	if err != nil {
-		return err
+		return m, err
 	}
+	if w.ids[status.ID] {
+		return m, fmt.Errorf("bucket %q has an id that was used before: %d", name, status.ID)
+	}
+	w.ids[status.ID] = true
+	m = m.Clone() // the flight is others' to read
 	b = m.change(b)
 	b.ID = status.ID
-	return nil
+	return m, nil
 }
 
 // countingFS counts what is open.

@@ -1,0 +1,63 @@
+package fuzz
+
+import (
+	"fmt"
+
+	"kvd/internal/vfs"
+)
+
+// cut is one way in which a machine may stop: the disk as it is found then.
+type cut struct {
+	name string
+	make func(*vfs.Mem) *vfs.Mem
+}
+
+func powerCut(name string, c vfs.Choice) cut {
+	return cut{name, func(disk *vfs.Mem) *vfs.Mem { return disk.Crash(c) }}
+}
+
+// cuts returns the ways to stop with so many items pending: the extremes, and
+// some more by the seed. With nothing pending they are all one.
+func cuts(pending int, seed uint64, samples int) []cut {
+	list := []cut{powerCut("keep none", vfs.KeepNone())}
+	if pending == 0 {
+		return list
+	}
+	list = append(list,
+		powerCut("keep all", vfs.KeepAll()),
+		cut{"kill", (*vfs.Mem).Clone})
+	for i := range samples {
+		list = append(list, someCut(pending, seed+uint64(i)*0x9e3779b97f4a7c15))
+	}
+	return list
+}
+
+// someCut returns the power cut that belongs to a seed.
+func someCut(pending int, seed uint64) cut {
+	kind, rest := seed%6, seed/6
+	if pending == 0 {
+		return powerCut("keep none", vfs.KeepNone())
+	}
+	k := int(rest % uint64(pending))
+	switch kind {
+	case 0:
+		return powerCut(fmt.Sprintf("keep the first %d of %d", k+1, pending), vfs.Prefix(k+1))
+	case 1:
+		return powerCut(fmt.Sprintf("lose item %d of %d", k, pending), vfs.AllBut(k))
+	case 2:
+		return powerCut(fmt.Sprintf("keep item %d of %d", k, pending), vfs.Only(k))
+	case 3:
+		odds := vfs.Odds{Keep: 0.7, Torn: 0.2, Stale: true}
+		return powerCut(fmt.Sprintf("odds %+v, seed %d", odds, rest), odds.Choice(rest))
+	}
+	return powerCut(fmt.Sprintf("random seed %d", rest), vfs.Random(rest))
+}
+
+// mutates reports whether a call may change what is on the disk or pending.
+func mutates(kind vfs.OpKind) bool {
+	switch kind {
+	case vfs.OpList, vfs.OpStat, vfs.OpReadAt, vfs.OpSize, vfs.OpMap, vfs.OpReadMapping:
+		return false
+	}
+	return true
+}

@@ -1,0 +1,122 @@
+package fuzz
+
+import (
+	"fmt"
+	"math/rand/v2"
+
+	"kvd/internal/vfs"
+)
+
+// finding is a disk as a crash left it, and what may be on it.
+type finding struct {
+	workload *workload
+	image    *vfs.Mem
+	now      int64
+	before   *Model // what was acknowledged
+	after    *Model // the same with the step in flight
+	seed     uint64 // of the random numbers of the recovery, and of samples
+	nested   int    // crash again before every n-th call of the recovery; 0: not at all
+	goOn     bool   // write, crash and close afterwards
+}
+
+// check recovers the store and compares it with what may be there.
+func (f *finding) check(count func()) error {
+	w := f.world()
+	settled := f.image.Pending() == 0 // else the process was killed, and the power may go yet
+	var again []*vfs.Mem
+	if f.nested > 0 {
+		calls := int(f.seed) % f.nested
+		w.judge = func(vfs.Op) vfs.Action {
+			if calls++; calls%f.nested == 0 {
+				again = append(again, w.disk.Crash(vfs.KeepNone()))
+				if n := w.disk.Pending(); n > 0 {
+					again = append(again, someCut(n, f.seed+uint64(calls)).make(w.disk))
+				}
+			}
+			return vfs.Action{}
+		}
+	}
+	got, err := w.recover(f.before, f.after)
+	count()
+	w.fault.Inject(nil)
+	w.judge = nil
+	if err == nil && f.goOn {
+		err = w.goesOn(count)
+	}
+	if stopErr := w.stop(); err == nil && stopErr != nil {
+		err = fmt.Errorf("close: %w", stopErr)
+	}
+	for i := 0; i < len(again) && err == nil; i++ {
+		second := *f
+		second.image = again[i]
+		if settled {
+			second.before, second.after = got, got
+		}
+		second.seed, second.nested, second.goOn = f.seed+uint64(i)+1, 0, f.goOn && i%16 == 0
+		if err = second.check(count); err != nil {
+			err = fmt.Errorf("crash %d of %d while recovering: %w", i, len(again), err)
+		}
+	}
+	return err
+}
+
+// world returns a world around the image. Its random numbers are others than
+// those of the store that left it, as a new process's are.
+func (f *finding) world() *world {
+	w := newWorld(f.workload, f.image)
+	w.random = rand.New(rand.NewPCG(f.workload.seed, f.seed+3))
+	w.now, w.serial = f.now, 1<<40
+	return w
+}
+
+// recover opens a store after a crash. It must need no attention, hold one of
+// two states, and nothing else.
+func (w *world) recover(before, after *Model) (*Model, error) {
+	if err := w.start(); err != nil {
+		return nil, fmt.Errorf("open: %w", err)
+	}
+	r := w.store.Report()
+	if len(r.Damages) > 0 || r.ReadOnly != nil || len(r.Strays) > 0 {
+		return nil, fmt.Errorf("report after a crash: %v; strays %q", r, r.Strays)
+	}
+	got, losses, err := w.observe()
+	switch {
+	case err != nil:
+		return nil, err
+	case len(losses) > 0:
+		return nil, fmt.Errorf("record lost: %+v", losses[0])
+	}
+	if d := before.Diff(got); d != "" && (after == before || after.Diff(got) != "") {
+		return nil, fmt.Errorf("recovered something else than was acknowledged:\n%s", d)
+	}
+	w.acked, w.flight = got, got
+	return got, nil
+}
+
+// goesOn checks that a recovered store is a sound one: it takes writes, keeps
+// them in a crash, and has neither work nor scratch left after a close.
+func (w *world) goesOn(count func()) error {
+	for _, name := range bucketNames {
+		if w.acked.Buckets[name] == nil {
+			continue
+		}
+		// A marker, since it is admitted in a full bucket too.
+		if err := w.run(&op{kind: opDelete, bucket: name, key: "k"}); err != nil {
+			return fmt.Errorf("write after recovery: %w", err)
+		}
+	}
+	crashed := finding{workload: w.workload, image: w.disk.Crash(vfs.KeepNone()), now: w.now,
+		before: w.acked, after: w.acked, seed: w.random.Uint64()}
+	if err := crashed.check(count); err != nil {
+		return fmt.Errorf("crash after recovery: %w", err)
+	}
+	if err := w.run(&op{kind: opReopen}); err != nil {
+		return fmt.Errorf("reopen after recovery: %w", err)
+	}
+	count()
+	// Notes may stay: of a header that a power cut tore, until its file is reused.
+	if r := w.store.Report(); r.Records != 0 || r.Scratch != 0 || r.Torn != nil || len(r.Damages) > 0 {
+		return fmt.Errorf("report after a clean close: %v; %d scratch files, notes %q", r, r.Scratch, r.Notes)
+	}
+	return w.agrees()
+}

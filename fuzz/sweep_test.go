@@ -1,0 +1,225 @@
+package fuzz
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"kvd/internal/vfs"
+)
+
+// plan says how thoroughly a sweep looks.
+type plan struct {
+	samples int // images per call beyond the extremes
+	nested  int // every so many images, crash in their recovery too; 0: never
+	goOn    int // every so many images, write to the recovered store; 0: never
+}
+
+// sweep is one run of a workload, with crashes before every call.
+type sweep struct {
+	plan
+	*world
+	checks  *checks
+	step    int
+	calls   int // of the step
+	changed bool
+	images  uint64
+
+	crashIn int    // stop at this call of the step; 0: do not
+	cut     uint64 // what the disk keeps then
+	crashed *finding
+}
+
+// runSweep runs a workload and returns what its checks found.
+func runSweep(load *workload, p plan, c *checks) error {
+	return runSweepOn(newWorld(load, vfs.NewMem()), p, c)
+}
+
+// runSweepOn is runSweep in a world that has a past.
+func runSweepOn(w *world, p plan, c *checks) error {
+	s := &sweep{plan: p, world: w, checks: c}
+	s.judge = s.call
+	err := s.run()
+	if err != nil {
+		err = fmt.Errorf("step %d: %w", s.step, err)
+	}
+	return errors.Join(err, c.wait())
+}
+
+func (s *sweep) run() error {
+	s.begin(-1)
+	if err := s.start(); err != nil {
+		return err
+	}
+	for i := range s.workload.ops {
+		if s.checks.failed() {
+			break
+		}
+		if err := s.do(i); err != nil {
+			return err
+		}
+	}
+	s.begin(len(s.workload.ops))
+	if err := s.agrees(); err != nil {
+		return err
+	}
+	return s.stop()
+}
+
+// begin marks the start of a step.
+func (s *sweep) begin(step int) {
+	s.step, s.calls, s.changed = step, 0, true
+}
+
+func (s *sweep) do(i int) error {
+	o := &s.workload.ops[i]
+	if o.kind == opCrash {
+		s.crashIn, s.cut = o.call, o.cut
+		if o.call > 0 {
+			return nil
+		}
+		s.begin(i)
+		s.crash()
+		return s.resume()
+	}
+	s.begin(i)
+	err := s.world.run(o)
+	switch {
+	case s.crashed != nil:
+		return s.resume()
+	case err != nil:
+		return err
+	case s.crashIn > 0: // the step was shorter
+		s.crash()
+		return s.resume()
+	}
+	return nil
+}
+
+// call is asked before every call of the store.
+func (s *sweep) call(call vfs.Op) vfs.Action {
+	s.calls++
+	if s.changed {
+		s.look(call)
+	}
+	s.changed = mutates(call.Kind)
+	if s.crashIn > 0 && s.calls == s.crashIn {
+		s.crash()
+		return vfs.Action{Stop: true}
+	}
+	return vfs.Action{}
+}
+
+// look hands in the images of a crash right now.
+func (s *sweep) look(call vfs.Op) {
+	for _, c := range cuts(s.disk.Pending(), s.random.Uint64(), s.samples) {
+		s.images++
+		f := s.finding(c)
+		if s.nested > 0 && s.images%uint64(s.nested) == 0 {
+			f.nested = 1 + int(f.seed%8)
+		}
+		f.goOn = s.goOn > 0 && s.images%uint64(s.goOn) == 0
+		step, calls := s.step, s.calls
+		s.checks.add(func(count func()) error {
+			if err := f.check(count); err != nil {
+				return fmt.Errorf("crash in step %d before call %d (%v %s), %s: %w", step, calls, call.Kind, call.Path, c.name, err)
+			}
+			return nil
+		})
+	}
+}
+
+func (s *sweep) finding(c cut) *finding {
+	return &finding{workload: s.workload, image: c.make(s.disk), now: s.now, before: s.acked, after: s.flight, seed: s.images}
+}
+
+// crash notes the disk that the workload goes on with.
+func (s *sweep) crash() {
+	s.crashed = s.finding(someCut(s.disk.Pending(), s.cut))
+	s.crashIn = 0
+}
+
+// resume lets the workload go on where the crash left it.
+func (s *sweep) resume() error {
+	f := s.crashed
+	s.crashed = nil
+	s.fault.Inject(vfs.StopAt(0))
+	if s.store != nil {
+		_ = s.store.Close() // it can write nothing
+	}
+	if n := s.open.Load(); n != 0 {
+		return fmt.Errorf("%d files are open after a crash", n)
+	}
+	s.disk = f.image
+	s.acked, s.flight = f.before, f.after
+	s.begin(s.step)
+	got, err := s.recover(f.before, f.after)
+	if err != nil {
+		return err
+	}
+	for _, b := range got.Buckets {
+		s.ids[b.ID] = true
+	}
+	return nil
+}
+
+// checks carries out checks in the background and keeps the first error.
+type checks struct {
+	queue  chan func(count func()) error
+	done   sync.WaitGroup
+	images atomic.Int64
+	mu     sync.Mutex
+	err    error
+	broken atomic.Bool
+}
+
+// newChecks returns checks that run in as many goroutines as there are
+// processors. End them with close.
+func newChecks() *checks {
+	c := &checks{queue: make(chan func(func()) error, 64)}
+	for range runtime.GOMAXPROCS(0) {
+		go func() {
+			for f := range c.queue {
+				c.run(f)
+			}
+		}()
+	}
+	return c
+}
+
+func (c *checks) add(f func(count func()) error) {
+	c.done.Add(1)
+	c.queue <- f
+}
+
+func (c *checks) run(f func(count func()) error) {
+	defer c.done.Done()
+	if c.failed() {
+		return
+	}
+	if err := f(func() { c.images.Add(1) }); err != nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.err == nil {
+			c.err = err
+		}
+		c.broken.Store(true)
+	}
+}
+
+func (c *checks) failed() bool { return c.broken.Load() }
+
+// wait returns the first error since the last wait, once all is checked.
+func (c *checks) wait() error {
+	c.done.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	err := c.err
+	c.err = nil
+	c.broken.Store(false)
+	return err
+}
+
+func (c *checks) close() { close(c.queue) }
