@@ -223,6 +223,8 @@ func (r *rom) List(string) ([]vfs.Info, error) {
 	return infos, nil
 }
 
+func (r *rom) SyncDir(string) error { return nil }
+
 func (r *rom) Open(p string, mode vfs.Mode) (vfs.File, error) {
 	b, ok := r.files[path.Base(p)]
 	if !ok || mode != vfs.ReadOnly {

@@ -63,6 +63,11 @@ func (r *Reader) Start(after LSN) (*Log, error) {
 		return nil, err
 	}
 	h := header{number: 1, size: r.opts.FileSize, after: after}
+	// Files that become spares must keep their names: whoever made them may have
+	// died before he synced the directory.
+	if err := r.opts.FS.SyncDir(r.opts.Dir); err != nil {
+		return nil, wrap(err)
+	}
 	if n := len(r.chain); n > 0 {
 		h.prev = r.chain[n-1].number
 		h.number = h.prev + 1

@@ -38,6 +38,10 @@ type Recovered struct {
 // frame below from was durable: a log that ends before is damaged, while a bad
 // frame below it is only a note.
 //
+// A process that died left frames, and names of files, in the page cache. What
+// is delivered, and covered by a checkpoint next, must not be gone after a power
+// cut: so Replay syncs the directory and the newest file before it reads.
+//
 // An error is fn's or the system's. Replay may be called again.
 func (r *Reader) Replay(from LSN, fn func(Frame) error) (Recovered, error) {
 	if from == 0 {
@@ -49,6 +53,9 @@ func (r *Reader) Replay(from LSN, fn func(Frame) error) (Recovered, error) {
 	if from < r.First() {
 		p.startsTooLate()
 		return p.Recovered, nil
+	}
+	if err := r.opts.FS.SyncDir(r.opts.Dir); err != nil {
+		return p.Recovered, wrap(err)
 	}
 	for i := range r.chain {
 		if err := p.file(i); err != nil {
@@ -188,9 +195,7 @@ func (p *replay) bad(m *image, at place, begun bool, final LSN) (pos int64, ok b
 }
 
 // read returns the bytes of a file that frames may stand in. They are p.buf's
-// until the next call. The newest file is synced first: a process that died
-// left frames in the page cache, and what is delivered once, and covered by a
-// checkpoint perhaps, must not be gone after a power cut.
+// until the next call. The newest file is synced first.
 func (p *replay) read(f *storedFile, newest bool) (*image, error) {
 	file, err := p.r.opts.FS.Open(f.path, vfs.ReadOnly)
 	if err != nil {

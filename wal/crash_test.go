@@ -1,0 +1,360 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"syscall"
+	"testing"
+
+	"kvd/internal/vfs"
+)
+
+// history is what a log's user may rely on, whatever happens to the machine.
+type history struct {
+	written    map[LSN]content // everything handed to Append, even if it failed
+	last       LSN             // the highest of them
+	synced     LSN             // Sync returned for it
+	checkpoint LSN             // the user needs nothing below, durably
+}
+
+func newHistory() *history { return &history{written: map[LSN]content{}, checkpoint: 1} }
+
+func (h *history) clone() *history {
+	c := *h
+	c.written = make(map[LSN]content, len(h.written))
+	for lsn, w := range h.written {
+		c.written[lsn] = w
+	}
+	return &c
+}
+
+// options are those of a log small enough to rotate often.
+func crashOptions(disk vfs.FS, seed uint64) Options {
+	r := rand.New(rand.NewPCG(seed, 0))
+	return Options{
+		FS: disk, Dir: testDir, StoreID: testStore, FileSize: 5 * PageSize, MaxSize: 20 * PageSize, Salt: r.Uint64,
+	}
+}
+
+// recoverLog opens the log as its user does: replay, keep what was delivered
+// elsewhere, start. It fails the test if the log broke a promise.
+func (h *history) recoverLog(o Options) (*Log, error) {
+	r, got, err := replayAll(o, h.checkpoint)
+	if err != nil {
+		return nil, err
+	}
+	if got.Damage != nil {
+		return nil, fmt.Errorf("broken promise: damage without damage: %w", got.Damage)
+	}
+	if got.Last < h.synced {
+		return nil, fmt.Errorf("broken promise: the log ends at %d, %d was durable", got.Last, h.synced)
+	}
+	for _, f := range got.frames {
+		if w, ok := h.written[f.LSN]; !ok || w.payload != string(f.Payload) {
+			return nil, fmt.Errorf("broken promise: frame %d was never written like this", f.LSN)
+		}
+	}
+	// What was lost may be issued again, with other bytes.
+	for lsn := got.Last + 1; lsn <= h.last; lsn++ {
+		delete(h.written, lsn)
+	}
+	h.last, h.synced = got.Last, got.Last
+	h.checkpoint = got.Last + 1
+	return r.Start(got.Last)
+}
+
+// step is one thing that a user does.
+type step func(h *history, l *Log) error
+
+func appendStep(size int) step {
+	return func(h *history, l *Log) error {
+		if err := l.Reserve(size); err != nil {
+			return err
+		}
+		lsn := l.Last() + 1 // Reserve told that the log is not broken
+		c := content{payload: payload(lsn+LSN(len(h.written))<<8, size)}
+		h.written[lsn], h.last = c, lsn
+		_, err := l.Append(append(NewFrame(nil), c.payload...), int64(lsn))
+		return err
+	}
+}
+
+func syncStep(h *history, l *Log) error {
+	if err := l.Sync(); err != nil {
+		return err
+	}
+	h.synced = l.Synced()
+	return nil
+}
+
+func vouchStep(h *history, l *Log) error {
+	if next := l.Last() + 1; !l.vouched && l.Err() == nil {
+		h.written[next], h.last = content{}, next
+	}
+	if err := l.Vouch(1); err != nil {
+		return err
+	}
+	h.synced = l.Synced()
+	return nil
+}
+
+// checkpointStep releases all but the newest so many durable frames.
+func checkpointStep(keep LSN) step {
+	return func(h *history, l *Log) error {
+		if h.synced > keep {
+			h.checkpoint = max(h.checkpoint, h.synced-keep+1)
+		}
+		return l.Recycle(h.checkpoint)
+	}
+}
+
+func prepareStep(_ *history, l *Log) error { return l.Prepare() }
+
+// workloads rotate, pack, recycle, remove and outgrow a file, each in few calls.
+var workloads = map[string][]step{
+	"one by one": {
+		appendStep(10), syncStep, appendStep(20), syncStep, appendStep(30), syncStep, appendStep(40), syncStep,
+	},
+	"packed": {
+		appendStep(10), appendStep(600), appendStep(3000), syncStep, appendStep(1), appendStep(2), syncStep, vouchStep, appendStep(9),
+	},
+	"spares": {
+		prepareStep, appendStep(5000), syncStep, appendStep(5000), syncStep, vouchStep, prepareStep, checkpointStep(1),
+		appendStep(5000), syncStep, appendStep(5000), syncStep, checkpointStep(0), appendStep(5000), syncStep,
+	},
+	"removal": {
+		appendStep(5000), syncStep, appendStep(5000), syncStep, appendStep(5000), syncStep, appendStep(5000), checkpointStep(0),
+		syncStep, checkpointStep(0), appendStep(5000), syncStep,
+	},
+	"outgrown": {
+		appendStep(10), appendStep(3 * PageSize), syncStep, appendStep(10), syncStep, checkpointStep(1), appendStep(4 * PageSize), syncStep,
+	},
+}
+
+// run carries out a workload until a call fails.
+func (h *history) run(o Options, steps []step) error {
+	l, err := h.recoverLog(o)
+	if err != nil {
+		return err
+	}
+	for _, s := range steps {
+		if err := s(h, l); err != nil {
+			return errors.Join(err, l.closeFiles())
+		}
+	}
+	return l.closeFiles()
+}
+
+// images calls f with each disk that a power cut may leave now: none, all, every
+// prefix, each item alone and each missing, some random and torn.
+func images(disk *vfs.Mem, random uint64, f func(name string, image *vfs.Mem)) {
+	f("none", disk.Crash(vfs.KeepNone()))
+	f("page cache", disk.Clone())
+	n := disk.Pending()
+	for k := range n {
+		f(fmt.Sprintf("prefix %d of %d", k+1, n), disk.Crash(vfs.Prefix(k+1)))
+		f(fmt.Sprintf("only %d of %d", k, n), disk.Crash(vfs.Only(k)))
+		f(fmt.Sprintf("all but %d of %d", k, n), disk.Crash(vfs.AllBut(k)))
+	}
+	for seed := range random {
+		if n > 0 {
+			f(fmt.Sprintf("random %d", seed), disk.Crash(vfs.Random(seed)))
+		}
+	}
+}
+
+// crashAt runs a workload on a disk that stops at its n-th call, and reports
+// whether it got that far.
+func (h *history) crashAt(t *testing.T, disk *vfs.Mem, n int64, seed uint64, steps []step) (stopped bool) {
+	t.Helper()
+	fault := vfs.NewFault(disk)
+	fault.Inject(vfs.StopAt(n))
+	err := h.run(crashOptions(fault, seed), steps)
+	if fault.Calls() < n {
+		check(t, err)
+		return false
+	}
+	return true
+}
+
+// After a power cut at any call, whatever it leaves, the log holds what was
+// durable, takes new frames, and holds those too.
+func TestPowerCutAtEveryCall(t *testing.T) {
+	count := 0
+	for name, steps := range workloads {
+		for n := int64(1); ; n++ {
+			if underRace && n%11 != 0 {
+				continue
+			}
+			disk, h := newDisk(t), newHistory()
+			stopped := h.crashAt(t, disk, n, 1, steps)
+			images(disk, 4, func(image string, crashed *vfs.Mem) {
+				count++
+				again := h.clone()
+				err := again.run(crashOptions(crashed, 2), []step{appendStep(7), syncStep, appendStep(4000), syncStep})
+				if err == nil {
+					err = again.run(crashOptions(crashed.Crash(vfs.KeepNone()), 3), nil)
+				}
+				if err != nil {
+					t.Fatalf("%s, call %d, %s: %v", name, n, image, err)
+				}
+			})
+			if !stopped {
+				break
+			}
+		}
+	}
+	t.Logf("%d images", count)
+}
+
+// And after another power cut in the middle of the recovery.
+func TestPowerCutDuringRecovery(t *testing.T) {
+	count := 0
+	for name, steps := range workloads {
+		for n := int64(1); ; n += 3 {
+			if underRace && n%10 != 0 {
+				continue
+			}
+			disk, h := newDisk(t), newHistory()
+			stopped := h.crashAt(t, disk, n, 1, steps)
+			for seed := range uint64(3) {
+				for k := int64(1); ; k++ {
+					crashed, again := disk.Crash(vfs.Random(seed)), h.clone()
+					stoppedAgain := again.crashAt(t, crashed, k, 2, []step{appendStep(7), syncStep})
+					for _, c := range []vfs.Choice{vfs.KeepNone(), vfs.KeepAll(), vfs.Random(seed + 100), vfs.Random(seed + 200)} {
+						count++
+						if err := again.clone().run(crashOptions(crashed.Crash(c), 3), []step{appendStep(3), syncStep}); err != nil {
+							t.Fatalf("%s, call %d, seed %d, then call %d: %v", name, n, seed, k, err)
+						}
+					}
+					if !stoppedAgain {
+						break
+					}
+				}
+			}
+			if !stopped {
+				break
+			}
+		}
+	}
+	t.Logf("%d images", count)
+}
+
+// refused reports whether the log took a step's error for a refusal.
+func refused(l *Log, err error) bool {
+	return l.Err() == nil && (errors.Is(err, ErrFull) || errors.Is(err, vfs.ErrNoSpace))
+}
+
+// Whichever call fails: the error surfaces, or the call was tried in another
+// way; a broken log stays broken; and what was durable is there afterwards,
+// with the page cache and without.
+func TestEveryCallFails(t *testing.T) {
+	errBroken := fmt.Errorf("injected: %w", syscall.EIO)
+	actions := map[string]func(op vfs.Op) vfs.Action{
+		"EIO":         func(vfs.Op) vfs.Action { return vfs.Action{Err: errBroken} },
+		"ENOSPC":      func(vfs.Op) vfs.Action { return vfs.Action{Err: syscall.ENOSPC} },
+		"short write": func(op vfs.Op) vfs.Action { return vfs.Action{Err: errBroken, Short: op.Len / 2} },
+		"dropped":     func(vfs.Op) vfs.Action { return vfs.Action{Err: errBroken, DropSync: true} },
+	}
+	for name, steps := range workloads {
+		for how, action := range actions {
+			for n := int64(1); ; n++ {
+				if underRace && n%7 != 0 {
+					continue
+				}
+				disk, h := newDisk(t), newHistory()
+				fault := vfs.NewFault(disk)
+				var failed vfs.Op
+				fault.Inject(func(op vfs.Op) vfs.Action {
+					if op.N == n {
+						failed = op
+						return action(op)
+					}
+					return vfs.Action{}
+				})
+				err := h.runOn(crashOptions(fault, 1), steps)
+				if failed.N == 0 {
+					check(t, err)
+					break
+				}
+				surfaced := err != nil || failed.Kind == vfs.OpReadAt // which is read again, page by page, or the other header is
+				if !surfaced {
+					t.Fatalf("%s, %s of call %d (%v %s): no error", name, how, n, failed.Kind, failed.Path)
+				}
+				for _, left := range []*vfs.Mem{disk.Clone(), disk.Crash(vfs.KeepNone()), disk.Crash(vfs.KeepAll()), disk.Crash(vfs.Random(uint64(n)))} {
+					again := h.clone()
+					err := again.run(crashOptions(left, 2), []step{appendStep(7), syncStep})
+					if err == nil {
+						err = again.run(crashOptions(left.Crash(vfs.KeepNone()), 3), nil)
+					}
+					if err != nil {
+						t.Fatalf("%s, %s of call %d (%v %s): %v", name, how, n, failed.Kind, failed.Path, err)
+					}
+				}
+			}
+		}
+	}
+}
+
+// runOn is run by a user who goes on after refusals, and after errors of the
+// background work, and checks that a broken log stays broken. It returns the
+// errors that it saw.
+func (h *history) runOn(o Options, steps []step) error {
+	l, err := h.recoverLog(o)
+	if err != nil {
+		return err
+	}
+	var seen []error
+	for _, s := range steps {
+		err := s(h, l)
+		seen = append(seen, err)
+		if err == nil || refused(l, err) {
+			continue
+		}
+		if l.Err() == nil {
+			continue // Prepare or Recycle
+		}
+		if errors.Is(l.Err(), vfs.ErrNoSpace) {
+			return errors.New("a broken log looks like one that refused")
+		}
+		before := l.Last()
+		_, errAppend := l.Append(NewFrame(nil), 1)
+		for _, e := range []error{errAppend, l.Reserve(1), l.Sync(), l.Vouch(1)} {
+			if e != l.Err() {
+				return fmt.Errorf("broken by %w, then %w", l.Err(), e)
+			}
+		}
+		if l.Last() != before {
+			return errors.New("a broken log took a frame")
+		}
+	}
+	return errors.Join(append(seen, l.closeFiles())...)
+}
+
+// A power cut that once tore one header of a file must not, with another in its
+// next rotation, leave the file with none.
+func TestPowerCutInRotationToAFileWithOneHeader(t *testing.T) {
+	for _, torn := range []int64{0, 4 * PageSize} {
+		for n := int64(1); ; n++ {
+			disk, h := newDisk(t), newHistory()
+			fault := vfs.NewFault(disk)
+			l, err := h.recoverLog(crashOptions(fault, 1))
+			check(t, err)
+			check(t, l.Prepare())
+			check(t, appendStep(5000)(h, l))
+			check(t, syncStep(h, l))
+			check(t, disk.Corrupt(l.mu.spares[0].path, torn+100, 1, func(b []byte) { b[0] ^= 1 }))
+			fault.Inject(vfs.StopAt(fault.Calls() + n))
+			err = appendStep(5000)(h, l)
+			images(disk, 8, func(image string, crashed *vfs.Mem) {
+				if err := h.clone().run(crashOptions(crashed, 2), []step{appendStep(7), syncStep}); err != nil {
+					t.Fatalf("header at %d torn, call %d, %s: %v", torn, n, image, err)
+				}
+			})
+			if err == nil {
+				break
+			}
+		}
+	}
+}

@@ -1,0 +1,57 @@
+package wal_test
+
+import (
+	"fmt"
+
+	"kvd/internal/vfs"
+	"kvd/wal"
+)
+
+// A log is replayed, started after its last frame, and written to in groups.
+func Example() {
+	disk := vfs.NewMem()
+	_ = disk.Mkdir("log")
+	for run := range 2 {
+		reader, err := wal.Open(wal.Options{FS: disk, Dir: "log"})
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		found, err := reader.Replay(1, func(f wal.Frame) error {
+			fmt.Printf("run %d found %d: %q\n", run, f.LSN, f.Payload)
+			return nil
+		})
+		if err != nil || found.Damage != nil {
+			fmt.Println(err, found.Damage)
+			return
+		}
+		log, err := reader.Start(found.Last)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		var buf []byte
+		for _, group := range []string{"puts", "more puts"} {
+			if err := log.Reserve(len(group)); err != nil {
+				fmt.Println(err) // refused, or broken: see Reserve
+				return
+			}
+			buf = append(wal.NewFrame(buf), group...)
+			if _, err := log.Append(buf, int64(run)); err != nil {
+				fmt.Println(err)
+				return
+			}
+			if err := log.Sync(); err != nil {
+				fmt.Println(err)
+				return
+			}
+		}
+		if err := log.Close(); err != nil { // writes a vouching frame
+			fmt.Println(err)
+		}
+	}
+	// Output:
+	// run 1 found 1: "puts"
+	// run 1 found 2: "more puts"
+	// run 1 found 3: ""
+}

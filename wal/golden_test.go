@@ -1,0 +1,148 @@
+package wal
+
+import (
+	_ "embed"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"path"
+	"strings"
+	"testing"
+
+	"kvd/internal/vfs"
+)
+
+// golden is a log of version 1, dumped: the files of goldenLog.
+//
+//go:embed testdata/v1.golden
+var golden string
+
+// goldenLog writes a log of two files with all that the format has: packed and
+// synced frames, one over two pages, an empty one, and a vouching frame.
+func goldenLog(t *testing.T, disk *vfs.Mem) *writer {
+	o := testOptions(disk)
+	salt := uint64(0)
+	o.FileSize, o.Salt = 5*PageSize, func() uint64 { salt += 0x0123456789abcdef; return salt }
+	w := startLog(t, o)
+	w.add(5)
+	w.add(0)
+	w.add(20)
+	check(t, w.Sync())
+	w.addSynced(4060)
+	w.addSynced(100)
+	w.close()
+	return w
+}
+
+func TestFormatIsTheGoldenOne(t *testing.T) {
+	disk := newDisk(t)
+	goldenLog(t, disk)
+	var got strings.Builder
+	for _, name := range fileNames(t, disk) {
+		b, err := disk.ReadFile(path.Join(testDir, name))
+		check(t, err)
+		fmt.Fprintf(&got, "%s\n%s", name, dump(b))
+	}
+	if got.String() != golden {
+		t.Errorf("the format changed: this needs a new version, and a new golden file beside the old one. Got:\n%s", &got)
+	}
+}
+
+func TestGoldenLogIsReadable(t *testing.T) {
+	disk := newDisk(t)
+	want := maps.Clone(goldenLog(t, newDisk(t)).written)
+	o := testOptions(disk)
+	for name, b := range undump(t, golden) {
+		check(t, disk.WriteFile(path.Join(testDir, name), b))
+	}
+	wantWhole(t, o, want)
+}
+
+// undump is dump's inverse for a list of files.
+func undump(t *testing.T, text string) map[string][]byte {
+	files := map[string][]byte{}
+	name := ""
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if strings.HasSuffix(line, fileSuffix) {
+			name = line
+			files[name] = []byte{}
+			continue
+		}
+		var at int
+		digits, bytesOf, _ := strings.Cut(line, "  ")
+		_, err := fmt.Sscanf(digits, "%x", &at)
+		check(t, err)
+		b, err := hex.DecodeString(strings.ReplaceAll(bytesOf, " ", ""))
+		check(t, err)
+		files[name] = append(append(files[name], make([]byte, at-len(files[name]))...), b...)
+	}
+	return files
+}
+
+// The example of the package documentation: the bytes there are these.
+func ExampleLog() {
+	disk := vfs.NewMem()
+	if err := disk.Mkdir("log"); err != nil {
+		fmt.Println(err)
+		return
+	}
+	reader, err := Open(Options{
+		FS: disk, Dir: "log", FileSize: 16 << 10, MaxSize: 64 << 10,
+		StoreID: [16]byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15},
+		Salt:    func() uint64 { return 0x1122334455667788 },
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	log, err := reader.Start(0)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	frame := append(NewFrame(nil), "hello"...)
+	if err := log.Reserve(len("hello")); err != nil {
+		fmt.Println(err)
+		return
+	}
+	lsn, err := log.Append(frame, 1_700_000_000_000_000_000)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("frame", lsn, "durable:", log.Synced() >= lsn)
+	if err := log.Sync(); err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("frame", lsn, "durable:", log.Synced() >= lsn)
+	if err := log.Vouch(1_700_000_001_000_000_000); err != nil {
+		fmt.Println(err)
+		return
+	}
+	bytes, err := disk.ReadFile("log/0000000000000001.wal")
+	fmt.Print(dump(bytes), err, "\n")
+	// Output:
+	// frame 1 durable: false
+	// frame 1 durable: true
+	// 000000  6b 76 64 2e 77 61 6c 0a 01 00 00 00 00 00 00 00
+	// 000010  01 00 00 00 00 00 00 00 01 00 00 00 00 00 00 00
+	// 000020  00 40 00 00 00 00 00 00 88 77 66 55 44 33 22 11
+	// 000030  00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f
+	// 000ff0  00 00 00 00 00 00 00 00 5d 88 d5 8b 78 4c 4b 5c
+	// 001000  9d 0a b2 ef 0e cd bb 23 fb 84 5c 6e fc 88 d6 e4
+	// 001010  05 00 00 00 00 00 00 00 01 00 00 00 00 00 00 00
+	// 001020  00 00 00 00 00 00 00 00 00 00 2a 36 fe 9c 97 17
+	// 001030  68 65 6c 6c 6f 00 00 00 00 00 00 00 00 00 00 00
+	// 002000  55 20 59 54 c2 6b 67 a3 ff 84 df cc c0 dd 8d 9d
+	// 002010  00 00 00 00 00 00 00 00 02 00 00 00 00 00 00 00
+	// 002020  01 00 00 00 00 00 00 00 00 ca c4 71 fe 9c 97 17
+	// 003000  6b 76 64 2e 77 61 6c 0a 01 00 00 00 00 00 00 00
+	// 003010  01 00 00 00 00 00 00 00 01 00 00 00 00 00 00 00
+	// 003020  00 40 00 00 00 00 00 00 88 77 66 55 44 33 22 11
+	// 003030  00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f
+	// 003ff0  00 00 00 00 00 00 00 00 c5 df 97 76 35 33 48 e7
+	// 004000
+	// <nil>
+}
