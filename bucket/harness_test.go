@@ -54,11 +54,12 @@ const testDir = "store"
 
 // harness is a store on a disk in memory.
 type harness struct {
-	t    testing.TB
-	disk *vfs.Mem
-	fs   *vfs.Fault
-	opts Options
-	s    *Store
+	t     testing.TB
+	disk  *vfs.Mem
+	fs    *vfs.Fault // around disk
+	gates *gatedFS   // around fs
+	opts  Options
+	s     *Store
 }
 
 // newHarness opens a new store. Without a change it is one without background
@@ -78,7 +79,8 @@ func newHarness(t testing.TB, change ...func(*Options)) *harness {
 // insert gives the harness another disk. No store is open.
 func (h *harness) insert(disk *vfs.Mem) {
 	h.disk, h.fs = disk, vfs.NewFault(disk)
-	h.opts.FS = h.fs
+	h.gates = &gatedFS{FS: h.fs}
+	h.opts.FS = h.gates
 }
 
 func (h *harness) open() {
@@ -197,6 +199,38 @@ func (h *harness) fail(kind vfs.OpKind, part string, err error) {
 	})
 }
 
+// gatedFS is a file system whose syncs can be held up, while everything else
+// goes on.
+type gatedFS struct {
+	vfs.FS
+	mu   sync.Mutex
+	gate func(path string) // nil: syncs pass
+}
+
+func (g *gatedFS) Open(path string, mode vfs.Mode) (vfs.File, error) {
+	f, err := g.FS.Open(path, mode)
+	if err != nil {
+		return nil, err
+	}
+	return &gatedFile{File: f, fs: g, path: path}, nil
+}
+
+type gatedFile struct {
+	vfs.File
+	fs   *gatedFS
+	path string
+}
+
+func (f *gatedFile) Sync() error {
+	f.fs.mu.Lock()
+	gate := f.fs.gate
+	f.fs.mu.Unlock()
+	if gate != nil {
+		gate(f.path)
+	}
+	return f.File.Sync()
+}
+
 // gate holds up the log's syncs, one by one.
 type gate struct {
 	reached chan struct{} // a sync has begun
@@ -208,9 +242,11 @@ type gate struct {
 func (h *harness) gateLog() (g gate, open func()) {
 	g = gate{make(chan struct{}), make(chan struct{})}
 	opened := make(chan struct{})
-	h.fs.Inject(func(op vfs.Op) vfs.Action {
-		if op.Kind != vfs.OpSync || !strings.Contains(op.Path, logDir) {
-			return vfs.Action{}
+	h.gates.mu.Lock()
+	defer h.gates.mu.Unlock()
+	h.gates.gate = func(path string) {
+		if !strings.Contains(path, logDir) {
+			return
 		}
 		select {
 		case g.reached <- struct{}{}:
@@ -220,8 +256,7 @@ func (h *harness) gateLog() (g gate, open func()) {
 			}
 		case <-opened:
 		}
-		return vfs.Action{}
-	})
+	}
 	return g, sync.OnceFunc(func() { close(opened) })
 }
 
