@@ -182,7 +182,7 @@ func (c *committer) step(self *request) {
 			g.answer(r)
 		}
 	}
-	c.rejoin.answered = g.answered
+	c.rejoin.answered = min(g.answered, len(g.effects))
 	g.reset()
 }
 
@@ -217,9 +217,10 @@ func (c *committer) take(g *group) {
 // shares each sync; with it nearly all do, which doubles their rate. It is a
 // short loop of Gosched (a sleep that short takes a millisecond), and it closes
 // while it does not pay: over a network one request in flight never comes back
-// in time.
+// in time. Who was refused does not count: callers that race for one key gain
+// nothing by meeting in a group that only one of them can win.
 type rejoinWindow struct {
-	answered int   // requests answered by the last group
+	answered int   // requests answered by the last group that wrote something
 	want     int64 // length of the queue that ends the wait
 	misses   int   // windows in a row that did not fill, at most rejoinMisses
 	skipped  int   // groups since the last try while closed

@@ -9,14 +9,23 @@ import (
 )
 
 func TestConformance(t *testing.T) {
+	dirs := make(map[kv.Store]string)
+	open := func(t *testing.T, dir string) kv.Store {
+		s, err := bucket.Open(dir, bucket.Options{ReserveSize: -1, LogFileSize: 1 << 20})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = s.Close() }) // the suite may have closed it
+		dirs[s] = dir
+		return s
+	}
 	kvtest.Run(t, kvtest.Harness{
-		Open: func(t *testing.T) kv.Store {
-			s, err := bucket.Open(t.TempDir(), bucket.Options{ReserveSize: -1, LogFileSize: 1 << 20})
-			if err != nil {
+		Open: func(t *testing.T) kv.Store { return open(t, t.TempDir()) },
+		Reopen: func(t *testing.T, s kv.Store) kv.Store {
+			if err := s.(*bucket.Store).Close(); err != nil {
 				t.Fatal(err)
 			}
-			t.Cleanup(func() { _ = s.Close() }) // the suite may have closed it
-			return s
+			return open(t, dirs[s])
 		},
 		Differs: map[kvtest.Difference]string{
 			kvtest.NoTTL:         "expiry is not built yet, and is refused rather than ignored",
