@@ -46,6 +46,7 @@ type part struct {
 	bucket  *Bucket
 	first   kv.Revision // bucket.next before the group
 	size    int         // bytes of its records
+	freed   int64       // bytes of older records that they replace; counted where the bucket has a limit
 	entries int         // bytes at most of their index entries
 	offset  int64       // where its records begin in the active segment
 }

@@ -60,10 +60,12 @@ func (g *group) judgeOne(m *mutation, now int64) error {
 	}
 	e := effect{key: m.key, hash: m.hash, prev: prev, floor: g.floor(m, prev)}
 	e.version = index.Version{Revision: b.next, Created: now, Size: uint32(m.size), Op: m.operation(), Reason: m.reason()}
-	if err := g.roomFor(m, &e); err != nil {
+	frees, err := g.roomFor(&e, b)
+	if err != nil {
 		return err
 	}
 	e.part = g.partOf(b)
+	g.parts[e.part].freed += frees
 	m.revision = b.next
 	b.next++
 	g.encode(m, &e)
@@ -132,49 +134,45 @@ func (g *group) floor(m *mutation, prev int) kv.Revision {
 	return max(oldest, bound)
 }
 
-// roomFor checks the bucket's size limit, counting what the record replaces.
-// Markers are always admitted. The caller holds bucket.mu.
-func (g *group) roomFor(m *mutation, e *effect) error {
-	b := m.bucket
+// roomFor checks the bucket's size limit, where it has one, counting what the
+// record replaces, and returns how much that is. Markers are always admitted.
+// The caller holds bucket.mu.
+func (g *group) roomFor(e *effect, b *Bucket) (frees int64, err error) {
 	limit := b.mu.config.MaxBytes
-	if limit < 0 || e.version.Op != kv.Put {
-		return nil
+	if limit < 0 {
+		return 0, nil
 	}
-	size := b.mu.index.Bytes() + int64(e.version.Size)
+	frees = g.frees(e, b)
+	size := b.mu.index.Bytes() + int64(e.version.Size) - frees
 	if b.part < len(g.parts) && g.parts[b.part].bucket == b {
-		size += int64(g.parts[b.part].size)
+		size += int64(g.parts[b.part].size) - g.parts[b.part].freed
 	}
-	if size <= limit {
-		return nil
+	if size > limit && e.version.Op == kv.Put {
+		return 0, &kv.LimitError{What: fmt.Sprintf("bytes of bucket %q", b.name), Got: size, Min: 0, Max: limit, Err: kv.ErrBucketFull}
 	}
-	for i := range g.effects { // what this group drops already, and what this record drops
-		if f := &g.effects[i]; g.parts[f.part].bucket == b {
-			size -= g.dropped(b, f.key, f.hash, f.prev, f.floor)
-		}
-	}
-	size -= g.dropped(b, e.key, e.hash, e.prev, e.floor)
-	if size <= limit {
-		return nil
-	}
-	return &kv.LimitError{What: fmt.Sprintf("bytes of bucket %q", b.name), Got: size, Min: 0, Max: limit, Err: kv.ErrBucketFull}
+	return frees, nil
 }
 
-// dropped returns the bytes of the key's records that a new floor takes away
-// beyond what the effect before it took.
-func (g *group) dropped(b *Bucket, key string, hash uint64, prev int, floor kv.Revision) int64 {
-	var old kv.Revision
-	if prev >= 0 {
-		old = g.effects[prev].floor
+// frees returns the bytes of the key's records that the effect's floor takes away
+// beyond what the one before it took.
+func (g *group) frees(e *effect, b *Bucket) int64 {
+	var taken kv.Revision
+	if e.prev >= 0 {
+		taken = g.effects[e.prev].floor
 	}
 	var n int64
-	for i := prev; i >= 0; i = g.effects[i].prev {
-		if v := &g.effects[i].version; v.Revision < floor && v.Revision >= old {
+	for i := e.prev; i >= 0; i = g.effects[i].prev { // newest first
+		v := &g.effects[i].version
+		if v.Revision < taken {
+			return n // and so is everything older
+		}
+		if v.Revision < e.floor {
 			n += int64(v.Size)
 		}
 	}
 	var room [kv.MaxHistory]index.Version
-	for _, v := range b.mu.index.Versions(room[:0], hash, key) {
-		if v.Revision < floor && v.Revision >= old {
+	for _, v := range b.mu.index.Versions(room[:0], e.hash, e.key) {
+		if v.Revision < e.floor && v.Revision >= taken {
 			n += int64(v.Size)
 		}
 	}

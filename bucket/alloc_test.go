@@ -1,0 +1,51 @@
+package bucket
+
+import (
+	"testing"
+
+	"kvd/internal/vfs"
+)
+
+func TestGetAppendDoesNotAllocate(t *testing.T) {
+	h := osHarness(t)
+	b := h.bucket("b")
+	mustPut(t, b, "some.key", "some value")
+	buf := make([]byte, 0, 10+8+128)
+	allocs := testing.AllocsPerRun(200, func() {
+		got, e, err := b.GetAppend(ctx, buf, "some.key")
+		if err != nil || string(got) != "some value" || string(e.Value) != "some value" {
+			t.Fatalf("%q, %+v, %v", got, e, err)
+		}
+	})
+	if allocs != 0 {
+		t.Errorf("GetAppend allocates %v times", allocs)
+	}
+}
+
+func TestAPutAllocatesAtMostOnce(t *testing.T) {
+	h := osHarness(t)
+	b := h.bucket("b")
+	value := make([]byte, 100)
+	mustPut(t, b, "some.key", "v")
+	allocs := testing.AllocsPerRun(200, func() {
+		if _, err := b.Put(ctx, "some.key", value); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if allocs > putAllocs {
+		t.Errorf("Put allocates %v times, want at most %d", allocs, putAllocs)
+	}
+}
+
+// osHarness is a harness on the operating system's files, in a directory of the
+// test's own.
+func osHarness(t testing.TB) *harness {
+	t.Helper()
+	s, err := Open(t.TempDir()+"/"+testDir, Options{Manual: true, LogFileSize: 64 << 10, ReserveSize: -1, FS: vfs.OS()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &harness{t: t, s: s}
+	t.Cleanup(func() { h.close() })
+	return h
+}

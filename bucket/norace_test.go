@@ -1,0 +1,6 @@
+//go:build !race
+
+package bucket
+
+// putAllocs is how often a put may allocate.
+const putAllocs = 1

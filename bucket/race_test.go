@@ -1,0 +1,7 @@
+//go:build race
+
+package bucket
+
+// putAllocs is how often a put may allocate: under the race detector pools drop
+// what they are given, at random.
+const putAllocs = 6
