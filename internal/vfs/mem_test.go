@@ -217,6 +217,22 @@ func TestDiskSizes(t *testing.T) {
 			return Keep
 		}}).want("f", "·"+sector("b"))
 	})
+	t.Run("bytes_kept_beyond_a_lost_size_never_show", func(t *testing.T) {
+		d := newDisk(t)
+		f := d.stored("f", "ab")
+		writeAt(t, f, strings.Repeat("x", 3*pageSize), 2)
+		image := d.crash(Choice{Decide: func(it Item) Verdict {
+			if it.Kind == SizeItem {
+				return Lose
+			}
+			return Keep
+		}})
+		image.want("f", "ab")
+		g, err := image.Open("f", ReadWrite)
+		must(t, err)
+		must(t, g.Truncate(3*pageSize))
+		image.want("f", "ab·")
+	})
 	t.Run("or_as_stale_bytes_where_that_is_asked_for", func(t *testing.T) {
 		d := newDisk(t)
 		f := d.stored("f", "head")
@@ -355,6 +371,15 @@ func TestDiskNames(t *testing.T) {
 				image.want(name, want[i])
 			}
 		}
+	})
+	t.Run("a_removal_does_not_reach_a_file_whose_move_to_the_name_was_lost", func(t *testing.T) {
+		d := newDisk(t)
+		d.stored("a", "x")
+		must(t, d.Rename("a", "b"))
+		must(t, d.Remove("b"))
+		image := d.crash(Only(1))
+		image.want("a", "x")
+		image.want("b", "-")
 	})
 	t.Run("the_loss_of_one_name_does_not_touch_the_next", func(t *testing.T) {
 		d := newDisk(t)
@@ -566,7 +591,8 @@ func TestDiskImages(t *testing.T) {
 	t.Run("an_image_and_its_source_do_not_see_each_other", func(t *testing.T) {
 		d := newDisk(t)
 		f := d.stored("f", strings.Repeat("a", 3*pageSize))
-		for _, image := range []disk{d.crash(KeepAll()), {d.Clone(), t}} {
+		for _, make := range []func() *Mem{func() *Mem { return d.Crash(KeepAll()) }, d.Clone, func() *Mem { return d.Crash(Random(1)) }} {
+			image := disk{make(), t}
 			g, err := image.Open("f", ReadWrite)
 			must(t, err)
 			writeAt(t, g, "image", 0)
@@ -662,14 +688,16 @@ func TestDiskImages(t *testing.T) {
 		d := newDisk(t)
 		f := d.stored("f", strings.Repeat("a", 4*pageSize))
 		writeAt(t, f, strings.Repeat("b", 4*pageSize), 0)
-		var kept, lost, torn int
+		var kept, lost, first, last int
 		for seed := range uint64(100) {
 			text := d.crash(Odds{Keep: 0.5, Torn: 0.3, Block: pageSize}.Choice(seed)).text("f")
 			for i := range 4 {
 				block := text[i*pageSize : (i+1)*pageSize]
 				switch changes := strings.Count(block, "ab") + strings.Count(block, "ba"); {
+				case changes == 1 && block[0] == 'b':
+					first++
 				case changes == 1:
-					torn++
+					last++
 				case changes > 1:
 					t.Fatalf("seed %d: a block changes sides %d times", seed, changes)
 				case block[0] == 'a':
@@ -679,8 +707,8 @@ func TestDiskImages(t *testing.T) {
 				}
 			}
 		}
-		if kept < 80 || lost < 120 || torn < 20 {
-			t.Errorf("%d blocks kept, %d lost, %d torn", kept, lost, torn)
+		if kept < 80 || lost < 120 || first < 10 || last < 10 {
+			t.Errorf("%d blocks kept, %d lost, of %d the first bytes kept, of %d the last", kept, lost, first, last)
 		}
 	})
 	t.Run("random_stale_bytes_fill_what_was_lost", func(t *testing.T) {
@@ -793,6 +821,12 @@ func TestDiskSpace(t *testing.T) {
 		must(t, d.Rename("a", "b"))
 		if d.Used() != 2*pageSize {
 			t.Errorf("%d in use: the replaced file is open", d.Used())
+		}
+		must(t, d.WriteFile("c", []byte("x")))
+		must(t, d.WriteFile("d", []byte("x")))
+		must(t, d.Rename("c", "d"))
+		if d.Used() != 3*pageSize {
+			t.Errorf("%d in use: nobody has the replaced file", d.Used())
 		}
 	})
 	t.Run("a_full_disk_refuses_and_recovers", func(t *testing.T) {

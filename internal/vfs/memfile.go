@@ -86,9 +86,6 @@ func (f *memFile) write(c *content, p []byte, off int64) {
 	end := off + int64(len(p))
 	grown := end > c.size
 	c.size = max(c.size, end)
-	if f.node.gone() {
-		return
-	}
 	w := newWrite(f.node, c, off, int64(len(p)))
 	if grown {
 		w.size = end
