@@ -12,12 +12,15 @@ import (
 	"kvd/kv"
 )
 
-// room is a file system that notes what is allocated and has so much room.
+// room is a file system that has so much room, notes how files grow and shrink,
+// and counts what is open.
 type room struct {
 	vfs.FS
 	limit int64   // of every file
 	sizes []int64 // to which files were allocated
 	cuts  []int64 // to which they were truncated
+	files int     // open
+	maps  int     // mapped
 }
 
 type roomFile struct {
@@ -25,9 +28,37 @@ type roomFile struct {
 	r *room
 }
 
+type roomMapping struct {
+	vfs.Mapping
+	r *room
+}
+
 func (r *room) Open(path string, mode vfs.Mode) (vfs.File, error) {
 	f, err := r.FS.Open(path, mode)
-	return &roomFile{f, r}, err
+	if err != nil {
+		return nil, err
+	}
+	r.files++
+	return &roomFile{f, r}, nil
+}
+
+func (f *roomFile) Close() error {
+	f.r.files--
+	return f.File.Close()
+}
+
+func (f *roomFile) Map(n int64) (vfs.Mapping, error) {
+	m, err := f.File.Map(n)
+	if err != nil {
+		return nil, err
+	}
+	f.r.maps++
+	return &roomMapping{m, f.r}, nil
+}
+
+func (m *roomMapping) Close() error {
+	m.r.maps--
+	return m.Mapping.Close()
 }
 
 func (f *roomFile) Allocate(off, n int64) error {
@@ -109,6 +140,9 @@ func TestReserveCoversTheIndexBlock(t *testing.T) {
 		if x.s.pending.count > 0 {
 			x.index()
 		}
+		if x.s.Size() > x.s.allocated {
+			t.Fatalf("the last block ends at %d, allocated %d", x.s.Size(), x.s.allocated)
+		}
 		x.seal()
 		x.check()
 	}
@@ -139,6 +173,51 @@ func TestCreateOnAFullDisk(t *testing.T) {
 	}
 	r.limit = testLimit
 	create(t, o).put("the same number", "is free")
+}
+
+// What a crash left allocated nobody knows: the disk is asked again.
+func TestReserveAfterOpen(t *testing.T) {
+	o, r := roomOptions(t, testLimit)
+	x := create(t, o)
+	x.put("a", "1")
+	x.reopen()
+	x.put("b", "2")
+	if want := []int64{pageSize, pageSize}; !slices.Equal(r.sizes, want) {
+		t.Errorf("allocated %d, want %d", r.sizes, want)
+	}
+}
+
+// An active segment keeps one descriptor, a sealed one none, and whoever reads
+// gives back what it took.
+func TestNothingStaysOpen(t *testing.T) {
+	o, r := roomOptions(t, testLimit)
+	x := create(t, o)
+	x.put("a", "1")
+	open := func(when string, files, maps int) {
+		t.Helper()
+		if r.files != files || r.maps != maps {
+			t.Errorf("%s: %d files and %d mappings, want %d and %d", when, r.files, r.maps, files, maps)
+		}
+	}
+	open("active", 1, 0)
+	x.index()
+	x.check()
+	open("active and read", 1, 1)
+	x.seal()
+	open("sealed", 0, 1)
+	x.check()
+	x.reopen()
+	open("reopened", 0, 0)
+	x.check()
+	open("reopened and read", 0, 1)
+	<-x.s.Retire()
+	open("retired", 0, 0)
+	other := o
+	other.StoreID[0]++
+	if _, err := Open(other, Desc{Number: testNumber, BucketID: testBucket, Size: HeaderSize, Limit: testLimit}); err == nil {
+		t.Error("opened for another store")
+	}
+	open("refused", 0, 0)
 }
 
 func TestReserveUpToTheLimit(t *testing.T) {

@@ -125,8 +125,12 @@ func TestEntries(t *testing.T) {
 		"records end behind":       {body, uint32(len(want)), start, end - 8},
 		"bytes behind the entries": {append(body[:len(body):len(body)], 0), uint32(len(want)), start, end},
 	} {
-		if _, err := entriesOf(c.body, c.count, c.start, c.end); err != errEntry {
+		got, err := entriesOf(c.body, c.count, c.start, c.end)
+		if err != errEntry {
 			t.Errorf("%s: %v", name, err)
+		}
+		if last := got[len(got)-1]; last.Offset+int64(last.Size) > c.end {
+			t.Errorf("%s: an entry of a record at %d, %d bytes, beyond %d", name, last.Offset, last.Size, c.end)
 		}
 	}
 }

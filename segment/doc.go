@@ -149,8 +149,8 @@
 //
 // Reads copy records out of a shared read-only mapping, which is made by the
 // first of them and as long as the file may become, so that growth needs no new
-// one. A reader holds a pin; [Segment.Retire] waits for the last pin before it
-// unmaps. Taking a pin and retiring are ordered by a lock of the caller's,
+// one. A reader holds a pin; after [Segment.Retire] whoever gives back the last
+// one unmaps. Taking a pin and retiring are ordered by a lock of the caller's,
 // because load-then-increment leaves a window, and here it would end in a fault.
 //
 // # Why

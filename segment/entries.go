@@ -42,8 +42,9 @@ func (s *Segment) Entries(fn func(*Entry) error, damaged func(*kv.CorruptError))
 // reader is one run of Entries.
 type reader struct {
 	*walker
-	fn   func(*Entry) error
-	body []byte // of the current block
+	fn    func(*Entry) error
+	body  []byte // of the current block
+	entry Entry  // of the current record, of a walk
 }
 
 type placedBlock struct {
@@ -52,20 +53,16 @@ type placedBlock struct {
 }
 
 // chain returns the headers of the index blocks that can be reached from the
-// last, in file order. Their ranges do not overlap.
+// last, in file order. The ranges of records they cover do not overlap.
 func (r *reader) chain(d Desc) (blocks []placedBlock) {
-	limit := d.Size
 	for offset := d.LastIndex; offset != 0; {
 		h, err := r.readBlockHeader(offset)
-		if err == nil && blockEnd(offset, int64(h.length)) > limit {
-			err = errBlockRange
-		}
 		if err != nil {
 			r.damaged(r.s.damage(offset, "index block", err))
 			break
 		}
 		blocks = append(blocks, placedBlock{offset, h})
-		limit, offset = h.start, h.prev
+		offset = h.prev // before h.start, so this ends
 	}
 	slices.Reverse(blocks)
 	return blocks
@@ -117,11 +114,12 @@ func (r *reader) blockEntries(offset int64, h *blockHeader) error {
 // walkEntries makes entries of the records found in [from, to).
 func (r *reader) walkEntries(from, to int64) error {
 	return r.walk(from, to, func(f *found) error {
-		return r.fn(&Entry{
+		r.entry = Entry{
 			Key: f.record.Key, Revision: f.record.Revision, Floor: f.record.Floor,
 			Created: f.record.Created, Deadline: f.record.Deadline,
 			Offset: f.offset, Size: uint32(f.size), ValueLen: uint32(f.value),
 			Op: f.record.Op, Reason: f.record.Reason,
-		})
+		}
+		return r.fn(&r.entry)
 	})
 }

@@ -68,13 +68,13 @@ func TestEntriesWithAWrongChain(t *testing.T) {
 		change    func()
 		damages   int
 	}{
-		"the last index is elsewhere":            {blocks[1].offset + 8, func() {}, 1},
-		"the last index is a record":             {x.entries[0].Offset, func() {}, 1},
-		"the last index is the one before":       {blocks[1].offset, func() {}, 0},
-		"there is none":                          {0, func() {}, 0},
-		"a predecessor inside the range before":  {d.LastIndex, relink(2, func(h *blockHeader) { h.prev = blocks[1].offset - 8 }), 1},
-		"a predecessor skipped":                  {d.LastIndex, relink(2, func(h *blockHeader) { h.prev = blocks[0].offset }), 0},
-		"a predecessor that runs into the range": {d.LastIndex, relink(1, func(h *blockHeader) { h.length += pageSize }), 2},
+		"the last index is elsewhere":           {blocks[1].offset + 8, func() {}, 1},
+		"the last index is a record":            {x.entries[0].Offset, func() {}, 1},
+		"the last index is the one before":      {blocks[1].offset, func() {}, 0},
+		"there is none":                         {0, func() {}, 0},
+		"a predecessor inside the range before": {d.LastIndex, relink(2, func(h *blockHeader) { h.prev = blocks[1].offset - 8 }), 1},
+		"a predecessor skipped":                 {d.LastIndex, relink(2, func(h *blockHeader) { h.prev = blocks[0].offset }), 0},
+		"a predecessor of impossible length":    {d.LastIndex, relink(1, func(h *blockHeader) { h.length += pageSize }), 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			sound := x.bytes()

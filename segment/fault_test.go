@@ -120,6 +120,14 @@ func TestPowerCutBesideAppends(t *testing.T) {
 	x.index()
 	x.seal()
 	mem := x.o.FS.(*vfs.Mem)
+	sealed := *x
+	sealed.o.FS = mem.Crash(vfs.KeepNone())
+	var err error
+	if sealed.s, err = Open(sealed.o, x.s.Desc()); err != nil {
+		t.Fatal(err)
+	}
+	sealed.check()
+	<-sealed.s.Retire()
 	for seed := range uint64(300) {
 		y := *x
 		y.o.FS = mem.Crash(vfs.Random(seed))

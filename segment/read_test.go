@@ -136,6 +136,7 @@ func TestReadWithoutAFile(t *testing.T) {
 func TestPins(t *testing.T) {
 	onBoth(t, func(t *testing.T, o Options) {
 		x := sampleSegment(t, o)
+		x.check()
 		e := &x.entries[0]
 		x.s.Pin()
 		x.s.Pin()

@@ -50,7 +50,8 @@ type walker struct {
 	s       *Segment
 	values  bool        // check values and index blocks, not only headers of records
 	last    kv.Revision // of the newest record found
-	key     []byte      // of the current record: the window may move under it
+	found   found       // the current record
+	key     []byte      // its key: the window may move under it
 	damaged func(*kv.CorruptError)
 }
 
@@ -69,12 +70,12 @@ func (s *Segment) newWalker(file vfs.File, end int64, damaged func(*kv.CorruptEr
 
 func (w *walker) walk(pos, to int64, fn func(*found) error) error {
 	for pos < to {
-		if f, ok := w.record(pos, to); ok {
-			w.check(&f)
-			if err := fn(&f); err != nil {
+		if w.record(pos, to) {
+			w.check(&w.found)
+			if err := fn(&w.found); err != nil {
 				return err
 			}
-			pos += int64(f.size)
+			pos += int64(w.found.size)
 		} else if h, ok := w.block(pos, to); ok {
 			w.checkBlock(pos, to, &h)
 			pos = blockEnd(pos, int64(h.length))
@@ -90,18 +91,20 @@ func (w *walker) walk(pos, to int64, fn func(*found) error) error {
 // headSizeMax is the largest head of a record.
 const headSizeMax = recordFixedSize + recordOptionsSize + MaxKeySize
 
-// record decodes the head of a record at pos that ends by to, if there is one.
-func (w *walker) record(pos, to int64) (f found, ok bool) {
+// record makes found the head of a record at pos that ends by to, if there is
+// one.
+func (w *walker) record(pos, to int64) bool {
 	b := w.at(pos, headSizeMax)
 	// The bucket id first: in a search this costs less than a checksum.
 	if len(b) < recordFixedSize || le.Uint64(b[recordBucketID:]) != w.s.bucketID {
-		return found{}, false
+		return false
 	}
 	r, l, err := w.s.seed.decodeHead(b)
 	if err != nil || int64(l.size) > to-pos {
-		return found{}, false
+		return false
 	}
-	return found{offset: pos, record: r, layout: l, bodySum: le.Uint64(b[recordBodySum:])}, true
+	w.found = found{offset: pos, record: r, layout: l, bodySum: le.Uint64(b[recordBodySum:])}
+	return true
 }
 
 // block decodes the header of an index block at pos that ends by to, if there is
@@ -119,7 +122,7 @@ func (s *Segment) placeOf(offset int64) place { return place{s.bucketID, s.numbe
 // (An erase has no revision of its own; an old one is still true.)
 func (w *walker) search(pos, to int64) int64 {
 	for ; pos < to; pos += alignment {
-		if f, ok := w.record(pos, to); ok && (f.record.Op == Erase || f.record.Revision > w.last) {
+		if w.record(pos, to) && (w.found.record.Op == Erase || w.found.record.Revision > w.last) {
 			return pos
 		}
 		if _, ok := w.block(pos, to); ok {

@@ -42,10 +42,12 @@ func checkFindsNothingIn(t *testing.T, value []byte) {
 		x.put("before", "1")
 		x.put("before", "2")
 		x.put("before", "3")
+		x.append(Record{BucketID: testBucket, Floor: 1, Op: Erase, Key: []byte("takes no revision")})
+		x.index()
 		x.put("holds it", strings.Repeat("p", pad)+string(value))
 		x.put("behind", "5")
 		x.index()
-		holder := x.entries[3]
+		holder := x.entries[4]
 		x.write(holder.Offset, []byte("damaged!"))
 		x.entries = without(x.entries, &holder)
 		walked, lost, damage := x.walk()
@@ -54,6 +56,10 @@ func checkFindsNothingIn(t *testing.T, value []byte) {
 		}
 		if len(damage) != 1 || damage[0].Offset != holder.Offset {
 			t.Errorf("damage is %v", damage)
+		}
+		x.write(x.s.Desc().LastIndex+blockHeaderSize, []byte{0})
+		if entries, _ := x.list(); !reflect.DeepEqual(entries, x.entries) {
+			t.Errorf("entries %+v", entries)
 		}
 	}
 }
@@ -108,6 +114,42 @@ func TestWalkPart(t *testing.T) {
 			if err != nil || len(got) != to-from || to > from && got[0] != x.entries[from].Offset {
 				t.Errorf("from %d to %d: %d, %v", from, to, got, err)
 			}
+		}
+	}
+}
+
+// What runs past the end of a walk is not there.
+func TestWalkEndsInsideSomething(t *testing.T) {
+	x := sampleSegment(t, memOptions(t))
+	second := x.entries[1]
+	b := x.blocks()[0]
+	for what, c := range map[string]struct{ from, to int64 }{
+		"a record":              {second.Offset, second.Offset + int64(second.Size) - alignment},
+		"a record's head":       {second.Offset, second.Offset + alignment},
+		"an index block":        {b.offset, b.offset + blockHeaderSize},
+		"an index block's head": {b.offset, b.offset + alignment},
+	} {
+		var damage []*kv.CorruptError
+		err := x.s.Walk(c.from, c.to, func(offset int64, _ *Record, _ int, _ bool) error {
+			t.Errorf("%s: a record at %d", what, offset)
+			return nil
+		}, func(e *kv.CorruptError) { damage = append(damage, e) })
+		if err != nil || len(damage) != 1 || damage[0].Offset != c.from {
+			t.Errorf("%s: %v, %v", what, damage, err)
+		}
+	}
+}
+
+// The record behind a damaged one is found wherever it begins.
+func TestWalkSearchesAtEveryStep(t *testing.T) {
+	for size := range 3 * alignment {
+		x := create(t, memOptions(t))
+		x.put("lost", strings.Repeat("v", size))
+		x.put("behind", "it")
+		x.index()
+		x.write(x.entries[0].Offset, []byte("damaged!"))
+		if walked, _, damage := x.walk(); !reflect.DeepEqual(walked, x.entries[1:]) || len(damage) != 1 {
+			t.Errorf("behind %d bytes: walked %+v, %v", x.entries[0].Size, walked, damage)
 		}
 	}
 }
@@ -199,5 +241,23 @@ func TestWalkUnreadablePages(t *testing.T) {
 	// The index is on another page and knows all of them.
 	if entries, damage := x.list(); !reflect.DeepEqual(entries, x.entries) || damage != nil {
 		t.Errorf("%d entries, %v", len(entries), damage)
+	}
+}
+
+// A page that cannot be read holds no zeros, whatever it held.
+func TestWalkUnreadableZeros(t *testing.T) {
+	o := memOptions(t)
+	f := faulty(&o)
+	x := create(t, o)
+	x.put("zeros", string(make([]byte, 4*pageSize)))
+	x.index()
+	f.Inject(func(op vfs.Op) vfs.Action {
+		if op.Kind == vfs.OpReadAt && op.Offset < 2*pageSize && op.Offset+int64(op.Len) > pageSize {
+			return vfs.Action{Err: io.ErrUnexpectedEOF}
+		}
+		return vfs.Action{}
+	})
+	if walked, lost, damage := x.walk(); len(walked) != 1 || len(lost) != 1 || len(damage) != 1 || !errors.Is(damage[0], io.ErrUnexpectedEOF) {
+		t.Errorf("walked %+v, %v, %v", walked, lost, damage)
 	}
 }
