@@ -273,9 +273,13 @@ func loadManifest(fsys vfs.FS, dir string) (manifestFound, error) {
 
 // interrupted reports whether a crash explains what is wrong with the i-th copy:
 // an edit is written to the first, synced, and only then written to the second.
+// The next open replaces them in that order too, and may be cut off in between.
 func (c *manifestCopy) interrupted(i int, other *manifestCopy) bool {
-	if other == nil || other.damage != nil || other.generation != c.generation {
+	if other == nil || other.damage != nil {
 		return false
+	}
+	if other.generation != c.generation {
+		return i == 1 && other.generation == c.generation+1
 	}
 	return other.records == c.records+i
 }
