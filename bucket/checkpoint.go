@@ -53,14 +53,19 @@ type capture struct {
 //  2. sync the log, so that no position in the manifest is ahead of it;
 //  3. write the blocks, sync the files, sync the directory;
 //  4. append to manifest copy 1, sync, copy 2, sync;
-//  5. recycle the log below the position, remove the files of deleted buckets.
+//  5. remove the files of deleted buckets, recycle the log below the position.
 //
-// An error in step 2 to 4 other than a full disk poisons the store.
+// An error in step 2 to 4 other than a full disk poisons the store. One that had
+// to wait until the store was closed does nothing: the directory may be another
+// process's by now.
 func (s *Store) runCheckpoint(p pace) error {
 	s.checkpoint.Lock()
 	defer s.checkpoint.Unlock()
 	if err := s.writable(); err != nil {
 		return err
+	}
+	if s.checkpoint.manifest == nil {
+		return kv.ErrClosed
 	}
 	cp, err := s.capture()
 	if err != nil {
@@ -77,13 +82,13 @@ func (s *Store) runCheckpoint(p pace) error {
 	s.path.Lock()
 	s.path.reserved = cp.edit.numbers
 	s.path.Unlock()
+	s.removeDeleted(cp.deleted)
 	if s.log == nil { // recovery: the old files go once the fresh one is there
 		return nil
 	}
 	if err := s.log.Recycle(cp.edit.logLow + 1); err != nil {
 		s.opts.Logger.Warn("log files could not be recycled; the next checkpoint tries again", "cause", err)
 	}
-	s.removeDeleted(cp.deleted)
 	return nil
 }
 
