@@ -103,3 +103,36 @@ func tearHeaders(t *testing.T, disk *vfs.Mem, last bool) {
 		}
 	}
 }
+
+// TestCrashWhileReplacingTornManifest: a second power cut, between the two copies
+// that the next open writes, made of a record that the first cut off a damage to
+// be reported.
+func TestCrashWhileReplacingTornManifest(t *testing.T) {
+	w := newWorld(&workload{logFileSize: 16 << 10, logMaxSize: 64 << 10, reserveSize: -1}, vfs.NewMem())
+	w.must(t, op{kind: opCreateBucket, bucket: "a", config: config{history: 1, maxBytes: -1}},
+		op{kind: opPut, bucket: "a", key: "k", size: 10}, op{kind: opCheckpoint})
+	const second = storeDir + "/manifest.2"
+	b, err := w.disk.ReadFile(second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.disk.WriteFile(second, b[:len(b)-16]); err != nil {
+		t.Fatal(err)
+	}
+	c := newChecks()
+	defer c.close()
+	if err := runSweepOn(w, plan{samples: 3}, c); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestCrashAfterBucketDelete: the files of a bucket whose deletion was replayed
+// stayed until the next but one open.
+func TestCrashAfterBucketDelete(t *testing.T) {
+	sweepOne(t, &workload{logFileSize: 16 << 10, logMaxSize: 32 << 10, reserveSize: -1, ops: []op{
+		{kind: opCreateBucket, bucket: "a", config: config{history: 2, maxBytes: -1}},
+		{kind: opPut, bucket: "a", key: "k", size: 10},
+		{kind: opReopen},
+		{kind: opDeleteBucket, bucket: "a"},
+	}})
+}
