@@ -546,3 +546,13 @@ func (c *testClock) advance(d time.Duration) {
 	defer c.mu.Unlock()
 	c.now = c.now.Add(d)
 }
+
+// recordSeed is the seed of records in a store whose random numbers are
+// seeded(1): the first 16 are its id.
+func recordSeed() segment.Seed {
+	random := seeded(1)
+	for range 16 {
+		random()
+	}
+	return segment.Seed(random())
+}

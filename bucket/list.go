@@ -237,6 +237,9 @@ func (b *Bucket) PurgeDeletes(ctx context.Context, olderThan time.Duration) erro
 }
 
 // Watch is not built yet.
-func (b *Bucket) Watch(context.Context, []string, ...kv.WatchOption) (kv.Watcher, error) {
+func (b *Bucket) Watch(ctx context.Context, _ []string, _ ...kv.WatchOption) (kv.Watcher, error) {
+	if err := b.usable(ctx); err != nil {
+		return nil, err
+	}
 	return nil, fmt.Errorf("%w: watch", kv.ErrNotSupported)
 }

@@ -79,7 +79,7 @@ func makeDir(fsys vfs.FS, dir string) error {
 		return fsys.SyncDir(path.Dir(dir))
 	}
 	if !errors.Is(err, fs.ErrExist) {
-		return readOnlyFS(err)
+		return err
 	}
 	info, err := fsys.Stat(dir)
 	if err != nil {
@@ -179,7 +179,7 @@ func (r *recovery) refuseOrphans() error {
 func (r *recovery) openLog() error {
 	for _, dir := range []string{logDir, segmentDir} {
 		if err := r.opts.FS.Mkdir(path.Join(r.dir, dir)); err != nil && !errors.Is(err, fs.ErrExist) {
-			return readOnlyFS(err)
+			return err
 		}
 	}
 	log, err := wal.Open(wal.Options{
@@ -213,7 +213,7 @@ func (r *recovery) claim() error {
 	r.path.reserved = state.numbers
 	m, err := rewriteManifest(r.opts.FS, r.dir, r.identity, r.found.generation+1, &state)
 	if err != nil {
-		return readOnlyFS(err)
+		return err
 	}
 	r.checkpoint.manifest, r.checkpoint.state = m, state
 	return r.openReserve()
@@ -522,12 +522,15 @@ func (r *recovery) begin() error {
 		progress := r.meter(StageCheckpoint)
 		progress.total = int64(len(r.path.dirty))
 		if err := r.runCheckpoint(unpaced); err != nil {
+			if f := r.failure.Load(); f != nil {
+				err = f.cause // nobody waits for the outcome of a write
+			}
 			return err
 		}
 	}
 	log, err := r.log.Start(r.path.replayed)
 	if err != nil {
-		return readOnlyFS(err)
+		return err
 	}
 	r.Store.log = log
 	return log.Recycle(r.path.replayed + 1)

@@ -111,14 +111,14 @@ func Open(dir string, opts Options) (*Store, error) {
 		err = checkDir(opts.FS, dir)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open store %s: %w", dir, err)
+		return nil, fmt.Errorf("open store %s: %w", dir, readOnlyFS(err))
 	}
 	if err := s.lockDir(); err != nil {
 		return nil, err
 	}
 	if err := s.recover(); err != nil {
 		s.release()
-		return nil, fmt.Errorf("open store %s: %w", dir, err)
+		return nil, fmt.Errorf("open store %s: %w", dir, readOnlyFS(err))
 	}
 	s.start()
 	return s, nil
@@ -195,6 +195,7 @@ func (s *Store) release() {
 	}
 	if s.checkpoint.manifest != nil {
 		s.checkpoint.manifest.close()
+		s.checkpoint.manifest = nil
 	}
 	s.path.reserve.close()
 	_ = s.lock.Close()
