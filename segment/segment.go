@@ -90,11 +90,10 @@ type Segment struct {
 	}
 }
 
-func newSegment(o *Options, d Desc, file vfs.File) *Segment {
+func newSegment(o *Options, d Desc) *Segment {
 	s := &Segment{
 		fs: o.FS, path: o.path(d.Number), seed: o.Seed,
 		number: d.Number, bucketID: d.BucketID, limit: d.Limit,
-		file:     file,
 		pending:  pending{prev: d.LastIndex, start: d.Size, next: d.Size},
 		released: make(chan struct{}),
 	}
@@ -129,8 +128,8 @@ func Create(o Options, number, bucketID uint64, limit int64) (*Segment, error) {
 		_ = o.FS.Remove(name) // the first error says what is wrong; scratch is the caller's to find
 		return nil, fmt.Errorf("segment: create %s: %w", name, err)
 	}
-	s := newSegment(&o, Desc{Number: number, BucketID: bucketID, Size: HeaderSize, Limit: limit}, file)
-	s.allocated = pageSize
+	s := newSegment(&o, Desc{Number: number, BucketID: bucketID, Size: HeaderSize, Limit: limit})
+	s.file, s.allocated = file, pageSize
 	return s, nil
 }
 
@@ -141,56 +140,58 @@ func Create(o Options, number, bucketID uint64, limit int64) (*Segment, error) {
 // store's, bucket's or segment's, is a *kv.CorruptError; other errors are the
 // system's, and kv.ErrVersion.
 func Open(o Options, d Desc) (*Segment, error) {
-	if d.Size < HeaderSize || d.Size%alignment != 0 || d.LastIndex < 0 || d.LastIndex >= d.Size || d.Limit > MaxSize || d.Size > d.Limit {
-		return nil, fmt.Errorf("segment: open %s: impossible description %+v", o.path(d.Number), d)
+	name := o.path(d.Number)
+	if !d.possible() {
+		return nil, fmt.Errorf("segment: open %s: impossible description %+v", name, d)
 	}
 	mode := vfs.ReadWrite
 	if d.Sealed {
 		mode = vfs.ReadOnly
 	}
-	name := o.path(d.Number)
 	file, err := o.FS.Open(name, mode)
 	if err != nil {
 		return nil, fmt.Errorf("segment: open %s: %w", name, err)
 	}
-	s := newSegment(&o, d, file)
-	if err = s.checkFile(o.StoreID); err != nil || d.Sealed {
-		s.file = nil
-		if closeErr := file.Close(); err == nil && closeErr != nil {
-			err = fmt.Errorf("segment: open %s: %w", name, closeErr)
-		}
-	}
-	if err != nil {
+	s := newSegment(&o, d)
+	if err := s.checkFile(file, o.StoreID); err != nil {
+		_ = file.Close()
 		return nil, err
+	}
+	if d.Sealed {
+		_ = file.Close() // nothing was written
+		return s, nil
 	}
 	// What is allocated beyond Size may not have survived a crash: Reserve asks
 	// the disk again.
-	s.allocated = d.Size
+	s.file, s.allocated = file, d.Size
 	return s, nil
+}
+
+// possible reports whether a segment can be as described.
+func (d *Desc) possible() bool {
+	return HeaderSize <= d.Size && d.Size%alignment == 0 && d.Size <= d.Limit && d.Limit <= MaxSize &&
+		0 <= d.LastIndex && d.LastIndex < d.Size
 }
 
 // checkFile checks the size and the header of an opened file. It notes a
 // damaged header and returns an error for what the segment cannot be opened with.
-func (s *Segment) checkFile(storeID [16]byte) error {
-	size, err := s.file.Size()
+func (s *Segment) checkFile(file vfs.File, storeID [16]byte) error {
+	size, err := file.Size()
 	if err != nil {
 		return fmt.Errorf("segment: open %s: %w", s.path, err)
 	}
 	if want := s.size.Load(); size < want {
 		return s.corrupt(-1, nil, "the file ends at %d, %d bytes belong to it", size, want)
 	}
-	h, err := readFileHeader(s.file)
-	if errors.Is(err, kv.ErrVersion) {
+	h, err := readFileHeader(file)
+	switch {
+	case errors.Is(err, kv.ErrVersion):
 		return fmt.Errorf("segment: open %s: %w", s.path, err)
-	}
-	if err != nil {
+	case err != nil:
 		s.headerDamage = s.damage(0, "file header", err)
-		return nil
-	}
-	if h.storeID != storeID {
+	case h.storeID != storeID:
 		return s.corrupt(0, nil, "the file belongs to store %x, not %x", h.storeID, storeID)
-	}
-	if h.bucketID != s.bucketID || h.number != s.number {
+	case h.bucketID != s.bucketID || h.number != s.number:
 		return s.corrupt(0, nil, "the file is segment %d of bucket %d, not %d of %d",
 			h.number, h.bucketID, s.number, s.bucketID)
 	}
