@@ -218,7 +218,7 @@ func (r *rename) crash(im *image) {
 type Item struct {
 	Index  int      // in the order of issue, from 0
 	Call   int      // which pending call it belongs to, from 0
-	Kind   ItemKind //
+	Kind   ItemKind // which of the fields below count
 	Path   string   // what the file was named last
 	Sector int64    // of a SectorItem: its offset in the file / SectorSize
 	Size   int64    // of a SizeItem: the size set; negative if only blocks were allocated

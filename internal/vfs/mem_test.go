@@ -340,14 +340,18 @@ func TestDiskNames(t *testing.T) {
 	})
 	t.Run("a_replaced_file_is_back_if_the_rename_is_lost", func(t *testing.T) {
 		d := newDisk(t)
-		d.stored("f", "old")
+		f := d.stored("f", "old")
 		d.stored("f.tmp", "new")
+		writeAt(t, f, "O", 0)
 		must(t, d.Rename("f.tmp", "f"))
 		d.want("f", "new")
-		d.wantOutcomes("f", "old", "new")
+		d.wantOutcomes("f", "old", "Old", "new")
 		d.wantOutcomes("f.tmp", "new", "-")
 		d.syncDir("/")
 		d.wantOutcomes("f", "new")
+		if n := d.Pending(); n != 0 {
+			t.Errorf("%d items pending for a file that is gone", n)
+		}
 	})
 	t.Run("a_rename_is_kept_though_the_creation_before_it_was_lost", func(t *testing.T) {
 		d := newDisk(t)
