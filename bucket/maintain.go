@@ -84,7 +84,7 @@ func (m *maintainer) run() {
 				continue
 			}
 			m.timer.Store(false)
-			m.vouch()
+			_ = m.store.vouch() // an error has poisoned the store, and is logged
 			seen = m.store.log.Last()
 		}
 	}
@@ -103,18 +103,6 @@ func (m *maintainer) work() {
 	}
 	if err := s.runCheckpoint(paced); err != nil && !errors.Is(err, kv.ErrReadOnly) {
 		s.opts.Logger.Error("checkpoint", "cause", err)
-	}
-}
-
-func (m *maintainer) vouch() {
-	s := m.store
-	s.path.Lock()
-	defer s.path.Unlock()
-	if s.takesWrites() != nil {
-		return
-	}
-	if err := s.log.Vouch(s.now()); err != nil {
-		_ = s.poison(err) // which logs it
 	}
 }
 

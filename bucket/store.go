@@ -161,18 +161,27 @@ func (s *Store) Close() error {
 	}
 	err := s.writable()
 	if err == nil {
-		err = s.runCheckpoint(unpaced)
+		err = s.vouch() // before the checkpoint, which then covers this frame too
 	}
 	if err == nil {
-		s.path.Lock()
-		if err = s.log.Vouch(s.now()); err != nil {
-			err = s.poison(err)
-		}
-		s.path.Unlock()
+		err = s.runCheckpoint(unpaced)
 	}
 	s.release()
 	if err != nil {
 		return fmt.Errorf("close store %s: %w", s.dir, err)
+	}
+	return nil
+}
+
+// vouch makes the log say that all of it is durable.
+func (s *Store) vouch() error {
+	s.path.Lock()
+	defer s.path.Unlock()
+	if err := s.writable(); err != nil {
+		return err
+	}
+	if err := s.log.Vouch(s.now()); err != nil {
+		return s.poison(err)
 	}
 	return nil
 }
