@@ -6,218 +6,242 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
-	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"kvd/kv"
 )
 
+// Every benchmark reports processor time of its thread as cpu-ns beside the wall
+// time: on a shared machine the latter says more about the neighbours.
+func cpu() time.Duration {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t); err != nil {
+		panic(err)
+	}
+	return time.Duration(t.Nano())
+}
+
+// measure runs fn for every iteration of b.
+func measure(b *testing.B, fn func()) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	b.ReportAllocs()
+	start := cpu()
+	for b.Loop() {
+		fn()
+	}
+	b.ReportMetric(float64(cpu()-start)/float64(b.N), "cpu-ns/op")
+}
+
+// bench calls fn for each size and shape of keys.
+func bench(b *testing.B, fn func(b *testing.B, k benchKeys)) {
+	for _, n := range []int{1_000_000, 10_000_000} {
+		for _, shape := range []string{"random", "prefixed"} {
+			b.Run(fmt.Sprintf("keys=%s/n=%d", shape, n), func(b *testing.B) { fn(b, keysFor(shape, n)) })
+		}
+	}
+}
+
 // benchKeys is n keys of one width, cut from one string so that the collector
-// has nothing to look at.
+// has nothing to look at. The second string holds the same keys in another
+// order: a benchmark that walks it finds its keys in the cache, as a caller
+// does who has just read one from a connection.
 type benchKeys struct {
-	all   string
-	width int
+	name     string
+	n, width int
+	ordered  string
+	shuffled string
 }
 
-func (k benchKeys) len() int { return len(k.all) / k.width }
+func (k benchKeys) at(i int) string { return k.ordered[i*k.width : (i+1)*k.width] }
 
-func (k benchKeys) at(i int) string { return k.all[i*k.width : (i+1)*k.width] }
+// random returns the i-th of an endless row of keys at random.
+func (k benchKeys) random(i int) string {
+	i %= k.n
+	return k.shuffled[i*k.width : (i+1)*k.width]
+}
 
-// shapes of keys: 16 random bytes, and 40 of which the first 18 to 24 are shared
-// by many, as programs name them.
-var shapes = []string{"random", "prefixed"}
-
-func makeKeys(shape string, n int) benchKeys {
-	const digits = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_"
-	regions := []string{"eu", "us", "ap", "af"}
-	kinds := []string{"orders", "customers", "carts", "payments", "stock"}
-	rng := rand.New(rand.NewPCG(1, uint64(n)))
-	var b strings.Builder
-	width := 16
-	if shape == "prefixed" {
-		width = 40
-	}
-	b.Grow(n * width)
-	for i := range n {
-		start := b.Len()
+// keysFor makes n keys: 16 random bytes each, or 40 of which the first 17 to 23
+// are one of 20 common beginnings, as programs name them. The last are kept.
+var keysFor = func() func(shape string, n int) benchKeys {
+	var last benchKeys
+	return func(shape string, n int) benchKeys {
+		name := fmt.Sprint(shape, n)
+		if last.name == name {
+			return last
+		}
+		last = benchKeys{}
+		k := benchKeys{name: name, n: n, width: 16}
+		begin := func() string { return "" }
+		rng := rand.New(rand.NewPCG(1, uint64(n)))
 		if shape == "prefixed" {
-			fmt.Fprintf(&b, "service.%s.%s.", regions[rng.IntN(len(regions))], kinds[rng.IntN(len(kinds))])
+			k.width = 40
+			regions := []string{"eu", "us", "ap", "af"}
+			kinds := []string{"orders", "customers", "carts", "payments", "stock"}
+			begin = func() string {
+				return fmt.Sprintf("service.%s.%s.", regions[rng.IntN(len(regions))], kinds[rng.IntN(len(kinds))])
+			}
 		}
-		for id := uint64(i); b.Len() < start+width; {
-			b.WriteByte(digits[(rng.Uint64()^id)&63])
+		const digits = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_"
+		var ordered, shuffled strings.Builder
+		ordered.Grow(n * k.width)
+		shuffled.Grow(n * k.width)
+		for range n {
+			start := ordered.Len()
+			for ordered.WriteString(begin()); ordered.Len() < start+k.width; {
+				ordered.WriteByte(digits[rng.IntN(len(digits))])
+			}
 		}
-	}
-	return benchKeys{b.String(), width}
-}
-
-func benchVersion(rev int) Version {
-	return Version{
-		Revision: kv.Revision(rev), Created: int64(rev), Segment: uint32(rev >> 20), Offset: int64(rev&0xfffff) * 8,
-		Size: 100, Op: kv.Put,
-	}
-}
-
-func fillIndex(k benchKeys) *Index {
-	x := New()
-	for i := range k.len() {
-		key := k.at(i)
-		x.Apply(Hash(key), key, benchVersion(i+1), kv.Revision(i+1), nil)
-	}
-	return x
-}
-
-// filled returns an index with n keys of a shape; the last is kept for the next
-// benchmark. Benchmarks that add keys must not use it.
-var filled = func() func(shape string, n int) (*Index, benchKeys) {
-	var (
-		mu    sync.Mutex
-		named string
-		x     *Index
-		k     benchKeys
-	)
-	return func(shape string, n int) (*Index, benchKeys) {
-		mu.Lock()
-		defer mu.Unlock()
-		if name := fmt.Sprint(shape, n); name != named {
-			x, k = nil, benchKeys{}
-			runtime.GC()
-			k = makeKeys(shape, n)
-			x, named = fillIndex(k), name
+		k.ordered = ordered.String()
+		for _, i := range rng.Perm(n) {
+			shuffled.WriteString(k.at(i))
 		}
-		return x, k
+		k.shuffled = shuffled.String()
+		last = k
+		return k
 	}
 }()
 
-func eachShape(b *testing.B, fn func(b *testing.B, shape string, n int)) {
-	for _, n := range []int{1_000_000, 10_000_000} {
-		for _, shape := range shapes {
-			b.Run(fmt.Sprintf("keys=%s/n=%d", shape, n), func(b *testing.B) { fn(b, shape, n) })
-		}
+func benchVersion(rev int) Version {
+	return Version{
+		Revision: kv.Revision(rev), Created: int64(rev), Segment: uint32(rev>>20) % segmentLimit,
+		Offset: int64(rev&0xfffff) * 8, Size: 100, Op: kv.Put,
 	}
+}
+
+// filled returns an index of the keys. The last is kept: who uses it leaves no
+// key more or less.
+var filled = func() func(k benchKeys) *Index {
+	var (
+		name string
+		x    *Index
+	)
+	return func(k benchKeys) *Index {
+		if name != k.name {
+			x = nil
+			runtime.GC()
+			x, name = New(), k.name
+			for i := range k.n {
+				key := k.at(i)
+				x.Apply(Hash(key), key, benchVersion(i+1), kv.Revision(i+1), nil)
+			}
+		}
+		return x
+	}
+}()
+
+// revision rises over all benchmarks, as a shared index demands.
+var revision = 1 << 30
+
+func overwrite(x *Index, key string) {
+	revision++
+	x.Apply(Hash(key), key, benchVersion(revision), kv.Revision(revision), nil)
 }
 
 func heap() uint64 {
 	runtime.GC()
-	debug.FreeOSMemory()
+	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
 }
 
-// BenchmarkInsert fills an index and weighs it; an op is a whole fill.
+// reportHeld weighs what was allocated since before and times a collection.
+func reportHeld(b *testing.B, before uint64, k benchKeys, x *Index) {
+	held := heap() - before
+	start := time.Now()
+	runtime.GC()
+	b.ReportMetric(float64(time.Since(start).Microseconds())/1000, "gc-ms")
+	b.ReportMetric(float64(held)/float64(k.n)-float64(k.width), "B/key")
+	b.ReportMetric(float64(x.Memory())/float64(k.n)-float64(k.width), "B/key-told")
+}
+
+// BenchmarkInsert fills an index; an op is a whole fill.
 func BenchmarkInsert(b *testing.B) {
-	eachShape(b, func(b *testing.B, shape string, n int) {
-		k := makeKeys(shape, n)
+	bench(b, func(b *testing.B, k benchKeys) {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
 		for b.Loop() {
 			before := heap()
 			x := New()
-			worst := time.Duration(0)
-			start := time.Now()
-			for i := range n {
+			start := cpu()
+			for i := range k.n {
 				key := k.at(i)
-				if i%1024 != 0 {
-					x.Apply(Hash(key), key, benchVersion(i+1), kv.Revision(i+1), nil)
-					continue
-				}
-				one := time.Now()
 				x.Apply(Hash(key), key, benchVersion(i+1), kv.Revision(i+1), nil)
-				worst = max(worst, time.Since(one))
 			}
-			spent := time.Since(start)
-			held := heap() - before
-			gc := time.Now()
-			runtime.GC()
-			b.ReportMetric(float64(time.Since(gc).Microseconds())/1000, "gc-ms")
-			b.ReportMetric(float64(spent.Nanoseconds())/float64(n), "ns/key")
-			b.ReportMetric(float64(held)/float64(n)-float64(k.width), "B/key")
-			b.ReportMetric(float64(x.Memory())/float64(n)-float64(k.width), "B/key-told")
-			runtime.KeepAlive(x)
+			b.ReportMetric(float64((cpu()-start).Nanoseconds())/float64(k.n), "cpu-ns/key")
+			reportHeld(b, before, k, x)
 		}
-		runtime.KeepAlive(k)
 	})
 }
 
-// BenchmarkInsertWorst times every insert; the collector is off, its pauses are
+// BenchmarkInsertWorst times every insert. The collector is off: its pauses are
 // not the index's.
 func BenchmarkInsertWorst(b *testing.B) {
-	eachShape(b, func(b *testing.B, shape string, n int) {
-		k := makeKeys(shape, n)
+	bench(b, func(b *testing.B, k benchKeys) {
 		runtime.GC()
 		defer debug.SetGCPercent(debug.SetGCPercent(-1))
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
 		for b.Loop() {
 			x := New()
-			var over50, over100 int
-			last := time.Now()
-			worst := time.Duration(0)
-			for i := range n {
+			over, worst, last := 0, time.Duration(0), cpu()
+			for i := range k.n {
 				key := k.at(i)
 				x.Apply(Hash(key), key, benchVersion(i+1), kv.Revision(i+1), nil)
-				now := time.Now()
-				took := now.Sub(last)
-				last = now
-				worst = max(worst, took)
-				if took > 50*time.Microsecond {
-					over50++
+				now := cpu()
+				if now-last > 50*time.Microsecond {
+					over++
 				}
-				if took > 100*time.Microsecond {
-					over100++
-				}
+				worst, last = max(worst, now-last), now
 			}
 			b.ReportMetric(float64(worst.Microseconds()), "worst-us")
-			b.ReportMetric(float64(over50), "over-50us")
-			b.ReportMetric(float64(over100), "over-100us")
+			b.ReportMetric(float64(over), "over-50us")
 		}
 	})
 }
 
 func BenchmarkNewest(b *testing.B) {
-	eachShape(b, func(b *testing.B, shape string, n int) {
-		x, k := filled(shape, n)
-		rng := rand.New(rand.NewPCG(2, 2))
-		b.ReportAllocs()
-		for b.Loop() {
-			key := k.at(rng.IntN(n))
+	bench(b, func(b *testing.B, k benchKeys) {
+		x, i := filled(k), 0
+		measure(b, func() {
+			i++
+			key := k.random(i)
 			if _, ok := x.Newest(Hash(key), key); !ok {
 				b.Fatalf("%q is missing", key)
 			}
-		}
+		})
 	})
 }
 
 func BenchmarkOverwrite(b *testing.B) {
-	eachShape(b, func(b *testing.B, shape string, n int) {
-		x, k := filled(shape, n)
-		rng := rand.New(rand.NewPCG(3, 3))
-		rev := 1 << 40
-		b.ReportAllocs()
-		for b.Loop() {
-			rev++
-			key := k.at(rng.IntN(n))
-			x.Apply(Hash(key), key, benchVersion(rev), kv.Revision(rev), nil)
-		}
-		if x.Len() != n || x.Count() != n {
+	bench(b, func(b *testing.B, k benchKeys) {
+		x, i := filled(k), 0
+		measure(b, func() {
+			i++
+			overwrite(x, k.random(i))
+		})
+		if x.Len() != k.n || x.Count() != k.n {
 			b.Fatalf("%d keys, %d versions", x.Len(), x.Count())
 		}
 	})
 }
 
-// BenchmarkOverwriteBesideSnapshots takes a snapshot every 4,096 puts.
+// BenchmarkOverwriteBesideSnapshots takes another snapshot every 4,096 puts.
 func BenchmarkOverwriteBesideSnapshots(b *testing.B) {
-	eachShape(b, func(b *testing.B, shape string, n int) {
-		x, k := filled(shape, n)
-		rng := rand.New(rand.NewPCG(4, 4))
-		rev := 1 << 41
+	bench(b, func(b *testing.B, k benchKeys) {
+		x, i := filled(k), 0
 		s := x.Snapshot()
-		b.ReportAllocs()
-		for b.Loop() {
-			if rev++; rev%4096 == 0 {
+		measure(b, func() {
+			if i++; i%4096 == 0 {
 				s.Release()
 				s = x.Snapshot()
 			}
-			key := k.at(rng.IntN(n))
-			x.Apply(Hash(key), key, benchVersion(rev), kv.Revision(rev), nil)
-		}
+			overwrite(x, k.random(i))
+		})
 		s.Release()
 		for !x.queue.empty() {
 			x.drain()
@@ -225,113 +249,109 @@ func BenchmarkOverwriteBesideSnapshots(b *testing.B) {
 	})
 }
 
-func BenchmarkHistory5(b *testing.B) {
-	const n = 1_000_000
-	for _, shape := range shapes {
-		b.Run(fmt.Sprintf("keys=%s/n=%d", shape, n), func(b *testing.B) {
-			k := makeKeys(shape, n)
-			x := New()
-			rng := rand.New(rand.NewPCG(5, 5))
-			put := func(rev int) {
-				key := k.at(rng.IntN(n))
-				hash := Hash(key)
-				floor := kv.Revision(0)
-				if x.versionsOf(hash, key) >= 5 {
-					floor = x.FloorAfter(hash, key, 4)
-				}
-				x.Apply(hash, key, benchVersion(rev), floor, nil)
+// BenchmarkReplaceBesideSnapshots removes a key and puts it again, as new, with
+// another snapshot every 4,096 times.
+func BenchmarkReplaceBesideSnapshots(b *testing.B) {
+	bench(b, func(b *testing.B, k benchKeys) {
+		x, i := filled(k), 0
+		s := x.Snapshot()
+		measure(b, func() {
+			if i++; i%4096 == 0 {
+				s.Release()
+				s = x.Snapshot()
 			}
-			rev := 0
-			for range 8 * n {
-				rev++
-				put(rev)
-			}
-			b.ReportAllocs()
-			for b.Loop() {
-				rev++
-				put(rev)
-			}
-			b.ReportMetric(float64(x.Memory())/float64(x.Count()), "B/version")
+			key := k.random(i)
+			x.Trim(Hash(key), key, kv.Revision(revision)+1, nil)
+			overwrite(x, key)
 		})
-	}
+		s.Release()
+		for !x.queue.empty() {
+			x.drain()
+		}
+	})
 }
 
-func (x *Index) versionsOf(hash uint64, key string) int {
-	row, kept := x.lookup(hash, key)
-	n := 0
-	for ; row != 0 && kept > 0; kept-- {
-		n++
-		row = x.rows.older(row)
+// BenchmarkHistory puts to 1 M keys that keep five versions each.
+func BenchmarkHistory(b *testing.B) {
+	const keep = 5
+	k := keysFor("random", 1_000_000)
+	x := New()
+	i := 0
+	put := func() {
+		i++
+		key := k.random(i)
+		hash := Hash(key)
+		revision++
+		floor := x.FloorAfter(hash, key, keep-1)
+		x.Apply(hash, key, benchVersion(revision), floor, nil)
 	}
-	return n
+	for range keep * k.n {
+		put()
+	}
+	measure(b, put)
+	b.ReportMetric(float64(x.Memory())/float64(x.Count()), "B/version")
 }
 
 // BenchmarkAscend lists; an op is a key.
 func BenchmarkAscend(b *testing.B) {
-	eachShape(b, func(b *testing.B, shape string, n int) {
-		x, _ := filled(shape, n)
-		s := x.Snapshot()
+	bench(b, func(b *testing.B, k benchKeys) {
+		s := filled(k).Snapshot()
 		defer s.Release()
-		left := b.N
-		for left > 0 {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		b.ResetTimer()
+		start := cpu()
+		for left := b.N; left > 0; {
 			s.Ascend("", func([]byte, Version) bool {
 				left--
 				return left > 0
 			})
 		}
+		b.ReportMetric(float64(cpu()-start)/float64(b.N), "cpu-ns/op")
 	})
 }
 
-// BenchmarkAscendPrefix lists 10 keys from somewhere; an op is a listing.
-func BenchmarkAscendPrefix(b *testing.B) {
-	eachShape(b, func(b *testing.B, shape string, n int) {
-		x, k := filled(shape, n)
-		s := x.Snapshot()
+// BenchmarkAscendFrom lists ten keys from one on; an op is a listing.
+func BenchmarkAscendFrom(b *testing.B) {
+	bench(b, func(b *testing.B, k benchKeys) {
+		s, i := filled(k).Snapshot(), 0
 		defer s.Release()
-		rng := rand.New(rand.NewPCG(6, 6))
-		for b.Loop() {
+		measure(b, func() {
+			i++
 			left := 10
-			s.Ascend(k.at(rng.IntN(n)), func([]byte, Version) bool {
+			s.Ascend(k.random(i), func([]byte, Version) bool {
 				left--
 				return left > 0
 			})
-		}
+		})
 	})
 }
 
-// BenchmarkOpen loads and builds the tree in slices; an op is the whole.
+// BenchmarkOpen loads keys, then builds the tree in slices of 32; an op is all.
 func BenchmarkOpen(b *testing.B) {
-	eachShape(b, func(b *testing.B, shape string, n int) {
-		k := makeKeys(shape, n)
-		bytes := []byte(k.all)
+	bench(b, func(b *testing.B, k benchKeys) {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		keys := []byte(k.ordered)
 		for b.Loop() {
 			before := heap()
-			start := time.Now()
+			start := cpu()
 			x := New()
-			x.Grow(n)
-			for i := range n {
-				x.Load(Hash(k.at(i)), bytes[i*k.width:(i+1)*k.width], benchVersion(i+1), 0)
+			x.Grow(k.n)
+			for i := range k.n {
+				x.Load(Hash(k.at(i)), keys[i*k.width:(i+1)*k.width], benchVersion(i+1), 0)
 			}
-			loaded := time.Now()
+			loaded := cpu()
 			worst := time.Duration(0)
 			for done := false; !done; {
-				slice := time.Now()
+				slice := cpu()
 				done = x.BuildTree(32)
-				worst = max(worst, time.Since(slice))
+				worst = max(worst, cpu()-slice)
 			}
-			b.ReportMetric(float64(loaded.Sub(start).Milliseconds()), "load-ms")
-			b.ReportMetric(float64(time.Since(loaded).Milliseconds()), "build-ms")
+			b.ReportMetric(float64((loaded-start).Microseconds())/1000, "load-cpu-ms")
+			b.ReportMetric(float64((cpu()-loaded).Microseconds())/1000, "build-cpu-ms")
 			b.ReportMetric(float64(worst.Microseconds()), "slice-worst-us")
-			b.ReportMetric(float64(heap()-before)/float64(n)-float64(k.width), "B/key")
-			runtime.KeepAlive(x)
+			reportHeld(b, before, k, x)
 		}
-		runtime.KeepAlive(bytes)
 	})
-}
-
-func BenchmarkHash(b *testing.B) {
-	key := makeKeys("random", 1).at(0)
-	for b.Loop() {
-		Hash(key)
-	}
 }

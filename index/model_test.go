@@ -248,18 +248,26 @@ func (p *pair) checkKey(key string) {
 			p.t.Fatalf("FloorAfter(%q, %d) = %d, want %d", key, keep, got, want)
 		}
 	}
-	var last Version
-	for rev := kv.Revision(0); len(vs) > 0 || rev <= 1; rev++ {
-		exact := len(vs) > 0 && vs[0].Revision == rev
-		if exact {
-			last, vs = vs[0], vs[1:]
+	for i, v := range vs {
+		below, ok := Version{}, i > 0
+		if ok {
+			below = vs[i-1]
 		}
-		if got, ok := x.At(hash, key, rev); ok != exact || ok && got != last {
-			p.t.Fatalf("At(%q, %d) = %v, %v, want %v", key, rev, got, ok, exact)
+		if got, found := x.AtOrBelow(hash, key, v.Revision-1); found != ok || got != below {
+			p.t.Fatalf("AtOrBelow(%q, %d) = %v, want %v", key, v.Revision-1, got, below)
 		}
-		if got, ok := x.AtOrBelow(hash, key, rev); ok != (last != Version{}) || got != last {
-			p.t.Fatalf("AtOrBelow(%q, %d) = %v, want %v", key, rev, got, last)
+		if got, found := x.At(hash, key, v.Revision-1); found != (ok && below.Revision == v.Revision-1) {
+			p.t.Fatalf("At(%q, %d) = %v", key, v.Revision-1, got)
 		}
+		if got, found := x.AtOrBelow(hash, key, v.Revision); !found || got != v {
+			p.t.Fatalf("AtOrBelow(%q, %d) = %v, want %v", key, v.Revision, got, v)
+		}
+		if got, found := x.At(hash, key, v.Revision); !found || got != v {
+			p.t.Fatalf("At(%q, %d) = %v, want %v", key, v.Revision, got, v)
+		}
+	}
+	if got, ok := x.AtOrBelow(hash, key, p.next+9); ok != (len(vs) > 0) || ok && got != vs[len(vs)-1] {
+		p.t.Fatalf("AtOrBelow(%q, %d) = %v, want the last of %v", key, p.next+9, got, vs)
 	}
 }
 
@@ -300,6 +308,7 @@ func (p *pair) checkAll() {
 			p.t.Fatalf("All yielded %v for %q, want the last of %v", got, k, vs)
 		}
 	}
+	checkTree(p.t, p.x)
 	s := pairSnapshot{p.x.Snapshot(), p.m.copy()}
 	p.check(s)
 	s.s.Release()
@@ -371,13 +380,13 @@ func same(got, want Version) bool {
 }
 
 func TestModel(t *testing.T) {
-	for seed := range uint64(60) {
+	for seed := range uint64(24) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			p := newPair(t, seed, 1<<(seed%9)+2)
-			for range 2000 {
+			for range 1500 {
 				p.step()
-				p.checkCounts()
 				if p.rng.IntN(10) == 0 {
+					p.checkCounts()
 					p.checkKey(p.key())
 				}
 				if p.rng.IntN(200) == 0 {
@@ -409,7 +418,7 @@ func (p *pair) checkNothingLeaks() {
 }
 
 func TestBuildTreeBesideWrites(t *testing.T) {
-	for seed := range uint64(40) {
+	for seed := range uint64(14) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			p := newPair(t, seed, 1<<(seed%12)+2)
 			if seed%2 == 0 {

@@ -53,12 +53,21 @@ func (n *node) full() bool { return n.count == nodeItems }
 // search returns the first item that is not below key, and whether it equals
 // key. key must lie between the node's fences.
 func (n *node) search(keys *arena, key string) (at int, found bool) {
-	count := int(n.count)
 	p := prefixOf(key, n.skip)
 	at = n.below(p)
-	for ; at < count && n.prefixes[at] == p; at++ {
-		if c := strings.Compare(keys.text(n.refs[at]), key); c >= 0 {
-			return at, c == 0
+	end := at
+	for end < int(n.count) && n.prefixes[end] == p {
+		end++
+	}
+	for at < end {
+		middle := (at + end) / 2
+		switch c := strings.Compare(keys.text(n.refs[middle]), key); {
+		case c == 0:
+			return middle, true
+		case c < 0:
+			at = middle + 1
+		default:
+			end = middle
 		}
 	}
 	return at, false

@@ -16,29 +16,27 @@ type tree struct {
 	inners int
 }
 
-// fences bound a node's keys: low <= key < high. An absent one is "" and false.
-type fences struct {
-	low, high string
-	closed    bool // there is a high one
-}
+// fences bound a node's keys: low <= key < high. They are the separators beside
+// the way down to it, 0 where there is none.
+type fences struct{ low, high uint32 }
 
 // within narrows f to kid i of n.
-func (f fences) within(n *node, i int, keys *arena) fences {
+func (f fences) within(n *node, i int) fences {
 	if i > 0 {
-		f.low = keys.text(n.refs[i-1])
+		f.low = n.refs[i-1]
 	}
 	if i < int(n.count) {
-		f.high, f.closed = keys.text(n.refs[i]), true
+		f.high = n.refs[i]
 	}
 	return f
 }
 
 // skip returns how many bytes all keys between the fences share.
-func (f fences) skip() uint16 {
-	if !f.closed {
+func (f fences) skip(keys *arena) uint16 {
+	if f.low == 0 || f.high == 0 {
 		return 0
 	}
-	return uint16(shared(f.low, f.high))
+	return uint16(shared(keys.text(f.low), keys.text(f.high)))
 }
 
 func shared(a, b string) int {
@@ -98,10 +96,10 @@ func (t *tree) insert(key string, ref uint32) {
 		i := n.kid(keys, key)
 		if n.kids[i].full() {
 			t.own(&n.kids[i])
-			t.split(n, i, f.within(n, i, keys), key)
+			t.split(n, i, f.within(n, i), key)
 			i = n.kid(keys, key)
 		}
-		f = f.within(n, i, keys)
+		f = f.within(n, i)
 		n = t.own(&n.kids[i])
 	}
 	at, _ := n.search(keys, key)
@@ -133,11 +131,10 @@ func (t *tree) split(n *node, i int, f fences, key string) {
 	copy(right.prefixes[:], left.prefixes[from:left.count])
 	left.count = uint16(at)
 
-	s := keys.text(separator)
 	n.insertKid(i+1, right)
-	n.insert(i, prefixOf(s, n.skip), separator)
-	left.rekey(keys, fences{f.low, s, true}.skip())
-	right.rekey(keys, fences{s, f.high, f.closed}.skip())
+	n.insert(i, prefixOf(keys.text(separator), n.skip), separator)
+	left.rekey(keys, fences{f.low, separator}.skip(keys))
+	right.rekey(keys, fences{separator, f.high}.skip(keys))
 }
 
 // separate returns the shortest string above low and not above high.
@@ -165,7 +162,7 @@ func (t *tree) removeFrom(n *node, key string, f fences) {
 	}
 	i := n.kid(keys, key)
 	kid := t.own(&n.kids[i])
-	t.removeFrom(kid, key, f.within(n, i, keys))
+	t.removeFrom(kid, key, f.within(n, i))
 	if kid.count < nodeMin && n.count > 0 {
 		t.merge(n, max(0, i-1), f)
 	}
@@ -184,9 +181,8 @@ func (t *tree) merge(n *node, i int, f fences) {
 		return
 	}
 	left = t.own(&n.kids[i])
-	outer := fences{f.within(n, i, keys).low, f.within(n, i+1, keys).high, f.within(n, i+1, keys).closed}
 	separator := n.refs[i]
-	left.rekey(keys, outer.skip())
+	left.rekey(keys, fences{f.within(n, i).low, f.within(n, i+1).high}.skip(keys))
 	if left.kids != nil {
 		copy(left.kids[left.count+1:], right.kids[:right.count+1])
 		left.append(keys, separator)
