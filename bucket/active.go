@@ -22,6 +22,9 @@ const segmentsMax = 1 << 24
 // reserve makes sure that the active segment takes that many bytes of records,
 // starting the next one if it is full. The caller holds path.
 func (b *Bucket) reserve(records, entries int64) error {
+	if err := b.wake(); err != nil {
+		return err
+	}
 	if b.active != nil {
 		err := b.active.Reserve(records, entries)
 		if !errors.Is(err, segment.ErrFull) {
@@ -42,6 +45,60 @@ func (b *Bucket) sealActive() {
 	f.block, _ = b.active.BeginIndex()
 	f.seal = true
 	b.active = nil
+}
+
+// awakeMax bounds the descriptors of active segments: past it a checkpoint lets
+// those rest that it finds clean.
+const awakeMax = 1024
+
+// errAwake says that too many active segments hold a descriptor.
+var errAwake = errors.New("too many active segments are open")
+
+// wake counts the bucket among those whose active segment may hold a descriptor.
+// Replay is not held to the bound: what it replays was.
+func (b *Bucket) wake() error {
+	s := b.store
+	if b.awake {
+		return nil
+	}
+	if len(s.path.awake) >= awakeMax && s.log != nil {
+		return errAwake
+	}
+	b.awake = true
+	s.path.awake = append(s.path.awake, b)
+	return nil
+}
+
+// rest lets the active segments of clean buckets rest, if there are many. A
+// checkpoint calls it when it has ended. The caller holds path.
+func (s *Store) rest() {
+	if len(s.path.awake) < awakeMax/2 {
+		return
+	}
+	awake := s.path.awake[:0]
+	for _, b := range s.path.awake {
+		if b.dirty {
+			awake = append(awake, b)
+			continue
+		}
+		b.awake = false
+		if err := b.restActive(); err != nil {
+			s.opts.Logger.Warn("closing a clean file", "cause", err)
+		}
+	}
+	clear(s.path.awake[len(awake):])
+	s.path.awake = awake
+}
+
+// restActive closes the active segment's descriptor. A bucket that is gone has
+// given it back already.
+func (b *Bucket) restActive() error {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if b.active == nil || b.mu.gone != nil {
+		return nil
+	}
+	return b.active.Rest()
 }
 
 // startSegment makes a new active segment that takes at least size bytes.

@@ -29,6 +29,7 @@ type Bucket struct {
 	active   *slot           // nil before the first record
 	unsynced []*unsyncedFile // written since the last checkpoint, oldest first
 	dirty    bool            // stands in Store.path.dirty
+	awake    bool            // stands in Store.path.awake
 	part     int             // of the group at hand
 
 	mu struct { // guards the fields inside; writers of index and segments hold Store.path too

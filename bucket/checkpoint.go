@@ -81,6 +81,7 @@ func (s *Store) runCheckpoint(p pace) error {
 	}
 	s.path.Lock()
 	s.path.reserved = cp.edit.numbers
+	s.rest()
 	s.path.Unlock()
 	s.removeDeleted(cp.deleted)
 	if s.log == nil { // recovery: the old files go once the fresh one is there

@@ -74,8 +74,10 @@ func (s *Store) reserveLog(payload int, kind itemKind) error {
 		switch {
 		case err == nil, errors.Is(err, wal.ErrFull):
 			return err
-		case !errors.Is(err, vfs.ErrNoSpace):
+		case s.log.Err() != nil:
 			return s.poison(err)
+		case !errors.Is(err, vfs.ErrNoSpace):
+			return err
 		case kind == opCreate || kind == opEdit || !s.spendReserve():
 			return fmt.Errorf("%w: %w", kv.ErrNoSpace, err)
 		}

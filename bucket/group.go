@@ -114,7 +114,7 @@ func (s *Store) commitGroup(g *group) {
 }
 
 // admit judges the group and reserves room for it in the log and the segments.
-// Where the disk is full it judges again, deletes alone, and lets them draw on
+// Where the disk is full it judges again, deletes alone, and lets those draw on
 // the reserve. The caller holds path, which admit lets go only while it waits
 // for the log to have room.
 func (s *Store) admit(g *group) error {
@@ -129,11 +129,12 @@ func (s *Store) admit(g *group) error {
 		}
 		err := s.reserveRoom(g)
 		if err == nil {
+			s.noteRoom(puts)
 			return nil
 		}
 		g.rollback()
 		switch {
-		case errors.Is(err, wal.ErrFull), errors.Is(err, errNumbers):
+		case errors.Is(err, wal.ErrFull), errors.Is(err, errNumbers), errors.Is(err, errAwake):
 			s.path.Unlock()
 			err = s.runCheckpoint(unpaced)
 			s.path.Lock()
@@ -141,11 +142,15 @@ func (s *Store) admit(g *group) error {
 				return err
 			}
 		case errors.Is(err, vfs.ErrNoSpace):
-			if puts = false; !s.spendReserve() {
+			if !puts && !s.spendReserve() {
 				return fmt.Errorf("%w: %w", kv.ErrNoSpace, err)
 			}
-		default:
+			puts = false
+			s.noteFull(err)
+		case s.log.Err() != nil:
 			return s.poison(err)
+		default: // nothing of the group was written anywhere
+			return err
 		}
 	}
 }

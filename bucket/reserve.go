@@ -77,12 +77,25 @@ func (s *Store) spendReserve() bool {
 	if r.file == nil || r.left == 0 {
 		return false
 	}
-	if !r.spent {
-		s.opts.Logger.Warn("disk full: puts are refused, reads and deletes go on", "dir", s.dir)
-	}
 	r.spent = true
 	r.left = max(0, r.left-reserveStep)
 	return r.file.Truncate(r.left) == nil
+}
+
+// noteFull notes that puts are refused, and says so once.
+func (s *Store) noteFull(cause error) {
+	if !s.path.full {
+		s.path.full = true
+		s.opts.Logger.Warn("disk full: puts are refused, reads and deletes go on", "dir", s.dir, "cause", cause)
+	}
+}
+
+// noteRoom notes that a group found room; puts says whether it held any.
+func (s *Store) noteRoom(puts bool) {
+	if puts && s.path.full {
+		s.path.full = false
+		s.opts.Logger.Info("there is room on the disk again", "dir", s.dir)
+	}
 }
 
 // lendReserve is spendReserve for who does not hold path.

@@ -47,6 +47,8 @@ type Store struct {
 		numbers  uint64 // of the next segment file
 		reserved uint64 // numbers below it may be handed out
 		dirty    []*Bucket
+		awake    []*Bucket // whose active segment may hold a descriptor
+		full     bool      // puts are refused: the disk has no room
 		deleted  []*Bucket // since the last checkpoint: files still there
 		frame    []byte    // scratch for operations
 		reserve  reserve

@@ -29,11 +29,14 @@ func SizeFor(records, entries int64) int64 {
 // is full; after either the segment is as it was.
 func (s *Segment) Reserve(records, entries int64) error {
 	need := blockEnd(s.size.Load()+records, s.pending.length+entries)
-	if need <= s.allocated {
-		return nil
-	}
 	if need > s.limit {
 		return ErrFull
+	}
+	if err := s.wake(); err != nil {
+		return err
+	}
+	if need <= s.allocated {
+		return nil
 	}
 	step := min(s.allocated, max(growMin, min(s.allocated/4, growMax)))
 	target := min(max(need, pageAlign(s.allocated+step)), s.limit)
@@ -179,7 +182,10 @@ func (s *Segment) Seal() error {
 	if d := s.Desc(); d.Size != size {
 		panic(fmt.Sprintf("segment: seal at %d where the index ends at %d", size, d.Size))
 	}
-	err := s.file.Truncate(size)
+	err := s.wake()
+	if err == nil {
+		err = s.file.Truncate(size)
+	}
 	if err == nil {
 		err = s.file.Sync()
 	}

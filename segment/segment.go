@@ -69,7 +69,8 @@ type Segment struct {
 	limit        int64
 	headerDamage *kv.CorruptError // nil: the file's header is sound
 
-	// Of the writer and, by its leave, of the background. nil once sealed.
+	// Of the writer and, by its leave, of the background. nil while the segment
+	// rests, and once it is sealed.
 	file vfs.File
 
 	// Of the writer alone.
@@ -138,32 +139,24 @@ func Create(o Options, number, bucketID uint64, limit int64) (*Segment, error) {
 // keep it from opening, because every record is checked by itself: Entries and
 // Walk report it. A file that is shorter than d.Size, or is soundly another
 // store's, bucket's or segment's, is a *kv.CorruptError; other errors are the
-// system's, and kv.ErrVersion.
+// system's, and kv.ErrVersion. The segment rests: see [Segment.Rest].
 func Open(o Options, d Desc) (*Segment, error) {
 	name := o.path(d.Number)
 	if !d.possible() {
 		return nil, fmt.Errorf("segment: open %s: impossible description %+v", name, d)
 	}
-	mode := vfs.ReadWrite
-	if d.Sealed {
-		mode = vfs.ReadOnly
-	}
-	file, err := o.FS.Open(name, mode)
+	file, err := o.FS.Open(name, vfs.ReadOnly)
 	if err != nil {
 		return nil, fmt.Errorf("segment: open %s: %w", name, err)
 	}
+	defer func() { _ = file.Close() }() // nothing was written
 	s := newSegment(&o, d)
 	if err := s.checkFile(file, o.StoreID); err != nil {
-		_ = file.Close()
 		return nil, err
-	}
-	if d.Sealed {
-		_ = file.Close() // nothing was written
-		return s, nil
 	}
 	// What is allocated beyond Size may not have survived a crash: Reserve asks
 	// the disk again.
-	s.file, s.allocated = file, d.Size
+	s.allocated = d.Size
 	return s, nil
 }
 
