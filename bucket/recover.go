@@ -25,12 +25,11 @@ import (
 // manifest says so, and the log stays until its effects are synced elsewhere.
 type recovery struct {
 	*Store
-	found   *manifestCopy
-	log     *wal.Reader
-	damage  sync.Mutex // guards report.Damages while buckets load in parallel
-	missing bool       // a file that the manifest names is not there
-	began   time.Time
-	high    uint64 // the highest bucket id that the manifest knew
+	found  *manifestCopy
+	log    *wal.Reader
+	damage sync.Mutex // guards report.Damages while buckets load in parallel
+	began  time.Time
+	high   uint64 // the highest bucket id that the manifest knew
 }
 
 func (s *Store) recover() error {
@@ -42,6 +41,9 @@ func (s *Store) recover() error {
 		return err
 	}
 	if s.writable() == nil {
+		if err := r.setStraysAside(); err != nil {
+			return err
+		}
 		if err := r.claim(); err != nil {
 			return err
 		}
@@ -50,7 +52,7 @@ func (s *Store) recover() error {
 		return err
 	}
 	if s.writable() == nil {
-		if err := r.tidy(); err != nil {
+		if err := r.removeScratch(); err != nil {
 			return err
 		}
 		if err := r.replay(); err != nil {
@@ -333,9 +335,9 @@ func (r *recovery) damaged(c *kv.CorruptError) {
 	r.report.Damages = append(r.report.Damages, c)
 }
 
-// tidy removes the files of unfinished work, and moves what is not the store's
-// to lost/. Nothing is removed while a file is missing that might be among them.
-func (r *recovery) tidy() error {
+// removeScratch removes the files of unfinished work, unless a file is missing
+// that might be among them.
+func (r *recovery) removeScratch() error {
 	named := make(map[uint64]bool)
 	for _, d := range r.found.state.buckets {
 		for _, s := range d.segments {
@@ -343,7 +345,9 @@ func (r *recovery) tidy() error {
 		}
 	}
 	for _, b := range r.mu.buckets {
-		r.missing = r.missing || b.mu.readOnly != nil
+		if b.mu.readOnly != nil {
+			return nil
+		}
 	}
 	entries, err := r.opts.FS.List(r.segments.Dir)
 	if err != nil {
@@ -351,22 +355,46 @@ func (r *recovery) tidy() error {
 	}
 	for _, e := range entries {
 		number, ok := segment.ParseFileName(e.Name)
-		switch {
-		case !ok || number >= r.path.numbers:
-			if err := r.setAside(e.Name); err != nil {
-				return err
-			}
-		case !named[number] && !r.missing:
-			if err := segment.Remove(r.segments, number, func() {}); err != nil {
-				return err
-			}
-			r.report.Scratch++
+		if !ok || number >= r.path.numbers || named[number] {
+			continue
+		}
+		if err := segment.Remove(r.segments, number, func() {}); err != nil {
+			return err
+		}
+		r.report.Scratch++
+	}
+	return nil
+}
+
+// setStraysAside moves what is not the store's out of the segments' directory.
+// It is durable before claim hands out more file numbers: afterwards a stray of
+// such a number would pass for scratch.
+func (r *recovery) setStraysAside() error {
+	entries, err := r.opts.FS.List(r.segments.Dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		number, ok := segment.ParseFileName(e.Name)
+		if ok && number < r.found.state.numbers {
+			continue
+		}
+		if err := r.setAside(e.Name); err != nil {
+			return err
+		}
+	}
+	if len(r.report.Strays) == 0 {
+		return nil
+	}
+	for _, dir := range []string{r.dir, path.Join(r.dir, lostDir), r.segments.Dir} { // the new name before the old one goes
+		if err := r.opts.FS.SyncDir(dir); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// setAside moves a stranger out of the segments' directory.
+// setAside moves a stray to lost/.
 func (r *recovery) setAside(name string) error {
 	lost := path.Join(r.dir, lostDir)
 	if err := r.opts.FS.Mkdir(lost); err != nil && !errors.Is(err, fs.ErrExist) {
