@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"path"
 	"syscall"
 	"testing"
 
@@ -220,7 +221,10 @@ func TestPowerCutDuringRecovery(t *testing.T) {
 			stopped := h.crashAt(t, disk, n, 1, steps)
 			for seed := range uint64(3) {
 				for k := int64(1); ; k++ {
-					crashed, again := disk.Crash(vfs.Random(seed)), h.clone()
+					crashed, again := disk.Clone(), h.clone()
+					if seed > 0 { // 0: the process was killed, the machine went on
+						crashed = disk.Crash(vfs.Random(seed))
+					}
 					stoppedAgain := again.crashAt(t, crashed, k, 2, []step{appendStep(7), syncStep})
 					for _, c := range []vfs.Choice{vfs.KeepNone(), vfs.KeepAll(), vfs.Random(seed + 100), vfs.Random(seed + 200)} {
 						count++
@@ -239,11 +243,6 @@ func TestPowerCutDuringRecovery(t *testing.T) {
 		}
 	}
 	t.Logf("%d images", count)
-}
-
-// refused reports whether the log took a step's error for a refusal.
-func refused(l *Log, err error) bool {
-	return l.Err() == nil && (errors.Is(err, ErrFull) || errors.Is(err, vfs.ErrNoSpace))
 }
 
 // Whichever call fails: the error surfaces, or the call was tried in another
@@ -273,7 +272,7 @@ func TestEveryCallFails(t *testing.T) {
 					}
 					return vfs.Action{}
 				})
-				err := h.runOn(crashOptions(fault, 1), steps)
+				err := h.runOn(t, crashOptions(fault, 1), steps)
 				if failed.N == 0 {
 					check(t, err)
 					break
@@ -298,35 +297,32 @@ func TestEveryCallFails(t *testing.T) {
 }
 
 // runOn is run by a user who goes on after refusals, and after errors of the
-// background work, and checks that a broken log stays broken. It returns the
-// errors that it saw.
-func (h *history) runOn(o Options, steps []step) error {
+// background work. It fails the test unless a broken log stays broken, and
+// returns the errors that it saw.
+func (h *history) runOn(t *testing.T, o Options, steps []step) error {
+	t.Helper()
 	l, err := h.recoverLog(o)
 	if err != nil {
 		return err
 	}
 	var seen []error
 	for _, s := range steps {
-		err := s(h, l)
-		seen = append(seen, err)
-		if err == nil || refused(l, err) {
-			continue
-		}
+		seen = append(seen, s(h, l))
 		if l.Err() == nil {
-			continue // Prepare or Recycle
+			continue // refused, or the background work
 		}
 		if errors.Is(l.Err(), vfs.ErrNoSpace) {
-			return errors.New("a broken log looks like one that refused")
+			t.Fatalf("a broken log looks like one that refused: %v", l.Err())
 		}
 		before := l.Last()
 		_, errAppend := l.Append(NewFrame(nil), 1)
 		for _, e := range []error{errAppend, l.Reserve(1), l.Sync(), l.Vouch(1)} {
 			if e != l.Err() {
-				return fmt.Errorf("broken by %w, then %w", l.Err(), e)
+				t.Fatalf("broken by %v, then %v", l.Err(), e)
 			}
 		}
 		if l.Last() != before {
-			return errors.New("a broken log took a frame")
+			t.Fatal("a broken log took a frame")
 		}
 	}
 	return errors.Join(append(seen, l.closeFiles())...)
@@ -347,6 +343,33 @@ func TestPowerCutInRotationToAFileWithOneHeader(t *testing.T) {
 			check(t, disk.Corrupt(l.mu.spares[0].path, torn+100, 1, func(b []byte) { b[0] ^= 1 }))
 			fault.Inject(vfs.StopAt(fault.Calls() + n))
 			err = appendStep(5000)(h, l)
+			images(disk, 8, func(image string, crashed *vfs.Mem) {
+				if err := h.clone().run(crashOptions(crashed, 2), []step{appendStep(7), syncStep}); err != nil {
+					t.Fatalf("header at %d torn, call %d, %s: %v", torn, n, image, err)
+				}
+			})
+			if err == nil {
+				break
+			}
+		}
+	}
+}
+
+// Nor may a removal that is cut short.
+func TestPowerCutInRemovalOfAFileWithOneHeader(t *testing.T) {
+	for _, torn := range []int64{0, 4 * PageSize} {
+		for n := int64(1); ; n++ {
+			disk, h := newDisk(t), newHistory()
+			fault := vfs.NewFault(disk)
+			l, err := h.recoverLog(crashOptions(fault, 1))
+			check(t, err)
+			for range 4 {
+				check(t, appendStep(5000)(h, l))
+				check(t, syncStep(h, l))
+			}
+			check(t, disk.Corrupt(path.Join(testDir, fileName(3)), torn+100, 1, func(b []byte) { b[0] ^= 1 }))
+			fault.Inject(vfs.StopAt(fault.Calls() + n))
+			err = checkpointStep(0)(h, l) // two spares, and the third is removed
 			images(disk, 8, func(image string, crashed *vfs.Mem) {
 				if err := h.clone().run(crashOptions(crashed, 2), []step{appendStep(7), syncStep}); err != nil {
 					t.Fatalf("header at %d torn, call %d, %s: %v", torn, n, image, err)

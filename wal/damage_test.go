@@ -509,43 +509,74 @@ func TestFileOfANewerVersion(t *testing.T) {
 func TestFramesBehindTheFinalOneAreNotRead(t *testing.T) {
 	disk := newDisk(t)
 	o := testOptions(disk)
-	o.FileSize = 12 * PageSize
+	o.FileSize = 8 * PageSize
 	w := startLog(t, o)
 	w.addSynced(10, 20)
 	name := w.file.path
-	w.add(30)   // 3, synced with
-	w.add(5000) // 4, which reaches into a third page
-	w.add(PageSize - FrameHeaderSize - 1000)
-	check(t, w.Sync())
-	w.add(40)
-	// Frame 3 is torn, the others are whole.
-	check(t, disk.Corrupt(name, 3*PageSize, 1, func(b []byte) { b[0] ^= 1 }))
-	// Take the evidence away that it was synced.
-	whole, err := disk.ReadFile(name)
-	check(t, err)
-	for at := int64(4 * PageSize); at < o.FileSize-PageSize; at += PageSize {
-		if h, ok := decodeFrameHeader(whole[at:], w.file.identity(), at); ok && h.synced > 2 {
-			check(t, disk.Corrupt(name, at, 1, func(b []byte) { b[0] ^= 1 }))
-		}
+	w.add(PageSize - FrameHeaderSize) // 3: a page to itself, so 4 stands on a boundary
+	w.add(30)
+	flip := func(offset int64) {
+		check(t, disk.Corrupt(name, offset, 1, func(b []byte) { b[0] ^= 1 }))
 	}
+	flip(3 * PageSize)
 	_, got, err := replayAll(o, 0)
 	check(t, err)
-	if got.Last != 2 || got.Damage != nil {
-		t.Fatalf("last %d, damage %v", got.Last, got.Damage)
+	if got.Last != 2 || got.Damage != nil || got.Torn == nil || got.Torn.LSN != 3 {
+		t.Fatalf("frame 3 is torn, 4 is whole: last %d, damage %v, torn %+v", got.Last, got.Damage, got.Torn)
 	}
-	v := startLog(t, o) // final LSN of the first file: 2
+	v := startLog(t, o) // the final LSN of the first file is 2
 	v.addSynced(50)
-	check(t, disk.Corrupt(name, 3*PageSize, 1, func(b []byte) { b[0] ^= 1 })) // frame 3 is whole again
-	wantWhole(t, o, v.written)
-	check(t, disk.Corrupt(name, 2*PageSize, 1, func(b []byte) { b[0] ^= 1 }))
+	flip(2 * PageSize)
 	_, got, err = replayAll(o, 0)
 	check(t, err)
 	if d := got.Damage; d == nil || d.First != 2 || d.Last != 2 {
-		t.Errorf("frame 2 of the first file is bad: %v", d)
+		t.Errorf("frame 2 is bad: %v", d)
 	}
+	flip(2 * PageSize)
+	flip(3 * PageSize) // all are whole again
+	wantWhole(t, o, v.written)
 	_, got, err = replayAll(o, 3)
 	check(t, err)
 	wantFrames(t, got, v.written, 3)
+}
+
+// With two headers of different lives the later life counts, whichever of them
+// holds it; the frames of the other life are gone.
+func TestTheHigherOfTwoHeadersCounts(t *testing.T) {
+	for _, first := range []bool{true, false} {
+		s := layouts(t)["synced one by one"]
+		b := s.files[s.newest()]
+		h, err := decodeHeader((*[PageSize]byte)(b), 1, 0)
+		check(t, err)
+		h.number, h.prev, h.after, h.salt = 9, 8, 100, 1
+		offset := int64(0)
+		if !first {
+			offset = h.end()
+		}
+		h.encode((*[PageSize]byte)(b[offset:]), offset)
+		_, got, err := replayAll(s.o, 101)
+		check(t, err)
+		if got.Damage != nil || got.Frames != 0 || got.Last != 100 {
+			t.Errorf("new header first: %v; last %d, %d frames, damage %v", first, got.Last, got.Frames, got.Damage)
+		}
+	}
+}
+
+func TestTwoFilesOfOneNumberAreDamage(t *testing.T) {
+	s := threeFiles(t)
+	b := bytes.Clone(s.files[s.newest()])
+	slot, _ := parseName(s.newest(), fileSuffix)
+	h, err := decodeHeader((*[PageSize]byte)(b), slot, 0)
+	check(t, err)
+	h.slot = 77
+	h.encode((*[PageSize]byte)(b), 0)
+	h.encode((*[PageSize]byte)(b[h.end():]), h.end())
+	s.files[fileName(77)] = b
+	_, got, err := replayAll(s.o, 1)
+	check(t, err)
+	if got.Damage == nil || !strings.Contains(got.Damage.Error(), "both file number") {
+		t.Errorf("got %v", got.Damage)
+	}
 }
 
 // A recycled file's old frames never validate, not even where LSN, length and

@@ -110,6 +110,7 @@
 //	headers of different numbers   the higher counts: recycling was interrupted
 //	no header readable             damage: a file has one from its first moment on
 //	header of another slot         unreadable: the file was copied or renamed
+//	two files of one number        damage
 //	header of another store        an error of Open
 //	header of a newer version      an error of Open
 //	a number missing in the chain  the log starts above it: damage if the caller
@@ -123,7 +124,7 @@
 // A file is made under its scratch name, filled with zeros, given both headers
 // and synced, and then renamed; the directory is synced. Its next life begins
 // when the log rotates to it: the first header is overwritten and synced, then
-// the last one. Before that the file in use is synced, and it gets no frame
+// the last one; the other way round if a power cut tore the last one. Before that the file in use is synced, and it gets no frame
 // afterwards. So every file has a readable header at every moment, and a final
 // LSN is on disk only when all frames up to it are. A file whose frames are no
 // longer needed waits for its next life as it is, or is cut down to its first

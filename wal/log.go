@@ -55,7 +55,7 @@ type Log struct {
 // damage, and after must be the last LSN that it found. Every frame that it
 // delivered must be durable elsewhere by now: after a sync that once went wrong
 // a frame can be readable and yet not be on the disk. In a directory without
-// files any after is taken; a new log has 0.
+// files no Replay is needed and any after is taken; a new log has 0.
 //
 // The Reader must not be used afterwards.
 func (r *Reader) Start(after LSN) (*Log, error) {
@@ -63,11 +63,6 @@ func (r *Reader) Start(after LSN) (*Log, error) {
 		return nil, err
 	}
 	h := header{number: 1, size: r.opts.FileSize, after: after}
-	// Files that become spares must keep their names: whoever made them may have
-	// died before he synced the directory.
-	if err := r.opts.FS.SyncDir(r.opts.Dir); err != nil {
-		return nil, wrap(err)
-	}
 	if n := len(r.chain); n > 0 {
 		h.prev = r.chain[n-1].number
 		h.number = h.prev + 1
@@ -91,13 +86,13 @@ func (r *Reader) Start(after LSN) (*Log, error) {
 }
 
 func (r *Reader) mayStart(after LSN) error {
-	if len(r.chain) == 0 && len(r.unreadable) == 0 {
+	if len(r.chain)+len(r.stale)+len(r.unreadable) == 0 {
 		return nil
 	}
 	if !r.ended {
 		return errors.New("wal: start without a replay that reached the end of the log")
 	}
-	if after != r.last {
+	if after != r.last && len(r.chain) > 0 {
 		return fmt.Errorf("wal: start after LSN %d, but the log ends at LSN %d", after, r.last)
 	}
 	return nil

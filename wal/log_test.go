@@ -273,16 +273,20 @@ func TestStartRefuses(t *testing.T) {
 		check(t, err)
 		return r
 	}
-	if _, err := open().Start(3); err == nil {
-		t.Error("without a replay")
+	for _, after := range []LSN{0, 3} {
+		if _, err := open().Start(after); err == nil {
+			t.Errorf("after LSN %d without a replay", after)
+		}
 	}
 	r := open()
 	errStop := errors.New("stop")
 	if _, err := r.Replay(0, func(Frame) error { return errStop }); err != errStop {
 		t.Errorf("Replay returned %v", err)
 	}
-	if _, err := r.Start(3); err == nil {
-		t.Error("after a replay that was stopped")
+	for _, after := range []LSN{0, 3} {
+		if _, err := r.Start(after); err == nil {
+			t.Errorf("after LSN %d and a replay that was stopped", after)
+		}
 	}
 	r, got, err := replayAll(o, 0)
 	check(t, err)
@@ -330,7 +334,12 @@ func TestRotationUsesSpares(t *testing.T) {
 		t.Fatalf("needs a spare: %v; files %v", w.NeedsSpare(), names)
 	}
 	wantWhole(t, o, w.written)
-	for i := 0; i < 60; i++ {
+	r, err := Open(o)
+	check(t, err)
+	if len(r.chain) != 1 || len(r.stale) != 1 {
+		t.Errorf("%d files in the chain, %d outside", len(r.chain), len(r.stale))
+	}
+	for range 60 {
 		w.addSynced(3000)
 		check(t, w.Recycle(w.Last())) // all but the newest frame
 	}
@@ -447,6 +456,31 @@ func TestStartReusesSparesAndRemovesScratch(t *testing.T) {
 	}
 	if _, err := disk.Stat(path.Join(testDir, "README")); err != nil {
 		t.Error(err)
+	}
+}
+
+// A start may reuse files below where the replay began, and no others.
+func TestStartKeepsWhatTheReplayWanted(t *testing.T) {
+	for from := LSN(1); from <= 11; from++ {
+		o := testOptions(newDisk(t))
+		w := startLog(t, o)
+		w.addSynced(3000, 3000, 3000, 3000, 3000, 3000, 3000, 3000, 3000)
+		w.close()
+		r, got, err := replayAll(o, from)
+		check(t, err)
+		l, err := r.Start(got.Last)
+		check(t, err)
+		reused := len(fileNames(t, o.FS)) == 3
+		if wantReused := from > 3; reused != wantReused {
+			t.Errorf("from %d: a file was reused: %v", from, reused)
+		}
+		check(t, l.Close())
+		_, got, err = replayAll(o, from)
+		check(t, err)
+		if got.Damage != nil {
+			t.Fatal(got.Damage)
+		}
+		wantFrames(t, got, w.written, from)
 	}
 }
 

@@ -14,11 +14,11 @@ import (
 // Start, and is for one goroutine.
 type Reader struct {
 	opts       Options
-	chain      []storedFile // contiguous by number, ascending; the newest last
-	stale      []storedFile // spares, and files from before a gap in the numbers
-	unreadable []*kv.CorruptError
-	scratch    []string // names of files that were being made
-	slots      uint64   // highest slot in any name
+	chain      []storedFile       // contiguous by number, ascending; the newest last
+	stale      []storedFile       // spares, and files from before a gap in the numbers
+	unreadable []*kv.CorruptError // files that may hold anything: without a readable header, or two of one number
+	scratch    []string           // names of files that were being made
+	slots      uint64             // highest slot in any name
 	notes      []string
 	ended      bool // a Replay of the frames from the LSN from on reached the end, at last
 	from, last LSN
@@ -133,6 +133,13 @@ func (r *Reader) readHeader(f vfs.File, slot uint64, offset int64) (header, erro
 // the log begins above what its reader needs, and First tells.
 func (r *Reader) sort(files []storedFile) {
 	slices.SortFunc(files, func(a, b storedFile) int { return cmp.Compare(a.number, b.number) })
+	for i := 1; i < len(files); i++ {
+		if f, twin := files[i], files[i-1]; f.number == twin.number && f.number != 0 {
+			r.unreadable = append(r.unreadable, &kv.CorruptError{
+				File: f.path, Offset: 0, Detail: fmt.Sprintf("it and %s are both file number %d of the log", twin.path, f.number),
+			})
+		}
+	}
 	for len(files) > 0 {
 		f := files[len(files)-1]
 		if f.number == 0 || len(r.chain) > 0 && f.number != r.chain[len(r.chain)-1].prev {

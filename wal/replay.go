@@ -54,6 +54,7 @@ func (r *Reader) Replay(from LSN, fn func(Frame) error) (Recovered, error) {
 		p.startsTooLate()
 		return p.Recovered, nil
 	}
+	// Of spares too, which Start takes: their frames must not go with their names.
 	if err := r.opts.FS.SyncDir(r.opts.Dir); err != nil {
 		return p.Recovered, wrap(err)
 	}
