@@ -69,6 +69,13 @@ func (b *Bucket) Name() string { return b.name }
 // ID returns the bucket's id: no other bucket of the store ever has it.
 func (b *Bucket) ID() uint64 { return b.id }
 
+// takesWrites returns nil, or why the bucket takes no writes.
+func (b *Bucket) takesWrites() error {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.takesWritesLocked()
+}
+
 func (b *Bucket) takesWritesLocked() error {
 	if b.mu.gone != nil {
 		return b.mu.gone

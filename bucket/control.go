@@ -279,6 +279,9 @@ func (b *Bucket) decideEdit(config kv.Config) (operation, error) {
 	if have.Equal(config) {
 		return operation{}, errUnchanged
 	}
+	if err := b.takesWrites(); err != nil {
+		return operation{}, err
+	}
 	if have.Storage != config.Storage {
 		return operation{}, fmt.Errorf("%w: the storage of bucket %q is %v and cannot become %v", kv.ErrInvalidConfig, b.name, have.Storage, config.Storage)
 	}
