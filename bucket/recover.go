@@ -195,6 +195,30 @@ func (r *recovery) openLog() error {
 	if low := r.found.state.logLow; log.First() > low+1 {
 		r.readOnly(&kv.CorruptError{File: path.Join(r.dir, logDir), Offset: -1,
 			Detail: fmt.Sprintf("the log begins at LSN %d, and the manifest needs it from %d", log.First(), low+1)})
+		return nil
+	}
+	return r.missLog()
+}
+
+// missLog makes a store read-only whose log is gone before the first checkpoint:
+// the manifest needs no frame then, and only a segment that it does not know
+// shows that there were some. After a checkpoint the replay misses them.
+func (r *recovery) missLog() error {
+	files, err := r.opts.FS.List(path.Join(r.dir, logDir))
+	if err != nil || len(files) > 0 || r.found.state.logLow > 0 {
+		return err
+	}
+	segments, err := r.opts.FS.List(r.segments.Dir)
+	if err != nil {
+		return err
+	}
+	named := r.named()
+	for _, e := range segments {
+		if number, ok := segment.ParseFileName(e.Name); ok && number < r.found.state.numbers && !named[number] {
+			r.readOnly(&kv.CorruptError{File: path.Join(r.dir, logDir), Offset: -1,
+				Detail: fmt.Sprintf("the log is gone that %s was written from", path.Join(r.segments.Dir, e.Name))})
+			return nil
+		}
 	}
 	return nil
 }
@@ -335,15 +359,21 @@ func (r *recovery) damaged(c *kv.CorruptError) {
 	r.report.Damages = append(r.report.Damages, c)
 }
 
-// removeScratch removes the files of unfinished work, unless a file is missing
-// that might be among them.
-func (r *recovery) removeScratch() error {
+// named returns the numbers of the segments that the manifest names.
+func (r *recovery) named() map[uint64]bool {
 	named := make(map[uint64]bool)
 	for _, d := range r.found.state.buckets {
 		for _, s := range d.segments {
 			named[s.Number] = true
 		}
 	}
+	return named
+}
+
+// removeScratch removes the files of unfinished work, unless a file is missing
+// that might be among them.
+func (r *recovery) removeScratch() error {
+	named := r.named()
 	for _, b := range r.mu.buckets {
 		if b.mu.readOnly != nil {
 			return nil
