@@ -42,7 +42,7 @@ func (b *Bucket) reserve(records, entries int64) error {
 // next checkpoint writes and seals it.
 func (b *Bucket) sealActive() {
 	f := b.noteUnsynced()
-	f.block, _ = b.active.BeginIndex()
+	f.beginIndex()
 	f.seal = true
 	b.active = nil
 }

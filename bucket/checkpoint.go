@@ -32,9 +32,16 @@ const (
 // unsyncedFile is a segment that was written to since the last checkpoint.
 type unsyncedFile struct {
 	slot    *slot
-	block   *segment.Block // nil: none, or written
-	created bool           // the directory does not durably name it
-	seal    bool           // nothing more will be appended
+	blocks  []*segment.Block // begun and not written, in order; a checkpoint that met a full disk leaves some
+	created bool             // the directory does not durably name it
+	seal    bool             // nothing more will be appended
+}
+
+// beginIndex lets an index block over everything noted so far begin.
+func (f *unsyncedFile) beginIndex() {
+	if block, ok := f.slot.BeginIndex(); ok {
+		f.blocks = append(f.blocks, block)
+	}
 }
 
 // capture is a bucket as it stood between two groups.
@@ -154,7 +161,7 @@ func (b *Bucket) capture(position wal.LSN) *capture {
 	}
 	b.unsynced = nil
 	if n := len(c.files); n > 0 && !c.files[n-1].seal {
-		c.files[n-1].block, _ = c.files[n-1].slot.BeginIndex()
+		c.files[n-1].beginIndex()
 	}
 	return c
 }
@@ -204,13 +211,16 @@ func (s *Store) writeCheckpoint(cp *checkpointRun, p pace) error {
 
 // write makes a captured file durable.
 func (f *unsyncedFile) write() error {
-	if f.block != nil {
-		if err := f.slot.WriteIndex(f.block); err != nil {
+	for len(f.blocks) > 0 {
+		if err := f.slot.WriteIndex(f.blocks[0]); err != nil {
 			return err
 		}
-		f.block = nil
+		f.blocks = f.blocks[1:]
 	}
-	if f.seal && !f.slot.Desc().Sealed {
+	switch {
+	case f.slot.Desc().Sealed: // by a checkpoint that then met a full disk
+		return nil
+	case f.seal:
 		return f.slot.Seal() // which syncs
 	}
 	return f.slot.Sync()

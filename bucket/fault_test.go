@@ -1,0 +1,705 @@
+package bucket
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"kvd/internal/vfs"
+	"kvd/kv"
+)
+
+// A write whose sync failed may or may not be found later. Everybody in its
+// group learns that, nobody writes after it, and reads go on.
+func TestAFailedSyncPoisonsTheStore(t *testing.T) {
+	const writers = 5
+	h := newHarness(t)
+	b := h.bucket("b")
+	mustPut(t, b, "old", "v")
+	g, open := h.gateLog()
+	first := goPut(ctx, b, "first", "v")
+	<-g.reached
+	var group []<-chan outcome
+	for i := range writers {
+		group = append(group, goPut(ctx, b, fmt.Sprint(i), "v"))
+	}
+	h.waitQueued(writers)
+	g.pass <- struct{}{}
+	if o := <-first; o.err != nil {
+		t.Fatal(o.err)
+	}
+	<-g.reached
+	h.fs.Inject(func(op vfs.Op) vfs.Action {
+		if op.Kind == vfs.OpSync {
+			return vfs.Action{Err: syscall.EIO, DropSync: true}
+		}
+		return vfs.Action{}
+	})
+	open()
+	for i, d := range group {
+		o := <-d
+		if o.revision != 0 {
+			t.Errorf("writer %d got revision %d", i, o.revision)
+		}
+		wantError(t, o.err, kv.ErrOutcomeUnknown, "sync", testDir+"/"+logDir)
+		wantError(t, o.err, syscall.EIO)
+	}
+	h.fs.Inject(nil)
+	_, err := b.PutString(ctx, "later", "v")
+	wantError(t, err, kv.ErrReadOnly, "sync", testDir+"/"+logDir)
+	wantError(t, err, syscall.EIO)
+	for name, err := range callStore(h.s) {
+		switch name {
+		case "Bucket", "BucketNames", "Buckets", "Submit":
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		case "mutation Touch": // of a key that is not there
+			wantError(t, err, kv.ErrKeyNotFound)
+		default:
+			wantError(t, err, kv.ErrReadOnly)
+		}
+	}
+	mustGet(t, b, "old", "v")
+	mustGet(t, b, "first", "v")
+	wantKeys(t, collect(t, b), "first", "old")
+	st, err := b.Status(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, st.ReadOnly, kv.ErrReadOnly, "sync")
+	h.powerCut()
+	h.open()
+	b = h.find("b")
+	wantShown(t, b, showing{"old": revs{1}, "first": revs{2}})
+	if rev := mustPut(t, b, "k", "v"); rev != 3 {
+		t.Errorf("the next revision is %d", rev)
+	}
+}
+
+// The first cause stays the cause.
+func TestTheFirstFaultIsTheOneReported(t *testing.T) {
+	h := newHarness(t)
+	b := h.bucket("b")
+	h.fail(vfs.OpWriteAt, logDir, syscall.EIO)
+	_, err := b.PutString(ctx, "k", "v")
+	wantError(t, err, kv.ErrOutcomeUnknown)
+	h.fail(vfs.OpWriteAt, logDir, syscall.EDQUOT)
+	for range 3 {
+		_, err = b.PutString(ctx, "k", "v")
+		wantError(t, err, syscall.EIO)
+		if errors.Is(err, syscall.EDQUOT) || errors.Is(err, kv.ErrOutcomeUnknown) || errors.Is(err, kv.ErrNoSpace) {
+			t.Error(err)
+		}
+	}
+	wantError(t, h.s.Close(), syscall.EIO)
+}
+
+// Whichever call of a write fails, the write fails, by name or with no effect,
+// and what was acknowledged is there in the store as it is and as it opens next.
+func TestAWriteSurvivesTheFailureOfEachOfItsCalls(t *testing.T) {
+	for _, cause := range []error{syscall.EIO, syscall.ENOSPC} {
+		for n := int64(1); ; n++ {
+			h := newHarness(t)
+			b := h.bucket("b")
+			acked := showing{"k": revs{mustPut(t, b, "k", "v")}}
+			start := h.fs.Calls()
+			h.fs.Inject(vfs.FailNth(start+n, cause))
+			for i := range 40 { // past the end of a log file
+				key := fmt.Sprintf("k%02d", i)
+				rev, err := b.Put(ctx, key, make([]byte, 4000))
+				if err == nil {
+					acked[key] = revs{rev}
+				} else if !strings.Contains(err.Error(), cause.Error()) && !errors.Is(err, kv.ErrNoSpace) {
+					t.Errorf("call %d, %v: %v", n, cause, err)
+				}
+			}
+			_ = h.s.Checkpoint(ctx) // it may be what fails
+			done := h.fs.Calls()-start < n
+			h.fs.Inject(nil)
+			wantShown(t, b, acked)
+			h.powerCut()
+			h.open()
+			got := shown(t, h.find("b"))
+			for key, want := range acked {
+				if !slices.Equal(got[key], want) {
+					t.Errorf("call %d, %v: %q is at %v, want %v", n, cause, key, got[key], want)
+				}
+			}
+			if len(got) > len(acked)+1 { // one write may have an unknown outcome
+				t.Errorf("call %d, %v: %d keys of %d acknowledged", n, cause, len(got), len(acked))
+			}
+			h.close()
+			if done || t.Failed() {
+				break
+			}
+		}
+	}
+}
+
+// fillDisk puts until the disk is full and returns how many fitted.
+func fillDisk(t *testing.T, b *Bucket, prefix string) int {
+	t.Helper()
+	for i := 0; ; i++ {
+		_, err := b.Put(ctx, fmt.Sprintf("%s%05d", prefix, i), make([]byte, 10_000))
+		if err != nil {
+			wantError(t, err, kv.ErrNoSpace)
+			return i
+		}
+		if i > 10_000 {
+			t.Fatal("the disk does not fill up")
+		}
+	}
+}
+
+func TestAFullDisk(t *testing.T) {
+	h := newHarness(t, func(o *Options) { o.ReserveSize = 8 << 20 })
+	b := h.bucket("b")
+	mustPut(t, b, "old", "v")
+	h.disk.SetCapacity(h.disk.Used() + 2<<20)
+	n := fillDisk(t, b, "k")
+	if n < 20 {
+		t.Errorf("only %d puts fitted", n)
+	}
+	// Puts are refused without an end to the store, reads and deletes go on.
+	for range 20 {
+		_, err := b.Put(ctx, "more", make([]byte, 10_000))
+		wantError(t, err, kv.ErrNoSpace)
+	}
+	_, err := h.s.CreateBucket(ctx, kv.Config{Bucket: "more"})
+	if err != nil {
+		wantError(t, err, kv.ErrNoSpace)
+	}
+	mustGet(t, b, "old", "v")
+	for i := range n {
+		if _, err := b.Delete(ctx, fmt.Sprintf("k%05d", i)); err != nil {
+			t.Fatalf("delete %d: %v", i, err)
+		}
+	}
+	if err := b.PurgeDeletes(ctx, -1); err != nil {
+		t.Error(err)
+	}
+	h.checkpoint()
+	wantKeys(t, collect(t, b), "old")
+	if err := h.s.writable(); err != nil {
+		t.Errorf("a full disk is no fault: %v", err)
+	}
+	// It survives a restart on the full disk, and goes on when there is room.
+	h.powerCut()
+	h.open()
+	b = h.find("b")
+	wantKeys(t, collect(t, b), "old")
+	h.disk.SetCapacity(-1)
+	if rev := mustPut(t, b, "new", "v"); rev != kv.Revision(2*n+2) {
+		t.Errorf("the next revision is %d, want %d: refused writes take none", rev, 2*n+2)
+	}
+	if h.s.path.reserve.spent {
+		t.Error("the reserve was not made whole again")
+	}
+}
+
+// A disk without room for the reserve serves what it holds.
+func TestADiskThatIsFullWhenTheStoreOpens(t *testing.T) {
+	h := newHarness(t)
+	mustPut(t, h.bucket("b"), "k", "v")
+	if err := h.s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	h.opts.ReserveSize = 8 << 20
+	h.disk.SetCapacity(h.disk.Used() + 256<<10)
+	h.open()
+	b := h.find("b")
+	mustGet(t, b, "k", "v")
+	_, err := b.PutString(ctx, "k", "w")
+	wantError(t, err, kv.ErrNoSpace)
+	h.disk.SetCapacity(-1)
+	mustPut(t, b, "k", "w")
+}
+
+// A checkpoint that finds the disk full leaves everything as it was; the next
+// one catches up.
+func TestACheckpointOnAFullDiskIsTriedAgain(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		kind vfs.OpKind
+		part string
+	}{
+		{"at the manifest", vfs.OpAllocate, "manifest"},
+		{"at an index block", vfs.OpWriteAt, segmentDir},
+		{"at the end of a segment", vfs.OpTruncate, segmentDir},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := newHarness(t)
+			b := h.bucket("b")
+			want := showing{}
+			put := func(from, to int) {
+				for i := from; i < to; i++ {
+					key := fmt.Sprintf("k%03d", i)
+					rev, err := b.Put(ctx, key, make([]byte, 20_000))
+					if err != nil {
+						t.Fatal(err)
+					}
+					want[key] = revs{rev}
+				}
+			}
+			put(0, 70) // more than a segment
+			h.fail(c.kind, c.part, syscall.ENOSPC)
+			err := h.s.Checkpoint(ctx)
+			wantError(t, err, kv.ErrNoSpace)
+			h.fs.Inject(nil)
+			put(70, 80)
+			h.checkpoint()
+			wantShown(t, b, want)
+			h.powerCut()
+			h.open()
+			wantShown(t, h.find("b"), want)
+			if r := h.s.Report(); len(r.Damages) > 0 || r.Records != 0 {
+				t.Errorf("%v", r)
+			}
+		})
+	}
+}
+
+func TestACheckpointThatFailsPoisonsTheStore(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		kind vfs.OpKind
+		part string
+	}{
+		{"at the sync of a segment", vfs.OpSync, segmentDir},
+		{"at the segments' directory", vfs.OpSyncDir, segmentDir},
+		{"at the write of the manifest", vfs.OpWriteAt, "manifest"},
+		{"at the sync of the manifest", vfs.OpSync, "manifest"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := newHarness(t)
+			b := h.bucket("b")
+			mustPut(t, b, "k", "v")
+			h.fail(c.kind, c.part, syscall.EIO)
+			wantError(t, h.s.Checkpoint(ctx), syscall.EIO, "checkpoint")
+			h.fs.Inject(nil)
+			_, err := b.PutString(ctx, "k", "w")
+			wantError(t, err, kv.ErrReadOnly, "checkpoint")
+			wantError(t, h.s.Checkpoint(ctx), kv.ErrReadOnly)
+			mustGet(t, b, "k", "v")
+			h.powerCut()
+			h.open()
+			wantShown(t, h.find("b"), showing{"k": revs{1}})
+			mustPut(t, h.find("b"), "k", "w")
+		})
+	}
+}
+
+// twoBuckets leaves a closed store whose buckets have a segment each.
+func twoBuckets(t *testing.T) (h *harness, fileA, fileB string) {
+	t.Helper()
+	h = newHarness(t)
+	a := h.bucket("a", withHistory(5))
+	for i := range 3 {
+		mustPut(t, a, fmt.Sprintf("k%d", i), fmt.Sprintf("value %d", i))
+	}
+	h.checkpoint()
+	mustPut(t, h.bucket("b"), "k", "v")
+	if err := h.s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	files := h.segmentFiles()
+	if len(files) != 2 {
+		t.Fatalf("files: %q", files)
+	}
+	return h, files[0], files[1]
+}
+
+// A bucket that lost a file takes no writes; the others do, and nothing that
+// might be the file is removed.
+func TestAMissingSegmentCostsItsBucketAlone(t *testing.T) {
+	for name, lose := range map[string]func(h *harness, file string) error{
+		"the file is gone": func(h *harness, file string) error { return h.disk.Remove(file) },
+		"the file is cut":  func(h *harness, file string) error { return h.disk.WriteFile(file, make([]byte, 100)) },
+		"the file is another's": func(h *harness, file string) error {
+			b, err := h.disk.ReadFile(h.segmentFiles()[1])
+			if err != nil {
+				return err
+			}
+			return h.disk.WriteFile(file, append(b, make([]byte, 8192)...))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h, fileA, _ := twoBuckets(t)
+			if err := lose(h, fileA); err != nil {
+				t.Fatal(err)
+			}
+			scratch := path.Join(testDir, segmentDir, "0000000000000009.seg")
+			if err := h.disk.WriteFile(scratch, []byte("may be the one")); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 { // it stays so
+				h.open()
+				r := h.s.Report()
+				if d := damages(r); len(d) != 1 || !strings.Contains(d[0], fileA) || r.ReadOnly != nil || r.Scratch != 0 {
+					t.Errorf("report: %v", r)
+				}
+				a, b := h.find("a"), h.find("b")
+				for what, err := range callAll(a) {
+					switch what {
+					case "Put", "PutString", "Create", "Update", "Delete", "Purge", "PurgeDeletes":
+						wantError(t, err, kv.ErrReadOnly, `"a"`, fileA)
+					}
+				}
+				_, err := h.s.UpdateBucket(ctx, kv.Config{Bucket: "a", History: 2})
+				wantError(t, err, kv.ErrReadOnly, fileA)
+				st, err := a.Status(ctx)
+				if err != nil {
+					t.Error(err)
+				}
+				wantError(t, st.ReadOnly, kv.ErrReadOnly, fileA)
+				mustPut(t, b, "k", "w")
+				if st, err := b.Status(ctx); err != nil || st.ReadOnly != nil {
+					t.Errorf("status of the other bucket: %+v, %v", st, err)
+				}
+				if _, err := h.disk.Stat(scratch); err != nil {
+					t.Error(err)
+				}
+				if err := h.s.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			// Deleting the bucket is the way out.
+			h.open()
+			if err := h.s.DeleteBucket(ctx, "a"); err != nil {
+				t.Fatal(err)
+			}
+			h.reopen()
+			h.reopen()
+			if r := h.s.Report(); len(r.Damages) > 0 {
+				t.Errorf("report: %v", r)
+			}
+			if _, err := h.disk.Stat(scratch); err == nil {
+				t.Error("scratch is still kept")
+			}
+		})
+	}
+}
+
+// What the log holds of a bucket that lost a file is not lost.
+func TestAMissingSegmentDoesNotCostWhatTheLogHolds(t *testing.T) {
+	h, fileA, _ := twoBuckets(t)
+	h.open()
+	rev := mustPut(t, h.find("a"), "k1", "newer")
+	h.kill()
+	if err := h.disk.Remove(fileA); err != nil {
+		t.Fatal(err)
+	}
+	h.open()
+	wantShown(t, h.find("a"), showing{"k1": revs{rev}})
+	mustGet(t, h.find("a"), "k1", "newer")
+	h.reopen()
+	mustGet(t, h.find("a"), "k1", "newer")
+}
+
+func TestALogThatIsGoneMakesTheStoreReadOnly(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		make func(t *testing.T) *harness
+		want showing
+	}{
+		{"behind a checkpoint", func(t *testing.T) *harness {
+			h := newHarness(t)
+			b := h.bucket("b")
+			mustPut(t, b, "k", "v")
+			h.checkpoint()
+			mustPut(t, b, "k", "lost")
+			h.kill()
+			return h
+		}, showing{"k": revs{1}}},
+		{"behind a clean close", func(t *testing.T) *harness {
+			h := newHarness(t)
+			mustPut(t, h.bucket("b"), "k", "v")
+			if err := h.s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			return h
+		}, showing{"k": revs{1}}},
+		{"before the first checkpoint", func(t *testing.T) *harness {
+			h := newHarness(t)
+			mustPut(t, h.bucket("b"), "k", "lost")
+			h.kill()
+			return h
+		}, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := c.make(t)
+			for _, name := range h.names(logDir) {
+				if err := h.disk.Remove(path.Join(testDir, logDir, name)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			segmentsBefore := h.names(segmentDir)
+			h.open()
+			r := h.s.Report()
+			wantError(t, r.ReadOnly, kv.ErrReadOnly, testDir+"/"+logDir)
+			wantError(t, r.ReadOnly, kv.ErrCorrupt)
+			if len(r.Damages) != 1 {
+				t.Errorf("damages: %q", damages(r))
+			}
+			_, err := h.s.CreateBucket(ctx, kv.Config{Bucket: "new"})
+			wantError(t, err, kv.ErrReadOnly)
+			if c.want == nil {
+				if got := h.names(segmentDir); !slices.Equal(got, segmentsBefore) {
+					t.Errorf("files %q became %q", segmentsBefore, got)
+				}
+				return
+			}
+			b := h.find("b")
+			wantShown(t, b, c.want)
+			_, err = b.PutString(ctx, "k", "w")
+			wantError(t, err, kv.ErrReadOnly, logDir)
+		})
+	}
+}
+
+// Damage in the log below what was synced: whoever reads on is served, nobody
+// writes, and the report names the file.
+func TestADamagedLogMakesTheStoreReadOnly(t *testing.T) {
+	h := newHarness(t)
+	b := h.bucket("b")
+	mustPut(t, b, "k", "v")
+	mustPut(t, b, "damaged", "needle in the log")
+	mustPut(t, b, "later", "v")
+	h.kill()
+	file, offset := h.locate(logDir, "needle in the log")
+	h.flip(file, offset, 3)
+	h.open()
+	r := h.s.Report()
+	wantError(t, r.ReadOnly, kv.ErrReadOnly, file, "LSN")
+	b = h.find("b")
+	mustGet(t, b, "k", "v")
+	_, err := b.PutString(ctx, "k", "w")
+	wantError(t, err, kv.ErrReadOnly, file)
+	wantError(t, h.s.Checkpoint(ctx), kv.ErrReadOnly)
+	wantError(t, h.s.Close(), kv.ErrReadOnly, file)
+	h.open()
+	wantError(t, h.s.Report().ReadOnly, kv.ErrReadOnly, file)
+}
+
+// locate returns the file of a directory that holds a text, and where.
+func (h *harness) locate(dir, text string) (file string, offset int64) {
+	h.t.Helper()
+	for _, name := range h.names(dir) {
+		file := path.Join(testDir, dir, name)
+		b, err := h.disk.ReadFile(file)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		if i := strings.Index(string(b), text); i >= 0 {
+			return file, int64(i)
+		}
+	}
+	h.t.Fatalf("no file of %s holds %q", dir, text)
+	return "", 0
+}
+
+func TestADamagedRecordCostsItsKeyAlone(t *testing.T) {
+	for name, reopen := range map[string]bool{"while open": false, "found by the next open": true} {
+		t.Run(name, func(t *testing.T) {
+			h, fileA, _ := twoBuckets(t)
+			if !reopen {
+				h.open()
+			}
+			file, offset := h.locate(segmentDir, "value 1")
+			if file != fileA {
+				t.Fatalf("the value stands in %s", file)
+			}
+			h.flip(file, offset, 0)
+			if reopen {
+				h.open()
+			}
+			a := h.find("a")
+			for range 2 {
+				dst := []byte("kept")
+				got, _, err := a.GetAppend(ctx, dst, "k1")
+				if string(got) != "kept" {
+					t.Errorf("dst came back as %q", got)
+				}
+				wantError(t, err, kv.ErrCorrupt, `"k1"`, `"a"`, file)
+				var c *kv.CorruptError
+				if !errors.As(err, &c) || c.File != file || c.Offset < 64 || c.Offset > offset || c.Offset < offset-200 {
+					t.Errorf("damage %+v, the value stands at %d", c, offset)
+				}
+				mustGet(t, a, "k0", "value 0")
+				mustGet(t, a, "k2", "value 2")
+				wantKeys(t, collect(t, a), "k0", "k1", "k2")
+			}
+			// Its history has the older and the newer entries.
+			rev := mustPut(t, a, "k1", "again")
+			var errs, entries int
+			for e, err := range a.History(ctx, "k1") {
+				if e.Key != "k1" || e.Revision == 0 {
+					t.Errorf("entry %+v", e)
+				}
+				if err != nil {
+					wantError(t, err, kv.ErrCorrupt)
+					errs++
+				} else if e.Revision == rev {
+					entries++
+				}
+			}
+			if errs != 1 || entries != 1 {
+				t.Errorf("%d damaged and %d sound entries", errs, entries)
+			}
+			mustGet(t, a, "k1", "again")
+		})
+	}
+}
+
+// Every bit of a bucket's segment may flip, one at a time: each key comes back
+// as it was or as a *kv.CorruptError.
+func TestEveryFlippedBitOfASegmentIsFound(t *testing.T) {
+	h, fileA, _ := twoBuckets(t)
+	left := h.disk
+	info, err := left.Stat(fileA)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := int64(0); at < info.Size; at++ {
+		if at > 1000 && at%64 != 0 { // zeros up to the next page
+			continue
+		}
+		h.insert(left.Clone())
+		h.flip(fileA, at, int(at%8))
+		h.open()
+		a := h.find("a")
+		for i := range 3 {
+			e, err := a.Get(ctx, fmt.Sprintf("k%d", i))
+			switch {
+			case errors.Is(err, kv.ErrKeyNotFound):
+				if d := damages(h.s.Report()); len(d) == 0 {
+					t.Errorf("byte %d: k%d is gone and nothing says why", at, i)
+				}
+			case err != nil:
+				wantError(t, err, kv.ErrCorrupt, fileA)
+			case string(e.Value) != fmt.Sprintf("value %d", i):
+				t.Errorf("byte %d: k%d is %q", at, i, e.Value)
+			}
+		}
+		mustGet(t, h.find("b"), "k", "v")
+		h.close()
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+// An index block that cannot be read costs time, not records.
+func TestADamagedIndexBlockCostsNoRecord(t *testing.T) {
+	h, fileA, _ := twoBuckets(t)
+	h.open()
+	before := shown(t, h.find("a"))
+	d := h.find("a").active.Desc()
+	if d.LastIndex == 0 {
+		t.Fatal("there is no index block")
+	}
+	if err := h.s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []int64{0, 8, 24, 60} {
+		h.kill()
+		h.flip(fileA, d.LastIndex+at, 2)
+		h.open()
+		r := h.s.Report()
+		if got := damages(r); len(got) == 0 || !strings.Contains(got[0], fileA) || !strings.Contains(got[0], "index block") || r.ReadOnly != nil {
+			t.Errorf("byte %d: report %v", at, r)
+		}
+		a := h.find("a")
+		wantShown(t, a, before)
+		mustGet(t, a, "k2", "value 2")
+		mustPut(t, a, "k9", "v")
+		if _, err := a.Delete(ctx, "k9"); err != nil {
+			t.Error(err)
+		}
+		before["k9"] = shown(t, a)["k9"]
+		h.close()
+		h.flip(fileA, d.LastIndex+at, 2)
+	}
+}
+
+// A page that cannot be read is an error of that read; the next may succeed.
+func TestAnUnreadablePageIsAnErrorOfItsKey(t *testing.T) {
+	h := newHarness(t)
+	b := h.bucket("b")
+	mustPut(t, b, "k", "v")
+	h.fail(vfs.OpReadMapping, segmentDir, vfs.ErrFault)
+	_, err := b.Get(ctx, "k")
+	wantError(t, err, kv.ErrCorrupt, `"k"`, segmentDir)
+	h.fail(vfs.OpMap, segmentDir, syscall.ENOMEM)
+	h.fs.Inject(nil)
+	mustGet(t, b, "k", "v")
+	mustPut(t, b, "k", "w")
+}
+
+// Faults in the background are for the log, not for the callers.
+func TestAFailedRecycleIsTriedAgain(t *testing.T) {
+	h := newHarness(t)
+	b := h.bucket("b")
+	for i := range 50 {
+		if _, err := b.Put(ctx, fmt.Sprint(i), make([]byte, 10_000)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	files := len(h.names(logDir))
+	h.fail(vfs.OpRemove, logDir, syscall.EIO)
+	h.checkpoint()
+	h.fs.Inject(nil)
+	mustPut(t, b, "k", "v")
+	h.checkpoint()
+	if n := len(h.names(logDir)); n >= files || n > 4 {
+		t.Errorf("%d log files, %d before", n, files)
+	}
+}
+
+// Many writers meet a fault at once: each gets one answer, and what was
+// acknowledged is found.
+func TestAFaultBesideManyWriters(t *testing.T) {
+	const writers = 8
+	for _, n := range []int64{5, 50, 333} {
+		h := newHarness(t, func(o *Options) { o.Manual = false })
+		b := h.bucket("b")
+		h.fs.Inject(func(op vfs.Op) vfs.Action {
+			if op.N >= n && op.Kind == vfs.OpSync && strings.Contains(op.Path, logDir) {
+				return vfs.Action{Err: syscall.EIO, DropSync: true}
+			}
+			return vfs.Action{}
+		})
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		acked := showing{}
+		for w := range writers {
+			wg.Go(func() {
+				for i := 0; ; i++ {
+					key := fmt.Sprintf("k%d.%d", w, i)
+					rev, err := b.PutString(ctx, key, "v")
+					if err != nil {
+						if !errors.Is(err, kv.ErrOutcomeUnknown) && !errors.Is(err, kv.ErrReadOnly) {
+							t.Error(err)
+						}
+						return
+					}
+					mu.Lock()
+					acked[key] = revs{rev}
+					mu.Unlock()
+				}
+			})
+		}
+		wg.Wait()
+		wantShown(t, b, acked)
+		h.powerCut()
+		h.open()
+		wantShown(t, h.find("b"), acked)
+		h.close()
+	}
+}
