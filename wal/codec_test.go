@@ -89,6 +89,14 @@ func TestHeaderRefusesWhatItIsNot(t *testing.T) {
 	}
 }
 
+func TestHeaderStandsFirstOrLast(t *testing.T) {
+	var page [PageSize]byte
+	testHeader.encode(&page, PageSize)
+	if h, err := decodeHeader(&page, testHeader.slot, PageSize); err == nil {
+		t.Errorf("on the second of four pages: accepted as %+v", h)
+	}
+}
+
 func TestHeaderOfNewerVersion(t *testing.T) {
 	var page [PageSize]byte
 	testHeader.encode(&page, 0)
