@@ -10,12 +10,11 @@ import (
 // dropped for each if it is not nil, in no order. v.Revision must be above every
 // revision of key present. dropped must not use the index.
 func (x *Index) Apply(hash uint64, key string, v Version, floor kv.Revision, dropped func(Version)) {
-	slots, i := x.table.find(hash, key, &x.keys)
-	if i < 0 {
+	s := x.table.find(hash, key, &x.keys)
+	if s == nil {
 		ref := x.add(hash, key, v)
 		x.order.insert(key, ref)
 	} else {
-		s := &slots[i]
 		if newest := x.rows.revision(s.row); v.Revision <= newest {
 			panic(fmt.Sprintf("index: revision %d of %q applied after %d", v.Revision, key, newest))
 		}
@@ -27,16 +26,15 @@ func (x *Index) Apply(hash uint64, key string, v Version, floor kv.Revision, dro
 // Trim drops the versions of key below floor, and the key if none is left.
 // dropped is as for [Index.Apply].
 func (x *Index) Trim(hash uint64, key string, floor kv.Revision, dropped func(Version)) {
-	slots, i := x.table.find(hash, key, &x.keys)
-	if i < 0 {
+	s := x.table.find(hash, key, &x.keys)
+	if s == nil {
 		return
 	}
-	s := &slots[i]
 	row, kept := x.present(s)
 	c := x.divide(row, kept, floor)
 	switch {
 	case c.stay == 0:
-		x.forget(hash, i, *s, dropped)
+		x.forget(*s, dropped)
 	case c.rest != 0:
 		x.cut(c, dropped)
 		x.publish(s, row, c.stay)
@@ -48,17 +46,16 @@ func (x *Index) Trim(hash uint64, key string, floor kv.Revision, dropped func(Ve
 // and the key if none is left. It reports whether the version was there. dropped
 // is as for [Index.Apply].
 func (x *Index) Remove(hash uint64, key string, rev kv.Revision, dropped func(Version)) bool {
-	slots, i := x.table.find(hash, key, &x.keys)
-	if i < 0 {
+	s := x.table.find(hash, key, &x.keys)
+	if s == nil {
 		return false
 	}
-	s := &slots[i]
 	above, id, below := x.around(s, rev)
 	if id == 0 {
 		return false
 	}
 	if len(above)+len(below) == 0 {
-		x.forget(hash, i, *s, dropped)
+		x.forget(*s, dropped)
 	} else {
 		x.excise(s, above, id, below, dropped)
 	}
@@ -236,11 +233,11 @@ func (x *Index) excise(s *slot, above []uint32, id uint32, below []uint32, dropp
 
 // forget drops all versions of a key and the key. Its heads and rows stay for
 // the snapshots that have it in their order.
-func (x *Index) forget(hash uint64, i int, s slot, dropped func(Version)) {
+func (x *Index) forget(s slot, dropped func(Version)) {
 	row, kept := x.present(&s)
 	x.live -= x.puts(row)
 	x.dropAll(row, kept, dropped)
-	x.table.remove(tagOf(hash), i)
+	x.table.remove(s.tag, s.key)
 	if x.build.defers(&x.keys, s.key) {
 		return
 	}
@@ -251,8 +248,11 @@ func (x *Index) forget(hash uint64, i int, s slot, dropped func(Version)) {
 // publish makes row, with kept versions from there on, what the key has from
 // now on. The head of a snapshot's time is left to the snapshot.
 func (x *Index) publish(s *slot, row, kept uint32) {
-	s.row = row
 	top := x.keys.top(s.key)
+	if s.row == row && len(x.open) == 0 && top.Load() == row {
+		return // rewritten in place: nothing to write, and two cache lines stay clean
+	}
+	s.row = row
 	h := x.heads.of(top.Load())
 	switch {
 	case h != nil && h.epoch > x.newestOpen():

@@ -30,17 +30,17 @@ func (x *Index) Grow(n int) {
 // kept. No snapshot may be open, and BuildTree must not have been called.
 func (x *Index) Load(hash uint64, key []byte, v Version, floor kv.Revision) bool {
 	name := unsafe.String(unsafe.SliceData(key), len(key)) // nothing keeps it
-	slots, i := x.table.find(hash, name, &x.keys)
-	if i < 0 {
+	s := x.table.find(hash, name, &x.keys)
+	if s == nil {
 		ref := x.add(hash, name, v)
 		*x.keys.length(ref) |= entryPending
 		x.build.pending = append(x.build.pending, ref)
 		return true
 	}
-	if x.rows.revision(slots[i].row) >= v.Revision {
+	if x.rows.revision(s.row) >= v.Revision {
 		return false
 	}
-	x.supersede(&slots[i], v, floor, nil)
+	x.supersede(s, v, floor, nil)
 	return true
 }
 

@@ -59,11 +59,11 @@ func (x *Index) Memory() int64 {
 // Newest returns the newest version of key, marker or not. A read; it does not
 // allocate.
 func (x *Index) Newest(hash uint64, key string) (Version, bool) {
-	slots, i := x.table.find(hash, key, &x.keys)
-	if i < 0 {
+	s := x.table.find(hash, key, &x.keys)
+	if s == nil {
 		return Version{}, false
 	}
-	return x.rows.version(slots[i].row), true
+	return x.rows.version(s.row), true
 }
 
 // At returns the version of key at exactly that revision, if it is kept. A read.
@@ -125,11 +125,11 @@ func (x *Index) All(yield func(key []byte, newest Version) bool) {
 // lookup returns the key's newest row, 0 if it has none, and how many versions
 // of the chain from there are kept.
 func (x *Index) lookup(hash uint64, key string) (row, kept uint32) {
-	slots, i := x.table.find(hash, key, &x.keys)
-	if i < 0 {
+	s := x.table.find(hash, key, &x.keys)
+	if s == nil {
 		return 0, 0
 	}
-	return x.present(&slots[i])
+	return x.present(s)
 }
 
 // newestOpen returns the epoch of the newest open snapshot, 0 if none is open.

@@ -12,63 +12,61 @@ import (
 const (
 	firstPageBits = 6
 	fullPageBits  = 11
-	growingPages  = fullPageBits - firstPageBits // pages after the first before all are full size
 	fullPage      = 1 << fullPageBits
+	smallPages    = fullPageBits - firstPageBits + 1 // pages that hold the first fullPage elements
 )
 
 // pages is a vector of T that grows without moving what it holds. The writer
 // calls grow; at may run beside it, for ids that were there when the caller
-// learned of them. T holds no pointers, so the collector never looks inside.
+// learned of them.
 type pages[T any] struct {
-	dir atomic.Pointer[[][]T]
+	small [smallPages][]T
+	full  atomic.Pointer[[]*[fullPage]T]
+	count int // of all pages; the writer's
 }
 
 // at returns the element id, which must be below size.
 func (p *pages[T]) at(id uint32) *T {
 	if id >= fullPage {
-		return &(*p.dir.Load())[id>>fullPageBits+growingPages][id&(fullPage-1)]
+		return &(*p.full.Load())[id>>fullPageBits-1][id%fullPage]
 	}
-	return p.atGrowing(id)
-}
-
-func (p *pages[T]) atGrowing(id uint32) *T {
 	page := pageOf(id)
-	return &(*p.dir.Load())[page][id-pageStart(page)]
+	return &p.small[page][id-pageStart(page)]
 }
 
 // grow adds a page. Directories share their backing array: a reader's header
 // ends before the element that is written here.
 func (p *pages[T]) grow() {
-	var dir [][]T
-	if old := p.dir.Load(); old != nil {
-		dir = *old
+	page := p.count
+	p.count++
+	if page < smallPages {
+		p.small[page] = make([]T, pageSize(page))
+		return
 	}
-	dir = append(dir, make([]T, pageSize(len(dir))))
-	p.dir.Store(&dir)
+	var full []*[fullPage]T
+	if old := p.full.Load(); old != nil {
+		full = *old
+	}
+	full = append(full, new([fullPage]T))
+	p.full.Store(&full)
 }
 
-// size returns how many elements the pages hold.
-func (p *pages[T]) size() uint32 {
-	dir := p.dir.Load()
-	if dir == nil {
-		return 0
-	}
-	return pageStart(len(*dir))
-}
+// size returns how many elements the pages hold. The writer's.
+func (p *pages[T]) size() uint32 { return pageStart(p.count) }
 
-// memory returns the bytes held.
+// memory returns the bytes held. The writer's.
 func (p *pages[T]) memory() int64 {
 	var element T
 	n := int64(p.size()) * int64(unsafe.Sizeof(element))
-	if dir := p.dir.Load(); dir != nil {
-		n += int64(cap(*dir)) * int64(unsafe.Sizeof([]T{}))
+	if full := p.full.Load(); full != nil {
+		n += int64(cap(*full)) * int64(unsafe.Sizeof((*full)[0]))
 	}
 	return n
 }
 
 func pageOf(id uint32) int {
 	if id >= fullPage {
-		return int(id>>fullPageBits) + growingPages
+		return int(id>>fullPageBits) + smallPages - 1
 	}
 	return bits.Len32(id >> firstPageBits)
 }
@@ -78,18 +76,10 @@ func pageStart(page int) uint32 {
 	switch {
 	case page == 0:
 		return 0
-	case page <= growingPages:
+	case page < smallPages:
 		return 1 << (firstPageBits + page - 1)
 	}
-	return uint32(page-growingPages) << fullPageBits
+	return uint32(page-smallPages+1) << fullPageBits
 }
 
-func pageSize(page int) int {
-	switch {
-	case page == 0:
-		return 1 << firstPageBits
-	case page <= growingPages:
-		return 1 << (firstPageBits + page - 1)
-	}
-	return fullPage
-}
+func pageSize(page int) int { return int(pageStart(page+1) - pageStart(page)) }

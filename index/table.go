@@ -1,14 +1,18 @@
 package index
 
-import "unsafe"
+import (
+	"math/bits"
+	"unsafe"
+)
 
-// table finds a key's bytes and newest row by the key's hash: extendible
-// hashing. The top bits of the hash choose a bin, an open-addressing table with
-// linear probing that grows and splits alone, so the longest stall of an insert
-// is one bin's, whatever the number of keys.
+// table finds a key's bytes and newest row by the key's hash. It is a linear
+// hash table: bins split one after the other, in the order of their numbers, as
+// keys come, so the longest stall of an insert is one bin's, whatever the
+// number of keys. A bin is a small open-addressing table with linear probing;
+// those whose turn to split is still to come are larger meanwhile.
 type table struct {
-	dir   []bin // 1<<depth entries; a bin of lesser depth has several, adjacent
-	depth uint8
+	bins  pages[bin]
+	count uint32 // of bins
 	used  int
 	slots int // of all bins
 }
@@ -20,36 +24,27 @@ type slot struct {
 	row uint32 // the newest version's
 }
 
-// bin is copied to each of its directory entries: a lookup then takes one step
-// less, and the copies differ in nothing.
 type bin struct {
 	slots []slot
-	fill  *fill
-}
-
-type fill struct {
 	used  int
-	depth uint8 // how many bits of the tag its keys share
 }
 
 const (
-	slotSize     = int(unsafe.Sizeof(slot{}))
-	binSize      = int(unsafe.Sizeof(bin{})) + int(unsafe.Sizeof(fill{}))
-	tagBits      = 32
-	smallestBin  = 8    // slots
-	splitBin     = 1024 // slots; a full bin of that size splits
-	loadNum      = 13   // a bin is full at 13/16
-	loadDen      = 16
-	keysPerEntry = 128 // the directory doubles only while it has fewer entries than keys/128
+	slotSize = int(unsafe.Sizeof(slot{}))
+	keysABin = 480 // on average; a bin holds half to twice that
+	loadNum  = 13  // a bin grows at 13/16
+	loadDen  = 16
 )
 
-// binSizes is the ladder a bin climbs. The last steps are small, which keeps
-// the load between 0.6 and 0.81, and 12 bytes a slot fill Go's size classes.
-var binSizes = [...]int{smallestBin, 16, 32, 64, 128, 256, 512, 682, 853, splitBin}
+// binSizes is the ladder a bin climbs. The steps that most bins stand on are
+// small, which keeps their load between 0.6 and 0.81, and 12 bytes a slot fill
+// Go's size classes.
+var binSizes = [...]int{8, 16, 32, 64, 128, 256, 341, 426, 512, 682, 853, 1024, 1365}
 
 func limit(slots int) int { return slots * loadNum / loadDen }
 
-// roomFor returns the smallest size of bin that n keys do not fill.
+// roomFor returns the smallest size of bin that n keys do not fill. A bin above
+// the ladder is one whose keys were chosen for their hashes.
 func roomFor(n int) int {
 	for _, size := range binSizes {
 		if n < limit(size) {
@@ -62,28 +57,40 @@ func roomFor(n int) int {
 func tagOf(hash uint64) uint32 { return uint32(hash >> 32) }
 
 // home is where the search for tag begins among n slots. Keys of one bin share
-// the top bits of the tag; the multiplication lets the others decide.
+// the low bits of the tag; the multiplication lets the others decide.
 func home(tag uint32, n int) int {
 	return int(uint64(tag*0x9E3779B1) * uint64(n) >> 32)
 }
 
-// binOf returns the index in dir of the tag's bin.
-func (t *table) binOf(tag uint32) int { return int(tag >> (tagBits - t.depth)) }
-
-// find returns the key's bin and its slot there, or -1.
-func (t *table) find(hash uint64, key string, keys *arena) ([]slot, int) {
-	tag := tagOf(hash)
-	if len(t.dir) == 0 {
-		return nil, -1
+// binOf returns the tag's bin: the low bits of tag name it, one bit more if that
+// bin has been split in this round.
+func (t *table) binOf(tag uint32) *bin {
+	round := roundOf(t.count)
+	i := tag & (2*round - 1)
+	if i >= t.count {
+		i -= round
 	}
-	slots := t.dir[t.binOf(tag)].slots
+	return t.bins.at(i)
+}
+
+// roundOf returns the largest power of two that is not above count: how many
+// bins there were when the round of splits began.
+func roundOf(count uint32) uint32 { return 1 << (bits.Len32(count) - 1) }
+
+// find returns the key's slot, nil if it has none.
+func (t *table) find(hash uint64, key string, keys *arena) *slot {
+	if t.count == 0 {
+		return nil
+	}
+	tag := tagOf(hash)
+	slots := t.binOf(tag).slots
 	for i := home(tag, len(slots)); ; {
 		s := &slots[i]
 		if s.key == 0 {
-			return nil, -1
+			return nil
 		}
-		if s.tag == tag && string(keys.key(s.key)) == key {
-			return slots, i
+		if s.tag == tag && keys.text(s.key) == key {
+			return s
 		}
 		if i++; i == len(slots) {
 			i = 0
@@ -93,19 +100,54 @@ func (t *table) find(hash uint64, key string, keys *arena) ([]slot, int) {
 
 // insert adds a slot whose key is not in the table.
 func (t *table) insert(s slot) {
-	if len(t.dir) == 0 {
-		t.dir = []bin{t.newBin(smallestBin, 0)}
+	if t.used == keysABin*int(t.count) {
+		t.split()
 	}
-	b := t.dir[t.binOf(s.tag)]
-	for b.fill.used >= limit(len(b.slots)) {
-		t.relieve(b, s.tag)
-		b = t.dir[t.binOf(s.tag)]
+	b := t.binOf(s.tag)
+	if b.used == limit(len(b.slots)) {
+		old := *b
+		*b = t.newBin(old.used)
+		old.each(b.put)
+		t.slots -= len(old.slots)
 	}
 	b.put(s)
 	t.used++
 }
 
-func (b bin) put(s slot) {
+// split divides the bin whose turn it is. The first is made of nothing.
+func (t *table) split() {
+	if t.count == t.bins.size() {
+		t.bins.grow()
+	}
+	if t.count == 0 {
+		*t.bins.at(0) = t.newBin(0)
+		t.count = 1
+		return
+	}
+	round := roundOf(t.count)
+	lower, upper := t.bins.at(t.count-round), t.bins.at(t.count)
+	t.count++
+	old, moving := *lower, 0
+	old.each(func(s slot) { moving += int(s.tag & round / round) })
+	*lower, *upper = t.newBin(old.used-moving), t.newBin(moving)
+	t.slots -= len(old.slots)
+	old.each(func(s slot) {
+		if s.tag&round == 0 {
+			lower.put(s)
+		} else {
+			upper.put(s)
+		}
+	})
+}
+
+// newBin returns an empty bin with room for n keys and more.
+func (t *table) newBin(n int) bin {
+	size := roomFor(n)
+	t.slots += size
+	return bin{slots: make([]slot, size)}
+}
+
+func (b *bin) put(s slot) {
 	i := home(s.tag, len(b.slots))
 	for b.slots[i].key != 0 {
 		if i++; i == len(b.slots) {
@@ -113,146 +155,69 @@ func (b bin) put(s slot) {
 		}
 	}
 	b.slots[i] = s
-	b.fill.used++
+	b.used++
 }
 
-func (t *table) newBin(size int, depth uint8) bin {
-	t.slots += size
-	return bin{slots: make([]slot, size), fill: &fill{depth: depth}}
-}
-
-// relieve makes room in a full bin: it grows, or splits in two.
-func (t *table) relieve(b bin, tag uint32) {
-	if len(b.slots) < splitBin || !t.maySplit(b) {
-		t.rehash(b, tag, roomFor(b.fill.used))
-		return
-	}
-	if b.fill.depth == t.depth {
-		t.double()
-	}
-	t.split(b, tag)
-}
-
-// maySplit keeps the directory in proportion to the keys: keys whose tags agree
-// in many bits, by design of whoever chose them, get a larger bin instead.
-func (t *table) maySplit(b bin) bool {
-	return b.fill.depth < t.depth || t.depth < tagBits && len(t.dir) <= t.used/keysPerEntry
-}
-
-func (t *table) rehash(b bin, tag uint32, size int) {
-	grown := t.newBin(size, b.fill.depth)
+func (b *bin) each(fn func(slot)) {
 	for _, s := range b.slots {
 		if s.key != 0 {
-			grown.put(s)
+			fn(s)
 		}
 	}
-	t.slots -= len(b.slots)
-	t.place(grown, tag)
 }
 
-func (t *table) split(b bin, tag uint32) {
-	depth := b.fill.depth + 1
-	bit := uint32(1) << (tagBits - depth)
-	upper := 0
-	for _, s := range b.slots {
-		if s.key != 0 && s.tag&bit != 0 {
-			upper++
-		}
-	}
-	halves := [2]bin{
-		t.newBin(roomFor(b.fill.used-upper), depth),
-		t.newBin(roomFor(upper), depth),
-	}
-	for _, s := range b.slots {
-		switch {
-		case s.key == 0:
-		case s.tag&bit != 0:
-			halves[1].put(s)
-		default:
-			halves[0].put(s)
-		}
-	}
-	t.slots -= len(b.slots)
-	t.place(halves[0], tag&^bit)
-	t.place(halves[1], tag|bit)
-}
-
-// place makes b the bin of all tags that share b's depth of bits with tag.
-func (t *table) place(b bin, tag uint32) {
-	n := 1 << (t.depth - b.fill.depth)
-	first := t.binOf(tag) &^ (n - 1)
-	for i := first; i < first+n; i++ {
-		t.dir[i] = b
-	}
-}
-
-func (t *table) double() {
-	dir := make([]bin, 2*len(t.dir))
-	for i, b := range t.dir {
-		dir[2*i], dir[2*i+1] = b, b
-	}
-	t.dir = dir
-	t.depth++
-}
-
-// remove empties slot i of the tag's bin and moves those behind it up, so that
+// remove takes out the slot of an entry and moves those behind it up, so that
 // no search for them ends early.
-func (t *table) remove(tag uint32, i int) {
-	b := t.dir[t.binOf(tag)]
+func (t *table) remove(tag, key uint32) {
+	b := t.binOf(tag)
 	n := len(b.slots)
-	for j := i; ; {
-		if j++; j == n {
-			j = 0
-		}
-		s := b.slots[j]
-		if s.key == 0 {
-			break
-		}
-		if from := home(s.tag, n); (j-from+n)%n >= (j-i+n)%n {
-			b.slots[i] = s
+	i := home(tag, n)
+	for b.slots[i].key != key {
+		i = (i + 1) % n
+	}
+	for j := (i + 1) % n; b.slots[j].key != 0; j = (j + 1) % n {
+		if from := home(b.slots[j].tag, n); (j-from+n)%n >= (j-i+n)%n {
+			b.slots[i] = b.slots[j]
 			i = j
 		}
 	}
 	b.slots[i] = slot{}
-	b.fill.used--
+	b.used--
 	t.used--
 }
 
 // reserve sizes an empty table for n keys.
 func (t *table) reserve(n int) {
-	if len(t.dir) != 0 {
+	if t.count != 0 {
 		return
 	}
-	const perBin = 640 // at most; half of it at least
-	depth := uint8(0)
-	for n>>depth > perBin {
-		depth++
+	count := uint32(n/keysABin + 1)
+	for t.bins.size() < count {
+		t.bins.grow()
 	}
-	const spread = 8 // a bin's share varies: leave an eighth
-	size := roomFor(n>>depth + n>>depth/spread)
-	t.depth = depth
-	t.dir = make([]bin, 1<<depth)
-	for i := range t.dir {
-		t.dir[i] = t.newBin(size, depth)
+	round := roundOf(count)
+	for i := range count {
+		share := uint64(2 * round) // the bin's keys are one in so many
+		if i+round >= count && i < round {
+			share = uint64(round)
+		}
+		*t.bins.at(i) = t.newBin(int(uint64(n) / share))
 	}
+	t.count = count
 }
 
 // each calls fn for every slot, until fn returns false. It works on copies of
 // one bin at a time, so fn may remove the key that it is shown.
 func (t *table) each(fn func(slot) bool) {
 	var held []slot
-	for i := 0; i < len(t.dir); {
-		b := t.dir[i]
-		held = append(held[:0], b.slots...)
+	for i := range t.count {
+		held = append(held[:0], t.bins.at(i).slots...)
 		for _, s := range held {
 			if s.key != 0 && !fn(s) {
 				return
 			}
 		}
-		i += 1 << (t.depth - b.fill.depth)
 	}
 }
 
-func (t *table) memory() int64 {
-	return int64(t.slots)*int64(slotSize) + int64(len(t.dir))*int64(binSize)
-}
+func (t *table) memory() int64 { return int64(t.slots)*int64(slotSize) + t.bins.memory() }
