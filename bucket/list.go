@@ -7,6 +7,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"kvd/index"
@@ -14,12 +15,13 @@ import (
 )
 
 const (
-	// snapshotMax bounds how long a listing keeps the index's snapshot open: while
-	// it does, the writer copies every node it touches. A consumer slower than that
-	// is served from a copy of the keys that are left.
+	// snapshotMax bounds how long a listing keeps the index's snapshot open, but
+	// for the one key that its consumer is at: while it is open, the writer copies
+	// every node it touches. A consumer slower than that is served from a copy of
+	// the keys that are left.
 	snapshotMax = time.Second
-	// snapshotCheck is after how many keys a listing looks at the time.
-	snapshotCheck = 256
+	// contextCheck is after how many keys a listing looks at its context.
+	contextCheck = 256
 	// snapshotsOpen bounds how many there are at a time in a store; more wait.
 	snapshotsOpen = 64
 )
@@ -48,11 +50,10 @@ type listing struct {
 	patterns []string
 	yield    func(string, error) bool
 
-	started time.Time
 	seen    int
-	late    bool     // the snapshot has been open for too long: keys go to rest
-	rest    []string // keys copied for a slow consumer
-	stopped bool     // the consumer wants no more
+	late    atomic.Bool // the snapshot has been open for too long: keys go to rest
+	rest    []string    // keys copied for a slow consumer
+	stopped bool        // the consumer wants no more
 }
 
 func (l *listing) run() error {
@@ -68,7 +69,7 @@ func (l *listing) run() error {
 		}
 	}
 	defer release() // also when the consumer panics
-	l.started = time.Now()
+	defer time.AfterFunc(snapshotMax, func() { l.late.Store(true) }).Stop()
 	for _, prefix := range prefixes(l.patterns) {
 		snapshot.AscendPrefix(prefix, l.visit)
 		if l.stopped || l.ctx.Err() != nil {
@@ -90,11 +91,8 @@ func (l *listing) run() error {
 
 // visit takes one key of the snapshot and reports whether to go on.
 func (l *listing) visit(key []byte, newest index.Version) bool {
-	if l.seen++; l.seen%snapshotCheck == 0 {
-		if l.ctx.Err() != nil {
-			return false
-		}
-		l.late = l.late || time.Since(l.started) > snapshotMax
+	if l.seen++; l.seen%contextCheck == 0 && l.ctx.Err() != nil {
+		return false
 	}
 	if newest.Op != kv.Put {
 		return true
@@ -103,7 +101,7 @@ func (l *listing) visit(key []byte, newest index.Version) bool {
 	if !kv.MatchAny(l.patterns, name) {
 		return true
 	}
-	if l.late {
+	if l.late.Load() {
 		l.rest = append(l.rest, name)
 		return true
 	}
