@@ -1,0 +1,103 @@
+package lineproto
+
+import (
+	"errors"
+
+	"kvd/kv"
+)
+
+// Code is the stable name of an error on the wire.
+type Code string
+
+// What only a server says. The errors of package kv have codes besides: see codes.
+var (
+	// ErrAuthRequired answers a command before AUTH.
+	ErrAuthRequired = errors.New("authentication is required")
+	// ErrAuthFailed answers a wrong name or password; it does not say which.
+	ErrAuthFailed = errors.New("authentication failed")
+	// ErrDenied answers a command that the user has no permission for.
+	ErrDenied = errors.New("permission denied")
+	// ErrTimeout ends a connection whose command did not arrive in time.
+	ErrTimeout = errors.New("timeout")
+	// ErrTooMany answers what would pass a limit of the server: connections, watches.
+	ErrTooMany = errors.New("too many")
+	// ErrShutdown ends a connection or watch of a server that is going down. What
+	// was asked for and not answered before was not carried out.
+	ErrShutdown = errors.New("the server is shutting down")
+	// ErrInternal is any other error of the server.
+	ErrInternal = errors.New("internal error")
+)
+
+// codes is the one table of errors on the wire. Of an error that matches several
+// the first counts: what a caller has to know first comes first.
+var codes = []struct {
+	code Code
+	err  error
+}{
+	{"OUTCOME_UNKNOWN", kv.ErrOutcomeUnknown},
+	{"READ_ONLY", kv.ErrReadOnly},
+	{"NO_SPACE", kv.ErrNoSpace},
+	{"CLOSED", kv.ErrClosed},
+	{"SHUTDOWN", ErrShutdown},
+	{"BUCKET_NOT_FOUND", kv.ErrBucketNotFound},
+	{"BUCKET_EXISTS", kv.ErrBucketExists},
+	{"KEY_NOT_FOUND", kv.ErrKeyNotFound},
+	{"KEY_EXISTS", kv.ErrKeyExists},
+	{"REVISION_MISMATCH", kv.ErrKeyRevisionMismatch},
+	{"INVALID_BUCKET_NAME", kv.ErrInvalidBucketName},
+	{"INVALID_KEY", kv.ErrInvalidKey},
+	{"INVALID_PATTERN", kv.ErrInvalidPattern},
+	{"INVALID_CONFIG", kv.ErrInvalidConfig},
+	{"INVALID_OPTION", kv.ErrInvalidOption},
+	{"HISTORY_TOO_LARGE", kv.ErrHistoryTooLarge},
+	{"VALUE_TOO_LARGE", kv.ErrValueTooLarge},
+	{"BUCKET_FULL", kv.ErrBucketFull},
+	{"NOT_SUPPORTED", kv.ErrNotSupported},
+	{"COMPACTED", kv.ErrCompacted},
+	{"LOCKED", kv.ErrLocked},
+	{"NOT_STORE", kv.ErrNotStore},
+	{"VERSION", kv.ErrVersion},
+	{"CORRUPT", kv.ErrCorrupt},
+	{"AUTH_REQUIRED", ErrAuthRequired},
+	{"AUTH_FAILED", ErrAuthFailed},
+	{"DENIED", ErrDenied},
+	{"TOO_MANY", ErrTooMany},
+	{"TIMEOUT", ErrTimeout},
+	{"SYNTAX", ErrSyntax},
+	{codeInternal, ErrInternal},
+}
+
+const codeInternal Code = "INTERNAL"
+
+// CodeOf returns the code of an error: INTERNAL if it matches none in the table.
+func CodeOf(err error) Code {
+	for i := range codes {
+		if errors.Is(err, codes[i].err) {
+			return codes[i].code
+		}
+	}
+	return codeInternal
+}
+
+// sentinel returns the error of the code: ErrInternal for one that a newer server
+// may have.
+func sentinel(code string) error {
+	for i := range codes {
+		if string(codes[i].code) == code {
+			return codes[i].err
+		}
+	}
+	return ErrInternal
+}
+
+// CompactedError is kv.ErrCompacted with the first revision that is left. An
+// error of a store that has a method FirstRevision crosses the wire with it.
+type CompactedError struct{ First kv.Revision }
+
+func (e *CompactedError) Error() string { return compactedText(e.First) }
+
+// Is matches kv.ErrCompacted.
+func (e *CompactedError) Is(target error) bool { return target == kv.ErrCompacted }
+
+// FirstRevision returns First.
+func (e *CompactedError) FirstRevision() kv.Revision { return e.First }

@@ -1,0 +1,116 @@
+package lineproto
+
+import (
+	"strconv"
+
+	"kvd/kv"
+)
+
+// AppendCommand appends the command to dst and returns the extended slice. It
+// refuses what would not parse as the same command, and then returns dst as it
+// was: a *SyntaxError for a name that cannot stand in a line, or for a line over
+// MaxLine; a *kv.LimitError for a value over kv.MaxValueSizeLimit.
+func AppendCommand(dst []byte, c *Command) ([]byte, error) {
+	start := len(dst)
+	if c.Verb == 0 || int(c.Verb) >= len(shapes) {
+		return dst, syntaxError("there is no verb %d", c.Verb)
+	}
+	s := &shapes[c.Verb]
+	line := append(dst, s.name...)
+	line, err := c.appendArguments(line, s)
+	if err != nil {
+		return dst, err
+	}
+	line = c.appendOptions(line, s.options)
+	withPayload := s.payload == hasPayload || s.payload == mayHavePayload && c.Value != nil
+	if withPayload {
+		if len(c.Value) > kv.MaxValueSizeLimit {
+			return dst, &kv.LimitError{What: "value size", Got: int64(len(c.Value)), Max: kv.MaxValueSizeLimit, Err: kv.ErrValueTooLarge}
+		}
+		line = strconv.AppendInt(append(line, ' '), int64(len(c.Value)), 10)
+	}
+	line = append(line, crlf...)
+	if len(line)-start > MaxLine {
+		return dst, syntaxError("a line of %d bytes, at most %d are allowed", len(line)-start, MaxLine)
+	}
+	if withPayload {
+		line = append(append(line, c.Value...), crlf...)
+	}
+	return line, nil
+}
+
+const crlf = "\r\n"
+
+func (c *Command) appendArguments(dst []byte, s *shape) ([]byte, error) {
+	for _, a := range s.args {
+		dst = append(dst, ' ')
+		switch a {
+		case argWatch:
+			dst = strconv.AppendUint(dst, c.Watch, 10)
+		case argRevision:
+			dst = strconv.AppendUint(dst, uint64(c.Revision), 10)
+		case argPassword:
+			dst = appendText(dst, c.Password)
+		default:
+			word := c.word(a)
+			if !isWord(word) {
+				return dst, syntaxError("%s cannot be %.64q", argumentNames[a], word)
+			}
+			dst = append(dst, word...)
+		}
+	}
+	return dst, nil
+}
+
+func (c *Command) word(a argument) string {
+	switch a {
+	case argBucket:
+		return c.Bucket
+	case argKey:
+		return c.Key
+	case argPatterns:
+		return c.Patterns
+	}
+	return c.User
+}
+
+// appendOptions appends the options that the verb has and the command carries.
+func (c *Command) appendOptions(dst []byte, has optionSet) []byte {
+	if has&optConfig != 0 && c.Options != "" {
+		dst = append(append(dst, ' '), c.Options...)
+	}
+	if has&optTTL != 0 && c.TTL > 0 {
+		dst = appendDuration(dst, "ttl=", c.TTL)
+	}
+	if has&optRevision != 0 && c.HasRevision {
+		dst = appendNumberOption(dst, "rev=", uint64(c.Revision))
+	}
+	if has&optMode != 0 && c.Mode != WatchLast {
+		dst = append(append(dst, " mode="...), c.Mode.String()...)
+	}
+	if has&optFrom != 0 && c.HasRevision {
+		dst = appendNumberOption(dst, "from=", uint64(c.Revision))
+	}
+	if has&optDeletes != 0 && c.IgnoreDeletes {
+		dst = append(dst, " deletes=no"...)
+	}
+	dst = appendYes(dst, "meta", has&optMeta != 0 && c.MetaOnly)
+	dst = appendYes(dst, "status", has&optStatus != 0 && c.Status)
+	if has&optOlder != 0 {
+		dst = c.appendOlder(dst)
+	}
+	if has&optID != 0 && c.BucketID != 0 {
+		dst = appendNumberOption(dst, "id=", c.BucketID)
+	}
+	return dst
+}
+
+func (c *Command) appendOlder(dst []byte) []byte {
+	switch {
+	case c.OlderThan > 0:
+		return appendDuration(dst, "older=", c.OlderThan)
+	case c.OlderThan < 0:
+		return append(dst, " older="+olderAll...)
+	}
+	return dst
+}

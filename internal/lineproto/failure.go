@@ -1,0 +1,286 @@
+package lineproto
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"kvd/kv"
+)
+
+// An error on the wire is
+//
+//	CODE [NAME=VALUE …] : TEXT
+//
+// The text is the error's own, without that of its kind where it begins with it,
+// since the code says that already. The pairs are what the typed errors carry.
+
+const (
+	textMax    = 1024 // bytes of an error's text
+	stringMax  = 384  // bytes of a string among its details
+	controlMax = 64   // bytes of one with control characters, of which JSON makes six each
+)
+
+// appendFailure appends an error. A bare sentinel is given the subject for a text.
+func appendFailure(dst []byte, err error, subject string) []byte {
+	code := CodeOf(err)
+	dst = append(dst, code...)
+	dst = appendDetails(dst, err)
+	kind := sentinel(string(code))
+	text := cmp.Or(failureText(err, kind), subject, kind.Error())
+	dst = append(dst, " : "...)
+	return appendClean(dst, clip(text, textMax))
+}
+
+// failureText returns the text that stands on the wire.
+func failureText(err, kind error) string {
+	var mismatch *kv.RevisionMismatchError
+	switch {
+	case err == kind:
+		return ""
+	case errors.As(err, &mismatch) && mismatch.Create:
+		return fmt.Sprintf("%s is at revision %d", mismatch.Key, mismatch.Got)
+	case errors.As(err, &mismatch):
+		return fmt.Sprintf("%s is at revision %d, expected %d", mismatch.Key, mismatch.Got, mismatch.Want)
+	}
+	text := err.Error()
+	rest, found := strings.CutPrefix(text, kind.Error()+": ")
+	if found && !strings.Contains(rest, kind.Error()) {
+		return rest
+	}
+	return text
+}
+
+// appendDetails appends what the typed errors carry.
+func appendDetails(dst []byte, err error) []byte {
+	var mismatch *kv.RevisionMismatchError
+	var name *kv.NameError
+	var limit *kv.LimitError
+	var corrupt *kv.CorruptError
+	var compacted interface {
+		error
+		FirstRevision() kv.Revision
+	}
+	if errors.As(err, &mismatch) {
+		dst = appendNumberOption(dst, "actual=", uint64(mismatch.Got))
+		if !mismatch.Create {
+			dst = appendNumberOption(dst, "expected=", uint64(mismatch.Want))
+		}
+	}
+	if errors.As(err, &name) {
+		dst = appendString(dst, " name=", name.Name)
+		dst = strconv.AppendInt(append(dst, " at="...), int64(name.Offset), 10)
+		dst = appendString(dst, " reason=", name.Reason)
+	}
+	if errors.As(err, &limit) {
+		dst = appendString(dst, " what=", limit.What)
+		dst = strconv.AppendInt(append(dst, " got="...), limit.Got, 10)
+		dst = strconv.AppendInt(append(dst, " min="...), limit.Min, 10)
+		dst = strconv.AppendInt(append(dst, " max="...), limit.Max, 10)
+	}
+	if errors.As(err, &corrupt) {
+		dst = appendString(dst, " file=", corrupt.File)
+		dst = strconv.AppendInt(append(dst, " offset="...), corrupt.Offset, 10)
+		dst = appendString(dst, " detail=", corruptDetail(corrupt))
+	}
+	if errors.As(err, &compacted) {
+		dst = appendNumberOption(dst, "first=", uint64(compacted.FirstRevision()))
+	}
+	return dst
+}
+
+// corruptDetail is the detail with the cause, whose type ends here.
+func corruptDetail(e *kv.CorruptError) string {
+	switch {
+	case e.Err == nil:
+		return e.Detail
+	case e.Detail == "":
+		return e.Err.Error()
+	}
+	return e.Detail + ": " + e.Err.Error()
+}
+
+func compactedText(first kv.Revision) string {
+	return fmt.Sprintf("%v: revisions below %d are gone", kv.ErrCompacted, first)
+}
+
+// appendString appends a name and a string, quoted where it must be.
+func appendString(dst []byte, name, s string) []byte {
+	return appendText(append(dst, name...), clip(s, stringMax))
+}
+
+// clip bounds a text so that what JSON makes of it is bounded too: an error with
+// all its details fits a line.
+func clip(s string, limit int) string {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] == 0x7f {
+			limit = min(limit, controlMax)
+			break
+		}
+	}
+	if len(s) <= limit {
+		return s
+	}
+	for limit > 0 && !utf8.RuneStart(s[limit]) {
+		limit--
+	}
+	return s[:limit]
+}
+
+// appendClean appends text with blanks for what cannot stand in a line.
+func appendClean(dst []byte, text string) []byte {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c == 0x7f {
+			dst = append(dst, ' ')
+		} else {
+			dst = append(dst, c)
+		}
+	}
+	return dst
+}
+
+// failure is an error as it stands on the wire, in pieces that refer to the
+// buffer.
+type failure struct {
+	code    []byte
+	details []byte
+	text    []byte
+}
+
+// parseFailure cuts an error into its pieces.
+func parseFailure(body []byte) (f failure, ok bool) {
+	w := words{rest: body, more: len(body) > 0}
+	f.code, _ = w.next()
+	details := w.rest
+	for len(f.code) > 0 && w.more {
+		left := len(w.rest)
+		word, err := w.nextOption()
+		if err != nil {
+			return f, false
+		}
+		if string(word) == ":" {
+			f.details, f.text = bytes.TrimSuffix(details[:len(details)-left], space), w.rest
+			return f, true
+		}
+		if _, _, ok := cutOption(word); !ok {
+			return f, false
+		}
+	}
+	return f, false
+}
+
+// wireError is an error that crossed the wire: the far side's text, and the
+// errors that it matches.
+type wireError struct {
+	text    string
+	matches []error
+}
+
+func (e *wireError) Error() string   { return e.text }
+func (e *wireError) Unwrap() []error { return e.matches }
+
+// decode returns the error, in memory of its own. Bucket and key are those of
+// the command that it answers.
+func (f *failure) decode(bucket, key string) error {
+	kind := sentinel(string(f.code))
+	if kind == kv.ErrKeyNotFound && string(f.text) == key && len(f.details) == 0 {
+		return kind
+	}
+	text := string(f.text)
+	typed := f.typed(kind, text, bucket, key)
+	if len(typed) == 1 {
+		if _, ok := typed[0].(*kv.RevisionMismatchError); ok {
+			return typed[0]
+		}
+	}
+	switch {
+	case text == "" || text == key || len(f.details) == 0 && text == bucket:
+		text = kind.Error()
+	case !strings.Contains(text, kind.Error()):
+		text = kind.Error() + ": " + text
+	}
+	if len(typed) == 1 && typed[0].Error() == text {
+		return typed[0]
+	}
+	if len(typed) == 0 && text == kind.Error() {
+		return kind
+	}
+	return &wireError{text: text, matches: append([]error{kind}, typed...)}
+}
+
+// typed returns the typed errors that the details make.
+func (f *failure) typed(kind error, text, bucket, key string) []error {
+	if len(f.details) == 0 {
+		if kind == ErrSyntax {
+			return []error{&SyntaxError{Reason: text}}
+		}
+		return nil
+	}
+	d := f.readDetails()
+	var typed []error
+	if d.has("actual") {
+		typed = append(typed, &kv.RevisionMismatchError{
+			Bucket: bucket, Key: key, Want: kv.Revision(d.number("expected")), Got: kv.Revision(d.number("actual")),
+			Create: kind == kv.ErrKeyExists,
+		})
+	}
+	if d.has("reason") {
+		typed = append(typed, &kv.NameError{Name: d["name"], Offset: int(d.int("at")), Reason: d["reason"], Err: kind})
+	}
+	if d.has("what") {
+		typed = append(typed, &kv.LimitError{What: d["what"], Got: d.int("got"), Min: d.int("min"), Max: d.int("max"), Err: kind})
+	}
+	if d.has("file") {
+		typed = append(typed, &kv.CorruptError{File: d["file"], Offset: d.int("offset"), Detail: d["detail"]})
+	}
+	if d.has("first") {
+		typed = append(typed, &CompactedError{First: kv.Revision(d.number("first"))})
+	}
+	return typed
+}
+
+// details are the pairs of an error.
+type details map[string]string
+
+func (f *failure) readDetails() details {
+	d := details{}
+	for w := newWords(f.details); w.more; {
+		word, err := w.nextOption()
+		if err != nil {
+			break // parseFailure has seen the words
+		}
+		name, value, _ := cutOption(word)
+		if text, ok := parseText(value); ok {
+			d[string(name)] = strings.Clone(text)
+		}
+	}
+	return d
+}
+
+func (d details) has(name string) bool { _, ok := d[name]; return ok }
+
+func (d details) number(name string) uint64 {
+	n, _ := parseNumber([]byte(d[name]))
+	return n
+}
+
+func (d details) int(name string) int64 {
+	n, _ := strconv.ParseInt(d[name], 10, 64)
+	return n
+}
+
+// failureString is an error as it stands behind -ERR, for a status.
+func failureString(err error) string { return string(appendFailure(nil, err, "")) }
+
+// errorOf is the reverse of failureString.
+func errorOf(s string) error {
+	f, ok := parseFailure([]byte(s))
+	if !ok {
+		return &wireError{text: s, matches: []error{ErrInternal}}
+	}
+	return f.decode("", "")
+}

@@ -1,0 +1,332 @@
+package lineproto
+
+import (
+	"bytes"
+	"encoding/hex"
+
+	"kvd/kv"
+)
+
+// ReplyKind says what a line from the server is.
+type ReplyKind uint8
+
+// The kinds.
+const (
+	ReplyOK       ReplyKind = iota + 1 // +OK [NUMBER]
+	ReplyEntry                         // +ENTRY
+	ReplyLost                          // +LOST: an entry of a history whose value is damaged
+	ReplyKey                           // +KEY NAME
+	ReplyBucket                        // +BUCKET NAME
+	ReplyEnd                           // +END COUNT: of a listing
+	ReplyInfo                          // +INFO
+	ReplyHello                         // +HELLO
+	ReplyError                         // -ERR
+	ReplyEvent                         // EVENT: of a watch
+	ReplySynced                        // SYNCED: a watch has delivered its initial entries
+	ReplyWatchEnd                      // END: of a watch
+)
+
+var replyNames = [...]string{
+	ReplyOK: "+OK", ReplyEntry: "+ENTRY", ReplyLost: "+LOST", ReplyKey: "+KEY", ReplyBucket: "+BUCKET", ReplyEnd: "+END",
+	ReplyInfo: "+INFO", ReplyHello: "+HELLO", ReplyError: "-ERR",
+	ReplyEvent: "EVENT", ReplySynced: "SYNCED", ReplyWatchEnd: "END",
+}
+
+// String returns the first word of such a line.
+func (k ReplyKind) String() string {
+	if int(k) < len(replyNames) && k != 0 {
+		return replyNames[k]
+	}
+	return "unknown reply"
+}
+
+// Reply is one line from the server, with its payload. Which fields count depends
+// on the kind.
+//
+// The strings and the entry's value refer to the buffer that the reply was parsed
+// from: they change with it. Err and Status return memory of their own.
+type Reply struct {
+	Kind   ReplyKind
+	Number uint64      // +OK: a revision or count, 0 if there is none. +END: the count
+	Name   string      // +KEY, +BUCKET, +INFO
+	Watch  uint64      // EVENT, SYNCED, END
+	Next   kv.Revision // END: the revision to resume from; 0: begin anew
+	Entry  kv.Entry    // +ENTRY, +LOST, EVENT; its Bucket is not on the wire
+	Hello  Hello       // +HELLO
+
+	failure failure // -ERR, +LOST, END
+	failed  bool
+	info    []byte // +INFO: options
+	payload []byte // +INFO
+}
+
+// Hello is what the server says about itself.
+type Hello struct {
+	Protocol int    // Version
+	Server   string // name and version
+	StoreID  [16]byte
+	Sync     kv.SyncMode // of a bucket that does not say otherwise
+	Auth     bool        // AUTH must come first
+}
+
+// Err returns the error of -ERR, +LOST or END, nil if there is none: a watch may
+// end without. Bucket and key are those of the command that it answers.
+func (r *Reply) Err(bucket, key string) error {
+	if !r.failed {
+		return nil
+	}
+	return r.failure.decode(bucket, key)
+}
+
+// ParseReply parses the first reply of buf into r and returns its size in bytes.
+// If there is not all of it yet, it returns ErrIncomplete and how many bytes it
+// takes at least. Any other error is a *SyntaxError.
+func ParseReply(buf []byte, r *Reply) (int, error) {
+	*r = Reply{}
+	line, size, err := cutLine(buf)
+	if err != nil {
+		return size, err
+	}
+	w := newWords(line)
+	word, err := w.next()
+	if err != nil {
+		return 0, err
+	}
+	kind := replyKindOf(word)
+	length, err := r.parse(kind, &w)
+	if err != nil {
+		return 0, err
+	}
+	if length >= 0 {
+		var payload []byte
+		if payload, size, err = cutPayload(buf, size, length); err != nil {
+			return size, err
+		}
+		r.Entry.Value, r.payload = payload, payload
+	}
+	r.Kind = kind
+	return size, nil
+}
+
+func replyKindOf(word []byte) ReplyKind {
+	for k := range replyNames {
+		if k != 0 && replyNames[k] == string(word) {
+			return ReplyKind(k)
+		}
+	}
+	return 0
+}
+
+// parse reads what follows the first word and returns the length of the payload,
+// -1 if there is none.
+func (r *Reply) parse(kind ReplyKind, w *words) (length int, err error) {
+	ok := true
+	switch kind {
+	case ReplyOK:
+		ok = !w.more || r.takeNumber(w, &r.Number) && !w.more
+	case ReplyEnd:
+		ok = r.takeNumber(w, &r.Number) && !w.more
+	case ReplyKey, ReplyBucket:
+		ok = takeName(w, &r.Name) && !w.more
+	case ReplySynced:
+		ok = r.takeNumber(w, &r.Watch) && !w.more
+	case ReplyHello:
+		ok = r.parseHello(w)
+	case ReplyError:
+		ok = r.parseFailure(w)
+	case ReplyWatchEnd:
+		ok = r.takeNumber(w, &r.Watch) && (!w.more || r.parseFailure(w))
+		r.Next = r.failure.next()
+	case ReplyLost:
+		ok = takeName(w, &r.Entry.Key) && r.parseRecord(w) && r.parseLostDelta(w) && r.parseFailure(w)
+	case ReplyEntry:
+		if ok = takeName(w, &r.Entry.Key) && r.parseRecord(w); ok {
+			return r.parseEntryOptions(w)
+		}
+	case ReplyEvent:
+		if ok = r.takeNumber(w, &r.Watch) && takeName(w, &r.Entry.Key) && r.parseRecord(w) && r.takeNumber(w, &r.Entry.Delta); ok {
+			return r.parseEntryOptions(w)
+		}
+	case ReplyInfo:
+		if ok = takeName(w, &r.Name); ok {
+			return r.parseInfo(w)
+		}
+	default:
+		return -1, syntaxError("unknown reply")
+	}
+	if !ok {
+		return -1, syntaxError("a %v that does not parse", kind)
+	}
+	return -1, nil
+}
+
+func (r *Reply) takeNumber(w *words, into *uint64) (ok bool) {
+	word, err := w.next()
+	if err != nil {
+		return false
+	}
+	*into, ok = parseNumber(word)
+	return ok
+}
+
+func takeName(w *words, into *string) bool {
+	word, err := w.next()
+	*into = view(word)
+	return err == nil
+}
+
+// parseRecord reads revision, operation and time.
+func (r *Reply) parseRecord(w *words) (ok bool) {
+	var revision uint64
+	if !r.takeNumber(w, &revision) {
+		return false
+	}
+	r.Entry.Revision = kv.Revision(revision)
+	word, err := w.next()
+	if err != nil || !r.setOperation(word) {
+		return false
+	}
+	word, err = w.next()
+	if err != nil {
+		return false
+	}
+	r.Entry.Created, ok = parseTime(word)
+	return ok
+}
+
+// Operations on the wire: an expiry is a purge by the server.
+const operationExpire = "EXPIRE"
+
+func (r *Reply) setOperation(word []byte) bool {
+	e := &r.Entry
+	switch string(word) {
+	case "PUT":
+		e.Operation, e.Reason = kv.Put, kv.ReasonNone
+	case "DEL":
+		e.Operation, e.Reason = kv.Delete, kv.ReasonClient
+	case "PURGE":
+		e.Operation, e.Reason = kv.Purge, kv.ReasonClient
+	case operationExpire:
+		e.Operation, e.Reason = kv.Purge, kv.ReasonExpiry
+	default:
+		return false
+	}
+	return true
+}
+
+// parseEntryOptions reads the options of an entry and the length behind them.
+func (r *Reply) parseEntryOptions(w *words) (length int, err error) {
+	for {
+		word, err := w.next()
+		if err != nil {
+			return -1, err
+		}
+		name, value, ok := cutOption(word)
+		if !ok && !w.more {
+			return parseLength(word)
+		}
+		switch {
+		case string(name) == "delta":
+			r.Entry.Delta, ok = parseNumber(value)
+		case string(name) == "deadline":
+			r.Entry.Deadline, ok = parseTime(value)
+		}
+		if !ok {
+			return -1, syntaxError("an entry with %.32q", word)
+		}
+	}
+}
+
+// parseLostDelta reads the delta of an entry that is lost.
+func (r *Reply) parseLostDelta(w *words) bool {
+	rest, found := bytes.CutPrefix(w.rest, deltaOption)
+	if !found {
+		return true
+	}
+	w.rest = rest
+	return r.takeNumber(w, &r.Entry.Delta)
+}
+
+var deltaOption = []byte("delta=")
+
+func (r *Reply) parseFailure(w *words) bool {
+	if !w.more {
+		return false
+	}
+	r.failure, r.failed = parseFailure(w.rest)
+	return r.failed
+}
+
+// next returns where a watch that ended can be resumed.
+func (f *failure) next() kv.Revision {
+	if !bytes.Contains(f.details, nextOption) {
+		return 0
+	}
+	d := f.readDetails()
+	return kv.Revision(d.number("next"))
+}
+
+var nextOption = []byte("next=")
+
+func (r *Reply) parseHello(w *words) bool {
+	var protocol uint64
+	if !r.takeNumber(w, &protocol) || protocol == 0 || protocol > 1<<16 {
+		return false
+	}
+	r.Hello.Protocol = int(protocol)
+	for w.more {
+		word, err := w.nextOption()
+		if err != nil {
+			return false
+		}
+		name, value, ok := cutOption(word)
+		if !ok || !r.Hello.set(view(name), value) {
+			return false
+		}
+	}
+	return true
+}
+
+// set takes one option of +HELLO. One that a newer server may have is ignored.
+func (h *Hello) set(name string, value []byte) (ok bool) {
+	switch name {
+	case "server":
+		h.Server, ok = parseText(value)
+		h.Server = string([]byte(h.Server))
+		return ok
+	case "store":
+		n, err := hex.Decode(h.StoreID[:], value[:min(len(value), 2*len(h.StoreID))])
+		return err == nil && len(value) == 2*n && n == len(h.StoreID)
+	case "sync":
+		return setNamed(&h.Sync, view(value), kv.SyncAlways, kv.SyncInterval)
+	case "auth":
+		h.Auth, ok = parseYesNo(value)
+		return ok
+	}
+	return true
+}
+
+// parseInfo keeps the options of +INFO for Status, and returns the length of the
+// payload.
+func (r *Reply) parseInfo(w *words) (length int, err error) {
+	line := w.rest
+	for length = -1; w.more; {
+		left := len(w.rest)
+		word, err := w.nextOption()
+		if err != nil {
+			return -1, err
+		}
+		if _, _, ok := cutOption(word); ok {
+			continue
+		}
+		if w.more {
+			return -1, syntaxError("an option of +INFO cannot be %.32q", word)
+		}
+		if length, err = parseLength(word); err != nil {
+			return -1, err
+		}
+		line = bytes.TrimSuffix(line[:len(line)-left], space)
+	}
+	r.info = line
+	return length, nil
+}

@@ -1,0 +1,123 @@
+package lineproto
+
+import (
+	"encoding/hex"
+	"strconv"
+	"strings"
+
+	"kvd/kv"
+)
+
+// AppendOK appends +OK.
+func AppendOK(dst []byte) []byte { return append(dst, "+OK\r\n"...) }
+
+// AppendNumber appends +OK with a revision or a count.
+func AppendNumber(dst []byte, n uint64) []byte { return appendLine(dst, "+OK ", n) }
+
+// AppendEnd appends +END with how many lines the listing had.
+func AppendEnd(dst []byte, count uint64) []byte { return appendLine(dst, "+END ", count) }
+
+// AppendSynced appends SYNCED of a watch.
+func AppendSynced(dst []byte, watch uint64) []byte { return appendLine(dst, "SYNCED ", watch) }
+
+func appendLine(dst []byte, word string, n uint64) []byte {
+	return append(strconv.AppendUint(append(dst, word...), n, 10), crlf...)
+}
+
+// AppendKey appends +KEY.
+func AppendKey(dst []byte, key string) []byte {
+	return append(append(append(dst, "+KEY "...), key...), crlf...)
+}
+
+// AppendBucket appends +BUCKET.
+func AppendBucket(dst []byte, name string) []byte {
+	return append(append(append(dst, "+BUCKET "...), name...), crlf...)
+}
+
+// AppendError appends -ERR. The key is that of the command it answers, "" if it
+// has none.
+func AppendError(dst []byte, err error, key string) []byte {
+	return append(appendFailure(append(dst, "-ERR "...), err, key), crlf...)
+}
+
+// EntryHeaderMax bounds what AppendEntryHeader appends for a key of so many
+// bytes.
+func EntryHeaderMax(key int) int { return key + 192 }
+
+// AppendEntry appends +ENTRY with the entry's value.
+func AppendEntry(dst []byte, e *kv.Entry) []byte {
+	dst = AppendEntryHeader(dst, e, len(e.Value))
+	return append(append(dst, e.Value...), crlf...)
+}
+
+// AppendEntryHeader appends the line of +ENTRY. The value, of that length, and a
+// CRLF have to follow.
+func AppendEntryHeader(dst []byte, e *kv.Entry, length int) []byte {
+	dst = appendRecord(append(dst, "+ENTRY "...), e)
+	if e.Delta != 0 {
+		dst = appendNumberOption(dst, "delta=", e.Delta)
+	}
+	return appendEntryEnd(dst, e, length)
+}
+
+// AppendEvent appends EVENT of a watch.
+func AppendEvent(dst []byte, watch uint64, e *kv.Entry) []byte {
+	dst = strconv.AppendUint(append(dst, "EVENT "...), watch, 10)
+	dst = appendRecord(append(dst, ' '), e)
+	dst = strconv.AppendUint(append(dst, ' '), e.Delta, 10)
+	dst = appendEntryEnd(dst, e, len(e.Value))
+	return append(append(dst, e.Value...), crlf...)
+}
+
+// AppendLost appends +LOST: an entry of a history that cannot be read, and why.
+func AppendLost(dst []byte, e *kv.Entry, err error) []byte {
+	dst = appendRecord(append(dst, "+LOST "...), e)
+	if e.Delta != 0 {
+		dst = appendNumberOption(dst, "delta=", e.Delta)
+	}
+	return append(appendFailure(append(dst, ' '), err, e.Key), crlf...)
+}
+
+// AppendWatchEnd appends END of a watch: why it ended, nil if it was asked to,
+// and the revision to resume from, 0 if there is none.
+func AppendWatchEnd(dst []byte, watch uint64, err error, next kv.Revision) []byte {
+	dst = strconv.AppendUint(append(dst, "END "...), watch, 10)
+	if err != nil {
+		failure := failureString(err)
+		if next != 0 {
+			code, rest, _ := strings.Cut(failure, " ")
+			failure = code + " next=" + strconv.FormatUint(uint64(next), 10) + " " + rest
+		}
+		dst = append(append(dst, ' '), failure...)
+	}
+	return append(dst, crlf...)
+}
+
+// AppendHello appends +HELLO.
+func AppendHello(dst []byte, h *Hello) []byte {
+	dst = strconv.AppendInt(append(dst, "+HELLO "...), int64(h.Protocol), 10)
+	dst = appendText(append(dst, " server="...), h.Server)
+	dst = hex.AppendEncode(append(dst, " store="...), h.StoreID[:])
+	dst = append(append(dst, " sync="...), h.Sync.String()...)
+	dst = append(append(dst, " auth="...), yesNo(h.Auth)...)
+	return append(dst, crlf...)
+}
+
+// appendRecord appends key, revision, operation and time.
+func appendRecord(dst []byte, e *kv.Entry) []byte {
+	dst = append(append(dst, e.Key...), ' ')
+	dst = append(strconv.AppendUint(dst, uint64(e.Revision), 10), ' ')
+	if e.Operation == kv.Purge && e.Reason == kv.ReasonExpiry {
+		dst = append(dst, operationExpire...)
+	} else {
+		dst = append(dst, e.Operation.String()...)
+	}
+	return appendTime(append(dst, ' '), e.Created)
+}
+
+func appendEntryEnd(dst []byte, e *kv.Entry, length int) []byte {
+	if !e.Deadline.IsZero() {
+		dst = appendTime(append(dst, " deadline="...), e.Deadline)
+	}
+	return append(strconv.AppendInt(append(dst, ' '), int64(length), 10), crlf...)
+}
