@@ -15,25 +15,38 @@ import (
 // Prefixes and references lie in arrays of their own because a search reads only
 // the former.
 type node struct {
-	kids     *[nodeItems + 1]*node // nil: a leaf
-	epoch    uint64                // in which it was made
+	epoch    uint64 // in which it was made
 	count    uint16
 	skip     uint16
-	refs     [nodeItems]uint32
+	inner    bool // it is the node of an inner
 	prefixes [nodeItems]uint64
+	refs     [nodeItems]uint32
 }
 
-// A leaf of 125 keys fills Go's size class of 1,536 bytes.
+// inner is a node with kids. Leaves, nearly all nodes, are plain ones: without
+// room for pointers, so that the collector never looks inside.
+type inner struct {
+	node
+	list [nodeItems + 1]*node
+}
+
+// A leaf of 126 keys fills Go's size class of 1,536 bytes.
 const (
-	nodeItems   = 125
+	nodeItems   = 126
 	nodeMin     = nodeItems / 4     // a node with fewer tries to merge
 	nodeMerged  = nodeItems * 3 / 4 // and does if the result has at most so many
 	leafMemory  = 1536
-	innerMemory = leafMemory + 1024 // with kids
+	innerMemory = 2688 // the size class of an inner
 	prefixSize  = 8
 )
 
-var _ = [1]struct{}{}[unsafe.Sizeof(node{})-(leafMemory-16)]
+var (
+	_ = [1]struct{}{}[unsafe.Sizeof(node{})-(leafMemory-8)]
+	_ = [innerMemory - unsafe.Sizeof(inner{})]struct{}{}
+)
+
+// kids returns the kids of an inner node, one more than it has items.
+func (n *node) kids() *[nodeItems + 1]*node { return &(*inner)(unsafe.Pointer(n)).list }
 
 // prefixOf returns the eight bytes of key from skip on as a number; what is
 // missing counts as zero.
@@ -46,6 +59,15 @@ func prefixOf(key string, skip uint16) uint64 {
 		copy(b[:], key[skip:])
 	}
 	return binary.BigEndian.Uint64(b[:])
+}
+
+func (n *node) copy() *node {
+	if n.inner {
+		c := *(*inner)(unsafe.Pointer(n))
+		return &c.node
+	}
+	c := *n
+	return &c
 }
 
 func (n *node) full() bool { return n.count == nodeItems }
@@ -105,10 +127,17 @@ func (n *node) insert(at int, prefix uint64, ref uint32) {
 	n.count++
 }
 
+func (n *node) append(keys *arena, ref uint32) {
+	n.prefixes[n.count] = prefixOf(keys.text(ref), n.skip)
+	n.refs[n.count] = ref
+	n.count++
+}
+
 // insertKid makes room among the kids, before the separator is inserted.
 func (n *node) insertKid(at int, kid *node) {
-	copy(n.kids[at+1:n.count+2], n.kids[at:n.count+1])
-	n.kids[at] = kid
+	kids := n.kids()
+	copy(kids[at+1:n.count+2], kids[at:n.count+1])
+	kids[at] = kid
 }
 
 func (n *node) remove(at int) {
@@ -119,8 +148,9 @@ func (n *node) remove(at int) {
 
 // removeKid takes a kid out, before its separator is removed.
 func (n *node) removeKid(at int) {
-	copy(n.kids[at:n.count], n.kids[at+1:n.count+1])
-	n.kids[n.count] = nil
+	kids := n.kids()
+	copy(kids[at:n.count], kids[at+1:n.count+1])
+	kids[n.count] = nil
 }
 
 // rekey changes how many bytes are skipped.
@@ -138,7 +168,7 @@ func (n *node) rekey(keys *arena, skip uint16) {
 // end.
 func (n *node) ascend(keys *arena, from string, fn func(ref uint32) bool) bool {
 	at := 0
-	if n.kids == nil {
+	if !n.inner {
 		if from != "" {
 			at, _ = n.search(keys, from)
 		}
@@ -152,7 +182,7 @@ func (n *node) ascend(keys *arena, from string, fn func(ref uint32) bool) bool {
 	if from != "" {
 		at = n.kid(keys, from)
 	}
-	for _, kid := range n.kids[at : n.count+1] {
+	for _, kid := range n.kids()[at : n.count+1] {
 		if !kid.ascend(keys, from, fn) {
 			return false
 		}
@@ -163,8 +193,8 @@ func (n *node) ascend(keys *arena, from string, fn func(ref uint32) bool) bool {
 
 // find returns the entry of key, 0 if it is not in the tree.
 func (n *node) find(keys *arena, key string) uint32 {
-	for n.kids != nil {
-		n = n.kids[n.kid(keys, key)]
+	for n.inner {
+		n = n.kids()[n.kid(keys, key)]
 	}
 	if at, found := n.search(keys, key); found {
 		return n.refs[at]

@@ -49,15 +49,14 @@ func shared(a, b string) int {
 	return n
 }
 
-func (t *tree) newNode(inner bool) *node {
-	n := &node{epoch: t.x.epoch}
-	if inner {
-		n.kids = new([nodeItems + 1]*node)
-		t.inners++
-	} else {
+func (t *tree) newNode(ofInner bool) *node {
+	if !ofInner {
 		t.leaves++
+		return &node{epoch: t.x.epoch}
 	}
-	return n
+	t.inners++
+	n := &inner{node: node{epoch: t.x.epoch, inner: true}}
+	return &n.node
 }
 
 // own makes the node in place the present's alone and returns it.
@@ -66,13 +65,8 @@ func (t *tree) own(place **node) *node {
 	if n.epoch > t.x.newestOpen() {
 		return n
 	}
-	c := new(node)
-	*c = *n
+	c := n.copy()
 	c.epoch = t.x.epoch
-	if n.kids != nil {
-		kids := *n.kids
-		c.kids = &kids
-	}
 	*place = c
 	return c
 }
@@ -86,21 +80,21 @@ func (t *tree) insert(key string, ref uint32) {
 	n := t.own(&t.root)
 	if n.full() {
 		t.root = t.newNode(true)
-		t.root.kids[0] = n
+		t.root.kids()[0] = n
 		n = t.root
 		t.split(n, 0, fences{}, key)
 	}
 	keys := &t.x.keys
 	f := fences{}
-	for n.kids != nil {
+	for n.inner {
 		i := n.kid(keys, key)
-		if n.kids[i].full() {
-			t.own(&n.kids[i])
+		if n.kids()[i].full() {
+			t.own(&n.kids()[i])
 			t.split(n, i, f.within(n, i), key)
 			i = n.kid(keys, key)
 		}
 		f = f.within(n, i)
-		n = t.own(&n.kids[i])
+		n = t.own(&n.kids()[i])
 	}
 	at, _ := n.search(keys, key)
 	n.insert(at, prefixOf(key, n.skip), ref)
@@ -110,8 +104,8 @@ func (t *tree) insert(key string, ref uint32) {
 // split divides kid i of n, which f bounds, to make room for key.
 func (t *tree) split(n *node, i int, f fences, key string) {
 	keys := &t.x.keys
-	left := n.kids[i]
-	right := t.newNode(left.kids != nil)
+	left := n.kids()[i]
+	right := t.newNode(left.inner)
 	right.skip = left.skip
 	at := int(left.count) / 2
 	if end, _ := left.search(keys, key); end == int(left.count) {
@@ -119,13 +113,13 @@ func (t *tree) split(n *node, i int, f fences, key string) {
 	}
 	var separator uint32
 	from := at // of what moves to the right
-	if left.kids == nil {
+	if !left.inner {
 		separator = keys.put(separate(keys.text(left.refs[at-1]), keys.text(left.refs[at])), 0)
 	} else {
 		separator = left.refs[at]
 		from++
-		copy(right.kids[:], left.kids[from:left.count+1])
-		clear(left.kids[from : left.count+1])
+		copy(right.kids()[:], left.kids()[from:left.count+1])
+		clear(left.kids()[from : left.count+1])
 	}
 	right.count = uint16(copy(right.refs[:], left.refs[from:left.count]))
 	copy(right.prefixes[:], left.prefixes[from:left.count])
@@ -144,15 +138,15 @@ func separate(low, high string) string { return high[:shared(low, high)+1] }
 func (t *tree) remove(key string) {
 	t.removeFrom(t.own(&t.root), key, fences{})
 	t.count--
-	for t.root.kids != nil && t.root.count == 0 {
-		t.root = t.root.kids[0]
+	for t.root.inner && t.root.count == 0 {
+		t.root = t.root.kids()[0]
 		t.inners--
 	}
 }
 
 func (t *tree) removeFrom(n *node, key string, f fences) {
 	keys := &t.x.keys
-	if n.kids == nil {
+	if !n.inner {
 		at, found := n.search(keys, key)
 		if !found {
 			panic("index: a key is not in the tree")
@@ -161,7 +155,7 @@ func (t *tree) removeFrom(n *node, key string, f fences) {
 		return
 	}
 	i := n.kid(keys, key)
-	kid := t.own(&n.kids[i])
+	kid := t.own(&n.kids()[i])
 	t.removeFrom(kid, key, f.within(n, i))
 	if kid.count < nodeMin && n.count > 0 {
 		t.merge(n, max(0, i-1), f)
@@ -172,19 +166,19 @@ func (t *tree) removeFrom(n *node, key string, f fences) {
 // or one is empty.
 func (t *tree) merge(n *node, i int, f fences) {
 	keys := &t.x.keys
-	left, right := n.kids[i], n.kids[i+1]
+	left, right := n.kids()[i], n.kids()[i+1]
 	sum := int(left.count + right.count)
-	if left.kids != nil {
+	if left.inner {
 		sum++ // the separator between them
 	}
 	if sum > nodeMerged && (left.count > 0 && right.count > 0 || sum > nodeItems) {
 		return
 	}
-	left = t.own(&n.kids[i])
+	left = t.own(&n.kids()[i])
 	separator := n.refs[i]
 	left.rekey(keys, fences{f.within(n, i).low, f.within(n, i+1).high}.skip(keys))
-	if left.kids != nil {
-		copy(left.kids[left.count+1:], right.kids[:right.count+1])
+	if left.inner {
+		copy(left.kids()[left.count+1:], right.kids()[:right.count+1])
 		left.append(keys, separator)
 		t.inners--
 	} else {
@@ -195,15 +189,9 @@ func (t *tree) merge(n *node, i int, f fences) {
 	}
 	n.removeKid(i + 1)
 	n.remove(i)
-	if left.kids == nil {
+	if !left.inner {
 		t.x.retire(retiredKey, separator)
 	}
-}
-
-func (n *node) append(keys *arena, ref uint32) {
-	n.prefixes[n.count] = prefixOf(keys.text(ref), n.skip)
-	n.refs[n.count] = ref
-	n.count++
 }
 
 func (t *tree) memory() int64 { return int64(t.leaves)*leafMemory + int64(t.inners)*innerMemory }

@@ -34,9 +34,9 @@ func checkTree(t testing.TB, x *Index) {
 				t.Fatalf("%q stands before %q", x.keys.text(n.refs[i-1]), key)
 			}
 		}
-		if n.kids != nil {
+		if n.inner {
 			inners++
-			for i, kid := range n.kids {
+			for i, kid := range n.kids() {
 				switch {
 				case i > int(n.count) && kid != nil:
 					t.Fatalf("an inner node with %d keys has a kid at %d", n.count, i)
