@@ -62,7 +62,8 @@ type capture struct {
 //  4. append to manifest copy 1, sync, copy 2, sync;
 //  5. remove the files of deleted buckets, recycle the log below the position.
 //
-// An error in step 2 to 4 other than a full disk poisons the store. One that had
+// An error in step 2 to 4 poisons the store, other than a full disk that was met
+// by something else than a sync. One that had
 // to wait until the store was closed does nothing: the directory may be another
 // process's by now.
 func (s *Store) runCheckpoint(p pace) error {
@@ -154,7 +155,7 @@ func (b *Bucket) capture(position wal.LSN) *capture {
 		return nil
 	}
 	c := &capture{bucket: b, files: b.unsynced}
-	c.desc = &bucketDesc{id: b.id, created: b.created, config: b.mu.config, position: position, next: b.next, live: b.mu.live}
+	c.desc = &bucketDesc{id: b.id, created: b.created, config: b.mu.config, position: position, next: b.next, keys: uint64(b.mu.index.Len()), live: b.mu.live}
 	c.slots = slices.Clone(b.mu.segments)
 	for slot := range b.files() {
 		slot.Pin() // the bucket may be deleted meanwhile
@@ -191,7 +192,7 @@ func (s *Store) writeCheckpoint(cp *checkpointRun, p pace) error {
 	}
 	if created {
 		if err := s.opts.FS.SyncDir(s.segments.Dir); err != nil {
-			return fmt.Errorf("sync %s: %w", s.segments.Dir, err)
+			return fmt.Errorf("sync %s: %w", s.segments.Dir, noRetry(err))
 		}
 	}
 	for _, c := range cp.captures {
@@ -270,7 +271,7 @@ func (s *Store) logEdit(e *edit) error {
 	if err != nil {
 		return err
 	}
-	return cp.manifest.append(record, chain)
+	return noRetry(cp.manifest.append(record, chain))
 }
 
 // syncLog makes the log durable as far as it goes.

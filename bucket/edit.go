@@ -27,6 +27,7 @@ type bucketDesc struct {
 	config   kv.Config
 	position wal.LSN // every mutation of the bucket up to it is in the segments
 	next     kv.Revision
+	keys     uint64 // with a record, as of position: how large the index will be
 	live     liveness
 	segments []segmentDesc // in ascending order of revisions; the last is the active one
 }
@@ -145,7 +146,7 @@ func decodeEdit(body []byte) (*edit, error) {
 func (b *bucketDesc) append(dst []byte) []byte {
 	config := encodeConfig(b.config)
 	for _, v := range []uint64{
-		b.id, uint64(b.created), uint64(b.position), uint64(b.next),
+		b.id, uint64(b.created), uint64(b.position), uint64(b.next), b.keys,
 		uint64(b.live.expired), uint64(b.live.forgotten.upTo), uint64(b.live.forgotten.markers),
 		uint64(b.live.lapsed), uint64(len(b.live.cuts)),
 	} {
@@ -212,7 +213,8 @@ func (d *decoder) fail(why string) {
 }
 
 func (d *decoder) bucket() *bucketDesc {
-	b := &bucketDesc{id: d.uvarint(), created: int64(d.uvarint()), position: wal.LSN(d.uvarint()), next: kv.Revision(d.uvarint())}
+	b := &bucketDesc{id: d.uvarint(), created: int64(d.uvarint()), position: wal.LSN(d.uvarint())}
+	b.next, b.keys = kv.Revision(d.uvarint()), d.uvarint()
 	b.live.expired = kv.Revision(d.uvarint())
 	b.live.forgotten.upTo = kv.Revision(d.uvarint())
 	b.live.forgotten.markers = kv.Revision(d.uvarint())

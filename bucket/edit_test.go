@@ -84,7 +84,7 @@ func TestAnUnknownTagIsOfANewerVersion(t *testing.T) {
 func TestAnEditsLengthsAreBounded(t *testing.T) {
 	head := func(cuts uint64) []byte {
 		b := binary.AppendUvarint(nil, tagBucket)
-		for range 8 {
+		for range 9 {
 			b = binary.AppendUvarint(b, 1)
 		}
 		return binary.AppendUvarint(b, cuts)

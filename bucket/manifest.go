@@ -44,7 +44,7 @@ import (
 //	2    clock, unix ns: no record is younger
 //	3    file numbers: those from this one on were never handed out
 //	4    the highest id ever given to a bucket
-//	5    a bucket, whole: id, created (unix ns), log position, next revision,
+//	5    a bucket, whole: id, created (unix ns), log position, next revision, keys,
 //	     expired, forgotten (two revisions), lapsed (unix ns), number of cuts, each
 //	     cut (revision, records kept), length of the configuration, the
 //	     configuration as JSON, number of segments, each segment (number, size, last
@@ -307,49 +307,60 @@ func readFile(fsys vfs.FS, file string) ([]byte, error) {
 
 // rewriteManifest replaces both copies by the given state and returns them open
 // for edits. Each copy is replaced whole (temporary file, sync, rename,
-// directory sync), so a crash leaves at least one as it was or as it will be.
+// directory sync), so a crash leaves at least one as it was or as it will be. An
+// error matching vfs.ErrNoSpace left both as they were.
 func rewriteManifest(fsys vfs.FS, dir string, id identity, generation uint64, state *manifestState) (*manifest, error) {
 	m := &manifest{fs: fsys, dir: dir, identity: id, generation: generation}
 	content, sum := appendManifestHeader(nil, id, generation)
 	content, m.chain = appendManifestRecord(content, sum, state.snapshot())
 	m.size, m.base = int64(len(content)), int64(len(content))
-	for i, name := range manifestNames {
-		f, err := replaceFile(fsys, dir, name, content)
-		if err != nil {
-			m.close()
-			return nil, fmt.Errorf("manifest: %w", err)
-		}
-		m.copies[i] = f
+	err := m.build(content)
+	if err == nil {
+		err = noRetry(m.install())
+	}
+	if err != nil {
+		m.close()
+		return nil, fmt.Errorf("manifest: %w", err)
 	}
 	return m, nil
 }
 
-// replaceFile gives the name to a new, synced file of the given content.
-func replaceFile(fsys vfs.FS, dir, name string, content []byte) (vfs.File, error) {
-	tmp := path.Join(dir, name+".tmp")
-	if err := fsys.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+// build makes both copies under temporary names, and syncs them.
+func (m *manifest) build(content []byte) error {
+	for i, name := range manifestNames {
+		tmp := path.Join(m.dir, temporary(name))
+		if err := m.fs.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		f, err := m.fs.Open(tmp, vfs.Create)
+		if err != nil {
+			return err
+		}
+		m.copies[i] = f
+		if _, err := f.WriteAt(content, 0); err != nil {
+			return err
+		}
+		if err := f.Sync(); err != nil {
+			return err
+		}
 	}
-	f, err := fsys.Open(tmp, vfs.Create)
-	if err != nil {
-		return nil, err
-	}
-	_, err = f.WriteAt(content, 0)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err == nil {
-		err = fsys.Rename(tmp, path.Join(dir, name))
-	}
-	if err == nil {
-		err = fsys.SyncDir(dir)
-	}
-	if err != nil {
-		_ = f.Close() // the first error counts
-		return nil, err
-	}
-	return f, nil
+	return nil
 }
+
+// install gives both copies their names, one after the other.
+func (m *manifest) install() error {
+	for _, name := range manifestNames {
+		if err := m.fs.Rename(path.Join(m.dir, temporary(name)), path.Join(m.dir, name)); err != nil {
+			return err
+		}
+		if err := m.fs.SyncDir(m.dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func temporary(name string) string { return name + ".tmp" }
 
 // append writes an encoded record to both copies. After an error the copies may
 // differ and the manifest must not be used again.

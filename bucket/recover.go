@@ -294,6 +294,7 @@ func (r *recovery) loadBucket(d *bucketDesc, progress *meter) (*Bucket, error) {
 	b := newBucket(r.Store, d.id, d.created, d.config)
 	b.next, b.mu.live, b.position = d.next, d.live, d.position
 	b.mu.revision = d.next - 1
+	b.mu.index.Grow(d.expectedKeys())
 	for i := range d.segments {
 		if err := r.loadSegment(b, &d.segments[i], i == len(d.segments)-1); err != nil {
 			return b, err
@@ -306,6 +307,16 @@ func (r *recovery) loadBucket(d *bucketDesc, progress *meter) (*Bucket, error) {
 		}
 	}
 	return b, nil
+}
+
+// expectedKeys returns how large the index is going to be. What the manifest says
+// is a hint, and bounded by what its segments can hold.
+func (d *bucketDesc) expectedKeys() int {
+	var most int64
+	for i := range d.segments {
+		most += d.segments[i].Size / int64(segment.RecordSize(1, 0, 0, false, false))
+	}
+	return int(min(d.keys, uint64(most)))
 }
 
 func (r *recovery) loadSegment(b *Bucket, d *segmentDesc, last bool) error {
