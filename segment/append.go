@@ -166,12 +166,23 @@ func (s *Segment) WriteIndex(b *Block) error {
 }
 
 // Sync makes everything appended and written durable. It may run beside the
-// writer, whose appends meanwhile may be durable or not.
+// writer, whose appends meanwhile may be durable or not. The error does not match
+// vfs.ErrNoSpace: nothing may be tried again after it.
 func (s *Segment) Sync() error {
-	if err := s.file.Sync(); err != nil {
+	if err := s.sync(); err != nil {
 		return fmt.Errorf("segment: sync %s: %w", s.path, err)
 	}
 	return nil
+}
+
+// sync keeps a sync's error from passing for a full disk that was met before
+// anything happened: the pages are gone, and a second sync would not say so.
+func (s *Segment) sync() error {
+	err := s.file.Sync()
+	if errors.Is(err, vfs.ErrNoSpace) {
+		return errors.New(err.Error())
+	}
+	return err
 }
 
 // Seal ends the segment: it gives back the room beyond the end, syncs the file
@@ -187,7 +198,7 @@ func (s *Segment) Seal() error {
 		err = s.file.Truncate(size)
 	}
 	if err == nil {
-		err = s.file.Sync()
+		err = s.sync()
 	}
 	if err == nil {
 		err = s.file.Close()
