@@ -193,10 +193,11 @@ func (g *group) needsSpace() bool {
 	return false
 }
 
-// fail gives every mutation that has no outcome yet this one.
+// fail gives this outcome to every mutation that has none yet, and to those that
+// were refused because of one of them.
 func (g *group) fail(err error) {
 	for _, m := range g.mutations {
-		if m != nil && m.err == nil {
+		if m != nil && (m.err == nil || g.pending.has(g, m)) {
 			m.revision, m.err = 0, err
 		}
 	}

@@ -240,7 +240,10 @@ func (t *pendingTable) find(g *group, m *mutation) int {
 	return -1
 }
 
-func (t *pendingTable) has(g *group, m *mutation) bool { return t.find(g, m) >= 0 }
+// has reports whether the group has an effect on the mutation's key.
+func (t *pendingTable) has(g *group, m *mutation) bool {
+	return len(g.effects) > 0 && t.find(g, m) >= 0
+}
 
 // set makes the effect n, about to be appended, the newest of its key.
 func (t *pendingTable) set(n int, e *effect) {
