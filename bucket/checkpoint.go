@@ -63,9 +63,8 @@ type capture struct {
 //  5. remove the files of deleted buckets, recycle the log below the position.
 //
 // An error in step 2 to 4 poisons the store, other than a full disk that was met
-// by something else than a sync. One that had
-// to wait until the store was closed does nothing: the directory may be another
-// process's by now.
+// by something else than a sync. A checkpoint that had to wait until the store
+// was closed does nothing: the directory may be another process's by now.
 func (s *Store) runCheckpoint(p pace) error {
 	s.checkpoint.Lock()
 	defer s.checkpoint.Unlock()
