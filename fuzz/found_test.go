@@ -1,9 +1,14 @@
 package fuzz
 
 import (
+	"context"
+	"errors"
+	"strings"
+	"syscall"
 	"testing"
 
 	"kvd/internal/vfs"
+	"kvd/kv"
 )
 
 // The tests of this file are what the others found, at its smallest.
@@ -135,4 +140,64 @@ func TestCrashAfterBucketDelete(t *testing.T) {
 		{kind: opReopen},
 		{kind: opDeleteBucket, bucket: "a"},
 	}})
+}
+
+// TestRefusedByWhatFailed: of a batch whose commit failed, a create said that the
+// key exists, at the revision of the put before it that nobody may hear of.
+func TestRefusedByWhatFailed(t *testing.T) {
+	w := newWorld(&workload{logFileSize: 16 << 10, logMaxSize: 32 << 10, reserveSize: -1}, vfs.NewMem())
+	if err := w.start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.run(&op{kind: opCreateBucket, bucket: "a", config: config{history: 1, maxBytes: -1}}); err != nil {
+		t.Fatal(err)
+	}
+	w.fault.Inject(vfs.FailKind(vfs.OpSync, syscall.EIO))
+	batch := []kv.Mutation{
+		{Bucket: "a", Op: kv.MutatePut, Key: "k"},
+		{Bucket: "a", Op: kv.MutateCreate, Key: "k"},
+		{Bucket: "a", Op: kv.MutateUpdate, Key: "other", Last: 7},
+	}
+	if err := w.store.Submit(context.Background(), batch); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []error{kv.ErrOutcomeUnknown, kv.ErrOutcomeUnknown, kv.ErrKeyRevisionMismatch} {
+		if !errors.Is(batch[i].Err, want) || batch[i].Revision != 0 {
+			t.Errorf("mutation %d: revision %d, error %v, want %v", i, batch[i].Revision, batch[i].Err, want)
+		}
+	}
+	_ = w.stop() // the fault goes on
+}
+
+// TestSyncWithoutSpace: a checkpoint took a sync that failed for want of space
+// for a full disk, tried it again, and let go of the log for pages that the
+// system had dropped.
+func TestSyncWithoutSpace(t *testing.T) {
+	w := newWorld(&workload{logFileSize: 16 << 10, logMaxSize: 32 << 10, reserveSize: -1}, vfs.NewMem())
+	if err := w.start(); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range []op{
+		{kind: opCreateBucket, bucket: "a", config: config{history: 1, maxBytes: -1}},
+		{kind: opPut, bucket: "a", key: "k", size: 100},
+	} {
+		if err := w.run(&o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.fault.Inject(func(o vfs.Op) vfs.Action {
+		if o.Kind == vfs.OpSync && strings.HasSuffix(o.Path, ".seg") {
+			return vfs.Action{Err: syscall.ENOSPC, DropSync: true}
+		}
+		return vfs.Action{}
+	})
+	if err := w.store.Checkpoint(t.Context()); !errors.Is(err, kv.ErrOutcomeUnknown) {
+		t.Errorf("got %v, want ErrOutcomeUnknown", err)
+	}
+	w.fault.Inject(nil)
+	_ = w.stop() // it writes nothing any more
+	f := finding{workload: w.workload, image: w.disk.Crash(vfs.KeepNone()), now: w.now, before: w.acked, after: w.acked}
+	if err := f.check(func() {}); err != nil {
+		t.Error(err)
+	}
 }

@@ -128,6 +128,7 @@ func (w *world) run(o *op) error {
 	w.now += int64(o.tick)
 	next := w.acked.Clone()
 	next.Clock = w.now
+	w.flight = next
 	var err error
 	switch {
 	case o.kind < opSubmit:
@@ -144,13 +145,12 @@ func (w *world) run(o *op) error {
 		err = w.control(o, next)
 	}
 	if err == nil && o.kind >= opCreateBucket && o.kind <= opUpsertBucket {
-		next, err = w.learnID(o.bucket, next)
+		w.flight, err = w.learnID(o.bucket, w.flight)
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		w.acked = w.flight
 	}
-	w.acked, w.flight = next, next
-	return nil
+	return err
 }
 
 // mutation makes a write out of a step and the state it meets.
@@ -206,7 +206,6 @@ func (w *world) value(o *op) []byte {
 func (w *world) write(o *op, next *Model) error {
 	mut := w.mutation(o, next)
 	rev, want := next.Write(mut)
-	w.flight = next
 	got, err := w.send(mut)
 	return compare(got, err, rev, want)
 }
@@ -256,21 +255,33 @@ func compare(rev kv.Revision, err error, wantRev kv.Revision, want error) error 
 
 func (w *world) submit(o *op, next *Model) error {
 	muts := make([]kv.Mutation, len(o.batch))
-	revs, wants := make([]kv.Revision, len(muts)), make([]error, len(muts))
 	for i := range o.batch {
 		muts[i] = w.mutation(&o.batch[i], next)
-		revs[i], wants[i] = next.Write(muts[i])
+		_, _ = next.Write(muts[i])
 	}
-	w.flight = next
 	if err := w.store.Submit(context.Background(), muts); err != nil {
 		return &unexpectedError{err, nil}
 	}
+	// A full disk may refuse the puts of a batch and admit its deletes.
+	admitted := w.acked.Clone()
+	admitted.Clock = next.Clock
+	var refused, failed error
 	for i, m := range muts {
-		if err := compare(m.Revision, m.Err, revs[i], wants[i]); err != nil {
-			return fmt.Errorf("mutation %d: %w", i, err)
+		if errors.Is(m.Err, kv.ErrNoSpace) {
+			refused = m.Err
+			continue
+		}
+		rev, want := admitted.Write(kv.Mutation{Bucket: m.Bucket, Op: m.Op, Key: m.Key, Value: m.Value, Last: m.Last, IfLast: m.IfLast})
+		if err := compare(m.Revision, m.Err, rev, want); err != nil && failed == nil {
+			failed = fmt.Errorf("mutation %d: %w", i, err)
 		}
 	}
-	return nil
+	w.flight = admitted
+	if failed != nil {
+		return failed
+	}
+	w.acked = admitted
+	return refused
 }
 
 // control carries out an operation on a bucket as a whole.
@@ -279,10 +290,10 @@ func (w *world) control(o *op, next *Model) error {
 	var err, want error
 	switch o.kind {
 	case opCreateBucket:
-		want, w.flight = next.CreateBucket(c), next
+		want = next.CreateBucket(c)
 		_, err = w.store.CreateBucket(ctx, c)
 	case opUpdateBucket:
-		want, w.flight = next.UpdateBucket(c), next
+		want = next.UpdateBucket(c)
 		_, err = w.store.UpdateBucket(ctx, c)
 	case opUpsertBucket:
 		if next.Buckets[o.bucket] != nil {
@@ -290,13 +301,12 @@ func (w *world) control(o *op, next *Model) error {
 		} else {
 			want = next.CreateBucket(c)
 		}
-		w.flight = next
 		_, err = w.store.CreateOrUpdateBucket(ctx, c)
 	case opDeleteBucket:
-		want, w.flight = next.DeleteBucket(o.bucket), next
+		want = next.DeleteBucket(o.bucket)
 		err = w.store.DeleteBucket(ctx, o.bucket)
 	case opPurgeDeletes:
-		want, w.flight = next.PurgeDeletes(o.bucket, o.age), next
+		want = next.PurgeDeletes(o.bucket, o.age)
 		var b kv.Bucket
 		if b, err = w.store.Bucket(ctx, o.bucket); err == nil {
 			err = b.PurgeDeletes(ctx, o.age)

@@ -1,0 +1,233 @@
+package fuzz
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"kvd/bucket"
+	"kvd/internal/vfs"
+	"kvd/kv"
+)
+
+// chronicle is a store at rest, and all that it ever was.
+type chronicle struct {
+	workload *workload
+	disk     *vfs.Mem // nothing is pending
+	now      int64
+	states   []*Model   // after each step; the first is empty, the last what the disk holds
+	writes   []logWrite // of frames, in order
+}
+
+// logWrite is a write to a file of the log.
+type logWrite struct {
+	path        string
+	offset, end int64
+	state       int // that it leads to
+}
+
+// record runs a workload without crashes. A store that was closed has vouched
+// for its last frame; the other is left by a power cut after the last step.
+func record(t testing.TB, load *workload, closed bool) *chronicle {
+	t.Helper()
+	w := newWorld(load, vfs.NewMem())
+	c := &chronicle{workload: load, states: []*Model{w.acked}}
+	w.judge = func(o vfs.Op) vfs.Action {
+		end := o.Offset + int64(o.Len)
+		path := strings.TrimSuffix(o.Path, ".tmp") // a file has its name by the time it gets frames
+		if o.Kind == vfs.OpWriteAt && strings.HasSuffix(path, ".wal") && o.Offset >= 4096 && end < load.logFileSize {
+			c.wrote(logWrite{path, o.Offset, end, len(c.states)})
+		}
+		return vfs.Action{}
+	}
+	if err := w.start(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range load.ops {
+		if err := w.run(&load.ops[i]); err != nil {
+			t.Fatalf("step %d: %v\n%v", i, err, load)
+		}
+		c.states = append(c.states, w.acked)
+	}
+	c.now, c.disk = w.now, w.disk
+	if !closed {
+		c.disk = w.disk.Crash(vfs.KeepNone())
+		w.fault.Inject(nil)
+	}
+	if err := w.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if closed {
+		c.disk = w.disk.Crash(vfs.KeepNone())
+	}
+	return c
+}
+
+func (c *chronicle) last() int { return len(c.states) - 1 }
+
+// wrote notes a write of a frame, or of the zeros behind it.
+func (c *chronicle) wrote(w logWrite) {
+	if n := len(c.writes); n > 0 && c.writes[n-1].path == w.path && c.writes[n-1].end == w.offset {
+		c.writes[n-1].end = w.end
+		return
+	}
+	c.writes = append(c.writes, w)
+}
+
+// span is a part of a file.
+type span struct {
+	path        string
+	offset, end int64
+}
+
+func (s span) String() string { return fmt.Sprintf("%s [%d, %d)", s.path, s.offset, s.end) }
+
+// silent returns the oldest state that may be served without a word when these
+// parts are damaged: the log's newest frames can vanish together with all that
+// could tell of them.
+func (c *chronicle) silent(damaged ...span) int {
+	state := c.last()
+	for i := len(c.writes) - 1; i >= 0; i-- {
+		w := &c.writes[i]
+		if w.path != c.newestLog() || !slices.ContainsFunc(damaged, func(s span) bool {
+			return s.path == w.path && s.offset < w.end && w.offset < s.end
+		}) {
+			break
+		}
+		state = min(state, w.state-1)
+	}
+	return state
+}
+
+// stored is one file of a store.
+type stored struct {
+	path  string
+	bytes []byte
+}
+
+// files returns the files of the store that hold anything.
+func (c *chronicle) files(t testing.TB) []stored {
+	t.Helper()
+	var files []stored
+	for _, dir := range []string{storeDir, storeDir + "/wal", storeDir + "/seg"} {
+		entries, err := c.disk.List(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			if e.Dir || e.Name == "LOCK" || e.Name == "reserve" {
+				continue
+			}
+			b, err := c.disk.ReadFile(dir + "/" + e.Name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files = append(files, stored{dir + "/" + e.Name, b})
+		}
+	}
+	return files
+}
+
+// newestLog returns the file of the log that was written to last.
+func (c *chronicle) newestLog() string { return c.writes[len(c.writes)-1].path }
+
+// verdict is what a damaged store was found to be.
+type verdict struct {
+	state    int // that it serves
+	losses   []Loss
+	report   bucket.Report
+	readOnly bool
+	hidden   bool // records are missing without a trace but in the report
+}
+
+// examine opens a damaged copy of the store and judges what it serves: one of
+// its states, but for records that it says are lost, and none older than silent
+// unless it is read-only and says why. Where damage took both a record and the
+// index block that names it, the verdict is hidden.
+func (c *chronicle) examine(image *vfs.Mem, silent int, count func()) (v verdict, err error) {
+	f := finding{workload: c.workload, image: image, now: c.now, seed: 1}
+	w := f.world()
+	defer func() {
+		if stopErr := w.stop(); err == nil && stopErr != nil && !v.readOnly {
+			err = fmt.Errorf("close: %w", stopErr)
+		}
+	}()
+	count()
+	if err := w.start(); err != nil {
+		return v, fmt.Errorf("open: %w", err)
+	}
+	v.report = w.store.Report()
+	v.readOnly = v.report.ReadOnly != nil
+	got, losses, err := w.observe()
+	if err != nil {
+		return v, err
+	}
+	v.losses = losses
+	for _, l := range losses {
+		if err := l.named(); err != nil {
+			return v, err
+		}
+	}
+	for v.state = c.last(); v.state >= 0 && c.states[v.state].Diff(got) != ""; v.state-- {
+	}
+	v.hidden = v.state < 0 && len(v.report.Damages) > 0 && c.onceHeld(got)
+	switch {
+	case v.hidden:
+		return v, nil
+	case v.state < 0:
+		return v, fmt.Errorf("serves what it never held; against the newest state:\n%s%v", c.states[c.last()].Diff(got), v.report)
+	case v.readOnly:
+		return v, c.explained(v)
+	case v.state < silent:
+		return v, fmt.Errorf("lost steps %d to %d without a word; %v", v.state, c.last()-1, v.report)
+	}
+	return v, w.stillWrites(got)
+}
+
+// onceHeld reports whether every record served was held at some time.
+func (c *chronicle) onceHeld(got *Model) bool {
+	for name, b := range got.Buckets {
+		for key, records := range b.Keys {
+			for _, r := range records {
+				if !slices.ContainsFunc(c.states, func(m *Model) bool {
+					held := m.Buckets[name]
+					return held != nil && slices.ContainsFunc(held.Keys[key], r.equal)
+				}) {
+					return false
+				}
+			}
+		}
+	}
+	return true
+}
+
+// named checks that the error of a lost record says what was lost.
+func (l Loss) named() error {
+	var corrupt *kv.CorruptError
+	if !errors.As(l.Err, &corrupt) || corrupt.File == "" ||
+		!strings.Contains(corrupt.Detail, fmt.Sprintf("key %q, revision %d", l.Key, l.Revision)) {
+		return fmt.Errorf("the error of a damaged record does not name it: %+v", l)
+	}
+	return nil
+}
+
+// explained checks that a read-only store says why.
+func (c *chronicle) explained(v verdict) error {
+	if !errors.Is(v.report.ReadOnly, kv.ErrReadOnly) || !errors.Is(v.report.ReadOnly, kv.ErrCorrupt) || len(v.report.Damages) == 0 {
+		return fmt.Errorf("read-only without a reason: %v", v.report)
+	}
+	return nil
+}
+
+// stillWrites checks that every bucket takes writes.
+func (w *world) stillWrites(got *Model) error {
+	for name, b := range got.Buckets {
+		rev, err := w.send(kv.Mutation{Bucket: name, Op: kv.MutateDelete, Key: "k"})
+		if err := compare(rev, err, b.Revision+1, nil); err != nil {
+			return fmt.Errorf("delete in bucket %q: %w", name, err)
+		}
+	}
+	return nil
+}

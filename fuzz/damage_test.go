@@ -1,0 +1,173 @@
+package fuzz
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"kvd/internal/vfs"
+)
+
+// smallStore is a workload that leaves a bit of everything in every file.
+func smallStore() *workload {
+	load := &workload{seed: 7, logFileSize: 32 << 10, logMaxSize: 128 << 10, reserveSize: -1}
+	add := func(ops ...op) { load.ops = append(load.ops, ops...) }
+	add(op{kind: opCreateBucket, bucket: "a", config: config{history: 3, maxBytes: -1}},
+		op{kind: opCreateBucket, bucket: "c_c", config: config{history: 1, maxBytes: -1, text: 40}})
+	for i := range 4 {
+		add(op{kind: opPut, bucket: "a", key: "k", size: 30 * i},
+			op{kind: opPut, bucket: "c_c", key: keyNames[i], size: 100, tick: time.Minute})
+	}
+	add(op{kind: opDelete, bucket: "a", key: "k.1"}, op{kind: opCheckpoint},
+		op{kind: opPut, bucket: "a", key: "k.1.x", size: 5000}, op{kind: opPurge, bucket: "c_c", key: "k"},
+		op{kind: opUpdateBucket, bucket: "a", config: config{history: 2, maxBytes: -1}}, op{kind: opCheckpoint},
+		op{kind: opSubmit, batch: []op{
+			{kind: opPut, bucket: "a", key: "A", size: 10}, {kind: opPut, bucket: "c_c", key: "A", size: 20}}},
+		op{kind: opPut, bucket: "a", key: "0", size: 200, zeros: true},
+		op{kind: opPut, bucket: "a", key: "k", size: 50})
+	return load
+}
+
+// damageSweep examines damaged copies of a store.
+type damageSweep struct {
+	*chronicle
+	*checks
+	closed bool
+	losses int           // at most, per copy
+	hidden *atomic.Int64 // nil: there must be none
+}
+
+// sweepDamage runs try for a store that was closed and one that was not.
+func sweepDamage(t *testing.T, losses int, try func(d *damageSweep, f stored)) {
+	start, checks := time.Now(), newChecks()
+	defer checks.close()
+	for _, closed := range []bool{false, true} {
+		d := &damageSweep{chronicle: record(t, smallStore(), closed), checks: checks, closed: closed, losses: losses}
+		for _, f := range d.files(t) {
+			try(d, f)
+		}
+	}
+	if err := checks.wait(); err != nil {
+		t.Error(err)
+	}
+	report(t, checks, start)
+}
+
+// damage examines a copy of the store in which f changed the given parts.
+func (d *damageSweep) damage(what string, f func(*vfs.Mem) error, parts ...span) {
+	d.add(func(count func()) error {
+		image := d.disk.Clone()
+		err := f(image)
+		if err == nil {
+			var v verdict
+			if v, err = d.examine(image, d.silent(parts...), count); err == nil {
+				err = d.judge(v)
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("closed=%t, %v %s: %w", d.closed, parts, what, err)
+		}
+		return nil
+	})
+}
+
+func (d *damageSweep) judge(v verdict) error {
+	switch {
+	case len(v.losses) > d.losses:
+		return fmt.Errorf("%d records lost: %+v", len(v.losses), v.losses)
+	case v.hidden && d.hidden == nil:
+		return fmt.Errorf("records are missing; %v", v.report)
+	case v.hidden:
+		d.hidden.Add(1)
+	}
+	return nil
+}
+
+// change examines a copy in which f was let loose on a part.
+func (d *damageSweep) change(what string, s span, f func(b []byte)) {
+	d.damage(what, func(m *vfs.Mem) error { return m.Corrupt(s.path, s.offset, s.end-s.offset, f) }, s)
+}
+
+func zero(b []byte) { clear(b) }
+
+func garble(b []byte) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for i := range b {
+		b[i] = byte(r.Uint32())
+	}
+}
+
+// TestLogPrefixes cuts and zeroes every file of the log at every byte.
+func TestLogPrefixes(t *testing.T) {
+	stride := sample(7)
+	sweepDamage(t, 0, func(d *damageSweep, f stored) {
+		if !strings.HasSuffix(f.path, ".wal") {
+			return
+		}
+		size := int64(len(f.bytes))
+		for n := range size {
+			// Zeroing from a zero on is zeroing from the next byte that is none.
+			if n == 0 || f.bytes[n-1] != 0 {
+				d.change("zeroed", span{f.path, n, size}, zero)
+			}
+			if n%(61*stride) == 0 || n%stride == 0 && n > 0 && f.bytes[n-1] != 0 {
+				// The file's length tells of what was cut off.
+				d.damage(fmt.Sprintf("cut to %d", n), func(m *vfs.Mem) error { return m.WriteFile(f.path, f.bytes[:n]) })
+			}
+		}
+	})
+}
+
+// TestBitFlips flips bits of every file: those of the bytes that are not zero,
+// and of a sample of those that are.
+func TestBitFlips(t *testing.T) {
+	stride := sample(41)
+	sweepDamage(t, 1, func(d *damageSweep, f stored) {
+		n := int64(0) // of the bits considered
+		for i, b := range f.bytes {
+			if b == 0 && i%31 != 0 {
+				continue
+			}
+			for bit := range 8 {
+				if n++; n%stride == 0 {
+					d.change(fmt.Sprintf("bit %d flipped", bit), span{f.path, int64(i), int64(i) + 1},
+						func(b []byte) { b[0] ^= 1 << bit })
+				}
+			}
+		}
+	})
+}
+
+// TestSectors zeroes, garbles, swaps and misdirects sectors of every file.
+//
+// An index block may share a sector with the last records that it covers: what
+// takes both leaves nothing that names the records, and an older one of the key
+// may be served. Open reports the place, and the rest of the bucket goes on.
+func TestSectors(t *testing.T) {
+	const many = 1 << 10
+	var hidden atomic.Int64
+	sweepDamage(t, many, func(d *damageSweep, f stored) {
+		d.hidden = &hidden
+		for _, size := range []int64{512, 4096} {
+			for at := int64(0); at+size <= int64(len(f.bytes)); at += size {
+				s := span{f.path, at, at + size}
+				d.change("zeroed", s, zero)
+				d.change("garbled", s, garble)
+				if at > 0 {
+					d.change("overwritten with the first", s, func(b []byte) { copy(b, f.bytes) })
+					before := span{f.path, at - size, at}
+					d.damage("swapped", func(m *vfs.Mem) error {
+						return m.Corrupt(f.path, at-size, 2*size, func(b []byte) {
+							copy(b, f.bytes[at:at+size])
+							copy(b[size:], f.bytes[at-size:at])
+						})
+					}, before, s)
+				}
+			}
+		}
+	})
+	t.Logf("%d times nothing but the report named a lost record", hidden.Load())
+}

@@ -1,0 +1,255 @@
+package fuzz
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"kvd/internal/vfs"
+	"kvd/kv"
+)
+
+// fault is one way in which a call may fail.
+type fault struct {
+	name    string
+	err     error
+	short   bool // a write does half of its work first
+	drop    bool // a sync loses what it should have written
+	applies func(vfs.OpKind) bool
+}
+
+var faults = []fault{
+	{name: "EIO", err: syscall.EIO, applies: func(vfs.OpKind) bool { return true }},
+	{name: "ENOSPC", err: syscall.ENOSPC, applies: needsSpace},
+	{name: "EIO after half", err: syscall.EIO, short: true, applies: isKind(vfs.OpWriteAt)},
+	{name: "ENOSPC after half", err: syscall.ENOSPC, short: true, applies: isKind(vfs.OpWriteAt)},
+	{name: "EIO, pages dropped", err: syscall.EIO, drop: true, applies: isKind(vfs.OpSync)},
+	{name: "ENOSPC, pages dropped", err: syscall.ENOSPC, drop: true, applies: isKind(vfs.OpSync)},
+}
+
+func isKind(kind vfs.OpKind) func(vfs.OpKind) bool {
+	return func(k vfs.OpKind) bool { return k == kind }
+}
+
+// needsSpace reports whether a call can meet a full disk. A sync can where
+// blocks are given out late, and a write to blocks that are there can where they
+// are never overwritten in place.
+func needsSpace(kind vfs.OpKind) bool {
+	switch kind {
+	case vfs.OpOpen, vfs.OpMkdir, vfs.OpRename, vfs.OpWriteAt, vfs.OpAllocate, vfs.OpSync, vfs.OpSyncDir:
+		return true
+	}
+	return false
+}
+
+func (f *fault) action(o vfs.Op) vfs.Action {
+	a := vfs.Action{Err: f.err, DropSync: f.drop}
+	if f.short {
+		a.Short = o.Len / 2
+	}
+	return a
+}
+
+// patient is a world with a fault in it.
+type patient struct {
+	*world
+	fault    *fault
+	forever  bool
+	hit      bool   // the fault has struck
+	poisoned bool   // a write ended with an unknown outcome, or the store said that it is read-only
+	maybe    *Model // what the store may hold instead; acked if there is nothing unknown
+}
+
+// TestFailEveryCall fails every call of several workloads, in every way that it
+// can fail, once and from then on.
+func TestFailEveryCall(t *testing.T) {
+	start, checks := time.Now(), newChecks()
+	defer checks.close()
+	for seed := range uint64(effort(6)) {
+		load := generate(1000+seed, 30)
+		kinds, err := callsOf(load)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := range kinds {
+			for i := range faults {
+				if !faults[i].applies(kinds[n]) {
+					continue
+				}
+				for _, forever := range []bool{false, true} {
+					checks.add(func(count func()) error {
+						if err := suffer(load, &faults[i], n, forever, count); err != nil {
+							return fmt.Errorf("%s at call %d (%v), forever=%t: %w\n%v", faults[i].name, n, kinds[n], forever, err, load)
+						}
+						return nil
+					})
+				}
+			}
+		}
+	}
+	if err := checks.wait(); err != nil {
+		t.Error(err)
+	}
+	report(t, checks, start)
+}
+
+// callsOf returns the kinds of the calls that a workload makes.
+func callsOf(load *workload) ([]vfs.OpKind, error) {
+	w := newWorld(load, vfs.NewMem())
+	var kinds []vfs.OpKind
+	w.judge = func(o vfs.Op) vfs.Action {
+		kinds = append(kinds, o.Kind)
+		return vfs.Action{}
+	}
+	p := patient{world: w, maybe: w.acked}
+	return kinds, p.live()
+}
+
+// suffer runs a workload whose n-th call fails, from 0, and checks that the store
+// says so, goes on reading, and recovers what it had acknowledged.
+func suffer(load *workload, f *fault, n int, forever bool, count func()) error {
+	w := newWorld(load, vfs.NewMem())
+	p := &patient{world: w, fault: f, forever: forever, maybe: w.acked}
+	calls := -1
+	w.judge = func(o vfs.Op) vfs.Action {
+		if calls++; calls == n || forever && calls > n && f.applies(o.Kind) {
+			p.hit = true
+			return f.action(o)
+		}
+		return vfs.Action{}
+	}
+	if err := p.live(); err != nil {
+		return err
+	}
+	w.judge = nil
+	w.fault.Inject(nil)
+	images := cuts(w.disk.Pending(), uint64(n), 1)
+	for _, c := range images {
+		found := finding{workload: load, image: c.make(w.disk), now: w.now, before: w.acked, after: p.maybe, seed: uint64(n), goOn: n%8 == 0}
+		if err := found.check(count); err != nil {
+			return fmt.Errorf("afterwards, %s: %w", c.name, err)
+		}
+	}
+	return nil
+}
+
+// live runs the workload to its end, whatever happens, and closes the store.
+func (p *patient) live() error {
+	if err := p.opened(p.start()); err != nil {
+		return err
+	}
+	for i := range p.workload.ops {
+		if p.store == nil {
+			return nil
+		}
+		if err := p.do(&p.workload.ops[i]); err != nil {
+			return fmt.Errorf("step %d, %v: %w", i, p.workload.ops[i], err)
+		}
+	}
+	return p.closed(p.stop())
+}
+
+// opened judges the outcome of an open.
+func (p *patient) opened(err error) error {
+	p.poisoned = false
+	if err != nil {
+		if !p.hit || !strings.Contains(err.Error(), p.fault.err.Error()) {
+			return fmt.Errorf("open: %w", err)
+		}
+		p.store = nil
+		return nil
+	}
+	got, losses, err := p.observe()
+	switch {
+	case err != nil:
+		return fmt.Errorf("after open: %w", err)
+	case len(losses) > 0:
+		return p.lost(losses)
+	case p.acked.Diff(got) != "" && p.maybe.Diff(got) != "":
+		return fmt.Errorf("after open:\n%s", p.acked.Diff(got))
+	}
+	p.acked, p.flight, p.maybe = got, got, got
+	if p.store.Report().ReadOnly != nil {
+		return fmt.Errorf("opened read-only: %v", p.store.Report())
+	}
+	return nil
+}
+
+// closed judges the outcome of a close. It may fail in any way that names its
+// cause, but must leave nothing open.
+func (p *patient) closed(err error) error {
+	if n := p.open.Load(); n != 0 {
+		return fmt.Errorf("%d files are open after a close that returned: %w", n, err)
+	}
+	if err != nil && !p.hit {
+		return fmt.Errorf("close: %w", err)
+	}
+	return nil
+}
+
+// do carries out one step and judges how it failed.
+func (p *patient) do(o *op) error {
+	if o.kind == opCrash {
+		return nil
+	}
+	if o.kind == opReopen {
+		if err := p.closed(p.stop()); err != nil {
+			return err
+		}
+		return p.opened(p.start())
+	}
+	before := p.acked
+	err := p.run(o)
+	if d := before.Diff(p.acked); d != "" && p.poisoned {
+		return fmt.Errorf("a write succeeded in a store that is read-only:\n%s", d)
+	}
+	if !p.poisoned {
+		p.maybe = p.acked
+	}
+	switch {
+	case err == nil:
+		return nil
+	case !p.hit:
+		return err
+	case errors.Is(err, kv.ErrOutcomeUnknown):
+		if p.poisoned {
+			return fmt.Errorf("unknown outcome twice: %w", err)
+		}
+		p.poisoned = true
+		p.maybe = p.flight
+	case errors.Is(err, kv.ErrReadOnly):
+		p.poisoned = true
+	case errors.Is(err, kv.ErrNoSpace):
+	case errors.Is(err, p.fault.err): // before anything of it was written
+	default:
+		return fmt.Errorf("not an error that the contract names: %w", err)
+	}
+	p.flight = p.acked
+	return p.reads()
+}
+
+// reads checks that reads go on.
+func (p *patient) reads() error {
+	got, losses, err := p.observe()
+	if err != nil {
+		return fmt.Errorf("reads after the fault: %w", err)
+	}
+	if len(losses) > 0 {
+		return p.lost(losses)
+	}
+	if d := p.acked.Diff(got); d != "" {
+		return fmt.Errorf("reads after the fault:\n%s", d)
+	}
+	return nil
+}
+
+// lost judges records that could not be read: only while the disk fails.
+func (p *patient) lost(losses []Loss) error {
+	if p.hit && errors.Is(losses[0].Err, p.fault.err) {
+		return nil
+	}
+	return fmt.Errorf("record lost: %+v", losses[0])
+}
