@@ -100,6 +100,17 @@ func TestTheFirstFaultIsTheOneReported(t *testing.T) {
 	wantError(t, h.s.Close(), syscall.EIO)
 }
 
+// Two faults can be on their way at once, of a writer and of a checkpoint.
+func TestASecondFaultDoesNotReplaceTheFirst(t *testing.T) {
+	h := newHarness(t)
+	wantError(t, h.s.poison(syscall.EIO), syscall.EIO)
+	err := h.s.poison(syscall.EBADF)
+	wantError(t, err, kv.ErrOutcomeUnknown)
+	wantError(t, err, syscall.EIO)
+	wantError(t, h.s.writable(), syscall.EIO)
+	wantError(t, h.s.Close(), syscall.EIO)
+}
+
 // Whichever call of a write fails, the write fails, by name or with no effect,
 // and what was acknowledged is there in the store as it is and as it opens next.
 func TestAWriteSurvivesTheFailureOfEachOfItsCalls(t *testing.T) {
@@ -200,6 +211,42 @@ func TestAFullDisk(t *testing.T) {
 	}
 	if h.s.path.reserve.spent {
 		t.Error("the reserve was not made whole again")
+	}
+}
+
+// The reserve is given up bit by bit, and made whole in one go.
+func TestTheReserveIsSpentInSteps(t *testing.T) {
+	const size = 2*reserveStep + 4096
+	h := newHarness(t, func(o *Options) { o.ReserveSize = size })
+	h.s.path.Lock()
+	defer h.s.path.Unlock()
+	file := path.Join(testDir, reserveName)
+	for _, want := range []int64{size, size - reserveStep, size - 2*reserveStep, 0} {
+		if want < size && !h.s.spendReserve() {
+			t.Errorf("nothing to spend above %d bytes", want)
+		}
+		if info, err := h.disk.Stat(file); err != nil || info.Size != want {
+			t.Errorf("the reserve has %d bytes, want %d; %v", info.Size, want, err)
+		}
+	}
+	if h.s.spendReserve() {
+		t.Error("an empty reserve was spent")
+	}
+	if err := h.s.refillReserve(); err != nil || h.s.path.reserve.spent || h.s.path.reserve.left != size {
+		t.Errorf("made whole: %+v, %v", h.s.path.reserve, err)
+	}
+}
+
+// A reserve that was made larger than is wanted now is cut.
+func TestAReserveThatIsTooLargeIsCut(t *testing.T) {
+	h := newHarness(t, func(o *Options) { o.ReserveSize = 8 << 20 })
+	if err := h.s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	h.opts.ReserveSize = 1 << 20
+	h.open()
+	if info, err := h.disk.Stat(path.Join(testDir, reserveName)); err != nil || info.Size != 1<<20 {
+		t.Errorf("the reserve has %d bytes; %v", info.Size, err)
 	}
 }
 

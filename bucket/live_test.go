@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+	"time"
 
 	"kvd/kv"
 	"kvd/segment"
@@ -258,6 +259,63 @@ func TestCountsFollowLiveness(t *testing.T) {
 	}
 	if got := mustPut(t, b, "new", ""); got != 8 {
 		t.Errorf("the next revision is %d, want 8", got)
+	}
+}
+
+// A history that shrank and grew again keeps what came after it shrank.
+func TestAnEditCutsWhatWasThere(t *testing.T) {
+	h := newHarness(t)
+	b := h.bucket("b", withHistory(3))
+	for range 3 {
+		mustPut(t, b, "k", "v")
+	}
+	for _, history := range []int{1, 5} {
+		if _, err := h.s.UpdateBucket(ctx, kv.Config{Bucket: "b", History: history}); err != nil {
+			t.Fatal(err)
+		}
+		wantShown(t, b, showing{"k": revs{3}})
+	}
+	mustPut(t, b, "k", "v")
+	mustPut(t, b, "k", "v")
+	for range 2 {
+		wantShown(t, h.find("b"), showing{"k": revs{3, 4, 5}})
+		h.reopen()
+	}
+}
+
+// Markers as old as PurgeDeletes asks for go, younger ones lose their history.
+func TestPurgeDeletesGoesByTheMarkersAge(t *testing.T) {
+	for _, c := range []struct {
+		olderThan time.Duration
+		want      showing
+	}{
+		{0, showing{"b": revs{4}, "c": revs{6}, "put": revs{7}}}, // 30 minutes
+		{20 * time.Minute, showing{"c": revs{6}, "put": revs{7}}},
+		{20*time.Minute + 1, showing{"b": revs{4}, "c": revs{6}, "put": revs{7}}},
+		{time.Hour, showing{"a": revs{2}, "b": revs{4}, "c": revs{6}, "put": revs{7}}},
+		{-1, showing{"put": revs{7}}},
+	} {
+		t.Run(c.olderThan.String(), func(t *testing.T) {
+			clock := &testClock{now: time.Unix(1_000_000, 0)}
+			h := newHarness(t, func(o *Options) { o.Now = clock.Now })
+			b := h.bucket("b", withHistory(3))
+			for _, key := range []string{"a", "b", "c"} {
+				mustPut(t, b, key, "v")
+				if _, err := b.Delete(ctx, key); err != nil {
+					t.Fatal(err)
+				}
+				clock.advance(20 * time.Minute)
+			}
+			clock.advance(-20 * time.Minute) // a is 40 minutes old, b 20, c new
+			mustPut(t, b, "put", "v")
+			if err := b.PurgeDeletes(ctx, c.olderThan); err != nil {
+				t.Fatal(err)
+			}
+			wantShown(t, b, c.want)
+			h.powerCut()
+			h.open()
+			wantShown(t, h.find("b"), c.want)
+		})
 	}
 }
 
