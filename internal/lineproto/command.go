@@ -159,8 +159,9 @@ func (c *Command) parseArguments(w *words, s *shape) error {
 func (c *Command) setArgument(a argument, word []byte) (ok bool) {
 	ok = true
 	switch a {
-	case argBucket:
+	case argBucket: // not merely refused: it ends an HTTP request at its first line
 		c.Bucket = view(word)
+		ok = kv.CheckBucketName(c.Bucket) == nil
 	case argKey:
 		c.Key = view(word)
 	case argPatterns:

@@ -8,8 +8,8 @@ import (
 
 // AppendCommand appends the command to dst and returns the extended slice. It
 // refuses what would not parse as the same command, and then returns dst as it
-// was: a *SyntaxError for a name that cannot stand in a line, or for a line over
-// MaxLine; a *kv.LimitError for a value over kv.MaxValueSizeLimit.
+// was: a *kv.NameError for a bucket's name; a *SyntaxError for another that cannot
+// stand in a line, or for a line over MaxLine; a *kv.LimitError for a value over kv.MaxValueSizeLimit.
 func AppendCommand(dst []byte, c *Command) ([]byte, error) {
 	start := len(dst)
 	if c.Verb == 0 || int(c.Verb) >= len(shapes) {
@@ -53,6 +53,9 @@ func (c *Command) appendArguments(dst []byte, s *shape) ([]byte, error) {
 			dst = appendText(dst, c.Password)
 		default:
 			word := c.word(a)
+			if err := checkBucket(a, word); err != nil {
+				return dst, err
+			}
 			if !isWord(word) {
 				return dst, syntaxError("%s cannot be %.64q", argumentNames[a], word)
 			}
@@ -60,6 +63,13 @@ func (c *Command) appendArguments(dst []byte, s *shape) ([]byte, error) {
 		}
 	}
 	return dst, nil
+}
+
+func checkBucket(a argument, word string) error {
+	if a != argBucket {
+		return nil
+	}
+	return kv.CheckBucketName(word)
 }
 
 func (c *Command) word(a argument) string {

@@ -1,0 +1,70 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+)
+
+// ErrTooManyConns is matched by the error of a connection over a limit.
+var ErrTooManyConns = errors.New("too many connections")
+
+// admission counts connections, in all and by address.
+type admission struct {
+	max, maxPerAddr int
+
+	mu     sync.Mutex
+	all    int
+	byAddr map[netip.Prefix]int
+}
+
+// enter counts a connection in, or says which limit it would pass.
+func (a *admission) enter(from netip.Prefix) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.all >= a.max {
+		return fmt.Errorf("%w: the server serves %d at a time", ErrTooManyConns, a.max)
+	}
+	if !from.Addr().IsLoopback() {
+		if a.byAddr[from] >= a.maxPerAddr {
+			return fmt.Errorf("%w: the server serves %d at a time from one address", ErrTooManyConns, a.maxPerAddr)
+		}
+		a.byAddr[from]++
+	}
+	a.all++
+	return nil
+}
+
+func (a *admission) leave(from netip.Prefix) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.all--
+	if a.byAddr[from]--; a.byAddr[from] <= 0 {
+		delete(a.byAddr, from)
+	}
+}
+
+func (a *admission) count() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.all
+}
+
+// addressOf returns whom a connection is counted for: its address, of IPv6 the
+// /64, since a host has all of it. What is not an IP address counts as loopback:
+// it is of this machine.
+func addressOf(remote net.Addr) netip.Prefix {
+	addr := netip.IPv6Loopback()
+	if tcp, ok := remote.(*net.TCPAddr); ok {
+		if a, ok := netip.AddrFromSlice(tcp.IP); ok {
+			addr = a.Unmap()
+		}
+	}
+	if addr.Is6() && !addr.IsLoopback() {
+		p, _ := addr.Prefix(64) // fits every IPv6 address
+		return p
+	}
+	return netip.PrefixFrom(addr, addr.BitLen())
+}

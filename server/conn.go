@@ -1,0 +1,147 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	handshakeTime = 2 * time.Second
+	// LoginTime is how long a client has, from its connection on, to log in.
+	LoginTime = 2 * time.Second
+
+	lingerTime = time.Second
+	lingerSize = 256 << 10 // bytes
+)
+
+// past is a deadline that has passed.
+var past = time.Unix(1, 0)
+
+// Conn is a connection being served. Unless it says otherwise, a method is the
+// serving goroutine's own.
+type Conn struct {
+	net.Conn // encrypted where the server has TLS
+
+	server   *Server
+	from     netip.Prefix
+	draining atomic.Bool
+	session  atomic.Pointer[session] // nil: not logged in
+	inStore  bool
+}
+
+// handshake does TLS's.
+func (c *Conn) handshake(ctx context.Context) error {
+	t, ok := c.Conn.(*tls.Conn)
+	if !ok {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, handshakeTime)
+	defer cancel()
+	return t.HandshakeContext(ctx)
+}
+
+// Logger is the server's.
+func (c *Conn) Logger() *slog.Logger { return c.server.opts.Logger }
+
+// drain makes reads fail from now on: the protocol finishes what it has.
+func (c *Conn) drain() {
+	c.draining.Store(true)
+	_ = c.Conn.SetReadDeadline(past)
+}
+
+// Draining reports whether the server is shutting down: a read that timed out
+// may have done so for this. Safe for concurrent use.
+func (c *Conn) Draining() bool { return c.draining.Load() }
+
+// SetReadDeadline is net.Conn's, except that it does not undo draining.
+func (c *Conn) SetReadDeadline(t time.Time) error {
+	err := c.Conn.SetReadDeadline(t)
+	if c.draining.Load() { // before or after drain set its own: either way it stays past
+		return c.Conn.SetReadDeadline(past)
+	}
+	return err
+}
+
+// InStore runs a call of the store: a panic in it is not the connection's alone.
+func (c *Conn) InStore(call func()) {
+	c.EnterStore()
+	call()
+	c.LeaveStore() // not deferred: it must not have happened when a panic passes
+}
+
+// EnterStore says that a call of the store begins, LeaveStore that it ended.
+func (c *Conn) EnterStore() { c.inStore = true }
+
+// LeaveStore is the end of EnterStore.
+func (c *Conn) LeaveStore() { c.inStore = false }
+
+// Recover, deferred in a goroutine that the protocol started for the connection,
+// has a panic close the connection and nothing else.
+func (c *Conn) Recover() {
+	if r := recover(); r != nil {
+		c.logPanic(r)
+		c.Conn.Close()
+	}
+}
+
+func (c *Conn) logPanic(r any) {
+	c.Logger().Error("panic while serving a connection", "remote", c.RemoteAddr(), "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+}
+
+// Linger ends a connection whose last words the client should read. Closing while
+// there is input would make the system drop them; so it stops writing, and for a
+// second at most reads on and throws away.
+func (c *Conn) Linger() {
+	half, ok := c.Conn.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	_ = c.Conn.SetReadDeadline(time.Now().Add(lingerTime))
+	_, _ = io.CopyN(io.Discard, c.Conn, lingerSize)
+}
+
+// Login checks a name and a password. It returns an error matching ErrLogin; the
+// failure is counted against the address.
+func (c *Conn) Login(ctx context.Context, name, password string) error {
+	user, err := c.server.login.check(ctx, c.from, name, password)
+	if err != nil {
+		c.Logger().Warn("login failed", "remote", c.RemoteAddr(), "user", name, "cause", err)
+		return err
+	}
+	c.session.Store(user)
+	return nil
+}
+
+// NeedsLogin reports whether the client has to log in before anything else.
+func (c *Conn) NeedsLogin() bool {
+	return c.session.Load() == nil && c.server.login.users.Load() != nil
+}
+
+// HasUsers reports whether the server has users.
+func (c *Conn) HasUsers() bool { return c.server.login.users.Load() != nil }
+
+// May reports whether the client has the permission in the bucket. Safe for
+// concurrent use.
+func (c *Conn) May(p Permission, bucket string) bool {
+	users := c.server.login.users.Load()
+	if users == nil {
+		return true
+	}
+	s := c.session.Load()
+	if s == nil {
+		return false
+	}
+	if s.users != users {
+		s = s.renew(users)
+		c.session.Store(s)
+	}
+	return s.user.may(p, bucket)
+}

@@ -1,0 +1,280 @@
+package line
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"kvd/internal/lineproto"
+	"kvd/kv"
+	"kvd/server"
+)
+
+// conn is one connection: its goroutine reads commands, carries them out and
+// answers. Only watches have goroutines besides.
+type conn struct {
+	*server.Conn
+	protocol *Protocol
+	ctx      context.Context
+
+	in  input
+	out output
+	cmd lineproto.Command
+	run *run
+
+	replies *buffer           // of this round; nil between rounds
+	names   map[string]string // bucket names seen, so that each is allocated once
+	checked checkedID
+	watches watches
+	budget  int       // bytes left before the login, in and out
+	quit    bool      // nothing more is read
+	since   time.Time // when the first byte of the command came that is not all there; zero: none is
+}
+
+// errQuit ends a round after which the connection is closed.
+var errQuit = errors.New("quit")
+
+func newConn(ctx context.Context, p *Protocol, sc *server.Conn) *conn {
+	c := &conn{Conn: sc, protocol: p, ctx: ctx, budget: loginBudget}
+	c.in.init(sc)
+	c.out.conn = sc
+	c.watches.init(c)
+	return c
+}
+
+// end releases what the connection holds.
+func (c *conn) end() {
+	c.Close() // first: a watch may be writing to a client that does not read
+	c.watches.stopAll()
+	c.in.release()
+}
+
+// serve runs rounds until the client or the server has had enough.
+func (c *conn) serve() {
+	if c.NeedsLogin() {
+		c.in.expect(time.Now().Add(server.LoginTime))
+	} else {
+		c.in.grows = true
+	}
+	for {
+		if err := c.round(); err != nil {
+			c.finish(err)
+			return
+		}
+	}
+}
+
+// finish says goodbye: why the connection is closed, unless its client did.
+func (c *conn) finish(err error) {
+	var last []byte
+	switch {
+	case c.Draining():
+		c.watches.endAll(lineproto.ErrShutdown)
+		last = lineproto.AppendError(nil, lineproto.ErrShutdown, "")
+	case errors.Is(err, errQuit):
+	case errors.Is(err, lineproto.ErrSyntax), errors.Is(err, lineproto.ErrAuthRequired), errors.Is(err, lineproto.ErrAuthFailed):
+		last = lineproto.AppendError(nil, err, "")
+	case isTimeout(err) && c.NeedsLogin():
+		last = lineproto.AppendError(nil, fmt.Errorf("%w: log in within %v", lineproto.ErrTimeout, server.LoginTime), "")
+	case isTimeout(err):
+		last = lineproto.AppendError(nil, fmt.Errorf("%w: the command did not arrive in time", lineproto.ErrTimeout), "")
+	default:
+		return
+	}
+	if c.out.write(last) {
+		c.Linger()
+	}
+}
+
+// round carries out every complete command in the buffer, writes the replies with
+// one write, and waits for more.
+func (c *conn) round() error {
+	c.replies, c.run = getBuffer(), getRun()
+	need, err := c.commands()
+	c.finishRun()
+	c.flush()
+	putRun(c.run)
+	putBuffer(c.replies)
+	c.replies, c.run, c.checked = nil, nil, checkedID{}
+	switch {
+	case err != nil:
+		return err
+	case c.out.isBroken(), c.Draining():
+		return errQuit
+	}
+	return c.await(need)
+}
+
+// commands carries out commands until there is none complete, and returns how
+// many bytes the one that is not takes at least; 0 if there is nothing of one.
+func (c *conn) commands() (need int, err error) {
+	for {
+		if len(c.in.bytes()) == 0 {
+			return 0, nil
+		}
+		n, err := lineproto.ParseCommand(c.in.bytes(), &c.cmd)
+		if err == lineproto.ErrIncomplete {
+			return n, c.spend(len(c.in.bytes()), false)
+		}
+		if err != nil {
+			return 0, err
+		}
+		if err := c.spend(n, true); err != nil {
+			return 0, err
+		}
+		if err := c.execute(&c.cmd); err != nil {
+			return 0, err
+		}
+		c.in.consume(n)
+		c.since = time.Time{}
+	}
+}
+
+// spend counts input before the login.
+func (c *conn) spend(n int, consumed bool) error {
+	if !c.NeedsLogin() {
+		return nil
+	}
+	if n > c.budget || c.cmd.Verb != 0 && c.cmd.Length > 0 {
+		return lineproto.ErrAuthRequired
+	}
+	if consumed {
+		c.budget -= n
+	}
+	return nil
+}
+
+// await waits for the rest of a command of at least need bytes, or for the first
+// byte of one. A command that will be refused anyway is answered now, and its
+// payload not kept.
+func (c *conn) await(need int) error {
+	strange := c.NeedsLogin() // then the deadline is that of the login
+	if need == 0 {
+		if !strange {
+			c.in.expect(time.Time{})
+		}
+		return c.in.read()
+	}
+	if c.since.IsZero() {
+		c.since = time.Now()
+	}
+	if !strange {
+		c.in.expect(commandUntil(c.since, &c.cmd))
+	}
+	if c.cmd.Verb != 0 {
+		if err := c.precheck(&c.cmd); err != nil {
+			return c.refuse(need, err)
+		}
+	}
+	for len(c.in.bytes()) < need {
+		c.in.reserve(need)
+		if err := c.in.read(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// refuse answers a command whose payload is still on its way and skips that.
+func (c *conn) refuse(size int, cause error) error {
+	c.since = time.Time{}
+	if !c.out.write(lineproto.AppendError(nil, wireError(cause), c.cmd.Key)) {
+		return errQuit
+	}
+	return c.skip(size)
+}
+
+// skip drops a command of that size; its payload must end as any other's.
+func (c *conn) skip(size int) error {
+	const crlf = "\r\n"
+	if err := c.in.skip(size - len(crlf)); err != nil {
+		return err
+	}
+	for len(c.in.bytes()) < len(crlf) {
+		c.in.reserve(len(crlf))
+		if err := c.in.read(); err != nil {
+			return err
+		}
+	}
+	if !strings.HasPrefix(string(c.in.bytes()[:len(crlf)]), crlf) {
+		return fmt.Errorf("%w: CRLF is missing after a payload of %d bytes", lineproto.ErrSyntax, c.cmd.Length)
+	}
+	c.in.consume(len(crlf))
+	return nil
+}
+
+// flush writes what has been gathered and lets watches begin whose +OK is out.
+func (c *conn) flush() {
+	if len(c.replies.b) > 0 {
+		c.out.write(c.replies.b)
+		c.replies.b = c.replies.b[:0]
+		if cap(c.replies.b) > 2*flushSize { // a large value was in it
+			c.replies.b = nil
+		}
+	}
+	c.watches.begin()
+}
+
+// full flushes if that is due in the middle of a round.
+func (c *conn) full() {
+	if len(c.replies.b) >= flushSize {
+		c.flush()
+	}
+}
+
+// fail answers with an error.
+func (c *conn) fail(err error, key string) {
+	c.replies.b = lineproto.AppendError(c.replies.b, wireError(err), key)
+}
+
+// name returns a bucket's name in memory of its own, the same for every command.
+func (c *conn) name(view string) string {
+	const namesMax = 64
+	if name, ok := c.names[view]; ok {
+		return name
+	}
+	if c.names == nil || len(c.names) >= namesMax {
+		c.names = make(map[string]string)
+	}
+	name := strings.Clone(view)
+	c.names[name] = name
+	return name
+}
+
+// checkedID is a bucket whose id was found to be the one meant, in this round.
+type checkedID struct {
+	name string
+	id   uint64
+}
+
+// bucket returns the bucket that a command means.
+func (c *conn) bucket(cmd *lineproto.Command) (kv.Bucket, error) {
+	c.EnterStore()
+	b, err := c.protocol.store.Bucket(c.ctx, c.name(cmd.Bucket))
+	if err == nil && cmd.BucketID != 0 {
+		err = c.checkID(b, cmd.BucketID)
+	}
+	c.LeaveStore()
+	return b, err
+}
+
+// checkID returns kv.ErrBucketNotFound for a bucket with another id.
+func (c *conn) checkID(b kv.Bucket, want uint64) error {
+	id, err := bucketID(c.ctx, b)
+	if err == nil && id != want {
+		err = fmt.Errorf("%w: %q with id %d; the one of that name has id %d", kv.ErrBucketNotFound, b.Name(), want, id)
+	}
+	return err
+}
+
+// bucketID returns a bucket's id, without a full status where there is a shorter
+// way.
+func bucketID(ctx context.Context, b kv.Bucket) (uint64, error) {
+	if i, ok := b.(interface{ ID() uint64 }); ok {
+		return i.ID(), nil
+	}
+	st, err := b.Status(ctx)
+	return st.ID, err
+}

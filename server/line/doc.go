@@ -1,0 +1,2 @@
+// Package line speaks kvd's line protocol over TCP.
+package line

@@ -1,0 +1,170 @@
+package line
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"kvd/internal/lineproto"
+	"kvd/kv"
+	"kvd/server"
+)
+
+// permissions are what the verbs need in their bucket. HELLO, AUTH, PING, QUIT and
+// UNWATCH need none; BUCKETS shows what the user may do anything with.
+var permissions = [...]server.Permission{
+	lineproto.VerbAdd:          server.MayAdmin,
+	lineproto.VerbEdit:         server.MayAdmin,
+	lineproto.VerbRemove:       server.MayAdmin,
+	lineproto.VerbPurgeDeletes: server.MayAdmin,
+	lineproto.VerbInfo:         server.MayAny,
+	lineproto.VerbPut:          server.MayPut,
+	lineproto.VerbCreate:       server.MayPut,
+	lineproto.VerbUpdate:       server.MayPut,
+	lineproto.VerbTouch:        server.MayPut,
+	lineproto.VerbDelete:       server.MayDel,
+	lineproto.VerbPurge:        server.MayDel,
+	lineproto.VerbGet:          server.MayGet,
+	lineproto.VerbHistory:      server.MayGet,
+	lineproto.VerbKeys:         server.MayGet,
+	lineproto.VerbCount:        server.MayGet,
+	lineproto.VerbWatch:        server.MayWatch,
+}
+
+// permit returns nil, or why the client may not give the command.
+func (c *conn) permit(cmd *lineproto.Command) error {
+	if int(cmd.Verb) >= len(permissions) || permissions[cmd.Verb] == 0 {
+		return nil
+	}
+	if !c.May(permissions[cmd.Verb], cmd.Bucket) {
+		return fmt.Errorf("%w: %v in bucket %q", lineproto.ErrDenied, cmd.Verb, cmd.Bucket)
+	}
+	return nil
+}
+
+// precheck returns why a command, whose payload is not all there, will be refused
+// whatever it is.
+func (c *conn) precheck(cmd *lineproto.Command) error {
+	if err := c.permit(cmd); err != nil {
+		return err
+	}
+	if cmd.Refused != nil || cmd.Length <= mediumSize || !cmd.Verb.Writes() {
+		return cmd.Refused
+	}
+	b, err := c.bucket(cmd)
+	if err != nil {
+		return err
+	}
+	var st kv.Status
+	c.InStore(func() { st, err = b.Status(c.ctx) })
+	if limit := st.Config.MaxValueSize; err == nil && limit > 0 && int64(cmd.Length) > limit {
+		err = &kv.LimitError{What: fmt.Sprintf("value of %q", cmd.Key), Got: int64(cmd.Length), Max: limit, Err: kv.ErrValueTooLarge}
+	}
+	return err
+}
+
+// execute carries out a command or adds it to the run. An error ends the
+// connection.
+func (c *conn) execute(cmd *lineproto.Command) error {
+	err := c.permit(cmd)
+	if err == nil {
+		err = cmd.Refused
+	}
+	if err == nil && cmd.Verb.Writes() {
+		c.write(cmd)
+		return nil
+	}
+	c.finishRun() // what follows must see it, and be answered after it
+	if c.NeedsLogin() {
+		if err := c.beforeLogin(cmd); err != nil {
+			return err
+		}
+	}
+	if err != nil {
+		c.fail(err, cmd.Key)
+		return nil
+	}
+	err = c.dispatch(cmd)
+	c.full()
+	return err
+}
+
+// beforeLogin returns an error for a command that a stranger must not give.
+func (c *conn) beforeLogin(cmd *lineproto.Command) error {
+	switch cmd.Verb {
+	case lineproto.VerbHello, lineproto.VerbAuth, lineproto.VerbPing, lineproto.VerbQuit:
+		if len(c.replies.b) < loginBudget/2 {
+			return nil
+		}
+	}
+	return lineproto.ErrAuthRequired
+}
+
+func (c *conn) dispatch(cmd *lineproto.Command) error {
+	switch cmd.Verb {
+	case lineproto.VerbGet:
+		c.get(cmd)
+	case lineproto.VerbHistory:
+		c.history(cmd)
+	case lineproto.VerbKeys:
+		c.keys(cmd)
+	case lineproto.VerbCount:
+		c.count(cmd)
+	case lineproto.VerbWatch:
+		c.watch(cmd)
+	case lineproto.VerbUnwatch:
+		c.watches.stop(cmd.Watch)
+		c.ok()
+	case lineproto.VerbBuckets:
+		c.buckets(cmd)
+	case lineproto.VerbInfo:
+		c.info(cmd)
+	case lineproto.VerbAdd:
+		c.answer(c.add(cmd), cmd)
+	case lineproto.VerbEdit:
+		c.answer(c.edit(cmd), cmd)
+	case lineproto.VerbRemove:
+		c.answer(c.remove(cmd), cmd)
+	case lineproto.VerbPurgeDeletes:
+		c.answer(c.purgeDeletes(cmd), cmd)
+	case lineproto.VerbHello:
+		hello := c.protocol.hello
+		hello.Auth = c.HasUsers()
+		c.replies.b = lineproto.AppendHello(c.replies.b, &hello)
+	case lineproto.VerbAuth:
+		return c.login(cmd)
+	case lineproto.VerbPing:
+		c.ok()
+	case lineproto.VerbQuit:
+		c.ok()
+		return errQuit
+	}
+	return nil
+}
+
+func (c *conn) ok() { c.replies.b = lineproto.AppendOK(c.replies.b) }
+
+// answer answers with +OK or the error.
+func (c *conn) answer(err error, cmd *lineproto.Command) {
+	if err != nil {
+		c.fail(err, cmd.Bucket)
+		return
+	}
+	c.ok()
+}
+
+// login checks a password. A failure ends the connection.
+func (c *conn) login(cmd *lineproto.Command) error {
+	first := c.NeedsLogin()
+	ctx, cancel := context.WithTimeout(c.ctx, server.LoginTime)
+	defer cancel()
+	if err := c.Login(ctx, cmd.User, cmd.Password); err != nil {
+		return fmt.Errorf("%w: %w", lineproto.ErrAuthFailed, err)
+	}
+	if first {
+		c.in.grows = true
+		c.in.expect(time.Time{})
+	}
+	c.ok()
+	return nil
+}

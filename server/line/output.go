@@ -1,0 +1,82 @@
+package line
+
+import (
+	"errors"
+	"net"
+	"sync"
+	"time"
+
+	"kvd/server"
+)
+
+const (
+	flushSize = 64 << 10  // bytes of replies gathered at most
+	writeSize = 256 << 10 // bytes written at once at most: a client has writeTime for each
+)
+
+// output writes to the connection for its goroutine and its watches'.
+type output struct {
+	conn *server.Conn
+
+	mu       sync.Mutex // guards the fields below, and writing
+	deadline time.Time
+	broken   bool
+}
+
+// write writes all of b, and no other's bytes between. It waits for the client,
+// but not for one that has stopped reading: that ends the connection.
+func (o *output) write(b []byte) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for len(b) > 0 && !o.broken {
+		o.extendLocked()
+		part := b[:min(len(b), writeSize)]
+		if _, err := o.conn.Write(part); err != nil {
+			o.broken = true
+			o.conn.Close()
+			if isTimeout(err) {
+				o.conn.Logger().Warn("client does not read: closed", "remote", o.conn.RemoteAddr())
+			}
+		}
+		b = b[len(part):]
+	}
+	return !o.broken
+}
+
+// extendLocked sees to it that a write has between half of writeTime and all of it.
+// Setting the deadline for each would cost a fair part of a small reply's write.
+func (o *output) extendLocked() {
+	now := time.Now()
+	if o.deadline.Sub(now) < writeTime/2 {
+		o.deadline = now.Add(writeTime)
+		_ = o.conn.SetWriteDeadline(o.deadline)
+	}
+}
+
+// buffer gathers replies or events.
+type buffer struct{ b []byte }
+
+var buffers = sync.Pool{New: func() any { return &buffer{b: make([]byte, 0, 4<<10)} }}
+
+func getBuffer() *buffer { return buffers.Get().(*buffer) }
+
+// putBuffer gives a buffer back, unless a large value made it large.
+func putBuffer(b *buffer) {
+	if cap(b.b) <= 2*flushSize {
+		b.b = b.b[:0]
+		buffers.Put(b)
+	}
+}
+
+// isTimeout reports whether a read or write ended because of its deadline.
+func isTimeout(err error) bool {
+	var t net.Error
+	return errors.As(err, &t) && t.Timeout()
+}
+
+// isBroken reports whether the connection is past writing to.
+func (o *output) isBroken() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.broken
+}

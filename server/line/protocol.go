@@ -1,0 +1,68 @@
+package line
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"kvd/internal/lineproto"
+	"kvd/kv"
+	"kvd/server"
+)
+
+// Times and sizes of the protocol; the package doc states them.
+const (
+	commandTime = 10 * time.Second // for a command to arrive, from its first byte
+	payloadRate = 128 << 10        // bytes of payload for each further second
+	writeTime   = 10 * time.Second // for a client to take what is written at once
+	loginBudget = lineproto.MaxLine
+	watchesMax  = 1024 // of a connection
+)
+
+// Protocol serves a store. It implements [server.Protocol] and is safe for
+// concurrent use.
+//
+// The store must not keep the keys and bucket names that it is given beyond a
+// call, as kv.Submitter says of its own: they are views of a connection's buffer.
+type Protocol struct {
+	store     kv.Store
+	submitter kv.Submitter // nil if the store is none
+	hello     lineproto.Hello
+}
+
+// New returns the protocol for a store. The version is what HELLO says of the
+// program.
+func New(store kv.Store, version string) *Protocol {
+	p := &Protocol{store: store, hello: lineproto.Hello{Protocol: lineproto.Version, Server: version}}
+	p.submitter, _ = store.(kv.Submitter)
+	if s, ok := store.(interface{ ID() [16]byte }); ok {
+		p.hello.StoreID = s.ID()
+	}
+	return p
+}
+
+// Refusal is what a client over a limit of connections reads.
+func (p *Protocol) Refusal(err error) []byte {
+	return lineproto.AppendError(nil, wireError(err), "")
+}
+
+// Serve serves one connection.
+func (p *Protocol) Serve(ctx context.Context, sc *server.Conn) {
+	c := newConn(ctx, p, sc)
+	defer c.end()
+	c.serve()
+}
+
+// wireError gives an error that only a server has its name on the wire.
+func wireError(err error) error {
+	switch {
+	case errors.Is(err, server.ErrTooManyConns):
+		return fmt.Errorf("%w: %w", lineproto.ErrTooMany, err)
+	case errors.Is(err, server.ErrLogin):
+		return fmt.Errorf("%w: %w", lineproto.ErrAuthFailed, err)
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("%w: %w", lineproto.ErrShutdown, err)
+	}
+	return err
+}

@@ -1,0 +1,137 @@
+package line
+
+import (
+	"errors"
+	"slices"
+	"strings"
+
+	"kvd/internal/lineproto"
+	"kvd/kv"
+)
+
+// get answers GET. The value is read to where it leaves from: behind room for the
+// line, whose length is not known before.
+func (c *conn) get(cmd *lineproto.Command) {
+	b, err := c.bucket(cmd)
+	if err != nil {
+		c.fail(err, cmd.Bucket)
+		return
+	}
+	if cmd.HasRevision {
+		c.getRevision(b, cmd)
+		return
+	}
+	start := len(c.replies.b)
+	value := start + lineproto.EntryHeaderMax(len(cmd.Key))
+	dst := slices.Grow(c.replies.b, value-start)[:value]
+	c.EnterStore()
+	dst, e, err := b.GetAppend(c.ctx, dst, cmd.Key)
+	c.LeaveStore()
+	c.replies.b = dst[:start]
+	if err != nil {
+		c.fail(err, cmd.Key)
+		return
+	}
+	size := len(dst) - value
+	line := lineproto.AppendEntryHeader(dst[:start], &e, size)
+	copy(dst[len(line):], dst[value:])
+	c.replies.b = append(dst[:len(line)+size], "\r\n"...)
+}
+
+func (c *conn) getRevision(b kv.Bucket, cmd *lineproto.Command) {
+	c.EnterStore()
+	e, err := b.GetRevision(c.ctx, cmd.Key, cmd.Revision)
+	c.LeaveStore()
+	if err != nil {
+		c.fail(err, cmd.Key)
+		return
+	}
+	c.replies.b = lineproto.AppendEntry(c.replies.b, &e)
+}
+
+// history answers HISTORY. An entry that is damaged costs itself alone.
+func (c *conn) history(cmd *lineproto.Command) {
+	b, err := c.bucket(cmd)
+	if err != nil {
+		c.fail(err, cmd.Bucket)
+		return
+	}
+	c.InStore(func() { c.listHistory(b, cmd) })
+}
+
+func (c *conn) listHistory(b kv.Bucket, cmd *lineproto.Command) {
+	count := uint64(0)
+	for e, err := range b.History(c.ctx, strings.Clone(cmd.Key)) {
+		switch {
+		case err == nil:
+			c.replies.b = lineproto.AppendEntry(c.replies.b, &e)
+		case errors.Is(err, kv.ErrCorrupt) && e.Revision != 0:
+			c.replies.b = lineproto.AppendLost(c.replies.b, &e, err)
+		default:
+			c.fail(err, cmd.Key)
+			return
+		}
+		count++
+		if c.full(); c.out.isBroken() {
+			return
+		}
+	}
+	c.replies.b = lineproto.AppendEnd(c.replies.b, count)
+}
+
+// keys answers KEYS.
+func (c *conn) keys(cmd *lineproto.Command) {
+	b, err := c.bucket(cmd)
+	if err != nil {
+		c.fail(err, cmd.Bucket)
+		return
+	}
+	c.InStore(func() { c.listKeys(b, cmd) })
+}
+
+func (c *conn) listKeys(b kv.Bucket, cmd *lineproto.Command) {
+	count := uint64(0)
+	for key, err := range b.Keys(c.ctx, lineproto.SplitPatterns(cmd.Patterns)...) {
+		if err != nil {
+			c.fail(err, cmd.Patterns)
+			return
+		}
+		c.replies.b = lineproto.AppendKey(c.replies.b, key)
+		count++
+		if c.full(); c.out.isBroken() {
+			return
+		}
+	}
+	c.replies.b = lineproto.AppendEnd(c.replies.b, count)
+}
+
+// count answers COUNT: of all keys without looking at them.
+func (c *conn) count(cmd *lineproto.Command) {
+	b, err := c.bucket(cmd)
+	if err != nil {
+		c.fail(err, cmd.Bucket)
+		return
+	}
+	c.EnterStore()
+	n, err := c.countKeys(b, cmd.Patterns)
+	c.LeaveStore()
+	if err != nil {
+		c.fail(err, cmd.Patterns)
+		return
+	}
+	c.replies.b = lineproto.AppendNumber(c.replies.b, n)
+}
+
+func (c *conn) countKeys(b kv.Bucket, patterns string) (n uint64, err error) {
+	if patterns == lineproto.AllPatterns {
+		st, err := b.Status(c.ctx)
+		return st.Keys, err
+	}
+	for _, err := range b.Keys(c.ctx, lineproto.SplitPatterns(patterns)...) {
+		if err != nil {
+			return 0, err
+		}
+		n++
+	}
+	return n, nil
+}

@@ -1,0 +1,40 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"syscall"
+	"time"
+)
+
+// ErrExposed is returned by Listen for an address that others can reach, without
+// users and TLS.
+var ErrExposed = errors.New("an address that is not loopback needs users and TLS")
+
+// keepAlive finds connections whose other end is gone in about a minute.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 30 * time.Second, Interval: 10 * time.Second, Count: 3}
+
+// Listen opens the listener of Options.Addr. It returns an error matching
+// ErrExposed for an address that must not be opened so, and one matching
+// syscall.EADDRINUSE, which says how to find who has it, for a port in use.
+func (s *Server) Listen() (net.Listener, error) {
+	addr, err := net.ResolveTCPAddr("tcp", s.opts.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("server: listen on %q: %w", s.opts.Addr, err)
+	}
+	secured := s.opts.TLS != nil && s.login.users.Load() != nil
+	if !addr.IP.IsLoopback() && !secured && !s.opts.Insecure {
+		return nil, fmt.Errorf("server: listen on %s: %w; give both, listen on 127.0.0.1:%d, or say that insecure is meant", addr, ErrExposed, addr.Port)
+	}
+	lc := net.ListenConfig{KeepAliveConfig: keepAlive}
+	l, err := lc.Listen(context.Background(), "tcp", addr.String())
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("server: another process, perhaps another kvd, has port %d: `ss -ltnp sport = :%d` or `lsof -i :%d` names it: %w", addr.Port, addr.Port, addr.Port, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("server: %w", err)
+	}
+	return l, nil
+}

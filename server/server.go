@@ -1,0 +1,281 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Protocol is what a server's connections speak.
+type Protocol interface {
+	// Serve serves a connection until its client or its end has come; the server
+	// closes it then. The context ends when the connection is to be cut off. It
+	// returns soon after the connection begins to drain.
+	Serve(ctx context.Context, c *Conn)
+
+	// Refusal is what a client is told whose connection is not served.
+	Refusal(err error) []byte
+}
+
+// ErrServerClosed is returned by Serve after Shutdown.
+var ErrServerClosed = errors.New("server is closed")
+
+// Server accepts connections and has a protocol serve them. All methods are safe
+// for concurrent use.
+type Server struct {
+	// Immutable after New.
+	opts     Options
+	protocol Protocol
+	login    *login
+	conns    admission
+	ctx      context.Context // of all connections
+	cutOff   context.CancelFunc
+	refused  throttle
+
+	serving sync.WaitGroup // a count for each connection
+
+	mu        sync.Mutex // guards the fields below
+	closing   bool
+	listeners map[net.Listener]struct{}
+	open      map[*Conn]struct{}
+}
+
+// New returns a server of the protocol. It serves nothing yet.
+func New(p Protocol, opts Options) (*Server, error) {
+	opts, err := opts.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		opts: opts, protocol: p, login: newLogin(opts.Users),
+		listeners: map[net.Listener]struct{}{}, open: map[*Conn]struct{}{},
+	}
+	s.conns.max, s.conns.maxPerAddr = opts.MaxConns, opts.MaxConnsPerAddr
+	s.conns.byAddr = map[netip.Prefix]int{}
+	s.ctx, s.cutOff = context.WithCancel(context.Background())
+	return s, nil
+}
+
+// Conns returns how many connections are served.
+func (s *Server) Conns() int { return s.conns.count() }
+
+// SetUsers replaces the users, for connections that are there too. Users cannot
+// be taken away altogether, nor given to a server that began without.
+func (s *Server) SetUsers(users *Users) error {
+	if users == nil || s.login.users.Load() == nil {
+		return errors.New("server: whether there are users is decided at the start")
+	}
+	s.login.users.Store(users)
+	return nil
+}
+
+// Serve accepts connections until the listener fails or Shutdown is called, and
+// closes the listener. It returns ErrServerClosed after Shutdown.
+func (s *Server) Serve(l net.Listener) error {
+	defer l.Close()
+	if !s.addListener(l) {
+		return ErrServerClosed
+	}
+	defer s.removeListener(l)
+	var pause acceptPause
+	for {
+		conn, err := l.Accept()
+		switch {
+		case err == nil:
+			pause.reset()
+			s.start(conn)
+		case s.isClosing():
+			return ErrServerClosed
+		case !passes(err):
+			return fmt.Errorf("server: %w", err)
+		default:
+			if pause.first() {
+				s.opts.Logger.Warn("accepting connections pauses", "addr", l.Addr(), "cause", err)
+			}
+			pause.wait(s.ctx)
+		}
+	}
+}
+
+// passes reports whether an error of accept goes away by itself.
+func passes(err error) bool {
+	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED, syscall.EINTR} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// acceptPause is how long to wait before the next accept: 5 ms after the first
+// error in a row, twice as long after each that follows, at most a second.
+type acceptPause struct{ last time.Duration }
+
+func (p *acceptPause) reset()      { p.last = 0 }
+func (p *acceptPause) first() bool { return p.last == 0 }
+
+func (p *acceptPause) wait(ctx context.Context) {
+	p.last = min(max(5*time.Millisecond, 2*p.last), time.Second)
+	t := time.NewTimer(p.last)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// start serves a connection in a goroutine of its own, or refuses it.
+func (s *Server) start(nc net.Conn) {
+	from := addressOf(nc.RemoteAddr())
+	if err := s.conns.enter(from); err != nil {
+		s.refuse(nc, err)
+		return
+	}
+	c := &Conn{Conn: nc, server: s, from: from}
+	if s.opts.TLS != nil {
+		c.Conn = tls.Server(nc, s.opts.TLS)
+	}
+	if !s.addConn(c) {
+		s.conns.leave(from)
+		nc.Close()
+		return
+	}
+	go s.run(c)
+}
+
+// refuse tells a client why and closes. It does not wait for anything: the send
+// buffer of a fresh connection has room.
+func (s *Server) refuse(nc net.Conn, err error) {
+	if n, ok := s.refused.pass(); ok {
+		s.opts.Logger.Warn("connection refused", "remote", nc.RemoteAddr(), "cause", err, "unlogged", n)
+	}
+	if s.opts.TLS == nil {
+		_ = nc.SetWriteDeadline(time.Now().Add(time.Second))
+		_, _ = nc.Write(s.protocol.Refusal(err))
+	}
+	nc.Close()
+}
+
+// run is a connection's goroutine: started by start, stopped by the end of the
+// protocol's Serve, awaited by Shutdown.
+func (s *Server) run(c *Conn) {
+	defer s.serving.Done()
+	defer s.conns.leave(c.from)
+	defer s.removeConn(c)
+	defer c.Conn.Close()
+	defer s.recoverFrom(c)
+	ctx, cancel := context.WithCancel(s.ctx)
+	defer cancel()
+	if err := c.handshake(ctx); err != nil {
+		s.opts.Logger.Debug("TLS handshake", "remote", c.RemoteAddr(), "cause", err)
+		return
+	}
+	s.protocol.Serve(ctx, c)
+}
+
+// recoverFrom ends a connection that panicked, unless the panic is the store's.
+func (s *Server) recoverFrom(c *Conn) {
+	r := recover()
+	if r == nil {
+		return
+	}
+	if c.inStore {
+		panic(fmt.Sprintf("server: panic in the store: %v", r))
+	}
+	c.logPanic(r)
+}
+
+// Shutdown stops accepting, has every connection finish what it has read, and
+// returns when all are closed. If the context ends before, the others are cut off
+// and its error is returned.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	s.closing = true
+	for l := range s.listeners {
+		l.Close()
+	}
+	for c := range s.open {
+		c.drain()
+	}
+	s.mu.Unlock()
+	done := make(chan struct{})
+	go func() { // ends with the last connection
+		s.serving.Wait()
+		close(done)
+	}()
+	defer s.cutOff()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+	}
+	s.cutOff()
+	s.mu.Lock()
+	for c := range s.open {
+		c.Conn.Close()
+	}
+	s.mu.Unlock()
+	return ctx.Err()
+}
+
+func (s *Server) isClosing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closing
+}
+
+func (s *Server) addListener(l net.Listener) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closing {
+		s.listeners[l] = struct{}{}
+	}
+	return !s.closing
+}
+
+func (s *Server) removeListener(l net.Listener) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.listeners, l)
+}
+
+func (s *Server) addConn(c *Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closing {
+		s.open[c] = struct{}{}
+		s.serving.Add(1)
+	}
+	return !s.closing
+}
+
+func (s *Server) removeConn(c *Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.open, c)
+}
+
+// throttle lets one log line pass every ten seconds and counts the others.
+type throttle struct {
+	mu   sync.Mutex
+	last time.Time
+	held int
+}
+
+func (t *throttle) pass() (held int, ok bool) {
+	const pace = 10 * time.Second
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if now := time.Now(); t.last.IsZero() || now.Sub(t.last) >= pace {
+		held, t.held, t.last = t.held, 0, now
+		return held, true
+	}
+	t.held++
+	return 0, false
+}
