@@ -255,6 +255,9 @@ func (s *Store) logEdit(e *edit) error {
 	cp.state.merge(e)
 	if cp.manifest.overgrown() {
 		m, err := rewriteManifest(s.opts.FS, s.dir, s.identity, cp.manifest.generation+1, &cp.state)
+		for errors.Is(err, vfs.ErrNoSpace) && s.lendReserve() {
+			m, err = rewriteManifest(s.opts.FS, s.dir, s.identity, cp.manifest.generation+1, &cp.state)
+		}
 		if err != nil {
 			return err
 		}

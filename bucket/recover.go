@@ -237,12 +237,16 @@ func (r *recovery) claim() error {
 	r.path.numbers = state.numbers
 	state.numbers += numberBlock
 	r.path.reserved = state.numbers
-	m, err := rewriteManifest(r.opts.FS, r.dir, r.identity, r.found.generation+1, &state)
-	if err != nil {
+	if err := r.openReserve(); err != nil {
 		return err
 	}
-	r.checkpoint.manifest, r.checkpoint.state = m, state
-	return r.openReserve()
+	return r.withReserve(func() error {
+		m, err := rewriteManifest(r.opts.FS, r.dir, r.identity, r.found.generation+1, &state)
+		if err == nil {
+			r.checkpoint.manifest, r.checkpoint.state = m, state
+		}
+		return err
+	})
 }
 
 // loadBuckets builds every bucket's index out of its segments' index blocks.
@@ -571,13 +575,7 @@ func (g *group) replayRecord(b *Bucket, rec *segment.Record, at, size int) {
 func (r *recovery) makeRoom(g *group) error {
 	for i := range g.parts {
 		p := &g.parts[i]
-		err := p.bucket.reserve(int64(p.size), int64(p.entries))
-		for errors.Is(err, vfs.ErrNoSpace) && r.spendReserve() {
-			err = p.bucket.reserve(int64(p.size), int64(p.entries))
-		}
-		if errors.Is(err, vfs.ErrNoSpace) {
-			return fmt.Errorf("%w: the log cannot be replayed; nothing is lost, make room and open again: %w", kv.ErrNoSpace, err)
-		}
+		err := r.withReserve(func() error { return p.bucket.reserve(int64(p.size), int64(p.entries)) })
 		if err != nil {
 			return err
 		}
@@ -597,12 +595,15 @@ func (r *recovery) begin() error {
 			return err
 		}
 	}
-	log, err := r.log.Start(r.path.replayed)
+	err := r.withReserve(func() error {
+		log, err := r.log.Start(r.path.replayed)
+		r.Store.log = log
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	r.Store.log = log
-	return log.Recycle(r.path.replayed + 1)
+	return r.Store.log.Recycle(r.path.replayed + 1)
 }
 
 func (r *recovery) finish() {

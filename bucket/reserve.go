@@ -7,6 +7,7 @@ import (
 	"path"
 
 	"kvd/internal/vfs"
+	"kvd/kv"
 )
 
 // reserve is disk set aside for what must go on when there is no more: deletes,
@@ -20,8 +21,10 @@ type reserve struct {
 	spent bool     // less is there than wanted
 }
 
-// reserveStep is how much of the reserve is given up at a time, bytes.
-const reserveStep = 4 << 20
+// reserveStep is how much of the reserve is given up at a time, bytes. It is
+// small, so that a segment that asks for room to grow into does not find it, and
+// takes what it needs.
+const reserveStep = 256 << 10
 
 // openReserve opens or makes the reserve. A disk without room for it is full
 // from the start; that is not an error.
@@ -80,6 +83,19 @@ func (s *Store) spendReserve() bool {
 	r.spent = true
 	r.left = max(0, r.left-reserveStep)
 	return r.file.Truncate(r.left) == nil
+}
+
+// withReserve does what an open cannot do without, giving up the reserve for it
+// where the disk is full. Nobody else has the store yet.
+func (s *Store) withReserve(do func() error) error {
+	err := do()
+	for errors.Is(err, vfs.ErrNoSpace) && s.spendReserve() {
+		err = do()
+	}
+	if errors.Is(err, vfs.ErrNoSpace) {
+		return fmt.Errorf("%w: nothing is lost, make room and open again: %w", kv.ErrNoSpace, err)
+	}
+	return err
 }
 
 // noteFull notes that puts are refused, and says so once.

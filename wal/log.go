@@ -57,7 +57,8 @@ type Log struct {
 // a frame can be readable and yet not be on the disk. In a directory without
 // files no Replay is needed and any after is taken; a new log has 0.
 //
-// The Reader must not be used afterwards.
+// The Reader must not be used afterwards, but for another Start after an error
+// that matches vfs.ErrNoSpace.
 func (r *Reader) Start(after LSN) (*Log, error) {
 	if err := r.mayStart(after); err != nil {
 		return nil, err
@@ -72,6 +73,7 @@ func (r *Reader) Start(after LSN) (*Log, error) {
 			return nil, wrap(err)
 		}
 	}
+	r.scratch = nil
 	l := &Log{opts: r.opts}
 	l.last.Store(uint64(after))
 	l.synced.Store(uint64(after))
