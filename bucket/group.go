@@ -3,6 +3,7 @@ package bucket
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"kvd/index"
 	"kvd/internal/vfs"
@@ -101,10 +102,12 @@ func (s *Store) commitGroup(g *group) {
 		g.fail(s.poison(err))
 		return
 	}
+	began := time.Now()
 	if err := s.log.Sync(); err != nil {
 		g.fail(s.poison(err))
 		return
 	}
+	s.opts.Observer.Committed(Commit{Records: len(g.effects), Bytes: len(g.frame) - wal.FrameHeaderSize, Sync: time.Since(began)})
 	if err := g.writeSegments(); err != nil {
 		g.fail(s.poison(err))
 		return

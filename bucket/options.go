@@ -20,6 +20,9 @@ type Options struct {
 	// stage and a few times a second. Nil: not at all.
 	Progress func(Progress)
 
+	// Observer is told of every commit. Nil: nobody is.
+	Observer Observer
+
 	// LogFileSize is the size of one file of the log in bytes, a multiple of
 	// 4,096. Default 16 MiB.
 	LogFileSize int64
@@ -62,6 +65,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Progress == nil {
 		o.Progress = func(Progress) {}
+	}
+	if o.Observer == nil {
+		o.Observer = nobody{}
 	}
 	if o.LogFileSize == 0 {
 		o.LogFileSize = logFileSizeDefault

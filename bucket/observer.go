@@ -1,0 +1,23 @@
+package bucket
+
+import "time"
+
+// Observer is told what the commit path does, for metrics.
+type Observer interface {
+	// Committed is called once for every group of writes that was made durable, by
+	// the goroutine that leads, while it holds the commit path: it must be quick and
+	// must not call the store.
+	Committed(Commit)
+}
+
+// Commit is one group of writes that shared a frame of the log and its sync.
+type Commit struct {
+	Records int           // written; refused writes are not among them
+	Bytes   int           // of the frame's payload
+	Sync    time.Duration // how long making it durable took
+}
+
+// nobody observes nothing.
+type nobody struct{}
+
+func (nobody) Committed(Commit) {}
