@@ -1,0 +1,215 @@
+package client
+
+import (
+	"context"
+	"iter"
+	"time"
+	"unsafe"
+
+	"kvd/internal/lineproto"
+	"kvd/kv"
+)
+
+// Bucket is a handle of one life of a bucket on the server: every command names
+// the bucket's id, so that it never reaches another bucket made under the name.
+type Bucket struct {
+	client *Client
+	name   string
+	id     uint64
+}
+
+// Name returns the bucket's name.
+func (b *Bucket) Name() string { return b.name }
+
+// call begins a command about a key.
+func (b *Bucket) call(v lineproto.Verb, key string) *call {
+	k := newCall(v)
+	k.command.Bucket, k.command.BucketID, k.command.Key = b.name, b.id, key
+	return k
+}
+
+// Get returns the newest entry of key.
+func (b *Bucket) Get(ctx context.Context, key string) (kv.Entry, error) {
+	_, e, err := b.GetAppend(ctx, nil, key)
+	return e, err
+}
+
+// GetAppend is Get that appends the value to dst. It allocates nothing where dst
+// has room for the value.
+func (b *Bucket) GetAppend(ctx context.Context, dst []byte, key string) ([]byte, kv.Entry, error) {
+	if err := checkCall(ctx, key); err != nil {
+		return dst, kv.Entry{}, err
+	}
+	return b.get(ctx, dst, b.call(lineproto.VerbGet, key))
+}
+
+// GetRevision returns the entry of key at exactly that revision.
+func (b *Bucket) GetRevision(ctx context.Context, key string, revision kv.Revision) (kv.Entry, error) {
+	if err := checkCall(ctx, key); err != nil {
+		return kv.Entry{}, err
+	}
+	k := b.call(lineproto.VerbGet, key)
+	k.command.Revision, k.command.HasRevision = revision, true
+	_, e, err := b.get(ctx, nil, k)
+	return e, err
+}
+
+func (b *Bucket) get(ctx context.Context, dst []byte, k *call) ([]byte, kv.Entry, error) {
+	k.dst = dst
+	if err := b.client.do(ctx, k); err != nil {
+		return dst, kv.Entry{}, err
+	}
+	dst, e := k.dst, k.entry
+	k.free()
+	return dst, e, nil
+}
+
+// checkCall returns why a call about a key cannot begin.
+func checkCall(ctx context.Context, key string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return kv.CheckKey(key)
+}
+
+// Put writes value as the newest of key.
+func (b *Bucket) Put(ctx context.Context, key string, value []byte, opts ...kv.WriteOption) (kv.Revision, error) {
+	return b.write(ctx, kv.Mutation{Op: kv.MutatePut, Key: key, Value: value}, opts)
+}
+
+// PutString is Put of a string.
+func (b *Bucket) PutString(ctx context.Context, key, value string, opts ...kv.WriteOption) (kv.Revision, error) {
+	return b.Put(ctx, key, unsafe.Slice(unsafe.StringData(value), len(value)), opts...) // it is only read
+}
+
+// Create is Put if the key is absent.
+func (b *Bucket) Create(ctx context.Context, key string, value []byte, opts ...kv.WriteOption) (kv.Revision, error) {
+	return b.write(ctx, kv.Mutation{Op: kv.MutateCreate, Key: key, Value: value}, opts)
+}
+
+// Update is Put if the newest record of key has the revision last.
+func (b *Bucket) Update(ctx context.Context, key string, value []byte, last kv.Revision, opts ...kv.WriteOption) (kv.Revision, error) {
+	return b.write(ctx, kv.Mutation{Op: kv.MutateUpdate, Key: key, Value: value, Last: last}, opts)
+}
+
+// Touch writes the newest value of key again.
+func (b *Bucket) Touch(ctx context.Context, key string, opts ...kv.WriteOption) (kv.Revision, error) {
+	return b.write(ctx, kv.Mutation{Op: kv.MutateTouch, Key: key}, opts)
+}
+
+// Delete writes a delete marker.
+func (b *Bucket) Delete(ctx context.Context, key string, opts ...kv.WriteOption) (kv.Revision, error) {
+	return b.write(ctx, kv.Mutation{Op: kv.MutateDelete, Key: key}, opts)
+}
+
+// Purge writes a purge marker, which ends the key's history.
+func (b *Bucket) Purge(ctx context.Context, key string, opts ...kv.WriteOption) (kv.Revision, error) {
+	return b.write(ctx, kv.Mutation{Op: kv.MutatePurge, Key: key}, opts)
+}
+
+// write carries one mutation out. The bucket's name is filled in here.
+func (b *Bucket) write(ctx context.Context, m kv.Mutation, opts []kv.WriteOption) (kv.Revision, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	if len(opts) > 0 {
+		o, err := kv.ResolveWrite(m.Op, opts)
+		if err != nil {
+			return 0, err
+		}
+		m.TTL = o.TTL
+		if o.IfLast {
+			m.Last, m.IfLast = o.Last, true
+		}
+	}
+	m.Bucket = b.name
+	if err := checkMutation(&m); err != nil {
+		return 0, err
+	}
+	k := newCall(0)
+	setMutation(&k.command, &m)
+	k.command.BucketID = b.id
+	if err := b.client.do(ctx, k); err != nil {
+		return 0, err
+	}
+	revision := kv.Revision(k.number)
+	k.free()
+	return revision, nil
+}
+
+// History yields the kept entries of key, oldest first. An entry that is damaged
+// comes with its error, and those behind it follow.
+func (b *Bucket) History(ctx context.Context, key string) iter.Seq2[kv.Entry, error] {
+	l := listing[kv.Entry]{
+		client:  b.client,
+		command: lineproto.Command{Verb: lineproto.VerbHistory, Bucket: b.name, BucketID: b.id, Key: key},
+		check:   kv.CheckKey(key),
+		decode:  b.decodeEntry,
+	}
+	return l.all(ctx)
+}
+
+// Keys yields the keys that match any of the patterns, ascending, as they were at
+// one revision.
+func (b *Bucket) Keys(ctx context.Context, patterns ...string) iter.Seq2[string, error] {
+	sent, left := fitPatterns(patterns)
+	l := listing[string]{
+		client:  b.client,
+		command: lineproto.Command{Verb: lineproto.VerbKeys, Bucket: b.name, BucketID: b.id, Patterns: sent},
+		check:   checkPatterns(patterns),
+		decode:  decodeKey(left),
+	}
+	return l.all(ctx)
+}
+
+// PurgeDeletes drops the history behind markers, and old markers.
+func (b *Bucket) PurgeDeletes(ctx context.Context, olderThan time.Duration) error {
+	k := b.call(lineproto.VerbPurgeDeletes, "")
+	k.command.OlderThan = olderThan
+	return b.client.run(ctx, k)
+}
+
+// Status describes the bucket.
+func (b *Bucket) Status(ctx context.Context) (kv.Status, error) {
+	return b.client.info(ctx, b.name, b.id)
+}
+
+// Count returns how many keys [Bucket.Keys] would yield for the patterns.
+func (b *Bucket) Count(ctx context.Context, patterns ...string) (uint64, error) {
+	if err := checkPatterns(patterns); err != nil {
+		return 0, err
+	}
+	sent, left := fitPatterns(patterns)
+	if left != nil {
+		return 0, &kv.LimitError{What: "size of the patterns", Got: int64(patternsSize(patterns)), Max: patternsMax, Err: kv.ErrInvalidPattern}
+	}
+	k := b.call(lineproto.VerbCount, "")
+	k.command.Patterns = sent
+	if err := b.client.do(ctx, k); err != nil {
+		return 0, err
+	}
+	n := k.number
+	k.free()
+	return n, nil
+}
+
+// decodeEntry takes one entry of a history.
+func (b *Bucket) decodeEntry(r *lineproto.Reply) (item[kv.Entry], error) {
+	if r.Kind != lineproto.ReplyEntry && r.Kind != lineproto.ReplyLost {
+		return item[kv.Entry]{}, errWrongReply
+	}
+	e := b.own(&r.Entry)
+	return item[kv.Entry]{value: e, err: r.Err(b.name, e.Key), size: len(e.Key) + len(e.Value)}, nil
+}
+
+// own returns an entry of this bucket in memory of its own.
+func (b *Bucket) own(from *kv.Entry) kv.Entry {
+	e := *from
+	e.Bucket = b.name
+	memory := make([]byte, 0, len(e.Key)+len(e.Value)) // of both: one allocation
+	memory = append(append(memory, e.Value...), e.Key...)
+	split := len(e.Value)
+	e.Value = memory[:split:split]
+	e.Key = unsafe.String(unsafe.SliceData(memory[split:]), len(memory)-split)
+	return e
+}

@@ -1,0 +1,138 @@
+package client
+
+import (
+	"context"
+	"sync"
+
+	"kvd/internal/lineproto"
+	"kvd/kv"
+)
+
+// Client is a connection to a server, kept alive. It implements [kv.Store] and
+// [kv.Submitter]. All methods are safe for concurrent use.
+type Client struct {
+	// Immutable after Dial.
+	address string
+	opts    Options
+
+	store struct {
+		once sync.Once
+		id   [16]byte // zeros: the server did not tell
+	}
+
+	link  link  // the connection that calls share
+	spare spare // connections of listings, between two
+}
+
+var (
+	_ kv.Store     = (*Client)(nil)
+	_ kv.Submitter = (*Client)(nil)
+	_ kv.Bucket    = (*Bucket)(nil)
+)
+
+// Dial connects to the server at address, a host and a port. It makes one attempt
+// and returns the context's error, an error matching kv.ErrInvalidConfig for bad
+// options, or a *ConnError. The context does not matter any more once Dial has
+// returned.
+func Dial(ctx context.Context, address string, opts Options) (*Client, error) {
+	opts, err := opts.withDefaults(address)
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{address: address, opts: opts}
+	c.link.maxWait = opts.MaxWait
+	c.link.backoff = c.newBackoff()
+	c.link.connect = c.connectShared
+	c.link.ctx, c.link.end = context.WithCancel(context.Background())
+	if err := c.link.open(ctx); err != nil {
+		c.link.end()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *Client) newBackoff() backoff {
+	return backoff{min: c.opts.BackoffMin, max: c.opts.BackoffMax}
+}
+
+// connectShared makes the connection that calls share.
+func (c *Client) connectShared(ctx context.Context) (*conn, error) {
+	w, err := c.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return newConn(w, c.address, c.link.lost), nil
+}
+
+// Close ends all connections. Calls under way return kv.ErrClosed, writes among
+// them kv.ErrOutcomeUnknown besides if they were sent; watches end with
+// kv.ErrClosed. When it returns, no goroutine of the client is left. Every call
+// after it, another Close too, returns kv.ErrClosed.
+func (c *Client) Close() error {
+	if !c.link.close() {
+		return kv.ErrClosed
+	}
+	return nil
+}
+
+// attempts is how often a call is sent: a command that broke three connections
+// shall not break a fourth.
+const attempts = 3
+
+// do carries k out: on the connection that there is, and on the next if the
+// command is known not to have been carried out on that, or does no harm if it
+// was. When do returns nil, k holds the answer and is the caller's to free; else
+// it is gone.
+func (c *Client) do(ctx context.Context, k *call) error {
+	err := ctx.Err()
+	writes := changes(k.command.Verb)
+	for n := 0; err == nil && n < attempts; n++ {
+		var conn *conn
+		if conn, err = c.link.get(ctx); err != nil {
+			break
+		}
+		o := conn.do(ctx, k)
+		switch {
+		case o.fate == fateAnswered && o.err == nil:
+			return nil
+		case o.fate == fateAnswered:
+			err = o.err
+		case o.fate == fateAbandoned && writes:
+			return unknown(o.err)
+		case o.fate == fateAbandoned:
+			return o.err
+		case o.fate == fateLost && writes:
+			err = unknown(o.err)
+		case n+1 == attempts:
+			err = o.err
+		default:
+			err = ctx.Err()
+			k.again()
+		}
+	}
+	k.free()
+	return err
+}
+
+// changes reports whether carrying out a command twice is not the same as once.
+func changes(v lineproto.Verb) bool {
+	switch v {
+	case lineproto.VerbAdd, lineproto.VerbEdit, lineproto.VerbRemove, lineproto.VerbPurgeDeletes:
+		return true
+	}
+	return v.Writes()
+}
+
+// Ping returns nil once the server has answered.
+func (c *Client) Ping(ctx context.Context) error {
+	return c.run(ctx, newCall(lineproto.VerbPing))
+}
+
+// run is do for a call whose answer holds nothing of interest.
+func (c *Client) run(ctx context.Context, k *call) error {
+	err := c.do(ctx, k)
+	if err == nil {
+		k.free()
+	}
+	return err
+}

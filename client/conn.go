@@ -1,0 +1,271 @@
+package client
+
+import (
+	"context"
+	"net"
+	"runtime"
+	"sync"
+	"sync/atomic"
+)
+
+const (
+	// directMax is how large a command may be, in bytes, for its caller to write it
+	// itself.
+	directMax = 4 << 10
+	// gatherMax bounds the commands that wait for a write, in bytes: a caller that
+	// finds more waits for room. One command may pass it, whatever its size.
+	gatherMax = 4 << 20
+)
+
+// conn is one connection that all callers share. Commands leave in the order in
+// which they were gathered, and replies come in the order of commands.
+//
+// Two goroutines serve it: writeLoop and readLoop, started by run and ended by
+// the connection's end. readLoop alone decides that the connection is over, and
+// ends every call that was on it.
+type conn struct {
+	// Immutable.
+	*wire
+	address string
+	direct  bool              // a small write to an idle connection does not block
+	onLost  func(error) error // told the cause, returns what callers shall see
+
+	work chan struct{} // capacity 1: there is something for writeLoop
+	over chan struct{} // closed when readLoop ended: no call is left on it
+
+	waiting atomic.Int32 // calls gathered whose outcome is not in
+
+	mu struct { // guards the fields inside
+		sync.Mutex
+		gathered batch   // not handed to the socket yet
+		spare    batch   // the buffers of the batch before
+		sent     []*call // handed to the socket, for readLoop to fetch
+		writing  bool    // somebody is writing or was told to
+		lost     error   // why no more calls are taken; set once
+		room     chan struct{}
+	}
+}
+
+func newConn(w *wire, address string, onLost func(error) error) *conn {
+	return &conn{
+		wire: w, address: address, direct: buffered(w.net), onLost: onLost,
+		work: make(chan struct{}, 1), over: make(chan struct{}),
+	}
+}
+
+// run starts the two goroutines as part of tasks.
+func (c *conn) run(tasks *sync.WaitGroup) {
+	tasks.Go(c.writeLoop)
+	tasks.Go(c.readLoop)
+}
+
+// buffered reports whether a write of directMax bytes to an idle connection is
+// sure to find room in the system's send buffer.
+func buffered(nc net.Conn) bool {
+	switch nc := nc.(type) {
+	case *net.TCPConn, *net.UnixConn:
+		return true
+	case interface{ NetConn() net.Conn }: // TLS
+		return buffered(nc.NetConn())
+	}
+	return false
+}
+
+// outcome is how a call ended.
+type outcome struct {
+	fate     fate
+	answered int   // commands that have an answer
+	err      error // the server's answer, or why there is none
+}
+
+// do sends k and waits for its outcome.
+func (c *conn) do(ctx context.Context, k *call) outcome {
+	if err := c.send(ctx, k); err != nil {
+		return outcome{fate: fateUnsent, err: err}
+	}
+	return c.wait(ctx, k)
+}
+
+// wait returns the outcome of a call that was sent. When the context ends first
+// the call is withdrawn, if it can be, and else left to the connection.
+func (c *conn) wait(ctx context.Context, k *call) outcome {
+	select {
+	case <-k.done:
+		return k.outcome()
+	case <-ctx.Done():
+	}
+	c.mu.Lock()
+	withdrawn := c.mu.gathered.withdraw(k)
+	c.mu.Unlock()
+	if withdrawn {
+		c.waiting.Add(-1)
+		return outcome{fate: fateUnsent, err: ctx.Err()}
+	}
+	if answered, ok := k.abandon(); ok {
+		return outcome{fate: fateAbandoned, answered: answered, err: ctx.Err()}
+	}
+	<-k.done // the outcome came first
+	return k.outcome()
+}
+
+// send gathers k's commands and sees to it that somebody writes them. On an error
+// the call is still the caller's.
+func (c *conn) send(ctx context.Context, k *call) error {
+	c.mu.Lock()
+	for c.mu.lost == nil && len(c.mu.gathered.bytes) >= gatherMax {
+		if err := c.waitForRoom(ctx); err != nil {
+			c.mu.Unlock()
+			return err
+		}
+	}
+	if c.mu.lost != nil {
+		defer c.mu.Unlock()
+		return c.mu.lost
+	}
+	if err := c.mu.gathered.add(k); err != nil {
+		c.mu.Unlock()
+		k.fail(fateAnswered, err) // as the server would refuse it
+		return nil
+	}
+	idle := c.waiting.Add(1) == 1
+	if c.mu.writing {
+		c.mu.Unlock()
+		return nil
+	}
+	c.mu.writing = true
+	if idle && c.direct && k.size <= directMax {
+		c.writeOnce()
+	}
+	c.mu.writing = len(c.mu.gathered.bytes) > 0
+	wake := c.mu.writing
+	c.mu.Unlock()
+	if wake {
+		c.work <- struct{}{} // has room: nobody was writing, or it was this caller
+	}
+	return nil
+}
+
+// waitForRoom waits until the gathered commands were taken by a write. The
+// caller holds mu, before and after.
+func (c *conn) waitForRoom(ctx context.Context) error {
+	if c.mu.room == nil {
+		c.mu.room = make(chan struct{})
+	}
+	room := c.mu.room
+	c.mu.Unlock()
+	defer c.mu.Lock()
+	select {
+	case <-room:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// makeRoomLocked wakes those who wait for room.
+func (c *conn) makeRoomLocked() {
+	if c.mu.room != nil {
+		close(c.mu.room)
+		c.mu.room = nil
+	}
+}
+
+// writeLoop writes what is gathered whenever it is told to, until readLoop ends.
+func (c *conn) writeLoop() {
+	for {
+		select {
+		case <-c.work:
+		case <-c.over:
+			return
+		}
+		// The callers just answered have more to send: let them, so that it goes in
+		// one write and reaches the server together.
+		runtime.Gosched()
+		c.mu.Lock()
+		for len(c.mu.gathered.bytes) > 0 && c.mu.lost == nil {
+			c.writeOnce()
+		}
+		c.mu.writing = false
+		c.mu.Unlock()
+	}
+}
+
+// writeOnce writes what is gathered, with mu released meanwhile. The caller holds
+// mu and the right to write. An error is left to readLoop: it meets one too, once
+// the connection is closed, and until then further calls may be gathered, which
+// were then never sent.
+func (c *conn) writeOnce() {
+	b := c.mu.gathered
+	c.mu.gathered, c.mu.spare = c.mu.spare, batch{}
+	c.mu.sent = append(c.mu.sent, b.calls...)
+	c.makeRoomLocked()
+	c.mu.Unlock()
+	if _, err := c.net.Write(b.bytes); err != nil {
+		c.close()
+		<-c.over
+	}
+	b.reset()
+	c.mu.Lock()
+	c.mu.spare = b
+}
+
+// readLoop hands replies to calls until the connection breaks, the server goes
+// down or says something that it must not, and then ends what is left.
+func (c *conn) readLoop() {
+	defer close(c.over)
+	queue, err := c.deliver()
+	c.close()
+	fateOfSent := fateLost
+	if shutdown(err) != nil {
+		fateOfSent = fateUnsent
+	}
+	err = c.onLost(&ConnError{Addr: c.address, Err: err}) // first: nobody is given this connection any more
+	sent, unsent := c.giveUp(err)
+	for _, k := range append(queue, sent...) {
+		k.fail(fateOfSent, err)
+	}
+	for _, k := range unsent {
+		k.fail(fateUnsent, err)
+	}
+}
+
+// giveUp takes no more calls from now on and returns those that wait.
+func (c *conn) giveUp(err error) (sent, unsent []*call) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mu.lost = err
+	c.makeRoomLocked()
+	sent, unsent = c.mu.sent, c.mu.gathered.calls
+	c.mu.sent, c.mu.gathered = nil, batch{}
+	return sent, unsent
+}
+
+// deliver hands out replies. It returns the calls still waiting that it fetched,
+// and why it ended.
+func (c *conn) deliver() ([]*call, error) {
+	var queue, spare []*call
+	next := 0 // in queue
+	for {
+		r, err := c.replies.next()
+		if err != nil {
+			return queue[next:], err
+		}
+		if next == len(queue) {
+			clear(queue)
+			c.mu.Lock()
+			queue, spare, c.mu.sent = c.mu.sent, queue[:0], spare
+			c.mu.Unlock()
+			next = 0
+			if len(queue) == 0 {
+				return nil, unasked(r)
+			}
+		}
+		complete, err := queue[next].deliver(r, &c.waiting)
+		if err != nil {
+			return queue[next:], err
+		}
+		if complete {
+			next++
+		}
+	}
+}

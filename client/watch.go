@@ -1,0 +1,339 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"sync"
+
+	"kvd/internal/lineproto"
+	"kvd/kv"
+)
+
+// updatesKept is how many events a watch holds that nobody has received.
+const updatesKept = 64
+
+// Watch sends the entries of all keys that match any of the patterns; see
+// [kv.Bucket]. It runs on a connection of its own and is resumed on another when
+// that breaks: see the package's documentation. It ends with an error matching
+// kv.ErrBucketNotFound when the bucket is deleted, and kv.ErrCompacted when what
+// it has to deliver next is gone.
+func (b *Bucket) Watch(ctx context.Context, patterns []string, opts ...kv.WatchOption) (kv.Watcher, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := checkPatterns(patterns); err != nil {
+		return nil, err
+	}
+	w := &watcher{bucket: b, parent: ctx, updates: make(chan kv.Update, updatesKept)}
+	for _, o := range opts {
+		o(&w.options)
+	}
+	if id := w.options.ResumeBucketID; id != 0 && id != b.id {
+		return nil, fmt.Errorf("%w: bucket %q has another id than %d", kv.ErrBucketNotFound, b.name, id)
+	}
+	if w.options.IncludeHistory && w.options.UpdatesOnly {
+		return nil, fmt.Errorf("%w: IncludeHistory and UpdatesOnly exclude each other", kv.ErrInvalidOption)
+	}
+	w.patterns, w.left = fitPatterns(patterns)
+	w.next = w.options.ResumeFrom
+	w.synced = w.options.UpdatesOnly
+	w.ctx, w.cancel = context.WithCancel(ctx)
+	wire, err := w.start()
+	if err == nil {
+		err = b.client.link.spawn(func() { w.run(wire) })
+	}
+	if err != nil {
+		w.cancel()
+		return nil, err
+	}
+	return w, nil
+}
+
+// watcher is one watch. Its goroutine, run, is started by Watch and ends with
+// ctx, with the client, or by the server's word.
+type watcher struct {
+	// Immutable after Watch.
+	bucket   *Bucket
+	patterns string
+	left     []string // patterns that the server does not check
+	options  kv.WatchOptions
+	parent   context.Context // the caller's
+	ctx      context.Context // ends with parent or by Stop
+	cancel   context.CancelFunc
+
+	updates chan kv.Update
+
+	// Owned by run, by Watch before it.
+	next   kv.Revision // where to begin on the next connection; 0: as if for the first time
+	last   kv.Revision // newest that was delivered
+	floor  kv.Revision // of the bucket before the watch began on this connection
+	synced bool        // the initial entries were delivered, or none were asked for
+
+	mu struct { // guards the fields inside
+		sync.Mutex
+		stopped bool
+		err     error
+	}
+}
+
+// Updates returns the channel of events.
+func (w *watcher) Updates() <-chan kv.Update { return w.updates }
+
+// All yields the same events, and last the error that ended them, if any.
+func (w *watcher) All() iter.Seq2[kv.Update, error] {
+	return func(yield func(kv.Update, error) bool) {
+		for u := range w.updates {
+			if !yield(u, nil) {
+				return
+			}
+		}
+		if err := w.Err(); err != nil {
+			yield(kv.Update{}, err)
+		}
+	}
+}
+
+// Err says why the watch ended.
+func (w *watcher) Err() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.mu.err
+}
+
+// Stop ends the watch. Events that were not received are dropped.
+func (w *watcher) Stop() error {
+	w.mu.Lock()
+	w.mu.stopped = true
+	w.mu.Unlock()
+	w.cancel()
+	for range w.updates { // until run has ended
+	}
+	return nil
+}
+
+// watchNumber names the one watch of a connection.
+const watchNumber = 1
+
+// start makes the watch's first connection.
+func (w *watcher) start() (*wire, error) {
+	c := w.bucket.client
+	pauses := c.newBackoff()
+	for n := 0; ; n++ {
+		if _, err := c.link.get(w.ctx); err != nil {
+			return nil, err
+		}
+		wire, err := w.connect()
+		if err == nil || n+1 == attempts || !passing(err) {
+			return wire, err
+		}
+		if err := pauses.pause(w.ctx); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// run delivers events, from one connection after the other, until the watch ends.
+func (w *watcher) run(wire *wire) {
+	defer close(w.updates)
+	defer w.cancel()
+	pauses := w.bucket.client.newBackoff()
+	for {
+		before := w.last
+		err := w.follow(wire)
+		wire.close()
+		if w.last != before {
+			pauses.failures = 0
+		}
+		for wire = nil; wire == nil; {
+			if !passing(err) || w.over() {
+				w.finish(err)
+				return
+			}
+			if err = pauses.pause(w.ctx); err == nil {
+				wire, err = w.connect()
+			}
+		}
+	}
+}
+
+// over reports whether nobody wants the watch to go on.
+func (w *watcher) over() bool {
+	return w.ctx.Err() != nil || w.bucket.client.link.ctx.Err() != nil
+}
+
+// finish notes why the watch ended.
+func (w *watcher) finish(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.mu.stopped:
+		w.mu.err = nil
+	case w.parent.Err() != nil:
+		w.mu.err = w.parent.Err()
+	case w.bucket.client.link.ctx.Err() != nil:
+		w.mu.err = kv.ErrClosed
+	default:
+		w.mu.err = err
+	}
+}
+
+// passing reports whether a watch that met the error is to be tried again.
+func passing(err error) bool {
+	var broken *ConnError
+	return errors.As(err, &broken) && !broken.refused
+}
+
+// connect asks for the watch on a new connection, from where it stands.
+func (w *watcher) connect() (*wire, error) {
+	c := w.bucket.client
+	wire, err := c.dial(w.ctx)
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(w.ctx, wire.close)
+	defer stop()
+	if err := w.ask(wire); err != nil {
+		wire.close()
+		if w.ctx.Err() != nil {
+			err = w.ctx.Err()
+		}
+		return nil, err
+	}
+	return wire, nil
+}
+
+// ask sends INFO and WATCH and takes the answers.
+func (w *watcher) ask(wire *wire) error {
+	info := &lineproto.Command{Verb: lineproto.VerbInfo, Bucket: w.bucket.name, BucketID: w.bucket.id}
+	if err := wire.write(info, w.command()); err != nil {
+		return w.broken(err)
+	}
+	r, err := w.answer(wire, lineproto.ReplyInfo)
+	if err != nil {
+		return err
+	}
+	st, err := r.Status()
+	if err != nil {
+		return w.broken(err)
+	}
+	if _, err = w.answer(wire, lineproto.ReplyOK); err != nil {
+		return err
+	}
+	w.floor = st.Revision
+	if w.options.UpdatesOnly && w.next == 0 {
+		w.next = w.floor + 1
+	}
+	return nil
+}
+
+// command is the WATCH for where the watch stands.
+func (w *watcher) command() *lineproto.Command {
+	c := &lineproto.Command{
+		Verb: lineproto.VerbWatch, Watch: watchNumber, Bucket: w.bucket.name, BucketID: w.bucket.id, Patterns: w.patterns,
+		Revision: w.next, HasRevision: w.next != 0,
+		IgnoreDeletes: w.options.IgnoreDeletes, MetaOnly: w.options.MetaOnly,
+	}
+	switch {
+	case w.options.IncludeHistory:
+		c.Mode = lineproto.WatchHistory
+	case w.options.UpdatesOnly:
+		c.Mode = lineproto.WatchUpdates
+	}
+	return c
+}
+
+// answer returns the next reply, which has to be of that kind.
+func (w *watcher) answer(wire *wire, kind lineproto.ReplyKind) (*lineproto.Reply, error) {
+	r, err := wire.replies.next()
+	if err != nil {
+		return nil, w.broken(err)
+	}
+	if r.Kind != kind {
+		return nil, w.refusal(r)
+	}
+	return r, nil
+}
+
+// refusal is the error of a reply that is not the one expected: the server's word
+// that the watch is over, or a *ConnError if another connection may be tried.
+func (w *watcher) refusal(r *lineproto.Reply) error {
+	err := r.Err(w.bucket.name, "")
+	switch {
+	case err == nil:
+		return w.broken(errWrongReply)
+	case shutdown(err) != nil, errors.Is(err, ErrTooMany), errors.Is(err, lineproto.ErrTimeout):
+		return w.broken(err)
+	}
+	return err
+}
+
+func (w *watcher) broken(err error) error { return &ConnError{Addr: w.bucket.client.address, Err: err} }
+
+// follow delivers what comes on one connection until it breaks or the watch ends.
+func (w *watcher) follow(wire *wire) error {
+	defer context.AfterFunc(w.ctx, wire.close)()
+	for {
+		r, err := wire.replies.next()
+		if err != nil {
+			return w.broken(err)
+		}
+		switch r.Kind {
+		case lineproto.ReplyEvent:
+			err = w.event(&r.Entry)
+		case lineproto.ReplySynced:
+			err = w.sync()
+		case lineproto.ReplyWatchEnd:
+			w.next = max(w.next, r.Next)
+			err = w.refusal(r)
+		default:
+			err = w.refusal(r)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// event delivers an entry, unless it was delivered before.
+func (w *watcher) event(from *kv.Entry) error {
+	if from.Revision <= w.last {
+		return nil
+	}
+	if kv.MatchAny(w.left, from.Key) {
+		e := w.bucket.own(from)
+		if err := w.send(kv.Update{Entry: &e}); err != nil {
+			return err
+		}
+	}
+	w.last = from.Revision
+	w.next = max(w.next, w.last+1)
+	return nil
+}
+
+// sync delivers the end of the initial entries, once. What the bucket held before
+// the watch began on this connection is behind it from now on.
+func (w *watcher) sync() error {
+	w.next = max(w.next, w.floor+1)
+	if w.synced {
+		return nil
+	}
+	if err := w.send(kv.Update{}); err != nil {
+		return err
+	}
+	w.synced = true
+	return nil
+}
+
+// send hands an event to the consumer.
+func (w *watcher) send(u kv.Update) error {
+	select {
+	case w.updates <- u:
+		return nil
+	case <-w.ctx.Done():
+		return w.ctx.Err()
+	case <-w.bucket.client.link.ctx.Done():
+		return kv.ErrClosed
+	}
+}
