@@ -212,7 +212,7 @@ func (g *group) fail(err error) {
 // to: nobody may learn of what may yet be lost.
 func (g *group) answerEarly() {
 	for i, r := range g.members {
-		if len(r.mutations) == 1 && r.single[0].err != nil && !g.pending.has(g, &r.single[0]) {
+		if len(r.mutations) == 1 && r.mutations[0].err != nil && !g.pending.has(g, &r.mutations[0]) {
 			g.members[i], g.mutations[r.at] = nil, nil // the request is its caller's again
 			g.answer(r)
 		}

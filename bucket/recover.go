@@ -336,7 +336,7 @@ func (r *recovery) loadSegment(b *Bucket, d *segmentDesc, last bool) error {
 		b.addSlot(nil, d)
 		b.mu.readOnly = fmt.Errorf("%w: bucket %q: %w", kv.ErrReadOnly, b.name, corrupt)
 		r.damaged(corrupt)
-		return nil
+		return nil //nolint:nilerr // the bucket says what is wrong with it
 	}
 	if err != nil {
 		return err
@@ -391,7 +391,7 @@ func (r *recovery) removeScratch() error {
 	named := r.named()
 	for _, b := range r.mu.buckets {
 		if b.mu.readOnly != nil {
-			return nil
+			return nil //nolint:nilerr // the bucket says what is wrong with it
 		}
 	}
 	entries, err := r.opts.FS.List(r.segments.Dir)

@@ -502,7 +502,8 @@ func TestOptionsAreChecked(t *testing.T) {
 	o := Options{FS: newDisk(t), Dir: testDir}
 	r, err := Open(o)
 	check(t, err)
-	if r.opts.FileSize != FileSizeDefault || r.opts.MaxSize != MaxSizeDefault || r.opts.Salt() == r.opts.Salt() {
+	one, other := r.opts.Salt(), r.opts.Salt()
+	if r.opts.FileSize != FileSizeDefault || r.opts.MaxSize != MaxSizeDefault || one == other {
 		t.Error("defaults are not filled in")
 	}
 }

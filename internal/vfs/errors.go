@@ -19,7 +19,7 @@ func pathError(op, path string, err error) error {
 
 // mark makes an error of a full disk match ErrNoSpace, whichever call met it.
 func mark(err error) error {
-	if err == nil || err == io.EOF {
+	if err == nil || errors.Is(err, io.EOF) {
 		return err
 	}
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {

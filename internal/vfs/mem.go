@@ -2,6 +2,7 @@ package vfs
 
 import (
 	"container/list"
+	"errors"
 	"io"
 	"io/fs"
 	"path"
@@ -248,7 +249,7 @@ func (m *Mem) Lock(name string) (io.Closer, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	n, err := m.open(name, ReadWrite)
-	if err == syscall.ENOENT {
+	if errors.Is(err, syscall.ENOENT) {
 		n, err = m.open(name, Create)
 	}
 	if err != nil {

@@ -242,7 +242,7 @@ func (f *osFile) call(op string, syscall func(fd int) error) error {
 		return pathError(op, f.f.Name(), err)
 	}
 	closed := conn.Control(func(fd uintptr) {
-		for err = unix.EINTR; err == unix.EINTR; {
+		for err = unix.EINTR; errors.Is(err, unix.EINTR); {
 			err = syscall(int(fd))
 		}
 	})

@@ -20,7 +20,8 @@ var statusFacts = []fact{
 		t.ok(s.ReadOnly)
 	}},
 	{"no two buckets have one id", func(t *trial) {
-		equal(t, "that the ids are equal", t.status(t.bucket(1)).ID == t.status(t.bucket(1)).ID, false)
+		one, other := t.status(t.bucket(1)).ID, t.status(t.bucket(1)).ID
+		equal(t, "that the ids are equal", one == other, false)
 	}},
 	{"keys counts keys with a value", func(t *trial) {
 		b := t.bucket(5)
