@@ -13,7 +13,7 @@ func (x *Index) Apply(hash uint64, key string, v Version, floor kv.Revision, dro
 	s := x.table.find(hash, key, &x.keys)
 	if s == nil {
 		ref := x.add(hash, key, v)
-		x.order.insert(key, ref)
+		x.tree.insert(key, ref)
 	} else {
 		if newest := x.rows.revision(s.row); v.Revision <= newest {
 			panic(fmt.Sprintf("index: revision %d of %q applied after %d", v.Revision, key, newest))
@@ -36,8 +36,9 @@ func (x *Index) Trim(hash uint64, key string, floor kv.Revision, dropped func(Ve
 	case c.stay == 0:
 		x.forget(*s, dropped)
 	case c.rest != 0:
-		x.cut(c, dropped)
-		x.publish(s, row, c.stay)
+		own := x.own(s)
+		x.cut(c, own, dropped)
+		x.publish(s, row, c.stay, min(own, c.stay))
 	}
 	x.drain()
 }
@@ -89,25 +90,33 @@ func (x *Index) add(hash uint64, key string, v Version) (ref uint32) {
 func (x *Index) supersede(s *slot, v Version, floor kv.Revision, dropped func(Version)) {
 	newest, kept := x.present(s)
 	c := x.divide(newest, kept, floor)
+	own := x.own(s)
 	x.live += puts(v.Op) - x.puts(newest)
 	x.account(v, 1)
-	if c.stay == 0 && x.reusable(newest, v) {
+	unseen := own > 0 || len(x.open) == 0
+	if c.stay == 0 && unseen && v.Deadline == 0 && !x.rows.hasDeadline(newest) {
 		x.report(newest, dropped)
-		x.dropAll(x.rows.older(newest), c.left-1, dropped)
-		x.rows.rewrite(newest, v)
-		x.publish(s, newest, 1)
+		x.dropAll(x.rows.older(newest), c.left-1, max(own, 1)-1, dropped)
+		x.rows.rewrite(newest, v) // in place, as nearly every put with a history of one
+		x.publish(s, newest, 1, 1)
 		return
 	}
-	x.cut(c, dropped)
+	x.cut(c, own, dropped)
 	if c.stay == 0 {
 		newest = 0
 	}
-	x.publish(s, x.rows.put(v, newest), c.stay+1)
+	x.publish(s, x.rows.put(v, newest), c.stay+1, min(own, c.stay)+1)
 }
 
-// reusable reports whether v may take the place of a row that it supersedes.
-func (x *Index) reusable(id uint32, v Version) bool {
-	return len(x.open) == 0 && v.Deadline == 0 && !x.rows.hasDeadline(id)
+// own returns how many rows of the key, from the newest on, no snapshot open can
+// see, although there are snapshots: a key that changes all the time under one
+// would else leave it every version.
+func (x *Index) own(s *slot) uint32 {
+	h := x.heads.of(x.keys.top(s.key).Load())
+	if h == nil || len(x.open) == 0 || h.epoch <= x.newestOpen() {
+		return 0
+	}
+	return h.own
 }
 
 // division is a chain divided at a floor.
@@ -134,29 +143,30 @@ func (x *Index) divide(id, kept uint32, floor kv.Revision) division {
 
 // cut drops what does not stay. Under a snapshot the chain itself is left as it
 // is: the head that is published next says where it ends.
-func (x *Index) cut(c division, dropped func(Version)) {
+func (x *Index) cut(c division, own uint32, dropped func(Version)) {
 	if c.rest == 0 {
 		return
 	}
-	x.dropAll(c.rest, c.left, dropped)
+	x.dropAll(c.rest, c.left, own-min(own, c.stay), dropped)
 	if c.stay > 0 && len(x.open) == 0 {
 		x.rows.cut(c.last, 0)
 	}
 }
 
-// dropAll drops up to n versions from id on.
-func (x *Index) dropAll(id, n uint32, dropped func(Version)) {
-	for id != 0 && n > 0 {
+// dropAll drops up to n versions from id on, of which the first own are free at
+// once.
+func (x *Index) dropAll(id, n, own uint32, dropped func(Version)) {
+	for ; id != 0 && n > 0; n-- {
 		older := x.rows.older(id) // before the row goes
-		x.drop(id, dropped)
+		x.report(id, dropped)
+		if own > 0 {
+			x.rows.release(id)
+			own--
+		} else {
+			x.retire(retiredRow, id)
+		}
 		id = older
-		n--
 	}
-}
-
-func (x *Index) drop(id uint32, dropped func(Version)) {
-	x.report(id, dropped)
-	x.retire(retiredRow, id)
 }
 
 // report counts a version out.
@@ -216,6 +226,7 @@ func (x *Index) excise(s *slot, above []uint32, id uint32, below []uint32, dropp
 		newest = above[0]
 	}
 	x.live += x.puts(newest) - x.puts(s.row)
+	own := uint32(len(above))
 	switch {
 	case len(above) == 0:
 	case len(x.open) == 0:
@@ -227,8 +238,9 @@ func (x *Index) excise(s *slot, above []uint32, id uint32, below []uint32, dropp
 			x.retire(retiredRow, above[i])
 		}
 	}
-	x.drop(id, dropped)
-	x.publish(s, newest, uint32(len(above)+len(below)))
+	x.report(id, dropped)
+	x.retire(retiredRow, id)
+	x.publish(s, newest, uint32(len(above)+len(below)), own)
 }
 
 // forget drops all versions of a key and the key. Its heads and rows stay for
@@ -236,18 +248,19 @@ func (x *Index) excise(s *slot, above []uint32, id uint32, below []uint32, dropp
 func (x *Index) forget(s slot, dropped func(Version)) {
 	row, kept := x.present(&s)
 	x.live -= x.puts(row)
-	x.dropAll(row, kept, dropped)
+	x.dropAll(row, kept, 0, dropped)
 	x.table.remove(s.tag, s.key)
 	if x.build.defers(&x.keys, s.key) {
 		return
 	}
-	x.order.remove(x.keys.text(s.key))
+	x.tree.remove(x.keys.text(s.key))
 	x.retire(retiredKey, s.key)
 }
 
 // publish makes row, with kept versions from there on, what the key has from
-// now on. The head of a snapshot's time is left to the snapshot.
-func (x *Index) publish(s *slot, row, kept uint32) {
+// now on; the first own rows were not there when the newest snapshot was taken.
+// The head of a snapshot's time is left to the snapshot.
+func (x *Index) publish(s *slot, row, kept, own uint32) {
 	top := x.keys.top(s.key)
 	if s.row == row && len(x.open) == 0 && top.Load() == row {
 		return // rewritten in place: nothing to write, and two cache lines stay clean
@@ -256,12 +269,12 @@ func (x *Index) publish(s *slot, row, kept uint32) {
 	h := x.heads.of(top.Load())
 	switch {
 	case h != nil && h.epoch > x.newestOpen():
-		h.row, h.kept = row, kept
+		h.row, h.kept, h.own = row, kept, own
 	case len(x.open) == 0:
 		top.Store(row)
 	default:
 		id := x.heads.alloc()
-		*x.heads.pages.at(id) = head{epoch: x.epoch, row: row, kept: kept, older: top.Load(), key: s.key}
+		*x.heads.pages.at(id) = head{epoch: x.epoch, row: row, kept: kept, own: own, older: top.Load(), key: s.key}
 		top.Store(id | headBit)
 		x.retire(settledHead, id)
 	}

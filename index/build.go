@@ -69,7 +69,7 @@ func (x *Index) insertLoaded(ref uint32) {
 		return
 	}
 	*length &^= entryPending
-	x.order.insert(x.keys.text(ref), ref)
+	x.tree.insert(x.keys.text(ref), ref)
 }
 
 // defers marks the entry of a key that is gone and reports true, if it is not

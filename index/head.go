@@ -1,7 +1,5 @@
 package index
 
-import "sync/atomic"
-
 // head says which versions a key has from an epoch on: a row and how many of
 // the chain below it are kept. Where no snapshot can tell the difference an
 // entry's top is the row itself, and the whole chain is kept. Otherwise top
@@ -12,6 +10,7 @@ type head struct {
 	epoch uint64
 	row   uint32
 	kept  uint32
+	own   uint32 // how many rows from row on were made for this head: no older snapshot sees them
 	older uint32 // a head with headBit, or a row
 	key   uint32 // the entry
 }
@@ -68,7 +67,7 @@ func (h *heads) as(top uint32, epoch uint64) (row, kept uint32) {
 		if w.epoch <= epoch {
 			return w.row, w.kept
 		}
-		top = atomic.LoadUint32(&w.older)
+		top = w.older
 	}
 	return top, keptAll
 }

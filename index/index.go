@@ -14,7 +14,7 @@ type Index struct {
 	keys  arena
 	rows  rows
 	heads heads
-	order tree
+	tree  tree
 	build build
 
 	epoch uint64   // of the present; counts snapshots
@@ -30,7 +30,7 @@ type Index struct {
 // New returns an empty index.
 func New() *Index {
 	x := &Index{epoch: 1}
-	x.order.x = x
+	x.tree.x = x
 	return x
 }
 
@@ -50,10 +50,18 @@ func (x *Index) Count() int { return x.versions }
 // Bytes returns the sum of Size of the versions kept. A read.
 func (x *Index) Bytes() int64 { return x.bytes }
 
+// Full reports that the index nears what its references can name, 2³¹ versions
+// or 32 GiB of keys: whoever puts new keys or versions nevertheless will see it
+// panic. A read.
+func (x *Index) Full() bool {
+	const tenths = 9
+	return x.rows.held > headBit/10*tenths || x.keys.held > arenaLimit/10*tenths
+}
+
 // Memory returns about how many bytes the index holds. A read.
 func (x *Index) Memory() int64 {
 	return x.table.memory() + x.keys.memory() + x.rows.pages.memory() + x.heads.pages.memory() +
-		x.order.memory() + x.build.memory() + int64(x.queue.chunks)*retireeChunkSize
+		x.tree.memory() + x.build.memory() + int64(x.queue.chunks)*retireeChunkSize
 }
 
 // Newest returns the newest version of key, marker or not. A read; it does not

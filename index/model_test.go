@@ -411,9 +411,9 @@ func (p *pair) checkNothingLeaks() {
 	for !p.x.queue.empty() {
 		p.x.drain()
 	}
-	if x := p.x; x.rows.held != 0 || x.keys.held != 0 || x.heads.held != 0 || x.Len() != 0 || x.order.count != 0 {
+	if x := p.x; x.rows.held != 0 || x.keys.held != 0 || x.heads.held != 0 || x.Len() != 0 || x.tree.count != 0 {
 		p.t.Fatalf("after all keys went %d rows, %d units of keys, %d heads, %d slots and %d items are held",
-			x.rows.held, x.keys.held, x.heads.held, x.Len(), x.order.count)
+			x.rows.held, x.keys.held, x.heads.held, x.Len(), x.tree.count)
 	}
 }
 

@@ -1,7 +1,5 @@
 package index
 
-import "sync/atomic"
-
 // drainLeast is how much each write reclaims at least; it always reclaims more
 // than it retires, so the queue shrinks once snapshots are released, and no
 // write pays for all.
@@ -47,32 +45,15 @@ func (x *Index) drain() {
 	}
 }
 
-// settle takes a head out of its key's list: every snapshot open sees it or
-// something newer. The chain is cut where the head ended it, and whoever led to
-// the head leads to its row. A snapshot may be reading the head just now, so it
-// is retired, not freed.
+// settle does away with a head once every snapshot open sees it or a newer one.
+// If it is the newest, the chain is cut where it ended it, and the entry leads
+// to its row. If it is not, it stays in the list behind those for which the same
+// comes later. A snapshot may be reading it just now, so it is retired, not freed.
 func (x *Index) settle(id uint32) {
 	h := x.heads.pages.at(id)
-	last := h.row
-	for n := h.kept; n > 1; n-- {
-		older := x.rows.older(last)
-		if older == 0 {
-			break
-		}
-		last = older
-	}
-	if x.rows.older(last) != 0 {
-		x.rows.cut(last, 0)
-	}
-	top := x.keys.top(h.key)
-	if top.Load() == id|headBit {
+	if top := x.keys.top(h.key); top.Load() == id|headBit {
+		x.rows.cutAfter(h.row, h.kept)
 		top.Store(h.row)
-	} else {
-		newer := x.heads.of(top.Load())
-		for newer.older != id|headBit {
-			newer = x.heads.of(newer.older)
-		}
-		atomic.StoreUint32(&newer.older, h.row)
 	}
 	x.queue.push(retired{epoch: x.epoch, ref: id, what: retiredHead})
 }

@@ -101,6 +101,17 @@ func (r *rows) older(id uint32) uint32 { return atomic.LoadUint32(r.link(id)) }
 // cut makes older the next older version.
 func (r *rows) cut(id, older uint32) { atomic.StoreUint32(r.link(id), older) }
 
+// cutAfter ends the chain after the first kept rows from id on.
+func (r *rows) cutAfter(id, kept uint32) {
+	older := r.older(id)
+	for ; kept > 1 && older != 0; kept-- {
+		id, older = older, r.older(older)
+	}
+	if older != 0 {
+		r.cut(id, 0)
+	}
+}
+
 func (r *rows) link(id uint32) *uint32 {
 	w := r.pages.at(id)
 	if atomic.LoadUint64(&w.place)&deadlineBit != 0 {

@@ -20,7 +20,7 @@ type Snapshot struct {
 // [Index.BuildTree], it builds the tree first. The caller must Release it.
 func (x *Index) Snapshot() *Snapshot {
 	x.BuildTree(buildAll)
-	s := &Snapshot{x: x, root: x.order.root, count: x.order.count, epoch: x.epoch}
+	s := &Snapshot{x: x, root: x.tree.root, count: x.tree.count, epoch: x.epoch}
 	x.open = append(x.open, x.epoch)
 	x.epoch++
 	return s

@@ -31,15 +31,14 @@ type bin struct {
 
 const (
 	slotSize = int(unsafe.Sizeof(slot{}))
-	keysABin = 480 // on average; a bin holds half to twice that
+	keysABin = 240 // on average; a bin holds half to twice that
 	loadNum  = 13  // a bin grows at 13/16
 	loadDen  = 16
 )
 
-// binSizes is the ladder a bin climbs. The steps that most bins stand on are
-// small, which keeps their load between 0.6 and 0.81, and 12 bytes a slot fill
-// Go's size classes.
-var binSizes = [...]int{8, 16, 32, 64, 128, 256, 341, 426, 512, 682, 853, 1024, 1365}
+// binSizes is the ladder a bin climbs. Its steps keep the load between 0.54 and
+// 0.81, and with 12 bytes a slot they fill Go's size classes.
+var binSizes = [...]int{8, 16, 32, 64, 128, 170, 256, 341, 512, 682, 1024}
 
 func limit(slots int) int { return slots * loadNum / loadDen }
 

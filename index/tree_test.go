@@ -13,7 +13,7 @@ import (
 // their fences, every prefix right, no more skipped than the fences share.
 func checkTree(t testing.TB, x *Index) {
 	t.Helper()
-	o := &x.order
+	o := &x.tree
 	var leaves, inners, count int
 	last := ""
 	var walk func(n *node, f fences, depth int)
@@ -98,8 +98,8 @@ func TestTreeOfManyKeys(t *testing.T) {
 					put(x, key(number(i)), kv.Revision(i+1))
 				}
 				checkTree(t, x)
-				if x.order.count != n || x.order.inners < 2 {
-					t.Fatalf("%d keys, %d inner nodes", x.order.count, x.order.inners)
+				if x.tree.count != n || x.tree.inners < 2 {
+					t.Fatalf("%d keys, %d inner nodes", x.tree.count, x.tree.inners)
 				}
 				for i := range n {
 					drop(x, key(number((i+n/3)%n)))
@@ -108,8 +108,8 @@ func TestTreeOfManyKeys(t *testing.T) {
 					}
 				}
 				checkTree(t, x)
-				if x.order.leaves != 1 || x.order.inners != 0 || x.keys.held != 0 {
-					t.Fatalf("%d leaves, %d inner nodes, %d units of keys left", x.order.leaves, x.order.inners, x.keys.held)
+				if x.tree.leaves != 1 || x.tree.inners != 0 || x.keys.held != 0 {
+					t.Fatalf("%d leaves, %d inner nodes, %d units of keys left", x.tree.leaves, x.tree.inners, x.keys.held)
 				}
 			})
 		}
@@ -122,7 +122,7 @@ func TestAscendingKeysFillNodes(t *testing.T) {
 	for i := range n {
 		put(x, fmt.Sprintf("%08d", i), kv.Revision(i+1))
 	}
-	if fill := float64(n) / float64(x.order.leaves*nodeItems); fill < 0.8 {
+	if fill := float64(n) / float64(x.tree.leaves*nodeItems); fill < 0.8 {
 		t.Fatalf("leaves are %.2f full", fill)
 	}
 }
