@@ -19,7 +19,12 @@ var ctx = context.Background()
 // openStore opens a store in a directory of its own.
 func openStore(tb testing.TB, dir string) *bucket.Store {
 	tb.Helper()
-	s, err := bucket.Open(dir, bucket.Options{})
+	return openObserved(tb, dir, nil)
+}
+
+func openObserved(tb testing.TB, dir string, o bucket.Observer) *bucket.Store {
+	tb.Helper()
+	s, err := bucket.Open(dir, bucket.Options{Observer: o})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -2,8 +2,10 @@ package bench
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 
+	"kvd/bucket"
 	"kvd/kv"
 )
 
@@ -23,7 +25,8 @@ func BenchmarkPut(b *testing.B) {
 const overKeys = 100_000
 
 func put(b *testing.B, size int, fresh bool, writers int) {
-	s := openStore(b, b.TempDir())
+	commits := &commitCounter{}
+	s := openObserved(b, b.TempDir(), commits)
 	bk := createBucket(b, s, kv.Config{Bucket: "bench"})
 	var keys []string
 	if fresh {
@@ -36,6 +39,7 @@ func put(b *testing.B, size int, fresh bool, writers int) {
 	r := &raw{file: rawFile(b)}
 	before := r.rate(b)
 	b.ReportAllocs()
+	commits.reset()
 	times := crowd(b, writers, func(_, n int) {
 		if _, err := bk.Put(ctx, keys[n%len(keys)], value); err != nil {
 			b.Error(err)
@@ -45,7 +49,33 @@ func put(b *testing.B, size int, fresh bool, writers int) {
 	after := r.rate(b)
 	b.ReportMetric(rate, "puts/s")
 	b.ReportMetric(rate/((before+after)/2), "x-raw")
+	commits.report(b)
 	reportLatency(b, times)
+}
+
+// commitCounter counts what the commit path does.
+type commitCounter struct {
+	commits, records atomic.Int64
+	sync             atomic.Int64 // ns
+}
+
+// Committed implements bucket.Observer.
+func (c *commitCounter) Committed(done bucket.Commit) {
+	c.commits.Add(1)
+	c.records.Add(int64(done.Records))
+	c.sync.Add(int64(done.Sync))
+}
+
+func (c *commitCounter) reset() {
+	c.commits.Store(0)
+	c.records.Store(0)
+	c.sync.Store(0)
+}
+
+func (c *commitCounter) report(b *testing.B) {
+	n := float64(c.commits.Load())
+	b.ReportMetric(float64(c.records.Load())/n, "puts/sync")
+	b.ReportMetric(float64(c.sync.Load())/n/1e3, "sync-us")
 }
 
 // BenchmarkCounter is a number that 16 callers read and raise by Update: the
