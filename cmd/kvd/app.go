@@ -1,0 +1,156 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+// app is one run of the program and what it has of its surroundings. One
+// goroutine uses it.
+type app struct {
+	in  io.Reader
+	out *bufio.Writer // flushed by run, and by verbs that go on for long
+	err io.Writer
+
+	inTTY, outTTY, errTTY bool
+	width                 int // of the terminal on out, columns
+
+	lookupEnv func(string) (string, bool)
+
+	target target
+	json   bool // --json
+}
+
+// system is the app of the real process.
+func system() *app {
+	a := &app{
+		in: os.Stdin, out: bufio.NewWriter(os.Stdout), err: os.Stderr,
+		inTTY:     term.IsTerminal(int(os.Stdin.Fd())),
+		outTTY:    term.IsTerminal(int(os.Stdout.Fd())),
+		errTTY:    term.IsTerminal(int(os.Stderr.Fd())),
+		width:     widthDefault,
+		lookupEnv: os.LookupEnv,
+	}
+	if width, _, err := term.GetSize(int(os.Stdout.Fd())); err == nil && width > 0 {
+		a.width = width
+	}
+	return a
+}
+
+const widthDefault = 80
+
+// run executes one command line and returns the code to exit with.
+func (a *app) run(args []string) exitCode {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal does what it does to any process
+	root := a.rootCommand()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if flushed := a.out.Flush(); err == nil && flushed != nil {
+		err = fmt.Errorf("standard output: %w", flushed)
+	}
+	if err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = errInterrupted
+	}
+	if err != nil {
+		fmt.Fprintln(a.err, "kvd: "+explain(err))
+	}
+	return codeOf(err)
+}
+
+func (a *app) rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "kvd",
+		Short: "A key/value store with history, watches and real durability",
+		Long: `kvd is a key/value store: named buckets of keys with numbered revisions, kept
+history and time to live. Without a verb it serves: data in ./kvd-data, on the
+loopback interface, every write on the disk before it is acknowledged.
+
+Exit codes: 0 ok, 1 other, 2 usage, 3 not found, 4 conflict or exists,
+5 connection or timeout, 6 denied, 7 limit, 8 corruption, 130 interrupted.`,
+		Example: `  kvd                                   serve ./kvd-data
+  kvd add my-kv --history 5             make a bucket
+  kvd put my-kv Key1 Value1             prints the revision
+  kvd get my-kv Key1 --raw`,
+		Args:          a.unknownVerb,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetIn(a.in)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usageOf(c, err) })
+	root.AddGroup(
+		&cobra.Group{ID: groupServer, Title: "The server:"},
+		&cobra.Group{ID: groupVerbs, Title: "Buckets and keys:"},
+		&cobra.Group{ID: groupCare, Title: "Maintenance:"},
+	)
+	a.addServe(root)
+	for _, c := range a.verbs() {
+		c.GroupID = groupVerbs
+		root.AddCommand(c)
+	}
+	root.AddCommand(a.kvCommand())
+	for _, c := range []*cobra.Command{
+		a.verifyCommand(), a.reclaimCommand(), a.benchCommand(), a.userCommand(),
+	} {
+		c.GroupID = groupCare
+		root.AddCommand(c)
+	}
+	root.AddCommand(a.versionCommand())
+	return root
+}
+
+// The headings in the help.
+const (
+	groupServer = "server"
+	groupVerbs  = "verbs"
+	groupCare   = "care"
+)
+
+// verbs returns the verbs of "nats kv", which stand under kvd and kvd kv.
+func (a *app) verbs() []*cobra.Command {
+	return slices.Concat(
+		a.bucketCommands(),
+		a.writeCommands(),
+		a.readCommands(),
+		a.removeCommands(),
+		[]*cobra.Command{a.watchCommand()},
+	)
+}
+
+func (a *app) kvCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:     "kv",
+		Short:   "The same verbs under the name that nats has for them",
+		Example: "  kvd kv put my-kv Key1 Value1",
+		GroupID: groupVerbs,
+		Args:    a.unknownVerb,
+		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	c.AddCommand(a.verbs()...)
+	return c
+}
+
+// unknownVerb refuses arguments of a command that takes only verbs.
+func (a *app) unknownVerb(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	text := fmt.Sprintf("there is no verb %q", args[0])
+	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+		text += fmt.Sprintf(", is it %q?", near[0])
+	}
+	return usageOf(c, errors.New(text))
+}

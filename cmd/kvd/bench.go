@@ -1,0 +1,261 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"kvd/kv"
+)
+
+// benchFlags are the load that bench makes.
+type benchFlags struct {
+	writers   int
+	pipeline  int
+	valueSize sizeFlag
+	keys      int
+	reads     float64
+	duration  time.Duration
+	bucket    string
+}
+
+func (a *app) benchCommand() *cobra.Command {
+	b := benchFlags{valueSize: 128}
+	c := &cobra.Command{
+		Use:   "bench",
+		Short: "Load a store and print rate and latency",
+		Long: `Load a store from several connections and print how many operations a second it
+took and how long they waited. Over --dir there is one connection, without a
+network. The load goes into a bucket of its own, which is deleted afterwards,
+unless --bucket names one.`,
+		Example: "  kvd bench --writers 16 --pipeline 8 --reads 0.5 --duration 10s",
+		Args:    takes(0, 0),
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := b.check(); err != nil {
+				return usageOf(c, err)
+			}
+			return a.bench(c.Context(), &b)
+		},
+	}
+	f := c.Flags()
+	f.IntVar(&b.writers, "writers", 16, "connections")
+	f.IntVar(&b.pipeline, "pipeline", 1, "operations in flight on each")
+	f.Var(&b.valueSize, "value-size", "bytes of a value")
+	f.IntVar(&b.keys, "keys", 10_000, "different keys")
+	f.Float64Var(&b.reads, "reads", 0, "share of reads, 0 to 1")
+	f.DurationVar(&b.duration, "duration", 10*time.Second, "how long")
+	f.StringVar(&b.bucket, "bucket", "", "a bucket that is there; its keys bench.* are overwritten")
+	a.addTarget(c)
+	a.addJSON(c)
+	return c
+}
+
+func (b *benchFlags) check() error {
+	switch {
+	case b.writers < 1 || b.writers > 1000:
+		return fmt.Errorf("--writers %d: allowed are 1 to 1000", b.writers)
+	case b.pipeline < 1 || b.pipeline > 1000:
+		return fmt.Errorf("--pipeline %d: allowed are 1 to 1000", b.pipeline)
+	case b.writers*b.pipeline > 10_000:
+		return fmt.Errorf("%d writers with %d operations in flight: together at most 10000", b.writers, b.pipeline)
+	case b.keys < 1:
+		return fmt.Errorf("--keys %d: at least 1 is needed", b.keys)
+	case b.reads < 0 || b.reads > 1:
+		return fmt.Errorf("--reads %v: allowed are 0 to 1", b.reads)
+	case b.valueSize < 0 || b.valueSize > kv.MaxValueSizeLimit:
+		return fmt.Errorf("--value-size %d: allowed are 0 to %d", b.valueSize, kv.MaxValueSizeLimit)
+	case b.duration <= 0:
+		return fmt.Errorf("--duration %v: a time to run is needed", b.duration)
+	}
+	return nil
+}
+
+func (a *app) bench(ctx context.Context, flags *benchFlags) error {
+	return a.withStore(ctx, mayCreate, func(ctx context.Context, s store) (err error) {
+		name := flags.bucket
+		if name == "" {
+			name = fmt.Sprintf("kvd-bench-%d-%08x", os.Getpid(), rand.Uint32())
+			cfg := kv.Config{Bucket: name, Description: "made by kvd bench", MaxValueSize: max(int64(flags.valueSize), kv.MaxValueSizeDefault)}
+			if _, err := s.CreateBucket(ctx, cfg); err != nil {
+				return err
+			}
+			defer func() { // also when interrupted
+				err = errors.Join(err, s.DeleteBucket(context.WithoutCancel(ctx), name))
+			}()
+		}
+		load, err := a.load(ctx, s, name, flags)
+		if err != nil {
+			return err
+		}
+		return a.printLoad(load, flags)
+	})
+}
+
+// load is a run of the load and what was measured.
+type load struct {
+	elapsed       time.Duration
+	reads, writes latencies
+	misses        uint64 // reads of a key that was not written yet
+}
+
+// worker is one connection's operations in flight: one goroutine each.
+type worker struct {
+	reads, writes latencies
+	misses        uint64
+	err           error
+}
+
+func (a *app) load(ctx context.Context, s store, bucket string, flags *benchFlags) (*load, error) {
+	buckets, closeAll, err := a.benchBuckets(ctx, s, bucket, flags.writers)
+	defer closeAll()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, flags.duration)
+	defer cancel()
+	workers := make([]worker, flags.writers*flags.pipeline)
+	var group sync.WaitGroup
+	start := time.Now()
+	for i := range workers {
+		b := buckets[i%len(buckets)]
+		group.Go(func() {
+			workers[i].run(ctx, b, flags, uint64(i))
+			if workers[i].err != nil {
+				cancel() // one that failed ends the run
+			}
+		})
+	}
+	group.Wait()
+	l := &load{elapsed: time.Since(start)}
+	for i := range workers {
+		w := &workers[i]
+		if w.err != nil {
+			return nil, w.err
+		}
+		l.reads.merge(&w.reads)
+		l.writes.merge(&w.writes)
+		l.misses += w.misses
+	}
+	return l, nil
+}
+
+// benchBuckets returns the bucket on as many connections as there are writers. A
+// directory has only one, which all share.
+func (a *app) benchBuckets(ctx context.Context, s store, name string, writers int) (buckets []kv.Bucket, closeAll func(), err error) {
+	var opened []store
+	closeAll = func() {
+		for _, c := range opened {
+			_ = c.Close() // every answer is in
+		}
+	}
+	stores := []store{s}
+	for a.target.dir == "" && len(stores) < writers {
+		c, err := a.target.open(ctx, mustExist)
+		if err != nil {
+			return nil, closeAll, err
+		}
+		opened = append(opened, c)
+		stores = append(stores, c)
+	}
+	for _, c := range stores {
+		b, err := c.Bucket(ctx, name)
+		if err != nil {
+			return nil, closeAll, err
+		}
+		buckets = append(buckets, b)
+	}
+	return buckets, closeAll, nil
+}
+
+// run works until the context ends. An operation under way then is not counted.
+func (w *worker) run(ctx context.Context, b kv.Bucket, flags *benchFlags, seed uint64) {
+	random := rand.New(rand.NewPCG(seed, 0))
+	value := make([]byte, flags.valueSize)
+	for i := range value {
+		value[i] = byte(random.Uint32())
+	}
+	var read []byte
+	key := []byte("bench.")
+	prefix := len(key)
+	for ctx.Err() == nil {
+		key = strconv.AppendInt(key[:prefix], int64(random.IntN(flags.keys)), 10)
+		reads := random.Float64() < flags.reads
+		start := time.Now()
+		var err error
+		if reads {
+			read, _, err = b.GetAppend(ctx, read[:0], string(key))
+		} else {
+			_, err = b.Put(ctx, string(key), value)
+		}
+		took := time.Since(start)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case reads && errors.Is(err, kv.ErrKeyNotFound):
+			w.misses++
+			w.reads.add(took)
+		case err != nil:
+			w.err = err
+			return
+		case reads:
+			w.reads.add(took)
+		default:
+			w.writes.add(took)
+		}
+	}
+}
+
+// loadJSON is one kind of operations of a run. Latencies are in microseconds.
+type loadJSON struct {
+	Operation string  `json:"operation"`
+	Count     uint64  `json:"count"`
+	Seconds   float64 `json:"seconds"`
+	Rate      float64 `json:"rate"` // per second
+	P50       float64 `json:"p50_us"`
+	P90       float64 `json:"p90_us"`
+	P99       float64 `json:"p99_us"`
+	P999      float64 `json:"p999_us"`
+	Max       float64 `json:"max_us"`
+}
+
+func (a *app) printLoad(l *load, flags *benchFlags) error {
+	title := fmt.Sprintf("%d writers × %d in flight, values of %s", flags.writers, flags.pipeline, bytesText(uint64(flags.valueSize)))
+	t := a.newList(title, "Operation", "Count", "Per second", "p50", "p90", "p99", "p99.9", "Max")
+	for _, kind := range []struct {
+		name string
+		*latencies
+	}{{"put", &l.writes}, {"get", &l.reads}} {
+		if kind.count == 0 {
+			continue
+		}
+		rate := float64(kind.count) / l.elapsed.Seconds()
+		if a.json {
+			if err := a.printJSON(loadJSON{
+				kind.name, kind.count, l.elapsed.Seconds(), rate,
+				micros(kind.at(0.5)), micros(kind.at(0.9)), micros(kind.at(0.99)), micros(kind.at(0.999)), micros(kind.max),
+			}); err != nil {
+				return err
+			}
+			continue
+		}
+		t.add(kind.name, kind.count, fmt.Sprintf("%.0f", rate),
+			kind.at(0.5), kind.at(0.9), kind.at(0.99), kind.at(0.999), kind.max.Round(time.Microsecond))
+	}
+	if a.json {
+		return nil
+	}
+	t.end()
+	if l.misses > 0 {
+		fmt.Fprintf(a.err, "%d gets were of keys not written yet\n", l.misses)
+	}
+	return nil
+}
+
+func micros(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e3 }

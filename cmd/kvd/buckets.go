@@ -1,0 +1,348 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"kvd/kv"
+)
+
+// bucketCommands are the verbs on buckets as such.
+func (a *app) bucketCommands() []*cobra.Command {
+	return []*cobra.Command{a.addCommand(), a.editCommand(), a.infoCommand(), a.lsCommand(), a.countCommand()}
+}
+
+func (a *app) addCommand() *cobra.Command {
+	var flags configFlags
+	c := &cobra.Command{
+		Use:     "add BUCKET",
+		Aliases: []string{"new"},
+		Short:   "Make a bucket",
+		Long: `Make a bucket and print what it is. One of that name with the same
+configuration is left as it is; with another it is a conflict (exit code 4).`,
+		Example: "  kvd add my-kv --history 5 --ttl 7d --description 'what it is for'",
+		Args:    takes(1, 1),
+		RunE: func(c *cobra.Command, args []string) error {
+			cfg, err := flags.config(c, kv.Config{Bucket: args[0]})
+			if err != nil {
+				return err
+			}
+			return a.withStore(c.Context(), mayCreate, func(ctx context.Context, s store) error {
+				ctx, cancel := context.WithTimeout(ctx, a.target.timeout)
+				defer cancel()
+				b, err := s.CreateBucket(ctx, cfg)
+				if err != nil {
+					return err
+				}
+				return a.printStatus(ctx, b)
+			})
+		},
+	}
+	flags.addFlags(c)
+	a.addTarget(c)
+	a.addJSON(c)
+	return c
+}
+
+func (a *app) editCommand() *cobra.Command {
+	var flags configFlags
+	c := &cobra.Command{
+		Use:   "edit BUCKET",
+		Short: "Change a bucket's configuration",
+		Long: `Change what the flags name and leave the rest. A shorter history drops what
+exceeds it at once, and for good.`,
+		Example:           "  kvd edit my-kv --history 10",
+		Args:              takes(1, 1),
+		ValidArgsFunction: a.completeArgs(completeBucket),
+		RunE: func(c *cobra.Command, args []string) error {
+			return a.withStore(c.Context(), mustExist, func(ctx context.Context, s store) error {
+				ctx, cancel := context.WithTimeout(ctx, a.target.timeout)
+				defer cancel()
+				b, err := s.Bucket(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				status, err := b.Status(ctx)
+				if err != nil {
+					return err
+				}
+				cfg, err := flags.config(c, status.Config)
+				if err != nil {
+					return err
+				}
+				if b, err = s.UpdateBucket(ctx, cfg); err != nil {
+					return err
+				}
+				return a.printStatus(ctx, b)
+			})
+		},
+	}
+	flags.addFlags(c)
+	a.addTarget(c)
+	a.addJSON(c)
+	return c
+}
+
+// configFlags are a bucket's configuration on a command line.
+type configFlags struct {
+	history       int
+	ttl           ageFlag
+	markerTTL     ageFlag
+	maxValueSize  sizeFlag
+	maxBucketSize sizeFlag
+	description   string
+	storage       string
+	compress      bool
+	metadata      []string
+	sync          string
+	syncInterval  ageFlag
+	replicas      int
+}
+
+// refusedFlags are those of the nats program that a single node has no use for.
+var refusedFlags = []string{
+	"tags", "cluster", "placement-preferred", "mirror", "mirror-domain", "source",
+	"republish-source", "republish-destination",
+}
+
+func (f *configFlags) addFlags(c *cobra.Command) {
+	flags := c.Flags()
+	flags.IntVar(&f.history, "history", 1, "revisions to keep per key, at most 64")
+	flags.Var(&f.ttl, "ttl", "how long values live (30s, 12h, 7d); 0s: for ever")
+	flags.Var(&f.markerTTL, "marker-ttl", "how long expiry markers stay")
+	flags.Var(&f.maxValueSize, "max-value-size", "largest value (64KB, 1MB), at most 64MB")
+	flags.Var(&f.maxBucketSize, "max-bucket-size", "largest sum of what the bucket keeps; -1: no limit")
+	flags.StringVar(&f.description, "description", "", "what the bucket is for")
+	flags.StringVar(&f.storage, "storage", "file", "file, or memory: empty after a restart")
+	flags.BoolVar(&f.compress, "compress", false, "compress values")
+	flags.StringArrayVar(&f.metadata, "metadata", nil, "KEY:VALUE, as often as needed")
+	flags.StringVar(&f.sync, "sync", "always", "always: a write is on the disk before it is acknowledged; interval: soon after")
+	flags.Var(&f.syncInterval, "sync-interval", "with --sync interval: how soon (default 100ms)")
+	flags.IntVar(&f.replicas, "replicas", 1, "kvd is one node: 1")
+	for _, name := range refusedFlags {
+		flags.StringArray(name, nil, "")
+		_ = flags.MarkHidden(name) // it exists
+	}
+}
+
+// config returns base with what the command line says.
+func (f *configFlags) config(c *cobra.Command, base kv.Config) (kv.Config, error) {
+	for _, name := range refusedFlags {
+		if c.Flags().Changed(name) {
+			return base, usageOf(c, fmt.Errorf("--%s: kvd is a single node, without placement, mirrors or republishing", name))
+		}
+	}
+	if f.replicas > 1 {
+		return base, usageOf(c, fmt.Errorf("--replicas %d: kvd is a single node; a NATS JetStream cluster takes over with the same client code", f.replicas))
+	}
+	var err error
+	set := func(name string, apply func()) {
+		if c.Flags().Changed(name) {
+			apply()
+		}
+	}
+	set("history", func() { base.History = f.history })
+	set("ttl", func() { base.TTL = time.Duration(f.ttl) })
+	set("marker-ttl", func() { base.MarkerTTL = time.Duration(f.markerTTL) })
+	set("max-value-size", func() { base.MaxValueSize = int64(f.maxValueSize) })
+	set("max-bucket-size", func() { base.MaxBytes = int64(f.maxBucketSize) })
+	set("description", func() { base.Description = f.description })
+	set("compress", func() { base.Compression = f.compress })
+	set("sync-interval", func() { base.SyncInterval = time.Duration(f.syncInterval) })
+	set("storage", func() { err = errors.Join(err, parseStorage(f.storage, &base)) })
+	set("sync", func() { err = errors.Join(err, parseSync(f.sync, &base)) })
+	set("metadata", func() { err = errors.Join(err, parseMetadata(f.metadata, &base)) })
+	if err != nil {
+		return base, usageOf(c, err)
+	}
+	return base, base.Validate()
+}
+
+func parseStorage(s string, c *kv.Config) error {
+	switch s {
+	case "file", "f":
+		c.Storage = kv.FileStorage
+	case "memory", "m":
+		c.Storage = kv.MemoryStorage
+	default:
+		return fmt.Errorf("--storage %q: allowed are file and memory", s)
+	}
+	return nil
+}
+
+func parseSync(s string, c *kv.Config) error {
+	switch s {
+	case "always":
+		c.Sync, c.SyncInterval = kv.SyncAlways, 0
+	case "interval":
+		c.Sync = kv.SyncInterval
+	default:
+		return fmt.Errorf("--sync %q: allowed are always and interval", s)
+	}
+	return nil
+}
+
+func parseMetadata(pairs []string, c *kv.Config) error {
+	c.Metadata = maps.Clone(c.Metadata)
+	if c.Metadata == nil {
+		c.Metadata = make(map[string]string)
+	}
+	for _, p := range pairs {
+		key, value, ok := strings.Cut(p, ":")
+		if !ok || key == "" {
+			return fmt.Errorf("--metadata %q: KEY:VALUE is needed", p)
+		}
+		c.Metadata[key] = value
+	}
+	return nil
+}
+
+func (a *app) infoCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:               "info BUCKET",
+		Aliases:           []string{"status", "view"},
+		Short:             "Show a bucket's configuration and size",
+		Example:           "  kvd info my-kv --json",
+		Args:              takes(1, 1),
+		ValidArgsFunction: a.completeArgs(completeBucket),
+		RunE: func(c *cobra.Command, args []string) error {
+			return a.withBucket(c.Context(), args[0], a.printStatus)
+		},
+	}
+	a.addTarget(c)
+	a.addJSON(c)
+	return c
+}
+
+// statusJSON is a bucket as programs get it. Durations are texts such as 1h0m0s.
+type statusJSON struct {
+	Bucket       string            `json:"bucket"`
+	ID           uint64            `json:"id"`
+	Created      time.Time         `json:"created"`
+	Description  string            `json:"description,omitempty"`
+	History      int               `json:"history"`
+	TTL          string            `json:"ttl,omitempty"`
+	MarkerTTL    string            `json:"marker_ttl,omitempty"`
+	MaxValueSize int64             `json:"max_value_size"`
+	MaxBytes     int64             `json:"max_bucket_size"`
+	Storage      string            `json:"storage"`
+	Compression  bool              `json:"compression"`
+	Sync         string            `json:"sync"`
+	SyncInterval string            `json:"sync_interval,omitempty"`
+	Metadata     map[string]string `json:"metadata,omitempty"`
+	Keys         uint64            `json:"keys"`
+	Values       uint64            `json:"values"`
+	Bytes        uint64            `json:"bytes"`
+	Disk         uint64            `json:"disk"`
+	Revision     kv.Revision       `json:"revision"`
+	ReadOnly     string            `json:"read_only,omitempty"`
+}
+
+func newStatusJSON(s *kv.Status) statusJSON {
+	c := &s.Config
+	j := statusJSON{
+		Bucket: c.Bucket, ID: s.ID, Created: s.Created.UTC(), Description: c.Description,
+		History: c.History, TTL: optionalAge(c.TTL), MarkerTTL: optionalAge(c.MarkerTTL),
+		MaxValueSize: c.MaxValueSize, MaxBytes: c.MaxBytes, Storage: c.Storage.String(),
+		Compression: c.Compression, Sync: c.Sync.String(), SyncInterval: optionalAge(c.SyncInterval),
+		Metadata: c.Metadata, Keys: s.Keys, Values: s.Values, Bytes: s.Bytes, Disk: s.Disk, Revision: s.Revision,
+	}
+	if s.ReadOnly != nil {
+		j.ReadOnly = s.ReadOnly.Error()
+	}
+	return j
+}
+
+func optionalAge(d time.Duration) string {
+	if d == 0 {
+		return ""
+	}
+	return d.String()
+}
+
+// printStatus describes a bucket.
+func (a *app) printStatus(ctx context.Context, b kv.Bucket) error {
+	s, err := b.Status(ctx)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.printJSON(newStatusJSON(&s))
+	}
+	c := &s.Config
+	fmt.Fprintf(a.out, "Information for Key-Value Store Bucket %s created %s\n", c.Bucket, s.Created.Local().Format(timeLayout))
+	a.printFields("Configuration", [][2]string{
+		{"Bucket Name", c.Bucket},
+		{"Description", c.Description},
+		{"History Kept", fmt.Sprint(c.History)},
+		{"Maximum Age", ageText(c.TTL)},
+		{"Expiry Marker Age", ageText(c.MarkerTTL)},
+		{"Maximum Value Size", bytesText(uint64(c.MaxValueSize))},
+		{"Maximum Bucket Size", limitText(c.MaxBytes)},
+		{"Compressed", fmt.Sprint(c.Compression)},
+		{"Storage", c.Storage.String()},
+		{"Acknowledged", promise(c)},
+	})
+	a.printFields("State", [][2]string{
+		{"Keys", fmt.Sprint(s.Keys)},
+		{"Values Stored", fmt.Sprint(s.Values)},
+		{"Bucket Size", bytesText(s.Bytes)},
+		{"On Disk", bytesText(s.Disk)},
+		{"Newest Revision", fmt.Sprint(s.Revision)},
+		{"Bucket ID", fmt.Sprint(s.ID)},
+	})
+	if len(c.Metadata) > 0 {
+		var fields [][2]string
+		for _, k := range slices.Sorted(maps.Keys(c.Metadata)) {
+			fields = append(fields, [2]string{k, c.Metadata[k]})
+		}
+		a.printFields("Metadata", fields)
+	}
+	if s.ReadOnly != nil {
+		a.printFields("Fault", [][2]string{{"Takes no writes", s.ReadOnly.Error()}})
+	}
+	return nil
+}
+
+// printFields prints names and values under a heading, and leaves out those
+// without a value.
+func (a *app) printFields(heading string, fields [][2]string) {
+	fmt.Fprintf(a.out, "\n%s:\n\n", heading)
+	for _, f := range fields {
+		if f[1] != "" {
+			fmt.Fprintf(a.out, "%23s: %s\n", f[0], f[1])
+		}
+	}
+}
+
+// promise says when a bucket's writes are acknowledged.
+func promise(c *kv.Config) string {
+	switch {
+	case c.Storage == kv.MemoryStorage:
+		return "at once: in memory, gone after a restart"
+	case c.Sync == kv.SyncInterval:
+		return fmt.Sprintf("before the disk has it (sync=interval): up to %v of writes can be lost", c.SyncInterval)
+	}
+	return "when it is on the disk (sync=always)"
+}
+
+func ageText(d time.Duration) string {
+	if d == 0 {
+		return "unlimited"
+	}
+	return d.String()
+}
+
+func limitText(n int64) string {
+	if n < 0 {
+		return "unlimited"
+	}
+	return bytesText(uint64(n))
+}

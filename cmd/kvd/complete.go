@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"iter"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// completer yields values for one argument of a verb, given those before it and
+// what is typed of it.
+type completer func(ctx context.Context, s store, before []string, prefix string) iter.Seq2[string, error]
+
+const (
+	completionTimeout = 500 * time.Millisecond // a shell waits
+	completionMax     = 1000                   // proposals
+)
+
+// completeArgs returns the completion of a verb's arguments. Whatever goes wrong
+// means that there are no proposals.
+func (a *app) completeArgs(by ...completer) cobra.CompletionFunc {
+	return func(c *cobra.Command, before []string, prefix string) ([]string, cobra.ShellCompDirective) {
+		const directive = cobra.ShellCompDirectiveNoFileComp
+		if len(before) >= len(by) {
+			return nil, directive
+		}
+		ctx, cancel := context.WithTimeout(c.Context(), completionTimeout)
+		defer cancel()
+		var found []string
+		_ = a.withStore(ctx, mustExist, func(ctx context.Context, s store) error {
+			for name, err := range by[len(before)](ctx, s, before, prefix) {
+				if err != nil || len(found) == completionMax {
+					break
+				}
+				if strings.HasPrefix(name, prefix) {
+					found = append(found, name)
+				}
+			}
+			return nil
+		})
+		return found, directive
+	}
+}
+
+func completeBucket(ctx context.Context, s store, _ []string, _ string) iter.Seq2[string, error] {
+	return s.BucketNames(ctx)
+}
+
+// completeKey proposes the keys of the bucket before it. The server sends those
+// that share the tokens typed so far.
+func completeKey(ctx context.Context, s store, before []string, prefix string) iter.Seq2[string, error] {
+	b, err := s.Bucket(ctx, before[0])
+	if err != nil {
+		return func(func(string, error) bool) {}
+	}
+	pattern := ">"
+	if i := strings.LastIndexByte(prefix, '.'); i > 0 {
+		pattern = prefix[:i+1] + ">"
+	}
+	return b.Keys(ctx, pattern)
+}

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"kvd/client"
+	"kvd/internal/lineproto"
+	"kvd/kv"
+	"kvd/server"
+)
+
+// exitCode is what the process ends with. Scripts branch on it: never renumber.
+type exitCode int
+
+const (
+	exitOK          exitCode = 0
+	exitOther       exitCode = 1
+	exitUsage       exitCode = 2
+	exitNotFound    exitCode = 3
+	exitConflict    exitCode = 4
+	exitConnection  exitCode = 5
+	exitDenied      exitCode = 6
+	exitLimit       exitCode = 7
+	exitCorrupt     exitCode = 8
+	exitInterrupted exitCode = 130
+)
+
+var errInterrupted = errors.New("interrupted")
+
+// codeRules say which errors end with which code; the first that matches counts.
+// Corruption stands first, because a store that is read-only for it says both.
+var codeRules = []struct {
+	code exitCode
+	errs []error
+}{
+	{exitInterrupted, []error{errInterrupted}},
+	{exitCorrupt, []error{kv.ErrCorrupt, errDamaged}},
+	{exitNotFound, []error{kv.ErrBucketNotFound, kv.ErrKeyNotFound, kv.ErrCompacted, errNoStore}},
+	{exitConflict, []error{kv.ErrKeyExists, kv.ErrKeyRevisionMismatch, kv.ErrBucketExists, kv.ErrLocked, syscall.EADDRINUSE}},
+	{exitLimit, []error{kv.ErrValueTooLarge, kv.ErrBucketFull, kv.ErrHistoryTooLarge, kv.ErrNoSpace}},
+	{exitUsage, []error{kv.ErrInvalidBucketName, kv.ErrInvalidKey, kv.ErrInvalidPattern, kv.ErrInvalidConfig, kv.ErrInvalidOption}},
+	{exitDenied, []error{lineproto.ErrDenied, lineproto.ErrAuthFailed, lineproto.ErrAuthRequired, server.ErrExposed, fs.ErrPermission}},
+	{exitConnection, []error{context.DeadlineExceeded, lineproto.ErrTimeout, lineproto.ErrTooMany, lineproto.ErrShutdown, errUnhealthy}},
+}
+
+// codeOf returns the code for an error; nil is exitOK.
+func codeOf(err error) exitCode {
+	if err == nil {
+		return exitOK
+	}
+	var usage *usageError
+	if errors.As(err, &usage) {
+		return exitUsage
+	}
+	for _, rule := range codeRules {
+		for _, target := range rule.errs {
+			if errors.Is(err, target) {
+				return rule.code
+			}
+		}
+	}
+	var connection *client.ConnError
+	var network net.Error
+	if errors.As(err, &connection) || errors.As(err, &network) {
+		return exitConnection
+	}
+	return exitOther
+}
+
+// waysOut say what to do about an error, where its text does not.
+var waysOut = []struct {
+	err  error
+	hint string
+}{
+	{kv.ErrBucketNotFound, `"kvd ls" lists the buckets, "kvd add" makes one`},
+	{kv.ErrBucketExists, `"kvd info" shows its configuration, "kvd edit" changes it`},
+	{kv.ErrKeyExists, `"kvd update" replaces it if its revision is the one given`},
+	{kv.ErrKeyRevisionMismatch, "get the key again and decide anew"},
+	{kv.ErrLocked, "stop it, or reach it with --server instead of --dir"},
+	{kv.ErrValueTooLarge, `"kvd edit --max-value-size" raises the limit, up to 64 MiB`},
+	{kv.ErrBucketFull, `"kvd edit --max-bucket-size" raises the limit; deletes are still admitted`},
+	{kv.ErrNoSpace, "make room on the disk; reads and deletes go on"},
+	{kv.ErrOutcomeUnknown, "the write may be found later or not: read before writing again"},
+	{syscall.EADDRINUSE, "another program listens there, perhaps another kvd; port 0 picks a free one"},
+	{syscall.ECONNREFUSED, `no server is listening there: start one with "kvd", or name another with --server, or a directory with --dir`},
+	{kv.ErrCorrupt, `"kvd verify" lists all damage`},
+	{lineproto.ErrAuthRequired, "give --user, and the password in KVD_PASSWORD or --password-file"},
+	{lineproto.ErrDenied, "the server's file of users says who may do what"},
+	{server.ErrExposed, "--users and --tls-cert, or --insecure"},
+}
+
+// explain is the error in one line, with the way out.
+func explain(err error) string {
+	text := strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
+	for _, w := range waysOut {
+		if errors.Is(err, w.err) {
+			return text + " (" + w.hint + ")"
+		}
+	}
+	return text
+}
+
+// usageError is a command line that cannot be carried out.
+type usageError struct {
+	command string
+	err     error
+}
+
+func (e *usageError) Error() string {
+	return fmt.Sprintf("%v (see %q)", e.err, e.command+" --help")
+}
+
+func (e *usageError) Unwrap() error { return e.err }
+
+func usageOf(c *cobra.Command, err error) error { return &usageError{c.CommandPath(), err} }
+
+// takes returns a check of how many arguments a command is given, which names
+// what is missing.
+func takes(least, most int) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		names := strings.Fields(c.Use)[1:]
+		switch {
+		case len(args) < least:
+			return usageOf(c, fmt.Errorf("%s is missing", names[len(args)]))
+		case most >= 0 && len(args) > most:
+			return usageOf(c, fmt.Errorf("%q is one argument too many", args[most]))
+		}
+		return nil
+	}
+}

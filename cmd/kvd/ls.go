@@ -1,0 +1,227 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/spf13/cobra"
+
+	"kvd/kv"
+)
+
+func (a *app) lsCommand() *cobra.Command {
+	var l lister
+	c := &cobra.Command{
+		Use:     "ls [BUCKET] [PATTERN...]",
+		Aliases: []string{"list"},
+		Short:   "List the buckets, or the keys of one",
+		Long: `List the buckets, or the keys of one that match any of the patterns: "*" is any
+one token between dots, ">" at the end is all the rest. Keys come in ascending
+order, as they were at one revision.
+
+Off a terminal the buckets are tab-separated lines: name, description, time of
+creation, bytes, values, newest revision; and with -v the keys are: key, time,
+revision, and the value with --display-value.`,
+		Example: `  kvd ls -n
+  kvd ls my-kv 'service.*.web' 'db.>'`,
+		Args:              takes(0, -1),
+		ValidArgsFunction: a.completeArgs(completeBucket),
+		RunE: func(c *cobra.Command, args []string) error {
+			return a.withStore(c.Context(), mustExist, func(ctx context.Context, s store) error {
+				if len(args) == 0 {
+					return l.buckets(ctx, a, s)
+				}
+				b, err := s.Bucket(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				return l.keys(ctx, a, b, args[1:])
+			})
+		},
+	}
+	c.Flags().BoolVarP(&l.names, "names", "n", false, "just the names of the buckets")
+	c.Flags().BoolVarP(&l.verbose, "verbose", "v", false, "with revision and time of each key")
+	c.Flags().BoolVar(&l.values, "display-value", false, "with -v: the values too")
+	a.addTarget(c)
+	a.addJSON(c)
+	return c
+}
+
+// lister is a listing on its way to the output.
+type lister struct {
+	names, verbose, values bool
+}
+
+func (l *lister) buckets(ctx context.Context, a *app, s store) error {
+	if l.names && !a.json {
+		for name, err := range s.BucketNames(ctx) {
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(a.out, name)
+		}
+		return nil
+	}
+	t := a.newList("Key-Value Buckets", "Bucket", "Description", "Created", "Size", "Values", "Revision")
+	found := false
+	for st, err := range s.Buckets(ctx) {
+		if err != nil {
+			return err
+		}
+		found = true
+		switch c := &st.Config; {
+		case a.json:
+			if err := a.printJSON(newStatusJSON(&st)); err != nil {
+				return err
+			}
+		case a.outTTY:
+			t.add(c.Bucket, t.cell([]byte(c.Description)), t.time(st.Created), bytesText(st.Bytes), st.Values, st.Revision)
+		default:
+			t.add(c.Bucket, t.cell([]byte(c.Description)), t.time(st.Created), st.Bytes, st.Values, st.Revision)
+		}
+	}
+	return a.endList(t, found, "No Key-Value buckets found")
+}
+
+// endList prints the table, or on a terminal that there is nothing in it: a
+// program gets nothing for nothing.
+func (a *app) endList(t *list, found bool, nothing string) error {
+	switch {
+	case a.json:
+	case !found:
+		fmt.Fprintln(a.err, nothing)
+	default:
+		t.end()
+	}
+	return nil
+}
+
+func (l *lister) keys(ctx context.Context, a *app, b kv.Bucket, patterns []string) error {
+	if !l.verbose {
+		return l.keyNames(ctx, a, b, patterns)
+	}
+	headings := []string{"Key", "Created", "Revision"}
+	if l.values {
+		headings = append(headings, "Value")
+	}
+	t := a.newList(fmt.Sprintf("Contents for bucket '%s'", b.Name()), headings...)
+	found := false
+	for e, err := range newest(ctx, b, patterns) {
+		if err != nil {
+			return err
+		}
+		found = true
+		if !l.values {
+			e.Value = nil
+		}
+		switch {
+		case a.json:
+			j := newEntryJSON(&e)
+			if !l.values {
+				j.Value = nil
+			}
+			if err := a.printJSON(j); err != nil {
+				return err
+			}
+		case l.values:
+			t.add(e.Key, t.time(e.Created), e.Revision, t.cell(e.Value))
+		default:
+			t.add(e.Key, t.time(e.Created), e.Revision)
+		}
+	}
+	return a.endList(t, found, "No keys found in bucket")
+}
+
+func (l *lister) keyNames(ctx context.Context, a *app, b kv.Bucket, patterns []string) error {
+	found := false
+	for key, err := range b.Keys(ctx, patterns...) {
+		if err != nil {
+			return err
+		}
+		found = true
+		if a.json {
+			if err := a.printJSON(struct {
+				Bucket string `json:"bucket"`
+				Key    string `json:"key"`
+			}{b.Name(), key}); err != nil {
+				return err
+			}
+			continue
+		}
+		fmt.Fprintln(a.out, key)
+	}
+	if !found && !a.json {
+		fmt.Fprintln(a.err, "No keys found in bucket")
+	}
+	return nil
+}
+
+// newest yields the newest entries of the keys that match. A key that goes
+// while they are read is left out.
+func newest(ctx context.Context, b kv.Bucket, patterns []string) iter.Seq2[kv.Entry, error] {
+	return func(yield func(kv.Entry, error) bool) {
+		for key, err := range b.Keys(ctx, patterns...) {
+			var e kv.Entry
+			if err == nil {
+				e, err = b.Get(ctx, key)
+			}
+			if errors.Is(err, kv.ErrKeyNotFound) {
+				continue
+			}
+			if !yield(e, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+func (a *app) countCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:               "count BUCKET [PATTERN...]",
+		Short:             "Count the keys of a bucket",
+		Long:              "Count the keys that match any of the patterns; without one, all: that takes no time.",
+		Example:           "  kvd count my-kv 'service.>'",
+		Args:              takes(1, -1),
+		ValidArgsFunction: a.completeArgs(completeBucket),
+		RunE: func(c *cobra.Command, args []string) error {
+			return a.withStore(c.Context(), mustExist, func(ctx context.Context, s store) error {
+				b, err := s.Bucket(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				n, err := countKeys(ctx, b, args[1:])
+				if err != nil {
+					return err
+				}
+				if a.json {
+					return a.printJSON(struct {
+						Bucket string `json:"bucket"`
+						Keys   uint64 `json:"keys"`
+					}{b.Name(), n})
+				}
+				fmt.Fprintln(a.out, n)
+				return nil
+			})
+		},
+	}
+	a.addTarget(c)
+	a.addJSON(c)
+	return c
+}
+
+func countKeys(ctx context.Context, b kv.Bucket, patterns []string) (uint64, error) {
+	if len(patterns) == 0 {
+		st, err := b.Status(ctx)
+		return st.Keys, err
+	}
+	n := uint64(0)
+	for _, err := range b.Keys(ctx, patterns...) {
+		if err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
+}

@@ -1,0 +1,41 @@
+// Command kvd is a key/value store: the server (kvd, kvd serve), and the verbs
+// that work on a running server or on a directory (kvd put, kvd verify, …).
+//
+// The verbs, their argument order and their flags are those of the nats program's
+// "nats kv", so that hands and scripts need not relearn them; they stand directly
+// under kvd, and under "kvd kv" too.
+//
+// # Output
+//
+// Data goes to standard output, everything else to standard error. Lists are
+// tables on a terminal and tab-separated lines elsewhere, without a heading; with
+// --json they are one object per line. A value that is not UTF-8 text is base64
+// there, and the object says so in "encoding". Every write prints its revision.
+//
+// # Exit codes
+//
+//	0    ok
+//	1    anything else
+//	2    usage: wrong arguments, flags, names or configuration
+//	3    not found: bucket, key, revision, store
+//	4    conflict: exists already, another revision, in use by another process
+//	5    no connection, or no answer in time
+//	6    denied
+//	7    a limit: history, value or bucket size, disk
+//	8    corruption
+//	130  interrupted
+//
+// # Why
+//
+// get prints the whole value, where nats cuts it at 120 bytes, and put prints the
+// revision instead of the value: what a script needs next is the number to update
+// with, and it knows the value. An empty argument is an empty value; standard
+// input is read for "-", or where the argument is absent and it is not a terminal.
+//
+// A conflict and a store or port in use share an exit code: somebody else was
+// first, and trying again later may help.
+package main
+
+import "os"
+
+func main() { os.Exit(int(system().run(os.Args[1:]))) }

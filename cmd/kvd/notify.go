@@ -1,0 +1,28 @@
+package main
+
+import (
+	"net"
+	"strings"
+)
+
+// notifier tells the service manager, over the socket that NOTIFY_SOCKET names,
+// what state the server is in: sd_notify(3). Nobody is told where there is none.
+type notifier string
+
+// notify sends assignments such as READY=1. It is best effort: a manager that
+// went away must not stop the server.
+func (n notifier) notify(assignments ...string) {
+	if n == "" {
+		return
+	}
+	name := string(n)
+	if name[0] == '@' { // Linux' abstract namespace
+		name = "\x00" + name[1:]
+	}
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: name, Net: "unixgram"})
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	_, _ = conn.Write([]byte(strings.Join(assignments, "\n")))
+}

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
+	"github.com/spf13/cobra"
+
+	"kvd/kv"
+)
+
+// addJSON gives a command the flag --json.
+func (a *app) addJSON(c *cobra.Command) {
+	c.Flags().BoolVar(&a.json, "json", false, "print one JSON object per line")
+}
+
+// printJSON prints one object on a line of its own.
+func (a *app) printJSON(v any) error {
+	e := json.NewEncoder(a.out)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+// entryJSON is an entry as programs get it.
+type entryJSON struct {
+	Bucket    string      `json:"bucket"`
+	Key       string      `json:"key"`
+	Revision  kv.Revision `json:"revision"`
+	Operation string      `json:"operation"`
+	Created   time.Time   `json:"created"`
+	Delta     *uint64     `json:"delta,omitempty"`
+	Value     *string     `json:"value,omitempty"`
+	Encoding  string      `json:"encoding,omitempty"`
+	Reason    string      `json:"reason,omitempty"`
+	Deadline  *time.Time  `json:"deadline,omitempty"`
+}
+
+func newEntryJSON(e *kv.Entry) entryJSON {
+	j := entryJSON{Bucket: e.Bucket, Key: e.Key, Revision: e.Revision, Operation: operationName(e), Created: e.Created.UTC()}
+	if e.Operation.IsMarker() {
+		j.Reason = e.Reason.String()
+	} else {
+		value, encoding := encodeValue(e.Value)
+		j.Value, j.Encoding = &value, encoding
+	}
+	if !e.Deadline.IsZero() {
+		deadline := e.Deadline.UTC()
+		j.Deadline = &deadline
+	}
+	return j
+}
+
+// encodeValue returns a value as a JSON string can hold it, and how: as it is
+// where it is UTF-8, else in base64.
+func encodeValue(v []byte) (value, encoding string) {
+	if utf8.Valid(v) {
+		return string(v), ""
+	}
+	return base64.StdEncoding.EncodeToString(v), "base64"
+}
+
+// operationName names what a record did as the nats program prints it, and
+// expiry, which is a purge there, as what it is.
+func operationName(e *kv.Entry) string {
+	switch {
+	case e.Operation == kv.Delete:
+		return "DELETE"
+	case e.Reason == kv.ReasonExpiry:
+		return "EXPIRE"
+	}
+	return e.Operation.String()
+}
+
+// printWritten says which revision a write made.
+func (a *app) printWritten(bucket, key string, revision kv.Revision) error {
+	switch {
+	case a.json:
+		return a.printJSON(struct {
+			Bucket   string      `json:"bucket"`
+			Key      string      `json:"key"`
+			Revision kv.Revision `json:"revision"`
+		}{bucket, key, revision})
+	case a.outTTY:
+		fmt.Fprintf(a.out, "%s > %s revision: %d\n", bucket, key, revision)
+	default:
+		fmt.Fprintln(a.out, revision)
+	}
+	return nil
+}
+
+// list is rows for people or for programs: a table with a title and headings on
+// a terminal, tab-separated lines elsewhere.
+type list struct {
+	app   *app
+	table table.Writer // nil: no terminal
+}
+
+func (a *app) newList(title string, headings ...string) *list {
+	l := &list{app: a}
+	if !a.outTTY {
+		return l
+	}
+	l.table = table.NewWriter()
+	l.table.SetStyle(table.StyleRounded)
+	l.table.Style().Title.Align = text.AlignCenter
+	l.table.Style().Format.Header = text.FormatDefault
+	l.table.Style().Size.WidthMax = a.width
+	l.table.SetTitle(title)
+	row := make(table.Row, len(headings))
+	for i, h := range headings {
+		row[i] = h
+	}
+	l.table.AppendHeader(row)
+	return l
+}
+
+// add takes one row. Nothing in it holds a tab or a line end: see printable.
+func (l *list) add(cells ...any) {
+	if l.table != nil {
+		l.table.AppendRow(cells)
+		return
+	}
+	for i, c := range cells {
+		if i > 0 {
+			_ = l.app.out.WriteByte('\t') // a bufio.Writer keeps its error for Flush
+		}
+		fmt.Fprint(l.app.out, c)
+	}
+	_ = l.app.out.WriteByte('\n')
+}
+
+// end prints the table.
+func (l *list) end() {
+	if l.table != nil {
+		fmt.Fprintln(l.app.out, l.table.Render())
+	}
+}
+
+// cellMax is how much of a value a table shows, in characters.
+const cellMax = 40
+
+// cell is a value as a row shows it: in one line, and on a terminal shortened.
+func (l *list) cell(v []byte) string {
+	s := printable(v)
+	if r := []rune(s); l.table != nil && len(r) > cellMax {
+		return string(r[:cellMax/2-2]) + "..." + string(r[len(r)-cellMax/2+1:])
+	}
+	return s
+}
+
+// printable is the value itself where it is one line of printable text, else the
+// Go string literal of it.
+func printable(v []byte) string {
+	s := string(v)
+	ok := utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) < 0
+	if ok && !strings.HasPrefix(s, `"`) {
+		return s
+	}
+	return strconv.Quote(s)
+}
+
+// timeLayout is how people read a time; programs get RFC 3339.
+const timeLayout = "2006-01-02 15:04:05"
+
+func (l *list) time(t time.Time) string {
+	if l.table != nil {
+		return t.Local().Format(timeLayout)
+	}
+	return t.UTC().Format(time.RFC3339Nano)
+}
+
+// bytesText is a size for people.
+func bytesText(n uint64) string {
+	const step = 1024
+	if n < step {
+		return fmt.Sprintf("%d B", n)
+	}
+	value, unit := float64(n)/step, 0
+	for value >= step && unit < len("KMGTPE")-1 {
+		value /= step
+		unit++
+	}
+	return fmt.Sprintf("%.1f %ciB", value, "KMGTPE"[unit])
+}

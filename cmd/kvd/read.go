@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"kvd/kv"
+)
+
+// readCommands are the verbs that show what a key holds.
+func (a *app) readCommands() []*cobra.Command {
+	return []*cobra.Command{a.getCommand(), a.historyCommand()}
+}
+
+func (a *app) getCommand() *cobra.Command {
+	var raw bool
+	var revision uint64
+	c := &cobra.Command{
+		Use:   "get BUCKET KEY",
+		Short: "Get the value of a key",
+		Long: `Print the value of a key, whole, below a line that names its revision and time;
+with --raw print the bytes of the value and nothing else.`,
+		Example: `  kvd get my-kv Key1
+  kvd get my-kv report --raw > report.pdf`,
+		Args:              takes(2, 2),
+		ValidArgsFunction: a.completeArgs(completeBucket, completeKey),
+		RunE: func(c *cobra.Command, args []string) error {
+			return a.withBucket(c.Context(), args[0], func(ctx context.Context, b kv.Bucket) error {
+				var e kv.Entry
+				var err error
+				if c.Flags().Changed("revision") {
+					e, err = b.GetRevision(ctx, args[1], kv.Revision(revision))
+				} else {
+					e, err = b.Get(ctx, args[1])
+				}
+				if err != nil {
+					return naming(err, args[1])
+				}
+				return a.printEntry(&e, raw)
+			})
+		},
+	}
+	c.Flags().BoolVar(&raw, "raw", false, "print the value alone, without a line end")
+	c.Flags().Uint64Var(&revision, "revision", 0, "get this revision of the key")
+	a.addTarget(c)
+	a.addJSON(c)
+	c.MarkFlagsMutuallyExclusive("raw", "json")
+	return c
+}
+
+// naming adds the key to an error that says no more than its kind.
+func naming(err error, key string) error {
+	if err == kv.ErrKeyNotFound { //nolint:errorlint // one that wraps it names the key already
+		return fmt.Errorf("%w: %q", err, key)
+	}
+	return err
+}
+
+func (a *app) printEntry(e *kv.Entry, raw bool) error {
+	if a.json {
+		return a.printJSON(newEntryJSON(e))
+	}
+	if !raw {
+		fmt.Fprintf(a.out, "%s > %s revision: %d created @ %s\n\n", e.Bucket, e.Key, e.Revision, e.Created.Local().Format(timeLayout))
+	}
+	_, err := a.out.Write(e.Value)
+	if !raw {
+		_ = a.out.WriteByte('\n') // an error stays for Flush
+	}
+	return err
+}
+
+func (a *app) historyCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "history BUCKET KEY",
+		Short: "Show what a key held, as far as the bucket keeps it",
+		Long: `Show the kept revisions of a key, markers included, oldest first. Off a terminal
+they are tab-separated lines: key, revision, operation, time, length, value.`,
+		Example:           "  kvd history my-kv Key1 --json",
+		Args:              takes(2, 2),
+		ValidArgsFunction: a.completeArgs(completeBucket, completeKey),
+		RunE: func(c *cobra.Command, args []string) error {
+			return a.withBucket(c.Context(), args[0], func(ctx context.Context, b kv.Bucket) error {
+				return a.printHistory(ctx, b, args[1])
+			})
+		},
+	}
+	a.addTarget(c)
+	a.addJSON(c)
+	return c
+}
+
+func (a *app) printHistory(ctx context.Context, b kv.Bucket, key string) error {
+	t := a.newList(fmt.Sprintf("History for %s > %s", b.Name(), key), "Key", "Revision", "Op", "Created", "Length", "Value")
+	for e, err := range b.History(ctx, key) {
+		if errors.Is(err, kv.ErrKeyNotFound) {
+			return naming(err, key)
+		}
+		if err != nil {
+			return err
+		}
+		if a.json {
+			j := newEntryJSON(&e)
+			j.Delta = &e.Delta
+			if err := a.printJSON(j); err != nil {
+				return err
+			}
+			continue
+		}
+		t.add(e.Key, e.Revision, operationName(&e), t.time(e.Created), len(e.Value), t.cell(e.Value))
+	}
+	if !a.json {
+		t.end()
+	}
+	return nil
+}

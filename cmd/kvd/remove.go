@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"kvd/kv"
+)
+
+// removeCommands are the verbs that take something away.
+func (a *app) removeCommands() []*cobra.Command {
+	return []*cobra.Command{a.delCommand(), a.purgeCommand(), a.compactCommand()}
+}
+
+func (a *app) delCommand() *cobra.Command {
+	var f force
+	var last uint64
+	c := &cobra.Command{
+		Use:     "del BUCKET [KEY]",
+		Aliases: []string{"rm"},
+		Short:   "Delete a key, or a whole bucket",
+		Long: `Delete a key: its history stays, and a marker says that it is gone. The marker's
+revision is printed. Without a key, delete the bucket and all that is in it, for
+good.`,
+		Example: `  kvd del my-kv Key1 -f
+  kvd rm my-kv`,
+		Args:              takes(1, 2),
+		ValidArgsFunction: a.completeArgs(completeBucket, completeKey),
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				return a.deleteBucket(c, f, args[0])
+			}
+			if ok, err := a.confirm(c, f, fmt.Sprintf("Delete key %s > %s?", args[0], args[1])); !ok {
+				return err
+			}
+			return a.writeKey(c, args, func(ctx context.Context, b kv.Bucket) (kv.Revision, error) {
+				return b.Delete(ctx, args[1], expected(c, last)...)
+			})
+		},
+	}
+	f.addFlag(c)
+	c.Flags().Uint64Var(&last, "revision", 0, "only if this is the key's newest revision")
+	a.addTarget(c)
+	a.addJSON(c)
+	return c
+}
+
+// expected returns the option that the flag --revision stands for.
+func expected(c *cobra.Command, last uint64) []kv.WriteOption {
+	if !c.Flags().Changed("revision") {
+		return nil
+	}
+	return []kv.WriteOption{kv.LastRevision(kv.Revision(last))}
+}
+
+func (a *app) deleteBucket(c *cobra.Command, f force, name string) error {
+	if ok, err := a.confirm(c, f, fmt.Sprintf("Delete bucket %s?", name)); !ok {
+		return err
+	}
+	return a.withStore(c.Context(), mustExist, func(ctx context.Context, s store) error {
+		ctx, cancel := context.WithTimeout(ctx, a.target.timeout)
+		defer cancel()
+		if err := s.DeleteBucket(ctx, name); err != nil {
+			return err
+		}
+		if a.json {
+			return a.printJSON(struct {
+				Bucket  string `json:"bucket"`
+				Deleted bool   `json:"deleted"`
+			}{name, true})
+		}
+		return nil
+	})
+}
+
+func (a *app) purgeCommand() *cobra.Command {
+	var f force
+	var last uint64
+	var ttl ageFlag
+	c := &cobra.Command{
+		Use:   "purge BUCKET KEY",
+		Short: "Delete a key and its history",
+		Long: `Delete a key and its history, and leave a marker, whose revision is printed. With
+--ttl the marker leaves too, after that time.`,
+		Example:           "  kvd purge my-kv Key1 -f",
+		Args:              takes(2, 2),
+		ValidArgsFunction: a.completeArgs(completeBucket, completeKey),
+		RunE: func(c *cobra.Command, args []string) error {
+			if ok, err := a.confirm(c, f, fmt.Sprintf("Purge key %s > %s?", args[0], args[1])); !ok {
+				return err
+			}
+			opts := expected(c, last)
+			if ttl != 0 {
+				opts = append(opts, kv.PurgeTTL(time.Duration(ttl)))
+			}
+			return a.writeKey(c, args, func(ctx context.Context, b kv.Bucket) (kv.Revision, error) {
+				return b.Purge(ctx, args[1], opts...)
+			})
+		},
+	}
+	f.addFlag(c)
+	c.Flags().Uint64Var(&last, "revision", 0, "only if this is the key's newest revision")
+	c.Flags().Var(&ttl, "ttl", "how long the marker stays")
+	a.addTarget(c)
+	a.addJSON(c)
+	return c
+}
+
+func (a *app) compactCommand() *cobra.Command {
+	var f force
+	older := ageFlag(kv.DefaultMarkerAge)
+	c := &cobra.Command{
+		Use:   "compact BUCKET",
+		Short: "Drop the history of deleted keys, and old markers",
+		Long: `Drop the history behind every delete and purge marker, and the markers that are
+older than --older-than: 0s drops them all.`,
+		Example:           "  kvd compact my-kv -f",
+		Args:              takes(1, 1),
+		ValidArgsFunction: a.completeArgs(completeBucket),
+		RunE: func(c *cobra.Command, args []string) error {
+			question := fmt.Sprintf("Drop the history of all deleted keys in bucket %s?", args[0])
+			if ok, err := a.confirm(c, f, question); !ok {
+				return err
+			}
+			age := time.Duration(older)
+			if age == 0 {
+				age = -1 // in the contract 0 is the default
+			}
+			return a.withBucket(c.Context(), args[0], func(ctx context.Context, b kv.Bucket) error {
+				return b.PurgeDeletes(ctx, age)
+			})
+		},
+	}
+	f.addFlag(c)
+	c.Flags().Var(&older, "older-than", "age from which markers go")
+	a.addTarget(c)
+	return c
+}

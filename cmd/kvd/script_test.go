@@ -1,0 +1,203 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"kvd": main}) }
+
+// TestScripts runs testdata/script/*.txtar, each in a directory of its own, with
+// these commands besides testscript's:
+//
+//	serve NAME [ARG...]     starts a server and waits until it serves; KVD_SERVER
+//	                        and KVD_ADMIN become its addresses, its log NAME.log
+//	signal NAME SIGNAL      sends it a signal: TERM, INT, HUP, KILL
+//	wait-exit NAME CODE     waits for its end and checks the exit code
+//	wait-log NAME TEXT      waits for a line of its log that holds the text
+//	exits CODE kvd ARG...   runs the program and checks the exit code
+//	flip FILE OFFSET        changes a bit of a byte of a file
+//	hold-port VAR           listens on a port for as long as the script runs
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(e *testscript.Env) error {
+			e.Values[serversKey] = map[string]*scriptServer{}
+			for _, v := range []string{
+				"KVD_WAL_FILE_SIZE=64KiB", "KVD_WAL_MAX_SIZE=1MiB", "KVD_RESERVE_SIZE=0", // a server that starts quickly
+				"KVD_TIMEOUT=1m", // on a machine that is busy
+				"TZ=UTC",
+			} {
+				e.Vars = append(e.Vars, v)
+			}
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"serve":     cmdServe,
+			"signal":    cmdSignal,
+			"wait-exit": cmdWaitExit,
+			"wait-log":  cmdWaitLog,
+			"exits":     cmdExits,
+			"flip":      cmdFlip,
+			"hold-port": cmdHoldPort,
+		},
+	})
+}
+
+type scriptKey struct{}
+
+var serversKey = scriptKey{}
+
+// scriptServer is a server that a script started.
+type scriptServer struct {
+	cmd   *exec.Cmd
+	lines chan string   // of its log; closed at its end
+	seen  []string      // read from lines
+	ended chan struct{} // closed once its exit code is known
+}
+
+func servers(ts *testscript.TestScript) map[string]*scriptServer {
+	return ts.Value(serversKey).(map[string]*scriptServer)
+}
+
+func find(ts *testscript.TestScript, name string) *scriptServer {
+	s := servers(ts)[name]
+	if s == nil {
+		ts.Fatalf("there is no server %q", name)
+	}
+	return s
+}
+
+func arguments(ts *testscript.TestScript, neg bool, args []string, usage string, least, most int) {
+	if neg || len(args) < least || most >= 0 && len(args) > most {
+		ts.Fatalf("usage: %s", usage)
+	}
+}
+
+func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
+	arguments(ts, neg, args, "serve NAME [ARG...]", 1, -1)
+	s := &scriptServer{lines: make(chan string, 1000), ended: make(chan struct{})}
+	s.cmd = exec.Command("kvd", append([]string{"serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"}, args[1:]...)...)
+	s.cmd.Dir = ts.MkAbs(".")
+	s.cmd.Env = scriptEnv(ts)
+	log, err := s.cmd.StderrPipe()
+	ts.Check(err)
+	ts.Check(s.cmd.Start())
+	servers(ts)[args[0]] = s
+	go func() { // ends with the process
+		for in := bufio.NewScanner(log); in.Scan(); {
+			s.lines <- in.Text()
+		}
+		close(s.lines)
+		_ = s.cmd.Wait() // its state says it all
+		close(s.ended)
+	}()
+	ts.Defer(func() {
+		_ = s.cmd.Process.Kill() // it may have ended
+		for range s.lines {
+		}
+		<-s.ended
+	})
+	line := s.waitFor(ts, `"msg":"serving"`)
+	var serving struct{ Listen, Admin string }
+	ts.Check(json.Unmarshal([]byte(line), &serving))
+	ts.Setenv("KVD_SERVER", serving.Listen)
+	ts.Setenv("KVD_ADMIN", serving.Admin)
+}
+
+// scriptEnv is the environment of a script without the addresses of the servers
+// it has.
+func scriptEnv(ts *testscript.TestScript) []string {
+	var env []string
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "TZ", "GOCOVERDIR", "KVD_WAL_FILE_SIZE", "KVD_WAL_MAX_SIZE", "KVD_RESERVE_SIZE", "NOTIFY_SOCKET"} {
+		if v := ts.Getenv(name); v != "" {
+			env = append(env, name+"="+v)
+		}
+	}
+	return env
+}
+
+// waitFor returns the next line of the log that holds the text.
+func (s *scriptServer) waitFor(ts *testscript.TestScript, text string) string {
+	for line := range s.lines {
+		s.seen = append(s.seen, line)
+		if strings.Contains(line, text) {
+			return line
+		}
+	}
+	ts.Fatalf("the server ended without a line that holds %s; its log:\n%s", text, strings.Join(s.seen, "\n"))
+	return ""
+}
+
+func cmdSignal(ts *testscript.TestScript, neg bool, args []string) {
+	arguments(ts, neg, args, "signal NAME SIGNAL", 2, 2)
+	signals := map[string]syscall.Signal{"TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "HUP": syscall.SIGHUP, "KILL": syscall.SIGKILL}
+	ts.Check(find(ts, args[0]).cmd.Process.Signal(signals[args[1]]))
+}
+
+func cmdWaitExit(ts *testscript.TestScript, neg bool, args []string) {
+	arguments(ts, neg, args, "wait-exit NAME CODE", 2, 2)
+	s := find(ts, args[0])
+	for line := range s.lines {
+		s.seen = append(s.seen, line)
+	}
+	<-s.ended
+	if got := s.cmd.ProcessState.ExitCode(); fmt.Sprint(got) != args[1] {
+		ts.Fatalf("server %s ended with %d, not %s; its log:\n%s", args[0], got, args[1], strings.Join(s.seen, "\n"))
+	}
+}
+
+func cmdWaitLog(ts *testscript.TestScript, neg bool, args []string) {
+	arguments(ts, neg, args, "wait-log NAME TEXT", 2, 2)
+	s := find(ts, args[0])
+	ts.Logf("%s", s.waitFor(ts, args[1]))
+}
+
+func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
+	arguments(ts, neg, args, "exits CODE COMMAND [ARG...]", 2, -1)
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		exit, ok := err.(*exec.ExitError)
+		if !ok {
+			ts.Fatalf("%v", err)
+		}
+		got = exit.ExitCode()
+	}
+	if fmt.Sprint(got) != args[0] {
+		ts.Fatalf("it exits with %d, not %s", got, args[0])
+	}
+}
+
+func cmdFlip(ts *testscript.TestScript, neg bool, args []string) {
+	arguments(ts, neg, args, "flip FILE OFFSET", 2, 2)
+	found, err := filepath.Glob(ts.MkAbs(args[0]))
+	ts.Check(err)
+	if len(found) == 0 {
+		ts.Fatalf("no file is named %s", args[0])
+	}
+	offset, err := strconv.ParseInt(args[1], 0, 64)
+	ts.Check(err)
+	content, err := os.ReadFile(found[0])
+	ts.Check(err)
+	content[offset] ^= 1
+	ts.Check(os.WriteFile(found[0], content, 0o600))
+}
+
+func cmdHoldPort(ts *testscript.TestScript, neg bool, args []string) {
+	arguments(ts, neg, args, "hold-port VAR", 1, 1)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Defer(func() { l.Close() })
+	ts.Setenv(args[0], l.Addr().String())
+}

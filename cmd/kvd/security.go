@@ -1,0 +1,87 @@
+package main
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"os"
+	"sync/atomic"
+
+	"kvd/server"
+)
+
+// security is who may connect and how, as files say it. The files are read at
+// the start and again on reload.
+type security struct {
+	cfg         *serveConfig
+	users       *server.Users // nil: anybody
+	tls         *tls.Config   // nil: in the clear
+	certificate atomic.Pointer[tls.Certificate]
+}
+
+func newSecurity(cfg *serveConfig) (*security, error) {
+	s := &security{cfg: cfg}
+	var err error
+	if s.users, err = s.loadUsers(); err != nil {
+		return nil, err
+	}
+	if err := s.loadCertificate(); err != nil {
+		return nil, err
+	}
+	if cfg.cert == "" {
+		return s, nil
+	}
+	s.tls = &tls.Config{
+		MinVersion:     tls.VersionTLS13,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.certificate.Load(), nil },
+	}
+	if cfg.clientCA != "" {
+		if s.tls.ClientCAs, err = loadPool(cfg.clientCA); err != nil {
+			return nil, err
+		}
+		s.tls.ClientAuth = tls.RequireAndVerifyClientCert
+	}
+	return s, nil
+}
+
+func (s *security) loadUsers() (*server.Users, error) {
+	if s.cfg.users == "" {
+		return nil, nil
+	}
+	f, err := os.Open(s.cfg.users)
+	if err != nil {
+		return nil, fmt.Errorf("users: %w", err)
+	}
+	defer f.Close()
+	users, err := server.ParseUsers(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", s.cfg.users, err)
+	}
+	return users, nil
+}
+
+func (s *security) loadCertificate() error {
+	if s.cfg.cert == "" {
+		return nil
+	}
+	pair, err := tls.LoadX509KeyPair(s.cfg.cert, s.cfg.key)
+	if err != nil {
+		return fmt.Errorf("certificate %s: %w", s.cfg.cert, err)
+	}
+	s.certificate.Store(&pair)
+	return nil
+}
+
+// reload reads users and certificate again. What cannot be read stays as it was.
+func (s *security) reload(srv *server.Server) error {
+	var errs []error
+	if s.cfg.users != "" {
+		users, err := s.loadUsers()
+		if err == nil {
+			err = srv.SetUsers(users)
+		}
+		errs = append(errs, err)
+	}
+	errs = append(errs, s.loadCertificate())
+	return errors.Join(errs...)
+}

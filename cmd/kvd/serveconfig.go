@@ -1,0 +1,67 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"kvd/bucket"
+)
+
+// serveConfig is what a server is started with.
+type serveConfig struct {
+	data            string
+	listen          string // empty: off
+	admin           string // empty: off
+	users           string // empty: none
+	cert, key       string // empty: no TLS
+	clientCA        string
+	insecure        bool
+	pprof           bool
+	level           slog.Level
+	format          logFormat
+	shutdownTimeout time.Duration
+	store           bucket.Options
+}
+
+// config loads the settings and checks what can be checked by looking at them.
+func (ss settings) config(c *cobra.Command, lookupEnv func(string) (string, bool)) (*serveConfig, error) {
+	if err := ss.load(c, lookupEnv); err != nil {
+		return nil, err
+	}
+	r := &reader{settings: ss}
+	cfg := &serveConfig{
+		data: r.text("data"), listen: r.text("listen"), admin: r.text("admin"),
+		users: r.text("users"), cert: r.text("tls-cert"), key: r.text("tls-key"), clientCA: r.text("tls-client-ca"),
+		insecure:        read(r, "insecure", parseBool),
+		pprof:           read(r, "pprof", parseBool),
+		level:           read(r, "log-level", parseLevel),
+		format:          read(r, "log-format", parseFormat),
+		shutdownTimeout: read(r, "shutdown-timeout", parsePositive),
+	}
+	cfg.store.LogFileSize = read(r, "wal-file-size", parseSize)
+	cfg.store.LogMaxSize = read(r, "wal-max-size", parseSize)
+	cfg.store.ReserveSize = read(r, "reserve-size", parseSize)
+	if cfg.store.ReserveSize == 0 {
+		cfg.store.ReserveSize = -1 // in bucket.Options 0 is the default
+	}
+	if cfg.data == "" {
+		r.errs = append(r.errs, errors.New("data is empty: name a directory"))
+	}
+	if (cfg.cert == "") != (cfg.key == "") {
+		r.errs = append(r.errs, errors.New("tls-cert and tls-key need each other"))
+	}
+	if cfg.clientCA != "" && cfg.cert == "" {
+		r.errs = append(r.errs, errors.New("tls-client-ca needs tls-cert"))
+	}
+	if cfg.listen == "" && cfg.admin == "" {
+		r.errs = append(r.errs, errors.New("listen and admin are both off: there is nothing to serve"))
+	}
+	if err := errors.Join(r.errs...); err != nil {
+		return nil, usageOf(c, fmt.Errorf("configuration: %w", err))
+	}
+	return cfg, nil
+}

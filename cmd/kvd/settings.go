@@ -1,0 +1,201 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/BurntSushi/toml"
+	"github.com/spf13/cobra"
+)
+
+// setting is one thing that can be said about a server: by a flag --name, by
+// KVD_NAME in the environment, by name in the file, or not at all. The first of
+// these counts.
+type setting struct {
+	name  string
+	def   string
+	usage string
+	bool  bool // true or false: the flag alone means true
+
+	value  string
+	origin string // what the value comes from, for people
+}
+
+func (s *setting) env() string {
+	return "KVD_" + strings.ToUpper(strings.ReplaceAll(s.name, "-", "_"))
+}
+
+const (
+	dataDefault   = "./kvd-data"
+	listenDefault = serverDefault
+	adminDefault  = "127.0.0.1:8222"
+)
+
+// settings are all of them, in the order in which they are shown.
+type settings []*setting
+
+func newSettings() settings {
+	return settings{
+		{name: "data", def: dataDefault, usage: "directory of the store"},
+		{name: "listen", def: listenDefault, usage: "address of the line protocol; port 0 picks a free one, empty: off"},
+		{name: "admin", def: adminDefault, usage: "address of health and metrics over HTTP; empty: off"},
+		{name: "users", usage: "file of users, see kvd user; empty: anybody may do anything"},
+		{name: "tls-cert", usage: "certificate file: connections are TLS"},
+		{name: "tls-key", usage: "key file of the certificate"},
+		{name: "tls-client-ca", usage: "file of certificates that clients' must be signed by"},
+		{name: "insecure", def: "false", bool: true, usage: "allow an address that others can reach without users and TLS"},
+		{name: "pprof", def: "false", bool: true, usage: "serve profiles under /debug/pprof on the admin address"},
+		{name: "log-level", def: "info", usage: "debug, info, warn or error"},
+		{name: "log-format", def: "auto", usage: "text, json, or auto: text on a terminal"},
+		{name: "shutdown-timeout", def: "10s", usage: "how long to let connections finish when stopping"},
+		{name: "wal-file-size", def: "16MiB", usage: "one file of the write-ahead log"},
+		{name: "wal-max-size", def: "128MiB", usage: "all files of the write-ahead log: writers wait rather than pass it"},
+		{name: "reserve-size", def: "64MiB", usage: "disk set aside for deletes when it is full; 0: none"},
+	}
+}
+
+// addFlags gives a command a flag for each setting, and --config.
+func (ss settings) addFlags(c *cobra.Command) {
+	f := c.Flags()
+	f.String("config", "", "TOML file of settings (KVD_CONFIG)")
+	_ = c.MarkFlagFilename("config", "toml") // it exists
+	for _, s := range ss {
+		usage := fmt.Sprintf("%s (%s)", s.usage, s.env())
+		if s.bool {
+			f.Bool(s.name, s.def == "true", usage)
+		} else {
+			f.String(s.name, s.def, usage)
+		}
+	}
+}
+
+// load gives every setting its value and origin.
+func (ss settings) load(c *cobra.Command, lookupEnv func(string) (string, bool)) error {
+	file, err := ss.readFile(c, lookupEnv)
+	if err != nil {
+		return err
+	}
+	for _, s := range ss {
+		flag := c.Flags().Lookup(s.name)
+		env, inEnv := lookupEnv(s.env())
+		fromFile, inFile := file.values[s.name]
+		switch {
+		case flag.Changed:
+			s.value, s.origin = flag.Value.String(), "--"+s.name
+		case inEnv:
+			s.value, s.origin = env, s.env()
+		case inFile:
+			s.value, s.origin = fromFile, file.name
+		default:
+			s.value, s.origin = s.def, "default"
+		}
+	}
+	return nil
+}
+
+// settingsFile is what a file says.
+type settingsFile struct {
+	name   string
+	values map[string]string
+}
+
+// readFile reads the file that --config or KVD_CONFIG names, if any. A key that
+// is not a setting is an error: it would be a setting that somebody relies on.
+func (ss settings) readFile(c *cobra.Command, lookupEnv func(string) (string, bool)) (settingsFile, error) {
+	name, _ := c.Flags().GetString("config") // it exists
+	if env, ok := lookupEnv("KVD_CONFIG"); name == "" && ok {
+		name = env
+	}
+	f := settingsFile{name: name, values: make(map[string]string)}
+	if name == "" {
+		return f, nil
+	}
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return f, usageOf(c, fmt.Errorf("configuration: %w", err))
+	}
+	var raw map[string]any
+	if _, err := toml.Decode(string(text), &raw); err != nil {
+		return f, usageOf(c, fmt.Errorf("configuration %s: %w", name, err))
+	}
+	for key, value := range raw {
+		i := slices.IndexFunc(ss, func(s *setting) bool { return s.name == key })
+		if i < 0 {
+			err = errors.Join(err, fmt.Errorf("%s: unknown setting %q: \"kvd config show\" lists all", name, key))
+			continue
+		}
+		switch value := value.(type) {
+		case string:
+			f.values[key] = value
+		case bool, int64:
+			f.values[key] = fmt.Sprint(value)
+		default:
+			err = errors.Join(err, fmt.Errorf("%s: %s is neither text nor number nor true or false", name, key))
+		}
+	}
+	if err != nil {
+		return f, usageOf(c, err)
+	}
+	return f, nil
+}
+
+// reader takes values out of settings; the errors of all are kept.
+type reader struct {
+	settings settings
+	errs     []error
+}
+
+func (r *reader) find(name string) *setting {
+	i := slices.IndexFunc(r.settings, func(s *setting) bool { return s.name == name })
+	return r.settings[i] // a name that is not there is a mistake of this program
+}
+
+func (r *reader) text(name string) string { return r.find(name).value }
+
+// read parses a value and notes where a bad one comes from.
+func read[T any](r *reader, name string, parse func(string) (T, error)) T {
+	s := r.find(name)
+	v, err := parse(s.value)
+	if err != nil {
+		r.errs = append(r.errs, fmt.Errorf("%s, from %s: %w", name, s.origin, err))
+	}
+	return v
+}
+
+func parseBool(s string) (bool, error) {
+	b, err := strconv.ParseBool(s)
+	if err != nil {
+		return false, fmt.Errorf("%q is neither true nor false", s)
+	}
+	return b, nil
+}
+
+func parseLevel(s string) (slog.Level, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(s)); err != nil {
+		return l, fmt.Errorf("%q is none of debug, info, warn, error", s)
+	}
+	return l, nil
+}
+
+func parseFormat(s string) (logFormat, error) {
+	switch f := logFormat(s); f {
+	case formatAuto, formatText, formatJSON:
+		return f, nil
+	}
+	return "", fmt.Errorf("%q is none of auto, text, json", s)
+}
+
+func parsePositive(s string) (time.Duration, error) {
+	d, err := parseAge(s)
+	if err == nil && d <= 0 {
+		err = fmt.Errorf("%q is not a time to wait", s)
+	}
+	return d, err
+}

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"kvd/bucket"
+	"kvd/kv"
+)
+
+// target says which store a verb works on, and how to reach it.
+type target struct {
+	server  string
+	dir     string
+	timeout time.Duration
+	login   login
+	bad     error // of the environment; nil: sound
+}
+
+const (
+	serverDefault  = "127.0.0.1:5830"
+	timeoutDefault = 5 * time.Second
+)
+
+// addTarget gives a command the flags that say where its store is.
+func (a *app) addTarget(c *cobra.Command) {
+	t := &a.target
+	f := c.Flags()
+	f.StringVar(&t.server, "server", a.env("KVD_SERVER", serverDefault), "address of the server (KVD_SERVER)")
+	f.StringVar(&t.dir, "dir", "", "work on this directory, without a server")
+	patience := ageFlag(timeoutDefault)
+	if v, ok := a.lookupEnv("KVD_TIMEOUT"); ok {
+		if err := patience.Set(v); err != nil {
+			t.bad = usageOf(c, fmt.Errorf("KVD_TIMEOUT: %w", err))
+		}
+	}
+	f.DurationVar(&t.timeout, "timeout", time.Duration(patience), "how long to wait for the server (KVD_TIMEOUT)")
+	c.MarkFlagsMutuallyExclusive("server", "dir")
+	_ = c.MarkFlagDirname("dir") // it exists
+	t.login.addFlags(a, c)
+}
+
+// env returns a variable of the environment, or def where it is not set.
+func (a *app) env(name, def string) string {
+	if v, ok := a.lookupEnv(name); ok {
+		return v
+	}
+	return def
+}
+
+// store is an open store that the caller closes.
+type store interface {
+	kv.Store
+	kv.Submitter
+	io.Closer
+}
+
+// errNoStore is a directory that a verb should work on and that holds none.
+var errNoStore = errors.New("no store")
+
+// missing says what to do about a directory without a store.
+type missing bool
+
+const (
+	mustExist missing = false
+	mayCreate missing = true
+)
+
+// open opens the target. The context bounds it as a whole; the timeout bounds
+// one attempt to connect, and not the recovery of a directory.
+func (t *target) open(ctx context.Context, m missing) (store, error) {
+	if t.bad != nil {
+		return nil, t.bad
+	}
+	if t.dir == "" {
+		return t.dial(ctx)
+	}
+	if m == mustExist && !holdsStore(t.dir) {
+		return nil, fmt.Errorf("%w in %s: \"kvd add --dir\" makes one", errNoStore, t.dir)
+	}
+	return bucket.Open(t.dir, bucket.Options{})
+}
+
+// holdsStore reports whether a directory has a manifest, so that a mistyped
+// name is not made into a new store.
+func holdsStore(dir string) bool {
+	found, err := filepath.Glob(filepath.Join(dir, "manifest.*"))
+	return err == nil && len(found) > 0
+}
+
+// withStore runs fn on the target and closes it. What Close has to say counts
+// if fn went well: over a directory it writes.
+func (a *app) withStore(ctx context.Context, m missing, fn func(context.Context, store) error) (err error) {
+	s, err := a.target.open(ctx, m)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if closed := s.Close(); err == nil && closed != nil && !errors.Is(closed, kv.ErrReadOnly) {
+			err = closed
+		}
+	}()
+	return fn(ctx, s)
+}
+
+// withBucket is withStore for verbs that work on one bucket, within the timeout.
+func (a *app) withBucket(ctx context.Context, name string, fn func(context.Context, kv.Bucket) error) error {
+	return a.withStore(ctx, mustExist, func(ctx context.Context, s store) error {
+		ctx, cancel := context.WithTimeout(ctx, a.target.timeout)
+		defer cancel()
+		b, err := s.Bucket(ctx, name)
+		if err != nil {
+			return err
+		}
+		return fn(ctx, b)
+	})
+}

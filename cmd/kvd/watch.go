@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"kvd/kv"
+)
+
+// watchFlags are the options of a watch on a command line.
+type watchFlags struct {
+	history, updates, noDeletes, metaOnly, raw bool
+	revision                                   uint64
+}
+
+func (a *app) watchCommand() *cobra.Command {
+	var flags watchFlags
+	c := &cobra.Command{
+		Use:   "watch BUCKET [PATTERN...]",
+		Short: "Print the changes of a bucket as they happen",
+		Long: `Print the newest entry of every key that matches any of the patterns, and then
+every change, until interrupted.`,
+		Example: `  kvd watch my-kv
+  kvd watch my-kv 'service.>' --updates --json
+  kvd watch my-kv --revision 100           everything from revision 100 on`,
+		Args:              takes(1, -1),
+		ValidArgsFunction: a.completeArgs(completeBucket, completeKey),
+		RunE: func(c *cobra.Command, args []string) error {
+			if flags.history && flags.updates {
+				return usageOf(c, fmt.Errorf("--history and --updates exclude each other"))
+			}
+			return a.withStore(c.Context(), mustExist, func(ctx context.Context, s store) error {
+				b, err := s.Bucket(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				return a.watch(ctx, b, args[1:], &flags)
+			})
+		},
+	}
+	f := c.Flags()
+	f.BoolVar(&flags.history, "history", false, "begin with all kept entries instead of the newest")
+	f.BoolVar(&flags.updates, "updates", false, "changes only")
+	f.BoolVar(&flags.noDeletes, "no-deletes", false, "leave markers out")
+	f.BoolVar(&flags.metaOnly, "meta-only", false, "leave values out")
+	f.BoolVar(&flags.raw, "raw", false, "print the values alone, one per line")
+	f.Uint64Var(&flags.revision, "revision", 0, "begin with this revision")
+	a.addTarget(c)
+	a.addJSON(c)
+	c.MarkFlagsMutuallyExclusive("raw", "json")
+	return c
+}
+
+func (w *watchFlags) options() []kv.WatchOption {
+	var opts []kv.WatchOption
+	for _, o := range []struct {
+		set bool
+		opt kv.WatchOption
+	}{
+		{w.history, kv.IncludeHistory()},
+		{w.updates, kv.UpdatesOnly()},
+		{w.noDeletes, kv.IgnoreDeletes()},
+		{w.metaOnly, kv.MetaOnly()},
+		{w.revision > 0, kv.ResumeFromRevision(kv.Revision(w.revision))},
+	} {
+		if o.set {
+			opts = append(opts, o.opt)
+		}
+	}
+	return opts
+}
+
+// watch prints events until the context ends. What was printed is out: the
+// output is flushed whenever the watch has to wait.
+func (a *app) watch(ctx context.Context, b kv.Bucket, patterns []string, flags *watchFlags) error {
+	w, err := b.Watch(ctx, patterns, flags.options()...)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = w.Stop() }() // it ended, or the program does
+	for updates := w.Updates(); ; {
+		if len(updates) == 0 {
+			if err := a.out.Flush(); err != nil {
+				return err
+			}
+		}
+		u, ok := <-updates
+		if !ok {
+			return w.Err()
+		}
+		if err := a.printUpdate(&u, flags); err != nil {
+			return err
+		}
+	}
+}
+
+func (a *app) printUpdate(u *kv.Update, flags *watchFlags) error {
+	e := u.Entry
+	switch {
+	case e == nil: // the initial entries are through: of no interest to a reader
+		return nil
+	case a.json:
+		j := newEntryJSON(e)
+		j.Delta = &e.Delta
+		if flags.metaOnly {
+			j.Value, j.Encoding = nil, ""
+		}
+		return a.printJSON(j)
+	case flags.raw:
+		if !e.Operation.IsMarker() {
+			_, _ = a.out.Write(e.Value) // an error stays for Flush
+			_ = a.out.WriteByte('\n')
+		}
+		return nil
+	}
+	fmt.Fprintf(a.out, "[%s] %s %s > %s", e.Created.Local().Format(timeLayout), operationName(e), e.Bucket, e.Key)
+	if !e.Operation.IsMarker() && !flags.metaOnly {
+		fmt.Fprintf(a.out, ": %s", printable(e.Value))
+	}
+	fmt.Fprintf(a.out, " (revision %d)\n", e.Revision)
+	return nil
+}

@@ -1,0 +1,86 @@
+package admin
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"kvd/kv"
+)
+
+// bucketCollector describes the buckets of a store. It implements
+// prometheus.Collector.
+type bucketCollector struct{ store kv.Store }
+
+var (
+	byBucket     = []string{"bucket"}
+	bucketsDesc  = prometheus.NewDesc("kvd_buckets", "Buckets there are.", nil, nil)
+	keysDesc     = prometheus.NewDesc("kvd_keys", "Keys with a value.", byBucket, nil)
+	valuesDesc   = prometheus.NewDesc("kvd_values", "Records kept, markers included.", byBucket, nil)
+	bytesDesc    = prometheus.NewDesc("kvd_bucket_bytes", "Bytes of the records kept (live), and what else the bucket's files hold (dead).", []string{"bucket", "state"}, nil)
+	revisionDesc = prometheus.NewDesc("kvd_revision", "The newest revision.", byBucket, nil)
+	writableDesc = prometheus.NewDesc("kvd_bucket_writable", "1 while the bucket takes writes.", byBucket, nil)
+	infoDesc     = prometheus.NewDesc("kvd_bucket_info", `1; sync="interval" acknowledges writes before the disk has them.`, []string{"bucket", "storage", "sync"}, nil)
+)
+
+// collectTimeout bounds one look at the store.
+const collectTimeout = 5 * time.Second
+
+// Describe implements prometheus.Collector.
+func (c *bucketCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{bucketsDesc, keysDesc, valuesDesc, bytesDesc, revisionDesc, writableDesc, infoDesc} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *bucketCollector) Collect(ch chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), collectTimeout)
+	defer cancel()
+	count := 0
+	var rest kv.Status // the sum of the buckets that have no series of their own
+	for st, err := range c.store.Buckets(ctx) {
+		if err != nil {
+			ch <- prometheus.NewInvalidMetric(bucketsDesc, err)
+			return
+		}
+		if count++; count <= talliesMax {
+			sizes(ch, st.Config.Bucket, &st)
+			describe(ch, &st)
+			continue
+		}
+		rest.Keys += st.Keys
+		rest.Values += st.Values
+		rest.Bytes += st.Bytes
+		rest.Disk += st.Disk
+	}
+	if count > talliesMax {
+		sizes(ch, "", &rest)
+	}
+	gauge(ch, bucketsDesc, float64(count))
+}
+
+// sizes sends what can be summed up over buckets.
+func sizes(ch chan<- prometheus.Metric, name string, st *kv.Status) {
+	gauge(ch, keysDesc, float64(st.Keys), name)
+	gauge(ch, valuesDesc, float64(st.Values), name)
+	gauge(ch, bytesDesc, float64(st.Bytes), name, "live")
+	gauge(ch, bytesDesc, float64(st.Disk-min(st.Disk, st.Bytes)), name, "dead")
+}
+
+// describe sends the rest.
+func describe(ch chan<- prometheus.Metric, st *kv.Status) {
+	name := st.Config.Bucket
+	gauge(ch, revisionDesc, float64(st.Revision), name)
+	writable := 1.0
+	if st.ReadOnly != nil {
+		writable = 0
+	}
+	gauge(ch, writableDesc, writable, name)
+	gauge(ch, infoDesc, 1, name, st.Config.Storage.String(), st.Config.Sync.String())
+}
+
+func gauge(ch chan<- prometheus.Metric, d *prometheus.Desc, value float64, labels ...string) {
+	ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+}

@@ -1,0 +1,109 @@
+package admin
+
+import (
+	"net/http"
+	"runtime"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"kvd/kv"
+)
+
+// Metrics counts what a server does. All methods are safe for concurrent use.
+type Metrics struct {
+	registry *prometheus.Registry
+
+	durations   [kinds]prometheus.Observer
+	sync        prometheus.Histogram
+	batch       prometheus.Histogram
+	commitBytes prometheus.Counter
+	ready       prometheus.Gauge
+	operations  operations
+}
+
+// kind is what a call into the store is, for its duration.
+type kind int
+
+const (
+	kindRead kind = iota
+	kindWrite
+	kindAdmin
+	kinds
+)
+
+var kindNames = [kinds]string{"read", "write", "admin"}
+
+// NewMetrics returns metrics of a program of that version, built from that
+// revision of its source.
+func NewMetrics(version, revision string) *Metrics {
+	m := &Metrics{registry: prometheus.NewRegistry()}
+	durations := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "kvd_operation_duration_seconds", Help: "Duration of calls into the store; of reads, one in 16.",
+		Buckets: prometheus.ExponentialBuckets(1e-6, 4, 12), // 1 µs to 4 s
+	}, []string{"kind"})
+	for k, name := range kindNames {
+		m.durations[k] = durations.WithLabelValues(name)
+	}
+	m.sync = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "kvd_fsync_duration_seconds", Help: "Duration of making a group of writes durable.",
+		Buckets: prometheus.ExponentialBuckets(50e-6, 2, 16), // 50 µs to 1.6 s
+	})
+	m.batch = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "kvd_commit_batch_size", Help: "Records that shared one sync.",
+		Buckets: prometheus.ExponentialBuckets(1, 2, 13), // 1 to 4,096
+	})
+	m.commitBytes = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "kvd_commit_bytes_total", Help: "Bytes of records logged.",
+	})
+	m.ready = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "kvd_ready", Help: "1 while clients are served.",
+	})
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "kvd_build_info", Help: "1; the labels say what this program was built from.",
+		ConstLabels: prometheus.Labels{"version": version, "revision": revision, "goversion": runtime.Version()},
+	})
+	build.Set(1)
+	m.registry.MustRegister(
+		durations, m.sync, m.batch, m.commitBytes, m.ready, build, &m.operations,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	return m
+}
+
+// Committed notes a group of writes that was made durable.
+func (m *Metrics) Committed(records, bytes int, sync time.Duration) {
+	m.sync.Observe(sync.Seconds())
+	m.batch.Observe(float64(records))
+	m.commitBytes.Add(float64(bytes))
+}
+
+// Connections has the number of connections asked for at each scrape. It is
+// called once.
+func (m *Metrics) Connections(count func() int) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "kvd_connections", Help: "Clients of the line protocol.",
+	}, func() float64 { return float64(count()) }))
+}
+
+// Describe has the buckets of a store described at each scrape. It is called
+// once.
+func (m *Metrics) Describe(s kv.Store) { m.registry.MustRegister(&bucketCollector{s}) }
+
+func (m *Metrics) setReady(ready bool) {
+	m.ready.Set(0)
+	if ready {
+		m.ready.Set(1)
+	}
+}
+
+func (m *Metrics) handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+}
+
+// observe notes how long a call took that began at start.
+func (m *Metrics) observe(k kind, start time.Time) {
+	m.durations[k].Observe(time.Since(start).Seconds())
+}

@@ -1,0 +1,237 @@
+package admin
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"sync"
+	"time"
+
+	"kvd/kv"
+)
+
+// Observe returns the store with everything done through it counted. It
+// implements kv.Submitter if s does.
+func (m *Metrics) Observe(s kv.Store) kv.Store {
+	o := &observedStore{Store: s, metrics: m}
+	if submitter, ok := s.(kv.Submitter); ok {
+		return &observedSubmitter{o, submitter}
+	}
+	return o
+}
+
+// observedStore counts what is done through it.
+type observedStore struct {
+	kv.Store
+	metrics *Metrics
+	handles sync.Map // name → *observedBucket; a name that is made again gets another
+}
+
+// ID returns the store's id, or zeros if it has none.
+func (o *observedStore) ID() (id [16]byte) {
+	if s, ok := o.Store.(interface{ ID() [16]byte }); ok {
+		return s.ID()
+	}
+	return id
+}
+
+// handle returns the counting handle of a bucket. Those of a name are kept, so
+// that a server that looks a bucket up for every read allocates nothing.
+func (o *observedStore) handle(b kv.Bucket, err error) (kv.Bucket, error) {
+	if err != nil {
+		return nil, err
+	}
+	name := b.Name()
+	if h, ok := o.handles.Load(name); ok && h.(*observedBucket).Bucket == b {
+		return h.(*observedBucket), nil
+	}
+	h := &observedBucket{Bucket: b, metrics: o.metrics, tally: o.metrics.operations.of(name)}
+	o.handles.Store(name, h)
+	return h, nil
+}
+
+func (o *observedStore) Bucket(ctx context.Context, name string) (kv.Bucket, error) {
+	return o.handle(o.Store.Bucket(ctx, name))
+}
+
+func (o *observedStore) CreateBucket(ctx context.Context, cfg kv.Config) (kv.Bucket, error) {
+	defer o.metrics.observe(kindAdmin, time.Now())
+	return o.handle(o.Store.CreateBucket(ctx, cfg))
+}
+
+func (o *observedStore) UpdateBucket(ctx context.Context, cfg kv.Config) (kv.Bucket, error) {
+	defer o.metrics.observe(kindAdmin, time.Now())
+	return o.handle(o.Store.UpdateBucket(ctx, cfg))
+}
+
+func (o *observedStore) CreateOrUpdateBucket(ctx context.Context, cfg kv.Config) (kv.Bucket, error) {
+	defer o.metrics.observe(kindAdmin, time.Now())
+	return o.handle(o.Store.CreateOrUpdateBucket(ctx, cfg))
+}
+
+func (o *observedStore) DeleteBucket(ctx context.Context, name string) error {
+	defer o.metrics.observe(kindAdmin, time.Now())
+	err := o.Store.DeleteBucket(ctx, name)
+	if err == nil {
+		o.handles.Delete(name)
+		o.metrics.operations.drop(name)
+	}
+	return err
+}
+
+// observedSubmitter is an observedStore that takes many mutations at once.
+type observedSubmitter struct {
+	*observedStore
+	submitter kv.Submitter
+}
+
+func (o *observedSubmitter) Submit(ctx context.Context, mutations []kv.Mutation) error {
+	start := time.Now()
+	err := o.submitter.Submit(ctx, mutations)
+	o.metrics.observe(kindWrite, start)
+	var t *tally
+	for i := range mutations {
+		m := &mutations[i]
+		if t == nil || m.Bucket != mutations[i-1].Bucket {
+			t = o.metrics.operations.of(m.Bucket)
+		}
+		if m.Op > 0 && int(m.Op) < len(mutationOps) {
+			t.count(mutationOps[m.Op], m.Err)
+		}
+	}
+	return err
+}
+
+// observedBucket counts what is done through it.
+type observedBucket struct {
+	kv.Bucket
+	metrics *Metrics
+	tally   *tally
+}
+
+// readsTimed is of how many reads one is timed: reading the clock twice costs as
+// much as a read.
+const readsTimed = 16
+
+// read counts a get.
+func (b *observedBucket) read(get func() error) error {
+	if b.tally[opGet][resultOK].Load()%readsTimed != 0 {
+		err := get()
+		b.tally.count(opGet, err)
+		return err
+	}
+	start := time.Now()
+	err := get()
+	b.metrics.observe(kindRead, start)
+	b.tally.count(opGet, err)
+	return err
+}
+
+func (b *observedBucket) Get(ctx context.Context, key string) (e kv.Entry, err error) {
+	err = b.read(func() (err error) { e, err = b.Bucket.Get(ctx, key); return err })
+	return e, err
+}
+
+func (b *observedBucket) GetRevision(ctx context.Context, key string, revision kv.Revision) (e kv.Entry, err error) {
+	err = b.read(func() (err error) { e, err = b.Bucket.GetRevision(ctx, key, revision); return err })
+	return e, err
+}
+
+func (b *observedBucket) GetAppend(ctx context.Context, dst []byte, key string) (got []byte, e kv.Entry, err error) {
+	err = b.read(func() (err error) { got, e, err = b.Bucket.GetAppend(ctx, dst, key); return err })
+	return got, e, err
+}
+
+// write counts a write of one key.
+func (b *observedBucket) write(op operation, write func() (kv.Revision, error)) (kv.Revision, error) {
+	start := time.Now()
+	revision, err := write()
+	b.metrics.observe(kindWrite, start)
+	b.tally.count(op, err)
+	return revision, err
+}
+
+func (b *observedBucket) Put(ctx context.Context, key string, value []byte, opts ...kv.WriteOption) (kv.Revision, error) {
+	return b.write(opPut, func() (kv.Revision, error) { return b.Bucket.Put(ctx, key, value, opts...) })
+}
+
+func (b *observedBucket) PutString(ctx context.Context, key, value string, opts ...kv.WriteOption) (kv.Revision, error) {
+	return b.write(opPut, func() (kv.Revision, error) { return b.Bucket.PutString(ctx, key, value, opts...) })
+}
+
+func (b *observedBucket) Create(ctx context.Context, key string, value []byte, opts ...kv.WriteOption) (kv.Revision, error) {
+	return b.write(opCreate, func() (kv.Revision, error) { return b.Bucket.Create(ctx, key, value, opts...) })
+}
+
+func (b *observedBucket) Update(ctx context.Context, key string, value []byte, last kv.Revision, opts ...kv.WriteOption) (kv.Revision, error) {
+	return b.write(opUpdate, func() (kv.Revision, error) { return b.Bucket.Update(ctx, key, value, last, opts...) })
+}
+
+func (b *observedBucket) Touch(ctx context.Context, key string, opts ...kv.WriteOption) (kv.Revision, error) {
+	return b.write(opTouch, func() (kv.Revision, error) { return b.Bucket.Touch(ctx, key, opts...) })
+}
+
+func (b *observedBucket) Delete(ctx context.Context, key string, opts ...kv.WriteOption) (kv.Revision, error) {
+	return b.write(opDelete, func() (kv.Revision, error) { return b.Bucket.Delete(ctx, key, opts...) })
+}
+
+func (b *observedBucket) Purge(ctx context.Context, key string, opts ...kv.WriteOption) (kv.Revision, error) {
+	return b.write(opPurge, func() (kv.Revision, error) { return b.Bucket.Purge(ctx, key, opts...) })
+}
+
+func (b *observedBucket) PurgeDeletes(ctx context.Context, olderThan time.Duration) error {
+	defer b.metrics.observe(kindAdmin, time.Now())
+	err := b.Bucket.PurgeDeletes(ctx, olderThan)
+	b.tally.count(opCompact, err)
+	return err
+}
+
+func (b *observedBucket) History(ctx context.Context, key string) iter.Seq2[kv.Entry, error] {
+	return counted(b.tally, opHistory, b.Bucket.History(ctx, key))
+}
+
+func (b *observedBucket) Keys(ctx context.Context, patterns ...string) iter.Seq2[string, error] {
+	return counted(b.tally, opKeys, b.Bucket.Keys(ctx, patterns...))
+}
+
+// counted counts a listing when it ends, by its error.
+func counted[T any](t *tally, op operation, seq iter.Seq2[T, error]) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var failed error
+		for v, err := range seq {
+			failed = err
+			if !yield(v, err) {
+				break
+			}
+		}
+		t.count(op, failed)
+	}
+}
+
+func (b *observedBucket) Watch(ctx context.Context, patterns []string, opts ...kv.WatchOption) (kv.Watcher, error) {
+	w, err := b.Bucket.Watch(ctx, patterns, opts...)
+	b.tally.count(opWatch, err)
+	return w, err
+}
+
+// ID returns the bucket's id, or 0 if it has none.
+func (b *observedBucket) ID() uint64 {
+	if i, ok := b.Bucket.(interface{ ID() uint64 }); ok {
+		return i.ID()
+	}
+	return 0
+}
+
+// FirstUnwritable returns why a bucket of the store takes no writes, or nil if
+// all do: a Health for Options.
+func FirstUnwritable(ctx context.Context, s kv.Store) error {
+	for st, err := range s.Buckets(ctx) {
+		if err != nil {
+			return err
+		}
+		if st.ReadOnly != nil {
+			return fmt.Errorf("bucket %q: %w", st.Config.Bucket, st.ReadOnly)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,167 @@
+package admin
+
+import (
+	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"kvd/kv"
+)
+
+// operation is what a client asked for.
+type operation int
+
+const (
+	opPut operation = iota
+	opCreate
+	opUpdate
+	opDelete
+	opPurge
+	opTouch
+	opGet
+	opHistory
+	opKeys
+	opWatch
+	opCompact
+	operationKinds
+)
+
+var operationNames = [operationKinds]string{
+	"put", "create", "update", "delete", "purge", "touch", "get", "history", "keys", "watch", "compact",
+}
+
+// mutationOps maps a mutation to its operation.
+var mutationOps = [...]operation{
+	kv.MutatePut: opPut, kv.MutateCreate: opCreate, kv.MutateUpdate: opUpdate,
+	kv.MutateDelete: opDelete, kv.MutatePurge: opPurge, kv.MutateTouch: opTouch,
+}
+
+// result is what became of an operation.
+type result int
+
+const (
+	resultOK result = iota
+	resultNotFound
+	resultConflict
+	resultLimit
+	resultInvalid
+	resultError
+	resultKinds
+)
+
+var resultNames = [resultKinds]string{"ok", "not_found", "conflict", "limit", "invalid", "error"}
+
+// resultRules say which errors are which result; all others are resultError.
+var resultRules = []struct {
+	result result
+	errs   []error
+}{
+	{resultNotFound, []error{kv.ErrKeyNotFound, kv.ErrBucketNotFound, kv.ErrCompacted}},
+	{resultConflict, []error{kv.ErrKeyExists, kv.ErrKeyRevisionMismatch, kv.ErrBucketExists}},
+	{resultLimit, []error{kv.ErrValueTooLarge, kv.ErrBucketFull, kv.ErrHistoryTooLarge, kv.ErrNoSpace}},
+	{resultInvalid, []error{kv.ErrInvalidBucketName, kv.ErrInvalidKey, kv.ErrInvalidPattern, kv.ErrInvalidConfig, kv.ErrInvalidOption}},
+}
+
+func resultOf(err error) result {
+	if err == nil {
+		return resultOK
+	}
+	for _, rule := range resultRules {
+		for _, target := range rule.errs {
+			if errors.Is(err, target) {
+				return rule.result
+			}
+		}
+	}
+	return resultError
+}
+
+// tally counts the operations on one bucket.
+type tally [operationKinds][resultKinds]atomic.Uint64
+
+func (t *tally) count(op operation, err error) { t[op][resultOf(err)].Add(1) }
+
+// talliesMax is how many buckets have a tally, and series, of their own.
+const talliesMax = 256
+
+// operations are the tallies of all buckets. It implements prometheus.Collector.
+type operations struct {
+	byBucket  sync.Map // string → *tally
+	mu        sync.Mutex
+	named     int           // in byBucket; guarded by mu
+	rest      tally         // of buckets without one
+	conflicts atomic.Uint64 // of the tallies that were dropped
+}
+
+// of returns the tally of a bucket. The name is not kept.
+func (o *operations) of(bucket string) *tally {
+	if t, ok := o.byBucket.Load(bucket); ok {
+		return t.(*tally)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if t, ok := o.byBucket.Load(bucket); ok {
+		return t.(*tally)
+	}
+	if o.named == talliesMax || kv.CheckBucketName(bucket) != nil {
+		return &o.rest
+	}
+	t := new(tally)
+	o.byBucket.Store(strings.Clone(bucket), t) // it may be a view of a connection's buffer
+	o.named++
+	return t
+}
+
+// drop ends the series of a bucket that is gone.
+func (o *operations) drop(bucket string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if t, ok := o.byBucket.LoadAndDelete(bucket); ok {
+		o.named--
+		o.conflicts.Add(t.(*tally).conflicts())
+	}
+}
+
+func (t *tally) conflicts() (n uint64) {
+	for op := range t {
+		n += t[op][resultConflict].Load()
+	}
+	return n
+}
+
+var (
+	operationsDesc = prometheus.NewDesc("kvd_operations_total", "Operations answered.", []string{"op", "result", "bucket"}, nil)
+	conflictsDesc  = prometheus.NewDesc("kvd_cas_conflicts_total", "Writes refused by their condition.", nil, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (o *operations) Describe(ch chan<- *prometheus.Desc) {
+	ch <- operationsDesc
+	ch <- conflictsDesc
+}
+
+// Collect implements prometheus.Collector. Counters that are zero are left out.
+func (o *operations) Collect(ch chan<- prometheus.Metric) {
+	conflicts := o.conflicts.Load() + o.rest.conflicts()
+	o.rest.collect("", ch)
+	o.byBucket.Range(func(name, t any) bool {
+		t.(*tally).collect(name.(string), ch)
+		conflicts += t.(*tally).conflicts()
+		return true
+	})
+	ch <- prometheus.MustNewConstMetric(conflictsDesc, prometheus.CounterValue, float64(conflicts))
+}
+
+func (t *tally) collect(bucket string, ch chan<- prometheus.Metric) {
+	for op := range t {
+		for r := range t[op] {
+			if n := t[op][r].Load(); n > 0 {
+				ch <- prometheus.MustNewConstMetric(operationsDesc, prometheus.CounterValue, float64(n),
+					operationNames[op], resultNames[r], bucket)
+			}
+		}
+	}
+}

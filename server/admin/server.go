@@ -1,0 +1,158 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"sync/atomic"
+	"time"
+
+	"kvd/server"
+)
+
+// Options changes what a server answers. The zero value answers health alone, on
+// a free loopback port.
+type Options struct {
+	// Addr is where Listen listens: host:port. Default 127.0.0.1:0.
+	Addr string
+
+	// Insecure permits an address that is not loopback.
+	Insecure bool
+
+	// Metrics are served under /metrics. Nil: nothing is.
+	Metrics *Metrics
+
+	// Pprof serves Go's profiles under /debug/pprof/.
+	Pprof bool
+
+	// Health returns why the store is not well, or nil. It is asked only while
+	// ready, possibly often. Nil: it is always well.
+	Health func(context.Context) error
+
+	// Logger receives errors of the listener. Nil discards them.
+	Logger *slog.Logger
+}
+
+// errStarting is why a new server is not ready.
+var errStarting = errors.New("starting")
+
+// Server answers over HTTP. All methods are safe for concurrent use.
+type Server struct {
+	opts  Options
+	http  http.Server
+	ready atomic.Pointer[readiness]
+}
+
+// readiness is nil or why the server is not ready.
+type readiness struct{ err error }
+
+// New returns a server that is not ready: see SetReady.
+func New(opts Options) *Server {
+	if opts.Addr == "" {
+		opts.Addr = "127.0.0.1:0"
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opts.Health == nil {
+		opts.Health = func(context.Context) error { return nil }
+	}
+	s := &Server{opts: opts}
+	s.SetReady(errStarting)
+	s.http = http.Server{
+		Handler:           s.handler(),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(opts.Logger.Handler(), slog.LevelDebug),
+	}
+	return s
+}
+
+// SetReady says whether clients are served; err is why not.
+func (s *Server) SetReady(err error) {
+	s.ready.Store(&readiness{err})
+	if s.opts.Metrics != nil {
+		s.opts.Metrics.setReady(err == nil)
+	}
+}
+
+// Listen opens the listener. The error matches server.ErrExposed for an address
+// that others can reach, and syscall.EADDRINUSE for a port in use.
+func (s *Server) Listen() (net.Listener, error) {
+	addr, err := net.ResolveTCPAddr("tcp", s.opts.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("admin: listen on %q: %w", s.opts.Addr, err)
+	}
+	if !addr.IP.IsLoopback() && !s.opts.Insecure {
+		return nil, fmt.Errorf("admin: listen on %s: %w: it has neither; listen on 127.0.0.1:%d, or say that insecure is meant",
+			addr, server.ErrExposed, addr.Port)
+	}
+	l, err := net.Listen("tcp", addr.String())
+	if err != nil {
+		return nil, fmt.Errorf("admin: %w", err)
+	}
+	return l, nil
+}
+
+// Serve answers until the listener fails or Shutdown is called, when it returns
+// server.ErrServerClosed.
+func (s *Server) Serve(l net.Listener) error {
+	err := s.http.Serve(l)
+	if errors.Is(err, http.ErrServerClosed) {
+		return server.ErrServerClosed
+	}
+	return fmt.Errorf("admin: %w", err)
+}
+
+// Shutdown stops listening and waits for the requests under way, until the
+// context ends.
+func (s *Server) Shutdown(ctx context.Context) error {
+	if err := s.http.Shutdown(ctx); err != nil {
+		return errors.Join(err, s.http.Close())
+	}
+	return nil
+}
+
+func (s *Server) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, nil) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, s.ready.Load().err) })
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
+		err := s.ready.Load().err
+		if err == nil {
+			err = s.opts.Health(r.Context())
+		}
+		answer(w, err)
+	})
+	if s.opts.Metrics != nil {
+		mux.Handle("GET /metrics", s.opts.Metrics.handler())
+	}
+	if s.opts.Pprof {
+		mux.HandleFunc("/debug/pprof/", pprof.Index)
+		mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	}
+	return mux
+}
+
+// answer says ok, or why not.
+func answer(w http.ResponseWriter, err error) {
+	h := w.Header()
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	if err != nil {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		fmt.Fprintln(w, err)
+		return
+	}
+	fmt.Fprintln(w, "ok")
+}
