@@ -13,6 +13,9 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	if dir := os.Getenv(victimDir); dir != "" {
+		beKilled(dir)
+	}
 	flag.Parse()
 	if os.Getenv("KVD_FUZZ") == "nightly" {
 		*effortFlag = 200

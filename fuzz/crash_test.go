@@ -5,22 +5,29 @@ import (
 	"time"
 )
 
-// TestCrashAtEveryCall cuts the power before every call of random workloads.
+// TestCrashAtEveryCall cuts the power before every call of random workloads, and
+// before the calls of some of the recoveries.
 func TestCrashAtEveryCall(t *testing.T) {
-	c := newChecks()
-	defer c.close()
+	start, checks := time.Now(), newChecks()
+	defer checks.close()
 	p := plan{samples: 3, nested: 20, goOn: 10}
-	start := time.Now()
-	for seed := range uint64(2) {
-		load := generate(seed, 50)
-		if err := runSweep(load, p, c); err != nil {
-			t.Fatalf("%v\n%v", err, load)
-		}
-	}
-	report(t, c, start)
+	trySeeds(t, 1, effort(3), 50, func(load *workload) error { return runSweep(load, p, checks) })
+	report(t, checks, start)
 }
 
+// TestCrashAtEveryCallOfRecovery cuts the power before every call of every
+// recovery of a few workloads.
+func TestCrashAtEveryCallOfRecovery(t *testing.T) {
+	start, checks := time.Now(), newChecks()
+	defer checks.close()
+	p := plan{samples: 1, nested: 1}
+	trySeeds(t, 2000, effort(2), 6, func(load *workload) error { return runSweep(load, p, checks) })
+	report(t, checks, start)
+}
+
+// report says how much was looked at, and how fast.
 func report(t *testing.T, c *checks, start time.Time) {
+	t.Helper()
 	n, d := c.images.Load(), time.Since(start)
 	t.Logf("%d images checked in %v, %.0f per second", n, d.Round(time.Millisecond), float64(n)/d.Seconds())
 }

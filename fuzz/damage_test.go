@@ -40,20 +40,25 @@ type damageSweep struct {
 	hidden *atomic.Int64 // nil: there must be none
 }
 
-// sweepDamage runs try for a store that was closed and one that was not.
+// sweepDamage runs try for every file of a store that was closed and one that was
+// not.
 func sweepDamage(t *testing.T, losses int, try func(d *damageSweep, f stored)) {
 	start, checks := time.Now(), newChecks()
 	defer checks.close()
+	if err := damageAll(t, smallStore(), checks, losses, try); err != nil {
+		t.Error(err)
+	}
+	report(t, checks, start)
+}
+
+func damageAll(t *testing.T, load *workload, checks *checks, losses int, try func(d *damageSweep, f stored)) error {
 	for _, closed := range []bool{false, true} {
-		d := &damageSweep{chronicle: record(t, smallStore(), closed), checks: checks, closed: closed, losses: losses}
+		d := &damageSweep{chronicle: record(t, load, closed), checks: checks, closed: closed, losses: losses}
 		for _, f := range d.files(t) {
 			try(d, f)
 		}
 	}
-	if err := checks.wait(); err != nil {
-		t.Error(err)
-	}
-	report(t, checks, start)
+	return checks.wait()
 }
 
 // damage examines a copy of the store in which f changed the given parts.
@@ -102,7 +107,7 @@ func garble(b []byte) {
 
 // TestLogPrefixes cuts and zeroes every file of the log at every byte.
 func TestLogPrefixes(t *testing.T) {
-	stride := sample(7)
+	stride, zeroed := sample(7), sample(1)
 	sweepDamage(t, 0, func(d *damageSweep, f stored) {
 		if !strings.HasSuffix(f.path, ".wal") {
 			return
@@ -110,7 +115,7 @@ func TestLogPrefixes(t *testing.T) {
 		size := int64(len(f.bytes))
 		for n := range size {
 			// Zeroing from a zero on is zeroing from the next byte that is none.
-			if n == 0 || f.bytes[n-1] != 0 {
+			if n == 0 || n%zeroed == 0 && f.bytes[n-1] != 0 {
 				d.change("zeroed", span{f.path, n, size}, zero)
 			}
 			if n%(61*stride) == 0 || n%stride == 0 && n > 0 && f.bytes[n-1] != 0 {
@@ -124,9 +129,13 @@ func TestLogPrefixes(t *testing.T) {
 // TestBitFlips flips bits of every file: those of the bytes that are not zero,
 // and of a sample of those that are.
 func TestBitFlips(t *testing.T) {
-	stride := sample(41)
-	sweepDamage(t, 1, func(d *damageSweep, f stored) {
-		n := int64(0) // of the bits considered
+	sweepDamage(t, 1, flipBits(sample(41)))
+}
+
+// flipBits flips every stride-th bit.
+func flipBits(stride int64) func(*damageSweep, stored) {
+	n := int64(0) // of the bits considered
+	return func(d *damageSweep, f stored) {
 		for i, b := range f.bytes {
 			if b == 0 && i%31 != 0 {
 				continue
@@ -138,7 +147,7 @@ func TestBitFlips(t *testing.T) {
 				}
 			}
 		}
-	})
+	}
 }
 
 // TestSectors zeroes, garbles, swaps and misdirects sectors of every file.

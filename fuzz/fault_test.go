@@ -68,32 +68,31 @@ type patient struct {
 func TestFailEveryCall(t *testing.T) {
 	start, checks := time.Now(), newChecks()
 	defer checks.close()
-	for seed := range uint64(effort(6)) {
-		load := generate(1000+seed, 30)
-		kinds, err := callsOf(load)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for n := range kinds {
-			for i := range faults {
-				if !faults[i].applies(kinds[n]) {
-					continue
-				}
-				for _, forever := range []bool{false, true} {
-					checks.add(func(count func()) error {
-						if err := suffer(load, &faults[i], n, forever, count); err != nil {
-							return fmt.Errorf("%s at call %d (%v), forever=%t: %w\n%v", faults[i].name, n, kinds[n], forever, err, load)
-						}
-						return nil
-					})
-				}
+	trySeeds(t, 1000, effort(4), 30, func(load *workload) error { return failEvery(load, checks) })
+	report(t, checks, start)
+}
+
+func failEvery(load *workload, checks *checks) error {
+	kinds, err := callsOf(load)
+	if err != nil {
+		return err
+	}
+	for n, kind := range kinds {
+		for i := range faults {
+			if !faults[i].applies(kind) {
+				continue
+			}
+			for _, forever := range []bool{false, true} {
+				checks.add(func(count func()) error {
+					if err := suffer(load, &faults[i], n, forever, count); err != nil {
+						return fmt.Errorf("%s at call %d (%v), forever=%t: %w", faults[i].name, n, kind, forever, err)
+					}
+					return nil
+				})
 			}
 		}
 	}
-	if err := checks.wait(); err != nil {
-		t.Error(err)
-	}
-	report(t, checks, start)
+	return checks.wait()
 }
 
 // callsOf returns the kinds of the calls that a workload makes.

@@ -83,7 +83,7 @@ func TestCrashWithOneHeader(t *testing.T) {
 			tearHeaders(t, w.disk, last)
 			w.workload.logFileSize = size
 			w.workload.ops = append(steps[1:], op{kind: opReopen}, op{kind: opCheckpoint}, op{kind: opReopen})
-			if err := runSweepOn(w, plan{samples: 12}, c); err != nil {
+			if err := runSweepOn(w, plan{samples: 7}, c); err != nil {
 				t.Errorf("last=%t, files of %d: %v", last, size, err)
 			}
 		}

@@ -20,7 +20,7 @@ func TestFullDisk(t *testing.T) {
 	stride := int(sample(1))
 	for room := 0; room < pages; room += stride {
 		checks.add(func(count func()) error {
-			if err := fillDisk(int64(room)*4096, count); err != nil {
+			if err := fillDisk(int64(room)*4096, nil, count); err != nil {
 				return fmt.Errorf("disk with room for %d pages: %w", room, err)
 			}
 			return nil
@@ -33,8 +33,8 @@ func TestFullDisk(t *testing.T) {
 }
 
 // fillDisk fills a disk that has so many bytes of room behind a store at work.
-func fillDisk(room int64, count func()) error {
-	w := newWorld(&workload{seed: uint64(room), logFileSize: 16 << 10, logMaxSize: 64 << 10, reserveSize: 2 << 20}, vfs.NewMem())
+func fillDisk(room int64, bug func(vfs.FS) vfs.FS, count func()) error {
+	w := newWorld(&workload{bug: bug, seed: uint64(room), logFileSize: 16 << 10, logMaxSize: 64 << 10, reserveSize: 2 << 20}, vfs.NewMem())
 	if err := w.start(); err != nil {
 		return err
 	}

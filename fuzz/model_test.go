@@ -10,12 +10,7 @@ import (
 // TestModel runs workloads without any fault: store and model agree after every
 // step.
 func TestModel(t *testing.T) {
-	for seed := range uint64(300) {
-		load := generate(seed, 80)
-		if err := runPlainly(load); err != nil {
-			t.Fatalf("%v\n%v", err, load)
-		}
-	}
+	trySeeds(t, 1, effort(200), 80, runPlainly)
 }
 
 func runPlainly(load *workload) error {

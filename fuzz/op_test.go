@@ -125,6 +125,7 @@ type workload struct {
 	reserveSize int64
 	ops         []op
 	bug         func(vfs.FS) vfs.FS // between store and disk; nil: none
+	lie         func(*kv.Mutation)  // between the model and the store; nil: none
 }
 
 // String lists the workload for a report.

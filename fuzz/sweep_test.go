@@ -118,7 +118,10 @@ func (s *sweep) look(call vfs.Op) {
 		s.images++
 		f := s.finding(c)
 		if s.nested > 0 && s.images%uint64(s.nested) == 0 {
-			f.nested = 1 + int(f.seed%8)
+			f.nested = 1
+			if s.nested > 1 {
+				f.nested += int(f.seed % 8)
+			}
 		}
 		f.goOn = s.goOn > 0 && s.images%uint64(s.goOn) == 0
 		step, calls := s.step, s.calls
@@ -167,7 +170,7 @@ func (s *sweep) resume() error {
 
 // checks carries out checks in the background and keeps the first error.
 type checks struct {
-	queue  chan func(count func()) error
+	queue  chan func(count func()) error // nil: inline
 	done   sync.WaitGroup
 	images atomic.Int64
 	mu     sync.Mutex
@@ -178,7 +181,8 @@ type checks struct {
 // newChecks returns checks that run in as many goroutines as there are
 // processors. End them with close.
 func newChecks() *checks {
-	c := &checks{queue: make(chan func(func()) error, 64)}
+	c := inlineChecks()
+	c.queue = make(chan func(func()) error, 64)
 	for range runtime.GOMAXPROCS(0) {
 		go func() {
 			for f := range c.queue {
@@ -189,8 +193,15 @@ func newChecks() *checks {
 	return c
 }
 
+// inlineChecks returns checks that run at once, where they are added.
+func inlineChecks() *checks { return &checks{} }
+
 func (c *checks) add(f func(count func()) error) {
 	c.done.Add(1)
+	if c.queue == nil {
+		c.run(f)
+		return
+	}
 	c.queue <- f
 }
 

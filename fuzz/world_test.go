@@ -213,6 +213,9 @@ func (w *world) write(o *op, next *Model) error {
 // send carries out one mutation by its method.
 func (w *world) send(m kv.Mutation) (kv.Revision, error) {
 	ctx := context.Background()
+	if w.workload.lie != nil {
+		w.workload.lie(&m)
+	}
 	b, err := w.store.Bucket(ctx, m.Bucket)
 	if err != nil {
 		return 0, err

@@ -1,0 +1,69 @@
+package fuzz
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+// trySeeds runs a check on the workloads of n seeds, or on that of -kvd.seed
+// alone. Of the first that fails it reports the shortest list of steps that was
+// found to fail too.
+func trySeeds(t *testing.T, first uint64, n, steps int, check func(*workload) error) {
+	t.Helper()
+	last := first + uint64(n)
+	if *seedFlag != 0 {
+		first, last = *seedFlag, *seedFlag+1
+	}
+	for seed := first; seed < last; seed++ {
+		load := generate(seed, steps)
+		if err := check(load); err != nil {
+			small, smallErr := shrink(load, err, check)
+			t.Fatalf("%v\n%v\nfrom %d steps: %v", smallErr, small, len(load.ops), err)
+		}
+	}
+}
+
+// shrinkTime bounds how long a failure is made smaller.
+const shrinkTime = 30 * time.Second
+
+// shrink leaves out steps as long as the check still fails, and returns what is
+// left with its error.
+func shrink(load *workload, err error, check func(*workload) error) (*workload, error) {
+	end := time.Now().Add(shrinkTime)
+	small := *load
+	for chunk := max(1, len(small.ops)/2); ; chunk = (chunk + 1) / 2 {
+		removed := false
+		for at := 0; at < len(small.ops) && time.Now().Before(end); {
+			try := small
+			try.ops = slices.Delete(slices.Clone(small.ops), at, min(at+chunk, len(small.ops)))
+			if tryErr := check(&try); tryErr != nil {
+				small, err, removed = try, tryErr, true
+			} else {
+				at += chunk
+			}
+		}
+		if chunk == 1 && !removed || time.Now().After(end) {
+			return &small, err
+		}
+	}
+}
+
+// TestShrink makes a workload smaller that fails for two of its steps.
+func TestShrink(t *testing.T) {
+	load := generate(1, 60)
+	load.ops[11], load.ops[47] = op{kind: opReopen, cut: 1}, op{kind: opReopen, cut: 2}
+	both := func(l *workload) error {
+		has := func(cut uint64) bool {
+			return slices.ContainsFunc(l.ops, func(o op) bool { return o.kind == opReopen && o.cut == cut })
+		}
+		if has(1) && has(2) {
+			return &unexpectedError{}
+		}
+		return nil
+	}
+	small, err := shrink(load, both(load), both)
+	if err == nil || len(small.ops) != 2 {
+		t.Errorf("%d steps are left, want 2: %v", len(small.ops), small)
+	}
+}
