@@ -149,6 +149,7 @@ func (a *app) unknownVerb(c *cobra.Command, args []string) error {
 		return nil
 	}
 	text := fmt.Sprintf("there is no verb %q", args[0])
+	c.SuggestionsMinimumDistance = 2 // letters
 	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
 		text += fmt.Sprintf(", is it %q?", near[0])
 	}

@@ -43,7 +43,7 @@ var codeRules = []struct {
 }{
 	{exitInterrupted, []error{errInterrupted}},
 	{exitCorrupt, []error{kv.ErrCorrupt, errDamaged}},
-	{exitNotFound, []error{kv.ErrBucketNotFound, kv.ErrKeyNotFound, kv.ErrCompacted, errNoStore}},
+	{exitNotFound, []error{kv.ErrBucketNotFound, kv.ErrKeyNotFound, kv.ErrCompacted, errNoStore, errNoUser}},
 	{exitConflict, []error{kv.ErrKeyExists, kv.ErrKeyRevisionMismatch, kv.ErrBucketExists, kv.ErrLocked, syscall.EADDRINUSE}},
 	{exitLimit, []error{kv.ErrValueTooLarge, kv.ErrBucketFull, kv.ErrHistoryTooLarge, kv.ErrNoSpace}},
 	{exitUsage, []error{kv.ErrInvalidBucketName, kv.ErrInvalidKey, kv.ErrInvalidPattern, kv.ErrInvalidConfig, kv.ErrInvalidOption}},
@@ -68,8 +68,8 @@ func codeOf(err error) exitCode {
 		}
 	}
 	var connection *client.ConnError
-	var network net.Error
-	if errors.As(err, &connection) || errors.As(err, &network) {
+	var network *net.OpError
+	if errors.As(err, &connection) || errors.As(err, &network) && network.Op != "listen" {
 		return exitConnection
 	}
 	return exitOther

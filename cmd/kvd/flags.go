@@ -6,7 +6,29 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/spf13/cobra"
 )
+
+// exclusive refuses a command line with more than one of the flags.
+func exclusive(c *cobra.Command, names ...string) {
+	before := c.PreRunE
+	c.PreRunE = func(c *cobra.Command, args []string) error {
+		var set []string
+		for _, name := range names {
+			if c.Flags().Changed(name) {
+				set = append(set, "--"+name)
+			}
+		}
+		if len(set) > 1 {
+			return usageOf(c, fmt.Errorf("%s exclude each other", strings.Join(set, " and ")))
+		}
+		if before != nil {
+			return before(c, args)
+		}
+		return nil
+	}
+}
 
 // sizeFlag is a number of bytes as people write it: 1024, 4K, 1MB, 64 MiB. All
 // units are powers of 1,024, as in the nats program. It implements pflag.Value.

@@ -47,7 +47,7 @@ with --raw print the bytes of the value and nothing else.`,
 	c.Flags().Uint64Var(&revision, "revision", 0, "get this revision of the key")
 	a.addTarget(c)
 	a.addJSON(c)
-	c.MarkFlagsMutuallyExclusive("raw", "json")
+	exclusive(c, "raw", "json")
 	return c
 }
 

@@ -2,9 +2,20 @@ package main
 
 import (
 	"bufio"
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/hex"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
+	"io"
+	"math/big"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +23,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -28,7 +40,10 @@ func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"kvd": main})
 //	wait-log NAME TEXT      waits for a line of its log that holds the text
 //	exits CODE kvd ARG...   runs the program and checks the exit code
 //	flip FILE OFFSET        changes a bit of a byte of a file
+//	bytes FILE HEX [N]      writes a file of these bytes, N times
 //	hold-port VAR           listens on a port for as long as the script runs
+//	certificate NAME        writes NAME.crt and NAME.key for 127.0.0.1
+//	fetch PATH              prints what the admin address answers; ! for an error
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
@@ -44,13 +59,16 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"serve":     cmdServe,
-			"signal":    cmdSignal,
-			"wait-exit": cmdWaitExit,
-			"wait-log":  cmdWaitLog,
-			"exits":     cmdExits,
-			"flip":      cmdFlip,
-			"hold-port": cmdHoldPort,
+			"serve":       cmdServe,
+			"signal":      cmdSignal,
+			"wait-exit":   cmdWaitExit,
+			"wait-log":    cmdWaitLog,
+			"exits":       cmdExits,
+			"flip":        cmdFlip,
+			"hold-port":   cmdHoldPort,
+			"bytes":       cmdBytes,
+			"certificate": cmdCertificate,
+			"fetch":       cmdFetch,
 		},
 	})
 }
@@ -200,4 +218,54 @@ func cmdHoldPort(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	ts.Defer(func() { l.Close() })
 	ts.Setenv(args[0], l.Addr().String())
+}
+
+func cmdBytes(ts *testscript.TestScript, neg bool, args []string) {
+	arguments(ts, neg, args, "bytes FILE HEX [N]", 2, 3)
+	content, err := hex.DecodeString(args[1])
+	ts.Check(err)
+	times := 1
+	if len(args) == 3 {
+		times, err = strconv.Atoi(args[2])
+		ts.Check(err)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), bytes.Repeat(content, times), 0o600))
+}
+
+// cmdCertificate makes a certificate that is its own authority.
+func cmdCertificate(ts *testscript.TestScript, neg bool, args []string) {
+	arguments(ts, neg, args, "certificate NAME", 1, 1)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	ts.Check(err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: args[0]},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	ts.Check(err)
+	secret, err := x509.MarshalPKCS8PrivateKey(key)
+	ts.Check(err)
+	for name, block := range map[string]*pem.Block{
+		args[0] + ".crt": {Type: "CERTIFICATE", Bytes: cert},
+		args[0] + ".key": {Type: "PRIVATE KEY", Bytes: secret},
+	} {
+		ts.Check(os.WriteFile(ts.MkAbs(name), pem.EncodeToMemory(block), 0o600))
+	}
+}
+
+func cmdFetch(ts *testscript.TestScript, neg bool, args []string) {
+	arguments(ts, false, args, "[!] fetch PATH", 1, 1)
+	response, err := http.Get("http://" + ts.Getenv("KVD_ADMIN") + args[0])
+	ts.Check(err)
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	ts.Check(err)
+	if ok := response.StatusCode == http.StatusOK; ok == neg {
+		ts.Fatalf("the answer is %s: %s", response.Status, body)
+	}
+	_, err = ts.Stdout().Write(body)
+	ts.Check(err)
 }

@@ -168,7 +168,11 @@ func read[T any](r *reader, name string, parse func(string) (T, error)) T {
 	return v
 }
 
+// parseBool reads true or false; a variable that is set to nothing is false.
 func parseBool(s string) (bool, error) {
+	if s == "" {
+		return false, nil
+	}
 	b, err := strconv.ParseBool(s)
 	if err != nil {
 		return false, fmt.Errorf("%q is neither true nor false", s)

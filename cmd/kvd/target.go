@@ -41,7 +41,7 @@ func (a *app) addTarget(c *cobra.Command) {
 		}
 	}
 	f.DurationVar(&t.timeout, "timeout", time.Duration(patience), "how long to wait for the server (KVD_TIMEOUT)")
-	c.MarkFlagsMutuallyExclusive("server", "dir")
+	exclusive(c, "server", "dir")
 	_ = c.MarkFlagDirname("dir") // it exists
 	t.login.addFlags(a, c)
 }

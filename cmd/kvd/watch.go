@@ -28,9 +28,6 @@ every change, until interrupted.`,
 		Args:              takes(1, -1),
 		ValidArgsFunction: a.completeArgs(completeBucket, completeKey),
 		RunE: func(c *cobra.Command, args []string) error {
-			if flags.history && flags.updates {
-				return usageOf(c, fmt.Errorf("--history and --updates exclude each other"))
-			}
 			return a.withStore(c.Context(), mustExist, func(ctx context.Context, s store) error {
 				b, err := s.Bucket(ctx, args[0])
 				if err != nil {
@@ -49,7 +46,8 @@ every change, until interrupted.`,
 	f.Uint64Var(&flags.revision, "revision", 0, "begin with this revision")
 	a.addTarget(c)
 	a.addJSON(c)
-	c.MarkFlagsMutuallyExclusive("raw", "json")
+	exclusive(c, "raw", "json")
+	exclusive(c, "history", "updates")
 	return c
 }
 
