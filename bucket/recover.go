@@ -346,6 +346,15 @@ func (r *recovery) loadSegment(b *Bucket, d *segmentDesc, last bool) error {
 		b.active = sl
 	}
 	return seg.Entries(func(e *segment.Entry) error {
+		if e.Op != segment.Erase && e.Revision > b.mu.revision {
+			// Records look the same in the log and in segments. Where an index is
+			// unreadable, a sector of the log that went astray can pass for them; the
+			// log has them still. The number is not used for anything else.
+			b.next = max(b.next, e.Revision+1)
+			r.damaged(&kv.CorruptError{File: path.Join(r.segments.Dir, segment.FileName(d.Number)), Offset: e.Offset,
+				Detail: fmt.Sprintf("key %q, revision %d, bucket %d: newer than the segment", e.Key, e.Revision, b.id)})
+			return nil
+		}
 		b.load(e, sl)
 		return nil
 	}, r.damaged)
@@ -363,9 +372,6 @@ func (b *Bucket) load(e *segment.Entry, sl *slot) {
 		Segment: sl.number, Offset: e.Offset, Size: e.Size,
 		Op: kv.Operation(e.Op), Reason: e.Reason,
 	}, e.Floor)
-	// The manifest knows the next revision; an entry above it would be damage of a
-	// kind that must not lead to a number being used twice.
-	b.next = max(b.next, e.Revision+1)
 }
 
 func (r *recovery) damaged(c *kv.CorruptError) {
