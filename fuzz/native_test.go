@@ -12,7 +12,7 @@ import (
 
 // fuzzSteps bounds a workload out of a fuzzer's bytes: each step has a dozen
 // calls, each call a handful of images.
-const fuzzSteps = 10
+const fuzzSteps = 6
 
 // FuzzOpsCrash makes a workload out of bytes and cuts the power at all its calls.
 func FuzzOpsCrash(f *testing.F) {
@@ -20,7 +20,7 @@ func FuzzOpsCrash(f *testing.F) {
 	f.Add([]byte("a bucket, a few keys, and so on; the bytes decide what comes next"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		load := newGenerator(&byteChooser{b[:min(len(b), 4096)]}).workload(1, fuzzSteps)
-		if err := runSweep(load, plan{samples: 2, nested: 64, goOn: 16}, inlineChecks()); err != nil {
+		if err := runSweep(load, plan{samples: 1, nested: 250, goOn: 40}, inlineChecks()); err != nil {
 			t.Fatalf("%v\n%v", err, load)
 		}
 	})

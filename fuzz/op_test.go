@@ -147,11 +147,9 @@ type byteChooser struct{ b []byte }
 
 func (c *byteChooser) IntN(n int) int {
 	v := 0
-	for range 1 + (n-1)/256 {
-		if len(c.b) > 0 {
-			v = v<<8 | int(c.b[0])
-			c.b = c.b[1:]
-		}
+	for most := n - 1; most > 0 && len(c.b) > 0; most >>= 8 {
+		v = v<<8 | int(c.b[0])
+		c.b = c.b[1:]
 	}
 	return v % n
 }

@@ -62,6 +62,7 @@ func (s *sweep) run() error {
 		}
 	}
 	s.begin(len(s.workload.ops))
+	s.crashIn = 0 // there is no next step
 	if err := s.agrees(); err != nil {
 		return err
 	}
