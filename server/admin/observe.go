@@ -109,8 +109,8 @@ type observedBucket struct {
 	tally   *tally
 }
 
-// readsTimed is of how many reads one is timed: reading the clock twice costs as
-// much as a read.
+// readsTimed is of how many reads one is timed: a read is so short that reading
+// the clock twice would show.
 const readsTimed = 16
 
 // read counts a get.
