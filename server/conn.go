@@ -83,8 +83,8 @@ func (c *Conn) EnterStore() { c.inStore = true }
 // LeaveStore is the end of EnterStore.
 func (c *Conn) LeaveStore() { c.inStore = false }
 
-// Recover, deferred in a goroutine that the protocol started for the connection,
-// has a panic close the connection and nothing else.
+// Recover is deferred in a goroutine that the protocol started for the
+// connection: a panic closes the connection and does nothing else.
 func (c *Conn) Recover() {
 	if r := recover(); r != nil {
 		c.logPanic(r)

@@ -120,7 +120,7 @@ func replyKindOf(word []byte) ReplyKind {
 // parse reads what follows the first word and returns the length of the payload,
 // -1 if there is none.
 func (r *Reply) parse(kind ReplyKind, w *words) (length int, err error) {
-	ok := true
+	var ok bool
 	switch kind {
 	case ReplyOK:
 		ok = !w.more || r.takeNumber(w, &r.Number) && !w.more

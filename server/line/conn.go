@@ -29,7 +29,6 @@ type conn struct {
 	checked checkedID
 	watches watches
 	budget  int       // bytes left before the login, in and out
-	quit    bool      // nothing more is read
 	since   time.Time // when the first byte of the command came that is not all there; zero: none is
 }
 
