@@ -23,6 +23,6 @@ func (n notifier) notify(assignments ...string) {
 	if err != nil {
 		return
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }() // the message is sent by then
 	_, _ = conn.Write([]byte(strings.Join(assignments, "\n")))
 }

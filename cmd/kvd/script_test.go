@@ -49,13 +49,11 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
 			e.Values[serversKey] = map[string]*scriptServer{}
-			for _, v := range []string{
+			e.Vars = append(e.Vars,
 				"KVD_WAL_FILE_SIZE=64KiB", "KVD_WAL_MAX_SIZE=1MiB", "KVD_RESERVE_SIZE=0", // a server that starts quickly
 				"KVD_TIMEOUT=1m", // on a machine that is busy
 				"TZ=UTC",
-			} {
-				e.Vars = append(e.Vars, v)
-			}
+			)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
