@@ -250,7 +250,7 @@ func (x *Index) forget(s slot, dropped func(Version)) {
 	x.live -= x.puts(row)
 	x.dropAll(row, kept, 0, dropped)
 	x.table.remove(s.tag, s.key)
-	if x.build.defers(&x.keys, s.key) {
+	if x.keys.bury(s.key) {
 		return
 	}
 	x.tree.remove(x.keys.text(s.key))

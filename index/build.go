@@ -72,10 +72,10 @@ func (x *Index) insertLoaded(ref uint32) {
 	x.tree.insert(x.keys.text(ref), ref)
 }
 
-// defers marks the entry of a key that is gone and reports true, if it is not
-// in the tree yet: it is freed when its turn comes.
-func (b *build) defers(keys *arena, key uint32) bool {
-	length := keys.length(key)
+// bury marks the entry of a key that is gone and reports true, if it is not in
+// the tree yet: it is dropped when its turn comes.
+func (a *arena) bury(ref uint32) bool {
+	length := a.length(ref)
 	if *length&entryPending == 0 {
 		return false
 	}

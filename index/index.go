@@ -7,8 +7,10 @@ import (
 )
 
 // Index is the index of one bucket. It is not safe for concurrent use: methods
-// documented as reads may run beside each other, all others alone. Snapshots
-// are read without either.
+// documented as a read may run beside each other, all others alone. Only a
+// [Snapshot] is read beside a writer.
+//
+// Keys passed in are not kept, and hash is always [Hash] of the key beside it.
 type Index struct {
 	table table
 	keys  arena

@@ -39,15 +39,15 @@ const (
 //
 //	bits 0–27 offset/8 · 28–51 segment · 52–53 operation · 54–55 reason · 56 has a deadline
 const (
-	segmentShift  = 28
-	opShift       = 52
-	reasonShift   = 54
-	deadlineBit   = 1 << 56
-	placeMask     = 1<<opShift - 1
-	offsetMask    = 1<<segmentShift - 1
-	segmentMask   = segmentLimit - 1
-	twoBits       = 3
-	newestOpIsPut = uint64(kv.Put) << opShift
+	segmentShift = 28
+	opShift      = 52
+	reasonShift  = 54
+	deadlineBit  = 1 << 56
+	placeMask    = 1<<opShift - 1
+	offsetMask   = 1<<segmentShift - 1
+	segmentMask  = segmentLimit - 1
+	twoBits      = 3
+	putBits      = uint64(kv.Put) << opShift
 )
 
 func packPlace(p Place) uint64 {
@@ -68,4 +68,4 @@ func pack(v Version) uint64 {
 	return w
 }
 
-func isPut(word uint64) bool { return word&(twoBits<<opShift) == newestOpIsPut }
+func isPut(word uint64) bool { return word&(twoBits<<opShift) == putBits }
