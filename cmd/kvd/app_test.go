@@ -280,3 +280,32 @@ func TestProgress(t *testing.T) {
 		t.Errorf("work of unknown length shows %q", got)
 	}
 }
+
+// TestExampleFile has every setting with its default in the example, so that it
+// does not lag behind.
+func TestExampleFile(t *testing.T) {
+	example, err := os.ReadFile("../../contrib/kvd.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(t.TempDir(), "kvd.toml")
+	plain := strings.ReplaceAll(string(example), "\n#", "\n") // comments become settings
+	var lines []string
+	for line := range strings.Lines(plain) {
+		if !strings.HasPrefix(line, " ") && !strings.HasPrefix(line, "#") {
+			lines = append(lines, line)
+		}
+	}
+	if err := os.WriteFile(name, []byte(strings.Join(lines, "")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a := newTestApp("")
+	if code := a.run([]string{"config", "show", "--config", name}); code != exitOK {
+		t.Fatalf("exit code %d: %s", code, a.err.String())
+	}
+	for _, s := range newSettings() {
+		if want := s.name + "\t" + s.def + "\t" + name + "\n"; !strings.Contains(a.out.String(), want) {
+			t.Errorf("the example has no %s = %q", s.name, s.def)
+		}
+	}
+}
