@@ -23,7 +23,7 @@ func (b *Bucket) Name() string { return b.name }
 
 // call begins a command about a key.
 func (b *Bucket) call(v lineproto.Verb, key string) *call {
-	k := newCall(v)
+	k := b.client.calls.get(v)
 	k.command.Bucket, k.command.BucketID, k.command.Key = b.name, b.id, key
 	return k
 }
@@ -126,7 +126,7 @@ func (b *Bucket) write(ctx context.Context, m kv.Mutation, opts []kv.WriteOption
 	if err := checkMutation(&m); err != nil {
 		return 0, err
 	}
-	k := newCall(0)
+	k := b.client.calls.get(0)
 	setMutation(&k.command, &m)
 	k.command.BucketID = b.id
 	if err := b.client.do(ctx, k); err != nil {

@@ -3,7 +3,6 @@ package client
 import (
 	"errors"
 	"sync"
-	"sync/atomic"
 
 	"kvd/internal/lineproto"
 	"kvd/kv"
@@ -14,6 +13,7 @@ import (
 // until its outcome is in, and to the caller again. A caller that leaves early
 // leaves it to the connection for good.
 type call struct {
+	pool *callPool
 	done chan struct{} // capacity 1: the outcome is in
 
 	// What is asked. Set by the caller.
@@ -48,10 +48,16 @@ const (
 	fateAbandoned             // the caller left before every answer had come
 )
 
-var calls = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
+// callPool keeps calls for the next ones. Every client has its own, because a
+// channel made inside a synctest bubble must not be used outside.
+type callPool struct{ sync.Pool }
 
-func newCall(v lineproto.Verb) *call {
-	k := calls.Get().(*call)
+// get returns a call with nothing in it but its verb.
+func (p *callPool) get(v lineproto.Verb) *call {
+	k, _ := p.Get().(*call)
+	if k == nil {
+		k = &call{pool: p, done: make(chan struct{}, 1)}
+	}
 	k.command.Verb = v
 	return k
 }
@@ -61,7 +67,7 @@ func (k *call) free() {
 	k.again()
 	k.command, k.run, k.dst = lineproto.Command{}, nil, nil
 	k.number, k.entry, k.status = 0, kv.Entry{}, kv.Status{}
-	calls.Put(k)
+	k.pool.Put(k)
 }
 
 // again readies the call to be sent once more.
@@ -87,7 +93,7 @@ func (k *call) appendCommands(dst []byte) ([]byte, error) {
 
 // deliver takes one reply and reports whether it was the last that the call waits
 // for. An error means that the reply cannot be the one to this call.
-func (k *call) deliver(r *lineproto.Reply, waiting *atomic.Int32) (complete bool, err error) {
+func (k *call) deliver(r *lineproto.Reply) (complete bool, err error) {
 	k.mu.Lock()
 	if !k.mu.abandoned {
 		if err = k.take(r); err != nil {
@@ -101,7 +107,6 @@ func (k *call) deliver(r *lineproto.Reply, waiting *atomic.Int32) (complete bool
 	abandoned := k.mu.abandoned
 	k.mu.Unlock()
 	if complete {
-		waiting.Add(-1)
 		k.settle(abandoned)
 	}
 	return complete, nil

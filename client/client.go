@@ -22,6 +22,7 @@ type Client struct {
 
 	link  link  // the connection that calls share
 	spare spare // connections of listings, between two
+	calls callPool
 }
 
 var (
@@ -61,7 +62,7 @@ func (c *Client) connectShared(ctx context.Context) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newConn(w, c.address, c.link.lost), nil
+	return newConn(w, c.address, &c.calls, c.link.lost), nil
 }
 
 // Close ends all connections. Calls under way return kv.ErrClosed, writes among
@@ -125,7 +126,7 @@ func changes(v lineproto.Verb) bool {
 
 // Ping returns nil once the server has answered.
 func (c *Client) Ping(ctx context.Context) error {
-	return c.run(ctx, newCall(lineproto.VerbPing))
+	return c.run(ctx, c.calls.get(lineproto.VerbPing))
 }
 
 // run is do for a call whose answer holds nothing of interest.

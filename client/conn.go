@@ -2,20 +2,13 @@ package client
 
 import (
 	"context"
-	"net"
 	"runtime"
 	"sync"
-	"sync/atomic"
 )
 
-const (
-	// directMax is how large a command may be, in bytes, for its caller to write it
-	// itself.
-	directMax = 4 << 10
-	// gatherMax bounds the commands that wait for a write, in bytes: a caller that
-	// finds more waits for room. One command may pass it, whatever its size.
-	gatherMax = 4 << 20
-)
+// gatherMax bounds the commands that wait for a write, in bytes: a caller that
+// finds more waits for room. One command may pass it, whatever its size.
+const gatherMax = 4 << 20
 
 // conn is one connection that all callers share. Commands leave in the order in
 // which they were gathered, and replies come in the order of commands.
@@ -27,28 +20,26 @@ type conn struct {
 	// Immutable.
 	*wire
 	address string
-	direct  bool              // a small write to an idle connection does not block
+	calls   *callPool
 	onLost  func(error) error // told the cause, returns what callers shall see
 
 	work chan struct{} // capacity 1: there is something for writeLoop
 	over chan struct{} // closed when readLoop ended: no call is left on it
-
-	waiting atomic.Int32 // calls gathered whose outcome is not in
 
 	mu struct { // guards the fields inside
 		sync.Mutex
 		gathered batch   // not handed to the socket yet
 		spare    batch   // the buffers of the batch before
 		sent     []*call // handed to the socket, for readLoop to fetch
-		writing  bool    // somebody is writing or was told to
+		writing  bool    // writeLoop is at it or was told to
 		lost     error   // why no more calls are taken; set once
 		room     chan struct{}
 	}
 }
 
-func newConn(w *wire, address string, onLost func(error) error) *conn {
+func newConn(w *wire, address string, calls *callPool, onLost func(error) error) *conn {
 	return &conn{
-		wire: w, address: address, direct: buffered(w.net), onLost: onLost,
+		wire: w, address: address, calls: calls, onLost: onLost,
 		work: make(chan struct{}, 1), over: make(chan struct{}),
 	}
 }
@@ -57,18 +48,6 @@ func newConn(w *wire, address string, onLost func(error) error) *conn {
 func (c *conn) run(tasks *sync.WaitGroup) {
 	tasks.Go(c.writeLoop)
 	tasks.Go(c.readLoop)
-}
-
-// buffered reports whether a write of directMax bytes to an idle connection is
-// sure to find room in the system's send buffer.
-func buffered(nc net.Conn) bool {
-	switch nc := nc.(type) {
-	case *net.TCPConn, *net.UnixConn:
-		return true
-	case interface{ NetConn() net.Conn }: // TLS
-		return buffered(nc.NetConn())
-	}
-	return false
 }
 
 // outcome is how a call ended.
@@ -96,9 +75,11 @@ func (c *conn) wait(ctx context.Context, k *call) outcome {
 	}
 	c.mu.Lock()
 	withdrawn := c.mu.gathered.withdraw(k)
+	if withdrawn {
+		c.makeRoomLocked()
+	}
 	c.mu.Unlock()
 	if withdrawn {
-		c.waiting.Add(-1)
 		return outcome{fate: fateUnsent, err: ctx.Err()}
 	}
 	if answered, ok := k.abandon(); ok {
@@ -127,20 +108,11 @@ func (c *conn) send(ctx context.Context, k *call) error {
 		k.fail(fateAnswered, err) // as the server would refuse it
 		return nil
 	}
-	idle := c.waiting.Add(1) == 1
-	if c.mu.writing {
-		c.mu.Unlock()
-		return nil
-	}
+	wake := !c.mu.writing
 	c.mu.writing = true
-	if idle && c.direct && k.size <= directMax {
-		c.writeOnce()
-	}
-	c.mu.writing = len(c.mu.gathered.bytes) > 0
-	wake := c.mu.writing
 	c.mu.Unlock()
 	if wake {
-		c.work <- struct{}{} // has room: nobody was writing, or it was this caller
+		c.work <- struct{}{} // has room: writeLoop took the last before it cleared writing
 	}
 	return nil
 }
@@ -179,34 +151,44 @@ func (c *conn) writeLoop() {
 			return
 		}
 		// The callers just answered have more to send: let them, so that it goes in
-		// one write and reaches the server together.
+		// one write and reaches the server together. 16 callers that read get 1.4
+		// times as much done, 256 get 1.6 times.
 		runtime.Gosched()
-		c.mu.Lock()
-		for len(c.mu.gathered.bytes) > 0 && c.mu.lost == nil {
-			c.writeOnce()
+		for b, ok := c.takeGathered(); ok; b, ok = c.takeGathered() {
+			if _, err := c.net.Write(b.bytes); err != nil {
+				// readLoop meets an error too, now, and says what it means. What is
+				// gathered until then was never sent.
+				c.close()
+				<-c.over
+				return
+			}
+			c.putBack(b)
 		}
-		c.mu.writing = false
-		c.mu.Unlock()
 	}
 }
 
-// writeOnce writes what is gathered, with mu released meanwhile. The caller holds
-// mu and the right to write. An error is left to readLoop: it meets one too, once
-// the connection is closed, and until then further calls may be gathered, which
-// were then never sent.
-func (c *conn) writeOnce() {
-	b := c.mu.gathered
+// takeGathered returns what there is to write, and notes that it was sent. If
+// there is nothing, whoever gathers next has to say so.
+func (c *conn) takeGathered() (b batch, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.mu.gathered.calls) == 0 {
+		c.mu.writing = false
+		return b, false
+	}
+	b = c.mu.gathered
 	c.mu.gathered, c.mu.spare = c.mu.spare, batch{}
 	c.mu.sent = append(c.mu.sent, b.calls...)
 	c.makeRoomLocked()
-	c.mu.Unlock()
-	if _, err := c.net.Write(b.bytes); err != nil {
-		c.close()
-		<-c.over
-	}
+	return b, true
+}
+
+// putBack keeps a batch that was written for its memory.
+func (c *conn) putBack(b batch) {
 	b.reset()
 	c.mu.Lock()
 	c.mu.spare = b
+	c.mu.Unlock()
 }
 
 // readLoop hands replies to calls until the connection breaks, the server goes
@@ -260,7 +242,7 @@ func (c *conn) deliver() ([]*call, error) {
 				return nil, unasked(r)
 			}
 		}
-		complete, err := queue[next].deliver(r, &c.waiting)
+		complete, err := queue[next].deliver(r)
 		if err != nil {
 			return queue[next:], err
 		}

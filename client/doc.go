@@ -88,10 +88,11 @@
 // (the benchmarks of this package). A large value delays the small ones behind it
 // for as long as it takes on the wire; who cannot have that dials twice.
 //
-// The caller writes its own command if nothing is under way: a system's send buffer
-// that is empty takes a small command without waiting, so the context still counts,
-// and a lone caller saves the handoff to another goroutine. Everything else is
-// written by one goroutine, which first lets the callers just answered add theirs.
+// All commands are written by one goroutine, which first lets the callers just
+// answered add theirs: 16 callers that read get 1.4 times as much done, 256 get 1.6
+// times. That a caller writes its own command where nothing is under way was tried:
+// one lone caller took 11.9 to 15.4 µs for a Get on loopback, 11.7 to 13.0 µs with
+// the handoff, and a caller in a write cannot honour its context.
 //
 // A command handed to a write that failed counts as sent, even past the bytes
 // that the system says it took: a definite answer is not worth a wrong one.

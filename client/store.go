@@ -31,7 +31,7 @@ func (c *Client) configure(ctx context.Context, v lineproto.Verb, cfg kv.Config,
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	k := newCall(v)
+	k := c.calls.get(v)
 	if err := k.command.SetConfig(cfg, orEdit); err != nil {
 		k.free()
 		return nil, err
@@ -60,7 +60,7 @@ func (c *Client) info(ctx context.Context, name string, id uint64) (kv.Status, e
 	if err := kv.CheckBucketName(name); err != nil {
 		return kv.Status{}, err
 	}
-	k := newCall(lineproto.VerbInfo)
+	k := c.calls.get(lineproto.VerbInfo)
 	k.command.Bucket, k.command.BucketID = name, id
 	if err := c.do(ctx, k); err != nil {
 		return kv.Status{}, err
@@ -78,7 +78,7 @@ func (c *Client) DeleteBucket(ctx context.Context, name string) error {
 	if err := kv.CheckBucketName(name); err != nil {
 		return err
 	}
-	k := newCall(lineproto.VerbRemove)
+	k := c.calls.get(lineproto.VerbRemove)
 	k.command.Bucket = name
 	return c.run(ctx, k)
 }

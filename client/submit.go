@@ -112,7 +112,7 @@ func (c *conn) submit(ctx context.Context, mutations []*kv.Mutation) (rest []*kv
 	var parts []part
 	next := 0 // of mutations, to be sent
 	for next < len(mutations) {
-		k := newCall(0)
+		k := c.calls.get(0)
 		k.run = mutations[next : next+runLength(mutations[next:])]
 		if err = c.send(ctx, k); err != nil {
 			k.free()

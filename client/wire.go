@@ -71,8 +71,8 @@ func (c *Client) connect(ctx context.Context) (*wire, error) {
 	stop := context.AfterFunc(ctx, func() { _ = nc.Close() })
 	w := &wire{net: nc, replies: newReplies(nc)}
 	err = c.greet(w)
-	if !stop() && err == nil {
-		err = ctx.Err()
+	if !stop() {
+		err = ctx.Err() // whatever the connection made of it
 	}
 	if err != nil {
 		_ = nc.Close()
