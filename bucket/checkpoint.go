@@ -66,25 +66,32 @@ type capture struct {
 // by something else than a sync. A checkpoint that had to wait until the store
 // was closed does nothing: the directory may be another process's by now.
 func (s *Store) runCheckpoint(p pace) error {
+	_, err := s.freeLog(p)
+	return err
+}
+
+// freeLog is runCheckpoint for who needs room in the log: stuck says why files
+// of it could not be recycled, which is no error of the checkpoint.
+func (s *Store) freeLog(p pace) (stuck, err error) {
 	s.checkpoint.Lock()
 	defer s.checkpoint.Unlock()
 	if err := s.writable(); err != nil {
-		return err
+		return nil, err
 	}
 	if s.checkpoint.manifest == nil {
-		return kv.ErrClosed
+		return nil, kv.ErrClosed
 	}
 	cp, err := s.capture()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	err = s.writeCheckpoint(cp, p)
 	switch {
 	case errors.Is(err, vfs.ErrNoSpace):
 		s.restore(cp)
-		return fmt.Errorf("checkpoint: %w: %w", kv.ErrNoSpace, err)
+		return nil, fmt.Errorf("checkpoint: %w: %w", kv.ErrNoSpace, err)
 	case err != nil:
-		return s.poison(fmt.Errorf("checkpoint: %w", err))
+		return nil, s.poison(fmt.Errorf("checkpoint: %w", err))
 	}
 	s.path.Lock()
 	s.path.reserved = cp.edit.numbers
@@ -92,12 +99,13 @@ func (s *Store) runCheckpoint(p pace) error {
 	s.path.Unlock()
 	s.removeDeleted(cp.deleted)
 	if s.log == nil { // recovery: the old files go once the fresh one is there
-		return nil
+		return nil, nil
 	}
-	if err := s.log.Recycle(cp.edit.logLow + 1); err != nil {
-		s.opts.Logger.Warn("log files could not be recycled; the next checkpoint tries again", "cause", err)
+	stuck = s.log.Recycle(cp.edit.logLow + 1)
+	if stuck != nil {
+		s.opts.Logger.Warn("log files could not be recycled; the next checkpoint tries again", "cause", stuck)
 	}
-	return nil
+	return stuck, nil
 }
 
 // checkpointRun is one run of a checkpoint.

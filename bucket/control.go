@@ -28,6 +28,7 @@ func (s *Store) operate(ctx context.Context, decide func() (operation, error)) e
 	}
 	s.path.Lock()
 	defer s.path.Unlock()
+	var stuck error // why the log, which is full, could not be freed
 	for {
 		if err := s.takesWrites(); err != nil {
 			return err
@@ -38,9 +39,12 @@ func (s *Store) operate(ctx context.Context, decide func() (operation, error)) e
 		}
 		s.path.frame = appendOperation(wal.NewFrame(s.path.frame), &op)
 		err = s.reserveLog(len(s.path.frame)-wal.FrameHeaderSize, op.kind)
+		if errors.Is(err, wal.ErrFull) && stuck != nil {
+			return stuck
+		}
 		if errors.Is(err, wal.ErrFull) {
 			s.path.Unlock()
-			err = s.runCheckpoint(unpaced)
+			stuck, err = s.freeLog(unpaced)
 			s.path.Lock()
 			if err == nil {
 				continue

@@ -122,6 +122,7 @@ func (s *Store) commitGroup(g *group) {
 // for the log to have room.
 func (s *Store) admit(g *group) error {
 	puts := true
+	var stuck error // why the log, which is full, could not be freed
 	for {
 		if err := s.takesWrites(); err != nil {
 			return err
@@ -137,9 +138,11 @@ func (s *Store) admit(g *group) error {
 		}
 		g.rollback()
 		switch {
+		case errors.Is(err, wal.ErrFull) && stuck != nil:
+			return stuck
 		case errors.Is(err, wal.ErrFull), errors.Is(err, errNumbers), errors.Is(err, errAwake):
 			s.path.Unlock()
-			err = s.runCheckpoint(unpaced)
+			stuck, err = s.freeLog(unpaced)
 			s.path.Lock()
 			if err != nil {
 				return err
