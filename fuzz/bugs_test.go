@@ -128,7 +128,7 @@ func byFault(_ *testing.T, b seededBug) error {
 		b.plant(load)
 		for n, kind := range kinds {
 			if kind == vfs.OpSync {
-				if err := suffer(load, &dropped, n, false, func() {}); err != nil {
+				if err := suffer(load, &dropped, n, once, func() {}); err != nil {
 					return err
 				}
 			}

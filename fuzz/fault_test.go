@@ -53,22 +53,31 @@ func (f *fault) action(o vfs.Op) vfs.Action {
 	return a
 }
 
+// duration is how long a fault lasts.
+type duration int
+
+const (
+	once      duration = iota
+	forKind            // every later call of the same kind fails too
+	forAll             // every later call
+	durations          // how many there are
+)
+
 // patient is a world with a fault in it.
 type patient struct {
 	*world
 	fault    *fault
-	forever  bool
 	hit      bool   // the fault has struck
 	poisoned bool   // a write ended with an unknown outcome, or the store said that it is read-only
 	maybe    *Model // what the store may hold instead; acked if there is nothing unknown
 }
 
 // TestFailEveryCall fails every call of several workloads, in every way that it
-// can fail, once and from then on.
+// can fail: alone, with all later ones of its kind, and with all later ones.
 func TestFailEveryCall(t *testing.T) {
 	start, checks := time.Now(), newChecks()
 	defer checks.close()
-	trySeeds(t, 1000, effort(4), 30, func(load *workload) error { return failEvery(load, checks) })
+	trySeeds(t, 1000, effort(2), 30, func(load *workload) error { return failEvery(load, checks) })
 	report(t, checks, start)
 }
 
@@ -82,10 +91,10 @@ func failEvery(load *workload, checks *checks) error {
 			if !faults[i].applies(kind) {
 				continue
 			}
-			for _, forever := range []bool{false, true} {
+			for lasts := range durations {
 				checks.add(func(count func()) error {
-					if err := suffer(load, &faults[i], n, forever, count); err != nil {
-						return fmt.Errorf("%s at call %d (%v), forever=%t: %w", faults[i].name, n, kind, forever, err)
+					if err := suffer(load, &faults[i], n, lasts, count); err != nil {
+						return fmt.Errorf("%s at call %d (%v), lasting %d: %w", faults[i].name, n, kind, lasts, err)
 					}
 					return nil
 				})
@@ -109,16 +118,20 @@ func callsOf(load *workload) ([]vfs.OpKind, error) {
 
 // suffer runs a workload whose n-th call fails, from 0, and checks that the store
 // says so, goes on reading, and recovers what it had acknowledged.
-func suffer(load *workload, f *fault, n int, forever bool, count func()) error {
+func suffer(load *workload, f *fault, n int, lasts duration, count func()) error {
 	w := newWorld(load, vfs.NewMem())
-	p := &patient{world: w, fault: f, forever: forever, maybe: w.acked}
+	p := &patient{world: w, fault: f, maybe: w.acked}
 	calls := -1
+	var first vfs.OpKind
 	w.judge = func(o vfs.Op) vfs.Action {
-		if calls++; calls == n || forever && calls > n && f.applies(o.Kind) {
-			p.hit = true
-			return f.action(o)
+		calls++
+		switch {
+		case calls == n:
+			p.hit, first = true, o.Kind
+		case calls < n, lasts == once, lasts == forKind && o.Kind != first, !f.applies(o.Kind):
+			return vfs.Action{}
 		}
-		return vfs.Action{}
+		return f.action(o)
 	}
 	if err := p.live(); err != nil {
 		return err

@@ -201,3 +201,34 @@ func TestSyncWithoutSpace(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestLogThatCannotBeFreed: where the files that a checkpoint freed could not be
+// recycled, whoever found the log full ran checkpoints for ever.
+func TestLogThatCannotBeFreed(t *testing.T) {
+	w := newWorld(&workload{logFileSize: 16 << 10, logMaxSize: 64 << 10, reserveSize: -1}, vfs.NewMem())
+	if err := w.start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.run(&op{kind: opCreateBucket, bucket: "a", config: config{history: 1, maxBytes: -1}}); err != nil {
+		t.Fatal(err)
+	}
+	w.fault.Inject(vfs.FailKind(vfs.OpTruncate, syscall.EIO))
+	refused := false
+	for range 40 {
+		err := w.run(&op{kind: opPut, bucket: "a", key: "k", size: 3000})
+		if err != nil && !errors.Is(err, syscall.EIO) {
+			t.Fatal(err)
+		}
+		refused = refused || err != nil
+	}
+	if !refused {
+		t.Error("the log was freed all the same: the test is void")
+	}
+	w.fault.Inject(nil)
+	if err := w.run(&op{kind: opPut, bucket: "a", key: "k", size: 3000}); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+	if err := errors.Join(w.agrees(), w.stop()); err != nil {
+		t.Error(err)
+	}
+}

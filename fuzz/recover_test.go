@@ -3,6 +3,7 @@ package fuzz
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 
 	"kvd/internal/vfs"
 )
@@ -118,5 +119,32 @@ func (w *world) goesOn(count func()) error {
 	if r := w.store.Report(); r.Records != 0 || r.Scratch != 0 || r.Torn != nil || len(r.Damages) > 0 {
 		return fmt.Errorf("report after a clean close: %v; %d scratch files, notes %q", r, r.Scratch, r.Notes)
 	}
+	if err := w.tidy(); err != nil {
+		return err
+	}
 	return w.agrees()
+}
+
+// tidy checks that an open left no half-made files, and no more of the log than
+// may be needed.
+func (w *world) tidy() error {
+	logs := int64(0)
+	for _, dir := range []string{storeDir, storeDir + "/wal", storeDir + "/seg"} {
+		entries, err := w.disk.List(dir)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if strings.HasSuffix(e.Name, ".tmp") || e.Name == "lost" {
+				return fmt.Errorf("%s/%s is left", dir, e.Name)
+			}
+			if strings.HasSuffix(e.Name, ".wal") {
+				logs++
+			}
+		}
+	}
+	if most := w.workload.logMaxSize/w.workload.logFileSize + 3; logs > most {
+		return fmt.Errorf("%d files of the log, want at most %d", logs, most)
+	}
+	return nil
 }
