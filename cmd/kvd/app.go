@@ -54,14 +54,19 @@ func (a *app) run(args []string) exitCode {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal does what it does to any process
+	return a.execute(ctx, args)
+}
+
+// execute is run whose interruption is the end of the context.
+func (a *app) execute(ctx context.Context, args []string) exitCode {
 	root := a.rootCommand()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if flushed := a.out.Flush(); err == nil && flushed != nil {
 		err = fmt.Errorf("standard output: %w", flushed)
 	}
-	if err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		err = errInterrupted
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = interrupted(err)
 	}
 	if err != nil {
 		fmt.Fprintln(a.err, "kvd: "+explain(err))

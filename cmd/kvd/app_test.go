@@ -5,7 +5,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"iter"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -118,6 +120,33 @@ func TestFailedOutputIsAnError(t *testing.T) {
 	a.app.out = bufio.NewWriter(brokenWriter{errors.New("no space")})
 	if code := a.run([]string{"version"}); code != exitOther || !strings.Contains(a.err.String(), "standard output: no space") {
 		t.Errorf("exit code %d: %s", code, a.err.String())
+	}
+}
+
+func TestInterrupted(t *testing.T) {
+	dir := newStoreDir(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	a := newTestApp("")
+	if code := a.execute(ctx, []string{"get", "b", "k", "--dir", dir}); code != exitInterrupted || a.err.String() != "kvd: interrupted\n" {
+		t.Errorf("exit code %d: %s", code, a.err.String())
+	}
+	err := interrupted(fmt.Errorf("%w: %w", kv.ErrOutcomeUnknown, context.Canceled))
+	if codeOf(err) != exitInterrupted || !strings.Contains(explain(err), "read before writing again") {
+		t.Errorf("a write of unknown outcome is explained as %s", explain(err))
+	}
+}
+
+func TestValuesDoNotControlATerminal(t *testing.T) {
+	for v, want := range map[string]string{
+		"two\n\tlines": "two\n\tlines",
+		"\x1b]0;t\x07": `"\x1b]0;t\a"`,
+		"\xff":         `"\xff"`,
+		"":             "",
+	} {
+		if got := string(harmless([]byte(v))); got != want {
+			t.Errorf("%q is shown as %s, want %s", v, got, want)
+		}
 	}
 }
 
@@ -257,7 +286,7 @@ func TestNotify(t *testing.T) {
 	notifier(name + ".gone").notify("READY=1") // and nothing happens
 }
 
-func TestProgress(t *testing.T) {
+func TestProgressOnATerminal(t *testing.T) {
 	var terminal bytes.Buffer
 	p := &progress{terminal: &terminal}
 	p.show("reading", 1, 4)
@@ -278,6 +307,20 @@ func TestProgress(t *testing.T) {
 	p.show("reading", 3, 0)
 	if got := terminal.String(); got != "reading: 3" {
 		t.Errorf("work of unknown length shows %q", got)
+	}
+}
+
+func TestProgressInALog(t *testing.T) {
+	var log bytes.Buffer
+	p := &progress{logger: slog.New(slog.NewTextHandler(&log, nil))}
+	p.show("reading", 1, 4)
+	if log.Len() > 0 {
+		t.Errorf("short work logs %q", log.String())
+	}
+	p.said = p.said.Add(-progressPause)
+	p.show("reading", 2, 4)
+	if got := log.String(); !strings.Contains(got, "msg=reading done=2 total=4") {
+		t.Errorf("long work logs %q", got)
 	}
 }
 

@@ -157,7 +157,7 @@ func (a *app) benchBuckets(ctx context.Context, s store, name string, writers in
 	}
 	stores := []store{s}
 	for a.target.dir == "" && len(stores) < writers {
-		c, err := a.target.open(ctx, mustExist)
+		c, err := a.open(ctx, mustExist)
 		if err != nil {
 			return nil, closeAll, err
 		}

@@ -35,6 +35,15 @@ const (
 
 var errInterrupted = errors.New("interrupted")
 
+// interrupted is the error of a command that a signal ended. What became of a
+// write is not lost with it.
+func interrupted(err error) error {
+	if errors.Is(err, kv.ErrOutcomeUnknown) {
+		return fmt.Errorf("%w: %w", errInterrupted, err)
+	}
+	return errInterrupted
+}
+
 // codeRules say which errors end with which code; the first that matches counts.
 // Corruption stands first, because a store that is read-only for it says both.
 var codeRules = []struct {
@@ -89,7 +98,7 @@ var waysOut = []struct {
 	{kv.ErrBucketFull, `"kvd edit --max-bucket-size" raises the limit; deletes are still admitted`},
 	{kv.ErrNoSpace, "make room on the disk; reads and deletes go on"},
 	{kv.ErrOutcomeUnknown, "the write may be found later or not: read before writing again"},
-	{syscall.EADDRINUSE, "another program listens there, perhaps another kvd; port 0 picks a free one"},
+	{syscall.EADDRINUSE, "stop what listens there, or choose another port: 0 picks a free one"},
 	{syscall.ECONNREFUSED, `no server is listening there: start one with "kvd", or name another with --server, or a directory with --dir`},
 	{kv.ErrCorrupt, `"kvd verify" lists all damage`},
 	{lineproto.ErrAuthRequired, "give --user, and the password in KVD_PASSWORD or --password-file"},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -165,6 +166,16 @@ func printable(v []byte) string {
 		return s
 	}
 	return strconv.Quote(s)
+}
+
+// harmless is the value itself where it is text of any number of lines, else the
+// Go string literal of it: what somebody stored must not control a terminal.
+func harmless(v []byte) []byte {
+	control := func(r rune) bool { return r != '\n' && r != '\t' && !unicode.IsPrint(r) }
+	if utf8.Valid(v) && bytes.IndexFunc(v, control) < 0 {
+		return v
+	}
+	return strconv.AppendQuote(nil, string(v))
 }
 
 // timeLayout is how people read a time; programs get RFC 3339.

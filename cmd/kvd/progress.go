@@ -12,9 +12,9 @@ import (
 // terminal, a log line every ten seconds elsewhere. Short work shows nothing.
 // One goroutine at a time uses it.
 type progress struct {
-	terminal io.Writer    // nil: none
-	logger   *slog.Logger // nil: no log either
-	began    time.Time    // of the stage
+	terminal io.Writer // nil: none
+	logger   *slog.Logger
+	began    time.Time // of the stage
 	stage    string
 	said     time.Time
 	shown    bool
@@ -25,8 +25,8 @@ const (
 	progressPause    = 10 * time.Second // between two lines of a log
 )
 
-func (a *app) newProgress() *progress {
-	p := &progress{}
+func (a *app) newProgress(logger *slog.Logger) *progress {
+	p := &progress{logger: logger}
 	if a.errTTY {
 		p.terminal = a.err
 	}
@@ -45,7 +45,7 @@ func (p *progress) show(stage string, done, total int64) {
 		p.clear()
 		fmt.Fprint(p.terminal, p.line(done, total, now))
 		p.shown = true
-	case p.terminal == nil && p.logger != nil && now.Sub(p.said) >= progressPause:
+	case p.terminal == nil && now.Sub(p.said) >= progressPause:
 		p.said = now
 		p.logger.Info(stage, "done", done, "total", total)
 	}

@@ -66,7 +66,11 @@ func (a *app) printEntry(e *kv.Entry, raw bool) error {
 	if !raw {
 		fmt.Fprintf(a.out, "%s > %s revision: %d created @ %s\n\n", e.Bucket, e.Key, e.Revision, e.Created.Local().Format(timeLayout))
 	}
-	_, err := a.out.Write(e.Value)
+	value := e.Value
+	if a.outTTY && !raw {
+		value = harmless(value)
+	}
+	_, err := a.out.Write(value)
 	if !raw {
 		_ = a.out.WriteByte('\n') // an error stays for Flush
 	}

@@ -53,6 +53,7 @@ func TestScripts(t *testing.T) {
 				"KVD_WAL_FILE_SIZE=64KiB", "KVD_WAL_MAX_SIZE=1MiB", "KVD_RESERVE_SIZE=0", // a server that starts quickly
 				"KVD_TIMEOUT=1m", // on a machine that is busy
 				"TZ=UTC",
+				"GORACE=atexit_sleep_ms=0", // by default a second, for each of some 300 processes
 			)
 			return nil
 		},
@@ -136,7 +137,7 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 // it has.
 func scriptEnv(ts *testscript.TestScript) []string {
 	var env []string
-	for _, name := range []string{"PATH", "HOME", "TMPDIR", "TZ", "GOCOVERDIR", "KVD_WAL_FILE_SIZE", "KVD_WAL_MAX_SIZE", "KVD_RESERVE_SIZE", "NOTIFY_SOCKET"} {
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "TZ", "GORACE", "GOCOVERDIR", "KVD_WAL_FILE_SIZE", "KVD_WAL_MAX_SIZE", "KVD_RESERVE_SIZE", "NOTIFY_SOCKET"} {
 		if v := ts.Getenv(name); v != "" {
 			env = append(env, name+"="+v)
 		}

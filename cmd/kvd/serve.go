@@ -80,9 +80,7 @@ func (a *app) serve(ctx context.Context, cfg *serveConfig) error {
 	if err := d.startAdmin(); err != nil {
 		return err
 	}
-	p := a.newProgress()
-	p.logger = d.log
-	if err := d.openStore(p); err != nil {
+	if err := d.openStore(a.newProgress(d.log)); err != nil {
 		return errors.Join(err, d.stop())
 	}
 	if err := d.startLine(build.Version); err != nil {

@@ -42,12 +42,7 @@ func (ss settings) config(c *cobra.Command, lookupEnv func(string) (string, bool
 		format:          read(r, "log-format", parseFormat),
 		shutdownTimeout: read(r, "shutdown-timeout", parsePositive),
 	}
-	cfg.store.LogFileSize = read(r, "wal-file-size", parseSize)
-	cfg.store.LogMaxSize = read(r, "wal-max-size", parseSize)
-	cfg.store.ReserveSize = read(r, "reserve-size", parseSize)
-	if cfg.store.ReserveSize == 0 {
-		cfg.store.ReserveSize = -1 // in bucket.Options 0 is the default
-	}
+	cfg.store = storeOptions(r)
 	if cfg.data == "" {
 		r.errs = append(r.errs, errors.New("data is empty: name a directory"))
 	}
@@ -64,4 +59,28 @@ func (ss settings) config(c *cobra.Command, lookupEnv func(string) (string, bool
 		return nil, usageOf(c, fmt.Errorf("configuration: %w", err))
 	}
 	return cfg, nil
+}
+
+// storeOptions returns what the settings say about the store itself.
+func storeOptions(r *reader) bucket.Options {
+	o := bucket.Options{
+		LogFileSize: read(r, "wal-file-size", parseSize),
+		LogMaxSize:  read(r, "wal-max-size", parseSize),
+		ReserveSize: read(r, "reserve-size", parseSize),
+	}
+	if o.ReserveSize == 0 {
+		o.ReserveSize = -1 // in bucket.Options 0 is the default
+	}
+	return o
+}
+
+// dirOptions returns the same for a verb that opens a directory itself: what the
+// environment says.
+func (a *app) dirOptions() (bucket.Options, error) {
+	r := &reader{settings: newSettings()}
+	for _, s := range r.settings {
+		s.resolve(settingsFile{}, a.lookupEnv)
+	}
+	o := storeOptions(r)
+	return o, errors.Join(r.errs...)
 }

@@ -82,21 +82,27 @@ func (ss settings) load(c *cobra.Command, lookupEnv func(string) (string, bool))
 		return err
 	}
 	for _, s := range ss {
-		flag := c.Flags().Lookup(s.name)
-		env, inEnv := lookupEnv(s.env())
-		fromFile, inFile := file.values[s.name]
-		switch {
-		case flag.Changed:
+		if flag := c.Flags().Lookup(s.name); flag.Changed {
 			s.value, s.origin = flag.Value.String(), "--"+s.name
-		case inEnv:
-			s.value, s.origin = env, s.env()
-		case inFile:
-			s.value, s.origin = fromFile, file.name
-		default:
-			s.value, s.origin = s.def, "default"
+		} else {
+			s.resolve(file, lookupEnv)
 		}
 	}
 	return nil
+}
+
+// resolve finds the value of a setting that no flag gives.
+func (s *setting) resolve(file settingsFile, lookupEnv func(string) (string, bool)) {
+	env, inEnv := lookupEnv(s.env())
+	fromFile, inFile := file.values[s.name]
+	switch {
+	case inEnv:
+		s.value, s.origin = env, s.env()
+	case inFile:
+		s.value, s.origin = fromFile, file.name
+	default:
+		s.value, s.origin = s.def, "default"
+	}
 }
 
 // settingsFile is what a file says.

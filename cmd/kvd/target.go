@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"path/filepath"
 	"time"
 
@@ -74,7 +75,8 @@ const (
 
 // open opens the target. The context bounds it as a whole; the timeout bounds
 // one attempt to connect, and not the recovery of a directory.
-func (t *target) open(ctx context.Context, m missing) (store, error) {
+func (a *app) open(ctx context.Context, m missing) (store, error) {
+	t := &a.target
 	if t.bad != nil {
 		return nil, t.bad
 	}
@@ -84,7 +86,31 @@ func (t *target) open(ctx context.Context, m missing) (store, error) {
 	if m == mustExist && !holdsStore(t.dir) {
 		return nil, fmt.Errorf("%w in %s: \"kvd add --dir\" makes one", errNoStore, t.dir)
 	}
-	return bucket.Open(t.dir, bucket.Options{})
+	return a.openDir()
+}
+
+// openDir opens the directory. What an operator should know of the recovery goes
+// to standard error.
+func (a *app) openDir() (store, error) {
+	opts, err := a.dirOptions()
+	if err != nil {
+		return nil, err
+	}
+	p := a.newProgress(a.newLogger(formatAuto, slog.LevelInfo))
+	opts.Progress = func(b bucket.Progress) { p.show(string(b.Stage), b.Done, b.Total) }
+	s, err := bucket.Open(a.target.dir, opts)
+	p.clear()
+	if err != nil {
+		return nil, err
+	}
+	report := s.Report()
+	for _, d := range report.Damages {
+		fmt.Fprintln(a.err, "kvd: warning:", d)
+	}
+	if report.ReadOnly != nil {
+		fmt.Fprintln(a.err, "kvd: warning:", report.ReadOnly)
+	}
+	return s, nil
 }
 
 // holdsStore reports whether a directory has a manifest, so that a mistyped
@@ -97,7 +123,7 @@ func holdsStore(dir string) bool {
 // withStore runs fn on the target and closes it. What Close has to say counts
 // if fn went well: over a directory it writes.
 func (a *app) withStore(ctx context.Context, m missing, fn func(context.Context, store) error) (err error) {
-	s, err := a.target.open(ctx, m)
+	s, err := a.open(ctx, m)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -64,7 +65,7 @@ func (a *app) verify(dir string) error {
 	if !holdsStore(dir) {
 		return fmt.Errorf("%w in %s", errNoStore, dir)
 	}
-	p := a.newProgress()
+	p := a.newProgress(a.newLogger(formatAuto, slog.LevelInfo))
 	report, err := bucket.Verify(dir, bucket.VerifyOptions{
 		Progress: func(b bucket.Progress) { p.show(string(b.Stage), b.Done, b.Total) },
 		Damaged: func(d *kv.CorruptError) {
