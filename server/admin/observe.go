@@ -89,14 +89,9 @@ func (o *observedSubmitter) Submit(ctx context.Context, mutations []kv.Mutation)
 	start := time.Now()
 	err := o.submitter.Submit(ctx, mutations)
 	o.metrics.observe(kindWrite, start)
-	var t *tally
 	for i := range mutations {
-		m := &mutations[i]
-		if t == nil || m.Bucket != mutations[i-1].Bucket {
-			t = o.metrics.operations.of(m.Bucket)
-		}
-		if m.Op > 0 && int(m.Op) < len(mutationOps) {
-			t.count(mutationOps[m.Op], m.Err)
+		if m := &mutations[i]; m.Op > 0 && int(m.Op) < len(mutationOps) {
+			o.metrics.operations.ofMutation(m).count(mutationOps[m.Op], m.Err)
 		}
 	}
 	return err

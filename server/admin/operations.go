@@ -62,7 +62,7 @@ var resultRules = []struct {
 	{resultNotFound, []error{kv.ErrKeyNotFound, kv.ErrBucketNotFound, kv.ErrCompacted}},
 	{resultConflict, []error{kv.ErrKeyExists, kv.ErrKeyRevisionMismatch, kv.ErrBucketExists}},
 	{resultLimit, []error{kv.ErrValueTooLarge, kv.ErrBucketFull, kv.ErrHistoryTooLarge, kv.ErrNoSpace}},
-	{resultInvalid, []error{kv.ErrInvalidBucketName, kv.ErrInvalidKey, kv.ErrInvalidPattern, kv.ErrInvalidConfig, kv.ErrInvalidOption}},
+	{resultInvalid, []error{kv.ErrInvalidBucketName, kv.ErrInvalidKey, kv.ErrInvalidPattern, kv.ErrInvalidConfig, kv.ErrInvalidOption, kv.ErrNotSupported}},
 }
 
 func resultOf(err error) result {
@@ -96,17 +96,26 @@ type operations struct {
 	conflicts atomic.Uint64 // of the tallies that were dropped
 }
 
-// of returns the tally of a bucket. The name is not kept.
-func (o *operations) of(bucket string) *tally {
-	if t, ok := o.byBucket.Load(bucket); ok {
+// ofMutation returns the tally that counts a mutation. Names that no bucket has
+// are counted together: clients choose them.
+func (o *operations) ofMutation(m *kv.Mutation) *tally {
+	if t, ok := o.byBucket.Load(m.Bucket); ok {
 		return t.(*tally)
 	}
+	if errors.Is(m.Err, kv.ErrBucketNotFound) {
+		return &o.rest
+	}
+	return o.of(m.Bucket)
+}
+
+// of returns the tally of a bucket that there is. The name is not kept.
+func (o *operations) of(bucket string) *tally {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if t, ok := o.byBucket.Load(bucket); ok {
 		return t.(*tally)
 	}
-	if o.named == talliesMax || kv.CheckBucketName(bucket) != nil {
+	if o.named == talliesMax {
 		return &o.rest
 	}
 	t := new(tally)
