@@ -25,9 +25,9 @@
 //
 // # When a connection breaks
 //
-// The client makes another at once, and then after pauses that double from
-// [Options.BackoffMin] to [Options.BackoffMax], less up to half of each at random. What
-// happens to calls meanwhile depends on what is known:
+// The client makes another after a random part of [Options.BackoffMin], and then after
+// pauses that double from there to [Options.BackoffMax], less up to half of each at
+// random. What happens to calls meanwhile depends on what is known:
 //
 //	the command had not been handed to the socket     sent on the next connection
 //	the server said that it is shutting down          sent on the next connection
@@ -84,9 +84,9 @@
 // # Why
 //
 // One shared connection instead of a pool: it keeps the order of what one
-// goroutine does, groups commands without any tuning, and measures better than two
-// (the benchmarks of this package). A large value delays the small ones behind it
-// for as long as it takes on the wire; who cannot have that dials twice.
+// goroutine does and groups the commands of many without any tuning. A large value
+// delays the small ones behind it for as long as it takes on the wire; who cannot
+// have that dials twice.
 //
 // All commands are written by one goroutine, which first lets the callers just
 // answered add theirs: 16 callers that read get 1.4 times as much done, 256 get 1.6
