@@ -161,7 +161,8 @@ func TestMetricsOfOperations(t *testing.T) {
 		`kvd_operations_total{bucket="b",op="history",result="not_found"} 1`,
 		`kvd_operations_total{bucket="b",op="keys",result="ok"} 2`,
 		`kvd_operations_total{bucket="b",op="compact",result="ok"} 1`,
-		`kvd_operations_total{bucket="",op="put",result="not_found"} 1`, // or clients would choose the series
+		`kvd_operations_total{bucket="",op="put",result="not_found"} 1`,
+		`kvd_operations_total{bucket="",op="put",result="invalid"} 1`, // or clients would choose the series
 		`kvd_cas_conflicts_total 3`,
 		`kvd_operation_duration_seconds_count{kind="read"} 2`, // the first of 16, until one succeeded
 		`kvd_operation_duration_seconds_count{kind="admin"} 3`,
@@ -264,6 +265,7 @@ func exercise(t *testing.T, s kv.Store) {
 		{Bucket: "b", Op: kv.MutateCreate, Key: "k"},
 		{Bucket: "b", Op: kv.MutatePut, Key: "x"}, // 8
 		{Bucket: "none", Op: kv.MutatePut, Key: "x"},
+		{Bucket: "no name", Op: kv.MutatePut, Key: "x"},
 	}
 	check(s.(kv.Submitter).Submit(ctx, mutations), nil)
 	check(mutations[1].Err, kv.ErrKeyExists)

@@ -96,16 +96,16 @@ type operations struct {
 	conflicts atomic.Uint64 // of the tallies that were dropped
 }
 
-// ofMutation returns the tally that counts a mutation. Names that no bucket has
-// are counted together: clients choose them.
+// ofMutation returns the tally that counts a mutation. One is made only for an
+// outcome that a bucket of that name must have had: clients choose the names.
 func (o *operations) ofMutation(m *kv.Mutation) *tally {
 	if t, ok := o.byBucket.Load(m.Bucket); ok {
 		return t.(*tally)
 	}
-	if errors.Is(m.Err, kv.ErrBucketNotFound) {
-		return &o.rest
+	if r := resultOf(m.Err); r == resultOK || r == resultConflict {
+		return o.of(m.Bucket)
 	}
-	return o.of(m.Bucket)
+	return &o.rest
 }
 
 // of returns the tally of a bucket that there is. The name is not kept.
