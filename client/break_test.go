@@ -96,6 +96,21 @@ func TestWriteIsNeverSentTwice(t *testing.T) {
 	}
 }
 
+// TestBucketMadeAndNotFound loses the server for good between the two commands of
+// CreateBucket.
+func TestBucketMadeAndNotFound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := play(t, func(s *session) {
+			s.hello()
+			s.line()
+			s.say("+OK")
+			s.want("INFO b")
+		}).client(Options{MaxWait: time.Minute})
+		_, err := c.CreateBucket(t.Context(), kv.Config{Bucket: "b"})
+		outcomeIs(t, err, new(*ConnError))
+	})
+}
+
 // TestReadIsSentAgain breaks the connection between a read and its reply.
 func TestReadIsSentAgain(t *testing.T) {
 	asked := func(s *session) {

@@ -16,9 +16,8 @@
 // a batch in sight, and a call costs no more than one allocation: the value that
 // a Get returns.
 //
-// Three things have connections of their own, because they last: each listing
-// (Keys, History, BucketNames, Buckets; two are kept for the next ones) and each
-// watch. A listing is read ahead of its consumer, up to [Options.ReadAhead] bytes; a
+// What lasts has a connection of its own: each listing (Keys, History,
+// BucketNames, Buckets; two connections are kept for the next ones) and each watch. A listing is read ahead of its consumer, up to [Options.ReadAhead] bytes; a
 // consumer that leaves early costs at most that connection. A watch that nobody
 // drains stops being read, and is resumed where it stood when its consumer is
 // back. Neither holds up a call.

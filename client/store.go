@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"fmt"
 	"iter"
 
 	"kvd/internal/lineproto"
@@ -39,7 +40,11 @@ func (c *Client) configure(ctx context.Context, v lineproto.Verb, cfg kv.Config,
 	if err := c.run(ctx, k); err != nil {
 		return nil, err
 	}
-	return c.Bucket(ctx, cfg.Bucket)
+	b, err := c.Bucket(ctx, cfg.Bucket)
+	if err != nil { // the write was carried out: no error may say that it was not
+		return nil, unknown(fmt.Errorf("bucket %q was configured, and then asked for: %w", cfg.Bucket, err))
+	}
+	return b, nil
 }
 
 // Bucket returns an existing bucket, or kv.ErrBucketNotFound.
