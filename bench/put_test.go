@@ -75,7 +75,9 @@ func (c *commitCounter) reset() {
 func (c *commitCounter) report(b *testing.B) {
 	n := float64(c.commits.Load())
 	b.ReportMetric(float64(c.records.Load())/n, "puts/sync")
-	b.ReportMetric(float64(c.sync.Load())/n/1e3, "sync-us")
+	sync := float64(c.sync.Load()) / n / 1e9 // s
+	b.ReportMetric(sync*1e6, "sync-us")
+	b.ReportMetric(float64(c.records.Load())/b.Elapsed().Seconds()*sync, "x-sync")
 }
 
 // BenchmarkCounter is a number that 16 callers read and raise by Update: the
