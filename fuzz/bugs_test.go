@@ -110,7 +110,7 @@ func byModel(_ *testing.T, b seededBug) error {
 func byDamage(t *testing.T, b seededBug) error {
 	c := newChecks()
 	defer c.close()
-	return damageAll(t, b.plant(smallStore()), c, 1, func(d *damageSweep, f stored) {
+	return damageAll(t, b.plant(smallStore()), c, tolerance{losses: 1}, func(d *damageSweep, f stored) {
 		if strings.Contains(f.path, "manifest") {
 			flipBits(11)(d, f)
 		}

@@ -36,24 +36,29 @@ type damageSweep struct {
 	*chronicle
 	*checks
 	closed bool
-	losses int           // at most, per copy
-	hidden *atomic.Int64 // nil: there must be none
+	tolerance
+}
+
+// tolerance is what damage may cost, per copy of the store.
+type tolerance struct {
+	losses int           // records that say that they are lost
+	hidden *atomic.Int64 // counts the copies where records are missing that only the report tells of; nil: none may be
 }
 
 // sweepDamage runs try for every file of a store that was closed and one that was
 // not.
-func sweepDamage(t *testing.T, losses int, try func(d *damageSweep, f stored)) {
+func sweepDamage(t *testing.T, tol tolerance, try func(d *damageSweep, f stored)) {
 	start, checks := time.Now(), newChecks()
 	defer checks.close()
-	if err := damageAll(t, smallStore(), checks, losses, try); err != nil {
+	if err := damageAll(t, smallStore(), checks, tol, try); err != nil {
 		t.Error(err)
 	}
 	report(t, checks, start)
 }
 
-func damageAll(t *testing.T, load *workload, checks *checks, losses int, try func(d *damageSweep, f stored)) error {
+func damageAll(t *testing.T, load *workload, checks *checks, tol tolerance, try func(d *damageSweep, f stored)) error {
 	for _, closed := range []bool{false, true} {
-		d := &damageSweep{chronicle: record(t, load, closed), checks: checks, closed: closed, losses: losses}
+		d := &damageSweep{chronicle: record(t, load, closed), checks: checks, closed: closed, tolerance: tol}
 		for _, f := range d.files(t) {
 			try(d, f)
 		}
@@ -108,7 +113,7 @@ func garble(b []byte) {
 // TestLogPrefixes cuts and zeroes every file of the log at every byte.
 func TestLogPrefixes(t *testing.T) {
 	stride, zeroed := sample(7), sample(1)
-	sweepDamage(t, 0, func(d *damageSweep, f stored) {
+	sweepDamage(t, tolerance{}, func(d *damageSweep, f stored) {
 		if !strings.HasSuffix(f.path, ".wal") {
 			return
 		}
@@ -129,7 +134,7 @@ func TestLogPrefixes(t *testing.T) {
 // TestBitFlips flips bits of every file: those of the bytes that are not zero,
 // and of a sample of those that are.
 func TestBitFlips(t *testing.T) {
-	sweepDamage(t, 1, flipBits(sample(41)))
+	sweepDamage(t, tolerance{losses: 1}, flipBits(sample(41)))
 }
 
 // flipBits flips every stride-th bit.
@@ -158,8 +163,7 @@ func flipBits(stride int64) func(*damageSweep, stored) {
 func TestSectors(t *testing.T) {
 	const many = 1 << 10
 	var hidden atomic.Int64
-	sweepDamage(t, many, func(d *damageSweep, f stored) {
-		d.hidden = &hidden
+	sweepDamage(t, tolerance{many, &hidden}, func(d *damageSweep, f stored) {
 		for _, size := range []int64{512, 4096} {
 			for at := int64(0); at+size <= int64(len(f.bytes)); at += size {
 				s := span{f.path, at, at + size}

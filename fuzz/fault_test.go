@@ -77,7 +77,7 @@ type patient struct {
 func TestFailEveryCall(t *testing.T) {
 	start, checks := time.Now(), newChecks()
 	defer checks.close()
-	trySeeds(t, 1000, effort(2), 30, func(load *workload) error { return failEvery(load, checks) })
+	trySeeds(t, 1000, effort(5), 14, func(load *workload) error { return failEvery(load, checks) })
 	report(t, checks, start)
 }
 
