@@ -1,6 +1,7 @@
 package fuzz
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -211,7 +212,7 @@ func (c *crowd) written(name string) []event {
 			list = append(list, e)
 		}
 	}
-	slices.SortFunc(list, func(a, b event) int { return int(a.revision) - int(b.revision) })
+	slices.SortFunc(list, func(a, b event) int { return cmp.Compare(a.revision, b.revision) })
 	return list
 }
 

@@ -29,8 +29,21 @@
 // -kvd.effort=N multiplies the number of workloads and samples, and the
 // environment variable KVD_FUZZ=nightly is an effort of 200. A failure prints
 // the seed and the shortest list of operations that was found to fail too;
-// -kvd.seed=N runs that seed alone. Seeds that once failed stay in the table of
-// the test that found them.
+// -kvd.seed=N runs that seed alone. What once failed stays, at its smallest, as a
+// test or in the corpus. The native targets want -fuzzminimizetime=5x: which code
+// an input reaches depends on the scheduler, and Go's fuzzer would spend a minute
+// on making each one smaller.
+//
+// # Limits
+//
+// Times to live, memory buckets and the interval mode are not in the model yet.
+// Images share pages with the disk that they were taken from, so a sweep is bound
+// by memory bandwidth, not by the disk: it says nothing about real file systems,
+// for which there is the test that kills a process.
+//
+// Damage that takes both a record and the index block that names it leaves only
+// the report of Open to tell of it, and an older record of the key may be served:
+// the sweep over sectors counts these. A single flipped bit never does that.
 //
 // # Why
 //

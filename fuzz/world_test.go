@@ -79,7 +79,7 @@ func (w *world) stop() error {
 	err := w.store.Close()
 	w.store = nil
 	if n := w.open.Load(); n != 0 {
-		return fmt.Errorf("%d files are open after close, which returned %w", n, errors.Join(err, errors.New("")))
+		return errors.Join(fmt.Errorf("%d files are open after close", n), err)
 	}
 	return err
 }
