@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"errors"
-	"net"
 	"testing"
 	"time"
 
@@ -111,11 +110,4 @@ func newBucket(t testing.TB, c *Client, cfg kv.Config) *Bucket {
 		t.Fatal(err)
 	}
 	return b.(*Bucket)
-}
-
-// dialerFunc is a Dialer.
-type dialerFunc func(ctx context.Context, network, address string) (net.Conn, error)
-
-func (f dialerFunc) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
-	return f(ctx, network, address)
 }
