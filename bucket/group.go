@@ -202,8 +202,9 @@ func (g *group) needsSpace() bool {
 // fail gives this outcome to every mutation that has none yet, and to those that
 // were refused because of one of them.
 func (g *group) fail(err error) {
+	var mismatch *kv.RevisionMismatchError
 	for _, m := range g.mutations {
-		if m != nil && (m.err == nil || g.pending.has(g, m)) {
+		if m != nil && (m.err == nil || errors.As(m.err, &mismatch) && g.pending.has(g, m)) {
 			m.revision, m.err = 0, err
 		}
 	}
