@@ -67,6 +67,7 @@ const (
 type patient struct {
 	*world
 	fault    *fault
+	lasts    duration
 	hit      bool   // the fault has struck
 	poisoned bool   // a write ended with an unknown outcome, or the store said that it is read-only
 	maybe    *Model // what the store may hold instead; acked if there is nothing unknown
@@ -120,7 +121,7 @@ func callsOf(load *workload) ([]vfs.OpKind, error) {
 // says so, goes on reading, and recovers what it had acknowledged.
 func suffer(load *workload, f *fault, n int, lasts duration, count func()) error {
 	w := newWorld(load, vfs.NewMem())
-	p := &patient{world: w, fault: f, maybe: w.acked}
+	p := &patient{world: w, fault: f, lasts: lasts, maybe: w.acked}
 	calls := -1
 	var first vfs.OpKind
 	w.judge = func(o vfs.Op) vfs.Action {
@@ -174,6 +175,14 @@ func (p *patient) opened(err error) error {
 		p.store = nil
 		return nil
 	}
+	if cause := p.store.Report().ReadOnly; cause != nil {
+		// A log that cannot be read at all is read-only, and says so; nothing of it
+		// was touched.
+		if p.lasts == once || !p.hit || !strings.Contains(cause.Error(), p.fault.err.Error()) {
+			return fmt.Errorf("opened read-only: %v", p.store.Report())
+		}
+		return p.closed(p.stop())
+	}
 	got, losses, err := p.observe()
 	switch {
 	case err != nil:
@@ -184,9 +193,6 @@ func (p *patient) opened(err error) error {
 		return fmt.Errorf("after open:\n%s", p.acked.Diff(got))
 	}
 	p.acked, p.flight, p.maybe = got, got, got
-	if p.store.Report().ReadOnly != nil {
-		return fmt.Errorf("opened read-only: %v", p.store.Report())
-	}
 	return nil
 }
 

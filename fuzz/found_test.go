@@ -232,3 +232,20 @@ func TestLogThatCannotBeFreed(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestRefusedForSpaceAndFailed: of a batch on a full disk whose deletes then
+// failed, puts that had been refused were told that their outcome is unknown.
+func TestRefusedForSpaceAndFailed(t *testing.T) {
+	purge := func(key string) op { return op{kind: opPurge, bucket: "a", key: key} }
+	put := op{kind: opPut, bucket: "a", key: "k", size: 4500}
+	load := &workload{logFileSize: 32 << 10, logMaxSize: 128 << 10, reserveSize: 64 << 10, ops: []op{
+		{kind: opCreateBucket, bucket: "a", config: config{history: 2, maxBytes: -1, text: 3919}},
+		{kind: opReopen}, put, purge("k"),
+		{kind: opSubmit, batch: []op{purge("k"), put, purge("k.1"), put, purge("k.1")}},
+	}}
+	c := newChecks()
+	defer c.close()
+	if err := failEvery(load, c); err != nil {
+		t.Error(err)
+	}
+}

@@ -127,10 +127,18 @@ func (r Record) check(e kv.Entry, err error) error {
 		if e.Revision != r.Revision || e.Created.UnixNano() != r.Created || !bytes.Equal(e.Value, r.Value) {
 			return fmt.Errorf("got revision %d, %d bytes, created %d; the history has %v", e.Revision, len(e.Value), e.Created.UnixNano(), r)
 		}
+	case fromDisk(r.Err) || fromDisk(err): // the next read may be luckier
 	case errors.Is(r.Err, kv.ErrCorrupt) != errors.Is(err, kv.ErrCorrupt):
 		return fmt.Errorf("got error %v; the history has %v, error %v", err, r, r.Err)
 	}
 	return nil
+}
+
+// fromDisk reports whether the system refused to read, rather than that what it
+// read was wrong.
+func fromDisk(err error) bool {
+	var corrupt *kv.CorruptError
+	return errors.As(err, &corrupt) && corrupt.Err != nil
 }
 
 // checkCounts compares the bucket's listing and status with what was read.
