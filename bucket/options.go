@@ -48,7 +48,8 @@ type Options struct {
 	Now func() time.Time
 
 	// Random returns 64 random bits: for the store's id, its seed and the salts of
-	// the log. Nil is crypto/rand. Tests that need repeatable bytes pass their own.
+	// the log. It is called from any goroutine. Nil is crypto/rand. Tests that need
+	// repeatable bytes pass their own.
 	Random func() uint64
 }
 

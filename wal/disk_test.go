@@ -9,6 +9,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"kvd/internal/vfs"
@@ -18,10 +19,10 @@ const testDir = "log"
 
 // testOptions are small files on a disk, and salts that never repeat on it.
 func testOptions(disk vfs.FS) Options {
-	salt := uint64(0)
+	var salt atomic.Uint64 // a rotation and Prepare may ask at the same time
 	return Options{
 		FS: disk, Dir: testDir, StoreID: testStore, FileSize: 6 * PageSize, MaxSize: 48 * PageSize,
-		Salt: func() uint64 { salt += 0x9e3779b97f4a7c15; return salt },
+		Salt: func() uint64 { return salt.Add(0x9e3779b97f4a7c15) },
 	}
 }
 

@@ -47,7 +47,7 @@ type Options struct {
 	StoreID  [16]byte      // of the store; files of another are refused
 	FileSize int64         // bytes of one file; 0: 16 MiB; a multiple of PageSize, 16 KiB to 1 GiB
 	MaxSize  int64         // bytes of all files that hold needed frames; 0: 128 MiB; at least two files
-	Salt     func() uint64 // random numbers; nil: crypto/rand
+	Salt     func() uint64 // random numbers, from any goroutine; nil: crypto/rand
 }
 
 func (o Options) withDefaults() Options {
