@@ -365,8 +365,13 @@ func recordFloors(t testing.TB, b *Bucket) map[string][][2]kv.Revision {
 
 // seeded returns a source of repeatable random numbers.
 func seeded(seed uint64) func() uint64 {
+	var mu sync.Mutex
 	r := rand.New(rand.NewPCG(seed, seed))
-	return r.Uint64
+	return func() uint64 {
+		mu.Lock()
+		defer mu.Unlock()
+		return r.Uint64()
+	}
 }
 
 var testIdentity = identity{storeID: [16]byte([]byte("0123456789abcdef")), seed: 0x1122334455667788}
