@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"kvd/kv"
@@ -20,9 +21,9 @@ import (
 // since the code says that already. The pairs are what the typed errors carry.
 
 const (
-	textMax    = 1024 // bytes of an error's text
-	stringMax  = 384  // bytes of a string among its details
-	controlMax = 64   // bytes of one with control characters, of which JSON makes six each
+	textMax   = 1024 // bytes of an error's text
+	stringMax = 384  // bytes of a string among its details
+	swellMax  = 64   // bytes of one with control characters, of which JSON makes six each
 )
 
 // appendFailure appends an error. A bare sentinel is given the subject for a text.
@@ -108,20 +109,19 @@ func compactedText(first kv.Revision) string {
 	return fmt.Sprintf("%v: revisions below %d are gone", kv.ErrCompacted, first)
 }
 
-// appendString appends a name and a string, quoted where it must be.
+// appendString appends a name and a string, quoted where it must be. It is cut so
+// that what quoting makes of it is bounded too: an error with all its details fits
+// a line.
 func appendString(dst []byte, name, s string) []byte {
-	return appendText(append(dst, name...), clip(s, stringMax))
+	limit := stringMax
+	if !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {
+		limit = swellMax
+	}
+	return appendText(append(dst, name...), clip(s, limit))
 }
 
-// clip bounds a text so that what JSON makes of it is bounded too: an error with
-// all its details fits a line.
+// clip cuts a text to so many bytes, at a rune.
 func clip(s string, limit int) string {
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] == 0x7f {
-			limit = min(limit, controlMax)
-			break
-		}
-	}
 	if len(s) <= limit {
 		return s
 	}

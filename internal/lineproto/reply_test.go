@@ -1,0 +1,223 @@
+package lineproto_test
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"kvd/internal/lineproto"
+	"kvd/kv"
+)
+
+var (
+	created  = time.Date(2026, 11, 22, 18, 0, 0, 123456789, time.UTC)
+	deadline = time.Date(2026, 11, 22, 18, 0, 30, 0, time.UTC)
+	entry    = kv.Entry{Key: "Key1", Value: []byte("Value1"), Revision: 1, Created: created, Operation: kv.Put}
+	marker   = kv.Entry{Key: "k", Value: []byte{}, Revision: 3, Created: created, Operation: kv.Delete, Reason: kv.ReasonClient, Delta: 4}
+	expiry   = kv.Entry{Key: "k", Value: []byte{}, Revision: 5, Created: created, Operation: kv.Purge, Reason: kv.ReasonExpiry}
+	purge    = kv.Entry{Key: "k", Value: []byte{}, Revision: 6, Created: created, Operation: kv.Purge, Reason: kv.ReasonClient, Deadline: deadline}
+)
+
+// replies are the exported parts of every reply, and how it is spelt.
+var replies = []struct {
+	text string
+	line []byte
+	want lineproto.Reply
+	err  error // what Err returns
+}{
+	{"+OK\r\n", lineproto.AppendOK(nil), lineproto.Reply{Kind: lineproto.ReplyOK}, nil},
+	{"+OK 7\r\n", lineproto.AppendNumber(nil, 7), lineproto.Reply{Kind: lineproto.ReplyOK, Number: 7}, nil},
+	{"+END 2\r\n", lineproto.AppendEnd(nil, 2), lineproto.Reply{Kind: lineproto.ReplyEnd, Number: 2}, nil},
+	{"+KEY a.b\r\n", lineproto.AppendKey(nil, "a.b"), lineproto.Reply{Kind: lineproto.ReplyKey, Name: "a.b"}, nil},
+	{"+BUCKET my-kv\r\n", lineproto.AppendBucket(nil, "my-kv"), lineproto.Reply{Kind: lineproto.ReplyBucket, Name: "my-kv"}, nil},
+	{"+ENTRY Key1 1 PUT 2026-11-22T18:00:00.123456789Z 6\r\nValue1\r\n", lineproto.AppendEntry(nil, &entry), lineproto.Reply{Kind: lineproto.ReplyEntry, Entry: entry}, nil},
+	{"+ENTRY k 3 DEL 2026-11-22T18:00:00.123456789Z delta=4 0\r\n\r\n", lineproto.AppendEntry(nil, &marker), lineproto.Reply{Kind: lineproto.ReplyEntry, Entry: marker}, nil},
+	{"+ENTRY k 6 PURGE 2026-11-22T18:00:00.123456789Z deadline=2026-11-22T18:00:30Z 0\r\n\r\n", lineproto.AppendEntry(nil, &purge), lineproto.Reply{Kind: lineproto.ReplyEntry, Entry: purge}, nil},
+	{"EVENT 7 Key1 1 PUT 2026-11-22T18:00:00.123456789Z 0 6\r\nValue1\r\n", lineproto.AppendEvent(nil, 7, &entry), lineproto.Reply{Kind: lineproto.ReplyEvent, Watch: 7, Entry: entry}, nil},
+	{"EVENT 7 k 3 DEL 2026-11-22T18:00:00.123456789Z 4 0\r\n\r\n", lineproto.AppendEvent(nil, 7, &marker), lineproto.Reply{Kind: lineproto.ReplyEvent, Watch: 7, Entry: marker}, nil},
+	{"EVENT 7 k 5 EXPIRE 2026-11-22T18:00:00.123456789Z 0 0\r\n\r\n", lineproto.AppendEvent(nil, 7, &expiry), lineproto.Reply{Kind: lineproto.ReplyEvent, Watch: 7, Entry: expiry}, nil},
+	{"SYNCED 7\r\n", lineproto.AppendSynced(nil, 7), lineproto.Reply{Kind: lineproto.ReplySynced, Watch: 7}, nil},
+	{"END 7\r\n", lineproto.AppendWatchEnd(nil, 7, nil, 0), lineproto.Reply{Kind: lineproto.ReplyWatchEnd, Watch: 7}, nil},
+	{
+		"END 7 COMPACTED first=90 : revisions below 90 are gone\r\n", lineproto.AppendWatchEnd(nil, 7, &lineproto.CompactedError{First: 90}, 0),
+		lineproto.Reply{Kind: lineproto.ReplyWatchEnd, Watch: 7}, kv.ErrCompacted,
+	},
+	{
+		"END 7 SHUTDOWN next=91 : the server is shutting down\r\n", lineproto.AppendWatchEnd(nil, 7, lineproto.ErrShutdown, 91),
+		lineproto.Reply{Kind: lineproto.ReplyWatchEnd, Watch: 7, Next: 91}, lineproto.ErrShutdown,
+	},
+	{
+		"+LOST k 3 DEL 2026-11-22T18:00:00.123456789Z delta=4 CORRUPT file=f offset=1 detail=d : f at offset 1: d\r\n",
+		lineproto.AppendLost(nil, &marker, &kv.CorruptError{File: "f", Offset: 1, Detail: "d"}),
+		lineproto.Reply{Kind: lineproto.ReplyLost, Entry: lost(marker)}, kv.ErrCorrupt,
+	},
+	{"-ERR KEY_NOT_FOUND : Key1\r\n", lineproto.AppendError(nil, kv.ErrKeyNotFound, "Key1"), lineproto.Reply{Kind: lineproto.ReplyError}, kv.ErrKeyNotFound},
+	{
+		"+HELLO 1 server=\"kvd 0.1\" store=000102030405060708090a0b0c0d0e0f sync=always auth=yes\r\n",
+		lineproto.AppendHello(nil, &hello), lineproto.Reply{Kind: lineproto.ReplyHello, Hello: hello}, nil,
+	},
+}
+
+var hello = lineproto.Hello{Protocol: 1, Server: "kvd 0.1", StoreID: [16]byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, Auth: true}
+
+// lost is an entry without its value.
+func lost(e kv.Entry) kv.Entry {
+	e.Value = nil
+	return e
+}
+
+// sameReply compares what is exported.
+func sameReply(a, b *lineproto.Reply) bool {
+	return a.Kind == b.Kind && a.Number == b.Number && a.Name == b.Name && a.Watch == b.Watch && a.Next == b.Next &&
+		reflect.DeepEqual(a.Entry, b.Entry) && a.Hello == b.Hello
+}
+
+func TestReplies(t *testing.T) {
+	for _, tt := range replies {
+		t.Run(tt.text, func(t *testing.T) {
+			if string(tt.line) != tt.text {
+				t.Fatalf("it is written\n%q, want\n%q", tt.line, tt.text)
+			}
+			var r lineproto.Reply
+			n, err := lineproto.ParseReply([]byte(tt.text+"+OK\r\n"), &r)
+			if err != nil || n != len(tt.text) {
+				t.Fatalf("size %d of %d, error %v", n, len(tt.text), err)
+			}
+			if !sameReply(&r, &tt.want) {
+				t.Errorf("it is\n%+v, want\n%+v", r, tt.want)
+			}
+			if err := r.Err("", "Key1"); !errors.Is(err, tt.err) || (err == nil) != (tt.err == nil) {
+				t.Errorf("its error is %v, want %v", err, tt.err)
+			}
+			for cut := range len(tt.text) {
+				if need, err := lineproto.ParseReply([]byte(tt.text[:cut]), &r); err != lineproto.ErrIncomplete || need <= cut || need > len(tt.text) {
+					t.Fatalf("%q needs %d bytes, error %v", tt.text[:cut], need, err)
+				}
+			}
+		})
+	}
+}
+
+func TestRepliesThatDoNotParse(t *testing.T) {
+	for _, text := range []string{
+		"\r\n", "OK\r\n", "+NO\r\n", "+OK \r\n", "+OK x\r\n", "+OK 1 2\r\n", "+OK 01\r\n", "+END\r\n", "+KEY\r\n", "+KEY a b\r\n",
+		"SYNCED\r\n", "SYNCED 1 2\r\n", "END\r\n", "END 1 CODE\r\n", "END 1 CODE a : b\r\n", "-ERR\r\n", "-ERR CODE\r\n", "-ERR CODE : \n",
+		"+ENTRY\r\n", "+ENTRY k\r\n", "+ENTRY k 1\r\n", "+ENTRY k 1 PUT\r\n", "+ENTRY k 1 PUT now 0\r\n\r\n",
+		"+ENTRY k 1 SET 2026-11-22T18:00:00Z 0\r\n\r\n", "+ENTRY k 1 PUT 2026-11-22T18:00:00+01:00 0\r\n\r\n",
+		"+ENTRY k 1 PUT 2026-11-22T18:00:00Z\r\n", "+ENTRY k 1 PUT 2026-11-22T18:00:00Z x 0\r\n", "+ENTRY k 1 PUT 2026-11-22T18:00:00Z -1\r\n",
+		"+ENTRY k 1 PUT 2026-11-22T18:00:00Z delta=x 0\r\n\r\n", "+ENTRY k 1 PUT 2026-11-22T18:00:00Z 1\r\nxy\r\n",
+		"+ENTRY k 1 PUT 2026-11-22T18:00:00Z 100000000\r\n",
+		"EVENT 1 k 1 PUT 2026-11-22T18:00:00Z 0\r\n", "EVENT k 1 PUT 2026-11-22T18:00:00Z 0 0\r\n\r\n",
+		"+LOST k 1 PUT 2026-11-22T18:00:00Z\r\n", "+LOST k 1 PUT 2026-11-22T18:00:00Z delta=x CODE : t\r\n",
+		"+HELLO\r\n", "+HELLO 0\r\n", "+HELLO 1 store=00\r\n", "+HELLO 1 sync=never\r\n", "+HELLO 1 x\r\n", "+HELLO 1 auth=maybe\r\n",
+		"+HELLO 1 store=000102030405060708090a0b0c0d0e0f00\r\n",
+		"+INFO\r\n", "+INFO b x y\r\n", "+INFO b 1x\r\n",
+	} {
+		var r lineproto.Reply
+		if n, err := lineproto.ParseReply([]byte(text), &r); !errors.Is(err, lineproto.ErrSyntax) {
+			t.Errorf("%q: size %d, error %v", text, n, err)
+		}
+	}
+}
+
+func TestNewerServersMayTellMore(t *testing.T) {
+	for _, text := range []string{
+		"+ENTRY k 1 PUT 2026-11-22T18:00:00Z color=red 1\r\nx\r\n",
+		"+HELLO 1 color=red server=kvd\r\n",
+		"+INFO b id=1 color=red keys=2\r\n",
+	} {
+		var r lineproto.Reply
+		if _, err := lineproto.ParseReply([]byte(text), &r); err != nil {
+			t.Errorf("%q: %v", text, err)
+		}
+		if r.Kind != lineproto.ReplyInfo {
+			continue
+		}
+		if st, err := r.Status(); err != nil || st.ID != 1 || st.Keys != 2 {
+			t.Errorf("%q: %+v, %v", text, st, err)
+		}
+	}
+}
+
+func TestEntryHeaderMax(t *testing.T) {
+	for _, key := range []string{"k", strings.Repeat("k", kv.MaxKeySize)} {
+		e := kv.Entry{Key: key, Revision: 1<<64 - 1, Operation: kv.Purge, Reason: kv.ReasonExpiry, Created: created, Deadline: created, Delta: 1<<64 - 1}
+		if n := len(lineproto.AppendEntryHeader(nil, &e, lineproto.MaxLength)); n > lineproto.EntryHeaderMax(len(key)) {
+			t.Errorf("a header of %d bytes, at most %d", n, lineproto.EntryHeaderMax(len(key)))
+		}
+	}
+}
+
+func TestHotRepliesDoNotAllocate(t *testing.T) {
+	var r lineproto.Reply
+	for _, text := range []string{"+OK 123\r\n", "+ENTRY Key1 1 PUT 2026-11-22T18:00:00.123456789Z 6\r\nValue1\r\n", "-ERR KEY_NOT_FOUND : Key1\r\n"} {
+		buf := []byte(text)
+		if n := testing.AllocsPerRun(100, func() {
+			if _, err := lineproto.ParseReply(buf, &r); err != nil {
+				t.Fatal(err)
+			}
+			_ = r.Err("my-kv", "Key1")
+		}); n != 0 {
+			t.Errorf("parsing %q allocates %v times", text, n)
+		}
+	}
+	dst := make([]byte, 0, 200)
+	if n := testing.AllocsPerRun(100, func() { dst = lineproto.AppendEntry(dst[:0], &entry) }); n != 0 {
+		t.Errorf("writing an entry allocates %v times", n)
+	}
+}
+
+// crossInfo sends a status over the wire.
+func crossInfo(t *testing.T, st kv.Status) kv.Status {
+	t.Helper()
+	line := lineproto.AppendInfo(nil, &st)
+	if i := strings.Index(string(line), "\r\n"); i+2 > lineproto.MaxLine {
+		t.Errorf("+INFO has %d bytes in its line", i+2)
+	}
+	var r lineproto.Reply
+	n, err := lineproto.ParseReply(line, &r)
+	if err != nil || n != len(line) {
+		t.Fatalf("%q: size %d of %d, error %v", line, n, len(line), err)
+	}
+	got, err := r.Status()
+	if err != nil {
+		t.Fatalf("%q: %v", line, err)
+	}
+	clear(line)
+	return got
+}
+
+func TestStatusCrossesTheWire(t *testing.T) {
+	full := kv.Status{
+		Config: fullConfig().WithDefaults(), ID: 1<<64 - 1, Created: created, Keys: 2, Values: 3, Bytes: 4, Disk: 5, Revision: 6,
+		ReadOnly: fmt.Errorf("%w: bucket %q: %w", kv.ErrReadOnly, "b", &kv.CorruptError{File: "a file", Offset: -1, Detail: strings.Repeat("\"", 300)}),
+	}
+	for _, st := range []kv.Status{full, {Config: kv.Config{Bucket: "b"}.WithDefaults()}, {Config: kv.Config{Bucket: "b", Description: strings.Repeat("\"", kv.MaxDescriptionSize)}.WithDefaults()}} {
+		got := crossInfo(t, st)
+		if (got.ReadOnly == nil) != (st.ReadOnly == nil) || st.ReadOnly != nil && (got.ReadOnly.Error() != st.ReadOnly.Error() ||
+			!errors.Is(got.ReadOnly, kv.ErrReadOnly) || !errors.Is(got.ReadOnly, kv.ErrCorrupt)) {
+			t.Errorf("read-only for %v arrives as %v", st.ReadOnly, got.ReadOnly)
+		}
+		got.ReadOnly, st.ReadOnly = nil, nil
+		if !reflect.DeepEqual(got, st) {
+			t.Errorf("status\n%+v arrives as\n%+v", st, got)
+		}
+	}
+}
+
+func TestStatusesThatDoNotParse(t *testing.T) {
+	for _, text := range []string{
+		"+INFO b id=x\r\n", "+INFO b created=now\r\n", "+INFO b history=x\r\n", "+INFO b storage=tape\r\n", "+INFO b 1\r\nx\r\n", "+INFO b 2\r\n[]\r\n",
+	} {
+		var r lineproto.Reply
+		if _, err := lineproto.ParseReply([]byte(text), &r); err != nil {
+			t.Fatalf("%q: %v", text, err)
+		}
+		if st, err := r.Status(); !errors.Is(err, lineproto.ErrSyntax) {
+			t.Errorf("%q: %+v, error %v", text, st, err)
+		}
+	}
+}
