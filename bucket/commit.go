@@ -227,7 +227,7 @@ type rejoinWindow struct {
 }
 
 const (
-	rejoinMax    = 15 * time.Microsecond
+	rejoinMax    = 40 * time.Microsecond
 	rejoinMisses = 4  // then the window closes
 	rejoinProbe  = 64 // groups between two tries while closed
 	rejoinLimit  = 512

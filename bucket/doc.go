@@ -74,7 +74,11 @@
 // Leading in the caller's goroutine: a lone writer saves two handoffs, 13–18 % of
 // its rate; from four writers up the styles of handing over are equal. Letting
 // the writers just answered rejoin (rejoinWindow) is what counts there: without
-// it half of them share each sync.
+// it half of them share each sync. The window lasts 40 µs at most, not the 15 µs
+// that a bare prototype needed: waking 63 writers takes about 30 µs on two cores.
+// At 64 writers 15, 25 and 40 µs gave groups of 49, 54 and 61 puts and 25, 24 and
+// 31 times the rate of the raw disk; at 16 writers, where all are back sooner, and
+// at 256 they made no difference (BenchmarkPut, two interleaved runs each).
 //
 // Operations bypass the queue: they take the path's lock in their caller's
 // goroutine and write a frame of their own. They are rare, and a group with

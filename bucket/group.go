@@ -216,11 +216,17 @@ func (g *group) fail(err error) {
 // to: nobody may learn of what may yet be lost.
 func (g *group) answerEarly() {
 	for i, r := range g.members {
-		if len(r.mutations) == 1 && r.mutations[0].err != nil && !g.pending.has(g, &r.mutations[0]) {
+		if len(r.mutations) == 1 && g.failedBefore(&r.mutations[0]) {
 			g.members[i], g.mutations[r.at] = nil, nil // the request is its caller's again
 			g.answer(r)
 		}
 	}
+}
+
+// failedBefore reports whether a mutation failed for a reason that was durable
+// before the group: not for a record of its key, or for room, that the group takes.
+func (g *group) failedBefore(m *mutation) bool {
+	return m.err != nil && !g.pending.has(g, m) && !errors.Is(m.err, kv.ErrBucketFull)
 }
 
 // answer tells a request's caller that all its mutations have an outcome. Its
