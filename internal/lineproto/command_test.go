@@ -169,6 +169,7 @@ func TestLinesThatDoNotParse(t *testing.T) {
 		{"AUTH alice \"a\"b\r\n", "blank is due"},
 		{"AUTH alice \"\\x\"\r\n", "PASSWORD cannot be"},
 		{"AUTH alice \"\xff\"\r\n", "PASSWORD cannot be"},
+		{"AUTH alice \xff\r\n", "PASSWORD cannot be"},
 		{"ADD b description=\"open\r\n", "closing quote"},
 		{"ADD b description=\"open\\\"\r\n", "closing quote"},
 		{"ADD b 1 2\r\n", "neither an option"},
@@ -263,6 +264,7 @@ func TestCommandsThatCannotBeSent(t *testing.T) {
 		{"key of two lines' length", lineproto.Command{Verb: lineproto.VerbGet, Bucket: "b", Key: long}, lineproto.ErrSyntax},
 		{"empty bucket", lineproto.Command{Verb: lineproto.VerbGet, Key: "k"}, kv.ErrInvalidBucketName},
 		{"bucket with a line", lineproto.Command{Verb: lineproto.VerbInfo, Bucket: "b\r\n"}, kv.ErrInvalidBucketName},
+		{"password of bytes", lineproto.Command{Verb: lineproto.VerbAuth, User: "u", Password: "\xff"}, lineproto.ErrSyntax},
 		{"no patterns", lineproto.Command{Verb: lineproto.VerbKeys, Bucket: "b"}, lineproto.ErrSyntax},
 		{"value over the limit", lineproto.Command{Verb: lineproto.VerbPut, Bucket: "b", Key: "k", Value: make([]byte, kv.MaxValueSizeLimit+1)}, kv.ErrValueTooLarge},
 	} {

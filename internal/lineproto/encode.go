@@ -2,6 +2,7 @@ package lineproto
 
 import (
 	"strconv"
+	"unicode/utf8"
 
 	"kvd/kv"
 )
@@ -50,6 +51,9 @@ func (c *Command) appendArguments(dst []byte, s *shape) ([]byte, error) {
 		case argRevision:
 			dst = strconv.AppendUint(dst, uint64(c.Revision), 10)
 		case argPassword:
+			if !utf8.ValidString(c.Password) {
+				return dst, syntaxError("the password is not UTF-8")
+			}
 			dst = appendText(dst, c.Password)
 		default:
 			word := c.word(a)

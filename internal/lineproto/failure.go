@@ -29,20 +29,21 @@ const (
 // appendFailure appends an error. A bare sentinel is given the subject for a text.
 func appendFailure(dst []byte, err error, subject string) []byte {
 	code := CodeOf(err)
-	dst = append(dst, code...)
-	dst = appendDetails(dst, err)
 	kind := sentinel(string(code))
-	text := cmp.Or(failureText(err, kind), subject, kind.Error())
+	dst = append(dst, code...)
+	text := ""
+	if err != kind { // a GET that finds nothing pays for none of this
+		dst = appendDetails(dst, err)
+		text = failureText(err, kind)
+	}
 	dst = append(dst, " : "...)
-	return appendClean(dst, clip(text, textMax))
+	return appendClean(dst, clip(cmp.Or(text, subject, kind.Error()), textMax))
 }
 
 // failureText returns the text that stands on the wire.
 func failureText(err, kind error) string {
 	var mismatch *kv.RevisionMismatchError
 	switch {
-	case err == kind:
-		return ""
 	case errors.As(err, &mismatch) && mismatch.Create:
 		return fmt.Sprintf("%s is at revision %d", mismatch.Key, mismatch.Got)
 	case errors.As(err, &mismatch):
