@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"kvd/kv"
 )
@@ -171,7 +170,6 @@ func (c *Command) setArgument(a argument, word []byte) (ok bool) {
 		c.User = view(word)
 	case argPassword:
 		c.Password, ok = parseText(word)
-		ok = ok && utf8.ValidString(c.Password) // or it could not be written back
 	case argWatch:
 		c.Watch, ok = parseNumber(word)
 	case argRevision:

@@ -203,7 +203,7 @@ func appendTime(dst []byte, t time.Time) []byte {
 // parseText reads a word that may be a JSON string.
 func parseText(word []byte) (string, bool) {
 	if len(word) == 0 || word[0] != '"' {
-		return view(word), true
+		return view(word), utf8.Valid(word) // or it could not be written back
 	}
 	var s string
 	if !utf8.Valid(word) || json.Unmarshal(word, &s) != nil {
