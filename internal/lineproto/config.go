@@ -180,7 +180,7 @@ func setConfig(cfg *kv.Config, name, value string) (ok bool, err error) {
 		return setDuration(&cfg.SyncInterval, value), nil
 	case "description":
 		cfg.Description, ok = parseText([]byte(value))
-		return ok, nil
+		return ok && utf8.ValidString(cfg.Description), nil
 	}
 	return false, kv.ErrInvalidOption
 }

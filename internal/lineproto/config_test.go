@@ -119,6 +119,7 @@ func TestBadConfigOptions(t *testing.T) {
 		"ADD b storage=tape\r\n":                                kv.ErrInvalidConfig,
 		"ADD b compression=1\r\n":                               kv.ErrInvalidConfig,
 		"ADD b description=\"\\x\"\r\n":                         kv.ErrInvalidConfig,
+		"ADD b description=\xff\r\n":                            kv.ErrInvalidConfig,
 		"ADD b edit=maybe\r\n":                                  kv.ErrInvalidConfig,
 		"ADD b 1\r\n{\r\n":                                      kv.ErrInvalidConfig,
 		"ADD b 2\r\n[]\r\n":                                     kv.ErrInvalidConfig,

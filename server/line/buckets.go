@@ -29,7 +29,7 @@ func (c *conn) listNames() {
 		}
 		c.replies.b = lineproto.AppendBucket(c.replies.b, name)
 		count++
-		if c.full(); c.out.isBroken() {
+		if c.full(); c.out.broken.Load() {
 			return
 		}
 	}
@@ -48,7 +48,7 @@ func (c *conn) listStatuses() {
 		}
 		c.replies.b = lineproto.AppendInfo(c.replies.b, &st)
 		count++
-		if c.full(); c.out.isBroken() {
+		if c.full(); c.out.broken.Load() {
 			return
 		}
 	}

@@ -28,7 +28,8 @@ type conn struct {
 	names   map[string]string // bucket names seen, so that each is allocated once
 	checked checkedID
 	watches watches
-	budget  int       // bytes left before the login, in and out
+	read    int       // bytes consumed before the login
+	wrote   int       // bytes of replies; counts before the login
 	since   time.Time // when the first byte of the command came that is not all there; zero: none is
 }
 
@@ -36,7 +37,7 @@ type conn struct {
 var errQuit = errors.New("quit")
 
 func newConn(ctx context.Context, p *Protocol, sc *server.Conn) *conn {
-	c := &conn{Conn: sc, protocol: p, ctx: ctx, budget: loginBudget}
+	c := &conn{Conn: sc, protocol: p, ctx: ctx}
 	c.in.init(sc)
 	c.out.conn = sc
 	c.watches.init(c)
@@ -96,11 +97,11 @@ func (c *conn) round() error {
 	c.flush()
 	putRun(c.run)
 	putBuffer(c.replies)
-	c.replies, c.run, c.checked = nil, nil, checkedID{}
+	c.replies, c.run = nil, nil
 	switch {
 	case err != nil:
 		return err
-	case c.out.isBroken(), c.Draining():
+	case c.out.broken.Load(), c.Draining():
 		return errQuit
 	}
 	return c.await(need)
@@ -136,11 +137,11 @@ func (c *conn) spend(n int, consumed bool) error {
 	if !c.NeedsLogin() {
 		return nil
 	}
-	if n > c.budget || c.cmd.Verb != 0 && c.cmd.Length > 0 {
+	if c.read+n > loginBudget || c.cmd.Verb != 0 && c.cmd.Length > 0 {
 		return lineproto.ErrAuthRequired
 	}
 	if consumed {
-		c.budget -= n
+		c.read += n
 	}
 	return nil
 }
@@ -149,7 +150,9 @@ func (c *conn) spend(n int, consumed bool) error {
 // byte of one. A command that will be refused anyway is answered now, and its
 // payload not kept.
 func (c *conn) await(need int) error {
-	strange := c.NeedsLogin() // then the deadline is that of the login
+	cmd := c.cmd
+	c.cmd = lineproto.Command{} // its views would keep the buffer
+	strange := c.NeedsLogin()   // then the deadline is that of the login
 	if need == 0 {
 		if !strange {
 			c.in.expect(time.Time{})
@@ -160,11 +163,11 @@ func (c *conn) await(need int) error {
 		c.since = time.Now()
 	}
 	if !strange {
-		c.in.expect(commandUntil(c.since, &c.cmd))
+		c.in.expect(commandUntil(c.since, cmd.Length))
 	}
-	if c.cmd.Verb != 0 {
-		if err := c.precheck(&c.cmd); err != nil {
-			return c.refuse(need, err)
+	if cmd.Verb != 0 {
+		if err := c.precheck(&cmd); err != nil {
+			return c.refuse(need, err, cmd.Key)
 		}
 	}
 	for len(c.in.bytes()) < need {
@@ -177,9 +180,9 @@ func (c *conn) await(need int) error {
 }
 
 // refuse answers a command whose payload is still on its way and skips that.
-func (c *conn) refuse(size int, cause error) error {
+func (c *conn) refuse(size int, cause error, key string) error {
 	c.since = time.Time{}
-	if !c.out.write(lineproto.AppendError(nil, wireError(cause), c.cmd.Key)) {
+	if !c.out.write(lineproto.AppendError(nil, wireError(cause), key)) {
 		return errQuit
 	}
 	return c.skip(size)
@@ -198,7 +201,7 @@ func (c *conn) skip(size int) error {
 		}
 	}
 	if !strings.HasPrefix(string(c.in.bytes()[:len(crlf)]), crlf) {
-		return fmt.Errorf("%w: CRLF is missing after a payload of %d bytes", lineproto.ErrSyntax, c.cmd.Length)
+		return &lineproto.SyntaxError{Reason: "CRLF is missing after a payload"}
 	}
 	c.in.consume(len(crlf))
 	return nil
@@ -207,6 +210,7 @@ func (c *conn) skip(size int) error {
 // flush writes what has been gathered and lets watches begin whose +OK is out.
 func (c *conn) flush() {
 	if len(c.replies.b) > 0 {
+		c.wrote += len(c.replies.b)
 		c.out.write(c.replies.b)
 		c.replies.b = c.replies.b[:0]
 		if cap(c.replies.b) > 2*flushSize { // a large value was in it
@@ -242,7 +246,7 @@ func (c *conn) name(view string) string {
 	return name
 }
 
-// checkedID is a bucket whose id was found to be the one meant, in this round.
+// checkedID is a bucket whose id was found to be the one meant, in this run.
 type checkedID struct {
 	name string
 	id   uint64

@@ -89,11 +89,14 @@ func (c *conn) execute(cmd *lineproto.Command) error {
 	return err
 }
 
+// lastWords is room for one more reply and for what ends a connection.
+const lastWords = 1024
+
 // beforeLogin returns an error for a command that a stranger must not give.
 func (c *conn) beforeLogin(cmd *lineproto.Command) error {
 	switch cmd.Verb {
 	case lineproto.VerbHello, lineproto.VerbAuth, lineproto.VerbPing, lineproto.VerbQuit:
-		if len(c.replies.b) < loginBudget/2 {
+		if c.wrote+len(c.replies.b) < loginBudget-lastWords {
 			return nil
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"sync"
 	"time"
 
-	"kvd/internal/lineproto"
 	"kvd/server"
 )
 
@@ -114,14 +113,10 @@ func (in *input) expect(until time.Time) {
 	_ = in.conn.SetReadDeadline(until)
 }
 
-// commandUntil is when a command whose first byte came at that time must be
-// there.
-func commandUntil(first time.Time, c *lineproto.Command) time.Time {
-	until := first.Add(commandTime)
-	if c.Verb != 0 && c.Length > 0 {
-		until = until.Add(time.Duration(c.Length) * time.Second / payloadRate)
-	}
-	return until
+// commandUntil is when a command whose first byte came at that time must be there
+// with its payload, whose length is -1 while it is not known.
+func commandUntil(first time.Time, length int) time.Time {
+	return first.Add(commandTime + time.Duration(max(length, 0))*time.Second/payloadRate)
 }
 
 // skip drops the next n bytes, reading what is not there yet.

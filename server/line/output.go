@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"kvd/server"
@@ -18,9 +19,10 @@ const (
 type output struct {
 	conn *server.Conn
 
-	mu       sync.Mutex // guards the fields below, and writing
+	broken atomic.Bool // past writing to; not under mu, which is held while a client does not read
+
+	mu       sync.Mutex // guards writing, and the field below
 	deadline time.Time
-	broken   bool
 }
 
 // write writes all of b, and no other's bytes between. It waits for the client,
@@ -28,11 +30,11 @@ type output struct {
 func (o *output) write(b []byte) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for len(b) > 0 && !o.broken {
+	for len(b) > 0 && !o.broken.Load() {
 		o.extendLocked()
 		part := b[:min(len(b), writeSize)]
 		if _, err := o.conn.Write(part); err != nil {
-			o.broken = true
+			o.broken.Store(true)
 			o.conn.Close()
 			if isTimeout(err) {
 				o.conn.Logger().Warn("client does not read: closed", "remote", o.conn.RemoteAddr())
@@ -40,7 +42,7 @@ func (o *output) write(b []byte) bool {
 		}
 		b = b[len(part):]
 	}
-	return !o.broken
+	return !o.broken.Load()
 }
 
 // extendLocked sees to it that a write has between half of writeTime and all of it.
@@ -72,11 +74,4 @@ func putBuffer(b *buffer) {
 func isTimeout(err error) bool {
 	var t net.Error
 	return errors.As(err, &t) && t.Timeout()
-}
-
-// isBroken reports whether the connection is past writing to.
-func (o *output) isBroken() bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.broken
 }

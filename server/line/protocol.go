@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"kvd/internal/lineproto"
@@ -58,7 +59,7 @@ func (p *Protocol) Serve(ctx context.Context, sc *server.Conn) {
 func wireError(err error) error {
 	switch {
 	case errors.Is(err, server.ErrTooManyConns):
-		return fmt.Errorf("%w: %w", lineproto.ErrTooMany, err)
+		return fmt.Errorf("%w: %s", lineproto.ErrTooMany, strings.TrimPrefix(err.Error(), "too many "))
 	case errors.Is(err, server.ErrLogin):
 		return fmt.Errorf("%w: %w", lineproto.ErrAuthFailed, err)
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):

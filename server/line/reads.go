@@ -72,7 +72,7 @@ func (c *conn) listHistory(b kv.Bucket, cmd *lineproto.Command) {
 			return
 		}
 		count++
-		if c.full(); c.out.isBroken() {
+		if c.full(); c.out.broken.Load() {
 			return
 		}
 	}
@@ -98,7 +98,7 @@ func (c *conn) listKeys(b kv.Bucket, cmd *lineproto.Command) {
 		}
 		c.replies.b = lineproto.AppendKey(c.replies.b, key)
 		count++
-		if c.full(); c.out.isBroken() {
+		if c.full(); c.out.broken.Load() {
 			return
 		}
 	}

@@ -52,6 +52,7 @@ func (c *conn) write(cmd *lineproto.Command) {
 // finishRun carries out the run and answers it.
 func (c *conn) finishRun() {
 	r := c.run
+	c.checked = checkedID{}
 	if len(r.mutations) == 0 {
 		return
 	}

@@ -29,6 +29,7 @@ type watch struct {
 
 	begun   bool        // its goroutine was started; the connection's
 	stopped bool        // stop was called; the connection's
+	floor   kv.Revision // the one after the bucket's newest before the watch began
 	next    kv.Revision // to resume from; 0: begin anew. The goroutine's, until done
 }
 
@@ -45,19 +46,32 @@ func (c *conn) watch(cmd *lineproto.Command) {
 		c.fail(err, cmd.Bucket)
 		return
 	}
-	c.EnterStore()
-	watcher, err := b.Watch(c.ctx, lineproto.SplitPatterns(cmd.Patterns), watchOptions(cmd)...)
-	c.LeaveStore()
+	w := &watch{
+		conn: c, number: cmd.Watch, bucket: c.name(cmd.Bucket),
+		quit: make(chan struct{}), done: make(chan struct{}),
+	}
+	c.InStore(func() { err = w.open(b, cmd) })
 	if err != nil {
 		c.fail(err, cmd.Bucket)
 		return
 	}
-	w := &watch{
-		conn: c, number: cmd.Watch, bucket: c.name(cmd.Bucket), watcher: watcher,
-		quit: make(chan struct{}), done: make(chan struct{}), next: cmd.Revision,
-	}
 	c.watches.add(w)
 	c.ok()
+}
+
+// open makes the watcher, and notes before which revision nothing is owed once the
+// initial entries are delivered.
+func (w *watch) open(b kv.Bucket, cmd *lineproto.Command) error {
+	st, err := b.Status(w.conn.ctx)
+	if err != nil {
+		return err
+	}
+	w.floor, w.next = st.Revision+1, cmd.Revision
+	if cmd.Mode == lineproto.WatchUpdates && !cmd.HasRevision {
+		w.next = w.floor
+	}
+	w.watcher, err = b.Watch(w.conn.ctx, lineproto.SplitPatterns(cmd.Patterns), watchOptions(cmd)...)
+	return err
 }
 
 func watchOptions(cmd *lineproto.Command) (opts []kv.WatchOption) {
@@ -216,9 +230,10 @@ func (w *watch) send(u kv.Update, updates <-chan kv.Update) bool {
 	for ok := true; ok; {
 		if u.Entry == nil {
 			buf.b = lineproto.AppendSynced(buf.b, w.number)
+			next = max(next, w.floor)
 		} else {
 			buf.b = lineproto.AppendEvent(buf.b, w.number, u.Entry)
-			next = u.Entry.Revision + 1
+			next = max(next, u.Entry.Revision+1)
 		}
 		if len(buf.b) >= flushSize {
 			break

@@ -1,0 +1,323 @@
+package line
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"iter"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"kvd/bucket"
+	"kvd/internal/lineproto"
+	"kvd/internal/vfs"
+	"kvd/kv"
+	"kvd/server"
+)
+
+// This file holds what the tests of the package share: stores, servers on TCP
+// and on pipes, and clients that send and expect text.
+
+// instant is when everything in a test store is written.
+var instant = time.Date(2026, 11, 22, 18, 0, 0, 123456789, time.UTC)
+
+// openStore opens a store of the engine in memory whose bytes are always the same.
+func openStore(t testing.TB) *bucket.Store {
+	t.Helper()
+	random := uint64(0)
+	s, err := bucket.Open("store", bucket.Options{
+		FS: vfs.NewMem(), Manual: true, ReserveSize: -1, LogFileSize: 1 << 20,
+		Now: func() time.Time { return instant }, Random: func() uint64 { random++; return random },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// rig is a server under test.
+type rig struct {
+	t      testing.TB
+	server *server.Server
+	dialer func() (net.Conn, error)
+}
+
+// serveTCP serves a store on a free port.
+func serveTCP(t testing.TB, store kv.Store, opts server.Options) *rig {
+	t.Helper()
+	srv := newServer(t, store, opts)
+	l, err := srv.Listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return start(t, srv, l, func() (net.Conn, error) { return net.Dial("tcp", l.Addr().String()) })
+}
+
+// servePipes serves a store on pipes: what a client writes with one call the
+// server reads alone, and time may be a bubble's.
+func servePipes(t testing.TB, store kv.Store, opts server.Options) *rig {
+	t.Helper()
+	l := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
+	return start(t, newServer(t, store, opts), l, l.dial)
+}
+
+func newServer(t testing.TB, store kv.Store, opts server.Options) *server.Server {
+	t.Helper()
+	srv, err := server.New(New(store, "kvd"), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return srv
+}
+
+func start(t testing.TB, srv *server.Server, l net.Listener, dial func() (net.Conn, error)) *rig {
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(l) }()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		if err := srv.Shutdown(ctx); err != nil {
+			t.Errorf("shutdown: %v, %d connections are left", err, srv.Conns())
+		}
+		if err := <-served; !errors.Is(err, server.ErrServerClosed) {
+			t.Errorf("serve: %v", err)
+		}
+	})
+	return &rig{t: t, server: srv, dialer: dial}
+}
+
+// pipeListener accepts pipes.
+type pipeListener struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (l *pipeListener) dial() (net.Conn, error) {
+	here, there := net.Pipe()
+	select {
+	case l.conns <- there:
+		return here, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipeListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
+
+// peer is a client that speaks in text.
+type peer struct {
+	t    testing.TB
+	conn net.Conn
+	r    *bufio.Reader
+}
+
+// dial connects a client, which the test's end closes.
+func (r *rig) dial() *peer {
+	r.t.Helper()
+	c, err := r.dialer()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { c.Close() })
+	return &peer{t: r.t, conn: c, r: bufio.NewReaderSize(c, 128<<10)}
+}
+
+// send sends text, a line feed in it as CRLF.
+func (p *peer) send(text string) {
+	p.t.Helper()
+	p.sendRaw(strings.ReplaceAll(text, "\n", "\r\n"))
+}
+
+func (p *peer) sendRaw(text string) {
+	p.t.Helper()
+	if _, err := io.WriteString(p.conn, text); err != nil {
+		p.t.Fatalf("sending %.60q: %v", text, err)
+	}
+}
+
+// next returns the next reply or event as text, as send takes it.
+func (p *peer) next() string {
+	p.t.Helper()
+	for size := 1; ; {
+		buf, err := p.r.Peek(size)
+		if err != nil {
+			p.t.Fatalf("after %.200q: %v", buf, err)
+		}
+		var r lineproto.Reply
+		n, err := lineproto.ParseReply(buf, &r)
+		switch {
+		case err == lineproto.ErrIncomplete:
+			size = n
+		case err != nil:
+			p.t.Fatalf("%.200q: %v", buf, err)
+		default:
+			text := strings.ReplaceAll(string(buf[:n]), "\r\n", "\n")
+			_, _ = p.r.Discard(n)
+			return text
+		}
+	}
+}
+
+// expect ends the test unless these are the next replies, each with its lines.
+func (p *peer) expect(replies ...string) {
+	p.t.Helper()
+	for _, want := range replies {
+		if got := p.next(); got != want+"\n" {
+			p.t.Fatalf("reply is\n%.300q, want\n%.300q", got, want+"\n")
+		}
+	}
+}
+
+// expectPrefix ends the test unless the next reply begins so.
+func (p *peer) expectPrefix(want string) {
+	p.t.Helper()
+	if got := p.next(); !strings.HasPrefix(got, want) {
+		p.t.Fatalf("reply is %.300q, want one that begins with %q", got, want)
+	}
+}
+
+// expectClosed ends the test unless the server closes without another word.
+func (p *peer) expectClosed() {
+	p.t.Helper()
+	rest, err := io.ReadAll(p.r)
+	if len(rest) > 0 || err != nil && !errors.Is(err, io.ErrClosedPipe) {
+		p.t.Fatalf("instead of the end: %.300q, %v", rest, err)
+	}
+}
+
+// ask sends a command and expects its replies.
+func (p *peer) ask(command string, replies ...string) {
+	p.t.Helper()
+	p.send(command + "\n")
+	p.expect(replies...)
+}
+
+// fakeStore is as much of a store as some tests need: one bucket of values, named
+// b, with hooks.
+type fakeStore struct {
+	kv.Store // nil: nothing else is called
+	bucket   fakeBucket
+}
+
+type fakeBucket struct {
+	kv.Bucket // nil
+	mu        sync.Mutex
+	values    map[string][]byte
+	revision  kv.Revision
+	gets      int
+
+	history func(yield func(kv.Entry, error) bool)
+	watch   func(ctx context.Context, patterns []string, o kv.WatchOptions) (kv.Watcher, error)
+	onPut   func()
+}
+
+func newFakeStore() *fakeStore { return &fakeStore{bucket: fakeBucket{values: map[string][]byte{}}} }
+
+func (s *fakeStore) Bucket(ctx context.Context, name string) (kv.Bucket, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if name != "b" {
+		return nil, kv.ErrBucketNotFound
+	}
+	return &s.bucket, nil
+}
+
+func (b *fakeBucket) Name() string { return "b" }
+func (b *fakeBucket) ID() uint64   { return 9 }
+
+func (b *fakeBucket) Status(context.Context) (kv.Status, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return kv.Status{Config: kv.Config{Bucket: "b", MaxValueSize: kv.MaxValueSizeDefault}.WithDefaults(), ID: 9, Revision: b.revision}, nil
+}
+
+func (b *fakeBucket) Put(_ context.Context, key string, value []byte, _ ...kv.WriteOption) (kv.Revision, error) {
+	if b.onPut != nil {
+		b.onPut()
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.revision++
+	if old, ok := b.values[key]; ok && len(old) == len(value) {
+		copy(old, value)
+		return b.revision, nil
+	}
+	b.values[strings.Clone(key)] = bytes.Clone(value)
+	return b.revision, nil
+}
+
+func (b *fakeBucket) GetAppend(_ context.Context, dst []byte, key string) ([]byte, kv.Entry, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.gets++
+	v, ok := b.values[key]
+	if !ok {
+		return dst, kv.Entry{}, kv.ErrKeyNotFound
+	}
+	return append(dst, v...), kv.Entry{Bucket: "b", Key: key, Value: v, Revision: b.revision, Created: instant, Operation: kv.Put}, nil
+}
+
+func (b *fakeBucket) History(context.Context, string) iter.Seq2[kv.Entry, error] {
+	return b.history
+}
+
+func (b *fakeBucket) Watch(ctx context.Context, patterns []string, opts ...kv.WatchOption) (kv.Watcher, error) {
+	var o kv.WatchOptions
+	for _, opt := range opts {
+		opt(&o)
+	}
+	return b.watch(ctx, patterns, o)
+}
+
+// fakeWatcher delivers what a test feeds it.
+type fakeWatcher struct {
+	updates chan kv.Update
+	once    sync.Once
+	stopped chan struct{}
+	err     error // set before updates is closed
+}
+
+func newFakeWatcher(capacity int) *fakeWatcher {
+	return &fakeWatcher{updates: make(chan kv.Update, capacity), stopped: make(chan struct{})}
+}
+
+func (w *fakeWatcher) Updates() <-chan kv.Update { return w.updates }
+func (w *fakeWatcher) Err() error                { return w.err }
+func (w *fakeWatcher) Stop() error {
+	w.once.Do(func() { close(w.stopped) })
+	return nil
+}
+
+func (w *fakeWatcher) All() iter.Seq2[kv.Update, error] { panic("the server uses Updates") }
+
+// fail ends the watch with an error.
+func (w *fakeWatcher) fail(err error) {
+	w.err = err
+	close(w.updates)
+}

@@ -1,0 +1,159 @@
+package line
+
+import (
+	"context"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"kvd/bucket"
+	"kvd/kv"
+	"kvd/server"
+)
+
+// TestTranscript replays the transcript of the package's documentation against a
+// new store. Replies have to come in order, and so do events, but where events
+// stand between the replies is left to the server.
+func TestTranscript(t *testing.T) {
+	r := serveTCP(t, &watchedStore{Store: openStore(t)}, server.Options{})
+	connections := transcript(t)
+	if len(connections) != 2 {
+		t.Fatalf("the documentation has %d transcripts", len(connections))
+	}
+	for _, lines := range connections {
+		p := r.dial()
+		for len(lines) > 0 {
+			var commands, answers []string
+			commands, lines = cut(lines, "C:")
+			answers, lines = cut(lines, "S:")
+			p.send(strings.Join(commands, "\n") + "\n")
+			replay(t, p, answers)
+		}
+		p.expectClosed()
+	}
+}
+
+// replay checks what the server answers, line by line.
+func replay(t *testing.T, p *peer, want []string) {
+	t.Helper()
+	var got []string
+	for len(got) < len(want) {
+		got = append(got, strings.Split(strings.TrimSuffix(p.next(), "\n"), "\n")...)
+	}
+	if !slices.Equal(sorted(got), sorted(want)) {
+		t.Fatalf("the server answers\n%s\nthe documentation says\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// sorted puts events behind replies and keeps each in order.
+func sorted(lines []string) []string {
+	var replies, events []string
+	event := false
+	for _, line := range lines {
+		switch word, _, _ := strings.Cut(line, " "); {
+		case word == "EVENT" || word == "SYNCED" || word == "END":
+			event = true
+		case strings.HasPrefix(line, "+") || strings.HasPrefix(line, "-"):
+			event = false
+		} // else a value of the line before
+		if event {
+			events = append(events, line)
+		} else {
+			replies = append(replies, line)
+		}
+	}
+	return append(replies, events...)
+}
+
+// transcript returns the lines of the documentation that begin with C: or S:, a
+// list for each block.
+func transcript(t *testing.T) (blocks [][]string) {
+	t.Helper()
+	doc, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inside := false
+	for line := range strings.Lines(string(doc)) {
+		text, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "//\t")
+		if ok = ok && (strings.HasPrefix(text, "C:") || strings.HasPrefix(text, "S:")); !ok {
+			inside = false
+			continue
+		}
+		if !inside {
+			blocks = append(blocks, nil)
+		}
+		inside = true
+		blocks[len(blocks)-1] = append(blocks[len(blocks)-1], text)
+	}
+	return blocks
+}
+
+// cut returns the lines at the beginning that have the mark, without it.
+func cut(lines []string, mark string) (cut, rest []string) {
+	for len(lines) > 0 && strings.HasPrefix(lines[0], mark) {
+		cut = append(cut, strings.TrimPrefix(strings.TrimPrefix(lines[0], mark), " "))
+		lines = lines[1:]
+	}
+	return cut, lines
+}
+
+// watchedStore is the engine with watches of the plainest kind: every put through
+// it is sent to every watcher.
+type watchedStore struct {
+	*bucket.Store
+	mu       sync.Mutex
+	watchers []*fakeWatcher
+}
+
+// Submit hides the engine's, so that every put passes watchedBucket.
+func (s *watchedStore) Submit() {}
+
+func (s *watchedStore) Bucket(ctx context.Context, name string) (kv.Bucket, error) {
+	b, err := s.Store.Bucket(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return &watchedBucket{b.(*bucket.Bucket), s}, nil
+}
+
+type watchedBucket struct {
+	*bucket.Bucket
+	store *watchedStore
+}
+
+func (b *watchedBucket) Put(ctx context.Context, key string, value []byte, opts ...kv.WriteOption) (kv.Revision, error) {
+	key = strings.Clone(key)
+	rev, err := b.Bucket.Put(ctx, key, value, opts...)
+	if err != nil {
+		return rev, err
+	}
+	b.store.mu.Lock()
+	defer b.store.mu.Unlock()
+	for _, w := range b.store.watchers {
+		e, _ := b.Get(ctx, key)
+		w.updates <- kv.Update{Entry: &e}
+	}
+	return rev, nil
+}
+
+func (b *watchedBucket) Watch(ctx context.Context, patterns []string, _ ...kv.WatchOption) (kv.Watcher, error) {
+	w := newFakeWatcher(100)
+	for key, err := range b.Keys(ctx, patterns...) {
+		if err != nil {
+			return nil, err
+		}
+		e, err := b.Get(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		w.updates <- kv.Update{Entry: &e}
+	}
+	w.updates <- kv.Update{}
+	b.store.mu.Lock()
+	defer b.store.mu.Unlock()
+	b.store.watchers = append(b.store.watchers, w)
+	return w, nil
+}

@@ -1,0 +1,280 @@
+package line
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"kvd/internal/lineproto"
+	"kvd/kv"
+	"kvd/server"
+)
+
+// event is a put of the value v.
+func event(key string, revision kv.Revision) kv.Update {
+	return kv.Update{Entry: &kv.Entry{Key: key, Value: []byte("v"), Revision: revision, Created: instant, Operation: kv.Put}}
+}
+
+// watching is a bucket's Watch that returns these watchers, one after the other.
+func watching(ws ...*fakeWatcher) func(context.Context, []string, kv.WatchOptions) (kv.Watcher, error) {
+	return func(context.Context, []string, kv.WatchOptions) (kv.Watcher, error) {
+		if len(ws) == 0 {
+			return nil, errors.New("no more watchers")
+		}
+		w := ws[0]
+		ws = ws[1:]
+		return w, nil
+	}
+}
+
+const at = " PUT 2026-11-22T18:00:00.123456789Z "
+
+func TestAWatch(t *testing.T) {
+	s, w := newFakeStore(), newFakeWatcher(10)
+	s.bucket.watch = watching(w)
+	p := servePipes(t, s, server.Options{}).dial()
+	w.updates <- event("a", 1) // there before the watch: it must not overtake the +OK
+	p.send("PING\nPING\nWATCH 7 b >\nPING\n")
+	p.expect("+OK", "+OK", "+OK", "+OK", "EVENT 7 a 1"+at+"0 1\nv")
+	w.updates <- kv.Update{}
+	p.expect("SYNCED 7")
+	p.ask("PUT b k 1\nx", "+OK 1")
+	e := kv.Entry{Key: "a", Revision: 9, Created: instant, Operation: kv.Purge, Reason: kv.ReasonExpiry, Delta: 3, Deadline: instant.Add(time.Second)}
+	w.updates <- kv.Update{Entry: &e}
+	p.expect("EVENT 7 a 9 EXPIRE 2026-11-22T18:00:00.123456789Z 3 deadline=2026-11-22T18:00:01.123456789Z 0\n")
+	w.fail(fmt.Errorf("watch: %w", &lineproto.CompactedError{First: 90}))
+	p.expect("END 7 COMPACTED next=10 first=90 : watch: revisions are compacted: revisions below 90 are gone")
+	p.ask("UNWATCH 7", "+OK")
+}
+
+func TestWatchOptions(t *testing.T) {
+	s := newFakeStore()
+	var got string
+	s.bucket.watch = func(_ context.Context, patterns []string, o kv.WatchOptions) (kv.Watcher, error) {
+		got = fmt.Sprintf("%q %+v", patterns, o)
+		return nil, kv.ErrInvalidPattern
+	}
+	p := servePipes(t, s, server.Options{}).dial()
+	for command, want := range map[string]string{
+		"WATCH 1 b >":                        `[] {IncludeHistory:false UpdatesOnly:false IgnoreDeletes:false MetaOnly:false ResumeFrom:0 ResumeBucketID:0}`,
+		"WATCH 1 b a.*,b mode=history":       `["a.*" "b"] {IncludeHistory:true UpdatesOnly:false IgnoreDeletes:false MetaOnly:false ResumeFrom:0 ResumeBucketID:0}`,
+		"WATCH 1 b > mode=updates meta=yes":  `[] {IncludeHistory:false UpdatesOnly:true IgnoreDeletes:false MetaOnly:true ResumeFrom:0 ResumeBucketID:0}`,
+		"WATCH 1 b > from=7 id=9 deletes=no": `[] {IncludeHistory:false UpdatesOnly:false IgnoreDeletes:true MetaOnly:false ResumeFrom:7 ResumeBucketID:9}`,
+		"WATCH 1 b > mode=last deletes=yes":  `[] {IncludeHistory:false UpdatesOnly:false IgnoreDeletes:false MetaOnly:false ResumeFrom:0 ResumeBucketID:0}`,
+	} {
+		p.ask(command, "-ERR INVALID_PATTERN : b")
+		if got != want {
+			t.Errorf("%s is\n%s, want\n%s", command, got, want)
+		}
+	}
+	p.ask("WATCH 1 b > id=8", `-ERR BUCKET_NOT_FOUND : "b" with id 8; the one of that name has id 9`)
+	p.ask("WATCH 1 c >", "-ERR BUCKET_NOT_FOUND : c")
+}
+
+// TestNoEventFollowsUnwatch stops watches that are in full flow.
+func TestNoEventFollowsUnwatch(t *testing.T) {
+	s := newFakeStore()
+	var w *fakeWatcher
+	s.bucket.watch = func(context.Context, []string, kv.WatchOptions) (kv.Watcher, error) {
+		w = newFakeWatcher(0)
+		go func(w *fakeWatcher) { // ends when the watch is stopped
+			for rev := kv.Revision(1); ; rev++ {
+				select {
+				case w.updates <- event("k", rev):
+				case <-w.stopped:
+					return
+				}
+			}
+		}(w)
+		return w, nil
+	}
+	p := servePipes(t, s, server.Options{}).dial()
+	for range 100 {
+		p.send("WATCH 1 b >\n")
+		p.expect("+OK")
+		for rev := range 5 {
+			p.expectPrefix(fmt.Sprintf("EVENT 1 k %d ", rev+1))
+		}
+		p.send("UNWATCH 1\nPING\n")
+		for reply := p.next(); reply != "+OK\n"; reply = p.next() {
+			if !strings.HasPrefix(reply, "EVENT 1 ") {
+				t.Fatalf("%q", reply)
+			}
+		}
+		p.expect("+OK")
+		<-w.stopped
+		p.ask("WATCH 2 b >\nUNWATCH 2\nPING", "+OK", "+OK", "+OK") // never begins
+		<-w.stopped
+	}
+}
+
+func TestWatchNumbers(t *testing.T) {
+	s := newFakeStore()
+	first, second := newFakeWatcher(1), newFakeWatcher(1)
+	s.bucket.watch = watching(first, second)
+	p := servePipes(t, s, server.Options{}).dial()
+	p.ask("WATCH 1 b >", "+OK")
+	p.ask("WATCH 1 b >", "-ERR INVALID_OPTION : watch 1 is there already")
+	close(first.updates)
+	p.expect("END 1")
+	p.ask("WATCH 1 b >", "+OK")
+	second.updates <- event("k", 5)
+	p.expect("EVENT 1 k 5" + at + "0 1\nv")
+	p.ask("WATCH 2 b >", "-ERR INTERNAL : no more watchers")
+	p.ask("UNWATCH 99", "+OK")
+}
+
+func TestTooManyWatches(t *testing.T) {
+	s := newFakeStore()
+	s.bucket.watch = func(context.Context, []string, kv.WatchOptions) (kv.Watcher, error) { return newFakeWatcher(0), nil }
+	p := servePipes(t, s, server.Options{}).dial()
+	for i := range watchesMax {
+		p.ask(fmt.Sprintf("WATCH %d b >", i), "+OK")
+	}
+	p.ask("WATCH 5000 b >", "-ERR TOO_MANY : 1024 watches on one connection")
+	p.ask("UNWATCH 17", "+OK")
+	p.ask("WATCH 5000 b >", "+OK")
+}
+
+// TestWatchesEndWithTheirConnection closes connections in every way.
+func TestWatchesEndWithTheirConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, last := range []string{"", "QUIT\n", "NOSUCH\n", "WATCH"} {
+			s, w := newFakeStore(), newFakeWatcher(1)
+			s.bucket.watch = watching(w)
+			p := servePipes(t, s, server.Options{}).dial()
+			p.ask("WATCH 1 b >", "+OK")
+			p.send(last)
+			if last == "" || last == "WATCH" {
+				p.conn.Close()
+			} else {
+				_, _ = io.ReadAll(p.r)
+			}
+			<-w.stopped
+		}
+	})
+}
+
+// TestAWatchThatIsNotReadHoldsUpItsConnectionAlone floods a client that sleeps.
+func TestAWatchThatIsNotReadHoldsUpItsConnectionAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, w := newFakeStore(), newFakeWatcher(0)
+		s.bucket.watch = watching(w)
+		r := servePipes(t, s, server.Options{})
+		p, other := r.dial(), r.dial()
+		p.ask("WATCH 1 b >", "+OK")
+		start := time.Now()
+		taken := 0
+		for stopped := false; !stopped; {
+			select {
+			case w.updates <- event("k", kv.Revision(taken+1)):
+				taken++
+				other.ask("PING", "+OK")
+			case <-w.stopped:
+				stopped = true
+			}
+		}
+		if took := time.Since(start); took > writeTime {
+			t.Errorf("it was cut off after %v", took)
+		}
+		if taken > 100 {
+			t.Errorf("%d events were taken for a client that does not read", taken)
+		}
+	})
+}
+
+func TestShutdownFinishesWhatWasRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, w := newFakeStore(), newFakeWatcher(5)
+		s.bucket.watch = watching(w)
+		entered, leave := make(chan bool, 10), make(chan bool)
+		r := servePipes(t, s, server.Options{})
+		idle, watcher, busy := r.dial(), r.dial(), r.dial()
+		idle.ask("PING", "+OK")
+		watcher.ask("WATCH 3 b > from=5", "+OK")
+		w.updates <- event("k", 7)
+		watcher.expect("EVENT 3 k 7" + at + "0 1\nv")
+		s.bucket.onPut = func() { entered <- true; <-leave }
+		busy.sendRaw("PUT b k 1\r\nx\r\nPING\r\nGET b k\r\nPUT b unfin")
+		<-entered
+		done := make(chan error)
+		go func() { done <- r.server.Shutdown(context.Background()) }()
+		const shutdown = "-ERR SHUTDOWN : the server is shutting down"
+		idle.expect(shutdown)
+		idle.expectClosed()
+		watcher.expect("END 3 SHUTDOWN next=8 : the server is shutting down", shutdown)
+		watcher.expectClosed()
+		<-w.stopped
+		synctest.Wait()
+		select {
+		case err := <-done:
+			t.Fatalf("shutdown did not wait: %v", err)
+		default:
+		}
+		leave <- true
+		busy.expect("+OK 1", "+OK", "+ENTRY k 1"+at+"1\nx", shutdown)
+		busy.expectClosed()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if _, err := r.dialer(); err == nil {
+			t.Error("a connection was accepted after the shutdown")
+		}
+	})
+}
+
+func TestShutdownCutsOffWhatTakesTooLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeStore()
+		entered, leave := make(chan bool), make(chan bool)
+		s.bucket.onPut = func() { entered <- true; <-leave }
+		r := servePipes(t, s, server.Options{})
+		p := r.dial()
+		p.sendRaw("PUT b k 1\r\nx\r\n")
+		<-entered
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := r.server.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("shutdown: %v", err)
+		}
+		p.expectClosed()
+		leave <- true
+	})
+}
+
+// TestResumeAfterShutdown says where to resume in each mode, whatever was delivered.
+func TestResumeAfterShutdown(t *testing.T) {
+	for _, tt := range []struct {
+		options string
+		updates []kv.Update
+		want    string
+	}{
+		{"", nil, "END 1 SHUTDOWN : "},
+		{"", []kv.Update{event("k", 2)}, "END 1 SHUTDOWN next=3 : "},
+		{"", []kv.Update{event("k", 2), {}}, "END 1 SHUTDOWN next=4 : "},
+		{"", []kv.Update{{}}, "END 1 SHUTDOWN next=4 : "},
+		{" mode=updates", nil, "END 1 SHUTDOWN next=4 : "},
+		{" mode=updates", []kv.Update{event("k", 9)}, "END 1 SHUTDOWN next=10 : "},
+		{" from=2", nil, "END 1 SHUTDOWN next=2 : "},
+	} {
+		s, w := newFakeStore(), newFakeWatcher(5)
+		s.bucket.revision = 3
+		s.bucket.watch = watching(w)
+		for _, u := range tt.updates {
+			w.updates <- u
+		}
+		r := servePipes(t, s, server.Options{})
+		p := r.dial()
+		p.ask("WATCH 1 b >"+tt.options, "+OK")
+		for range tt.updates {
+			p.next()
+		}
+		go func() { _ = r.server.Shutdown(context.Background()) }()
+		p.expectPrefix(tt.want)
+	}
+}
