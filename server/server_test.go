@@ -159,7 +159,8 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// closeAndWait closes a client and waits until the server has counted it out.
+// closeAndWait closes a client that is being served and waits until the server
+// has counted it out.
 func closeAndWait(t *testing.T, s *Server, c net.Conn) {
 	t.Helper()
 	before := s.Conns()
@@ -296,7 +297,10 @@ func TestAPanicClosesItsConnectionAlone(t *testing.T) {
 	if text, err := io.ReadAll(c); err != nil || len(text) > 0 {
 		t.Errorf("%q, %v", text, err)
 	}
-	closeAndWait(t, s, other)
+	if !echoes(other) {
+		t.Error("the other connection is not served")
+	}
+	closeAndWait(t, s, other) // the log is written by then
 	if !strings.Contains(log.String(), "panic while serving") || !strings.Contains(log.String(), "as asked") {
 		t.Errorf("the log is %s", log.String())
 	}
