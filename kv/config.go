@@ -15,6 +15,7 @@ const (
 	MaxBucketNameSize           = 255      // bytes
 	MaxDescriptionSize          = 4096     // bytes
 	MaxMetadataSize             = 128 << 10
+	MaxHeadersSize              = 1<<16 - 1 // bytes of a record
 	SyncIntervalDefault         = 100 * time.Millisecond
 	MarkerTTLDefault            = 15 * time.Minute
 	historyDefault              = 1

@@ -16,6 +16,7 @@ type Entry struct {
 	Operation Operation
 	Reason    MarkerReason // of a marker; ReasonNone for a put
 	Deadline  time.Time    // when the record expires by a TTL of its own; zero: it does not
+	Headers   []byte       // what a front end stored with the record, opaque; nil: nothing
 }
 
 // Operation says what a record did.

@@ -24,6 +24,8 @@ var (
 	ErrNotSupported = errors.New("not supported")
 	// ErrCompacted ends a watch that asked for revisions which are gone.
 	ErrCompacted = errors.New("revisions are compacted")
+	// ErrWatchStopped is what Poller.Poll returns after Stop.
+	ErrWatchStopped = errors.New("watch was stopped")
 )
 
 // What state the store is in.
@@ -113,6 +115,22 @@ func (e *LimitError) Error() string {
 
 // Unwrap returns the sentinel.
 func (e *LimitError) Unwrap() error { return e.Err }
+
+// CompactedError ends a watch because the end of a key may be among the
+// revisions that are gone: silence about it would be wrong. It matches
+// ErrCompacted.
+type CompactedError struct {
+	Bucket string
+	Wanted Revision // the next that the watch had to look at
+	First  Revision // the first from which on nothing is missing: resume there, or watch anew
+}
+
+func (e *CompactedError) Error() string {
+	return fmt.Sprintf("%v: bucket %q has everything from revision %d on, not from %d", ErrCompacted, e.Bucket, e.First, e.Wanted)
+}
+
+// Is matches ErrCompacted.
+func (e *CompactedError) Is(target error) bool { return target == ErrCompacted }
 
 // CorruptError is damage to stored bytes, and where. It matches ErrCorrupt.
 type CorruptError struct {

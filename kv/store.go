@@ -68,6 +68,13 @@ type Mutation struct {
 	IfLast bool          // MutateDelete, MutatePurge: succeed only if Last is the newest
 	TTL    time.Duration // of the key, or of a purge's marker; 0 is none
 
+	// Headers are stored with the record and come back in [Entry.Headers]: opaque,
+	// at most MaxHeadersSize bytes. Not for MutateTouch, which keeps what is there.
+	Headers []byte
+	// Rollup makes MutatePut, MutateCreate and MutateUpdate end the key's history, as
+	// MutatePurge does.
+	Rollup bool
+
 	// Filled in by Submit.
 	Revision Revision // of the record written
 	Err      error    // nil if it was written

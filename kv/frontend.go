@@ -1,0 +1,54 @@
+package kv
+
+import "context"
+
+// This file is what a front end wants of a store beyond Store and Bucket: it
+// serves many clients over few connections, and it may show records that a
+// Bucket hides. A store need not have any of it; a front end asks by a type
+// assertion.
+
+// Poller is a [Watcher] without a channel and a goroutine: whoever wants its
+// events takes them. The watch has to be made with [Notify]. One goroutine at a
+// time may poll; Stop may be called beside it. Updates and All must not be used.
+type Poller interface {
+	Watcher
+	// Poll calls fn for the events that are there, in order, until fn returns
+	// false, and reports whether there may be more. If it reports false, the
+	// function given to Notify is called once there is something again: an event,
+	// or the end of the watch. The entry and its slices are shared with other
+	// watchers: they stay valid, and nobody may write to them.
+	//
+	// The error is nil while the watch goes on. Once everything was delivered it is
+	// why the watch ended, as Err says, and ErrWatchStopped after Stop.
+	Poll(fn func(Update) bool) (more bool, err error)
+	// Pending returns how many initial entries were not delivered yet.
+	Pending() uint64
+}
+
+// Notify makes a watch for [Poller.Poll]: fn is called when there is something
+// to poll, at first as soon as there is anything. It is called from any
+// goroutine, a writer's too: it must be quick, and must not call the store.
+func Notify(fn func()) WatchOption { return func(o *WatchOptions) { o.Notify = fn } }
+
+// Records is a [Bucket] that also shows markers, and finds records by revision
+// alone. Expired records count as absent.
+type Records interface {
+	// Last returns the newest record of key, marker or not. ErrKeyNotFound if
+	// there is none.
+	Last(ctx context.Context, key string) (Entry, error)
+	// At returns the record with that revision, whatever its key, marker or not,
+	// as long as it is kept. ErrKeyNotFound if there is none.
+	At(ctx context.Context, revision Revision) (Entry, error)
+	// Next returns the kept record with the lowest revision from from on whose key
+	// matches pattern, marker or not. ErrKeyNotFound if there is none.
+	Next(ctx context.Context, pattern string, from Revision) (Entry, error)
+}
+
+// Eraser is a [Bucket] that can drop records without writing a marker.
+type Eraser interface {
+	// Erase drops the records whose keys match pattern and whose revisions are
+	// below the given one (0: all), but for the keep newest of those that match,
+	// and returns how many went. Watchers are not told. It is durable when it
+	// returns, in one step or, where it is too large for that, in several.
+	Erase(ctx context.Context, pattern string, below Revision, keep uint64) (uint64, error)
+}
