@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -256,14 +257,14 @@ func TestWatchOptions(t *testing.T) {
 	for _, o := range flags.options() {
 		o(&got)
 	}
-	if want := (kv.WatchOptions{IncludeHistory: true, IgnoreDeletes: true, MetaOnly: true, ResumeFrom: 7}); got != want {
+	if want := (kv.WatchOptions{IncludeHistory: true, IgnoreDeletes: true, MetaOnly: true, ResumeFrom: 7}); !reflect.DeepEqual(got, want) {
 		t.Errorf("options are %+v", got)
 	}
 	got = kv.WatchOptions{}
 	for _, o := range (&watchFlags{updates: true}).options() {
 		o(&got)
 	}
-	if want := (kv.WatchOptions{UpdatesOnly: true}); got != want {
+	if want := (kv.WatchOptions{UpdatesOnly: true}); !reflect.DeepEqual(got, want) {
 		t.Errorf("options are %+v", got)
 	}
 }
