@@ -110,5 +110,13 @@ type Watcher interface {
 
 // Update is one event of a watch: an entry, or the end of the initial ones.
 type Update struct {
-	Entry *Entry // nil: every initial entry has been delivered
+	// Entry is nil where every initial entry has been delivered. Watchers may share
+	// it: nobody may write to it or its slices.
+	Entry *Entry
+	// ValueSize is the value's length in bytes, also where MetaOnly leaves it out. 0
+	// where a store does not tell.
+	ValueSize int
+	// Err is why the value could not be read, where its record is damaged: Entry then
+	// has everything but the value, and the watch goes on.
+	Err error
 }

@@ -13,21 +13,22 @@ import "context"
 type Poller interface {
 	Watcher
 	// Poll calls fn for the events that are there, in order, until fn returns
-	// false, and reports whether there may be more. If it reports false, the
-	// function given to Notify is called once there is something again: an event,
-	// or the end of the watch. The entry and its slices are shared with other
-	// watchers: they stay valid, and nobody may write to them.
+	// false, and reports whether there may be more: then it is to be called again.
+	// Where it reports false, the function given to Notify is called once there is
+	// something again: an event, or the end of the watch. The entry and its slices
+	// are shared with other watchers: they stay valid, and nobody may write to them.
 	//
-	// The error is nil while the watch goes on. Once everything was delivered it is
-	// why the watch ended, as Err says, and ErrWatchStopped after Stop.
+	// The error is nil while the watch goes on. Once it has ended it says why, as
+	// Err does, and is ErrWatchStopped after Stop.
 	Poll(fn func(Update) bool) (more bool, err error)
 	// Pending returns how many initial entries were not delivered yet.
 	Pending() uint64
 }
 
-// Notify makes a watch for [Poller.Poll]: fn is called when there is something
-// to poll, at first as soon as there is anything. It is called from any
-// goroutine, a writer's too: it must be quick, and must not call the store.
+// Notify makes a watch for [Poller.Poll]: fn is called once after each Poll that
+// reported false, when there is something again, and not before the first Poll.
+// It is called from any goroutine, a writer's too, now and then before that Poll
+// has returned: it must be quick, and must not call the watcher or the store.
 func Notify(fn func()) WatchOption { return func(o *WatchOptions) { o.Notify = fn } }
 
 // Records is a [Bucket] that also shows markers, and finds records by revision
