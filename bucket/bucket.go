@@ -53,6 +53,7 @@ type slot struct {
 	number   uint32          // index.Version.Segment
 	released <-chan struct{} // once retired: closed when the last reader is done
 	dropped  kv.Revision     // the highest revision that compaction left out
+	marks    []mark          // where revisions begin: marks.go. Guarded by Bucket.mu
 	lost     *segmentDesc    // what the manifest says of a file that could not be opened; there is no Segment then
 }
 

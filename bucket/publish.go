@@ -30,4 +30,5 @@ func (e *effect) applyLocked(b *Bucket) {
 	}
 	b.mu.index.Apply(e.hash, e.key, e.version, e.floor, nil)
 	b.mu.revision = e.version.Revision
+	b.mu.segments[e.version.Segment].note(e.version.Revision, e.version.Offset)
 }

@@ -367,6 +367,7 @@ func (b *Bucket) load(e *segment.Entry, sl *slot) {
 		b.mu.index.Trim(hash, stringOf(e.Key), e.Floor, nil)
 		return
 	}
+	sl.note(e.Revision, e.Offset)
 	b.mu.index.Load(hash, e.Key, index.Version{
 		Revision: e.Revision, Created: e.Created, Deadline: e.Deadline,
 		Segment: sl.number, Offset: e.Offset, Size: e.Size,

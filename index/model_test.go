@@ -370,6 +370,16 @@ func (p *pair) checkPrefix(s pairSnapshot, prefix string) {
 	if got != want {
 		p.t.Fatalf("AscendPrefix(%q) yielded %d keys, want %d", prefix, got, want)
 	}
+	s.s.AscendVersions(prefix, func(key []byte, versions []Version) bool {
+		if !slices.EqualFunc(versions, s.m[string(key)], same) || !bytes.HasPrefix(key, []byte(prefix)) {
+			p.t.Fatalf("AscendVersions(%q) yielded %v of %q, want %v", prefix, versions, key, s.m[string(key)])
+		}
+		got--
+		return true
+	})
+	if got != 0 {
+		p.t.Fatalf("AscendVersions(%q) missed %d keys", prefix, got)
+	}
 }
 
 func same(got, want Version) bool {

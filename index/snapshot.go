@@ -60,6 +60,24 @@ func (s *Snapshot) AscendPrefix(prefix string, fn func(key []byte, newest Versio
 	})
 }
 
+// AscendVersions is [Snapshot.AscendPrefix] with all kept versions of each key,
+// oldest first; they are fn's until it returns.
+func (s *Snapshot) AscendVersions(prefix string, fn func(key []byte, versions []Version) bool) {
+	if s.root == nil {
+		return
+	}
+	var room []Version
+	s.root.ascend(&s.x.keys, prefix, func(ref uint32) bool {
+		key := s.x.keys.key(ref)
+		if len(key) < len(prefix) || string(key[:len(prefix)]) != prefix {
+			return false
+		}
+		row, kept := s.chain(ref)
+		room = s.x.rows.appendVersions(room[:0], row, kept)
+		return fn(key, room)
+	})
+}
+
 // Newest returns the newest version of key, marker or not.
 func (s *Snapshot) Newest(key string) (Version, bool) {
 	row, _ := s.find(key)

@@ -65,7 +65,7 @@ type found struct {
 }
 
 func (s *Segment) newWalker(file vfs.File, end int64, damaged func(*kv.CorruptError)) *walker {
-	return &walker{s: s, window: window{file: file, end: end}, damaged: damaged}
+	return &walker{s: s, window: window{file: file, end: end, size: windowSize}, damaged: damaged}
 }
 
 func (w *walker) walk(pos, to int64, fn func(*found) error) error {
@@ -88,18 +88,16 @@ func (w *walker) walk(pos, to int64, fn func(*found) error) error {
 	return nil
 }
 
-// headSizeMax is the largest head of a record.
-const headSizeMax = recordFixedSize + recordOptionsSize + MaxKeySize
-
 // record makes found the head of a record at pos that ends by to, if there is
 // one.
 func (w *walker) record(pos, to int64) bool {
-	b := w.at(pos, headSizeMax)
+	b := w.at(pos, recordFixedSize)
 	// The bucket id first: in a search this costs less than a checksum.
 	if len(b) < recordFixedSize || le.Uint64(b[recordBucketID:]) != w.s.bucketID {
 		return false
 	}
-	r, l, err := w.s.seed.decodeHead(b)
+	head := headSize(b[recordFlags], int(le.Uint16(b[recordKeyLen:])))
+	r, l, err := w.s.seed.decodeHead(w.at(pos, head))
 	if err != nil || int64(l.size) > to-pos {
 		return false
 	}

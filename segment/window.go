@@ -6,7 +6,8 @@ import (
 	"kvd/internal/vfs"
 )
 
-// windowSize is how much of a file is read at a time.
+// windowSize is how much of a file is read at a time where nothing else is said,
+// bytes.
 const windowSize = 1 << 20
 
 // unreadableByte stands in a window for what could not be read. Anything but
@@ -19,6 +20,7 @@ const unreadableByte = 0xff
 type window struct {
 	file vfs.File
 	end  int64 // bytes beyond it are not read
+	size int   // bytes read at a time
 	off  int64 // of buf in the file
 	buf  []byte
 	bad  []badPage
@@ -30,7 +32,7 @@ type badPage struct {
 }
 
 // at returns the n bytes at off, fewer only at the end. They are valid until
-// the next call; n is at most windowSize.
+// the next call; n is at most size.
 func (w *window) at(off int64, n int) []byte {
 	n = int(max(0, min(int64(n), w.end-off)))
 	if off < w.off || off+int64(n) > w.off+int64(len(w.buf)) {
@@ -40,7 +42,7 @@ func (w *window) at(off int64, n int) []byte {
 }
 
 func (w *window) fill(off int64) {
-	n := int(min(windowSize, w.end-off))
+	n := int(min(int64(w.size), w.end-off))
 	if cap(w.buf) < n {
 		w.buf = make([]byte, n)
 	}
@@ -80,14 +82,14 @@ func (w *window) sum(seed Seed, from, to int64) uint64 {
 	var d xxhash.Digest
 	d.ResetWithSeed(uint64(seed))
 	for from < to {
-		b := w.at(from, int(min(windowSize, to-from)))
+		b := w.at(from, int(min(int64(w.size), to-from)))
 		_, _ = d.Write(b)
 		from += int64(len(b))
 	}
 	return d.Sum64()
 }
 
-// zero reports whether every byte in [from, to) is 0; at most windowSize.
+// zero reports whether every byte in [from, to) is 0; at most size.
 func (w *window) zero(from, to int64) bool {
 	for _, c := range w.at(from, int(to-from)) {
 		if c != 0 {

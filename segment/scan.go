@@ -1,0 +1,99 @@
+package segment
+
+import (
+	"errors"
+	"slices"
+
+	"kvd/internal/vfs"
+	"kvd/kv"
+)
+
+// Scanner reads records of one segment after the other in file order, values
+// only where they are wanted. Its buffer serves many scans; one goroutine at a
+// time uses it. The zero Scanner is ready.
+type Scanner struct {
+	buf   []byte
+	value []byte // of the current record, where it is larger than the buffer
+	w     walker
+}
+
+// scanWindow is how much of the file a Scanner reads at a time, bytes: some
+// hundred small records, and few enough that many watchers may have one.
+const scanWindow = 128 << 10
+
+// Scan reads from from on, 0 or where a record or an index block begins, up to
+// what was appended so far, and calls fn for every record with a sound header,
+// until fn returns false: it does not take the record. Scan returns where the
+// first record not taken begins, or the end: the next Scan goes on there. The
+// record is decoded up to its key; [Scanner.Value] reads the rest. Both are fn's
+// until it returns.
+//
+// Ranges that hold nothing valid are reported to damaged and passed over. The
+// error is the system's, of opening the file. It needs no pin, but the file must
+// not be removed meanwhile.
+func (c *Scanner) Scan(s *Segment, from int64, fn func(offset int64, r *Record, size int) bool, damaged func(*kv.CorruptError)) (int64, error) {
+	file, err := s.openToRead()
+	if err != nil {
+		return from, err
+	}
+	defer func() { _ = file.Close() }() // nothing was written
+	from = max(int64(align(int(from))), HeaderSize)
+	c.begin(s, file, damaged)
+	defer c.end()
+	next := max(from, c.w.end)
+	_ = c.w.walk(from, c.w.end, func(f *found) error {
+		if fn(f.offset, &f.record, f.size) {
+			return nil
+		}
+		next = f.offset
+		return errStopped
+	})
+	return next, nil
+}
+
+// errStopped ends a walk early.
+var errStopped = errors.New("stopped")
+
+func (c *Scanner) begin(s *Segment, file vfs.File, damaged func(*kv.CorruptError)) {
+	c.w = walker{s: s, window: window{file: file, end: s.size.Load(), size: scanWindow, buf: c.buf[:0]}, key: c.w.key, damaged: damaged}
+}
+
+// end keeps the buffers for the next scan, and lets go of the file.
+func (c *Scanner) end() {
+	c.buf = c.w.buf
+	c.w = walker{key: c.w.key}
+	if cap(c.value) > scanWindow {
+		c.value = nil
+	}
+}
+
+// Value completes the record that fn was called with: its Headers and Value, as
+// stored, which are fn's until it returns. It returns a *kv.CorruptError naming
+// bucket, key and revision where they are damaged.
+func (c *Scanner) Value(r *Record) error {
+	f := &c.w.found
+	end := f.offset + int64(f.size)
+	body := c.body(f, end)
+	if c.w.s.seed.sum(body) != f.bodySum {
+		return c.w.s.lost(f.offset, string(r.Key), r.Revision, c.w.cause(f.offset, end), "%v", errRecordBodySum)
+	}
+	r.Headers, r.Value = nil, body[f.headers:f.headers+f.value]
+	if f.headers > 0 {
+		r.Headers = body[:f.headers]
+	}
+	return nil
+}
+
+// body returns what follows the head of the current record.
+func (c *Scanner) body(f *found, end int64) []byte {
+	start := f.offset + int64(f.head)
+	n := int(end - start)
+	if n <= scanWindow {
+		return c.w.at(start, n)
+	}
+	c.value = slices.Grow(c.value[:0], n)[:n]
+	for at := 0; at < n; {
+		at += copy(c.value[at:], c.w.at(start+int64(at), min(scanWindow, n-at)))
+	}
+	return c.value
+}

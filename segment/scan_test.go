@@ -1,0 +1,88 @@
+package segment
+
+import (
+	"bytes"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+
+	"kvd/kv"
+)
+
+// scan reads the whole segment in scans of n records each.
+func (x *fixture) scan(n int) (entries []Entry, values [][]byte, damage []*kv.CorruptError) {
+	x.t.Helper()
+	var c Scanner
+	damaged := func(e *kv.CorruptError) { damage = append(damage, e) }
+	for at := int64(0); at < x.s.Size(); {
+		taken := 0
+		next, err := c.Scan(x.s, at, func(offset int64, r *Record, _ int) bool {
+			if taken == n {
+				return false
+			}
+			taken++
+			entry := entryOf(r, offset)
+			err := c.Value(r)
+			var corrupt *kv.CorruptError
+			switch {
+			case errors.As(err, &corrupt):
+				damage = append(damage, corrupt)
+			case err != nil:
+				x.t.Fatal(err)
+			}
+			entry.Key, entry.ValueLen = bytes.Clone(entry.Key), uint32(len(r.Value))
+			entries, values = append(entries, entry), append(values, bytes.Clone(r.Value))
+			return true
+		}, damaged)
+		if err != nil || next <= at {
+			x.t.Fatalf("scan from %d ended at %d: %v", at, next, err)
+		}
+		at = next
+	}
+	return entries, values, damage
+}
+
+func TestScanSeesWhatWalkSees(t *testing.T) {
+	onBoth(t, func(t *testing.T, o Options) {
+		x := sampleSegment(t, o)
+		x.put("larger than the window", strings.Repeat("v", 3*scanWindow))
+		x.put("behind", "w")
+		want := x.entries
+		for _, n := range []int{1, 2, len(want), len(want) + 1} {
+			entries, values, damage := x.scan(n)
+			if len(entries) != len(want) || damage != nil {
+				t.Fatalf("%d at a time: %d entries of %d, damage %v", n, len(entries), len(want), damage)
+			}
+			for i := range want {
+				if e := entries[i]; e.Offset != want[i].Offset || e.Revision != want[i].Revision || !bytes.Equal(e.Key, want[i].Key) || e.ValueLen != want[i].ValueLen {
+					t.Errorf("%d at a time: entry %d is %+v, want %+v", n, i, e, want[i])
+				}
+			}
+			if got := string(values[len(values)-2]); got != strings.Repeat("v", 3*scanWindow) {
+				t.Errorf("%d at a time: the large value has %d bytes", n, len(got))
+			}
+		}
+	})
+}
+
+func TestScanGoesOnBehindDamage(t *testing.T) {
+	x := sampleSegment(t, memOptions(t))
+	head, value := x.entries[1], x.entries[3]
+	x.write(head.Offset, []byte("damaged!"))
+	x.write(value.Offset+int64(value.Size)-8, []byte("damaged!"))
+	entries, _, damage := x.scan(3)
+	if want := without(x.entries, &head); !reflect.DeepEqual(offsets(entries), offsets(want)) {
+		t.Errorf("scanned %v, want %v", offsets(entries), offsets(want))
+	}
+	if len(damage) != 2 || damage[0].Offset != head.Offset || damage[1].Offset != value.Offset {
+		t.Errorf("damage is %v", damage)
+	}
+}
+
+func offsets(entries []Entry) (o []int64) {
+	for _, e := range entries {
+		o = append(o, e.Offset)
+	}
+	return o
+}
