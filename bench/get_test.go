@@ -157,3 +157,59 @@ func BenchmarkList(b *testing.B) {
 	}
 	b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds(), "keys/s")
 }
+
+// BenchmarkCompression puts and gets values of a bucket with and without
+// compression: text, and noise that does not get shorter.
+func BenchmarkCompression(b *testing.B) {
+	const keys, writers = 1000, 16
+	names := keys16(0, keys)
+	for _, size := range []int{1 << 10, 64 << 10} {
+		for _, kind := range []string{"text", "noise"} {
+			value := make([]byte, size)
+			rng := rand.New(rand.NewPCG(1, 2))
+			for i := range value {
+				value[i] = byte(rng.Uint32())
+			}
+			if kind == "text" {
+				for i := range value { // words of 8 letters, out of 16
+					word := rand.New(rand.NewPCG(3, uint64(i/8))).IntN(16)
+					value[i] = 'a' + byte((i%8+1)*(word+1))%26
+				}
+			}
+			for _, compression := range []bool{false, true} {
+				s := openStore(b, b.TempDir())
+				bk := createBucket(b, s, kv.Config{Bucket: "bench", Compression: compression})
+				name := fmt.Sprintf("size=%d/value=%s/compression=%t", size, kind, compression)
+				b.Run("put/"+name, func(b *testing.B) {
+					b.SetBytes(int64(size))
+					crowd(b, writers, func(_, n int) {
+						if _, err := bk.Put(ctx, names[n%keys], value); err != nil {
+							b.Error(err)
+						}
+					})
+				})
+				for _, key := range names {
+					if _, err := bk.Put(ctx, key, value); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.Run("get/"+name, func(b *testing.B) {
+					b.SetBytes(int64(size))
+					b.ReportAllocs()
+					dst := make([]byte, 0, size+256)
+					for n := 0; b.Loop(); n++ {
+						if got, _, err := bk.GetAppend(ctx, dst, names[n%keys]); err != nil || len(got) != size {
+							b.Fatalf("%d bytes: %v", len(got), err)
+						}
+					}
+					st, err := bk.Status(ctx)
+					if err != nil {
+						b.Fatal(err)
+					}
+					b.ReportMetric(float64(st.Bytes)/keys, "stored-B")
+				})
+				_ = s.Close()
+			}
+		}
+	}
+}

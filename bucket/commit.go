@@ -49,7 +49,8 @@ type mutation struct {
 	bucket *Bucket
 	op     kv.MutationOp
 	key    string
-	value  []byte
+	value  []byte // as it is stored
+	rawLen uint32 // of the value before compression, bytes; 0: it is not compressed
 	hash   uint64
 	last   kv.Revision // expected by an update, or where ifLast
 	ifLast bool

@@ -306,7 +306,6 @@ func checkConfig(config kv.Config) (kv.Config, error) {
 	for what, asked := range map[string]bool{
 		"a TTL of the bucket": config.TTL != 0,
 		"memory storage":      config.Storage != kv.FileStorage,
-		"compression":         config.Compression,
 		"sync=interval":       config.Sync != kv.SyncAlways,
 	} {
 		if asked {

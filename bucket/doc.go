@@ -29,6 +29,11 @@
 // returned and visible once its slice of the index is unlocked, in this order,
 // so nothing that a reader saw is ever lost.
 //
+// Values of a bucket with compression are compressed before they are handed in,
+// each by its writer (package segment says how and when it pays). A record says
+// whether its value is: an edit of the configuration concerns later writes alone.
+// The limit of a bucket counts what is stored, that of a value what is given.
+//
 // What changes a bucket as a whole, such as creating or editing it or forgetting
 // its markers, is an operation in the same log (control.go, op.go). An operation
 // carries what was decided, not what was asked: replay consults neither the

@@ -199,6 +199,7 @@ func (g *group) encode(m *mutation, e *effect) {
 	g.frame = g.store.segments.Seed.AppendRecord(g.frame, &segment.Record{
 		BucketID: p.bucket.id, Revision: e.version.Revision, Floor: e.floor,
 		Created: e.version.Created, Op: e.op, Reason: e.version.Reason,
+		Compressed: m.rawLen != 0, RawLen: m.rawLen,
 		Key: bytesOf(m.key), Value: m.value,
 	})
 	p.size += m.size

@@ -92,7 +92,9 @@ func (b *Bucket) write(ctx context.Context, m mutation, opts []kv.WriteOption) (
 }
 
 // prepare checks what can be checked outside the commit path and fills in what
-// it needs: the cheap refusals cost the leader nothing.
+// it needs: the cheap refusals cost the leader nothing. Values are compressed
+// here, by the configuration of this moment, so that writers do it side by side
+// and not one after the other under the path.
 func (b *Bucket) prepare(m *mutation) error {
 	if err := kv.CheckKey(m.key); err != nil {
 		return err
@@ -104,9 +106,14 @@ func (b *Bucket) prepare(m *mutation) error {
 	if int64(len(m.value)) > config.MaxValueSize {
 		return &kv.LimitError{What: fmt.Sprintf("value of %q", m.key), Got: int64(len(m.value)), Max: config.MaxValueSize, Err: kv.ErrValueTooLarge}
 	}
+	if config.Compression {
+		if packed := segment.Compress(m.value); packed != nil {
+			m.value, m.rawLen = packed, uint32(len(m.value))
+		}
+	}
 	m.bucket = b
 	m.hash = index.Hash(m.key)
-	m.size = segment.RecordSize(len(m.key), 0, len(m.value), false, false)
+	m.size = segment.RecordSize(len(m.key), 0, len(m.value), false, m.rawLen != 0)
 	return nil
 }
 

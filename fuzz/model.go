@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"kvd/kv"
+	"kvd/segment"
 )
 
 // Model is a store as the specification has it: maps of histories. It serves as
@@ -38,6 +39,7 @@ type Record struct {
 	Created   int64 // unix ns
 	Operation kv.Operation
 	Value     []byte
+	Stored    int   // bytes that the value takes up; less than its length where it is compressed
 	Err       error // what a store said instead of giving the record; nil in a model
 }
 
@@ -84,6 +86,7 @@ func (m *Model) Write(w kv.Mutation) (kv.Revision, error) {
 	case kv.MutatePurge:
 		r.Operation, r.Value, kept = kv.Purge, nil, nil
 	}
+	r.Stored = storedSize(r.Value, b.Config.Compression)
 	kept = newestOf(append(slices.Clip(kept), r), b.Config.History)
 	if limit := b.Config.MaxBytes; limit >= 0 && r.Operation == kv.Put {
 		if b.Bytes()-size(w.Key, b.Keys[w.Key])+size(w.Key, kept) > limit {
@@ -114,8 +117,19 @@ func refuse(w kv.Mutation, newest Record) error {
 
 func newestOf(records []Record, n int) []Record { return records[max(0, len(records)-n):] }
 
+// storedSize returns how many bytes a value takes up in its record. How far a value
+// can be compressed, and whether it is worth it, is the codec's affair.
+func storedSize(value []byte, compress bool) int {
+	if compress {
+		if packed := segment.Compress(value); packed != nil {
+			return len(packed) + 4 // and its length before
+		}
+	}
+	return len(value)
+}
+
 // Bytes returns the size of the bucket's records as they are encoded: 56 bytes,
-// key and value, rounded up to 8.
+// key and value as stored, rounded up to 8.
 func (b *Bucket) Bytes() int64 {
 	var n int64
 	for key, records := range b.Keys {
@@ -127,7 +141,7 @@ func (b *Bucket) Bytes() int64 {
 func size(key string, records []Record) int64 {
 	var n int64
 	for _, r := range records {
-		n += int64(56+len(key)+len(r.Value)+7) &^ 7
+		n += int64(56+len(key)+r.Stored+7) &^ 7
 	}
 	return n
 }

@@ -73,6 +73,7 @@ type config struct {
 
 func (c config) of(bucket string) kv.Config {
 	k := kv.Config{Bucket: bucket, History: c.history, MaxBytes: c.maxBytes, MaxValueSize: 64 << 10}
+	k.Compression = c.history%2 == 0 // and not by a draw of its own: seeds keep their meaning
 	if c.text > 0 {
 		k.Metadata = map[string]string{"text": strings.Repeat("x", c.text)}
 	}

@@ -71,10 +71,10 @@ type Config struct {
 	History      int    // revisions kept per key, 1 (default) to 64
 	TTL          time.Duration
 	MarkerTTL    time.Duration // how long expiry markers stay; default 15 min
-	MaxValueSize int64         // bytes; default 1 MiB, at most 64 MiB; -1 is the default too
-	MaxBytes     int64         // bytes of the bucket's live records; default -1: no limit
+	MaxValueSize int64         // bytes, before compression; default 1 MiB, at most 64 MiB; -1 is the default too
+	MaxBytes     int64         // bytes of the bucket's live records, as stored; default -1: no limit
 	Storage      Storage
-	Compression  bool
+	Compression  bool // store values compressed, one by one, where that saves; concerns later writes
 	Sync         SyncMode
 	SyncInterval time.Duration     // with Sync = SyncInterval; default 100 ms
 	Metadata     map[string]string // at most 128 KiB in all

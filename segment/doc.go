@@ -66,7 +66,9 @@
 //
 // Operations are 1 put, 2 delete, 3 purge, 4 erase; reasons 0 none, 1 client,
 // 2 expiry. Keys take up to 65,535 bytes here; the engine admits 1,024. The
-// headers are opaque. A record's bytes do not depend on its place, so the commit
+// headers are opaque. A compressed value is one block of S2 (the format is that of
+// github.com/klauspost/compress/s2, a superset of Snappy's blocks), which says its
+// length before compression as the record does. A record's bytes do not depend on its place, so the commit
 // path encodes them once, for the log and the segment.
 //
 // # An index block
@@ -167,6 +169,12 @@
 // record it stands in. What is left is a copy, behind a damaged head, of a
 // revision that was since compacted away from in between. An erase is exempt: it
 // has no revision, and since floors only rise, an old one is still true.
+//
+// Values are compressed one by one, so that each can be read alone; a dictionary
+// shared by many would save more and make them depend on it. S2, because a put
+// must not wait for it: 0.4 to 0.8 µs for 1 KiB and 12 for 64 KiB
+// (BenchmarkCompress), where the log's sync takes 100 and more. It is tried on
+// values of 128 bytes and more, and kept where it saves an eighth.
 //
 // The file's header has a checksum without the seed, so that a file of another
 // store is told from a damaged one: the first must not be used, the second must.

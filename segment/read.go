@@ -64,10 +64,11 @@ func (s *Segment) DropMapping() vfs.Mapping {
 // Read appends the bytes of the record at offset, of that size, to dst and
 // returns the record, whose slices alias them, and the extended slice; it
 // allocates only where dst's capacity is short. It verifies both checksums and
-// that the record is this bucket's, of this key and revision. On an error the
-// slice comes back as it was: a *kv.CorruptError naming bucket, key and revision
-// where the bytes are damaged or cannot be read, else the system's, of mapping
-// the file. The caller holds a pin.
+// that the record is this bucket's, of this key and revision. A compressed value
+// is decompressed, in the place of what is stored, and the record does not say
+// that it was. On an error the slice comes back as it was: a *kv.CorruptError
+// naming bucket, key and revision where the bytes are damaged or cannot be read,
+// else the system's, of mapping the file. The caller holds a pin.
 func (s *Segment) Read(dst []byte, offset int64, size uint32, key string, revision kv.Revision) (Record, []byte, error) {
 	if end := s.size.Load(); offset < HeaderSize || size < recordFixedSize || offset > end-int64(size) {
 		return Record{}, dst, s.lost(offset, key, revision, nil, "%d bytes are not within the segment's %d", size, end)
@@ -88,6 +89,13 @@ func (s *Segment) Read(dst []byte, offset int64, size uint32, key string, revisi
 	if n != int(size) || r.BucketID != s.bucketID || r.Revision != revision || string(r.Key) != key {
 		return Record{}, dst, s.lost(offset, key, revision, nil,
 			"another record is there: key %q, revision %d, bucket %d", r.Key, r.Revision, r.BucketID)
+	}
+	if r.Compressed {
+		value := start + headSize(flagsOf(r.Deadline != 0, len(r.Headers) > 0, true), len(r.Key)) + len(r.Headers)
+		if buf, err = r.AppendValue(buf[:value]); err != nil {
+			return Record{}, dst, s.lost(offset, key, revision, nil, "%v", err)
+		}
+		r.Value, r.Compressed, r.RawLen = buf[value:len(buf):len(buf)], false, 0
 	}
 	return r, buf, nil
 }

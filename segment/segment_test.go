@@ -85,6 +85,17 @@ func (x *fixture) append(records ...Record) {
 	}
 }
 
+// asRead returns a record as Read hands it out: decompressed.
+func asRead(t testing.TB, r Record) Record {
+	t.Helper()
+	value, err := r.AppendValue(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Value, r.Compressed, r.RawLen = value, false, 0
+	return r
+}
+
 func entryOf(r *Record, offset int64) Entry {
 	return Entry{
 		Key: r.Key, Revision: r.Revision, Floor: r.Floor, Created: r.Created, Deadline: r.Deadline,
@@ -142,7 +153,7 @@ func sampleSegment(t testing.TB, o Options) *fixture {
 	x.append(
 		Record{BucketID: testBucket, Revision: 3, Floor: 1, Created: 3e9, Op: Delete, Reason: kv.ReasonClient, Key: []byte("alpha")},
 		Record{BucketID: testBucket, Revision: 4, Floor: 4, Created: 4e9, Deadline: 9e9, Op: Put, Key: []byte("gamma"),
-			Headers: []byte("headers"), Compressed: true, RawLen: 99, Value: []byte("three")},
+			Headers: []byte("headers"), Compressed: true, RawLen: 200, Value: []byte("\xc8\x01\x003\x11\x01\x15\x00\xb7")}, // 200 times "3"
 	)
 	x.index()
 	x.append(Record{BucketID: testBucket, Floor: 5, Created: 5e9, Op: Erase, Key: []byte("beta")})
@@ -233,7 +244,7 @@ func (x *fixture) check() {
 	x.t.Helper()
 	for i := range x.entries {
 		e := &x.entries[i]
-		if r, err := x.read(e); err != nil || !equal(r, x.records[e.Offset]) {
+		if r, err := x.read(e); err != nil || !equal(r, asRead(x.t, x.records[e.Offset])) {
 			x.t.Errorf("read %+v, %v; want %+v", r, err, x.records[e.Offset])
 		}
 	}
@@ -464,7 +475,7 @@ func (x *fixture) checkDamaged(part part, lost *Entry) {
 			if damage := (*kv.CorruptError)(nil); !errors.As(err, &damage) || damage.Offset != e.Offset || !strings.Contains(damage.Detail, want) {
 				x.t.Errorf("read of damaged %s: %+v, %v", e.Key, r, err)
 			}
-		} else if err != nil || !equal(r, x.records[e.Offset]) {
+		} else if err != nil || !equal(r, asRead(x.t, x.records[e.Offset])) {
 			x.t.Errorf("read of sound %s: %+v, %v", e.Key, r, err)
 		}
 	}

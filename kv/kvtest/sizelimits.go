@@ -3,7 +3,7 @@ package kvtest
 import (
 	"errors"
 	"fmt"
-	"strings"
+	"math/rand/v2"
 
 	"kvd/kv"
 )
@@ -13,11 +13,21 @@ const (
 	limitValueSize = 1000     // of the values that fill them
 )
 
+// limitValue does not get shorter by compression.
+var limitValue = func() string {
+	b := make([]byte, limitValueSize)
+	rng := rand.New(rand.NewPCG(1, 2))
+	for i := range b {
+		b[i] = byte(rng.Uint32())
+	}
+	return string(b)
+}()
+
 // fill puts keys k0, k1, … into a bucket until it is full and returns how many
 // it took and the error of the one that found no room.
 func fill(t *trial, b kv.Bucket) (int, error) {
 	t.Helper()
-	value := []byte(strings.Repeat("v", limitValueSize))
+	value := []byte(limitValue)
 	for i := range 2 * limitBytes / limitValueSize {
 		if _, err := b.Put(t.ctx, fmt.Sprint("k", i), value); err != nil {
 			return i, err
@@ -37,7 +47,7 @@ var sizeLimitFacts = []fact{
 		equal(t, "number of keys", len(t.keys(b)), n)
 		t.absent(b, fmt.Sprint("k", n))
 		equal(t, "length of the last value", len(t.get(b, fmt.Sprint("k", n-1)).Value), limitValueSize)
-		_, err = b.Create(t.ctx, "new", make([]byte, limitValueSize))
+		_, err = b.Create(t.ctx, "new", []byte(limitValue))
 		t.fails(err, kv.ErrBucketFull)
 	}},
 	{"deletes and purges are admitted past it", func(t *trial) {
@@ -60,27 +70,27 @@ var sizeLimitFacts = []fact{
 			t.purge(b, fmt.Sprint("k", i))
 		}
 		t.lists(t.keys(b))
-		t.put(b, "k", strings.Repeat("v", limitValueSize))
+		t.put(b, "k", limitValue)
 	}},
 	{"a larger one admits puts again", func(t *trial) {
 		b := t.makeBucket(kv.Config{MaxBytes: limitBytes, History: 5})
 		n, err := fill(t, b)
 		t.fails(err, kv.ErrBucketFull)
 		t.edit(b, func(c *kv.Config) { c.MaxBytes = 2 * limitBytes })
-		t.put(b, fmt.Sprint("k", n), strings.Repeat("v", limitValueSize))
+		t.put(b, fmt.Sprint("k", n), limitValue)
 		t.edit(b, func(c *kv.Config) { c.MaxBytes = -1 })
 		for i := range n {
-			t.put(b, fmt.Sprint("unlimited", i), strings.Repeat("v", limitValueSize))
+			t.put(b, fmt.Sprint("unlimited", i), limitValue)
 		}
 	}},
 	{"a smaller one drops nothing and refuses puts from then on", func(t *trial) {
 		b := t.bucket(5)
 		for i := range 10 {
-			t.put(b, fmt.Sprint("k", i), strings.Repeat("v", limitValueSize))
+			t.put(b, fmt.Sprint("k", i), limitValue)
 		}
 		t.edit(b, func(c *kv.Config) { c.MaxBytes = 5 * limitValueSize })
 		equal(t, "number of keys", len(t.keys(b)), 10)
-		_, err := b.Put(t.ctx, "k10", make([]byte, limitValueSize))
+		_, err := b.Put(t.ctx, "k10", []byte(limitValue))
 		t.fails(err, kv.ErrBucketFull)
 	}},
 	{"overwriting with a history of 1 needs no room", func(t *trial) {
@@ -88,7 +98,7 @@ var sizeLimitFacts = []fact{
 		n, err := fill(t, b)
 		t.fails(err, kv.ErrBucketFull)
 		for i := range n {
-			t.put(b, fmt.Sprint("k", i), strings.Repeat("w", limitValueSize))
+			t.put(b, fmt.Sprint("k", i), limitValue[1:]+"w")
 		}
 	}},
 }

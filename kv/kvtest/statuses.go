@@ -2,7 +2,6 @@ package kvtest
 
 import (
 	"fmt"
-	"strings"
 
 	"kvd/kv"
 )
@@ -86,11 +85,11 @@ var statusFacts = []fact{
 	{"bytes counts the records kept", func(t *trial) {
 		b := t.bucket(1)
 		equal(t, "bytes of an empty bucket", t.status(b).Bytes, 0)
-		const size = 10_000
-		t.put(b, "a", strings.Repeat("v", size))
+		const size = limitValueSize
+		t.put(b, "a", limitValue)
 		full := t.status(b).Bytes
 		equal(t, "that the value counts", full >= size, true)
-		t.put(b, "a", strings.Repeat("w", size))
+		t.put(b, "a", limitValue[1:]+"w")
 		equal(t, "bytes after an overwrite", t.status(b).Bytes, full)
 		t.purge(b, "a")
 		equal(t, "that a purge frees the value", t.status(b).Bytes < size, true)
