@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"kvd/kv"
 )
@@ -52,6 +53,47 @@ const (
 	closedStoreAnswers        bug = "a closed store answers"
 	restartForgetsCounter     bug = "a restart counts revisions from those kept"
 	submitStopsAtError        bug = "a submit stops at the first refusal"
+
+	watchLosesChanges      bug = "a watch loses every fifth change"
+	watchRepeatsPatterns   bug = "a watch delivers a change once a pattern"
+	watchSwapsChanges      bug = "a watch delivers a change before one that waits"
+	watchOrderedByKey      bug = "a watch begins in the order of keys"
+	watchHasNoEnd          bug = "a watch never says that its initial entries are complete"
+	watchOfNothingHasNoEnd bug = "a watch that begins with nothing does not say so"
+	watchEndsEarly         bug = "the end of the initial entries comes before the last"
+	watchOfUpdatesEnds     bug = "a watch of updates only begins with an end"
+	watchDeltaCountsItself bug = "the delta of an initial entry counts itself"
+	watchDeltaOfChanges    bug = "the delta of a change is 1"
+	watchHidesMarkers      bug = "a watch begins without markers"
+	watchShowsDeletes      bug = "a watch without deletes begins with them"
+	watchShowsLaterDeletes bug = "a watch without deletes delivers later ones"
+	watchSendsValues       bug = "a watch without values has them"
+	watchValueShared       bug = "a watch hands out the store's own bytes"
+	watchIgnoresHistory    bug = "a watch of the history begins with the newest records"
+	watchIgnoresPatterns   bug = "a watch delivers changes that no pattern selects"
+	watchTakesBadPatterns  bug = "a bad pattern is taken"
+	watchOptionsMixed      bug = "options that exclude each other are taken"
+	watchJoinHasGap        bug = "a write between the initial entries and the changes is missed"
+	watchJoinOverlaps      bug = "a write between the initial entries and the changes comes twice"
+	watchResumesAfter      bug = "a resumed watch begins after the revision"
+	watchResumesWithNewest bug = "a resumed watch begins with the newest records"
+	watchResumesAnywhere   bug = "a watch is resumed in another life of the bucket"
+	watchForgetsEnds       bug = "a resumed watch is not told of an end that is forgotten"
+	slowWatchLoses         bug = "a watch that nobody reads loses changes"
+	stopLeavesOpen         bug = "Stop leaves the channel open"
+	stopIsAnError          bug = "Stop leaves an error"
+	stopStopsAll           bug = "Stop ends every watch of the bucket"
+	allEndsSilently        bug = "All ends without the error"
+	watchOutlivesContext   bug = "a watch goes on after its context"
+	watchForgetsCause      bug = "a watch that ended has no error"
+	watchOutlivesBucket    bug = "a watch of a deleted bucket goes on"
+	watchOutlivesStore     bug = "a watch of a closed store goes on"
+	pollIgnoresFalse       bug = "Poll goes on after fn has returned false"
+	pollRepeats            bug = "Poll delivers again what fn ended with"
+	notifiesOnce           bug = "a poller is notified once"
+	pollEndIsSilent        bug = "a poller is not notified of the end"
+	pollEndIsNil           bug = "Poll does not say that the watch has ended"
+	pendingCountsChanges   bug = "Pending counts changes too"
 )
 
 // bugs are all of them, and a fact that each breaks.
@@ -96,6 +138,47 @@ var bugs = []struct {
 	{closedStoreAnswers, "close", "every method of a closed store and its buckets fails"},
 	{restartForgetsCounter, "reopen", "revisions go on and none is used again"},
 	{submitStopsAtError, "submit", "each fails by itself"},
+
+	{watchLosesChanges, "watch changes", "every write comes, once, in order"},
+	{watchRepeatsPatterns, "watch changes", "those that several patterns select come once"},
+	{watchSwapsChanges, "watch join", "that nobody reads does not hold up writers, and gets everything that is kept"},
+	{watchOrderedByKey, "watch", "the newest record of each key comes, markers included, in ascending order of revisions, and then the end"},
+	{watchHasNoEnd, "watch", "IncludeHistory begins with every kept record"},
+	{watchOfNothingHasNoEnd, "watch", "the end comes also when nothing matches"},
+	{watchEndsEarly, "watch", "the newest record of each key comes, markers included, in ascending order of revisions, and then the end"},
+	{watchOfUpdatesEnds, "watch", "UpdatesOnly begins with nothing, not even the end"},
+	{watchDeltaCountsItself, "watch", "the newest record of each key comes, markers included, in ascending order of revisions, and then the end"},
+	{watchDeltaOfChanges, "watch changes", "every write comes, once, in order"},
+	{watchHidesMarkers, "watch", "the newest record of each key comes, markers included, in ascending order of revisions, and then the end"},
+	{watchShowsDeletes, "watch", "IgnoreDeletes leaves markers out, and the end still comes"},
+	{watchShowsLaterDeletes, "watch changes", "IgnoreDeletes leaves markers out"},
+	{watchSendsValues, "watch", "MetaOnly leaves values out"},
+	{watchValueShared, "watch changes", "the caller may change a value it was given"},
+	{watchIgnoresHistory, "watch", "IncludeHistory begins with every kept record"},
+	{watchIgnoresPatterns, "watch changes", "those that no pattern selects do not come"},
+	{watchTakesBadPatterns, "watch", "a bad pattern is refused"},
+	{watchOptionsMixed, "watch", "IncludeHistory and UpdatesOnly exclude each other"},
+	{watchJoinHasGap, "watch join", "of all records joins the changes without gap or overlap"},
+	{watchJoinOverlaps, "watch join", "of all records joins the changes without gap or overlap"},
+	{watchResumesAfter, "watch resume", "everything kept from the revision on comes, that one included, and then the end"},
+	{watchResumesWithNewest, "watch resume", "everything kept from the revision on comes, that one included, and then the end"},
+	{watchResumesAnywhere, "watch resume", "with another bucket's id it is refused"},
+	{watchForgetsEnds, "watch resume", "before a forgotten end of a key it fails, and names the revision from which on nothing is missing"},
+	{slowWatchLoses, "watch join", "that nobody reads does not hold up writers, and gets everything that is kept"},
+	{stopLeavesOpen, "watch end", "Stop closes the channel and leaves no error"},
+	{stopIsAnError, "watch end", "Stop closes the channel and leaves no error"},
+	{stopStopsAll, "watch end", "Stop of one leaves the others alone"},
+	{allEndsSilently, "watch end", "All ends with the error of the context"},
+	{watchOutlivesContext, "watch end", "the end of its context ends it with that error"},
+	{watchForgetsCause, "watch end", "the end of its context ends it with that error"},
+	{watchOutlivesBucket, "watch end", "a watch of a deleted bucket ends"},
+	{watchOutlivesStore, "watch close", "a watch of a closed store ends"},
+	{pollIgnoresFalse, "watch poll", "Poll delivers what the channel would"},
+	{pollRepeats, "watch poll", "Poll delivers what the channel would"},
+	{notifiesOnce, "watch poll", "the function of Notify is called again for every event that comes to one who waits"},
+	{pollEndIsSilent, "watch poll", "the end of the bucket is an end that is notified"},
+	{pollEndIsNil, "watch poll", "after Stop it says so"},
+	{pendingCountsChanges, "watch poll", "Pending says how many initial entries are due"},
 }
 
 // seeded is the bug of the toy in this process; see TestSuiteCatches.
@@ -103,6 +186,9 @@ var seeded = flag.String("bug", string(none), "the mistake that the toy store of
 
 // TestToy runs the suite against the toy: without a bug it passes.
 func TestToy(t *testing.T) {
+	if *seeded != string(none) {
+		patience = time.Second // what a bug owes does not come
+	}
 	Run(t, Harness{
 		Open: func(t *testing.T) kv.Store {
 			s := newToy(bug(*seeded))

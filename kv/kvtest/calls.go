@@ -67,11 +67,18 @@ type bucketCall struct {
 	call func(ctx context.Context, b kv.Bucket) error
 }
 
-// bucketCalls are all methods of a bucket but Name and Watch.
+// bucketCalls are all methods of a bucket but Name.
 func bucketCalls() []bucketCall {
 	calls := []bucketCall{
 		{"Keys", func(ctx context.Context, b kv.Bucket) error { return drain(b.Keys(ctx)) }},
 		{"PurgeDeletes", func(ctx context.Context, b kv.Bucket) error { return b.PurgeDeletes(ctx, -time.Second) }},
+		{"Watch", func(ctx context.Context, b kv.Bucket) error {
+			w, err := b.Watch(ctx, nil)
+			if err != nil {
+				return err
+			}
+			return w.Stop()
+		}},
 		{"Status", func(ctx context.Context, b kv.Bucket) error {
 			_, err := b.Status(ctx)
 			return err

@@ -24,13 +24,16 @@
 //
 // The facts of [kv.Submitter] run for a store that implements it, those about
 // closing for a store with a method Close() error, and those about reopening if
-// the Harness has Reopen.
+// the Harness has Reopen. The facts of [kv.Poller] run where a watch made with
+// [kv.Notify] implements it, and those of watches at all unless that watch is
+// refused with [kv.ErrNotSupported].
 //
 // # What is not here
 //
-// Watches, expiry, memory buckets and interval syncing have facts of their own
-// that need a clock or a stream of events; this suite uses neither, and never
-// sleeps. Durability is the engine's to prove, by crashing.
+// Expiry, memory buckets and interval syncing have facts of their own that need a
+// clock; this suite uses none, and never sleeps: it waits for events, and a store
+// that owes one too long has failed. Durability is the engine's to prove, by
+// crashing.
 //
 // # Why
 //

@@ -51,6 +51,18 @@ const (
 	// NoTTL: a bucket with a TTL is refused with kv.ErrNotSupported.
 	NoTTL Difference = "no TTL"
 
+	// DeltasDrift: the delta of a watch's event also counts records that the watch
+	// leaves out, and changes that wait to be delivered.
+	DeltasDrift Difference = "deltas drift"
+
+	// EndsForgotten: a watch that is resumed from before the end of a key that
+	// PurgeDeletes has dropped is not told.
+	EndsForgotten Difference = "ends forgotten"
+
+	// WatchesOutliveBuckets: a watch of a deleted bucket is not told, and may
+	// deliver what is written to one of the same name.
+	WatchesOutliveBuckets Difference = "watches outlive buckets"
+
 	// NoCompression: a bucket with compression is refused with
 	// kv.ErrNotSupported.
 	NoCompression Difference = "no compression"
@@ -63,6 +75,9 @@ var differences = map[Difference]bool{
 	ConditionsCountInSize: true,
 	DeletesNeedRoom:       true,
 	ListingsDrift:         true,
+	DeltasDrift:           true,
+	EndsForgotten:         true,
+	WatchesOutliveBuckets: true,
 	NoTTL:                 true,
 	NoCompression:         true,
 }
@@ -87,7 +102,7 @@ func Run(t *testing.T, h Harness) {
 	}
 	store := h.Open(t)
 	names := new(int)
-	for _, g := range groupsFor(&h, store) {
+	for _, g := range groupsFor(t, &h, store) {
 		t.Run(g.name, func(t *testing.T) {
 			for _, f := range g.facts {
 				t.Run(f.name, func(t *testing.T) {
@@ -113,7 +128,7 @@ func (h *Harness) check() error {
 
 // groupsFor returns what applies to the store: all facts, less those about
 // optional parts that it does not have.
-func groupsFor(h *Harness, store kv.Store) []group {
+func groupsFor(t *testing.T, h *Harness, store kv.Store) []group {
 	groups := []group{
 		{"bucket", bucketFacts},
 		{"config", configFacts},
@@ -147,6 +162,42 @@ func groupsFor(h *Harness, store kv.Store) []group {
 	}
 	if h.Reopen != nil {
 		groups = append(groups, group{"reopen", reopenFacts})
+	}
+	return append(groups, watchGroups(t, h, store)...)
+}
+
+// watchGroups returns the facts about watches, if the store has watches.
+func watchGroups(t *testing.T, h *Harness, store kv.Store) []group {
+	t.Helper()
+	b, err := store.CreateBucket(t.Context(), kv.Config{Bucket: "watched"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := b.Watch(t.Context(), nil, kv.Notify(func() {}))
+	if errors.Is(err, kv.ErrNotSupported) {
+		return nil
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	groups := []group{
+		{"watch", initialFacts},
+		{"watch changes", changeFacts},
+		{"watch resume", resumeFacts},
+		{"watch end", endFacts},
+		{"watch join", joinFacts},
+	}
+	if _, ok := w.(kv.Poller); ok {
+		groups = append(groups, group{"watch poll", pollFacts})
+	}
+	if _, ok := store.(io.Closer); ok {
+		groups = append(groups, group{"watch close", watchCloseFacts})
+	}
+	if h.Reopen != nil {
+		groups = append(groups, group{"watch reopen", watchReopenFacts})
+	}
+	if err := w.Stop(); err != nil {
+		t.Fatal(err)
 	}
 	return groups
 }

@@ -28,16 +28,17 @@ type toy struct {
 
 // toyBucket is one bucket and also every handle of it.
 type toyBucket struct {
-	kv.Bucket // nil: the toy cannot watch
-	store     *toy
+	store *toy
 
 	// Guarded by the store's mu.
-	gone    bool
-	cfg     kv.Config
-	id      uint64
-	created time.Time
-	last    kv.Revision
-	records map[string][]kv.Entry // oldest first, never empty
+	gone      bool
+	cfg       kv.Config
+	id        uint64
+	created   time.Time
+	last      kv.Revision
+	forgotten kv.Revision // the newest marker that PurgeDeletes dropped
+	watches   []*toyWatch
+	records   map[string][]kv.Entry // oldest first, never empty
 }
 
 func newToy(b bug) *toy { return &toy{bug: b, buckets: map[string]*toyBucket{}} }
@@ -61,6 +62,11 @@ func (s *toy) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
+	if !s.is(watchOutlivesStore) {
+		for _, b := range s.buckets {
+			b.finishLocked(kv.ErrClosed)
+		}
+	}
 	return nil
 }
 
@@ -166,6 +172,9 @@ func (s *toy) DeleteBucket(ctx context.Context, name string) error {
 	}
 	delete(s.buckets, name)
 	b.gone = !s.is(handleOutlivesBucket)
+	if !s.is(watchOutlivesBucket) {
+		b.finishLocked(kv.ErrBucketNotFound)
+	}
 	if s.is(idUsedAgain) {
 		s.lastID--
 	}
@@ -418,6 +427,9 @@ func (b *toyBucket) recordLocked(m kv.Mutation) (kv.Revision, error) {
 	}
 	b.records[m.Key] = append(b.records[m.Key], e)
 	b.trimLocked(m.Key)
+	for _, w := range b.watches {
+		w.change(e)
+	}
 	return e.Revision, nil
 }
 
@@ -548,6 +560,7 @@ func (b *toyBucket) PurgeDeletes(ctx context.Context, olderThan time.Duration) e
 		case !newest.Operation.IsMarker():
 		case !young || b.store.is(youngMarkersDropped):
 			delete(b.records, key)
+			b.forgotten = max(b.forgotten, newest.Revision)
 		case !b.store.is(youngMarkersKeepHistory):
 			b.records[key] = []kv.Entry{newest}
 		}

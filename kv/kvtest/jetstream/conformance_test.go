@@ -38,6 +38,9 @@ func TestConformance(t *testing.T) {
 			kvtest.ConditionsCountInSize: "conditions are headers, and a message's headers count in its size",
 			kvtest.DeletesNeedRoom:       "a marker is a message like any other to a full stream",
 			kvtest.ListingsDrift:         "the server picks each key's newest message when it comes to send it",
+			kvtest.DeltasDrift:           "a delta counts the messages that match; markers are left out by the client",
+			kvtest.EndsForgotten:         "a sequence that is gone is passed over",
+			kvtest.WatchesOutliveBuckets: "clients address a bucket by its name alone, and a consumer ends without a word",
 		},
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 	"sync"
 
 	js "github.com/nats-io/nats.go/jetstream"
@@ -33,7 +34,7 @@ func (b *bucket) Watch(ctx context.Context, patterns []string, opts ...kv.WatchO
 		cancel()
 		return nil, b.failed(ctx, "watch", "", err)
 	}
-	w := &watcher{patterns: patterns, source: source, cancel: cancel, updates: make(chan kv.Update)}
+	w := &watcher{patterns: slices.Clone(patterns), source: source, cancel: cancel, updates: make(chan kv.Update)}
 	go w.forward(ctx)
 	return w, nil
 }
