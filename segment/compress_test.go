@@ -119,6 +119,15 @@ func TestCompressedValueThatIsNone(t *testing.T) {
 			if !errors.As(err, &corrupt) || corrupt.Offset != offset || !strings.Contains(err.Error(), `"k"`) || string(buf) != "mine" {
 				t.Errorf("read %q, %v", buf, err)
 			}
+			var c Scanner
+			if _, err := c.Scan(x.s, 0, func(_ int64, r *Record, _ int) bool {
+				if err := c.Value(r); !errors.As(err, &corrupt) || corrupt.Offset != offset {
+					t.Errorf("scanned %q, %v", r.Value, err)
+				}
+				return true
+			}, func(e *kv.CorruptError) { t.Error(e) }); err != nil {
+				t.Error(err)
+			}
 		})
 	}
 }

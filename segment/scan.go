@@ -14,6 +14,7 @@ import (
 type Scanner struct {
 	buf   []byte
 	value []byte // of the current record, where it is larger than the buffer
+	plain []byte // the same, decompressed
 	w     walker
 }
 
@@ -65,11 +66,15 @@ func (c *Scanner) end() {
 	if cap(c.value) > scanWindow {
 		c.value = nil
 	}
+	if cap(c.plain) > scanWindow {
+		c.plain = nil
+	}
 }
 
-// Value completes the record that fn was called with: its Headers and Value, as
-// stored, which are fn's until it returns. It returns a *kv.CorruptError naming
-// bucket, key and revision where they are damaged.
+// Value completes the record that fn was called with: its Headers and its Value,
+// decompressed, which are fn's until it returns; the record does not say any more
+// that it was compressed. It returns a *kv.CorruptError naming bucket, key and
+// revision where they are damaged.
 func (c *Scanner) Value(r *Record) error {
 	f := &c.w.found
 	end := f.offset + int64(f.size)
@@ -81,6 +86,14 @@ func (c *Scanner) Value(r *Record) error {
 	if f.headers > 0 {
 		r.Headers = body[:f.headers]
 	}
+	if !r.Compressed {
+		return nil
+	}
+	var err error
+	if c.plain, err = r.AppendValue(c.plain[:0]); err != nil {
+		return c.w.s.lost(f.offset, string(r.Key), r.Revision, nil, "%v", err)
+	}
+	r.Value, r.Compressed, r.RawLen = c.plain, false, 0
 	return nil
 }
 
