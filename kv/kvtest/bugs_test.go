@@ -68,7 +68,9 @@ const (
 	watchShowsDeletes      bug = "a watch without deletes begins with them"
 	watchShowsLaterDeletes bug = "a watch without deletes delivers later ones"
 	watchSendsValues       bug = "a watch without values has them"
-	watchValueShared       bug = "a watch hands out the store's own bytes"
+	watchSizeOfNothing     bug = "an update says one byte too many"
+	notifiesEarly          bug = "a poller is notified before it has polled"
+	notifiesOften          bug = "a poller is notified of every event"
 	watchIgnoresHistory    bug = "a watch of the history begins with the newest records"
 	watchIgnoresPatterns   bug = "a watch delivers changes that no pattern selects"
 	watchTakesBadPatterns  bug = "a bad pattern is taken"
@@ -153,7 +155,8 @@ var bugs = []struct {
 	{watchShowsDeletes, "watch", "IgnoreDeletes leaves markers out, and the end still comes"},
 	{watchShowsLaterDeletes, "watch changes", "IgnoreDeletes leaves markers out"},
 	{watchSendsValues, "watch", "MetaOnly leaves values out"},
-	{watchValueShared, "watch changes", "the caller may change a value it was given"},
+	{watchSizeOfNothing, "watch changes", "an update says how large the value is, if it says anything"},
+	{notifiesEarly, "watch poll", "nobody is notified before the first Poll, and once after it"},
 	{watchIgnoresHistory, "watch", "IncludeHistory begins with every kept record"},
 	{watchIgnoresPatterns, "watch changes", "those that no pattern selects do not come"},
 	{watchTakesBadPatterns, "watch", "a bad pattern is refused"},
@@ -175,6 +178,7 @@ var bugs = []struct {
 	{watchOutlivesStore, "watch close", "a watch of a closed store ends"},
 	{pollIgnoresFalse, "watch poll", "Poll delivers what the channel would"},
 	{pollRepeats, "watch poll", "Poll delivers what the channel would"},
+	{notifiesOften, "watch poll", "nobody is notified before the first Poll, and once after it"},
 	{notifiesOnce, "watch poll", "the function of Notify is called again for every event that comes to one who waits"},
 	{pollEndIsSilent, "watch poll", "the end of the bucket is an end that is notified"},
 	{pollEndIsNil, "watch poll", "after Stop it says so"},

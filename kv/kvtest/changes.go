@@ -97,18 +97,16 @@ var changeFacts = []fact{
 		t.ok(l.PurgeDeletes(t.ctx, -1))
 		w.sees("k=2")
 	}},
-	{"the caller may change a value it was given", func(t *trial) {
-		l := t.logged(2)
-		l.write("k=value")
-		one, two := l.watch(""), l.watch("")
-		clear(one.entry("k=value").Value)
-		two.initial("k=value")
-		l.write("k=other")
-		one.end()
-		clear(one.entry("k=other").Value)
-		two.changes("k=other")
-		t.holds(l, "k", "other")
-		equal(t, "oldest value", string(t.history(l, "k")[0].Value), "value")
+	{"an update says how large the value is, if it says anything", func(t *trial) {
+		l := t.logged(5)
+		l.write("a=value empty= d=1 -d")
+		for _, w := range []*watching{l.watch(""), l.watch("", kv.MetaOnly())} {
+			for _, size := range []int{5, 0, 0} {
+				if u := w.next(); u.ValueSize != 0 {
+					equal(t, "size of "+word(u.Entry), u.ValueSize, size)
+				}
+			}
+		}
 	}},
 	{"All yields what Updates would", func(t *trial) {
 		l := t.logged(1)

@@ -14,7 +14,7 @@ type polling struct {
 	t        *trial
 	log      *logged
 	notified chan struct{}
-	more     bool // the last poll said that there may be more
+	more     bool // nobody has polled yet, or the last poll said that there may be more
 }
 
 // poll begins a watch for polling, which the test's end stops.
@@ -25,11 +25,12 @@ func (l *logged) poll(patterns []string, opts ...kv.WatchOption) *polling {
 
 func (l *logged) pollIn(ctx context.Context, patterns []string, opts ...kv.WatchOption) *polling {
 	l.t.Helper()
-	p := &polling{t: l.t, log: l, notified: make(chan struct{}, 1)}
+	p := &polling{t: l.t, log: l, more: true, notified: make(chan struct{}, 1)}
 	notify := kv.Notify(func() {
 		select {
 		case p.notified <- struct{}{}:
-		default: // it was called and not noticed yet
+		default:
+			p.t.Error("notified again before another Poll")
 		}
 	})
 	w, err := l.Watch(ctx, patterns, append(opts, notify)...)
@@ -67,9 +68,6 @@ func (p *polling) takes(n, atOnce int) (all []kv.Update) {
 			return got < atOnce && len(all) < n
 		})
 		p.t.ok(err)
-		if got == atOnce || len(all) == n {
-			more = true // fn has ended it
-		}
 		p.more = more
 	}
 	return all
@@ -139,6 +137,18 @@ var pollFacts = []fact{
 			l.write(word)
 			p.are(p.takes(1, 100), -1, word)
 		}
+	}},
+	{"nobody is notified before the first Poll, and once after it", func(t *trial) {
+		l := t.logged(5)
+		l.write("a=1")
+		p := l.poll(nil)
+		l.write("b=1")
+		equal(t, "notices", len(p.notified), 0)
+		p.initial(100, "a=1")
+		p.are(p.takes(1, 100), -1, "b=1")
+		p.idle()
+		l.write("a=2 a=3 a=4")
+		p.are(p.takes(3, 100), -1, "a=2", "a=3", "a=4")
 	}},
 	{"Poll without an event calls nothing and has no error", func(t *trial) {
 		l := t.logged(1)

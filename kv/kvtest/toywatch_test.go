@@ -1,7 +1,7 @@
 package kvtest
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"iter"
 	"slices"
@@ -28,7 +28,7 @@ type toyWatch struct {
 }
 
 func (b *toyBucket) Watch(ctx context.Context, patterns []string, opts ...kv.WatchOption) (kv.Watcher, error) {
-	w := &toyWatch{bucket: b, patterns: slices.Clone(patterns), grown: make(chan struct{}), quit: make(chan struct{}), waits: true}
+	w := &toyWatch{bucket: b, patterns: slices.Clone(patterns), grown: make(chan struct{}), quit: make(chan struct{})}
 	for _, opt := range opts {
 		opt(&w.options)
 	}
@@ -71,7 +71,7 @@ func (w *toyWatch) begin(ctx context.Context) {
 		context.AfterFunc(ctx, func() { w.finish(ctx.Err()) })
 	}
 	if w.options.Notify != nil {
-		w.wake()
+		w.waits = w.is(notifiesEarly)
 		return
 	}
 	w.updates = make(chan kv.Update)
@@ -105,7 +105,7 @@ func (w *toyWatch) initial() {
 	}
 	slices.SortFunc(all, func(x, y kv.Entry) int {
 		if w.is(watchOrderedByKey) && x.Key != y.Key {
-			return bytes.Compare([]byte(x.Key), []byte(y.Key))
+			return cmp.Compare(x.Key, y.Key)
 		}
 		return int(x.Revision) - int(y.Revision)
 	})
@@ -168,26 +168,21 @@ func (w *toyWatch) change(e kv.Entry) {
 }
 
 func (w *toyWatch) addLocked(e kv.Entry) {
-	if !w.is(watchValueShared) {
-		e.Value = bytes.Clone(e.Value)
+	size := len(e.Value)
+	if w.is(watchSizeOfNothing) {
+		size++
 	}
 	if w.options.MetaOnly && !w.is(watchSendsValues) {
 		e.Value = nil
 	}
-	w.due = append(w.due, kv.Update{Entry: &e})
-}
-
-func (w *toyWatch) wake() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.wakeLocked()
+	w.due = append(w.due, kv.Update{Entry: &e, ValueSize: size})
 }
 
 func (w *toyWatch) wakeLocked() {
 	close(w.grown)
 	w.grown = make(chan struct{})
 	if w.waits && w.options.Notify != nil {
-		w.waits = false
+		w.waits = w.is(notifiesOften)
 		w.options.Notify()
 	}
 }
