@@ -11,6 +11,7 @@ import (
 	"kvd/kv"
 	"kvd/segment"
 	"kvd/wal"
+	"kvd/watch"
 )
 
 // Bucket is one bucket of an open store. It implements [kv.Bucket]. All methods
@@ -22,6 +23,7 @@ type Bucket struct {
 	name    string
 	created int64         // unix ns
 	ready   chan struct{} // closed when the tree holds every key: listings wait for it
+	hub     *watch.Hub
 
 	// Guarded by Store.path.
 	next     kv.Revision     // of the next record
@@ -61,6 +63,7 @@ func newBucket(s *Store, id uint64, created int64, config kv.Config) *Bucket {
 	b := &Bucket{store: s, id: id, name: config.Bucket, created: created, next: 1, ready: make(chan struct{})}
 	b.mu.config = config
 	b.mu.index = index.New()
+	b.hub = watch.NewHub(watchLog{b}, &s.watchBudget)
 	return b
 }
 
@@ -114,6 +117,7 @@ func (b *Bucket) retire(why error) {
 		s.released = s.Retire()
 	}
 	b.mu.index = index.New() // the old one is garbage once its snapshots are
+	b.hub.Close(why)
 }
 
 // Status describes the bucket.

@@ -67,7 +67,7 @@
 //
 // # Lock order
 //
-//	Store.checkpoint → Store.path → Store.mu → Bucket.mu
+//	Store.checkpoint → Store.path → Store.mu → Bucket.mu → watch.Hub's
 //	committer.mu is taken alone, or under Store.path by nobody
 //
 // No file is touched under Store.mu or Bucket.mu: readers pin a segment under

@@ -28,12 +28,14 @@ type group struct {
 	parts   []part
 	scratch []byte       // a part's records where they are not contiguous
 	pending pendingTable // newest effect of each key
+	events  []kv.Entry   // scratch: what watchers are told
 }
 
 // effect is a mutation that passed its condition: one record.
 type effect struct {
 	part    int // of group.parts
 	key     string
+	value   []byte // as the caller gave it; nil in replay
 	hash    uint64
 	version index.Version // Segment and Offset are filled in once it is written
 	floor   kv.Revision

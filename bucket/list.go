@@ -3,7 +3,6 @@ package bucket
 import (
 	"context"
 	"errors"
-	"fmt"
 	"iter"
 	"slices"
 	"strings"
@@ -57,7 +56,7 @@ type listing struct {
 }
 
 func (l *listing) run() error {
-	snapshot, err := l.bucket.openSnapshot(l.ctx)
+	snapshot, _, err := l.bucket.openSnapshot(l.ctx)
 	if err != nil {
 		return err
 	}
@@ -130,28 +129,29 @@ func prefixes(patterns []string) []string {
 	return kept
 }
 
-// openSnapshot takes a snapshot of the index once its tree is complete.
-func (b *Bucket) openSnapshot(ctx context.Context) (*index.Snapshot, error) {
+// openSnapshot takes a snapshot of the index once its tree is complete, and
+// returns the newest revision in it.
+func (b *Bucket) openSnapshot(ctx context.Context) (*index.Snapshot, kv.Revision, error) {
 	if err := b.usable(ctx); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	select {
 	case <-b.ready:
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, 0, ctx.Err()
 	}
 	select {
 	case b.store.snapshots <- struct{}{}:
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, 0, ctx.Err()
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.mu.gone != nil {
 		<-b.store.snapshots
-		return nil, b.mu.gone
+		return nil, 0, b.mu.gone
 	}
-	return b.mu.index.Snapshot(), nil
+	return b.mu.index.Snapshot(), b.mu.revision, nil
 }
 
 func (b *Bucket) closeSnapshot(s *index.Snapshot) {
@@ -232,12 +232,4 @@ func (b *Bucket) PurgeDeletes(ctx context.Context, olderThan time.Duration) erro
 		olderThan = kv.DefaultMarkerAge
 	}
 	return b.store.purgeDeletes(ctx, b, olderThan)
-}
-
-// Watch is not built yet.
-func (b *Bucket) Watch(ctx context.Context, _ []string, _ ...kv.WatchOption) (kv.Watcher, error) {
-	if err := b.usable(ctx); err != nil {
-		return nil, err
-	}
-	return nil, fmt.Errorf("%w: watch", kv.ErrNotSupported)
 }

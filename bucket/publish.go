@@ -8,9 +8,10 @@ const applySlice = 32
 
 // publish makes the group's records visible, in the order of revisions, a slice
 // at a time: every moment that a reader can see is the bucket at some revision.
+// Watchers are told of what is visible.
 func (g *group) publish() {
 	for i := 0; i < len(g.effects); {
-		part := g.effects[i].part
+		from, part := i, g.effects[i].part
 		b := g.parts[part].bucket
 		b.mu.Lock()
 		for n := 0; n < applySlice && i < len(g.effects) && g.effects[i].part == part; n++ {
@@ -18,6 +19,9 @@ func (g *group) publish() {
 			i++
 		}
 		b.mu.Unlock()
+		if b.hub.Active() {
+			b.tell(g, g.effects[from:i])
+		}
 	}
 }
 

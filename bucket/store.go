@@ -17,6 +17,7 @@ import (
 	"kvd/kv"
 	"kvd/segment"
 	"kvd/wal"
+	"kvd/watch"
 )
 
 // Store is an open directory of buckets. It implements [kv.Store] and
@@ -69,7 +70,9 @@ type Store struct {
 		ids     map[uint64]*Bucket
 	}
 
-	snapshots chan struct{} // a token for each listing that holds a snapshot
+	snapshots   chan struct{}         // a token for each listing that holds a snapshot
+	scanners    chan *segment.Scanner // those that nobody uses
+	watchBudget watch.Budget
 }
 
 var (
@@ -108,6 +111,10 @@ func Open(dir string, opts Options) (*Store, error) {
 	s.mu.buckets = make(map[string]*Bucket)
 	s.mu.ids = make(map[uint64]*Bucket)
 	s.snapshots = make(chan struct{}, snapshotsOpen)
+	s.scanners = make(chan *segment.Scanner, scannersMax)
+	for range scannersMax {
+		s.scanners <- new(segment.Scanner)
+	}
 	err = makeDir(opts.FS, dir)
 	if err == nil {
 		err = checkDir(opts.FS, dir)

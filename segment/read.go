@@ -64,11 +64,11 @@ func (s *Segment) DropMapping() vfs.Mapping {
 // Read appends the bytes of the record at offset, of that size, to dst and
 // returns the record, whose slices alias them, and the extended slice; it
 // allocates only where dst's capacity is short. It verifies both checksums and
-// that the record is this bucket's, of this key and revision. A compressed value
-// is decompressed, in the place of what is stored, and the record does not say
-// that it was. On an error the slice comes back as it was: a *kv.CorruptError
-// naming bucket, key and revision where the bytes are damaged or cannot be read,
-// else the system's, of mapping the file. The caller holds a pin.
+// that the record is this bucket's, of this key, where it is not empty, and
+// revision. A compressed value is decompressed, in the place of what is stored, and
+// the record does not say that it was. On an error the slice comes back as it was:
+// a *kv.CorruptError naming bucket, key and revision where the bytes are damaged or
+// cannot be read, else the system's, of mapping the file. The caller holds a pin.
 func (s *Segment) Read(dst []byte, offset int64, size uint32, key string, revision kv.Revision) (Record, []byte, error) {
 	if end := s.size.Load(); offset < HeaderSize || size < recordFixedSize || offset > end-int64(size) {
 		return Record{}, dst, s.lost(offset, key, revision, nil, "%d bytes are not within the segment's %d", size, end)
@@ -86,7 +86,7 @@ func (s *Segment) Read(dst []byte, offset int64, size uint32, key string, revisi
 	if err != nil {
 		return Record{}, dst, s.lost(offset, key, revision, nil, "%v", err)
 	}
-	if n != int(size) || r.BucketID != s.bucketID || r.Revision != revision || string(r.Key) != key {
+	if n != int(size) || r.BucketID != s.bucketID || r.Revision != revision || key != "" && string(r.Key) != key {
 		return Record{}, dst, s.lost(offset, key, revision, nil,
 			"another record is there: key %q, revision %d, bucket %d", r.Key, r.Revision, r.BucketID)
 	}
@@ -98,6 +98,34 @@ func (s *Segment) Read(dst []byte, offset int64, size uint32, key string, revisi
 		r.Value, r.Compressed, r.RawLen = buf[value:len(buf):len(buf)], false, 0
 	}
 	return r, buf, nil
+}
+
+// ReadHeader is Read without the value and the headers, which it neither reads nor
+// verifies, and of whatever key. It returns the value's length before compression
+// too.
+func (s *Segment) ReadHeader(dst []byte, offset int64, size uint32, revision kv.Revision) (Record, int, []byte, error) {
+	if end := s.size.Load(); offset < HeaderSize || size < recordFixedSize || offset > end-int64(size) {
+		return Record{}, 0, dst, s.lost(offset, "", revision, nil, "%d bytes are not within the segment's %d", size, end)
+	}
+	m, err := s.mapped()
+	if err != nil {
+		return Record{}, 0, dst, fmt.Errorf("segment: map %s: %w", s.path, err)
+	}
+	start := len(dst)
+	n := min(int(size), recordFixedSize+recordOptionsSize+kv.MaxKeySize)
+	buf := slices.Grow(dst, n)[:start+n]
+	if _, err := m.ReadAt(buf[start:], offset); err != nil {
+		return Record{}, 0, dst, s.lost(offset, "", revision, err, "unreadable")
+	}
+	r, l, err := s.seed.decodeHead(buf[start:])
+	if err != nil {
+		return Record{}, 0, dst, s.lost(offset, "", revision, nil, "%v", err)
+	}
+	if l.size != int(size) || r.BucketID != s.bucketID || r.Revision != revision {
+		return Record{}, 0, dst, s.lost(offset, "", revision, nil,
+			"another record is there: key %q, revision %d, bucket %d", r.Key, r.Revision, r.BucketID)
+	}
+	return r, l.valueSize(&r), buf, nil
 }
 
 // lost returns the damage of one record.

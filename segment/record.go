@@ -249,6 +249,14 @@ type layout struct {
 	size    int // of the whole record
 }
 
+// valueSize returns the length of a record's value before compression.
+func (l *layout) valueSize(r *Record) int {
+	if r.Compressed {
+		return int(r.RawLen)
+	}
+	return l.value
+}
+
 // decodeHead checks and decodes what the first checksum covers. The lengths are
 // within their limits before anything is read by them.
 func (s Seed) decodeHead(b []byte) (r Record, l layout, err error) {

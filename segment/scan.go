@@ -97,6 +97,10 @@ func (c *Scanner) Value(r *Record) error {
 	return nil
 }
 
+// ValueSize returns the length of the value of the record that fn was called
+// with, before compression, bytes.
+func (c *Scanner) ValueSize() int { return c.w.found.valueSize(&c.w.found.record) }
+
 // body returns what follows the head of the current record.
 func (c *Scanner) body(f *found, end int64) []byte {
 	start := f.offset + int64(f.head)

@@ -1,0 +1,207 @@
+package bucket
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"time"
+
+	"kvd/kv"
+	"kvd/segment"
+	"kvd/watch"
+)
+
+// This file reads a bucket in the order of revisions: what it has on the disk, the
+// superseded records among it until compaction takes them.
+
+const (
+	// scannersMax bounds the scans of a store at a time, each of which has a buffer.
+	scannersMax = 8
+	// scanRecords is after how many records a scan pauses, so that its caller can
+	// look whether it is still wanted.
+	scanRecords = 16 << 10
+)
+
+// scanned is a record that a scan has come upon. Record is decoded up to its key.
+type scanned struct {
+	scanner *segment.Scanner
+	slot    *slot
+	record  *segment.Record
+	offset  int64
+	size    int
+}
+
+func (f *scanned) marker() bool { return kv.Operation(f.record.Op).IsMarker() }
+
+// scan calls fn for the bucket's records behind p and up to a revision, ascending,
+// until fn returns false: it does not take the record. p moves along; it is at
+// upTo once there is nothing more, and may stop before that. The error is
+// *kv.CompactedError where it cannot be known what is missing, and *kv.CorruptError
+// where damage has taken a record whose key nobody knows.
+func (b *Bucket) scan(p *watch.Position, upTo kv.Revision, fn func(*scanned) bool) error {
+	scanner := <-b.store.scanners
+	defer func() { b.store.scanners <- scanner }()
+	run := scanRun{position: p, upTo: upTo, fn: fn, found: scanned{scanner: scanner}, left: scanRecords}
+	for {
+		sl, err := b.pinAt(p)
+		if err != nil {
+			return err
+		}
+		if sl == nil {
+			return run.end()
+		}
+		run.found.slot = sl
+		next, err := scanner.Scan(sl.Segment, p.Offset, run.take, run.damaged)
+		sl.Unpin()
+		p.Offset = next
+		if err != nil || run.stopped {
+			return errors.Join(err, run.err())
+		}
+	}
+}
+
+// pinAt pins the segment in which the record behind p is, and completes p. It
+// returns nil if there is none.
+func (b *Bucket) pinAt(p *watch.Position) (*slot, error) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if b.mu.gone != nil {
+		return nil, b.mu.gone
+	}
+	var sl *slot
+	if p.Placed {
+		if sl = b.mu.segments[p.Segment]; !sl.readable() {
+			sl = nil // compacted away: what it held is elsewhere
+		} else if p.Offset >= sl.Size() {
+			if sl = b.after(sl); sl == nil {
+				return nil, nil
+			}
+			*p = watch.Position{Revision: p.Revision, Placed: true, Segment: sl.number}
+		}
+	}
+	if sl == nil {
+		if sl = b.holding(p.Revision + 1); sl == nil {
+			return nil, nil
+		}
+		*p = watch.Position{Revision: p.Revision, Placed: true, Segment: sl.number, Offset: sl.seek(p.Revision + 1)}
+	}
+	sl.Pin()
+	return sl, nil
+}
+
+// readable reports whether the segment is there and was not retired. The caller
+// holds the bucket's mu.
+func (sl *slot) readable() bool { return sl != nil && sl.lost == nil && sl.released == nil }
+
+// scanRun is one run of scan.
+type scanRun struct {
+	position *watch.Position
+	upTo     kv.Revision
+	fn       func(*scanned) bool
+	found    scanned
+	left     int // records until it pauses
+	stopped  bool
+	seen     kv.Revision      // of the newest record come upon
+	damage   *kv.CorruptError // behind it; it may turn out to have held nothing
+	fatal    bool             // it held something
+}
+
+// take looks at a record, and reports whether it took it.
+func (r *scanRun) take(offset int64, rec *segment.Record, size int) bool {
+	if rec.Op == segment.Erase {
+		return true
+	}
+	p := r.position
+	if r.damage != nil {
+		// An index block that is not written yet looks like damage, but revisions
+		// follow each other across it.
+		if before := max(r.seen, p.Revision); rec.Revision > before+1 {
+			r.fatal, r.stopped = true, true
+			p.Revision = rec.Revision - 1
+			return false
+		}
+		r.damage = nil
+	}
+	if rec.Revision > r.upTo {
+		p.Revision = max(p.Revision, r.upTo)
+		r.stopped = true
+		return false
+	}
+	r.seen = rec.Revision
+	if rec.Revision <= p.Revision {
+		return true // on the way from a mark
+	}
+	if r.left--; r.left < 0 {
+		r.stopped = true
+		return false
+	}
+	r.found.record, r.found.offset, r.found.size = rec, offset, size
+	if !r.fn(&r.found) {
+		r.stopped = true
+		return false
+	}
+	p.Revision = rec.Revision
+	return true
+}
+
+func (r *scanRun) damaged(c *kv.CorruptError) {
+	if r.damage == nil {
+		r.damage = c
+	}
+}
+
+// end notes that there is nothing more.
+func (r *scanRun) end() error {
+	lost := r.damage != nil && max(r.seen, r.position.Revision) < r.upTo
+	r.position.Revision = max(r.position.Revision, r.upTo)
+	if lost {
+		return r.damage
+	}
+	return nil
+}
+
+func (r *scanRun) err() error {
+	if r.fatal {
+		return r.damage
+	}
+	return nil
+}
+
+// find returns the record of a revision, nil if there is none any more; damaged
+// says what is wrong with its value.
+func (b *Bucket) find(rev kv.Revision, metaOnly bool) (e *kv.Entry, valueSize int, damaged, err error) {
+	p := watch.Position{Revision: rev - 1}
+	for p.Revision < rev && e == nil && err == nil {
+		err = b.scan(&p, rev, func(f *scanned) bool {
+			e, valueSize, damaged = b.entryOf(f, metaOnly)
+			return false
+		})
+	}
+	return e, valueSize, damaged, err
+}
+
+// entryOf makes an entry of a scanned record, with memory of its own.
+func (b *Bucket) entryOf(f *scanned, metaOnly bool) (e *kv.Entry, valueSize int, damaged error) {
+	valueSize = f.scanner.ValueSize()
+	if !metaOnly {
+		damaged = f.scanner.Value(f.record)
+	}
+	e = b.entryOfRecord(f.record)
+	if damaged != nil {
+		damaged = fmt.Errorf("read %q of bucket %q: %w", e.Key, b.name, damaged)
+	}
+	return e, valueSize, damaged
+}
+
+// entryOfRecord makes an entry of what a record has, with memory of its own.
+func (b *Bucket) entryOfRecord(r *segment.Record) *kv.Entry {
+	e := &kv.Entry{
+		Bucket: b.name, Key: string(r.Key), Value: bytes.Clone(r.Value), Headers: bytes.Clone(r.Headers),
+		Revision: r.Revision, Created: time.Unix(0, r.Created).UTC(),
+		Operation: kv.Operation(r.Op), Reason: r.Reason,
+	}
+	if r.Deadline != 0 {
+		e.Deadline = time.Unix(0, r.Deadline).UTC()
+	}
+	return e
+}

@@ -1,0 +1,67 @@
+package bucket
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"kvd/kv"
+	"kvd/segment"
+)
+
+// Watch sends the entries of all keys that match any of the patterns; see
+// [kv.Bucket]. The Watcher is a [kv.Poller] too. It ends with
+// kv.ErrBucketNotFound when the bucket is deleted and with kv.ErrClosed when the
+// store is closed.
+func (b *Bucket) Watch(ctx context.Context, patterns []string, opts ...kv.WatchOption) (kv.Watcher, error) {
+	if err := b.usable(ctx); err != nil {
+		return nil, err
+	}
+	for _, p := range patterns {
+		if err := kv.CheckPattern(p); err != nil {
+			return nil, err
+		}
+	}
+	var o kv.WatchOptions
+	for _, opt := range opts {
+		opt(&o)
+	}
+	if o.IncludeHistory && o.UpdatesOnly {
+		return nil, fmt.Errorf("%w: IncludeHistory and UpdatesOnly exclude each other", kv.ErrInvalidOption)
+	}
+	if o.ResumeBucketID != 0 && o.ResumeBucketID != b.id {
+		return nil, fmt.Errorf("%w: %q with id %d; the one of that name has id %d", kv.ErrBucketNotFound, b.name, o.ResumeBucketID, b.id)
+	}
+	w, err := b.hub.Watch(ctx, patterns, o)
+	if err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// tell publishes the records of effects to the bucket's watchers. They are visible.
+func (b *Bucket) tell(g *group, effects []effect) {
+	g.events = g.events[:0]
+	for i := range effects {
+		if e := &effects[i]; e.op != segment.Erase {
+			g.events = append(g.events, e.entry(b))
+		}
+	}
+	if len(g.events) > 0 {
+		b.hub.Publish(g.events)
+	}
+	clear(g.events)
+}
+
+// entry is the effect as watchers see it. Key and value are still the caller's.
+func (e *effect) entry(b *Bucket) kv.Entry {
+	v := &e.version
+	entry := kv.Entry{
+		Bucket: b.name, Key: e.key, Value: e.value,
+		Revision: v.Revision, Created: time.Unix(0, v.Created).UTC(), Operation: v.Op, Reason: v.Reason,
+	}
+	if v.Deadline != 0 {
+		entry.Deadline = time.Unix(0, v.Deadline).UTC()
+	}
+	return entry
+}

@@ -1,0 +1,94 @@
+package bucket
+
+import (
+	"errors"
+
+	"kvd/kv"
+	"kvd/segment"
+	"kvd/watch"
+)
+
+// watchLog is a bucket as its watchers see it.
+type watchLog struct{ *Bucket }
+
+var _ watch.Log = watchLog{}
+
+// Newest returns the newest revision that can be read.
+func (b watchLog) Newest() kv.Revision {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.mu.revision
+}
+
+// Read calls fn for the records that match, from behind p on.
+func (b watchLog) Read(q *watch.Query, p *watch.Position, fn func(*kv.Entry, int, error) bool) error {
+	return b.scan(p, b.Newest(), func(f *scanned) bool {
+		if !kv.MatchAny(q.Patterns, stringOf(f.record.Key)) || q.IgnoreDeletes && f.marker() {
+			return true
+		}
+		return fn(b.entryOf(f, q.MetaOnly))
+	})
+}
+
+// Load reads the records of refs.
+func (b watchLog) Load(q *watch.Query, refs []watch.Ref, fn func(*kv.Entry, int, error)) error {
+	var buf []byte
+	for i := range refs {
+		r := &refs[i]
+		var rec segment.Record
+		var valueSize int
+		sl, err := b.pinRef(r)
+		if err != nil {
+			return err
+		}
+		if sl != nil {
+			rec, valueSize, buf, err = readRef(sl, buf[:0], r, q.MetaOnly)
+			sl.Unpin()
+			if err == nil {
+				fn(b.entryOfRecord(&rec), valueSize, nil)
+				continue
+			}
+		}
+		if err := b.loadByRevision(q, r.Revision, err, fn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pinRef pins the segment of a reference; nil if it was compacted meanwhile.
+func (b *Bucket) pinRef(r *watch.Ref) (*slot, error) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if b.mu.gone != nil {
+		return nil, b.mu.gone
+	}
+	sl := b.mu.segments[r.Segment]
+	if !sl.readable() {
+		return nil, nil
+	}
+	sl.Pin()
+	return sl, nil
+}
+
+func readRef(sl *slot, buf []byte, r *watch.Ref, metaOnly bool) (segment.Record, int, []byte, error) {
+	if metaOnly {
+		return sl.ReadHeader(buf, r.Offset, r.Size, r.Revision)
+	}
+	rec, buf, err := sl.Read(buf, r.Offset, r.Size, "", r.Revision)
+	return rec, len(rec.Value), buf, err
+}
+
+// loadByRevision loads a record that is not where it was, or is damaged there.
+func (b watchLog) loadByRevision(q *watch.Query, rev kv.Revision, cause error, fn func(*kv.Entry, int, error)) error {
+	e, valueSize, damaged, err := b.find(rev, q.MetaOnly)
+	var corrupt *kv.CorruptError
+	switch {
+	case errors.As(err, &corrupt), err == nil && e == nil && errors.As(cause, &corrupt):
+		return corrupt // not even its key is known
+	case err != nil:
+		return err
+	}
+	fn(e, valueSize, damaged)
+	return nil
+}

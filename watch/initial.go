@@ -1,0 +1,125 @@
+package watch
+
+import "kvd/kv"
+
+// initial is what a watcher begins with: references to records, in rounds of so
+// many, and then a signal. Owned by whoever polls.
+type initial struct {
+	refs   []Ref       // of this round, not loaded yet
+	more   bool        // there are rounds to come
+	last   kv.Revision // of the last reference of this round
+	upTo   kv.Revision // the bucket's newest revision when the watch began
+	left   int         // entries not fetched yet, with those that a newer record will stand for
+	done   bool        // all references were loaded
+	silent bool        // there is no signal
+
+	// A record that was superseded before it was loaded is missing, and the signal
+	// is owed until the bucket's newest revision of that moment was delivered, which
+	// is not older than its successor.
+	owed  bool
+	until kv.Revision
+}
+
+// countDown returns the delta of the next entry that stands for an initial one.
+func (i *initial) countDown() uint64 {
+	if i.left > 0 {
+		i.left--
+	}
+	return uint64(i.left)
+}
+
+// pending returns how many initial entries are not delivered, given what is
+// fetched and not delivered.
+func (i *initial) pending(fetched []kv.Update) uint64 {
+	if i.done && !i.owed { // those that are left, if any, stand before the signal
+		for n, u := range fetched {
+			if u.Entry == nil {
+				return uint64(n)
+			}
+		}
+		return 0
+	}
+	return uint64(i.left + len(fetched))
+}
+
+// selectRound selects the next references.
+func (w *Watcher) selectRound() error {
+	i, h := &w.initial, w.hub
+	taken := 0
+	if w.query.Begin != BeginNothing {
+		taken = w.hub.budget.round()
+	}
+	found, err := h.log.Select(w.context, &w.query, i.last, i.upTo, taken)
+	if err != nil {
+		h.budget.give(taken)
+		return err
+	}
+	h.budget.give(taken - len(found.Refs))
+	if !w.hold(len(found.Refs)) {
+		return nil // it has ended
+	}
+	if i.upTo == 0 { // the first round
+		i.upTo, i.left = found.At, found.Total
+		w.position = Position{Revision: max(found.At, w.query.From-min(w.query.From, 1))}
+	}
+	i.refs, i.more = found.Refs, found.Total > len(found.Refs)
+	if n := len(i.refs); n > 0 {
+		i.last = i.refs[n-1].Revision
+	}
+	return nil
+}
+
+// hold notes how much of the budget the watcher has, and gives the rest back. It
+// reports whether the watch goes on.
+func (w *Watcher) hold(n int) bool {
+	w.hub.mu.Lock()
+	give := w.taken
+	w.taken = n
+	if w.ended {
+		give, w.taken = give+n, 0
+	}
+	ended := w.ended
+	w.hub.mu.Unlock()
+	w.hub.budget.give(give)
+	return !ended
+}
+
+// replay loads the next references, or ends the initial entries.
+func (w *Watcher) replay() error {
+	i := &w.initial
+	if len(i.refs) == 0 {
+		if i.more {
+			return w.selectRound()
+		}
+		w.endReplay()
+		return nil
+	}
+	n, size := 1, int(i.refs[0].Size)
+	for ; n < min(batchMax, len(i.refs)) && size+int(i.refs[n].Size) <= batchBytes; n++ {
+		size += int(i.refs[n].Size)
+	}
+	refs := i.refs[:n]
+	i.refs = i.refs[n:]
+	return w.hub.log.Load(&w.query, refs, func(e *kv.Entry, valueSize int, err error) {
+		if e == nil {
+			return
+		}
+		e.Delta = i.countDown()
+		w.batch = append(w.batch, kv.Update{Entry: e, ValueSize: valueSize, Err: err})
+	})
+}
+
+// endReplay signals the end of the initial entries, or notes that it is owed.
+func (w *Watcher) endReplay() {
+	i := &w.initial
+	i.refs, i.done = nil, true
+	w.hold(0)
+	switch {
+	case i.silent:
+		i.left = 0
+	case i.left == 0:
+		w.signal()
+	default:
+		i.owed, i.until = true, w.hub.log.Newest()
+	}
+}

@@ -1,0 +1,77 @@
+package watch
+
+import (
+	"context"
+
+	"kvd/kv"
+)
+
+// Log is the bucket behind a hub: what its watchers begin with, and what those
+// read that have fallen behind. Its methods are called without the hub's lock,
+// from any goroutine.
+type Log interface {
+	// Newest returns the newest revision that can be read.
+	Newest() kv.Revision
+
+	// Select finds the initial entries of a watch with revisions above after, and
+	// up to upTo; 0 is the newest. It returns the lowest max of them. It pins
+	// nothing: what is selected may be gone when it is to be loaded.
+	Select(ctx context.Context, q *Query, after, upTo kv.Revision, max int) (Selection, error)
+
+	// Load reads the records of refs and calls fn for each, in order. The entry is
+	// nil where the record is gone: a newer one of its key stands for it. err is what
+	// is wrong with a record's value.
+	Load(q *Query, refs []Ref, fn func(e *kv.Entry, valueSize int, err error)) error
+
+	// Read calls fn for the records that match, in ascending order of revisions,
+	// from behind p on, until fn returns false: it does not take the record. It
+	// moves p behind what it has looked at, which may be much and match nothing, or
+	// little; once there is nothing more, p is at the newest revision. It returns
+	// *kv.CompactedError if it cannot know what it missed, and *kv.CorruptError
+	// where damage has taken whole records.
+	Read(q *Query, p *Position, fn func(e *kv.Entry, valueSize int, err error) bool) error
+}
+
+// Query says what a watch wants.
+type Query struct {
+	Patterns      []string // none: every key
+	From          kv.Revision
+	Begin         Begin
+	IgnoreDeletes bool
+	MetaOnly      bool
+}
+
+// Begin says what the initial entries of a watch are.
+type Begin uint8
+
+// The beginnings.
+const (
+	BeginLast    Begin = iota + 1 // the newest record of each key
+	BeginHistory                  // every kept record
+	BeginFrom                     // every record from Query.From on that is still there
+	BeginNothing                  // nothing, and no signal
+)
+
+// Selection is what Select found.
+type Selection struct {
+	Refs  []Ref       // in ascending order of revisions
+	Total int         // how many there are, Refs among them
+	At    kv.Revision // the bucket's newest revision then
+}
+
+// Ref names a record and says where it was when it was selected.
+type Ref struct {
+	Revision kv.Revision
+	Offset   int64
+	Segment  uint32
+	Size     uint32
+}
+
+// Position is how far a watcher has read. Everything but Revision is a hint of the
+// log's.
+type Position struct {
+	Revision kv.Revision
+	Offset   int64
+	Segment  uint32
+	Placed   bool // Segment and Offset say where the next record is
+}

@@ -1,0 +1,351 @@
+package watch
+
+import (
+	"context"
+	"iter"
+	"sync"
+
+	"kvd/kv"
+)
+
+// Watcher is one watch. It implements [kv.Watcher] and [kv.Poller]: Updates and
+// All stand on Poll.
+//
+// It costs no goroutine while it waits: it is parked with its topic then, and the
+// record that ends its wait calls notify, once.
+type Watcher struct {
+	// Immutable after Hub.Watch.
+	hub     *Hub
+	topic   *topic
+	query   Query
+	context context.Context // of the initial entries that are still to be selected
+
+	// Owned by whoever polls.
+	initial initial
+	batch   []kv.Update // fetched
+	at      int         // of batch: the next to be delivered
+
+	position Position // everything up to it was looked at; the hub's while the watcher is parked
+
+	// Guarded by Hub.mu.
+	prev, next *Watcher // in Hub.mu.watchers
+	parked     int      // in topic.parked, or notParked
+	seen       kv.Revision
+	taken      int // of the hub's budget
+	ended      bool
+	why        error // it ended; nil after Stop
+	notify     func()
+	quit       chan struct{} // closed at the end; nil unless Updates was called
+	unbind     func() bool   // from the context; nil: it never ends
+
+	once    sync.Once
+	updates chan kv.Update
+}
+
+var _ kv.Poller = (*Watcher)(nil)
+
+const (
+	notParked = -1
+	// batchMax is how many events a watcher fetches at a time.
+	batchMax = 64
+	// batchBytes is how many bytes of records, beyond the first, at most.
+	batchBytes = 64 << 10
+	// updatesKept is how many events wait in a watcher's channel.
+	updatesKept = 16
+)
+
+func newWatcher(h *Hub, patterns []string, o kv.WatchOptions) *Watcher {
+	w := &Watcher{hub: h, parked: notParked, notify: o.Notify}
+	w.query = Query{Patterns: patterns, IgnoreDeletes: o.IgnoreDeletes, MetaOnly: o.MetaOnly, Begin: BeginLast}
+	switch {
+	case o.ResumeFrom > 0:
+		w.query.Begin, w.query.From = BeginFrom, o.ResumeFrom
+	case o.IncludeHistory:
+		w.query.Begin = BeginHistory
+	case o.UpdatesOnly:
+		w.query.Begin = BeginNothing
+	}
+	w.initial.silent = o.UpdatesOnly
+	return w
+}
+
+// begin selects the initial entries and ties the watch to its context.
+func (w *Watcher) begin(ctx context.Context) error {
+	w.context = ctx
+	if err := w.selectRound(); err != nil {
+		return err
+	}
+	if ctx.Done() == nil {
+		return nil
+	}
+	unbind := context.AfterFunc(ctx, func() { w.finish(ctx.Err()) })
+	w.hub.mu.Lock()
+	w.unbind = unbind
+	w.hub.mu.Unlock()
+	return nil
+}
+
+// Poll hands out the events that are there; see [kv.Poller].
+func (w *Watcher) Poll(fn func(kv.Update) bool) (more bool, err error) {
+	if err := w.reason(); err != nil {
+		return false, err
+	}
+	for {
+		for w.at < len(w.batch) {
+			u := w.batch[w.at]
+			w.at++
+			if !fn(u) {
+				return true, nil
+			}
+		}
+		if more, err := w.fetch(); !more {
+			return false, err
+		}
+	}
+}
+
+// fetch fills the batch. Where there is nothing to fetch it parks the watcher,
+// which may be another goroutine's from then on.
+func (w *Watcher) fetch() (more bool, err error) {
+	clear(w.batch)
+	w.batch, w.at = w.batch[:0], 0
+	for len(w.batch) == 0 {
+		if err := w.reason(); err != nil {
+			return false, err
+		}
+		var behind, parked bool
+		switch {
+		case !w.initial.done:
+			err = w.replay()
+		default:
+			behind, parked = w.follow()
+		}
+		if parked {
+			return false, nil
+		}
+		if behind {
+			err = w.catchUp()
+		}
+		if err != nil {
+			w.finish(err)
+		}
+	}
+	return true, nil
+}
+
+// follow takes events from the topic's queue. It reports whether the watcher is
+// behind what the queue has, or has seen everything and was parked.
+func (w *Watcher) follow() (behind, parked bool) {
+	h := w.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if w.ended {
+		return false, false
+	}
+	w.seen = w.position.Revision
+	if w.position.Revision < w.topic.low {
+		return true, false
+	}
+	events := w.topic.after(w.position.Revision)
+	size := 0
+	for i, e := range events {
+		if size += len(e.Value); i == batchMax || i > 0 && size > batchBytes {
+			return false, false
+		}
+		w.take(e, len(e.Value), nil)
+		w.position = Position{Revision: e.Revision}
+	}
+	if h.mu.newest > w.position.Revision {
+		w.position = Position{Revision: h.mu.newest}
+	}
+	w.seen = w.position.Revision
+	switch {
+	case w.initial.owed && w.position.Revision < w.initial.until:
+		return len(w.batch) == 0, false // the log says whether there is anything up to it
+	case w.initial.owed:
+		w.signal()
+	case len(w.batch) == 0:
+		w.batch = nil // an idle watcher is to cost little
+		w.topic.park(w)
+		return false, true
+	}
+	return false, false
+}
+
+// catchUp reads on from the log.
+func (w *Watcher) catchUp() error {
+	size := 0
+	return w.hub.log.Read(&w.query, &w.position, func(e *kv.Entry, valueSize int, err error) bool {
+		if n := len(w.batch); n > 0 && (n >= batchMax || size+len(e.Value) > batchBytes) {
+			return false
+		}
+		size += len(e.Value)
+		w.take(e, valueSize, err)
+		return true
+	})
+}
+
+// take adds an event that is not one of the initial entries to the batch. They may
+// still be owed some: then it counts down with them.
+func (w *Watcher) take(e *kv.Entry, valueSize int, err error) {
+	if w.initial.owed && e.Revision > w.initial.until {
+		w.signal()
+	}
+	if w.query.IgnoreDeletes && e.Operation.IsMarker() {
+		return
+	}
+	delta := w.initial.countDown()
+	if delta > 0 || w.query.MetaOnly && len(e.Value) > 0 {
+		own := *e
+		own.Delta = delta
+		if w.query.MetaOnly {
+			own.Value = nil
+		}
+		e = &own
+	}
+	w.batch = append(w.batch, kv.Update{Entry: e, ValueSize: valueSize, Err: err})
+}
+
+// signal says that the initial entries are delivered.
+func (w *Watcher) signal() {
+	w.initial.owed = false
+	w.batch = append(w.batch, kv.Update{})
+}
+
+// reason returns nil, or why the watch has ended.
+func (w *Watcher) reason() error {
+	w.hub.mu.Lock()
+	defer w.hub.mu.Unlock()
+	switch {
+	case !w.ended:
+		return nil
+	case w.why == nil:
+		return kv.ErrWatchStopped
+	}
+	return w.why
+}
+
+// finish ends the watch, unless it has ended.
+func (w *Watcher) finish(why error) {
+	h := w.hub
+	h.mu.Lock()
+	if w.ended {
+		h.mu.Unlock()
+		return
+	}
+	w.ended, w.why = true, why
+	parked := w.parked != notParked
+	h.leaveLocked(w)
+	taken := w.taken
+	w.taken = 0
+	if w.quit != nil {
+		close(w.quit)
+	}
+	unbind := w.unbind
+	h.mu.Unlock()
+	h.budget.give(taken)
+	if unbind != nil {
+		unbind()
+	}
+	if parked {
+		w.wake()
+	}
+}
+
+// wake tells whoever polls that there is something again. The watcher is not
+// parked any more.
+func (w *Watcher) wake() {
+	w.hub.mu.Lock()
+	notify := w.notify
+	w.hub.mu.Unlock()
+	if notify != nil {
+		notify()
+	}
+}
+
+// Pending returns how many initial entries were not delivered yet.
+func (w *Watcher) Pending() uint64 { return w.initial.pending(w.batch[w.at:]) }
+
+// Err says why the watch ended; nil while it goes on and after Stop.
+func (w *Watcher) Err() error {
+	w.hub.mu.Lock()
+	defer w.hub.mu.Unlock()
+	return w.why
+}
+
+// Stop ends the watch.
+func (w *Watcher) Stop() error {
+	w.finish(nil)
+	return nil
+}
+
+// Updates returns the channel of events. A goroutine fills it while there are
+// any.
+func (w *Watcher) Updates() <-chan kv.Update {
+	w.once.Do(func() {
+		w.updates = make(chan kv.Update, updatesKept)
+		quit := make(chan struct{})
+		w.hub.mu.Lock()
+		if w.ended {
+			close(quit)
+		}
+		w.quit = quit
+		w.notify = func() { go w.pump() }
+		w.hub.mu.Unlock()
+		go w.pump()
+	})
+	return w.updates
+}
+
+// pump moves events into the channel until there is none, or until the watch has
+// ended: then it closes the channel. Started by Updates and by wake, never twice
+// at a time.
+func (w *Watcher) pump() {
+	for {
+		more, err := w.Poll(w.send)
+		if err != nil {
+			close(w.updates)
+			return
+		}
+		if !more {
+			return
+		}
+	}
+}
+
+func (w *Watcher) send(u kv.Update) bool {
+	select {
+	case w.updates <- u:
+		return true
+	case <-w.quit:
+		return false
+	}
+}
+
+// All yields the same events, and last the error that ended them, if any.
+func (w *Watcher) All() iter.Seq2[kv.Update, error] {
+	return func(yield func(kv.Update, error) bool) {
+		ready := make(chan struct{}, 1)
+		w.hub.mu.Lock()
+		w.notify = func() { ready <- struct{}{} } // one call, one Poll
+		w.hub.mu.Unlock()
+		enough := false
+		for {
+			more, err := w.Poll(func(u kv.Update) bool {
+				enough = !yield(u, nil)
+				return !enough
+			})
+			switch {
+			case enough:
+				return
+			case err != nil:
+				if err := w.Err(); err != nil {
+					yield(kv.Update{}, err)
+				}
+				return
+			case !more:
+				<-ready
+			}
+		}
+	}
+}
