@@ -49,6 +49,7 @@ type mutation struct {
 	bucket *Bucket
 	op     kv.MutationOp
 	key    string
+	given  []byte // the value, for watchers
 	value  []byte // as it is stored
 	rawLen uint32 // of the value before compression, bytes; 0: it is not compressed
 	hash   uint64

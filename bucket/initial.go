@@ -11,41 +11,114 @@ import (
 )
 
 // Select finds the initial entries of a watch.
-func (b watchLog) Select(ctx context.Context, q *watch.Query, after, upTo kv.Revision, max int) (watch.Selection, error) {
-	s := selection{query: q, after: after, upTo: upTo, max: max}
+func (b watchLog) Select(ctx context.Context, q *watch.Query, after, upTo kv.Revision, most int) (watch.Selection, error) {
+	s := selection{bucket: b.Bucket, query: q, after: after, upTo: upTo, max: most}
 	switch q.Begin {
 	case watch.BeginNothing:
 		s.At = b.Newest()
 		return s.Selection, nil
 	case watch.BeginFrom:
-		return b.selectFrom(ctx, s)
+		from, err := b.checkFrom(q.From)
+		if err != nil {
+			return s.Selection, err
+		}
+		s.after = max(after, q.From-1)
+		if from.scan {
+			return s.scan(ctx, from.newest)
+		}
 	}
-	snapshot, at, err := b.openSnapshot(ctx)
+	return s.list(ctx)
+}
+
+// resumption is what there is to resume from a revision.
+type resumption struct {
+	newest kv.Revision
+	scan   bool // there are fewer records to read from there on than keys to look at
+}
+
+// checkFrom returns an error if the end of a key may be missing from that revision
+// on.
+func (b *Bucket) checkFrom(from kv.Revision) (resumption, error) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	r := resumption{newest: b.mu.revision}
+	r.scan = from > r.newest || uint64(r.newest-from) < uint64(b.mu.index.Len())
+	return r, b.endedLocked(from)
+}
+
+// endedLocked returns a *kv.CompactedError if the marker of a key that has nothing
+// else any more was dropped at or above a revision: who has seen everything below
+// it alone would take that key for alive.
+func (b *Bucket) endedLocked(rev kv.Revision) error {
+	if ended := b.mu.live.ended(); rev <= ended {
+		return &kv.CompactedError{Bucket: b.name, Wanted: rev, First: ended + 1}
+	}
+	return nil
+}
+
+// list looks at every key of the index.
+func (s *selection) list(ctx context.Context) (watch.Selection, error) {
+	snapshot, at, err := s.bucket.openSnapshot(ctx)
 	if err != nil {
 		return s.Selection, err
 	}
-	defer b.closeSnapshot(snapshot)
+	defer s.bucket.closeSnapshot(snapshot)
 	s.At = at
-	for _, prefix := range prefixes(q.Patterns) {
-		if q.Begin == watch.BeginHistory {
-			snapshot.AscendVersions(prefix, func(key []byte, versions []index.Version) bool {
-				return s.visit(ctx, key, versions)
-			})
-		} else {
+	for _, prefix := range prefixes(s.query.Patterns) {
+		if s.query.Begin == watch.BeginLast {
 			snapshot.AscendPrefix(prefix, func(key []byte, newest index.Version) bool {
-				return s.visit(ctx, key, []index.Version{newest})
+				return s.visit(ctx, key, newest)
 			})
+			continue
+		}
+		snapshot.AscendVersions(prefix, func(key []byte, versions []index.Version) bool {
+			return s.visit(ctx, key, versions...)
+		})
+	}
+	return s.finish(ctx)
+}
+
+// scan reads the records in the order of revisions.
+func (s *selection) scan(ctx context.Context, newest kv.Revision) (watch.Selection, error) {
+	s.At = newest
+	if s.upTo == 0 {
+		s.upTo = newest
+	}
+	p := watch.Position{Revision: s.after}
+	for p.Revision < s.upTo && ctx.Err() == nil {
+		if err := s.bucket.scan(&p, s.upTo, s.take); err != nil {
+			return s.Selection, err
 		}
 	}
-	if err := ctx.Err(); err != nil {
-		return s.Selection, err
+	return s.finish(ctx)
+}
+
+// take takes a record that is kept. One that a newer record has replaced since the
+// selection began counts: that one will stand for it.
+func (s *selection) take(f *scanned) bool {
+	key := stringOf(f.record.Key)
+	if !kv.MatchAny(s.query.Patterns, key) || s.query.IgnoreDeletes && f.marker() {
+		return true
 	}
-	return s.finish(), nil
+	hash := index.Hash(key)
+	b := s.bucket
+	b.mu.RLock()
+	_, kept := b.mu.index.At(hash, key, f.record.Revision)
+	newest, present := b.mu.index.Newest(hash, key)
+	b.mu.RUnlock()
+	switch {
+	case kept:
+		s.add(watch.Ref{Revision: f.record.Revision, Segment: f.slot.number, Offset: f.offset, Size: uint32(f.size)})
+	case present && newest.Revision > s.upTo:
+		s.Total++
+	}
+	return true
 }
 
 // selection gathers the lowest of the references that match.
 type selection struct {
 	watch.Selection
+	bucket      *Bucket
 	query       *watch.Query
 	after, upTo kv.Revision
 	max         int
@@ -53,7 +126,7 @@ type selection struct {
 }
 
 // visit takes the versions of a key, and reports whether to go on.
-func (s *selection) visit(ctx context.Context, key []byte, versions []index.Version) bool {
+func (s *selection) visit(ctx context.Context, key []byte, versions ...index.Version) bool {
 	if s.seen++; s.seen%contextCheck == 0 && ctx.Err() != nil {
 		return false
 	}
@@ -83,35 +156,15 @@ func (s *selection) add(r watch.Ref) {
 // cut keeps the lowest max references.
 func (s *selection) cut() {
 	slices.SortFunc(s.Refs, func(a, b watch.Ref) int { return cmp.Compare(a.Revision, b.Revision) })
-	s.Refs = s.Refs[:min(len(s.Refs), s.max)]
+	if len(s.Refs) > s.max {
+		s.Refs, s.More = s.Refs[:s.max], true
+	}
 }
 
-func (s *selection) finish() watch.Selection {
-	s.cut()
-	return s.Selection
-}
-
-// selectFrom finds the records from a revision on that are still there, the
-// superseded among them.
-func (b watchLog) selectFrom(ctx context.Context, s selection) (watch.Selection, error) {
-	s.At = b.Newest()
-	if s.upTo == 0 {
-		s.upTo = s.At
-	}
-	p := watch.Position{Revision: max(s.after, s.query.From-1)}
-	for p.Revision < s.upTo && ctx.Err() == nil {
-		err := b.scan(&p, s.upTo, func(f *scanned) bool {
-			if kv.MatchAny(s.query.Patterns, stringOf(f.record.Key)) && !(f.marker() && s.query.IgnoreDeletes) {
-				s.add(watch.Ref{Revision: f.record.Revision, Segment: f.slot.number, Offset: f.offset, Size: uint32(f.size)})
-			}
-			return true
-		})
-		if err != nil {
-			return s.Selection, err
-		}
-	}
+func (s *selection) finish(ctx context.Context) (watch.Selection, error) {
 	if err := ctx.Err(); err != nil {
 		return s.Selection, err
 	}
-	return s.finish(), nil
+	s.cut()
+	return s.Selection, nil
 }

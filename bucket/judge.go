@@ -58,7 +58,7 @@ func (g *group) judgeOne(m *mutation, now int64) error {
 	if err := m.condition(newest, present); err != nil {
 		return err
 	}
-	e := effect{key: m.key, value: m.value, hash: m.hash, prev: prev, floor: g.floor(m, prev)}
+	e := effect{key: m.key, value: m.given, hash: m.hash, prev: prev, floor: g.floor(m, prev)}
 	e.version = index.Version{Revision: b.next, Created: now, Size: uint32(m.size), Op: m.operation(), Reason: m.reason()}
 	if e.version.Op == kv.Put && b.mu.index.Full() {
 		return fmt.Errorf("%w: the index of %q takes no more records", kv.ErrBucketFull, b.name)

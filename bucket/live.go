@@ -58,6 +58,10 @@ func (l *liveness) trivial() bool {
 	return l.expired == 0 && len(l.cuts) == 0 && l.forgotten == forgetting{} && l.lapsed == 0
 }
 
+// ended returns the newest revision at which the end of a key was forgotten: its
+// newest record was a marker, and went.
+func (l *liveness) ended() kv.Revision { return l.forgotten.markers }
+
 // keep filters the versions of one key, oldest first, in place. They are all the
 // key's records present that are at or above the floor of its newest.
 func (l *liveness) keep(versions []index.Version) []index.Version {

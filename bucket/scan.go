@@ -36,8 +36,7 @@ func (f *scanned) marker() bool { return kv.Operation(f.record.Op).IsMarker() }
 // scan calls fn for the bucket's records behind p and up to a revision, ascending,
 // until fn returns false: it does not take the record. p moves along; it is at
 // upTo once there is nothing more, and may stop before that. The error is
-// *kv.CompactedError where it cannot be known what is missing, and *kv.CorruptError
-// where damage has taken a record whose key nobody knows.
+// *kv.CorruptError where damage has taken a record whose key nobody knows.
 func (b *Bucket) scan(p *watch.Position, upTo kv.Revision, fn func(*scanned) bool) error {
 	scanner := <-b.store.scanners
 	defer func() { b.store.scanners <- scanner }()

@@ -58,16 +58,6 @@ func TestWatch(t *testing.T) {
 			t.Fatalf("got %+v", u.Entry)
 		}
 	}
-	w2, err := b.Watch(ctx, nil, kv.ResumeFromRevision(2))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for want := kv.Revision(2); want < 2000; want++ {
-		u := <-w2.Updates()
-		if u.Entry == nil || u.Entry.Revision != want || u.Entry.Delta != uint64(1999-want) {
-			t.Fatalf("got %+v", u.Entry)
-		}
-	}
 	if err := w.Stop(); err != nil {
 		t.Fatal(err)
 	}

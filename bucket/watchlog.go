@@ -22,12 +22,27 @@ func (b watchLog) Newest() kv.Revision {
 
 // Read calls fn for the records that match, from behind p on.
 func (b watchLog) Read(q *watch.Query, p *watch.Position, fn func(*kv.Entry, int, error) bool) error {
-	return b.scan(p, b.Newest(), func(f *scanned) bool {
+	newest, err := b.readable(p.Revision + 1)
+	if err != nil {
+		return err
+	}
+	return b.scan(p, newest, func(f *scanned) bool {
 		if !kv.MatchAny(q.Patterns, stringOf(f.record.Key)) || q.IgnoreDeletes && f.marker() {
 			return true
 		}
 		return fn(b.entryOf(f, q.MetaOnly))
 	})
+}
+
+// readable returns the newest revision, or an error if a watcher that reads on from
+// a revision would miss the end of a key.
+func (b *Bucket) readable(from kv.Revision) (newest kv.Revision, err error) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if from > b.mu.revision {
+		return b.mu.revision, nil
+	}
+	return b.mu.revision, b.endedLocked(from)
 }
 
 // Load reads the records of refs.

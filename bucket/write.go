@@ -106,6 +106,7 @@ func (b *Bucket) prepare(m *mutation) error {
 	if int64(len(m.value)) > config.MaxValueSize {
 		return &kv.LimitError{What: fmt.Sprintf("value of %q", m.key), Got: int64(len(m.value)), Max: config.MaxValueSize, Err: kv.ErrValueTooLarge}
 	}
+	m.given = m.value
 	if config.Compression {
 		if packed := segment.Compress(m.value); packed != nil {
 			m.value, m.rawLen = packed, uint32(len(m.value))

@@ -62,7 +62,7 @@ func (w *Watcher) selectRound() error {
 		i.upTo, i.left = found.At, found.Total
 		w.position = Position{Revision: max(found.At, w.query.From-min(w.query.From, 1))}
 	}
-	i.refs, i.more = found.Refs, found.Total > len(found.Refs)
+	i.refs, i.more = found.Refs, found.More
 	if n := len(i.refs); n > 0 {
 		i.last = i.refs[n-1].Revision
 	}

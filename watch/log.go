@@ -15,7 +15,8 @@ type Log interface {
 
 	// Select finds the initial entries of a watch with revisions above after, and
 	// up to upTo; 0 is the newest. It returns the lowest max of them. It pins
-	// nothing: what is selected may be gone when it is to be loaded.
+	// nothing: what is selected may be gone when it is to be loaded. It returns
+	// *kv.CompactedError where the end of a key from Query.From on was forgotten.
 	Select(ctx context.Context, q *Query, after, upTo kv.Revision, max int) (Selection, error)
 
 	// Load reads the records of refs and calls fn for each, in order. The entry is
@@ -48,14 +49,15 @@ type Begin uint8
 const (
 	BeginLast    Begin = iota + 1 // the newest record of each key
 	BeginHistory                  // every kept record
-	BeginFrom                     // every record from Query.From on that is still there
+	BeginFrom                     // every kept record from Query.From on
 	BeginNothing                  // nothing, and no signal
 )
 
 // Selection is what Select found.
 type Selection struct {
 	Refs  []Ref       // in ascending order of revisions
-	Total int         // how many there are, Refs among them
+	Total int         // how many there are, those among them that a newer record will stand for
+	More  bool        // there are more than Refs
 	At    kv.Revision // the bucket's newest revision then
 }
 

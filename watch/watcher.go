@@ -87,8 +87,8 @@ func (w *Watcher) begin(ctx context.Context) error {
 
 // Poll hands out the events that are there; see [kv.Poller].
 func (w *Watcher) Poll(fn func(kv.Update) bool) (more bool, err error) {
-	if err := w.reason(); err != nil {
-		return false, err
+	if parked, err := w.state(); parked || err != nil {
+		return false, err // parked still: nothing has come
 	}
 	for {
 		for w.at < len(w.batch) {
@@ -110,7 +110,7 @@ func (w *Watcher) fetch() (more bool, err error) {
 	clear(w.batch)
 	w.batch, w.at = w.batch[:0], 0
 	for len(w.batch) == 0 {
-		if err := w.reason(); err != nil {
+		if _, err := w.state(); err != nil {
 			return false, err
 		}
 		var behind, parked bool
@@ -212,17 +212,18 @@ func (w *Watcher) signal() {
 	w.batch = append(w.batch, kv.Update{})
 }
 
-// reason returns nil, or why the watch has ended.
-func (w *Watcher) reason() error {
+// state returns whether the watcher is parked, and why the watch has ended, if it
+// has.
+func (w *Watcher) state() (parked bool, err error) {
 	w.hub.mu.Lock()
 	defer w.hub.mu.Unlock()
 	switch {
 	case !w.ended:
-		return nil
+		return w.parked != notParked, nil
 	case w.why == nil:
-		return kv.ErrWatchStopped
+		return false, kv.ErrWatchStopped
 	}
-	return w.why
+	return false, w.why
 }
 
 // finish ends the watch, unless it has ended.
