@@ -81,6 +81,7 @@ func (x *Index) add(hash uint64, key string, v Version) (ref uint32) {
 	row := x.rows.put(v, 0)
 	ref = x.keys.put(key, row)
 	x.table.insert(slot{tag: tagOf(hash), key: ref, row: row})
+	x.enqueue(row, ref, true)
 	x.account(v, 1)
 	x.live += puts(v.Op)
 	return ref
@@ -105,7 +106,10 @@ func (x *Index) supersede(s *slot, v Version, floor kv.Revision, dropped func(Ve
 	if c.stay == 0 {
 		newest = 0
 	}
-	x.publish(s, x.rows.put(v, newest), c.stay+1, min(own, c.stay)+1)
+	x.requeue(newest, s.key, false)
+	row := x.rows.put(v, newest)
+	x.enqueue(row, s.key, true)
+	x.publish(s, row, c.stay+1, min(own, c.stay)+1)
 }
 
 // own returns how many rows of the key, from the newest on, no snapshot open can
@@ -172,6 +176,7 @@ func (x *Index) dropAll(id, n, own uint32, dropped func(Version)) {
 // report counts a version out.
 func (x *Index) report(id uint32, dropped func(Version)) {
 	v := x.rows.version(id)
+	x.dequeue(id)
 	x.account(v, -1)
 	if dropped != nil {
 		dropped(v)
@@ -229,12 +234,15 @@ func (x *Index) excise(s *slot, above []uint32, id uint32, below []uint32, dropp
 	own := uint32(len(above))
 	switch {
 	case len(above) == 0:
+		x.requeue(newest, s.key, true)
 	case len(x.open) == 0:
 		x.rows.cut(above[len(above)-1], older)
 	default:
 		newest = older
 		for i := len(above) - 1; i >= 0; i-- {
 			newest = x.rows.put(x.rows.version(above[i]), newest)
+			x.dequeue(above[i])
+			x.enqueue(newest, s.key, i == 0)
 			x.retire(retiredRow, above[i])
 		}
 	}

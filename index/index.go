@@ -24,6 +24,8 @@ type Index struct {
 	queue retirees
 	owed  int // what drain must do beyond its least
 
+	queues [agendas]*queue // nil: nothing was ever on it
+
 	live     int // keys whose newest version is a put
 	versions int
 	bytes    int64
@@ -63,7 +65,7 @@ func (x *Index) Full() bool {
 // Memory returns about how many bytes the index holds. A read.
 func (x *Index) Memory() int64 {
 	return x.table.memory() + x.keys.memory() + x.rows.pages.memory() + x.heads.pages.memory() +
-		x.tree.memory() + x.build.memory() + int64(x.queue.chunks)*retireeChunkSize
+		x.tree.memory() + x.build.memory() + int64(x.queue.chunks)*retireeChunkSize + x.queueMemory()
 }
 
 // Newest returns the newest version of key, marker or not. A read; it does not

@@ -48,6 +48,7 @@ type pair struct {
 	m         model
 	keys      []string
 	next      kv.Revision
+	now       int64 // of the agendas
 	snapshots []pairSnapshot
 }
 
@@ -100,7 +101,7 @@ func (p *pair) version() Version {
 		v.Reason = kv.MarkerReason(1 + p.rng.IntN(2))
 	}
 	if p.rng.IntN(4) == 0 {
-		v.Deadline = p.rng.Int64()
+		v.Deadline = p.deadline()
 	}
 	return v
 }
@@ -216,8 +217,10 @@ func (p *pair) step() {
 		p.trim()
 	case n < 85:
 		p.remove()
-	case n < 95:
+	case n < 93:
 		p.move()
+	case n < 95:
+		p.advance()
 	case n < 97 && len(p.snapshots) < 5:
 		p.snapshot()
 	case len(p.snapshots) > 0:
@@ -309,6 +312,7 @@ func (p *pair) checkAll() {
 		}
 	}
 	checkTree(p.t, p.x)
+	p.checkAgendas()
 	s := pairSnapshot{p.x.Snapshot(), p.m.copy()}
 	p.check(s)
 	s.s.Release()
@@ -421,9 +425,9 @@ func (p *pair) checkNothingLeaks() {
 	for !p.x.queue.empty() {
 		p.x.drain()
 	}
-	if x := p.x; x.rows.held != 0 || x.keys.held != 0 || x.heads.held != 0 || x.Len() != 0 || x.tree.count != 0 {
-		p.t.Fatalf("after all keys went %d rows, %d units of keys, %d heads, %d slots and %d items are held",
-			x.rows.held, x.keys.held, x.heads.held, x.Len(), x.tree.count)
+	if x := p.x; x.Deadlines() != 0 || x.rows.held != 0 || x.keys.held != 0 || x.heads.held != 0 || x.Len() != 0 || x.tree.count != 0 {
+		p.t.Fatalf("after all keys went %d deadlines, %d rows, %d units of keys, %d heads, %d slots and %d items are held",
+			x.Deadlines(), x.rows.held, x.keys.held, x.heads.held, x.Len(), x.tree.count)
 	}
 }
 

@@ -12,7 +12,8 @@ import (
 // do so atomically.
 //
 // A version with a deadline takes two rows: older names its extension, a row
-// that holds the deadline in created and the older version in older.
+// that holds the deadline in created and the older version in older; its other
+// fields are the links of an agenda, see deadline.go.
 type row struct {
 	revision uint64
 	created  int64
