@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"kvd/index"
@@ -33,6 +34,10 @@ type Bucket struct {
 	dirty    bool            // stands in Store.path.dirty
 	awake    bool            // stands in Store.path.awake
 	part     int             // of the group at hand
+	stale    bool            // recovery has yet to take what is dead out of the index
+
+	expires  atomic.Bool // something may: the sweep looks after it. Set and cleared under mu.
+	sweeping sweepState
 
 	mu struct { // guards the fields inside; writers of index and segments hold Store.path too
 		sync.RWMutex
@@ -61,6 +66,8 @@ type slot struct {
 
 func newBucket(s *Store, id uint64, created int64, config kv.Config) *Bucket {
 	b := &Bucket{store: s, id: id, name: config.Bucket, created: created, next: 1, ready: make(chan struct{})}
+	b.sweeping.turn = make(chan struct{}, 1)
+	b.giveTurn()
 	b.mu.config = config
 	b.mu.index = index.New()
 	b.hub = watch.NewHub(watchLog{b}, &s.watchBudget)

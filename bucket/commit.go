@@ -55,7 +55,8 @@ type mutation struct {
 	hash   uint64
 	last   kv.Revision // expected by an update, or where ifLast
 	ifLast bool
-	size   int // of the record, bytes
+	ttl    time.Duration // of the record; 0: none of its own
+	size   int           // of the record, bytes
 
 	revision kv.Revision
 	err      error

@@ -639,14 +639,15 @@ func TestWhatASubmitRefusesItRefusesAlone(t *testing.T) {
 		kv.Mutation{Bucket: "b", Op: 0, Key: "k"},
 		kv.Mutation{Bucket: "b", Op: kv.MutateTouch + 1, Key: "k"},
 		kv.Mutation{Bucket: "b", Op: kv.MutatePut, Key: "k", Value: make([]byte, 11)},
-		kv.Mutation{Bucket: "b", Op: kv.MutatePut, Key: "k", TTL: 1},
+		kv.Mutation{Bucket: "b", Op: kv.MutatePut, Key: "k", TTL: -1},
+		kv.Mutation{Bucket: "b", Op: kv.MutateDelete, Key: "k", TTL: 1},
 		kv.Mutation{Bucket: "b", Op: kv.MutateTouch, Key: "none"},
 		kv.Mutation{Bucket: "b", Op: kv.MutateTouch, Key: "k1"},
 		kv.Mutation{Bucket: "b", Op: kv.MutatePut, Key: "k2"},
 	)
 	want := []error{
 		nil, kv.ErrBucketNotFound, kv.ErrInvalidBucketName, kv.ErrInvalidKey, kv.ErrInvalidOption, kv.ErrInvalidOption,
-		kv.ErrValueTooLarge, kv.ErrNotSupported, kv.ErrKeyNotFound, nil, nil,
+		kv.ErrValueTooLarge, kv.ErrInvalidOption, kv.ErrInvalidOption, kv.ErrKeyNotFound, nil, nil,
 	}
 	rev := kv.Revision(0)
 	for i, m := range got {

@@ -104,10 +104,13 @@ func (s *Store) apply(op *operation) {
 	case opEdit:
 		b.mu.Lock()
 		b.mu.config = op.config
+		if op.config.TTL != 0 {
+			b.willExpire()
+		}
 		b.mu.Unlock()
 		if op.b != 0 {
 			c := cut{upTo: kv.Revision(op.a), keep: int(op.b)}
-			b.sweep(func(l *liveness) { l.addCut(c) })
+			b.change(op, func(l *liveness) { l.addCut(c) })
 		}
 	case opDelete:
 		s.mu.Lock()
@@ -119,11 +122,11 @@ func (s *Store) apply(op *operation) {
 		return
 	case opForget:
 		f := forgetting{upTo: kv.Revision(op.a), markers: kv.Revision(op.b)}
-		b.sweep(func(l *liveness) { l.addForgetting(f) })
+		b.change(op, func(l *liveness) { l.addForgetting(f) })
 	case opExpire:
-		b.sweep(func(l *liveness) { l.expired = max(l.expired, kv.Revision(op.a)) })
+		b.change(op, func(l *liveness) { l.expired = max(l.expired, kv.Revision(op.a)) })
 	case opLapse:
-		b.sweep(func(l *liveness) { l.lapsed = max(l.lapsed, int64(op.a)) })
+		b.change(op, func(l *liveness) { l.lapsed = max(l.lapsed, int64(op.a)) })
 	}
 	b.markDirty()
 }
@@ -131,6 +134,9 @@ func (s *Store) apply(op *operation) {
 func (s *Store) applyCreate(op *operation) {
 	b := newBucket(s, op.bucketID, int64(op.a), op.config)
 	close(b.ready)
+	if op.config.TTL != 0 {
+		b.willExpire()
+	}
 	s.path.nextID = max(s.path.nextID, op.bucketID+1)
 	s.mu.Lock()
 	s.mu.buckets[b.name] = b
@@ -155,14 +161,26 @@ func (b *Bucket) markDirty() {
 	}
 }
 
-// sweep changes the bucket's rules and takes the records that they make dead out
-// of the index, a few keys at a time, so that readers pass between. The caller
-// holds path: no writer sees a key before its turn has come.
-func (b *Bucket) sweep(change func(*liveness)) {
-	const slice = 32 // keys per turn at the lock
+// change changes the bucket's rules and takes the records that they make dead out
+// of the index. The caller holds path: no writer sees a key before its turn has
+// come. What is replayed may be a thousand of these, so recovery does that once,
+// at its end.
+func (b *Bucket) change(op *operation, change func(*liveness)) {
 	b.mu.Lock()
 	change(&b.mu.live)
 	b.mu.Unlock()
+	switch {
+	case b.store.log == nil:
+		b.stale = true
+	case !op.swept:
+		b.dropDead()
+	}
+}
+
+// dropDead takes what is dead by the bucket's rules out of the index, a few keys
+// at a time, so that readers pass between.
+func (b *Bucket) dropDead() {
+	const slice = 32 // keys per turn at the lock
 	keys := b.affected()
 	for len(keys) > 0 {
 		n := min(slice, len(keys))
@@ -234,7 +252,7 @@ func (s *Store) UpdateBucket(ctx context.Context, config kv.Config) (kv.Bucket, 
 	if err != nil {
 		return nil, err
 	}
-	err = s.operate(ctx, func() (operation, error) {
+	err = s.edit(ctx, config, func() (operation, error) {
 		b, err := s.lookup(config.Bucket)
 		if err != nil {
 			return operation{}, err
@@ -250,13 +268,27 @@ func (s *Store) CreateOrUpdateBucket(ctx context.Context, config kv.Config) (kv.
 	if err != nil {
 		return nil, err
 	}
-	err = s.operate(ctx, func() (operation, error) {
+	err = s.edit(ctx, config, func() (operation, error) {
 		if b, err := s.lookup(config.Bucket); err == nil {
 			return b.decideEdit(config)
 		}
 		return s.decideCreate(config), nil
 	})
 	return s.outcome(config.Bucket, err)
+}
+
+// edit is operate for a change of a configuration. Where it says anew which
+// records stay, what has expired goes before.
+func (s *Store) edit(ctx context.Context, config kv.Config, decide func() (operation, error)) error {
+	b, err := s.lookup(config.Bucket)
+	if err != nil {
+		return s.operate(ctx, decide)
+	}
+	have, err := b.config()
+	if err != nil || have.TTL == config.TTL && have.History <= config.History {
+		return s.operate(ctx, decide)
+	}
+	return b.operateAfterSweep(ctx, decide)
 }
 
 // outcome is what the calls above return: the bucket, if all went well.
@@ -304,9 +336,8 @@ func checkConfig(config kv.Config) (kv.Config, error) {
 	}
 	config = config.WithDefaults()
 	for what, asked := range map[string]bool{
-		"a TTL of the bucket": config.TTL != 0,
-		"memory storage":      config.Storage != kv.FileStorage,
-		"sync=interval":       config.Sync != kv.SyncAlways,
+		"memory storage": config.Storage != kv.FileStorage,
+		"sync=interval":  config.Sync != kv.SyncAlways,
 	} {
 		if asked {
 			return config, fmt.Errorf("%w: %s", kv.ErrNotSupported, what)
@@ -337,7 +368,7 @@ func (s *Store) DeleteBucket(ctx context.Context, name string) error {
 
 // purgeDeletes decides up to which revisions markers and what is behind them go.
 func (s *Store) purgeDeletes(ctx context.Context, b *Bucket, olderThan time.Duration) error {
-	return s.operate(ctx, func() (operation, error) {
+	return b.operateAfterSweep(ctx, func() (operation, error) {
 		op := operation{kind: opForget, bucketID: b.id, a: uint64(b.next - 1)}
 		cutoff := int64(1<<63 - 1)
 		if olderThan >= 0 {

@@ -26,6 +26,7 @@ type group struct {
 	frame   []byte // the log's frame; its records are the segments' too
 	effects []effect
 	parts   []part
+	expired int          // of effects: expiry markers
 	scratch []byte       // a part's records where they are not contiguous
 	pending pendingTable // newest effect of each key
 	events  []kv.Entry   // scratch: what watchers are told
@@ -73,7 +74,7 @@ func (g *group) reset() {
 func (g *group) forget() {
 	clear(g.effects)
 	clear(g.parts)
-	g.effects, g.parts, g.frame = g.effects[:0], g.parts[:0], g.frame[:0]
+	g.effects, g.parts, g.frame, g.expired = g.effects[:0], g.parts[:0], g.frame[:0], 0
 	g.pending.reset()
 }
 
@@ -109,7 +110,7 @@ func (s *Store) commitGroup(g *group) {
 		g.fail(s.poison(err))
 		return
 	}
-	s.opts.Observer.Committed(Commit{Records: len(g.effects), Bytes: len(g.frame) - wal.FrameHeaderSize, Sync: time.Since(began)})
+	s.opts.Observer.Committed(Commit{Records: len(g.effects), Expired: g.expired, Bytes: len(g.frame) - wal.FrameHeaderSize, Sync: time.Since(began)})
 	if err := g.writeSegments(); err != nil {
 		g.fail(s.poison(err))
 		return

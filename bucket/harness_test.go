@@ -459,6 +459,7 @@ func writeSegment(t testing.TB, o segment.Options, number uint64, records []segm
 func (w *written) harness(t testing.TB) *harness {
 	t.Helper()
 	h := &harness{t: t, opts: Options{Manual: true, LogFileSize: 64 << 10, ReserveSize: -1}}
+	h.opts.Now = func() time.Time { return time.Unix(0, 0) } // before every deadline
 	h.insert(vfs.NewMem())
 	w.onto(t, h.disk)
 	h.open()

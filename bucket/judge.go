@@ -14,7 +14,8 @@ import (
 // judge decides every mutation of the group, in order, against the newest state
 // including the mutations before it, and encodes the records of those that pass.
 // It may run more than once for a group; the last run counts. On a full disk
-// puts is false, and only markers pass.
+// puts is false, and only markers pass: those of the sweep while the reserve is
+// half full, for it is there for clients' deletes.
 func (g *group) judge(puts bool) {
 	g.forget()
 	g.pending.grow(len(g.mutations))
@@ -24,7 +25,7 @@ func (g *group) judge(puts bool) {
 	now := g.store.now()
 	for _, m := range g.mutations {
 		m.revision, m.err = 0, nil
-		if !puts && m.op != kv.MutateDelete && m.op != kv.MutatePurge {
+		if !puts && !m.passesFullDisk(&g.store.path.reserve) {
 			m.err = kv.ErrNoSpace
 			continue
 		}
@@ -55,24 +56,44 @@ func (g *group) judgeOne(m *mutation, now int64) error {
 	} else {
 		newest, present = b.mu.index.Newest(m.hash, m.key)
 	}
+	if present && hasDied(&newest, b.mu.config.TTL, now, true) {
+		if present = newest.Op == kv.Put; present {
+			prev = g.expire(m, prev, now)
+			newest = g.effects[prev].version
+		}
+	}
+	if m.op == mutateExpire {
+		return nil
+	}
 	if err := m.condition(newest, present); err != nil {
 		return err
 	}
-	e := effect{key: m.key, value: m.given, hash: m.hash, prev: prev, floor: g.floor(m, prev)}
-	e.version = index.Version{Revision: b.next, Created: now, Size: uint32(m.size), Op: m.operation(), Reason: m.reason()}
-	if e.version.Op == kv.Put && b.mu.index.Full() {
+	if m.operation() == kv.Put && b.mu.index.Full() {
 		return fmt.Errorf("%w: the index of %q takes no more records", kv.ErrBucketFull, b.name)
 	}
-	frees, err := g.roomFor(&e, b)
-	if err != nil {
+	e := m.effect(prev, now)
+	e.floor = g.floor(m, prev)
+	if err := g.admitRoom(&e, b); err != nil {
 		return err
 	}
-	e.part = g.partOf(b)
-	g.parts[e.part].freed += frees
-	m.revision = b.next
-	b.next++
+	m.revision = e.version.Revision
 	g.encode(m, &e)
 	return nil
+}
+
+// effect begins the record of a mutation. The caller holds bucket.mu.
+func (m *mutation) effect(prev int, now int64) effect {
+	e := effect{key: m.key, value: m.given, hash: m.hash, prev: prev}
+	e.version = index.Version{Revision: m.bucket.next, Created: now, Size: uint32(m.size), Op: m.operation(), Reason: m.reason()}
+	if m.ttl != 0 {
+		e.version.Deadline = later(now, m.ttl)
+	}
+	return e
+}
+
+// passesFullDisk reports whether a mutation goes on where a put is refused.
+func (m *mutation) passesFullDisk(r *reserve) bool {
+	return m.operation().IsMarker() || m.op == mutateExpire && r.left > r.size/2
 }
 
 // condition checks what the mutation expects of the key's newest record.
@@ -113,16 +134,17 @@ func (m *mutation) reason() kv.MarkerReason {
 
 // floor returns the oldest revision of the key that stays once the mutation is
 // written: of the records before it, the newest few that the history allows
-// besides it, those of this group included. The caller holds bucket.mu.
+// besides it, those of this group included. What the bucket's TTL has ended stays
+// only for as long as it is the newest. The caller holds bucket.mu.
 func (g *group) floor(m *mutation, prev int) kv.Revision {
 	b := m.bucket
 	oldest, keep := b.next, b.mu.config.History-1
 	if m.op == kv.MutatePurge {
 		return oldest
 	}
-	var bound kv.Revision // floors only rise
+	bound := min(b.mu.live.expired+1, oldest) // floors only rise
 	if prev >= 0 {
-		bound = g.effects[prev].floor
+		bound = max(bound, g.effects[prev].floor)
 	}
 	i := prev
 	for ; i >= 0 && keep > 0; i = g.effects[i].prev {
@@ -135,6 +157,17 @@ func (g *group) floor(m *mutation, prev int) kv.Revision {
 		}
 	}
 	return max(oldest, bound)
+}
+
+// admitRoom is roomFor that takes the room. The caller holds bucket.mu.
+func (g *group) admitRoom(e *effect, b *Bucket) error {
+	frees, err := g.roomFor(e, b)
+	if err != nil {
+		return err
+	}
+	e.part = g.partOf(b)
+	g.parts[e.part].freed += frees
+	return nil
 }
 
 // roomFor checks the bucket's size limit, where it has one, counting what the
@@ -198,10 +231,11 @@ func (g *group) encode(m *mutation, e *effect) {
 	e.at, e.op = len(g.frame), segment.Op(e.version.Op)
 	g.frame = g.store.segments.Seed.AppendRecord(g.frame, &segment.Record{
 		BucketID: p.bucket.id, Revision: e.version.Revision, Floor: e.floor,
-		Created: e.version.Created, Op: e.op, Reason: e.version.Reason,
+		Created: e.version.Created, Deadline: e.version.Deadline, Op: e.op, Reason: e.version.Reason,
 		Compressed: m.rawLen != 0, RawLen: m.rawLen,
 		Key: bytesOf(m.key), Value: m.value,
 	})
+	p.bucket.next = e.version.Revision + 1
 	p.size += m.size
 	p.entries += segment.EntryBound(len(m.key))
 	g.pending.set(len(g.effects), e)

@@ -48,6 +48,8 @@ type listing struct {
 	ctx      context.Context
 	patterns []string
 	yield    func(string, error) bool
+	ttl      time.Duration // of the bucket
+	now      int64         // at which the listing is taken
 
 	seen    int
 	late    atomic.Bool // the snapshot has been open for too long: keys go to rest
@@ -60,6 +62,8 @@ func (l *listing) run() error {
 	if err != nil {
 		return err
 	}
+	config, _ := l.bucket.config()
+	l.ttl, l.now = config.TTL, l.bucket.store.clock.now()
 	released := false
 	release := func() {
 		if !released {
@@ -93,7 +97,7 @@ func (l *listing) visit(key []byte, newest index.Version) bool {
 	if l.seen++; l.seen%contextCheck == 0 && l.ctx.Err() != nil {
 		return false
 	}
-	if newest.Op != kv.Put {
+	if newest.Op != kv.Put || hasDied(&newest, l.ttl, l.now, true) {
 		return true
 	}
 	name := string(key)

@@ -14,7 +14,7 @@ import (
 // is an operation of the log, and the whole lives in the manifest. So what was
 // dead once stays dead, whatever order crashes, edits and compaction come in.
 type liveness struct {
-	expired   kv.Revision // every record up to it is dead
+	expired   kv.Revision // every record up to it is dead, but for a newest that is a marker with a deadline
 	cuts      []cut       // in ascending order of revision
 	forgotten forgetting
 	lapsed    int64 // unix ns: purge markers with a deadline up to it are dead
@@ -70,9 +70,9 @@ func (l *liveness) keep(versions []index.Version) []index.Version {
 	}
 	newest := versions[len(versions)-1]
 	live := versions[:0]
-	for _, v := range versions {
-		if v.Revision > l.expired && !l.isLapsed(v) {
-			live = append(live, v)
+	for i := range versions {
+		if !l.isDead(&versions[i], i == len(versions)-1) {
+			live = append(live, versions[i])
 		}
 	}
 	live = l.dropForgotten(live, newest)
@@ -82,8 +82,13 @@ func (l *liveness) keep(versions []index.Version) []index.Version {
 	return live
 }
 
-func (l *liveness) isLapsed(v index.Version) bool {
-	return v.Op == kv.Purge && v.Deadline != 0 && v.Deadline <= l.lapsed
+// isDead applies the rules that look at one record: it was ended by its bucket's
+// TTL, or it is a marker that was ended by its deadline. What they leave of a key
+// is always its newest few records, so that it does not matter whether a cut was
+// made before or after.
+func (l *liveness) isDead(v *index.Version, newest bool) bool {
+	hasTerm := v.Op == kv.Purge && v.Deadline != 0
+	return v.Revision <= l.expired && !(newest && hasTerm) || hasTerm && v.Deadline <= l.lapsed
 }
 
 // dropForgotten applies the rule of purge-deletes. newest is the key's newest

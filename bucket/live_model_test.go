@@ -104,14 +104,16 @@ func sameRevisions(got []index.Version, want []modelRecord) bool {
 
 func (m *model) step() {
 	switch x := m.rng.Float64(); {
-	case x < 0.52:
+	case x < 0.50:
 		m.write()
-	case x < 0.58:
+	case x < 0.56:
 		m.edit()
-	case x < 0.63:
+	case x < 0.60:
 		m.expire()
-	case x < 0.67:
+	case x < 0.63:
 		m.lapse()
+	case x < 0.67:
+		m.sweep()
 	case x < 0.75:
 		m.erase()
 	case x < 0.83:
@@ -129,11 +131,19 @@ func (m *model) append(r modelRecord) {
 }
 
 func (m *model) write() {
+	op := pick(m, segment.Put, segment.Put, segment.Put, segment.Delete, segment.Purge)
+	deadline := int64(m.revision) + 1 + pick[int64](m, 0, 3, 99)
+	if op == segment.Delete || m.rng.IntN(2) == 0 {
+		deadline = 0
+	}
+	m.record(m.rng.IntN(modelKeys), op, deadline)
+}
+
+// record writes one record of a key.
+func (m *model) record(key int, op segment.Op, deadline int64) {
 	m.revision++
-	key := m.rng.IntN(modelKeys)
-	r := modelRecord{key: key, revision: m.revision, op: pick(m, segment.Put, segment.Put, segment.Put, segment.Delete, segment.Purge)}
-	r.deadline = int64(r.revision) + pick[int64](m, 0, 3, 99)
-	kept := m.want[key]
+	r := modelRecord{key: key, revision: m.revision, op: op, deadline: deadline}
+	kept := slices.DeleteFunc(slices.Clone(m.want[key]), func(r modelRecord) bool { return r.revision <= m.live.expired })
 	if r.op == segment.Purge {
 		kept = nil
 	}
@@ -164,20 +174,58 @@ func (m *model) edit() {
 func (m *model) upTo() kv.Revision { return kv.Revision(m.rng.IntN(int(m.revision) + 1)) }
 
 // retain keeps those records of the reference that pass.
-func (m *model) retain(passes func(modelRecord) bool) {
+func (m *model) retain(passes func(r modelRecord, newest bool) bool) {
 	for key, kept := range m.want {
-		m.want[key] = slices.DeleteFunc(slices.Clone(kept), func(r modelRecord) bool { return !passes(r) })
+		var left []modelRecord
+		for i, r := range kept {
+			if passes(r, i == len(kept)-1) {
+				left = append(left, r)
+			}
+		}
+		m.want[key] = left
 	}
 }
 
-func (m *model) expire() {
-	m.live.expired = max(m.live.expired, m.upTo())
-	m.retain(func(r modelRecord) bool { return r.revision > m.live.expired })
+func (m *model) expire() { m.expireUpTo(m.upTo()) }
+
+func (m *model) expireUpTo(rev kv.Revision) {
+	m.live.expired = max(m.live.expired, rev)
+	m.retain(func(r modelRecord, newest bool) bool {
+		return r.revision > m.live.expired || newest && r.op == segment.Purge && r.deadline != 0
+	})
 }
 
-func (m *model) lapse() {
-	m.live.lapsed = max(m.live.lapsed, int64(m.upTo()))
-	m.retain(func(r modelRecord) bool { return r.op != segment.Purge || r.deadline > m.live.lapsed })
+func (m *model) lapse() { m.lapseUpTo(int64(m.upTo())) }
+
+func (m *model) lapseUpTo(at int64) {
+	m.live.lapsed = max(m.live.lapsed, at)
+	m.retain(func(r modelRecord, _ bool) bool {
+		return r.op != segment.Purge || r.deadline == 0 || r.deadline > m.live.lapsed
+	})
+}
+
+// sweep is what the engine does where values have reached a deadline, or the
+// bucket's TTL has ended all records up to one: a marker for each key whose newest
+// value that was, and then one of the operations above.
+func (m *model) sweep() {
+	at, rev := int64(m.upTo()), m.upTo()
+	if m.rng.IntN(2) == 0 {
+		rev = 0
+	}
+	for key, kept := range m.want {
+		if len(kept) == 0 {
+			continue
+		}
+		newest := kept[len(kept)-1]
+		if newest.op == segment.Put && (newest.revision <= rev || rev == 0 && newest.deadline != 0 && newest.deadline <= at) {
+			m.record(key, segment.Purge, int64(m.revision)+1+pick[int64](m, 1, 9))
+		}
+	}
+	if rev == 0 {
+		m.lapseUpTo(at)
+	} else {
+		m.expireUpTo(rev)
+	}
 }
 
 // erase drops all but the newest few of a key without a successor.
@@ -370,6 +418,29 @@ func TestBrokenRulesAreCaught(t *testing.T) {
 				kept := *l
 				kept.lapsed = 0
 				return kept.keep(versions)
+			}
+		}},
+		{"values lapse like markers", func(r *rules) {
+			r.keep = func(l *liveness, versions []index.Version) []index.Version {
+				live := slices.Clone(l.keep(versions))
+				return slices.DeleteFunc(live, func(v index.Version) bool { return v.Deadline != 0 && v.Deadline <= l.lapsed })
+			}
+		}},
+		{"a marker with a deadline outlives the TTL behind newer records", func(r *rules) {
+			r.keep = func(l *liveness, versions []index.Version) []index.Version {
+				live := l.keep(slices.Clone(versions))
+				for _, v := range slices.Backward(versions) {
+					if v.Op == kv.Purge && v.Deadline > l.lapsed && v.Revision <= l.expired && (len(live) == 0 || v.Revision < live[0].Revision) {
+						live = append([]index.Version{v}, live...)
+					}
+				}
+				return live
+			}
+		}},
+		{"markers with a deadline expire with the rest", func(r *rules) {
+			r.keep = func(l *liveness, versions []index.Version) []index.Version {
+				live := slices.Clone(l.keep(versions))
+				return slices.DeleteFunc(live, func(v index.Version) bool { return v.Revision <= l.expired })
 			}
 		}},
 		{"expired records stay", func(r *rules) {

@@ -185,6 +185,27 @@ func TestLiveness(t *testing.T) {
 			want:     showing{"a": revs{1}, "b": revs{2}},
 		},
 		{
+			name:     "a newest marker with a deadline does not expire with the rest",
+			segments: segments{{put("a", 1, 1), purge("a", 2, 10), purge("b", 3, 0), del("c", 4, 4), withDeadline(put("d", 5, 5), 99)}},
+			ops:      []operation{{kind: opExpire, a: 5}},
+			live:     liveness{expired: 5},
+			want:     showing{"a": revs{2}},
+		},
+		{
+			name:     "a marker with a deadline expires once it is not the newest",
+			segments: segments{{purge("a", 1, 10), del("b", 2, 2), put("a", 3, 1)}},
+			ops:      []operation{{kind: opExpire, a: 2}},
+			live:     liveness{expired: 2},
+			want:     showing{"a": revs{3}},
+		},
+		{
+			name:     "a marker that outlived the TTL leaves at its deadline, and brings nothing back",
+			segments: segments{{put("a", 1, 1), purge("a", 2, 10)}},
+			ops:      []operation{{kind: opExpire, a: 2}, {kind: opLapse, a: 10}},
+			live:     liveness{expired: 2, lapsed: 10},
+			want:     showing{},
+		},
+		{
 			name:     "a lapsed marker revives nothing",
 			segments: segments{{put("a", 1, 1), put("a", 2, 1)}, {purge("a", 3, 10)}},
 			ops:      []operation{{kind: opLapse, a: 10}},

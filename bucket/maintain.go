@@ -15,24 +15,27 @@ import (
 const vouchAfter = time.Second
 
 // maintainer is the background of an open store: one goroutine that runs
-// checkpoints, keeps a log file ready and vouches for an idle log, and one that
-// completes the indexes' trees after an open. Store.start starts them,
+// checkpoints, keeps a log file ready and vouches for an idle log, one that sweeps
+// what has expired (sweep.go), and one that completes the indexes' trees after an open. Store.start starts them,
 // Store.Close stops them and waits.
 type maintainer struct {
 	store *Store
 	wake  chan struct{} // holds one
-	quit  chan struct{}
-	done  sync.WaitGroup
-	timer atomic.Bool // the vouching timer runs
+
+	expiring chan struct{} // holds one: there is something for the sweep to look after
+	quit     chan struct{}
+	done     sync.WaitGroup
+	timer    atomic.Bool // the vouching timer runs
 }
 
 func newMaintainer(s *Store) *maintainer {
-	return &maintainer{store: s, wake: make(chan struct{}, 1), quit: make(chan struct{})}
+	return &maintainer{store: s, wake: make(chan struct{}, 1), expiring: make(chan struct{}, 1), quit: make(chan struct{})}
 }
 
 func (m *maintainer) start() {
 	if m.store.log != nil {
 		m.done.Go(m.run)
+		m.done.Go(m.sweep)
 	}
 	m.done.Go(m.buildTrees)
 }

@@ -20,9 +20,8 @@ func TestConformanceOfModes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			kvtest.Run(t, kvtest.Harness{
-				Open:    func(t *testing.T) kv.Store { return openModal(t, t.TempDir(), mode, make(map[string]kv.Config)) },
-				Reopen:  reopenModal,
-				Differs: engineDiffers,
+				Open:   func(t *testing.T) kv.Store { return openModal(t, t.TempDir(), mode, make(map[string]kv.Config)) },
+				Reopen: reopenModal,
 			})
 		})
 	}

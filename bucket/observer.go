@@ -13,6 +13,7 @@ type Observer interface {
 // Commit is one group of writes that shared a frame of the log and its sync.
 type Commit struct {
 	Records int           // written; refused writes are not among them
+	Expired int           // of Records: markers of keys that expired
 	Bytes   int           // of the frame's payload
 	Sync    time.Duration // how long making it durable took
 }

@@ -41,7 +41,7 @@ const (
 	opEdit      itemKind = 3 // a, b: the cut that it makes: revision and records kept; 0, 0: none
 	opDelete    itemKind = 4
 	opForget    itemKind = 5 // a, b: purge-deletes: revision, and that of the newest marker to drop
-	opExpire    itemKind = 6 // a: every record up to this revision is dead
+	opExpire    itemKind = 6 // a: every record up to this revision is dead, but for a newest that is a marker with a deadline
 	opLapse     itemKind = 7 // a: purge markers with a deadline up to this instant, unix ns, are dead
 )
 
@@ -53,6 +53,8 @@ type operation struct {
 	bucketID uint64
 	a, b     uint64
 	config   kv.Config // of opCreate and opEdit
+
+	swept bool // not on disk: whoever decided it takes what is dead out of the index
 }
 
 // appendItemHead appends the head of an item whose body is not known yet, and

@@ -44,8 +44,20 @@ type Options struct {
 	// internal: it is for the project's own tests.
 	FS vfs.FS
 
-	// Now is the clock; nil is time.Now. Times stored never fall, whatever it says.
+	// Now is the wall clock; nil is time.Now. It says when the store's time begins;
+	// from then on that goes by the monotonic clock. Times stored never fall,
+	// whatever it says.
 	Now func() time.Time
+
+	// Elapsed is the monotonic clock, from any beginning; nil: time goes by the
+	// differences of Now, and those of time.Now are monotonic. For tests.
+	Elapsed func() time.Duration
+
+	// AcceptClock says that the wall clock is right, although it is more than a day
+	// ahead of the newest time in the store: keys expire by it. Otherwise Open says
+	// so in its Report, and the sweep rests: what has expired is invisible, and
+	// stays on the disk until it is written to.
+	AcceptClock bool
 
 	// Random returns 64 random bits: for the store's id, its seed and the salts of
 	// the log. It is called from any goroutine. Nil is crypto/rand. Tests that need

@@ -34,5 +34,8 @@ func (e *effect) applyLocked(b *Bucket) {
 	}
 	b.mu.index.Apply(e.hash, e.key, e.version, e.floor, nil)
 	b.mu.revision = e.version.Revision
+	if e.version.Deadline != 0 {
+		b.willExpire()
+	}
 	b.mu.segments[e.version.Segment].note(e.version.Revision, e.version.Offset)
 }

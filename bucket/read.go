@@ -25,6 +25,7 @@ func (b *Bucket) GetAppend(ctx context.Context, dst []byte, key string) ([]byte,
 	hash := index.Hash(key)
 	b.mu.RLock()
 	v, ok := b.mu.index.Newest(hash, key)
+	ok = ok && !b.hidesLocked(&v, true)
 	return b.finishGet(dst, key, v, ok)
 }
 
@@ -35,14 +36,19 @@ func (b *Bucket) GetRevision(ctx context.Context, key string, revision kv.Revisi
 	}
 	hash := index.Hash(key)
 	b.mu.RLock()
-	v, ok := b.mu.index.At(hash, key, revision)
+	v, ok := b.atLocked(hash, key, revision)
 	_, e, err := b.finishGet(nil, key, v, ok)
 	return e, err
 }
 
-// finishGet reads what a look-up under mu found, and gives mu back.
+// finishGet is finishRead for who wants no marker.
 func (b *Bucket) finishGet(dst []byte, key string, v index.Version, ok bool) ([]byte, kv.Entry, error) {
-	if !ok || v.Op != kv.Put {
+	return b.finishRead(dst, key, v, ok && v.Op == kv.Put)
+}
+
+// finishRead reads what a look-up under mu found, and gives mu back.
+func (b *Bucket) finishRead(dst []byte, key string, v index.Version, ok bool) ([]byte, kv.Entry, error) {
+	if !ok {
 		gone := b.mu.gone
 		b.mu.RUnlock()
 		return dst, kv.Entry{}, missing(key, gone)
@@ -125,7 +131,7 @@ func (b *Bucket) pinVersions(ctx context.Context, key string) ([]index.Version, 
 	hash := index.Hash(key)
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	versions := b.mu.index.Versions(nil, hash, key)
+	versions := b.shownLocked(b.mu.index.Versions(nil, hash, key))
 	if len(versions) == 0 {
 		return nil, nil, missing(key, b.mu.gone)
 	}
@@ -135,4 +141,16 @@ func (b *Bucket) pinVersions(ctx context.Context, key string) ([]index.Version, 
 		pinned[i].Pin()
 	}
 	return versions, pinned, nil
+}
+
+// Last returns the newest record of key, marker or not; see [kv.Records].
+func (b *Bucket) Last(ctx context.Context, key string) (kv.Entry, error) {
+	if err := ctx.Err(); err != nil {
+		return kv.Entry{}, err
+	}
+	b.mu.RLock()
+	v, ok := b.mu.index.Newest(index.Hash(key), key)
+	ok = ok && !b.hidesLocked(&v, true)
+	_, e, err := b.finishRead(nil, key, v, ok)
+	return e, err
 }

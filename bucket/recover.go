@@ -614,6 +614,8 @@ func (r *recovery) begin() error {
 }
 
 func (r *recovery) finish() {
+	r.settleBuckets()
+	r.startClock()
 	rep := &r.report
 	rep.Buckets = len(r.mu.buckets)
 	for _, b := range r.mu.buckets {
@@ -623,6 +625,32 @@ func (r *recovery) finish() {
 	for _, d := range rep.Damages {
 		r.opts.Logger.Error("damage found", "cause", d)
 	}
+}
+
+// settleBuckets does what was left for when the whole log is replayed.
+func (r *recovery) settleBuckets() {
+	for _, b := range r.mu.buckets {
+		if b.stale {
+			b.stale = false
+			b.dropDead()
+		}
+		b.expires.Store(b.mu.config.TTL != 0 || b.mu.index.Deadlines() > 0)
+	}
+}
+
+// startClock begins the store's time, and says so if the wall clock is so far
+// ahead that it may be wrong.
+func (r *recovery) startClock() {
+	newest := r.path.clock
+	r.clock.start(&r.opts, newest)
+	if newest == 0 || r.clock.base-newest <= int64(clockLeap) || r.opts.AcceptClock || len(r.expiring()) == 0 {
+		return
+	}
+	r.leapt = true
+	note := fmt.Sprintf("the clock says %s, and the newest time in the store is %s: what expired in between is invisible, and stays on the disk. If the clock is right, open the store with it accepted (kvd --accept-clock); if it is wrong, set it right and open the store again before anything is written",
+		time.Unix(0, r.clock.base).UTC().Format(time.RFC3339), time.Unix(0, newest).UTC().Format(time.RFC3339))
+	r.report.Notes = append(r.report.Notes, note)
+	r.opts.Logger.Warn("the clock may be wrong: nothing is swept", "clock", time.Unix(0, r.clock.base).UTC(), "newest", time.Unix(0, newest).UTC())
 }
 
 // meter reports the progress of one stage, a few times a second at most.

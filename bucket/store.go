@@ -25,6 +25,7 @@ import (
 type Store struct {
 	// Immutable after Open.
 	opts     Options
+	leapt    bool // the clock is said to have leapt: the sweep rests
 	dir      string
 	identity identity
 	segments segment.Options
@@ -33,6 +34,7 @@ type Store struct {
 	report   Report
 	maintain *maintainer // nil in manual mode and in a read-only store
 
+	clock   clock
 	commit  committer
 	failure atomic.Pointer[failure] // set once: why there are no more writes
 	closed  atomic.Bool
@@ -189,7 +191,11 @@ func (s *Store) vouch() error {
 	if err := s.writable(); err != nil {
 		return err
 	}
-	if err := s.log.Vouch(s.now()); err != nil {
+	now := s.path.clock
+	if !s.leapt { // else it is not made the store's by resting or closing alone
+		now = s.now()
+	}
+	if err := s.log.Vouch(now); err != nil {
 		return s.poison(err)
 	}
 	return nil
@@ -248,7 +254,8 @@ func (s *Store) lookup(name string) (*Bucket, error) {
 // now returns the time of the next record or operation: the clock's, but never
 // before an earlier one. The caller holds path.
 func (s *Store) now() int64 {
-	s.path.clock = max(s.path.clock, s.opts.Now().UnixNano())
+	s.path.clock = max(s.path.clock, s.clock.now())
+	s.clock.high.Store(s.path.clock)
 	return s.path.clock
 }
 

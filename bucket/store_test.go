@@ -27,10 +27,5 @@ func TestConformance(t *testing.T) {
 			}
 			return open(t, dirs[s])
 		},
-		Differs: engineDiffers,
 	})
-}
-
-var engineDiffers = map[kvtest.Difference]string{
-	kvtest.NoTTL: "expiry is not built yet, and is refused rather than ignored",
 }

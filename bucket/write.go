@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"kvd/index"
 	"kvd/kv"
@@ -70,9 +69,7 @@ func (b *Bucket) write(ctx context.Context, m mutation, opts []kv.WriteOption) (
 		if err != nil {
 			return 0, err
 		}
-		if err := supported(o.TTL); err != nil {
-			return 0, err
-		}
+		m.ttl = o.TTL
 		if o.IfLast {
 			m.last, m.ifLast = o.Last, true
 		}
@@ -114,15 +111,7 @@ func (b *Bucket) prepare(m *mutation) error {
 	}
 	m.bucket = b
 	m.hash = index.Hash(m.key)
-	m.size = segment.RecordSize(len(m.key), 0, len(m.value), false, m.rawLen != 0)
-	return nil
-}
-
-// supported refuses what this engine cannot do rather than ignore it.
-func supported(ttl time.Duration) error {
-	if ttl != 0 {
-		return fmt.Errorf("%w: a TTL of a key", kv.ErrNotSupported)
-	}
+	m.size = segment.RecordSize(len(m.key), 0, len(m.value), m.ttl != 0, m.rawLen != 0)
 	return nil
 }
 
@@ -201,10 +190,10 @@ func (s *Store) translate(m *kv.Mutation) (mutation, error) {
 	if err != nil {
 		return mutation{}, err
 	}
-	if err := supported(m.TTL); err != nil {
-		return mutation{}, err
+	if m.TTL < 0 || m.TTL > 0 && m.Op == kv.MutateDelete {
+		return mutation{}, &kv.LimitError{What: fmt.Sprintf("TTL of a %v", m.Op), Got: int64(m.TTL), Err: kv.ErrInvalidOption}
 	}
-	own := mutation{op: m.Op, key: m.Key, last: m.Last}
+	own := mutation{op: m.Op, key: m.Key, last: m.Last, ttl: m.TTL}
 	switch m.Op {
 	case kv.MutateDelete, kv.MutatePurge:
 		own.ifLast = m.IfLast

@@ -1,0 +1,538 @@
+package bucket
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"kvd/index"
+	"kvd/kv"
+)
+
+// aging is a store whose clock the test sets.
+type aging struct {
+	*harness
+	clock *testClock
+}
+
+func newAging(t testing.TB, change ...func(*Options)) *aging {
+	a := &aging{clock: &testClock{now: time.Unix(1_000_000_000, 0)}}
+	a.harness = newHarness(t, append([]func(*Options){func(o *Options) { o.Now = a.clock.Now }}, change...)...)
+	return a
+}
+
+func withTTL(ttl time.Duration) func(*kv.Config) { return func(c *kv.Config) { c.TTL = ttl } }
+
+func (a *aging) sweep() {
+	a.t.Helper()
+	if err := a.s.Sweep(ctx); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+func putTTL(t testing.TB, b *Bucket, key, value string, ttl time.Duration) kv.Revision {
+	t.Helper()
+	rev, err := b.Put(ctx, key, []byte(value), kv.KeyTTL(ttl))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rev
+}
+
+// entries is the history of a key in words, "" for none.
+func entries(t testing.TB, b *Bucket, key string) string {
+	t.Helper()
+	var s []string
+	for e, err := range b.History(ctx, key) {
+		if err != nil {
+			break // there is none: missing says so
+		}
+		word := fmt.Sprintf("%v@%d", e.Operation, e.Revision)
+		if e.Reason == kv.ReasonExpiry {
+			word = fmt.Sprintf("EXPIRE@%d", e.Revision)
+		}
+		s = append(s, word)
+	}
+	return strings.Join(s, " ")
+}
+
+func wantEntries(t testing.TB, b *Bucket, key, want string) {
+	t.Helper()
+	if got := entries(t, b, key); got != want {
+		t.Fatalf("the history of %q is %q, want %q", key, got, want)
+	}
+}
+
+// wantGone expects a key to be absent to every read.
+func wantGone(t testing.TB, b *Bucket, key string, revisions ...kv.Revision) {
+	t.Helper()
+	_, err := b.Get(ctx, key)
+	wantError(t, err, kv.ErrKeyNotFound)
+	for _, rev := range revisions {
+		_, err := b.GetRevision(ctx, key, rev)
+		wantError(t, err, kv.ErrKeyNotFound)
+	}
+	for _, k := range collect(t, b) {
+		if k == key {
+			t.Fatalf("%q is listed", key)
+		}
+	}
+}
+
+// Everything below is tried with the sweep having come by and without it: no
+// outcome may depend on that.
+func TestExpiryDoesNotWaitForTheSweep(t *testing.T) {
+	for _, swept := range []bool{false, true} {
+		t.Run(fmt.Sprintf("swept=%t", swept), func(t *testing.T) {
+			begin := func(t *testing.T, change ...func(*kv.Config)) (*aging, *Bucket) {
+				a := newAging(t)
+				b := a.bucket("b", append([]func(*kv.Config){withHistory(5)}, change...)...)
+				mustPut(t, b, "k", "old")
+				putTTL(t, b, "k", "v", time.Minute)
+				a.clock.advance(time.Minute - 1)
+				mustGet(t, b, "k", "v")
+				a.clock.advance(1)
+				if swept {
+					a.sweep()
+				}
+				return a, b
+			}
+			t.Run("the key is gone with its history", func(t *testing.T) {
+				_, b := begin(t)
+				wantGone(t, b, "k", 1, 2)
+			})
+			t.Run("create succeeds behind the marker", func(t *testing.T) {
+				_, b := begin(t)
+				if rev, err := b.Create(ctx, "k", []byte("new")); rev != 4 || err != nil {
+					t.Fatalf("revision %d, error %v", rev, err)
+				}
+				wantEntries(t, b, "k", "EXPIRE@3 PUT@4")
+			})
+			t.Run("update of the expired revision fails and names the marker", func(t *testing.T) {
+				_, b := begin(t)
+				_, err := b.Update(ctx, "k", nil, 2)
+				wantError(t, err, kv.ErrKeyRevisionMismatch, "3")
+				wantEntries(t, b, "k", "EXPIRE@3")
+				if rev, err := b.Update(ctx, "k", []byte("new"), 3); rev != 4 || err != nil {
+					t.Fatalf("revision %d, error %v", rev, err)
+				}
+			})
+			t.Run("update of nothing fails", func(t *testing.T) {
+				_, b := begin(t)
+				_, err := b.Update(ctx, "k", nil, 0)
+				wantError(t, err, kv.ErrKeyRevisionMismatch)
+			})
+			t.Run("touch finds nothing", func(t *testing.T) {
+				_, b := begin(t)
+				_, err := b.Touch(ctx, "k")
+				wantError(t, err, kv.ErrKeyNotFound)
+			})
+			t.Run("conditional delete and purge fail", func(t *testing.T) {
+				_, b := begin(t)
+				_, err := b.Delete(ctx, "k", kv.LastRevision(2))
+				wantError(t, err, kv.ErrKeyRevisionMismatch)
+				_, err = b.Purge(ctx, "k", kv.LastRevision(2))
+				wantError(t, err, kv.ErrKeyRevisionMismatch)
+			})
+			t.Run("put and delete go on behind the marker", func(t *testing.T) {
+				_, b := begin(t)
+				mustPut(t, b, "k", "new")
+				wantEntries(t, b, "k", "EXPIRE@3 PUT@4")
+				if rev, err := b.Delete(ctx, "k"); rev != 5 || err != nil {
+					t.Fatalf("revision %d, error %v", rev, err)
+				}
+			})
+			t.Run("purge-deletes drops the key", func(t *testing.T) {
+				_, b := begin(t)
+				if err := b.PurgeDeletes(ctx, -1); err != nil {
+					t.Fatal(err)
+				}
+				wantEntries(t, b, "k", "")
+				if rev := mustPut(t, b, "k", "new"); rev != 4 {
+					t.Fatalf("revision %d, want 4", rev)
+				}
+			})
+			t.Run("a write in the same group comes behind the marker", func(t *testing.T) {
+				a, b := begin(t)
+				got := a.submit(
+					kv.Mutation{Bucket: "b", Op: kv.MutateUpdate, Key: "k", Last: 2},
+					kv.Mutation{Bucket: "b", Op: kv.MutateCreate, Key: "k"},
+					kv.Mutation{Bucket: "b", Op: kv.MutateCreate, Key: "k"},
+				)
+				wantError(t, got[0].Err, kv.ErrKeyRevisionMismatch)
+				if got[1].Revision != 4 || got[1].Err != nil {
+					t.Fatalf("revision %d, error %v", got[1].Revision, got[1].Err)
+				}
+				wantError(t, got[2].Err, kv.ErrKeyExists)
+				wantEntries(t, b, "k", "EXPIRE@3 PUT@4")
+			})
+			t.Run("it is gone after a crash, and after the clock was set back", func(t *testing.T) {
+				a, b := begin(t)
+				mustPut(t, b, "other", "v") // the time is in the log
+				a.powerCut()
+				a.clock.advance(-48 * time.Hour)
+				a.open()
+				wantGone(t, a.find("b"), "k", 1, 2)
+			})
+		})
+	}
+}
+
+func TestBucketTTL(t *testing.T) {
+	a := newAging(t)
+	b := a.bucket("b", withHistory(3), withTTL(time.Minute))
+	mustPut(t, b, "k", "1")
+	mustPut(t, b, "gone", "1")
+	if _, err := b.Delete(ctx, "deleted"); err != nil {
+		t.Fatal(err)
+	}
+	putTTL(t, b, "soon", "v", time.Second)
+	putTTL(t, b, "late", "v", time.Hour)
+	a.clock.advance(30 * time.Second)
+	wantGone(t, b, "soon")
+	mustPut(t, b, "k", "2")
+	a.clock.advance(30 * time.Second)
+	wantGone(t, b, "gone", 2)
+	wantGone(t, b, "late")
+	wantEntries(t, b, "k", "PUT@6")
+	wantEntries(t, b, "deleted", "")
+	a.sweep()
+	wantEntries(t, b, "gone", "EXPIRE@7")
+	wantEntries(t, b, "soon", "EXPIRE@8")
+	wantEntries(t, b, "late", "EXPIRE@9")
+	mustGet(t, b, "k", "2")
+	if st, err := b.Status(ctx); err != nil || st.Keys != 1 || st.Values != 4 || st.Revision != 9 {
+		t.Fatalf("status %+v, error %v", st, err)
+	}
+	a.powerCut()
+	a.open()
+	b = a.find("b")
+	wantEntries(t, b, "gone", "EXPIRE@7")
+	wantEntries(t, b, "k", "PUT@6")
+	a.clock.advance(kv.MarkerTTLDefault)
+	wantEntries(t, b, "gone", "")
+	a.sweep()
+	if st, err := b.Status(ctx); err != nil || st.Keys != 0 || st.Values != 1 || st.Revision != 10 {
+		t.Fatalf("status %+v, error %v", st, err)
+	}
+}
+
+func TestAMarkerLeavesAtItsTime(t *testing.T) {
+	a := newAging(t)
+	b := a.bucket("b", func(c *kv.Config) { c.MarkerTTL = time.Minute })
+	if _, err := b.Purge(ctx, "purged", kv.PurgeTTL(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	putTTL(t, b, "k", "v", time.Second)
+	a.clock.advance(time.Second)
+	a.sweep()
+	wantEntries(t, b, "k", "EXPIRE@3")
+	e, err := b.Last(ctx, "k")
+	if err != nil || e.Deadline.Sub(e.Created) != time.Minute {
+		t.Fatalf("the marker is %+v, error %v", e, err)
+	}
+	a.clock.advance(time.Minute)
+	wantEntries(t, b, "k", "")
+	// A create sees that there is no record, whether or not the marker was dropped.
+	if rev, err := b.Update(ctx, "k", []byte("w"), 0); rev != 4 || err != nil {
+		t.Fatalf("revision %d, error %v", rev, err)
+	}
+	wantEntries(t, b, "k", "PUT@4")
+	a.sweep()
+	wantEntries(t, b, "purged", "PURGE@1")
+	a.clock.advance(time.Hour)
+	a.sweep()
+	wantEntries(t, b, "purged", "")
+	for range 2 {
+		wantShown(t, b, showing{"k": revs{4}})
+		a.powerCut()
+		a.open()
+		b = a.find("b")
+	}
+}
+
+// A deadline is the key's: a newer record lifts it, from the older ones too.
+func TestANewerRecordLiftsADeadline(t *testing.T) {
+	a := newAging(t)
+	b := a.bucket("b", withHistory(3))
+	putTTL(t, b, "k", "1", time.Second)
+	if _, err := b.Touch(ctx, "k", kv.KeyTTL(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	mustPut(t, b, "k", "3")
+	a.clock.advance(time.Hour)
+	a.sweep()
+	wantEntries(t, b, "k", "PUT@1 PUT@2 PUT@3")
+	if n := b.mu.index.Deadlines(); n != 0 {
+		t.Errorf("%d deadlines are left", n)
+	}
+}
+
+func TestTouchRenews(t *testing.T) {
+	a := newAging(t)
+	b := a.bucket("b")
+	putTTL(t, b, "k", "v", time.Minute)
+	for range 5 {
+		a.clock.advance(59 * time.Second)
+		if _, err := b.Touch(ctx, "k", kv.KeyTTL(time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		a.sweep()
+	}
+	mustGet(t, b, "k", "v")
+	a.clock.advance(time.Minute)
+	wantGone(t, b, "k")
+}
+
+// No edit brings back what has expired, and none waits for the sweep.
+func TestEditsOfATTL(t *testing.T) {
+	for _, swept := range []bool{false, true} {
+		for _, c := range []struct {
+			name     string
+			from, to time.Duration
+			want     []string // of keys put 90 and 30 seconds before the edit
+		}{
+			{"longer", time.Minute, time.Hour, []string{"new"}},
+			{"none", time.Minute, 0, []string{"new"}},
+			{"shorter", time.Hour, time.Minute, []string{"new"}},
+			{"much shorter", time.Hour, time.Second, nil},
+			{"first", 0, time.Minute, []string{"new"}},
+			{"long", 0, time.Hour, []string{"new", "old"}},
+		} {
+			t.Run(fmt.Sprintf("%s/swept=%t", c.name, swept), func(t *testing.T) {
+				a := newAging(t)
+				b := a.bucket("b", withTTL(c.from))
+				mustPut(t, b, "old", "v")
+				a.clock.advance(time.Minute)
+				mustPut(t, b, "new", "v")
+				a.clock.advance(30 * time.Second)
+				if swept {
+					a.sweep()
+				}
+				config, _ := b.config()
+				config.TTL = c.to
+				if _, err := a.s.UpdateBucket(ctx, config); err != nil {
+					t.Fatal(err)
+				}
+				wantKeys(t, collect(t, b), c.want...)
+				a.sweep()
+				wantKeys(t, collect(t, b), c.want...)
+				a.powerCut()
+				a.open()
+				wantKeys(t, collect(t, a.find("b")), c.want...)
+			})
+		}
+	}
+}
+
+// The wall clock may be set to anything while the store is open: time goes by the
+// monotonic clock.
+func TestTheWallClockExpiresNothing(t *testing.T) {
+	wall, elapsed := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), time.Duration(0)
+	h := newHarness(t, func(o *Options) {
+		o.Now = func() time.Time { return wall }
+		o.Elapsed = func() time.Duration { return elapsed }
+	})
+	b := h.bucket("b", withTTL(time.Hour))
+	putTTL(t, b, "k", "v", time.Minute)
+	mustPut(t, b, "aged", "v")
+	for _, year := range []int{1970, 2099} {
+		wall = time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC)
+		if err := h.s.Sweep(ctx); err != nil {
+			t.Fatal(err)
+		}
+		mustGet(t, b, "k", "v")
+		mustGet(t, b, "aged", "v")
+	}
+	elapsed += time.Minute
+	wantGone(t, b, "k")
+	mustGet(t, b, "aged", "v")
+	elapsed += time.Hour
+	wantGone(t, b, "aged")
+}
+
+func TestALeapOfTheClockIsReported(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		leap   time.Duration
+		ttl    time.Duration
+		accept bool
+		rests  bool
+	}{
+		{"a day", clockLeap, time.Minute, false, false},
+		{"more than a day", clockLeap + time.Minute, time.Minute, false, true},
+		{"accepted", clockLeap + time.Minute, time.Minute, true, false},
+		{"nothing can expire", clockLeap + time.Minute, 0, false, false},
+		{"back", -clockLeap, time.Minute, false, false},
+		{"to 1970", math.MinInt64, time.Minute, false, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a := newAging(t)
+			b := a.bucket("b", withTTL(c.ttl))
+			mustPut(t, b, "k", "v")
+			a.powerCut()
+			a.clock.advance(c.leap)
+			if c.leap == math.MinInt64 {
+				a.clock.now = time.Unix(0, 0)
+			}
+			a.opts.AcceptClock = c.accept
+			a.open()
+			a.sweep()
+			if notes := a.s.Report().Notes; (len(notes) > 0) != c.rests {
+				t.Fatalf("Open notes %q", notes)
+			}
+			b = a.find("b")
+			want := "PUT@1"
+			switch {
+			case c.rests:
+				want = "" // invisible, and still there
+				if n := b.mu.index.Count(); n != 1 {
+					t.Errorf("%d records, want 1", n)
+				}
+			case c.leap > 0 && c.ttl != 0:
+				want = "EXPIRE@2"
+			}
+			wantEntries(t, b, "k", want)
+			if !c.rests {
+				return
+			}
+			// With the clock set right nothing has happened.
+			if err := a.s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			a.clock.advance(-c.leap)
+			a.open()
+			wantEntries(t, a.find("b"), "k", "PUT@1")
+		})
+	}
+}
+
+func TestExpiredKeysFreeWhatTheyHeld(t *testing.T) {
+	a := newAging(t)
+	b := a.bucket("b", withMaxBytes(200))
+	putTTL(t, b, "k", strings.Repeat("v", 100), time.Second)
+	_, err := b.Put(ctx, "other", make([]byte, 100))
+	wantError(t, err, kv.ErrBucketFull)
+	a.clock.advance(time.Second)
+	if _, err := b.Put(ctx, "k", make([]byte, 50)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestTheEndOfTimeIsNotPassed(t *testing.T) {
+	a := newAging(t)
+	b := a.bucket("b", withTTL(math.MaxInt64), func(c *kv.Config) { c.MarkerTTL = math.MaxInt64 })
+	putTTL(t, b, "k", "v", math.MaxInt64)
+	putTTL(t, b, "short", "v", 1)
+	a.clock.advance(100 * 365 * 24 * time.Hour)
+	a.sweep()
+	mustGet(t, b, "k", "v")
+	wantEntries(t, b, "short", "EXPIRE@3")
+}
+
+func TestDiesAt(t *testing.T) {
+	const marker, value = kv.Purge, kv.Put
+	for _, c := range []struct {
+		op       kv.Operation
+		deadline int64
+		ttl      time.Duration
+		newest   bool
+		want     int64
+	}{
+		{value, 0, 0, true, 0},
+		{value, 50, 0, true, 50},
+		{value, 50, 0, false, 0},
+		{value, 0, 5, true, 105},
+		{value, 0, 5, false, 105},
+		{value, 101, 5, true, 101},
+		{value, 101, 5, false, 105},
+		{value, 110, 5, true, 105},
+		{marker, 0, 5, true, 105},
+		{marker, 110, 5, true, 110},
+		{marker, 110, 5, false, 105},
+		{marker, 101, 5, false, 101},
+		{marker, 50, 0, false, 50},
+		{value, 0, math.MaxInt64, true, math.MaxInt64},
+	} {
+		v := index.Version{Op: c.op, Created: 100, Deadline: c.deadline}
+		if got := diesAt(&v, c.ttl, c.newest); got != c.want {
+			t.Errorf("%+v: %d", c, got)
+		}
+	}
+}
+
+func TestManyKeysExpireAtOnce(t *testing.T) {
+	const keys = 5*sweepBatch + 7
+	for _, ttl := range []time.Duration{0, time.Minute} {
+		a := newAging(t, func(o *Options) { o.Observer = new(commits) })
+		b := a.bucket("b", withTTL(ttl), withHistory(2))
+		for i := range keys {
+			key := fmt.Sprint("k", i)
+			mustPut(t, b, key, "v")
+			if ttl == 0 {
+				putTTL(t, b, key, "v", time.Minute)
+			}
+		}
+		a.clock.advance(time.Minute - 1)
+		mustPut(t, b, "stays", "v")
+		a.clock.advance(1)
+		a.sweep()
+		expired := 0
+		for _, c := range *a.opts.Observer.(*commits) {
+			expired += c.Expired
+		}
+		if expired != keys {
+			t.Errorf("TTL %v: the observer learned of %d expired keys, want %d", ttl, expired, keys)
+		}
+		wantKeys(t, collect(t, b), "stays")
+		if n := b.mu.index.Count(); n != keys+1 {
+			t.Errorf("TTL %v: %d records are left, want a marker for each key and one value", ttl, n)
+		}
+		a.powerCut()
+		a.open()
+		wantKeys(t, collect(t, a.find("b")), "stays")
+		a.clock.advance(kv.MarkerTTLDefault - time.Nanosecond)
+		a.sweep()
+		a.clock.advance(time.Nanosecond)
+		a.sweep()
+		if n := a.find("b").mu.index.Count(); n > 2 {
+			t.Errorf("TTL %v: %d records are left after the markers' time", ttl, n)
+		}
+	}
+}
+
+// The background finds what expires without being told when.
+func TestTheSweepRunsByItself(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := background(t)
+		b := h.bucket("b")
+		pass(time.Hour) // it sleeps
+		putTTL(t, b, "k", "v", time.Minute)
+		pass(time.Minute + 2*sweepInterval)
+		wantEntries(t, b, "k", "EXPIRE@2")
+		pass(kv.MarkerTTLDefault + sweepInterval)
+		if n := b.mu.index.Len(); n != 0 {
+			t.Fatalf("%d keys are left", n)
+		}
+		pass(sweepInterval)
+		if b.expires.Load() {
+			t.Fatal("the sweep does not sleep")
+		}
+	})
+}
+
+func TestASweepOfADeletedBucketEnds(t *testing.T) {
+	a := newAging(t)
+	b := a.bucket("b", withTTL(time.Second))
+	mustPut(t, b, "k", "v")
+	a.clock.advance(time.Second)
+	if err := a.s.DeleteBucket(ctx, "b"); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.sweepNow(ctx); err != nil {
+		wantError(t, err, kv.ErrBucketNotFound)
+	}
+	a.sweep()
+}

@@ -1,0 +1,451 @@
+package bucket
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"kvd/index"
+	"kvd/kv"
+	"kvd/segment"
+)
+
+// The sweep writes down what has expired. It finds records with a deadline of
+// their own on the index's agendas, and those that the bucket's TTL ends by
+// reading the segments in the order of revisions, for their times never fall: that
+// takes no memory for a key. Keys whose newest value died get their expiry marker,
+// as mutations like any other: they share groups and syncs with writers, so many
+// at a time that nobody waits long. Then one operation says that the records up to
+// a revision are dead, and one that those with a deadline up to a moment are, and
+// these leave the index a few at a time.
+
+const (
+	// sweepInterval is how often the sweep looks while anything may expire.
+	sweepInterval = 250 * time.Millisecond
+	// sweepBatch is how many expiry markers are handed in at a time. It bounds what a
+	// writer waits for them.
+	sweepBatch = 256
+	// sweepOften is after how many records an operation says how far the sweep is.
+	sweepOften = 16 * sweepBatch
+	// sweepSlice is how many versions are moved or dropped per hold of a lock.
+	sweepSlice = 32
+	// clockRefresh is how old the newest time in a store may become while it waits
+	// for something to expire: a crash must not look like a leap of the clock.
+	clockRefresh = time.Hour
+)
+
+// sweepState is how far the sweep of a bucket is. All but turn belongs to whoever
+// took the turn, which comes before Store.path.
+type sweepState struct {
+	turn     chan struct{} // holds one while nobody sweeps
+	scanner  segment.Scanner
+	slot     *slot       // where the walk is; nil: it has to be found
+	offset   int64       // in slot
+	walked   kv.Revision // the TTL has ended all up to it
+	youngest int64       // unix ns: nothing behind walked is older
+	found    []dying     // of this batch
+	dropping []dying     // walked, and not yet said to be dead
+}
+
+// dying is a version that is dead, or about to be.
+type dying struct {
+	key      string
+	revision kv.Revision
+}
+
+// errDue says that something has expired since the sweep looked.
+var errDue = errors.New("more has expired")
+
+// willExpire has the sweep look after the bucket. The caller holds mu.
+func (b *Bucket) willExpire() {
+	if b.expires.Load() {
+		return
+	}
+	b.expires.Store(true)
+	if m := b.store.maintain; m != nil {
+		select {
+		case m.expiring <- struct{}{}:
+		default: // it is awake
+		}
+	}
+}
+
+// sweep is the goroutine that sweeps. Store.start starts it, Store.Close stops it
+// and waits.
+func (m *maintainer) sweep() {
+	timer := time.NewTimer(sweepInterval)
+	defer timer.Stop()
+	for {
+		select {
+		case <-m.quit:
+			return
+		case <-m.expiring:
+		case <-timer.C:
+		}
+		s := m.store
+		if s.leapt {
+			continue // for good: the next Open decides again
+		}
+		if err := s.Sweep(context.Background()); err != nil && s.takesWrites() == nil && !errors.Is(err, kv.ErrNoSpace) {
+			s.opts.Logger.Error("sweep", "cause", err)
+		}
+		if len(s.expiring()) > 0 {
+			s.refreshClock()
+			timer.Reset(sweepInterval)
+		}
+	}
+}
+
+// refreshClock makes the store remember the time, if it has not for long.
+func (s *Store) refreshClock() {
+	s.path.Lock()
+	old := s.clock.now()-s.path.clock > int64(clockRefresh)
+	s.now()
+	s.path.Unlock()
+	if !old {
+		return
+	}
+	if err := s.runCheckpoint(paced); err != nil && s.takesWrites() == nil {
+		s.opts.Logger.Error("checkpoint", "cause", err)
+	}
+}
+
+// Sweep writes the expiry markers of what has expired and drops the records that
+// left without one. It runs by itself in the background, a few times a second;
+// calling it is never needed, but for a store opened with Manual. After a leap of
+// the clock it does nothing: see Options.AcceptClock.
+func (s *Store) Sweep(ctx context.Context) error {
+	if err := s.open(ctx); err != nil || s.leapt {
+		return err
+	}
+	var errs []error
+	for _, b := range s.expiring() {
+		if err := b.sweepNow(ctx); err != nil && !errors.Is(err, kv.ErrBucketNotFound) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// expiring returns the buckets in which something may expire.
+func (s *Store) expiring() (list []*Bucket) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, b := range s.mu.buckets {
+		if b.expires.Load() {
+			list = append(list, b)
+		}
+	}
+	slices.SortFunc(list, func(a, b *Bucket) int { return cmp.Compare(a.id, b.id) })
+	return list
+}
+
+// sweepNow waits for its turn and sweeps the bucket.
+func (b *Bucket) sweepNow(ctx context.Context) error {
+	if err := b.takeTurn(ctx); err != nil {
+		return err
+	}
+	defer b.giveTurn()
+	return b.sweepInTurn(ctx)
+}
+
+func (b *Bucket) takeTurn(ctx context.Context) error {
+	select {
+	case <-b.sweeping.turn:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (b *Bucket) giveTurn() { b.sweeping.turn <- struct{}{} }
+
+// sweepInTurn sweeps the bucket until nothing is left that had expired when it
+// began. After an error the next walk begins anew: what was walked over may lack
+// its marker.
+func (b *Bucket) sweepInTurn(ctx context.Context) (err error) {
+	defer func() {
+		if w := &b.sweeping; err != nil {
+			w.slot, w.walked, w.youngest, w.dropping = nil, 0, 0, nil
+		}
+	}()
+	now := b.store.clock.now()
+	for {
+		if err := b.findDying(now); err != nil {
+			return err
+		}
+		if len(b.sweeping.found) == 0 {
+			break
+		}
+		if err := b.writeMarkers(ctx); err != nil {
+			return err
+		}
+		if len(b.sweeping.dropping) >= sweepOften {
+			if err := b.endWalked(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	if err := b.endWalked(ctx); err != nil {
+		return err
+	}
+	if err := b.endLapsed(ctx, now); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.expires.Store(b.mu.config.TTL != 0 || b.mu.index.Deadlines() > 0)
+	return nil
+}
+
+// findDying notes a batch of keys whose newest value may have died by now, in the
+// order of revisions.
+func (b *Bucket) findDying(now int64) error {
+	w := &b.sweeping
+	clear(w.found)
+	w.found = w.found[:0]
+	b.advance(index.Expiring, now)
+	b.mu.RLock()
+	b.mu.index.Due(index.Expiring, func(key []byte, v index.Version) bool {
+		w.found = append(w.found, dying{string(key), v.Revision})
+		return len(w.found) < sweepBatch
+	})
+	b.mu.RUnlock()
+	if err := b.walk(now); err != nil {
+		return err
+	}
+	slices.SortFunc(w.found, func(a, b dying) int { return cmp.Compare(a.revision, b.revision) })
+	return nil
+}
+
+// advance brings an agenda of the index to now, a slice at a time.
+func (b *Bucket) advance(a index.Agenda, now int64) {
+	for done := false; !done; {
+		b.mu.Lock()
+		done = b.mu.index.Advance(a, now, 8*sweepSlice)
+		b.mu.Unlock()
+	}
+}
+
+// walk adds the next records that the bucket's TTL has ended to the batch, at most
+// as many as one holds.
+func (b *Bucket) walk(now int64) error {
+	w := &b.sweeping
+	for taken := 0; ; {
+		sl, ttl := b.walkFrom(now)
+		if sl == nil {
+			return nil
+		}
+		full := false
+		next, err := w.scanner.Scan(sl.Segment, w.offset, func(_ int64, r *segment.Record, _ int) bool {
+			if r.Op == segment.Erase || r.Revision <= w.walked {
+				return true
+			}
+			if full = taken == sweepBatch || later(r.Created, ttl) > now; full {
+				w.youngest = r.Created
+				return false
+			}
+			found := dying{string(r.Key), r.Revision}
+			w.found, w.dropping = append(w.found, found), append(w.dropping, found)
+			w.walked = r.Revision
+			taken++
+			return true
+		}, func(*kv.CorruptError) {}) // what reads it, or verifies it, reports it
+		sl.Unpin()
+		if err != nil {
+			return err
+		}
+		if w.offset = next; full || !b.walkOn(sl, now) {
+			return nil
+		}
+	}
+}
+
+// walkFrom returns the segment where the walk goes on, pinned, and the TTL; nil if
+// there is nothing to walk over yet.
+func (b *Bucket) walkFrom(now int64) (*slot, time.Duration) {
+	w := &b.sweeping
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	ttl := b.mu.config.TTL
+	if b.mu.gone != nil || ttl == 0 || later(w.youngest, ttl) > now {
+		return nil, 0
+	}
+	w.walked = max(w.walked, b.mu.live.expired)
+	if w.slot == nil || w.slot.released != nil { // or compacted away
+		if w.slot = b.holding(w.walked + 1); w.slot == nil {
+			w.youngest = now
+			return nil, 0
+		}
+		w.offset = w.slot.seek(w.walked + 1)
+	}
+	w.slot.Pin()
+	return w.slot, ttl
+}
+
+// walkOn goes to the segment behind sl, which was read to its end, and reports
+// whether there is one. What was not there when the walk looked is not older than
+// now.
+func (b *Bucket) walkOn(sl *slot, now int64) bool {
+	w := &b.sweeping
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	next := b.after(sl)
+	if next == nil {
+		w.youngest = now
+		return false
+	}
+	w.slot, w.offset = next, 0
+	return true
+}
+
+// writeMarkers hands in the batch. Each mutation writes a marker if its key has
+// expired, and nothing if it has not.
+func (b *Bucket) writeMarkers(ctx context.Context) error {
+	w := &b.sweeping
+	r := newRequest()
+	defer r.free()
+	r.mutations = make([]mutation, len(w.found))
+	for i, d := range w.found {
+		r.mutations[i] = mutation{
+			bucket: b, op: mutateExpire, key: d.key, hash: index.Hash(d.key), size: expiryMarkerSize(d.key),
+		}
+	}
+	if err := b.store.commit.do(ctx, r); err != nil {
+		return err
+	}
+	for i := range r.mutations {
+		if err := r.mutations[i].err; err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// endWalked says that everything that was walked over is dead, and drops what is
+// left of it.
+func (b *Bucket) endWalked(ctx context.Context) error {
+	w := &b.sweeping
+	if len(w.dropping) == 0 {
+		return nil
+	}
+	err := b.store.operate(ctx, func() (operation, error) {
+		return operation{kind: opExpire, bucketID: b.id, a: uint64(w.walked), swept: true}, b.takesWrites()
+	})
+	if err != nil {
+		return err
+	}
+	b.drop(func() (batch []dying) {
+		n := min(sweepSlice, len(w.dropping))
+		batch, w.dropping = w.dropping[:n], w.dropping[n:]
+		return batch
+	})
+	w.dropping = nil
+	return nil
+}
+
+// endLapsed says that the markers with a deadline up to now are dead, if there are
+// any, and drops them.
+func (b *Bucket) endLapsed(ctx context.Context, now int64) error {
+	b.advance(index.Lapsing, now)
+	if !b.isDue(index.Lapsing) {
+		return nil
+	}
+	err := b.store.operate(ctx, func() (operation, error) {
+		return operation{kind: opLapse, bucketID: b.id, a: uint64(now), swept: true}, b.takesWrites()
+	})
+	if err != nil {
+		return err
+	}
+	b.drop(func() (batch []dying) {
+		b.mu.index.Due(index.Lapsing, func(key []byte, v index.Version) bool {
+			batch = append(batch, dying{string(key), v.Revision})
+			return len(batch) < sweepSlice
+		})
+		return batch
+	})
+	return nil
+}
+
+func (b *Bucket) isDue(a index.Agenda) (due bool) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	b.mu.index.Due(a, func([]byte, index.Version) bool {
+		due = true
+		return false
+	})
+	return due
+}
+
+// drop takes versions that are dead by the bucket's rules out of the index, until
+// next, which is called with mu held, returns none. Writers and readers pass in
+// between: to them these versions are not there.
+func (b *Bucket) drop(next func() []dying) {
+	const turns = 16 // at mu, per hold of the path
+	for more := true; more; {
+		b.store.path.Lock()
+		for n := 0; more && n < turns; n++ {
+			b.mu.Lock()
+			batch := next()
+			more = len(batch) > 0 && b.mu.gone == nil
+			for _, d := range batch {
+				b.dropLocked(d)
+			}
+			b.mu.Unlock()
+		}
+		b.store.path.Unlock()
+	}
+}
+
+func (b *Bucket) dropLocked(d dying) {
+	hash := index.Hash(d.key)
+	newest, _ := b.mu.index.Newest(hash, d.key)
+	v, ok := b.mu.index.At(hash, d.key, d.revision)
+	if ok && b.mu.live.isDead(&v, v.Revision == newest.Revision) {
+		b.mu.index.Remove(hash, d.key, d.revision, nil)
+	}
+}
+
+// operateAfterSweep is operate for an operation whose outcome depends on which
+// records there are: it sweeps before, so that the outcome does not depend on when
+// the sweep came by.
+func (b *Bucket) operateAfterSweep(ctx context.Context, decide func() (operation, error)) error {
+	const tries = 32 // in a bucket with a TTL of a millisecond something is always due
+	if err := b.takeTurn(ctx); err != nil {
+		return err
+	}
+	defer b.giveTurn()
+	for n := 1; ; n++ {
+		if err := b.sweepInTurn(ctx); err != nil {
+			return err
+		}
+		err := b.store.operate(ctx, func() (operation, error) {
+			if n < tries && b.anythingDue(b.store.now()) {
+				return operation{}, errDue
+			}
+			return decide()
+		})
+		if !errors.Is(err, errDue) {
+			return err
+		}
+	}
+}
+
+// anythingDue reports whether something has expired and was not swept. The caller
+// has the turn.
+func (b *Bucket) anythingDue(now int64) bool {
+	b.mu.RLock()
+	ttl := b.mu.config.TTL
+	b.mu.RUnlock()
+	if ttl != 0 && later(b.sweeping.youngest, ttl) <= now {
+		return true
+	}
+	for _, a := range []index.Agenda{index.Expiring, index.Lapsing} {
+		if b.advance(a, now); b.isDue(a) {
+			return true
+		}
+	}
+	return false
+}
