@@ -27,17 +27,16 @@ func BenchmarkGet(b *testing.B) {
 			if _, err := bk.PutString(ctx, "k", "value"); err != nil {
 				b.Fatal(err)
 			}
-			buf := make([]byte, 0, 1024)
 			b.ReportAllocs()
-			for b.Loop() {
-				bk, err := s.Bucket(ctx, "b")
-				if err != nil {
-					b.Fatal(err)
+			b.RunParallel(func(pb *testing.PB) {
+				var buf [1024]byte
+				for pb.Next() {
+					if _, _, err := bk.GetAppend(ctx, buf[:0], "k"); err != nil {
+						b.Error(err)
+						return
+					}
 				}
-				if buf, _, err = bk.GetAppend(ctx, buf[:0], "k"); err != nil {
-					b.Fatal(err)
-				}
-			}
+			})
 		})
 	}
 }

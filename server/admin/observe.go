@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -108,33 +109,45 @@ type observedBucket struct {
 // the clock twice would show.
 const readsTimed = 16
 
-// read counts a get.
-func (b *observedBucket) read(get func() error) error {
-	if b.tally[opGet][resultOK].Load()%readsTimed != 0 {
-		err := get()
-		b.tally.count(opGet, err)
-		return err
+// begin returns when a get begins, or the zero time if it is not timed.
+func (b *observedBucket) begin() (start time.Time) {
+	if rand.Uint32N(readsTimed) == 0 {
+		start = time.Now()
 	}
-	start := time.Now()
-	err := get()
-	b.metrics.observe(kindRead, start)
-	b.tally.count(opGet, err)
-	return err
+	return start
 }
 
-func (b *observedBucket) Get(ctx context.Context, key string) (e kv.Entry, err error) {
-	err = b.read(func() (err error) { e, err = b.Bucket.Get(ctx, key); return err })
+// end counts a get.
+func (b *observedBucket) end(start time.Time, err error) {
+	if err == nil {
+		b.tally.gets.add()
+	} else {
+		b.tally.count(opGet, err)
+	}
+	if !start.IsZero() {
+		b.metrics.observe(kindRead, start)
+	}
+}
+
+func (b *observedBucket) Get(ctx context.Context, key string) (kv.Entry, error) {
+	start := b.begin()
+	e, err := b.Bucket.Get(ctx, key)
+	b.end(start, err)
 	return e, err
 }
 
-func (b *observedBucket) GetRevision(ctx context.Context, key string, revision kv.Revision) (e kv.Entry, err error) {
-	err = b.read(func() (err error) { e, err = b.Bucket.GetRevision(ctx, key, revision); return err })
+func (b *observedBucket) GetRevision(ctx context.Context, key string, revision kv.Revision) (kv.Entry, error) {
+	start := b.begin()
+	e, err := b.Bucket.GetRevision(ctx, key, revision)
+	b.end(start, err)
 	return e, err
 }
 
-func (b *observedBucket) GetAppend(ctx context.Context, dst []byte, key string) (got []byte, e kv.Entry, err error) {
-	err = b.read(func() (err error) { got, e, err = b.Bucket.GetAppend(ctx, dst, key); return err })
-	return got, e, err
+func (b *observedBucket) GetAppend(ctx context.Context, dst []byte, key string) ([]byte, kv.Entry, error) {
+	start := b.begin()
+	dst, e, err := b.Bucket.GetAppend(ctx, dst, key)
+	b.end(start, err)
+	return dst, e, err
 }
 
 // write counts a write of one key.

@@ -80,9 +80,21 @@ func resultOf(err error) result {
 }
 
 // tally counts the operations on one bucket.
-type tally [operationKinds][resultKinds]atomic.Uint64
+type tally struct {
+	counts [operationKinds][resultKinds]atomic.Uint64
+	gets   counter // the ok ones: nothing but counting would make them wait for each other
+}
 
-func (t *tally) count(op operation, err error) { t[op][resultOf(err)].Add(1) }
+func (t *tally) count(op operation, err error) { t.counts[op][resultOf(err)].Add(1) }
+
+// of returns how many operations had that result.
+func (t *tally) of(op operation, r result) uint64 {
+	n := t.counts[op][r].Load()
+	if op == opGet && r == resultOK {
+		n += t.gets.sum()
+	}
+	return n
+}
 
 // talliesMax is how many buckets have a tally, and series, of their own.
 const talliesMax = 256
@@ -135,8 +147,8 @@ func (o *operations) drop(bucket string) {
 }
 
 func (t *tally) conflicts() (n uint64) {
-	for op := range t {
-		n += t[op][resultConflict].Load()
+	for op := range operationKinds {
+		n += t.of(op, resultConflict)
 	}
 	return n
 }
@@ -165,9 +177,9 @@ func (o *operations) Collect(ch chan<- prometheus.Metric) {
 }
 
 func (t *tally) collect(bucket string, ch chan<- prometheus.Metric) {
-	for op := range t {
-		for r := range t[op] {
-			if n := t[op][r].Load(); n > 0 {
+	for op := range operationKinds {
+		for r := range resultKinds {
+			if n := t.of(op, r); n > 0 {
 				ch <- prometheus.MustNewConstMetric(operationsDesc, prometheus.CounterValue, float64(n),
 					operationNames[op], resultNames[r], bucket)
 			}
