@@ -107,6 +107,7 @@ func (c *conn) remove(cmd *lineproto.Command) (err error) {
 		}
 	}
 	c.InStore(func() { err = c.protocol.store.DeleteBucket(c.ctx, c.name(cmd.Bucket)) })
+	c.last = handle{} // the next of that name is another
 	return err
 }
 

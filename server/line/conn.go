@@ -26,7 +26,7 @@ type conn struct {
 
 	replies *buffer           // of this round; nil between rounds
 	names   map[string]string // bucket names seen, so that each is allocated once
-	checked checkedID
+	last    handle            // in this round
 	watches watches
 	read    int       // bytes consumed before the login
 	wrote   int       // bytes of replies; counts before the login
@@ -97,7 +97,7 @@ func (c *conn) round() error {
 	c.flush()
 	putRun(c.run)
 	putBuffer(c.replies)
-	c.replies, c.run = nil, nil
+	c.replies, c.run, c.last = nil, nil, handle{}
 	switch {
 	case err != nil:
 		return err
@@ -235,6 +235,9 @@ func (c *conn) fail(err error, key string) {
 // name returns a bucket's name in memory of its own, the same for every command.
 func (c *conn) name(view string) string {
 	const namesMax = 64
+	if c.last.name == view {
+		return c.last.name
+	}
 	if name, ok := c.names[view]; ok {
 		return name
 	}
@@ -246,28 +249,48 @@ func (c *conn) name(view string) string {
 	return name
 }
 
-// checkedID is a bucket whose id was found to be the one meant, in this run.
-type checkedID struct {
-	name string
-	id   uint64
+// handle is the bucket that was named last, so that a pipeline looks it up once.
+// One that is removed meanwhile says so itself; that another has its name is news
+// that a command which was here before may miss.
+type handle struct {
+	name   string
+	bucket kv.Bucket
+	id     uint64 // 0: nobody asked yet
 }
 
 // bucket returns the bucket that a command means.
 func (c *conn) bucket(cmd *lineproto.Command) (kv.Bucket, error) {
-	c.EnterStore()
-	b, err := c.protocol.store.Bucket(c.ctx, c.name(cmd.Bucket))
+	err := c.lookup(cmd.Bucket)
 	if err == nil && cmd.BucketID != 0 {
-		err = c.checkID(b, cmd.BucketID)
+		err = c.checkID(cmd.BucketID)
 	}
-	c.LeaveStore()
-	return b, err
+	if err != nil {
+		return nil, err
+	}
+	return c.last.bucket, nil
 }
 
-// checkID returns kv.ErrBucketNotFound for a bucket with another id.
-func (c *conn) checkID(b kv.Bucket, want uint64) error {
-	id, err := bucketID(c.ctx, b)
-	if err == nil && id != want {
-		err = fmt.Errorf("%w: %q with id %d; the one of that name has id %d", kv.ErrBucketNotFound, b.Name(), want, id)
+// lookup makes the bucket of that name the last.
+func (c *conn) lookup(name string) (err error) {
+	if c.last.bucket != nil && c.last.name == name {
+		return nil
+	}
+	h := handle{name: c.name(name)}
+	c.InStore(func() { h.bucket, err = c.protocol.store.Bucket(c.ctx, h.name) })
+	if err == nil {
+		c.last = h
+	}
+	return err
+}
+
+// checkID returns kv.ErrBucketNotFound if the last bucket has another id.
+func (c *conn) checkID(want uint64) (err error) {
+	h := &c.last
+	if h.id == 0 {
+		c.InStore(func() { h.id, err = bucketID(c.ctx, h.bucket) })
+	}
+	if err == nil && h.id != want {
+		err = fmt.Errorf("%w: %q with id %d; the one of that name has id %d", kv.ErrBucketNotFound, h.name, want, h.id)
 	}
 	return err
 }

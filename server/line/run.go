@@ -32,13 +32,12 @@ var mutationOps = [...]kv.MutationOp{
 
 // write adds a command to the run.
 func (c *conn) write(cmd *lineproto.Command) {
-	if cmd.BucketID != 0 && c.checked != (checkedID{c.name(cmd.Bucket), cmd.BucketID}) {
+	if cmd.BucketID != 0 {
 		if _, err := c.bucket(cmd); err != nil {
 			c.finishRun()
 			c.fail(err, cmd.Bucket)
 			return
 		}
-		c.checked = checkedID{c.name(cmd.Bucket), cmd.BucketID}
 	}
 	c.run.mutations = append(c.run.mutations, kv.Mutation{
 		Bucket: c.name(cmd.Bucket), Op: mutationOps[cmd.Verb], Key: cmd.Key, Value: cmd.Value,
@@ -52,19 +51,18 @@ func (c *conn) write(cmd *lineproto.Command) {
 // finishRun carries out the run and answers it.
 func (c *conn) finishRun() {
 	r := c.run
-	c.checked = checkedID{}
 	if len(r.mutations) == 0 {
 		return
 	}
-	c.EnterStore()
 	if c.protocol.submitter != nil && len(r.mutations) > 1 {
+		c.EnterStore()
 		_ = c.protocol.submitter.Submit(c.ctx, r.mutations) // each mutation has its error
+		c.LeaveStore()
 	} else {
 		for i := range r.mutations {
 			c.single(&r.mutations[i])
 		}
 	}
-	c.LeaveStore()
 	for i := range r.mutations {
 		if m := &r.mutations[i]; m.Err != nil {
 			c.fail(m.Err, m.Key)
@@ -80,11 +78,10 @@ func (c *conn) finishRun() {
 // single carries out one mutation through its bucket: shorter than Submit for one,
 // and the only way where the store has no Submit.
 func (c *conn) single(m *kv.Mutation) {
-	b, err := c.protocol.store.Bucket(c.ctx, m.Bucket)
-	if err != nil {
-		m.Err = err
+	if m.Err = c.lookup(m.Bucket); m.Err != nil {
 		return
 	}
+	b := c.last.bucket
 	o := c.run.options[:0]
 	isMarker := m.Op == kv.MutateDelete || m.Op == kv.MutatePurge
 	switch {
@@ -96,6 +93,7 @@ func (c *conn) single(m *kv.Mutation) {
 	if m.IfLast && isMarker {
 		o = append(o, kv.LastRevision(m.Last))
 	}
+	c.EnterStore()
 	switch m.Op {
 	case kv.MutatePut:
 		m.Revision, m.Err = b.Put(c.ctx, m.Key, m.Value, o...)
@@ -110,4 +108,5 @@ func (c *conn) single(m *kv.Mutation) {
 	case kv.MutatePurge:
 		m.Revision, m.Err = b.Purge(c.ctx, m.Key, o...)
 	}
+	c.LeaveStore()
 }
