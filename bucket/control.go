@@ -124,9 +124,13 @@ func (s *Store) apply(op *operation) {
 		f := forgetting{upTo: kv.Revision(op.a), markers: kv.Revision(op.b)}
 		b.change(op, func(l *liveness) { l.addForgetting(f) })
 	case opExpire:
-		b.change(op, func(l *liveness) { l.expired = max(l.expired, kv.Revision(op.a)) })
+		b.change(op, func(l *liveness) {
+			l.expired, l.aged = max(l.expired, kv.Revision(op.a)), max(l.aged, kv.Revision(op.b))
+		})
 	case opLapse:
-		b.change(op, func(l *liveness) { l.lapsed = max(l.lapsed, int64(op.a)) })
+		b.change(op, func(l *liveness) {
+			l.lapsed, l.aged = max(l.lapsed, int64(op.a)), max(l.aged, kv.Revision(op.b))
+		})
 	}
 	b.markDirty()
 }

@@ -39,6 +39,22 @@
 // carries what was decided, not what was asked: replay consults neither the
 // clock nor the configuration.
 //
+// # Times to live
+//
+// Records die by their bucket's TTL or a deadline of their own (expire.go), and are
+// invisible from that instant: readers and the judge compare with the store's time
+// (clock.go), and a write to a key that has expired writes its expiry marker first.
+// The sweep (sweep.go) writes the markers of all others, down the write path like
+// any mutation, and says by operations how far it came. What depends on which
+// records there are, such as a shorter history, sweeps first. So no outcome tells
+// whether the sweep was there. Counts may lag by a second, and so may the room
+// that an expired value holds in a bucket with a size limit.
+//
+// A crash that comes between an instant at which readers saw a key expire and the
+// sweep leaves it expired, unless the wall clock is set back meanwhile to before
+// that instant: the newest time on the disk, below which the store's time never
+// falls, is that of the newest write.
+//
 // # Recovery
 //
 // The manifest says, per bucket, up to which position of the log its segments

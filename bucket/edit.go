@@ -148,7 +148,7 @@ func (b *bucketDesc) append(dst []byte) []byte {
 	for _, v := range []uint64{
 		b.id, uint64(b.created), uint64(b.position), uint64(b.next), b.keys,
 		uint64(b.live.expired), uint64(b.live.forgotten.upTo), uint64(b.live.forgotten.markers),
-		uint64(b.live.lapsed), uint64(len(b.live.cuts)),
+		uint64(b.live.lapsed), uint64(b.live.aged), uint64(len(b.live.cuts)),
 	} {
 		dst = binary.AppendUvarint(dst, v)
 	}
@@ -219,6 +219,7 @@ func (d *decoder) bucket() *bucketDesc {
 	b.live.forgotten.upTo = kv.Revision(d.uvarint())
 	b.live.forgotten.markers = kv.Revision(d.uvarint())
 	b.live.lapsed = int64(d.uvarint())
+	b.live.aged = kv.Revision(d.uvarint())
 	for range d.count(2) {
 		b.live.cuts = append(b.live.cuts, cut{upTo: kv.Revision(d.uvarint()), keep: int(d.uvarint())})
 	}

@@ -14,7 +14,7 @@ func sampleBuckets() []*bucketDesc {
 		{id: 1, created: 5, config: kv.Config{Bucket: "plain"}.WithDefaults(), next: 1},
 		{
 			id: 7, created: 1_700_000_000_000_000_000, config: fullConfig, position: 300, next: 1 << 40,
-			live: liveness{expired: 3, cuts: []cut{{5, 1}, {9, 4}}, forgotten: forgetting{20, 10}, lapsed: 99},
+			live: liveness{expired: 3, cuts: []cut{{5, 1}, {9, 4}}, forgotten: forgetting{20, 10}, lapsed: 99, aged: 2},
 			segments: []segmentDesc{
 				{Desc: segment.Desc{Number: 4, BucketID: 7, Size: 8192, LastIndex: 4096, Limit: 1 << 20, Sealed: true}, dropped: 17},
 				{Desc: segment.Desc{Number: 6, BucketID: 7, Size: 64, Limit: 64 << 20}},
@@ -84,7 +84,7 @@ func TestAnUnknownTagIsOfANewerVersion(t *testing.T) {
 func TestAnEditsLengthsAreBounded(t *testing.T) {
 	head := func(cuts uint64) []byte {
 		b := binary.AppendUvarint(nil, tagBucket)
-		for range 9 {
+		for range 10 {
 			b = binary.AppendUvarint(b, 1)
 		}
 		return binary.AppendUvarint(b, cuts)

@@ -536,3 +536,82 @@ func TestASweepOfADeletedBucketEnds(t *testing.T) {
 	}
 	a.sweep()
 }
+
+// A watch begins without what has expired, is told of what expires, and cannot
+// resume over a marker that has left.
+func TestWatchesSeeKeysExpire(t *testing.T) {
+	a := newAging(t)
+	b := a.bucket("b", withTTL(time.Hour))
+	putTTL(t, b, "before", "v", time.Second)
+	a.clock.advance(time.Second)
+	putTTL(t, b, "k", "v", time.Minute)
+	w, err := b.Watch(ctx, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Stop()
+	wantUpdate := func(want string) {
+		t.Helper()
+		u := <-w.Updates()
+		got := "end of the initial entries"
+		if u.Entry != nil {
+			got = fmt.Sprintf("%s %v@%d %v", u.Entry.Key, u.Entry.Operation, u.Entry.Revision, u.Entry.Reason)
+		}
+		if got != want {
+			t.Fatalf("update is %s, want %s", got, want)
+		}
+	}
+	wantUpdate("k PUT@2 none")
+	wantUpdate("end of the initial entries")
+	a.clock.advance(time.Minute)
+	a.sweep()
+	wantUpdate("before PURGE@3 expiry")
+	wantUpdate("k PURGE@4 expiry")
+	mustPut(t, b, "last", "v")
+	wantUpdate("last PUT@5 none")
+	for _, c := range []struct {
+		from kv.Revision
+		err  error
+	}{{1, kv.ErrCompacted}, {4, kv.ErrCompacted}, {5, nil}} {
+		if c.from == 1 {
+			a.clock.advance(kv.MarkerTTLDefault)
+			a.sweep()
+		}
+		w, err := b.Watch(ctx, nil, kv.ResumeFromRevision(c.from))
+		if err == nil {
+			if u, ok := <-w.Updates(); ok && c.err != nil {
+				t.Fatalf("a watch from %d on begins with %+v", c.from, u.Entry)
+			}
+			err = w.Err()
+			_ = w.Stop()
+		}
+		if c.err != nil {
+			wantError(t, err, c.err)
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A marker that the bucket's TTL ends leaves without a word: who resumes before it
+// must hear that something is missing, also after a crash.
+func TestAMarkerThatAgesIsAForgottenEnd(t *testing.T) {
+	a := newAging(t)
+	b := a.bucket("b", withTTL(time.Minute), withHistory(2))
+	mustPut(t, b, "k", "v")
+	if _, err := b.Delete(ctx, "k"); err != nil {
+		t.Fatal(err)
+	}
+	a.clock.advance(time.Second)
+	mustPut(t, b, "other", "v")
+	a.clock.advance(time.Minute - 1)
+	a.sweep()
+	for range 2 {
+		wantEntries(t, a.find("b"), "k", "")
+		if got := a.find("b").mu.live.ended(); got != 2 {
+			t.Fatalf("the newest end forgotten is %d, want 2", got)
+		}
+		a.powerCut()
+		a.open()
+	}
+}

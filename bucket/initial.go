@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"time"
 
 	"kvd/index"
 	"kvd/kv"
@@ -12,7 +13,8 @@ import (
 
 // Select finds the initial entries of a watch.
 func (b watchLog) Select(ctx context.Context, q *watch.Query, after, upTo kv.Revision, most int) (watch.Selection, error) {
-	s := selection{bucket: b.Bucket, query: q, after: after, upTo: upTo, max: most}
+	config, _ := b.config() // of a bucket that is gone nothing is found
+	s := selection{bucket: b.Bucket, query: q, after: after, upTo: upTo, max: most, ttl: config.TTL, now: b.store.clock.now()}
 	switch q.Begin {
 	case watch.BeginNothing:
 		s.At = b.Newest()
@@ -103,9 +105,10 @@ func (s *selection) take(f *scanned) bool {
 	hash := index.Hash(key)
 	b := s.bucket
 	b.mu.RLock()
-	_, kept := b.mu.index.At(hash, key, f.record.Revision)
+	v, kept := b.mu.index.At(hash, key, f.record.Revision)
 	newest, present := b.mu.index.Newest(hash, key)
 	b.mu.RUnlock()
+	kept = kept && !s.died(&newest, true) && !s.died(&v, v.Revision == newest.Revision)
 	switch {
 	case kept:
 		s.add(watch.Ref{Revision: f.record.Revision, Segment: f.slot.number, Offset: f.offset, Size: uint32(f.size)})
@@ -121,6 +124,8 @@ type selection struct {
 	bucket      *Bucket
 	query       *watch.Query
 	after, upTo kv.Revision
+	ttl         time.Duration // of the bucket
+	now         int64         // at which the selection is made
 	max         int
 	seen        int
 }
@@ -133,14 +138,21 @@ func (s *selection) visit(ctx context.Context, key []byte, versions ...index.Ver
 	if !kv.MatchAny(s.query.Patterns, stringOf(key)) {
 		return true
 	}
-	for _, v := range versions {
-		if v.Op.IsMarker() && s.query.IgnoreDeletes {
+	newest := &versions[len(versions)-1]
+	if s.died(newest, true) {
+		return true
+	}
+	for i := range versions {
+		v := &versions[i]
+		if v.Op.IsMarker() && s.query.IgnoreDeletes || v != newest && s.died(v, false) {
 			continue
 		}
 		s.add(watch.Ref{Revision: v.Revision, Segment: v.Segment, Offset: v.Offset, Size: v.Size})
 	}
 	return true
 }
+
+func (s *selection) died(v *index.Version, newest bool) bool { return hasDied(v, s.ttl, s.now, newest) }
 
 func (s *selection) add(r watch.Ref) {
 	if r.Revision <= s.after || s.upTo != 0 && r.Revision > s.upTo {

@@ -17,7 +17,8 @@ type liveness struct {
 	expired   kv.Revision // every record up to it is dead, but for a newest that is a marker with a deadline
 	cuts      []cut       // in ascending order of revision
 	forgotten forgetting
-	lapsed    int64 // unix ns: purge markers with a deadline up to it are dead
+	lapsed    int64       // unix ns: purge markers with a deadline up to it are dead
+	aged      kv.Revision // no marker that was its key's newest, and died by itself, is newer. It kills nothing: for watches.
 }
 
 // cut says that of a key's records up to a revision only the newest few stay. It
@@ -60,7 +61,7 @@ func (l *liveness) trivial() bool {
 
 // ended returns the newest revision at which the end of a key was forgotten: its
 // newest record was a marker, and went.
-func (l *liveness) ended() kv.Revision { return l.forgotten.markers }
+func (l *liveness) ended() kv.Revision { return max(l.forgotten.markers, l.aged) }
 
 // keep filters the versions of one key, oldest first, in place. They are all the
 // key's records present that are at or above the floor of its newest.

@@ -45,8 +45,8 @@ import (
 //	3    file numbers: those from this one on were never handed out
 //	4    the highest id ever given to a bucket
 //	5    a bucket, whole: id, created (unix ns), log position, next revision, keys,
-//	     expired, forgotten (two revisions), lapsed (unix ns), number of cuts, each
-//	     cut (revision, records kept), length of the configuration, the
+//	     expired, forgotten (two revisions), lapsed (unix ns), aged, number of cuts,
+//	     each cut (revision, records kept), length of the configuration, the
 //	     configuration as JSON, number of segments, each segment (number, size, last
 //	     index block, limit, sealed, highest revision dropped)
 //	6    id of a bucket that is gone

@@ -41,8 +41,8 @@ const (
 	opEdit      itemKind = 3 // a, b: the cut that it makes: revision and records kept; 0, 0: none
 	opDelete    itemKind = 4
 	opForget    itemKind = 5 // a, b: purge-deletes: revision, and that of the newest marker to drop
-	opExpire    itemKind = 6 // a: every record up to this revision is dead, but for a newest that is a marker with a deadline
-	opLapse     itemKind = 7 // a: purge markers with a deadline up to this instant, unix ns, are dead
+	opExpire    itemKind = 6 // a: every record up to this revision is dead, but for a newest that is a marker with a deadline; b: liveness.aged
+	opLapse     itemKind = 7 // a: purge markers with a deadline up to this instant, unix ns, are dead; b: liveness.aged
 )
 
 // operation is a change of a bucket's state that is not a record. It carries

@@ -44,6 +44,7 @@ type sweepState struct {
 	slot     *slot       // where the walk is; nil: it has to be found
 	offset   int64       // in slot
 	walked   kv.Revision // the TTL has ended all up to it
+	aged     kv.Revision // of those walked over: the newest marker that was its key's newest record
 	youngest int64       // unix ns: nothing behind walked is older
 	found    []dying     // of this batch
 	dropping []dying     // walked, and not yet said to be dead
@@ -248,6 +249,9 @@ func (b *Bucket) walk(now int64) error {
 				return false
 			}
 			found := dying{string(r.Key), r.Revision}
+			if r.Op != segment.Put && b.isNewest(found) {
+				w.aged = r.Revision
+			}
 			w.found, w.dropping = append(w.found, found), append(w.dropping, found)
 			w.walked = r.Revision
 			taken++
@@ -261,6 +265,13 @@ func (b *Bucket) walk(now int64) error {
 			return nil
 		}
 	}
+}
+
+func (b *Bucket) isNewest(d dying) bool {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	newest, ok := b.mu.index.Newest(index.Hash(d.key), d.key)
+	return ok && newest.Revision == d.revision && newest.Deadline == 0
 }
 
 // walkFrom returns the segment where the walk goes on, pinned, and the TTL; nil if
@@ -332,7 +343,7 @@ func (b *Bucket) endWalked(ctx context.Context) error {
 		return nil
 	}
 	err := b.store.operate(ctx, func() (operation, error) {
-		return operation{kind: opExpire, bucketID: b.id, a: uint64(w.walked), swept: true}, b.takesWrites()
+		return operation{kind: opExpire, bucketID: b.id, a: uint64(w.walked), b: uint64(w.aged), swept: true}, b.takesWrites()
 	})
 	if err != nil {
 		return err
@@ -354,7 +365,10 @@ func (b *Bucket) endLapsed(ctx context.Context, now int64) error {
 		return nil
 	}
 	err := b.store.operate(ctx, func() (operation, error) {
-		return operation{kind: opLapse, bucketID: b.id, a: uint64(now), swept: true}, b.takesWrites()
+		b.mu.RLock()
+		defer b.mu.RUnlock()
+		ripe := b.mu.index.Ripe(index.Lapsing)
+		return operation{kind: opLapse, bucketID: b.id, a: uint64(now), b: uint64(ripe), swept: true}, b.takesWritesLocked()
 	})
 	if err != nil {
 		return err

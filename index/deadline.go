@@ -3,6 +3,8 @@ package index
 import (
 	"math/bits"
 	"unsafe"
+
+	"kvd/kv"
 )
 
 // Agenda is one of the two queues of versions with a deadline.
@@ -29,6 +31,7 @@ type queue struct {
 	occupied [wheelLevels]uint64
 	slots    [wheelLevels*wheelSlots + 1]uint32 // heads of lists; the last of what is due
 	count    int
+	ripe     uint64 // the highest revision that was ever due
 }
 
 const (
@@ -118,6 +121,10 @@ func (q *queue) push(rows *rows, a Agenda, extension uint32, slot int) {
 		rows.pages.at(head).setBefore(extension)
 	}
 	q.slots[slot] = extension
+	if slot == dueSlot {
+		owner, _ := w.owner()
+		q.ripe = max(q.ripe, rows.pages.at(owner).revision)
+	}
 }
 
 func (q *queue) slotOf(at uint64) int {
@@ -212,6 +219,15 @@ func (x *Index) Due(a Agenda, yield func(key []byte, v Version) bool) {
 			return
 		}
 	}
+}
+
+// Ripe returns a revision that no version which was ever due on the agenda
+// exceeds, 0 if none was. A read.
+func (x *Index) Ripe(a Agenda) kv.Revision {
+	if q := x.queues[a]; q != nil {
+		return kv.Revision(q.ripe)
+	}
+	return 0
 }
 
 // NextDeadline returns an instant, in unix nanoseconds, before which nothing on

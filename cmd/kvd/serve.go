@@ -145,7 +145,9 @@ func (d *daemon) openStore(p *progress) error {
 // commitObserver has the metrics see what the commit path does.
 type commitObserver struct{ metrics *admin.Metrics }
 
-func (o commitObserver) Committed(c bucket.Commit) { o.metrics.Committed(c.Records, c.Bytes, c.Sync) }
+func (o commitObserver) Committed(c bucket.Commit) {
+	o.metrics.Committed(c.Records, c.Expired, c.Bytes, c.Sync)
+}
 
 func (d *daemon) startLine(version string) error {
 	if d.cfg.listen == "" {

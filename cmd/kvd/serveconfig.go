@@ -67,6 +67,7 @@ func storeOptions(r *reader) bucket.Options {
 		LogFileSize: read(r, "wal-file-size", parseSize),
 		LogMaxSize:  read(r, "wal-max-size", parseSize),
 		ReserveSize: read(r, "reserve-size", parseSize),
+		AcceptClock: read(r, "accept-clock", parseBool),
 	}
 	if o.ReserveSize == 0 {
 		o.ReserveSize = -1 // in bucket.Options 0 is the default

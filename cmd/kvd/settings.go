@@ -50,6 +50,7 @@ func newSettings() settings {
 		{name: "tls-key", usage: "key file of the certificate"},
 		{name: "tls-client-ca", usage: "file of certificates that clients' must be signed by"},
 		{name: "insecure", def: "false", bool: true, usage: "allow an address that others can reach without users and TLS"},
+		{name: "accept-clock", def: "false", bool: true, usage: "the system's clock is right, although it is more than a day ahead of the store"},
 		{name: "pprof", def: "false", bool: true, usage: "serve profiles under /debug/pprof on the admin address"},
 		{name: "log-level", def: "info", usage: "debug, info, warn or error"},
 		{name: "log-format", def: "auto", usage: "text, json, or auto: text on a terminal"},

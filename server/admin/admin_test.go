@@ -259,7 +259,7 @@ func openStore(t *testing.T, m *admin.Metrics) *bucket.Store {
 
 type commits struct{ *admin.Metrics }
 
-func (c commits) Committed(one bucket.Commit) { c.Metrics.Committed(one.Records, one.Bytes, one.Sync) }
+func (c commits) Committed(one bucket.Commit) { c.Metrics.Committed(one.Records, one.Expired, one.Bytes, one.Sync) }
 
 // exercise does everything that is counted, well and badly.
 func exercise(t *testing.T, s kv.Store) {

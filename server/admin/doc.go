@@ -22,6 +22,7 @@
 //	kvd_fsync_duration_seconds                 histogram  making a group of writes durable
 //	kvd_commit_batch_size                      histogram  records that shared one sync
 //	kvd_commit_bytes_total                     counter    bytes of records and operations logged
+//	kvd_expired_keys_total                     counter    keys that expired
 //	kvd_buckets                                gauge      buckets there are
 //	kvd_keys{bucket}                           gauge      keys with a value
 //	kvd_values{bucket}                         gauge      records kept, markers included

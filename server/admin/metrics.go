@@ -20,6 +20,7 @@ type Metrics struct {
 	sync        prometheus.Histogram
 	batch       prometheus.Histogram
 	commitBytes prometheus.Counter
+	expired     prometheus.Counter
 	ready       prometheus.Gauge
 	operations  operations
 }
@@ -58,6 +59,9 @@ func NewMetrics(version, revision string) *Metrics {
 	m.commitBytes = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "kvd_commit_bytes_total", Help: "Bytes of records logged.",
 	})
+	m.expired = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "kvd_expired_keys_total", Help: "Keys that expired.",
+	})
 	m.ready = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "kvd_ready", Help: "1 while clients are served.",
 	})
@@ -67,14 +71,16 @@ func NewMetrics(version, revision string) *Metrics {
 	})
 	build.Set(1)
 	m.registry.MustRegister(
-		durations, m.sync, m.batch, m.commitBytes, m.ready, build, &m.operations,
+		durations, m.sync, m.batch, m.commitBytes, m.expired, m.ready, build, &m.operations,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return m
 }
 
-// Committed notes a group of writes that was made durable.
-func (m *Metrics) Committed(records, bytes int, sync time.Duration) {
+// Committed notes a group of writes that was made durable; expired of its records
+// are markers of keys that expired.
+func (m *Metrics) Committed(records, expired, bytes int, sync time.Duration) {
+	m.expired.Add(float64(expired))
 	m.sync.Observe(sync.Seconds())
 	m.batch.Observe(float64(records))
 	m.commitBytes.Add(float64(bytes))
