@@ -30,6 +30,7 @@ var past = time.Unix(1, 0)
 type Conn struct {
 	net.Conn // encrypted where the server has TLS
 
+	plain    net.Conn // below the encryption
 	server   *Server
 	from     netip.Prefix
 	draining atomic.Bool
@@ -37,15 +38,30 @@ type Conn struct {
 	inStore  bool
 }
 
-// handshake does TLS's.
-func (c *Conn) handshake(ctx context.Context) error {
+// HasTLS reports whether the server encrypts its connections.
+func (c *Conn) HasTLS() bool { return c.server.opts.TLS != nil }
+
+// WritePlain writes below the encryption: what an [Upgrader] says before StartTLS.
+func (c *Conn) WritePlain(b []byte) error {
+	_ = c.plain.SetWriteDeadline(time.Now().Add(handshakeTime))
+	_, err := c.plain.Write(b)
+	return err
+}
+
+// StartTLS does TLS's handshake, where the server has TLS. Only an [Upgrader] calls
+// it.
+func (c *Conn) StartTLS(ctx context.Context) error {
 	t, ok := c.Conn.(*tls.Conn)
 	if !ok {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, handshakeTime)
 	defer cancel()
-	return t.HandshakeContext(ctx)
+	err := t.HandshakeContext(ctx)
+	if err != nil {
+		c.Logger().Debug("TLS handshake", "remote", c.RemoteAddr(), "cause", err)
+	}
+	return err
 }
 
 // Logger is the server's.
@@ -127,6 +143,14 @@ func (c *Conn) NeedsLogin() bool {
 
 // HasUsers reports whether the server has users.
 func (c *Conn) HasUsers() bool { return c.server.login.users.Load() != nil }
+
+// User returns the name of who has logged in; it is empty where nobody has.
+func (c *Conn) User() string {
+	if s := c.session.Load(); s != nil {
+		return s.name
+	}
+	return ""
+}
 
 // May reports whether the client has the permission in the bucket. Safe for
 // concurrent use.

@@ -23,6 +23,13 @@ type Protocol interface {
 	Refusal(err error) []byte
 }
 
+// Upgrader is a [Protocol] whose connections begin in the clear, whatever the server's
+// TLS: Serve calls [Conn.StartTLS] itself, once it has sent what comes before.
+type Upgrader interface {
+	Protocol
+	UpgradesTLS()
+}
+
 // ErrServerClosed is returned by Serve after Shutdown.
 var ErrServerClosed = errors.New("server is closed")
 
@@ -103,6 +110,11 @@ func (s *Server) Serve(l net.Listener) error {
 	}
 }
 
+// ServeConn serves a connection that came some other way than through a listener:
+// the other end of a pipe, say. It returns at once; Shutdown ends the connection as
+// it does those of listeners. After Shutdown, and over a limit, it is closed.
+func (s *Server) ServeConn(nc net.Conn) { s.start(nc) }
+
 // passes reports whether an error of accept goes away by itself.
 func passes(err error) bool {
 	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED, syscall.EINTR} {
@@ -137,9 +149,9 @@ func (s *Server) start(nc net.Conn) {
 		s.refuse(nc, err)
 		return
 	}
-	c := &Conn{Conn: nc, server: s, from: from}
+	c := &Conn{Conn: nc, plain: nc, server: s, from: from}
 	if s.opts.TLS != nil {
-		c.Conn = tls.Server(nc, s.opts.TLS)
+		c.Conn = tls.Server(nc, s.opts.TLS) // says nothing before the handshake
 	}
 	if !s.addConn(c) {
 		s.conns.leave(from)
@@ -172,9 +184,10 @@ func (s *Server) run(c *Conn) {
 	defer s.recoverFrom(c)
 	ctx, cancel := context.WithCancel(s.ctx)
 	defer cancel()
-	if err := c.handshake(ctx); err != nil {
-		s.opts.Logger.Debug("TLS handshake", "remote", c.RemoteAddr(), "cause", err)
-		return
+	if _, ok := s.protocol.(Upgrader); !ok {
+		if err := c.StartTLS(ctx); err != nil {
+			return
+		}
 	}
 	s.protocol.Serve(ctx, c)
 }

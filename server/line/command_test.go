@@ -207,7 +207,8 @@ func TestValuesOfEverySize(t *testing.T) {
 	r := serveTCP(t, openStore(t), server.Options{})
 	p := r.dial()
 	p.ask("ADD b max-value-size=67108864", "+OK")
-	sizes := []int{0, 1, smallSize - 30, smallSize, smallSize + 1, mediumSize - 20, mediumSize, mediumSize + 1, 3*mediumSize + 7, 1 << 20, kv.MaxValueSizeLimit}
+	const smallSize = 1 << 10 // of an idle connection's buffer
+	sizes := []int{0, 1, smallSize - 30, smallSize, smallSize + 1, server.InputSize - 20, server.InputSize, server.InputSize + 1, 3*server.InputSize + 7, 1 << 20, kv.MaxValueSizeLimit}
 	for i, size := range sizes {
 		value := bytes.Repeat([]byte(fmt.Sprintf("%d\r\n", size)), size/3+1)[:size]
 		go func() { _, _ = fmt.Fprintf(p.conn, "PUT b k %d\r\n%s\r\nGET b k\r\nPING\r\n", size, value) }()

@@ -19,7 +19,7 @@ type conn struct {
 	protocol *Protocol
 	ctx      context.Context
 
-	in  input
+	in  server.Input
 	out output
 	cmd lineproto.Command
 	run *run
@@ -38,7 +38,7 @@ var errQuit = errors.New("quit")
 
 func newConn(ctx context.Context, p *Protocol, sc *server.Conn) *conn {
 	c := &conn{Conn: sc, protocol: p, ctx: ctx}
-	c.in.init(sc)
+	c.in.Init(sc)
 	c.out.conn = sc
 	c.watches.init(c)
 	return c
@@ -48,15 +48,15 @@ func newConn(ctx context.Context, p *Protocol, sc *server.Conn) *conn {
 func (c *conn) end() {
 	c.Close() // first: a watch may be writing to a client that does not read
 	c.watches.stopAll()
-	c.in.release()
+	c.in.Release()
 }
 
 // serve runs rounds until the client or the server has had enough.
 func (c *conn) serve() {
 	if c.NeedsLogin() {
-		c.in.expect(time.Now().Add(server.LoginTime))
+		c.in.Expect(time.Now().Add(server.LoginTime))
 	} else {
-		c.in.grows = true
+		c.in.Grow()
 	}
 	for {
 		if err := c.round(); err != nil {
@@ -76,9 +76,9 @@ func (c *conn) finish(err error) {
 	case errors.Is(err, errQuit):
 	case errors.Is(err, lineproto.ErrSyntax), errors.Is(err, lineproto.ErrAuthRequired), errors.Is(err, lineproto.ErrAuthFailed):
 		last = lineproto.AppendError(nil, err, "")
-	case isTimeout(err) && c.NeedsLogin():
+	case server.IsTimeout(err) && c.NeedsLogin():
 		last = lineproto.AppendError(nil, fmt.Errorf("%w: log in within %v", lineproto.ErrTimeout, server.LoginTime), "")
-	case isTimeout(err):
+	case server.IsTimeout(err):
 		last = lineproto.AppendError(nil, fmt.Errorf("%w: the command did not arrive in time", lineproto.ErrTimeout), "")
 	default:
 		return
@@ -111,12 +111,12 @@ func (c *conn) round() error {
 // many bytes the one that is not takes at least; 0 if there is nothing of one.
 func (c *conn) commands() (need int, err error) {
 	for {
-		if len(c.in.bytes()) == 0 {
+		if len(c.in.Bytes()) == 0 {
 			return 0, nil
 		}
-		n, err := lineproto.ParseCommand(c.in.bytes(), &c.cmd)
+		n, err := lineproto.ParseCommand(c.in.Bytes(), &c.cmd)
 		if err == lineproto.ErrIncomplete {
-			return n, c.spend(len(c.in.bytes()), false)
+			return n, c.spend(len(c.in.Bytes()), false)
 		}
 		if err != nil {
 			return 0, err
@@ -127,7 +127,7 @@ func (c *conn) commands() (need int, err error) {
 		if err := c.execute(&c.cmd); err != nil {
 			return 0, err
 		}
-		c.in.consume(n)
+		c.in.Consume(n)
 		c.since = time.Time{}
 	}
 }
@@ -155,28 +155,34 @@ func (c *conn) await(need int) error {
 	strange := c.NeedsLogin()   // then the deadline is that of the login
 	if need == 0 {
 		if !strange {
-			c.in.expect(time.Time{})
+			c.in.Expect(time.Time{})
 		}
-		return c.in.read()
+		return c.in.Read()
 	}
 	if c.since.IsZero() {
 		c.since = time.Now()
 	}
 	if !strange {
-		c.in.expect(commandUntil(c.since, cmd.Length))
+		c.in.Expect(commandUntil(c.since, cmd.Length))
 	}
 	if cmd.Verb != 0 {
 		if err := c.precheck(&cmd); err != nil {
 			return c.refuse(need, err, cmd.Key)
 		}
 	}
-	for len(c.in.bytes()) < need {
-		c.in.reserve(need)
-		if err := c.in.read(); err != nil {
+	for len(c.in.Bytes()) < need {
+		c.in.Reserve(need)
+		if err := c.in.Read(); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// commandUntil is when a command whose first byte came at that time must be there
+// with its payload, whose length is -1 while it is not known.
+func commandUntil(first time.Time, length int) time.Time {
+	return first.Add(commandTime + time.Duration(max(length, 0))*time.Second/payloadRate)
 }
 
 // refuse answers a command whose payload is still on its way and skips that.
@@ -191,19 +197,19 @@ func (c *conn) refuse(size int, cause error, key string) error {
 // skip drops a command of that size; its payload must end as any other's.
 func (c *conn) skip(size int) error {
 	const crlf = "\r\n"
-	if err := c.in.skip(size - len(crlf)); err != nil {
+	if err := c.in.Skip(size - len(crlf)); err != nil {
 		return err
 	}
-	for len(c.in.bytes()) < len(crlf) {
-		c.in.reserve(len(crlf))
-		if err := c.in.read(); err != nil {
+	for len(c.in.Bytes()) < len(crlf) {
+		c.in.Reserve(len(crlf))
+		if err := c.in.Read(); err != nil {
 			return err
 		}
 	}
-	if !strings.HasPrefix(string(c.in.bytes()[:len(crlf)]), crlf) {
+	if !strings.HasPrefix(string(c.in.Bytes()[:len(crlf)]), crlf) {
 		return &lineproto.SyntaxError{Reason: "CRLF is missing after a payload"}
 	}
-	c.in.consume(len(crlf))
+	c.in.Consume(len(crlf))
 	return nil
 }
 

@@ -48,7 +48,7 @@ func (c *conn) precheck(cmd *lineproto.Command) error {
 	if err := c.permit(cmd); err != nil {
 		return err
 	}
-	if cmd.Refused != nil || cmd.Length <= mediumSize || !cmd.Verb.Writes() {
+	if cmd.Refused != nil || cmd.Length <= server.InputSize || !cmd.Verb.Writes() {
 		return cmd.Refused
 	}
 	b, err := c.bucket(cmd)
@@ -165,8 +165,8 @@ func (c *conn) login(cmd *lineproto.Command) error {
 		return fmt.Errorf("%w: %w", lineproto.ErrAuthFailed, err)
 	}
 	if first {
-		c.in.grows = true
-		c.in.expect(time.Time{})
+		c.in.Grow()
+		c.in.Expect(time.Time{})
 	}
 	c.ok()
 	return nil

@@ -190,7 +190,7 @@ func TestAnIdleConnectionIsCheap(t *testing.T) {
 			p.ask(fmt.Sprintf("PUT b k %d\n%s", len(value), value), fmt.Sprintf("+OK %d", i+1))
 			conns[i] = p.conn
 		}
-		time.Sleep(2 * idleTime) // of the bubble
+		time.Sleep(2 * server.InputIdleTime) // of the bubble
 		synctest.Wait()
 		each := (weigh() - before) / n
 		t.Logf("%d bytes each, the client's end included", each)

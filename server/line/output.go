@@ -1,8 +1,6 @@
 package line
 
 import (
-	"errors"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,7 +34,7 @@ func (o *output) write(b []byte) bool {
 		if _, err := o.conn.Write(part); err != nil {
 			o.broken.Store(true)
 			o.conn.Close()
-			if isTimeout(err) {
+			if server.IsTimeout(err) {
 				o.conn.Logger().Warn("client does not read: closed", "remote", o.conn.RemoteAddr())
 			}
 		}
@@ -68,10 +66,4 @@ func putBuffer(b *buffer) {
 		b.b = b.b[:0]
 		buffers.Put(b)
 	}
-}
-
-// isTimeout reports whether a read or write ended because of its deadline.
-func isTimeout(err error) bool {
-	var t net.Error
-	return errors.As(err, &t) && t.Timeout()
 }
