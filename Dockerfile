@@ -1,7 +1,7 @@
 # A static binary and nothing else: no shell, no package manager, not root.
 #
 #   docker build -t kvd .
-#   docker run -v kvd-data:/data -v ./secrets:/secrets:ro -p 5830:5830 \
+#   docker run -v kvd-data:/data -v ./secrets:/secrets:ro -p 5830:5830 -p 4222:4222 \
 #     -e KVD_USERS=/secrets/users -e KVD_TLS_CERT=/secrets/tls.crt -e KVD_TLS_KEY=/secrets/tls.key kvd
 #
 # In a container the server has to listen on every address, and it refuses to do
@@ -22,9 +22,9 @@ COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /out/kvd /kvd
 COPY --from=build --chown=65532:65532 /out/data /data
 USER 65532:65532
-ENV KVD_DATA=/data KVD_LISTEN=0.0.0.0:5830 KVD_ADMIN=127.0.0.1:8222
+ENV KVD_DATA=/data KVD_LISTEN=0.0.0.0:5830 KVD_NATS=0.0.0.0:4222 KVD_ADMIN=127.0.0.1:8222
 VOLUME /data
-EXPOSE 5830
+EXPOSE 5830 4222
 STOPSIGNAL SIGTERM
 # The start period covers a recovery; readiness is asked inside the container, so
 # the admin address need not be published.

@@ -51,6 +51,7 @@ func TestScripts(t *testing.T) {
 			e.Values[serversKey] = map[string]*scriptServer{}
 			e.Vars = append(e.Vars,
 				"KVD_WAL_FILE_SIZE=64KiB", "KVD_WAL_MAX_SIZE=1MiB", "KVD_RESERVE_SIZE=0", // a server that starts quickly
+				"KVD_NATS=",      // off, where a script does not ask for it
 				"KVD_TIMEOUT=1m", // on a machine that is busy
 				"TZ=UTC",
 				"GORACE=atexit_sleep_ms=0", // by default a second, for each of some 300 processes
@@ -105,7 +106,7 @@ func arguments(ts *testscript.TestScript, neg bool, args []string, usage string,
 func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 	arguments(ts, neg, args, "serve NAME [ARG...]", 1, -1)
 	s := &scriptServer{lines: make(chan string, 1000), ended: make(chan struct{})}
-	s.cmd = exec.Command("kvd", append([]string{"serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"}, args[1:]...)...)
+	s.cmd = exec.Command("kvd", append([]string{"serve", "--listen", "127.0.0.1:0", "--nats", "127.0.0.1:0", "--admin", "127.0.0.1:0"}, args[1:]...)...)
 	s.cmd.Dir = ts.MkAbs(".")
 	s.cmd.Env = scriptEnv(ts)
 	log, err := s.cmd.StderrPipe()
@@ -127,9 +128,10 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 		<-s.ended
 	})
 	line := s.waitFor(ts, `"msg":"serving"`)
-	var serving struct{ Listen, Admin string }
+	var serving struct{ Listen, NATS, Admin string }
 	ts.Check(json.Unmarshal([]byte(line), &serving))
 	ts.Setenv("KVD_SERVER", serving.Listen)
+	ts.Setenv("NATS_URL", "nats://"+serving.NATS)
 	ts.Setenv("KVD_ADMIN", serving.Admin)
 }
 

@@ -73,14 +73,16 @@ func (s *security) loadCertificate() error {
 }
 
 // reload reads users and certificate again. What cannot be read stays as it was.
-func (s *security) reload(srv *server.Server) error {
+func (s *security) reload(servers []*server.Server) error {
 	var errs []error
 	if s.cfg.users != "" {
 		users, err := s.loadUsers()
-		if err == nil {
-			err = srv.SetUsers(users)
-		}
 		errs = append(errs, err)
+		for _, srv := range servers {
+			if err == nil {
+				errs = append(errs, srv.SetUsers(users))
+			}
+		}
 	}
 	errs = append(errs, s.loadCertificate())
 	return errors.Join(errs...)

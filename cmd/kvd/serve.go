@@ -19,6 +19,7 @@ import (
 	"kvd/server"
 	"kvd/server/admin"
 	"kvd/server/line"
+	"kvd/server/nats"
 )
 
 // addServe makes the root command serve, and adds the verbs about that.
@@ -60,16 +61,19 @@ type daemon struct {
 	metrics  *admin.Metrics
 	store    *bucket.Store
 	line     *server.Server // nil: off
+	nats     *server.Server // nil: off
+	front    *nats.Front    // nil: off
 	admin    *admin.Server  // nil: off
 
-	lineAddr, adminAddr net.Addr   // nil: off
-	failed              chan error // why a listener ended; has room for all
+	lineAddr, natsAddr, adminAddr net.Addr   // nil: off
+	natsNote                      string     // why nats is off, unless somebody wanted that
+	failed                        chan error // why a listener ended; has room for all
 }
 
 // serve runs a server until the context ends, which a signal does, or a listener
 // fails.
 func (a *app) serve(ctx context.Context, cfg *serveConfig) error {
-	d := &daemon{cfg: cfg, log: a.newLogger(cfg.format, cfg.level), failed: make(chan error, 2)}
+	d := &daemon{cfg: cfg, log: a.newLogger(cfg.format, cfg.level), failed: make(chan error, 3)}
 	d.manager = notifier(a.env("NOTIFY_SOCKET", ""))
 	build := thisBuild()
 	d.metrics = admin.NewMetrics(build.Version, build.Revision)
@@ -83,7 +87,11 @@ func (a *app) serve(ctx context.Context, cfg *serveConfig) error {
 	if err := d.openStore(a.newProgress(d.log)); err != nil {
 		return errors.Join(err, d.stop())
 	}
-	if err := d.startLine(build.Version); err != nil {
+	store := d.metrics.Observe(d.store)
+	if err := d.startLine(store, build.Version); err != nil {
+		return errors.Join(err, d.stop())
+	}
+	if err := d.startNATS(store, build.Version); err != nil {
 		return errors.Join(err, d.stop())
 	}
 	hangups := make(chan os.Signal, 1)
@@ -149,13 +157,11 @@ func (o commitObserver) Committed(c bucket.Commit) {
 	o.metrics.Committed(c.Records, c.Expired, c.Bytes, c.Sync)
 }
 
-func (d *daemon) startLine(version string) error {
+func (d *daemon) startLine(store kv.Store, version string) error {
 	if d.cfg.listen == "" {
 		return nil
 	}
-	s, err := server.New(line.New(d.metrics.Observe(d.store), version), server.Options{
-		Addr: d.cfg.listen, TLS: d.security.tls, Users: d.security.users, Insecure: d.cfg.insecure, Logger: d.log,
-	})
+	s, err := server.New(line.New(store, version), d.serverOptions(d.cfg.listen))
 	if err != nil {
 		return err
 	}
@@ -164,9 +170,53 @@ func (d *daemon) startLine(version string) error {
 		return err
 	}
 	d.line, d.lineAddr = s, l.Addr()
-	d.metrics.Connections(s.Conns)
+	d.metrics.Connections("line", s.Conns)
 	d.run(func() error { return s.Serve(l) })
 	return nil
+}
+
+// startNATS serves NATS' clients. A port that is taken although nobody asked for it is
+// no reason not to serve the rest: a nats-server may well be there.
+func (d *daemon) startNATS(store kv.Store, version string) error {
+	if d.cfg.nats == "" {
+		return nil
+	}
+	front, err := nats.New(store, nats.Options{Version: version})
+	if err != nil {
+		return err
+	}
+	s, err := server.New(front, d.serverOptions(d.cfg.nats))
+	if err != nil {
+		return err
+	}
+	l, err := s.Listen()
+	if errors.Is(err, syscall.EADDRINUSE) && !d.cfg.natsAsked {
+		d.natsNote = fmt.Sprintf("off: %s is in use, by nats-server perhaps; --nats names another address", d.cfg.nats)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	d.nats, d.front, d.natsAddr = s, front, l.Addr()
+	d.metrics.Connections("nats", s.Conns)
+	d.run(func() error { return s.Serve(l) })
+	return nil
+}
+
+// serverOptions are those of both protocols.
+func (d *daemon) serverOptions(addr string) server.Options {
+	return server.Options{Addr: addr, TLS: d.security.tls, Users: d.security.users, Insecure: d.cfg.insecure, Logger: d.log}
+}
+
+// servers are those of clients that are on.
+func (d *daemon) servers() []*server.Server {
+	var on []*server.Server
+	for _, s := range []*server.Server{d.line, d.nats} {
+		if s != nil {
+			on = append(on, s)
+		}
+	}
+	return on
 }
 
 // wait returns when the server is to stop: nil if that was asked for.
@@ -187,10 +237,7 @@ func (d *daemon) wait(ctx context.Context, hangups <-chan os.Signal) error {
 func (d *daemon) reload() {
 	d.manager.notify("RELOADING=1")
 	defer d.manager.notify("READY=1")
-	if d.line == nil {
-		return
-	}
-	if err := d.security.reload(d.line); err != nil {
+	if err := d.security.reload(d.servers()); err != nil {
 		d.log.Error("reload: what could not be read stays as it was", "cause", err)
 		return
 	}
@@ -201,7 +248,7 @@ func (d *daemon) reload() {
 // store's last words are theirs too.
 func (d *daemon) stop() error {
 	d.manager.notify("STOPPING=1")
-	if d.line != nil || d.store != nil {
+	if d.store != nil {
 		d.log.Info("stopping")
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), d.cfg.shutdownTimeout)
@@ -209,16 +256,19 @@ func (d *daemon) stop() error {
 	if d.admin != nil {
 		d.admin.SetReady(errStopping)
 	}
-	if d.line != nil {
-		if err := d.line.Shutdown(ctx); err != nil {
+	for _, s := range d.servers() {
+		if err := s.Shutdown(ctx); err != nil {
 			d.log.Warn("connections were cut off", "cause", err)
 		}
 	}
 	var err error
+	if d.front != nil {
+		err = d.front.Close(ctx)
+	}
 	if d.store != nil {
-		err = d.store.Close()
-		if errors.Is(err, kv.ErrReadOnly) {
-			err = nil // it was so before, and everybody was told
+		closing := d.store.Close()
+		if !errors.Is(closing, kv.ErrReadOnly) { // it was so before, and everybody was told
+			err = errors.Join(err, closing)
 		}
 	}
 	if d.admin != nil {
@@ -246,13 +296,14 @@ func (d *daemon) announce(a *app) {
 	}
 	report := d.store.Report()
 	if !a.isText(d.cfg.format) {
-		d.log.Info("serving", "version", thisBuild().Version, "listen", addrText(d.lineAddr), "admin", addrText(d.adminAddr),
+		d.log.Info("serving", "version", thisBuild().Version, "listen", addrText(d.lineAddr), "nats", d.natsText(), "admin", addrText(d.adminAddr),
 			"data", data, "recovery", report.String(), "promise", promiseText, "except", weaker)
 		return
 	}
 	fmt.Fprintf(a.err, "kvd %s\n", thisBuild().Version)
 	for _, l := range [][2]string{
 		{"listen", addrText(d.lineAddr)},
+		{"nats", d.natsText()},
 		{"admin", addrText(d.adminAddr)},
 		{"data", data},
 		{"recovery", report.String()},
@@ -286,6 +337,14 @@ func (d *daemon) weakerBuckets() []string {
 		}
 	}
 	return weaker
+}
+
+// natsText is where NATS' clients are served, or why they are not.
+func (d *daemon) natsText() string {
+	if d.natsNote != "" {
+		return d.natsNote
+	}
+	return addrText(d.natsAddr)
 }
 
 // addrText is an address, or that there is none.

@@ -15,6 +15,8 @@ import (
 type serveConfig struct {
 	data            string
 	listen          string // empty: off
+	nats            string // empty: off
+	natsAsked       bool   // nats is not the default: it must be served
 	admin           string // empty: off
 	users           string // empty: none
 	cert, key       string // empty: no TLS
@@ -35,6 +37,7 @@ func (ss settings) config(c *cobra.Command, lookupEnv func(string) (string, bool
 	r := &reader{settings: ss}
 	cfg := &serveConfig{
 		data: r.text("data"), listen: r.text("listen"), admin: r.text("admin"),
+		nats: r.text("nats"), natsAsked: r.find("nats").origin != originDefault,
 		users: r.text("users"), cert: r.text("tls-cert"), key: r.text("tls-key"), clientCA: r.text("tls-client-ca"),
 		insecure:        read(r, "insecure", parseBool),
 		pprof:           read(r, "pprof", parseBool),
@@ -52,8 +55,8 @@ func (ss settings) config(c *cobra.Command, lookupEnv func(string) (string, bool
 	if cfg.clientCA != "" && cfg.cert == "" {
 		r.errs = append(r.errs, errors.New("tls-client-ca needs tls-cert"))
 	}
-	if cfg.listen == "" && cfg.admin == "" {
-		r.errs = append(r.errs, errors.New("listen and admin are both off: there is nothing to serve"))
+	if cfg.listen == "" && cfg.nats == "" && cfg.admin == "" {
+		r.errs = append(r.errs, errors.New("listen, nats and admin are all off: there is nothing to serve"))
 	}
 	if err := errors.Join(r.errs...); err != nil {
 		return nil, usageOf(c, fmt.Errorf("configuration: %w", err))

@@ -34,8 +34,12 @@ func (s *setting) env() string {
 const (
 	dataDefault   = "./kvd-data"
 	listenDefault = serverDefault
+	natsDefault   = "127.0.0.1:4222"
 	adminDefault  = "127.0.0.1:8222"
 )
+
+// originDefault is the origin of what nobody has set.
+const originDefault = "default"
 
 // settings are all of them, in the order in which they are shown.
 type settings []*setting
@@ -44,6 +48,7 @@ func newSettings() settings {
 	return settings{
 		{name: "data", def: dataDefault, usage: "directory of the store"},
 		{name: "listen", def: listenDefault, usage: "address of the line protocol; port 0 picks a free one, empty: off"},
+		{name: "nats", def: natsDefault, usage: "address for NATS' clients; port 0 picks a free one, empty: off"},
 		{name: "admin", def: adminDefault, usage: "address of health and metrics over HTTP; empty: off"},
 		{name: "users", usage: "file of users, see kvd user; empty: anybody may do anything"},
 		{name: "tls-cert", usage: "certificate file: connections are TLS"},
@@ -102,7 +107,7 @@ func (s *setting) resolve(file settingsFile, lookupEnv func(string) (string, boo
 	case inFile:
 		s.value, s.origin = fromFile, file.name
 	default:
-		s.value, s.origin = s.def, "default"
+		s.value, s.origin = s.def, originDefault
 	}
 }
 

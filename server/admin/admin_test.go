@@ -173,7 +173,7 @@ func TestMetricsOfOperations(t *testing.T) {
 	s := start(t, admin.Options{Metrics: m})
 	store := openStore(t, m)
 	m.Describe(store)
-	m.Connections(func() int { return 7 })
+	m.Connections("line", func() int { return 7 })
 	observed := m.Observe(store)
 	exercise(t, observed)
 
@@ -207,7 +207,7 @@ func TestMetricsOfOperations(t *testing.T) {
 		`kvd_bucket_writable{bucket="b"} 1`,
 		`kvd_bucket_info{bucket="b",storage="file",sync="always"} 1`,
 		`kvd_bucket_bytes{bucket="b",state="dead"}`,
-		`kvd_connections 7`,
+		`kvd_connections{protocol="line"} 7`,
 		`kvd_ready 0`,
 		`kvd_build_info{goversion=`,
 		`revision="abcdef",version="1.2.3"} 1`,

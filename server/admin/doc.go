@@ -30,7 +30,7 @@
 //	kvd_revision{bucket}                       gauge      of the newest record
 //	kvd_bucket_writable{bucket}                gauge      0 after a fault
 //	kvd_bucket_info{bucket,storage,sync}       gauge      1; sync="interval" acknowledges before the disk has it
-//	kvd_connections                            gauge      clients of the line protocol
+//	kvd_connections{protocol}                  gauge      clients of the line protocol and of NATS'
 //	kvd_ready                                  gauge      what /readyz says
 //	kvd_build_info{version,revision,goversion} gauge      1
 //

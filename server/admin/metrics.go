@@ -86,11 +86,11 @@ func (m *Metrics) Committed(records, expired, bytes int, sync time.Duration) {
 	m.commitBytes.Add(float64(bytes))
 }
 
-// Connections has the number of connections asked for at each scrape. It is
-// called once.
-func (m *Metrics) Connections(count func() int) {
+// Connections has the number of a protocol's connections asked for at each scrape. It
+// is called once for a protocol.
+func (m *Metrics) Connections(protocol string, count func() int) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "kvd_connections", Help: "Clients of the line protocol.",
+		Name: "kvd_connections", Help: "Clients, by protocol.", ConstLabels: prometheus.Labels{"protocol": protocol},
 	}, func() float64 { return float64(count()) }))
 }
 

@@ -25,7 +25,7 @@ func (m *Metrics) Observe(s kv.Store) kv.Store {
 type observedStore struct {
 	kv.Store
 	metrics *Metrics
-	handles sync.Map // name → *observedBucket; a name that is made again gets another
+	handles sync.Map // name → *handle; a name that is made again gets another
 }
 
 // ID returns the store's id, or zeros if it has none.
@@ -43,12 +43,37 @@ func (o *observedStore) handle(b kv.Bucket, err error) (kv.Bucket, error) {
 		return nil, err
 	}
 	name := b.Name()
-	if h, ok := o.handles.Load(name); ok && h.(*observedBucket).Bucket == b {
-		return h.(*observedBucket), nil
+	if h, ok := o.handles.Load(name); ok && h.(*handle).of == b {
+		return h.(*handle).bucket, nil
 	}
-	h := &observedBucket{Bucket: b, metrics: o.metrics, tally: o.metrics.operations.of(name)}
+	h := &handle{of: b, bucket: observeBucket(b, o.metrics)}
 	o.handles.Store(name, h)
-	return h, nil
+	return h.bucket, nil
+}
+
+// handle is a bucket's counting handle, and what it is a handle of.
+type handle struct{ of, bucket kv.Bucket }
+
+// observeBucket returns a bucket's counting handle. It implements what front ends ask
+// for, if b does.
+func observeBucket(b kv.Bucket, m *Metrics) kv.Bucket {
+	o := &observedBucket{Bucket: b, metrics: m, tally: m.operations.of(b.Name())}
+	records, isRecords := b.(kv.Records)
+	eraser, isEraser := b.(kv.Eraser)
+	switch {
+	case isRecords && isEraser:
+		return &struct {
+			*observedBucket
+			kv.Records
+			kv.Eraser
+		}{o, records, eraser}
+	case isRecords:
+		return &struct {
+			*observedBucket
+			kv.Records
+		}{o, records}
+	}
+	return o
 }
 
 func (o *observedStore) Bucket(ctx context.Context, name string) (kv.Bucket, error) {

@@ -1,0 +1,161 @@
+package nats
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"kvd/server"
+)
+
+// responseType makes the type of an answer of its operation.
+func responseType(op string) string { return "io.nats.jetstream.api.v1." + op + "_response" }
+
+// request is a call of JetStream's API.
+type request struct {
+	tokens []string // of the subject after the operation's name
+	body   []byte
+}
+
+// stream returns the name of the stream, the first token.
+func (r *request) stream() string { return r.tokens[0] }
+
+// bucket returns the name of the stream's bucket.
+func (r *request) bucket() (string, bool) { return strings.CutPrefix(r.stream(), streamPrefix) }
+
+// call is an operation of the API.
+type call struct {
+	prefix string // of the subject after $JS.API.; a dot at its end asks for tokens
+	op     string // of the answer's type
+	do     func(*conn, *request) (any, *apiError)
+}
+
+// calls are the operations; the first whose prefix fits counts.
+var calls []call
+
+func init() { // not at the declaration: the functions refer to each other through it
+	calls = []call{
+		{"INFO", "account_info", (*conn).accountInfo},
+		{"STREAM.INFO.", "stream_info", (*conn).streamInfo},
+		{"STREAM.CREATE.", "stream_create", (*conn).streamCreate},
+		{"STREAM.UPDATE.", "stream_update", (*conn).streamUpdate},
+		{"STREAM.DELETE.", "stream_delete", (*conn).streamDelete},
+		{"STREAM.PURGE.", "stream_purge", (*conn).streamPurge},
+		{"STREAM.NAMES", "stream_names", (*conn).streamNames},
+		{"STREAM.LIST", "stream_list", (*conn).streamList},
+		{"STREAM.MSG.GET.", "stream_msg_get", (*conn).messageGet},
+		{"STREAM.MSG.DELETE.", "stream_msg_delete", (*conn).messageDelete},
+		{"STREAM.SNAPSHOT.", "stream_snapshot", (*conn).noBackup},
+		{"STREAM.RESTORE.", "stream_restore", (*conn).noBackup},
+		{"CONSUMER.CREATE.", "consumer_create", (*conn).consumerCreate},
+		{"CONSUMER.DURABLE.CREATE.", "consumer_create", (*conn).consumerCreate},
+		{"CONSUMER.INFO.", "consumer_info", (*conn).consumerInfo},
+		{"CONSUMER.DELETE.", "consumer_delete", (*conn).consumerDelete},
+		{"CONSUMER.NAMES.", "consumer_names", (*conn).consumerNames},
+		{"CONSUMER.LIST.", "consumer_list", (*conn).consumerList},
+	}
+}
+
+// api answers a call, and reports whether there is one of that subject.
+func (c *conn) api(o *op) bool {
+	subject := string(o.subject[len(apiPrefix):])
+	for i := range calls {
+		call := &calls[i]
+		rest, ok := strings.CutPrefix(subject, call.prefix)
+		if !ok || (rest == "") == strings.HasSuffix(call.prefix, ".") {
+			continue
+		}
+		r := &request{tokens: strings.Split(rest, "."), body: o.payload}
+		c.respond(o.reply, call.op, r, call.do)
+		return true
+	}
+	return false
+}
+
+// respond carries out a call and answers it.
+func (c *conn) respond(reply []byte, op string, r *request, do func(*conn, *request) (any, *apiError)) {
+	var result any
+	var failure *apiError
+	c.InStore(func() { result, failure = do(c, r) })
+	if len(reply) == 0 {
+		return
+	}
+	if failure != nil {
+		result = struct {
+			Error *apiError `json:"error"`
+		}{failure}
+	}
+	c.answer(reply, nil, encodeResponse(op, result))
+}
+
+// encodeResponse writes an answer: its type, then the fields of the result.
+func encodeResponse(op string, result any) []byte {
+	fields := encodeJSON(result)
+	head := []byte(`{"type":"` + responseType(op) + `"`)
+	if string(fields) != "{}" {
+		head = append(head, ',')
+	}
+	return append(head, fields[1:]...)
+}
+
+// encodeJSON writes an answer's fields.
+func encodeJSON(fields any) []byte {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(fields) // plain fields always encode
+	return bytes.TrimSpace(b.Bytes())
+}
+
+// page is the place of a list's page.
+type page struct {
+	Total  int `json:"total"`
+	Offset int `json:"offset"`
+	Limit  int `json:"limit"`
+}
+
+// pageOf returns the page of all that begins at an offset.
+func pageOf[T any](all []T, offset, limit int) ([]T, page) {
+	p := page{Total: len(all), Offset: max(offset, 0), Limit: limit}
+	start := min(p.Offset, len(all))
+	return all[start:min(start+limit, len(all))], p
+}
+
+// decodeBody reads a request's body, which may be empty.
+func decodeBody(body []byte, into any) *apiError {
+	if len(bytes.TrimSpace(body)) == 0 {
+		return nil
+	}
+	if err := json.Unmarshal(body, into); err != nil {
+		return invalidJSON(err)
+	}
+	return nil
+}
+
+// accountInfo answers INFO: what there is, and that nothing is limited.
+func (c *conn) accountInfo(*request) (any, *apiError) {
+	var info accountInfo
+	for st, err := range c.front.store.Buckets(c.ctx) {
+		if err != nil {
+			return nil, refusal(err)
+		}
+		if !c.May(server.MayAny, st.Config.Bucket) {
+			continue
+		}
+		info.Streams++
+		info.Consumers += c.front.consumers.count(st.Config.Bucket)
+		info.add(&st.Config, st.Bytes)
+	}
+	info.Limits = unlimitedAccount
+	info.API.Level = apiLevel
+	return info, nil
+}
+
+// noBackup refuses what the CLI's backups need.
+func (c *conn) noBackup(*request) (any, *apiError) {
+	return nil, &apiError{501, 10052, "stream backups are not supported: \"kvd backup\" takes one of the whole store while it runs"}
+}
+
+// now is the time of an answer.
+func now() time.Time { return time.Now().UTC() }

@@ -1,0 +1,90 @@
+package conformance_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	js "github.com/nats-io/nats.go/jetstream"
+
+	"kvd/bucket"
+	"kvd/kv"
+	"kvd/kv/kvtest"
+	"kvd/kv/kvtest/jetstream"
+	"kvd/server"
+	natsfront "kvd/server/nats"
+)
+
+// front is a store of its own behind a front end, and nats.go's client of it.
+type front struct {
+	kv.Store
+	js     js.JetStream
+	conn   *nats.Conn
+	front  *natsfront.Front
+	server *server.Server
+	engine *bucket.Store
+	dir    string
+}
+
+// TestConformance runs what kvtest states, and a real nats-server passes, through
+// nats.go against the front end over the engine.
+func TestConformance(t *testing.T) {
+	kvtest.Run(t, kvtest.Harness{
+		Open: func(t *testing.T) kv.Store { return start(t, t.TempDir()) },
+		Reopen: func(t *testing.T, s kv.Store) kv.Store {
+			f := s.(*front)
+			f.stop(t)
+			return start(t, f.dir)
+		},
+		Differs: map[kvtest.Difference]string{
+			kvtest.ShorterBucketNames:    "a stream's name is the bucket's with KV_ before it, and has at most 255 bytes",
+			kvtest.HandlesFollowNames:    "clients address a bucket by its name alone",
+			kvtest.ConditionsCountInSize: "conditions are headers, and a message's headers count in its size",
+			kvtest.ListingsDrift:         "a listing is a watch of what is there",
+		},
+	})
+}
+
+// start serves a directory until the test ends.
+func start(t *testing.T, dir string) *front {
+	t.Helper()
+	engine, err := bucket.Open(dir, bucket.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &front{engine: engine, dir: dir}
+	if f.front, err = natsfront.New(engine, natsfront.Options{MaxPayload: 16 << 20}); err != nil {
+		t.Fatal(err)
+	}
+	if f.server, err = server.New(f.front, server.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	l, err := f.server.Listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	go f.server.Serve(l)
+	if f.conn, err = nats.Connect("nats://" + l.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	if f.js, err = js.New(f.conn); err != nil {
+		t.Fatal(err)
+	}
+	f.Store = jetstream.New(f.js)
+	t.Cleanup(func() { f.stop(t) })
+	return f
+}
+
+// stop ends client, server and store. A second time it does nothing.
+func (f *front) stop(t *testing.T) {
+	f.conn.Close()
+	if err := f.server.Shutdown(context.Background()); err != nil {
+		t.Error(err)
+	}
+	if err := f.front.Close(context.Background()); err != nil {
+		t.Error(err)
+	}
+	if err := f.engine.Close(); err != nil {
+		t.Error(err)
+	}
+}

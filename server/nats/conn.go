@@ -1,0 +1,250 @@
+package nats
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"kvd/server"
+)
+
+const (
+	commandTime   = 10 * time.Second // for an operation to arrive, from its first byte
+	payloadRate   = 128 << 10        // bytes of payload for each further second
+	pingInterval  = 2 * time.Minute
+	pingsMax      = 2    // unanswered
+	subsMax       = 8192 // subscriptions of a connection
+	consumersMax  = 4096 // that a connection may have made
+	subjectsBytes = 1 << 20
+)
+
+// conn is one connection: its goroutine reads operations, carries them out and
+// answers. What its consumers deliver, and what others publish to its subscriptions,
+// comes from other goroutines.
+type conn struct {
+	*server.Conn
+	front *Front
+	ctx   context.Context
+	id    uint64
+
+	in      server.Input
+	out     output
+	op      op
+	options connectOptions
+	headers atomic.Bool // the client takes HMSG; others deliver too
+	user    string      // empty: there are none
+	run     run
+	streams map[string]*stream // looked up in this round
+	found   []*subscription    // scratch
+	touched []*conn            // others that got messages in this round
+	scratch []byte             // values on their way from the store
+	header  []byte             // header blocks
+	since   time.Time          // when the first byte of the operation came that is not all there; zero: none is
+	draws   uint64             // members of queue groups drawn
+
+	subsMu sync.Mutex // guards subs: one that reaches its maximum is removed by whoever delivers
+	subs   map[string]*subscription
+
+	pump      pump
+	consumers atomic.Int64 // that this connection made and are there
+	pings     atomic.Int32 // unanswered
+	pinger    *time.Timer
+}
+
+// errQuit ends a round after which the connection is closed.
+var errQuit = errors.New("quit")
+
+func newConn(ctx context.Context, f *Front, sc *server.Conn) *conn {
+	c := &conn{Conn: sc, front: f, ctx: ctx, id: f.clients.Add(1), options: defaultConnectOptions}
+	c.in.Init(sc)
+	c.out.init(sc)
+	c.pump.conn = c
+	c.streams = make(map[string]*stream)
+	c.subs = make(map[string]*subscription)
+	return c
+}
+
+// end releases what the connection holds.
+func (c *conn) end() {
+	c.Close() // first: a consumer may be writing to a client that does not read
+	if c.pinger != nil {
+		c.pinger.Stop()
+	}
+	for _, s := range c.allSubs() {
+		c.unsubscribe(s)
+	}
+	c.in.Release()
+}
+
+// serve greets, then runs rounds until the client or the server has had enough.
+func (c *conn) serve() {
+	if err := c.greet(); err != nil {
+		return
+	}
+	if c.NeedsLogin() {
+		c.in.Expect(time.Now().Add(server.LoginTime))
+	} else {
+		c.in.Grow()
+	}
+	c.pinger = time.AfterFunc(pingInterval, c.ping)
+	for {
+		if err := c.round(); err != nil {
+			c.finish(err)
+			return
+		}
+	}
+}
+
+// finish says goodbye: why the connection is closed, unless its client did.
+func (c *conn) finish(err error) {
+	var protocol protocolError
+	switch {
+	case server.IsTimeout(err) && c.NeedsLogin() && !c.Draining():
+		protocol = errAuthTimeout
+	case !errors.As(err, &protocol):
+		c.out.drain()
+		return
+	}
+	if protocol != "" {
+		c.out.text("-ERR '" + string(protocol) + "'\r\n")
+	}
+	if c.out.drain() {
+		c.Linger()
+	}
+}
+
+// round carries out every complete operation in the buffer, writes the answers with
+// one write, and waits for more.
+func (c *conn) round() error {
+	need, err := c.operations()
+	c.finishRun()
+	clear(c.streams)
+	c.kickTouched()
+	alive := c.out.settle()
+	switch {
+	case err != nil:
+		return err
+	case !alive, c.Draining():
+		return errQuit
+	}
+	return c.await(need)
+}
+
+// operations carries out operations until there is none complete, and returns how
+// many bytes the one that is not takes at least; 0 if there is nothing of one.
+func (c *conn) operations() (need int, err error) {
+	for {
+		if len(c.in.Bytes()) == 0 {
+			return 0, nil
+		}
+		n, err := parse(c.in.Bytes(), c.front.maxPayload, &c.op)
+		if c.NeedsLogin() && c.op.verb != verbConnect && c.op.verb != verbNone {
+			return 0, errAuthorization
+		}
+		if err == errIncomplete {
+			return n, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+		if err := c.execute(&c.op); err != nil {
+			return 0, err
+		}
+		c.in.Consume(n)
+		c.since = time.Time{}
+		if c.out.full() && !c.out.settle() {
+			return 0, errQuit
+		}
+	}
+}
+
+// await waits for the rest of an operation of at least need bytes, or for the first
+// byte of one.
+func (c *conn) await(need int) error {
+	size := c.op.size
+	c.op = op{} // its views would keep the buffer
+	stranger := c.NeedsLogin()
+	if need == 0 {
+		if !stranger {
+			c.in.Expect(time.Time{})
+		}
+		return c.in.Read()
+	}
+	if c.since.IsZero() {
+		c.since = time.Now()
+	}
+	if !stranger {
+		c.in.Expect(c.since.Add(commandTime + time.Duration(max(size, 0))*time.Second/payloadRate))
+	}
+	for len(c.in.Bytes()) < need {
+		c.in.Reserve(need)
+		if err := c.in.Read(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// execute carries out an operation, or adds it to the run. An error ends the
+// connection.
+func (c *conn) execute(o *op) error {
+	switch o.verb {
+	case verbPub, verbHPub:
+		return c.publish(o)
+	case verbSub:
+		c.subscribe(o)
+	case verbUnsub:
+		c.unsub(o)
+	case verbPing:
+		c.finishRun() // the answer says that what came before has been dealt with
+		c.out.text("PONG\r\n")
+		return nil
+	case verbPong:
+		c.pings.Store(0)
+		return nil
+	case verbConnect:
+		if err := c.connect(o.json); err != nil {
+			return err
+		}
+	default:
+		return nil
+	}
+	c.ok()
+	return nil
+}
+
+// ok acknowledges an operation to a client that wants that.
+func (c *conn) ok() {
+	if c.options.Verbose {
+		c.out.text("+OK\r\n")
+	}
+}
+
+// warn tells the client of an error that does not end the connection.
+func (c *conn) warn(text string) { c.out.text("-ERR '" + text + "'\r\n") }
+
+// ping asks the client for a sign of life, and ends the connection of one that gave
+// none. It is the timer's.
+func (c *conn) ping() {
+	defer c.Recover()
+	if c.pings.Add(1) > pingsMax {
+		c.out.text("-ERR '" + string(errStale) + "'\r\n")
+		c.out.flush()
+		c.Close()
+		return
+	}
+	c.out.text("PING\r\n")
+	c.out.flush()
+	c.pinger.Reset(pingInterval)
+}
+
+// kickTouched has the others' messages of this round written.
+func (c *conn) kickTouched() {
+	for i, other := range c.touched {
+		other.out.kick()
+		c.touched[i] = nil
+	}
+	c.touched = c.touched[:0]
+}

@@ -1,0 +1,123 @@
+package nats
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net"
+	"runtime"
+	"strings"
+	"time"
+
+	"kvd/server"
+)
+
+// serverInfo is what INFO says.
+type serverInfo struct {
+	ServerID     string `json:"server_id"`
+	ServerName   string `json:"server_name"`
+	Version      string `json:"version"`
+	Proto        int    `json:"proto"`
+	Go           string `json:"go"`
+	Host         string `json:"host"`
+	Port         int    `json:"port"`
+	Headers      bool   `json:"headers"`
+	AuthRequired bool   `json:"auth_required,omitempty"`
+	TLSRequired  bool   `json:"tls_required,omitempty"`
+	MaxPayload   int    `json:"max_payload"`
+	JetStream    bool   `json:"jetstream"`
+	ClientID     uint64 `json:"client_id"`
+	ClientIP     string `json:"client_ip"`
+	APILevel     int    `json:"api_lvl"`
+}
+
+// apiLevel is the version of JetStream's API: messages may have a TTL.
+const apiLevel = 1
+
+// greet sends INFO and, where the server has TLS, begins with it.
+func (c *conn) greet() error {
+	host, port := address(c.LocalAddr())
+	clientIP, _ := address(c.RemoteAddr())
+	info, err := json.Marshal(serverInfo{
+		ServerID: c.front.id, ServerName: c.front.id, Version: c.front.version, Proto: 1, Go: runtime.Version(),
+		Host: host, Port: port, Headers: true, AuthRequired: c.HasUsers(), TLSRequired: c.HasTLS(),
+		MaxPayload: c.front.maxPayload, JetStream: true, ClientID: c.id, ClientIP: clientIP, APILevel: apiLevel,
+	})
+	if err != nil {
+		return err
+	}
+	if err := c.WritePlain([]byte("INFO " + string(info) + "\r\n")); err != nil {
+		return err
+	}
+	return c.StartTLS(c.ctx)
+}
+
+// address returns host and port of an address; a pipe has none.
+func address(a net.Addr) (string, int) {
+	if tcp, ok := a.(*net.TCPAddr); ok {
+		return tcp.IP.String(), tcp.Port
+	}
+	return "127.0.0.1", 0
+}
+
+// connectOptions are what a client says of itself in CONNECT.
+type connectOptions struct {
+	Verbose      bool   `json:"verbose"`
+	Pedantic     bool   `json:"pedantic"`
+	Echo         bool   `json:"echo"`
+	Headers      bool   `json:"headers"`
+	NoResponders bool   `json:"no_responders"`
+	User         string `json:"user"`
+	Password     string `json:"pass"`
+	Token        string `json:"auth_token"`
+}
+
+// defaultConnectOptions hold for what CONNECT leaves out, and before it.
+var defaultConnectOptions = connectOptions{Verbose: true, Echo: true}
+
+// connect carries out CONNECT.
+func (c *conn) connect(body []byte) error {
+	options := defaultConnectOptions
+	if err := json.Unmarshal(bytes.TrimSpace(body), &options); err != nil {
+		return errMalformed
+	}
+	if options.NoResponders && !options.Headers {
+		return errNoHeaders
+	}
+	if c.HasUsers() {
+		if err := c.login(&options); err != nil {
+			return err
+		}
+	}
+	options.Password, options.Token = "", ""
+	c.options = options
+	c.headers.Store(options.Headers)
+	return nil
+}
+
+// tokenUser is whose password a token is that names no user.
+const tokenUser = "token"
+
+// login checks who the client is: a user with a password, or with a token, which is
+// name:password or the password of the user called "token".
+func (c *conn) login(o *connectOptions) error {
+	first := c.NeedsLogin()
+	name, password := o.User, o.Password
+	if name == "" {
+		var named bool
+		if name, password, named = strings.Cut(o.Token, ":"); !named {
+			name, password = tokenUser, o.Token
+		}
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, server.LoginTime)
+	defer cancel()
+	if err := c.Login(ctx, name, password); err != nil {
+		return errAuthorization
+	}
+	c.user = c.User()
+	if first {
+		c.in.Grow()
+		c.in.Expect(time.Time{})
+	}
+	return nil
+}

@@ -1,0 +1,235 @@
+package nats
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"kvd/kv"
+	"kvd/server"
+)
+
+// consumer delivers the messages of a stream to a subject. It has no goroutine: the
+// pump of the connection that is subscribed to the subject takes its turns, so that a
+// client that does not read holds up its own consumers only.
+type consumer struct {
+	// Immutable.
+	front   *Front
+	owner   *conn  // who made it
+	user    string // of owner
+	name    string
+	stream  string // the bucket's name
+	config  consumerConfig
+	created time.Time
+	poller  kv.Poller // nil: the filters select nothing
+	stop    context.CancelFunc
+	ttl     time.Duration // of limit markers
+
+	targets atomic.Pointer[[]*subscription] // who hears it; nil: nobody. Written under consumers.mu
+	queued  atomic.Bool                     // waits for its turn
+	gone    atomic.Bool
+	beatDue atomic.Bool
+
+	feed sync.Mutex // held for a turn; guards the fields below
+	flow flow
+	buf  []byte // scratch
+
+	mu        sync.Mutex // guards the fields below
+	seq       uint64     // messages delivered
+	streamSeq kv.Revision
+	last      time.Time // of the last delivery, or of the interest's beginning or end
+	timer     *time.Timer
+}
+
+const (
+	turnSize  = flushSize // bytes that a consumer delivers at most before others have their turn
+	turnCount = 1024      // messages likewise
+)
+
+// turn delivers what is there, as far as client and flow control let it, and reports
+// whether it is to have another turn.
+func (k *consumer) turn(targets []*subscription) bool {
+	k.feed.Lock()
+	defer k.feed.Unlock()
+	if k.gone.Load() {
+		return false
+	}
+	if k.beatDue.Swap(false) {
+		k.heartbeat(targets)
+	}
+	if k.poller == nil || k.flow.stalled() {
+		return false
+	}
+	watches := k.owner.May(server.MayWatch, k.stream)
+	if !watches && k.poller.Pending() == 0 {
+		return false // whoever may only get has got what there was
+	}
+	size, count := 0, 0
+	more, err := k.poller.Poll(func(u kv.Update) bool {
+		if u.Entry == nil {
+			return watches
+		}
+		size += k.deliver(targets, u.Entry)
+		count++
+		return size < turnSize && count < turnCount && !k.flow.stalled()
+	})
+	if err != nil {
+		k.ended(err)
+		return false
+	}
+	return more
+}
+
+// ended removes the consumer of a watch that ended: its bucket is gone, or the store.
+// Clients are not told; they notice that the heartbeats stop.
+func (k *consumer) ended(err error) {
+	if !errors.Is(err, kv.ErrBucketNotFound) && !errors.Is(err, kv.ErrClosed) && !errors.Is(err, kv.ErrWatchStopped) {
+		k.owner.Logger().Warn("consumer ended", "bucket", k.stream, "consumer", k.name, "cause", err)
+	}
+	k.front.consumers.remove(k)
+}
+
+// deliver sends a record and returns how many bytes it takes.
+func (k *consumer) deliver(targets []*subscription, e *kv.Entry) int {
+	k.mu.Lock()
+	k.seq++
+	seq := k.seq
+	k.streamSeq, k.last = e.Revision, time.Now()
+	k.mu.Unlock()
+
+	b := appendKeySubject(k.buf[:0], k.stream, e.Key)
+	subject := len(b)
+	b = k.appendReply(b, e, seq)
+	reply := len(b)
+	payload := e.Value
+	if hasHeader(e) || k.config.HeadersOnly {
+		b = appendHeader(b, e, k.ttl)
+		if k.config.HeadersOnly {
+			b = appendNumberField(b, "Nats-Msg-Size", uint64(len(payload)))
+			payload = nil
+		}
+		b = append(b, headerEnd...)
+	}
+	k.buf = b
+	k.send(targets, b[:subject], b[subject:reply], b[reply:], payload)
+	size := len(b) + len(payload)
+	if k.config.FlowControl {
+		if request := k.flow.sent(k, size); request != "" {
+			k.send(targets, []byte(k.config.DeliverSubject), []byte(request), []byte(flowRequest), nil)
+		}
+	}
+	return size
+}
+
+// appendReply appends the subject to acknowledge a message with: clients read from it
+// where the message stands.
+func (k *consumer) appendReply(b []byte, e *kv.Entry, seq uint64) []byte {
+	b = append(b, ackPrefix+streamPrefix...)
+	b = append(b, k.stream...)
+	b = append(b, '.')
+	b = append(b, k.name...)
+	b = append(b, ".1."...)
+	b = strconv.AppendUint(b, uint64(e.Revision), 10)
+	b = append(b, '.')
+	b = strconv.AppendUint(b, seq, 10)
+	b = append(b, '.')
+	b = strconv.AppendInt(b, e.Created.UnixNano(), 10)
+	b = append(b, '.')
+	return strconv.AppendUint(b, e.Delta, 10)
+}
+
+// send delivers a message to whoever hears the consumer. The first is the connection
+// whose pump this is; the others must keep up.
+func (k *consumer) send(targets []*subscription, subject, reply, header, payload []byte) {
+	for i, s := range targets {
+		if !s.take() {
+			continue
+		}
+		h := header
+		if !s.conn.headers.Load() {
+			h = nil
+		}
+		s.conn.out.message(subject, s.sid, reply, h, payload)
+		if i > 0 {
+			s.conn.out.kick()
+		}
+		if s.exhausted() {
+			s.conn.unsubscribe(s)
+		}
+	}
+}
+
+const (
+	heartbeatStatus = "NATS/1.0 100 Idle Heartbeat\r\n"
+	flowRequest     = "NATS/1.0 100 FlowControl Request\r\n\r\n"
+)
+
+// heartbeat tells the client that it has not missed anything.
+func (k *consumer) heartbeat(targets []*subscription) {
+	k.mu.Lock()
+	seq, streamSeq := k.seq, k.streamSeq
+	k.last = time.Now()
+	k.mu.Unlock()
+	b := append(k.buf[:0], heartbeatStatus...)
+	b = appendNumberField(b, "Nats-Last-Consumer", seq)
+	b = appendNumberField(b, "Nats-Last-Stream", uint64(streamSeq))
+	if k.flow.stalled() {
+		b = appendField(b, "Nats-Consumer-Stalled", k.flow.request)
+	}
+	k.buf = append(b, headerEnd...)
+	k.send(targets, []byte(k.config.DeliverSubject), nil, k.buf, nil)
+}
+
+// schedule gives the consumer a turn, if somebody hears it. It is called from any
+// goroutine, a writer's too.
+func (k *consumer) schedule() {
+	if targets := k.targets.Load(); targets != nil && !k.gone.Load() && !k.queued.Swap(true) {
+		(*targets)[0].conn.pump.add(k)
+	}
+}
+
+// tick is the timer's: it sees to heartbeats while somebody hears the consumer, and
+// removes it when nobody has for its threshold.
+func (k *consumer) tick() {
+	if k.gone.Load() {
+		return
+	}
+	heard := k.targets.Load() != nil
+	limit := k.config.InactiveThreshold
+	if heard {
+		limit = k.config.Heartbeat
+	}
+	k.mu.Lock()
+	left := limit - time.Since(k.last)
+	k.mu.Unlock()
+	switch {
+	case left > 0:
+	case heard && limit > 0:
+		k.beatDue.Store(true)
+		k.schedule()
+		left = limit
+	default:
+		k.front.consumers.removeUnheard(k)
+		return
+	}
+	k.timer.Reset(left)
+}
+
+// attend sets the timer for the interest's beginning or end.
+func (k *consumer) attend(heard bool) {
+	limit := k.config.InactiveThreshold
+	if heard {
+		limit = k.config.Heartbeat
+	}
+	k.mu.Lock()
+	k.last = time.Now()
+	k.mu.Unlock()
+	if limit > 0 {
+		k.timer.Reset(limit)
+	} else {
+		k.timer.Stop()
+	}
+}

@@ -1,0 +1,107 @@
+// Package nats serves the buckets of a store to the clients of NATS: the nats CLI,
+// jetstream.KeyValue of nats.go and its predecessor, @nats-io/kv, and every other
+// client that has key/value buckets. It speaks NATS' client protocol and the part of
+// JetStream's API that those clients use; what they get is the store's durability.
+//
+//	front, err := nats.New(store, nats.Options{})
+//	srv, err := server.New(front, server.Options{Addr: "127.0.0.1:4222"})
+//
+// A program that embeds a store needs no socket: [Front.InProcessConn] is what
+// nats.InProcessServer asks for.
+//
+// # What is what
+//
+// To NATS a bucket is a stream and a record is a message:
+//
+//	bucket b                    stream KV_b with the subjects $KV.b.>
+//	key k                       subject $KV.b.k
+//	revision                    sequence
+//	Put                         a message without KV-Operation
+//	Delete                      KV-Operation: DEL
+//	Purge                       KV-Operation: PURGE with Nats-Rollup: sub
+//	Update, Create of a client  Nats-Expected-Last-Subject-Sequence
+//	headers                     stored with the record and returned, byte for byte
+//	expiry marker               Nats-Marker-Reason: MaxAge and KV-Operation: PURGE
+//	watch                       push consumer
+//
+// Of a stream's configuration, what a bucket has no place for (a placement, whether
+// direct gets are allowed, …) is kept in the bucket's metadata under "_kvd.nats", which
+// NATS' clients do not see, and comes back as it was sent. A bucket that kvd's own
+// tools made shows the configuration that says the same: limits, discard new, direct
+// gets, rollups and TTLs of messages allowed.
+//
+// # The surface
+//
+//	INFO CONNECT PING PONG SUB UNSUB PUB HPUB MSG HMSG +OK -ERR
+//	wildcards, queue groups, echo, no responders, plain publish and subscribe
+//	$KV.<bucket>.<key>             publish, with expected sequence, rollup, TTL, message id
+//	$JS.API.INFO, $SYS.REQ.USER.INFO
+//	$JS.API.STREAM.{CREATE,UPDATE,INFO,DELETE,PURGE}.<stream>
+//	$JS.API.STREAM.{NAMES,LIST}
+//	$JS.API.STREAM.MSG.GET.<stream>
+//	$JS.API.DIRECT.GET.<stream>[.<subject>]
+//	$JS.API.CONSUMER.{CREATE,INFO,DELETE}.<stream>.<consumer>, push, ack policy none
+//	$JS.API.CONSUMER.{NAMES,LIST}.<stream>
+//	$JS.ACK.>, $JS.FC.>            taken
+//
+// Everything else under $JS and $SYS has no responder, and clients say so. What a
+// request asks for beyond this is refused, never dropped: replicas (10074), mirrors,
+// sources, republish, limits of messages or consumers, interest and work queues,
+// streams that are no buckets (10052), pull and durable consumers (10012), deletion of
+// a single message (10057), backups of streams ("kvd backup" takes one of the store).
+//
+// # Where it differs from nats-server
+//
+//   - An acknowledgement means that the record is on the disk.
+//   - When a key's newest record expires the key is gone, and no older value comes
+//     back; a marker is written whether or not the stream has a marker TTL. A TTL
+//     shorter than the marker's holds as it is. An expected sequence of 0 also
+//     succeeds over the marker of an expiry that such a stream would not show.
+//   - Sizes (state.bytes, max_bytes) are those of kvd's records. Deletes and purges are
+//     admitted past max_bytes. A purge marker has no payload.
+//   - A subject that is no key by kv.CheckKey is refused (10003), and so are an expected
+//     sequence of the whole stream or of another subject, an expected message id, a
+//     rollup of all subjects, the TTL of a delete marker.
+//   - Ids of messages are remembered in memory: a duplicate window ends with the
+//     process.
+//   - Plain subscribers of $KV.b.k hear what NATS' clients publish, not what other front
+//     ends write: a watch does.
+//   - A client that reads slowly is not cut off for its watches: they wait. Of plain
+//     messages 8 MiB wait for it.
+//
+// # Users
+//
+// CONNECT with user and password logs in as with any front end. A token is
+// name:password, or the password of the user called "token". Before that everything
+// but CONNECT ends the connection. Publishing needs put, or del for markers; direct
+// gets need get; a consumer needs get for what is there when it is made and watch for
+// what follows; streams need admin. Users do not hear each other's messages, inboxes
+// included: each is what NATS calls an account.
+//
+// With TLS the server sends INFO in the clear and the client begins the handshake on
+// the same connection.
+//
+// # Limits
+//
+//	control line            4,096 bytes
+//	message                 Options.MaxPayload, 1 MiB; headers 65,535 bytes
+//	operation               10 s from its first byte, and a second for each 128 KiB
+//	subscriptions           8,192 of a connection
+//	consumers               4,096 made by a connection
+//	write                   10 s for 256 KiB
+//	ping                    every 2 minutes; the third without an answer ends it
+//
+// # How it works
+//
+// A connection's goroutine parses what has arrived, carries it out in order and writes
+// the answers with one write. Publishes to keys that stand next to each other go to
+// the store in one Submit, so that a client with many callers fills a commit group.
+//
+// A consumer is a [kv.Poller] without a goroutine. When it has something, the pump of
+// the connection that is subscribed to its deliver subject gives it a turn; a pump's
+// goroutine lives while consumers wait. So nothing is buffered for a client beyond
+// what is being written to it, and a slow one holds up nobody.
+//
+// Locks, in this order: consumers.mu, consumer.feed, consumer.mu, sublist.mu, conn.subsMu,
+// pump.mu, output.mu; consumer.feed is not taken under consumers.mu.
+package nats

@@ -1,0 +1,243 @@
+package nats
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+	"unsafe"
+
+	"kvd/kv"
+	"kvd/server"
+)
+
+// What a direct get answers where it has no message.
+var (
+	statusNotFound   = []byte("NATS/1.0 404 Message Not Found\r\n\r\n")
+	statusEmpty      = []byte("NATS/1.0 408 Empty Request\r\n\r\n")
+	statusMalformed  = []byte("NATS/1.0 408 Malformed Request\r\n\r\n")
+	statusBadRequest = []byte("NATS/1.0 408 Bad Request\r\n\r\n")
+)
+
+// getRequest asks for one message.
+type getRequest struct {
+	Seq       uint64          `json:"seq"`
+	LastFor   string          `json:"last_by_subj"`
+	NextFor   string          `json:"next_by_subj"`
+	NoHeader  bool            `json:"no_hdr"`
+	Batch     int             `json:"batch"`
+	MultiLast json.RawMessage `json:"multi_last"`
+	UpTo      uint64          `json:"up_to_seq"`
+	UpToTime  json.RawMessage `json:"up_to_time"`
+	StartTime json.RawMessage `json:"start_time"`
+}
+
+// unsupported reports whether the request is of a form that no key/value client uses.
+func (r *getRequest) unsupported() bool {
+	return r.Batch != 0 || r.UpTo != 0 || given(r.MultiLast) || given(r.UpToTime) || given(r.StartTime)
+}
+
+// criteria returns how many things the request asks for: one is right.
+func (r *getRequest) criteria() int {
+	n := 0
+	for _, given := range [...]bool{r.LastFor != "", r.NextFor != "", r.Seq != 0 && r.NextFor == ""} {
+		if given {
+			n++
+		}
+	}
+	return n
+}
+
+// directGet answers DIRECT.GET, and reports whether there is such a stream.
+func (c *conn) directGet(o *op) bool {
+	name, subject, bySubject := bytes.Cut(o.subject[len(directPrefix):], dot)
+	name, ok := bytes.CutPrefix(name, []byte(streamPrefix))
+	if !ok {
+		return false
+	}
+	s, err := c.stream(name)
+	if err != nil || !s.config.AllowDirect {
+		return false
+	}
+	if !c.May(server.MayGet, s.name) {
+		c.violation(o)
+		return false
+	}
+	if !bySubject {
+		c.directGetBody(o, s)
+		return true
+	}
+	bucket, key, ok := cutKey(subject)
+	if ok && string(bucket) == s.name && kv.CheckKey(stringOf(key)) == nil {
+		c.directGetKey(o, s, stringOf(key))
+		return true
+	}
+	c.directGetAsked(o, s, &getRequest{LastFor: string(subject)})
+	return true
+}
+
+// directGetBody answers a direct get whose body says what is wanted.
+func (c *conn) directGetBody(o *op, s *stream) {
+	var ask getRequest
+	switch {
+	case len(o.payload) == 0:
+		c.answer(o.reply, statusEmpty, nil)
+	case json.Unmarshal(o.payload, &ask) != nil:
+		c.answer(o.reply, statusMalformed, nil)
+	case ask.unsupported() || ask.criteria() > 1:
+		c.answer(o.reply, statusBadRequest, nil)
+	case ask.criteria() == 0:
+		c.answer(o.reply, statusEmpty, nil)
+	default:
+		c.directGetAsked(o, s, &ask)
+	}
+}
+
+func (c *conn) directGetAsked(o *op, s *stream, ask *getRequest) {
+	var e kv.Entry
+	var err error
+	c.InStore(func() { e, err = c.findMessage(s, ask) })
+	c.answerMessage(o.reply, s, &e, err, ask.NoHeader)
+}
+
+// directGetKey answers a direct get of a key: the read that matters, without
+// allocations where there is a value.
+func (c *conn) directGetKey(o *op, s *stream, key string) {
+	c.EnterStore()
+	buf, e, err := s.bucket.GetAppend(c.ctx, c.scratch[:0], key)
+	if errors.Is(err, kv.ErrKeyNotFound) { // or its newest record is a marker
+		e, err = s.last(c.ctx, key)
+	}
+	c.LeaveStore()
+	if c.scratch = buf; cap(c.scratch) > 2*flushSize {
+		c.scratch = nil
+	}
+	c.answerMessage(o.reply, s, &e, err, false)
+}
+
+// findMessage returns the record that a request with one criterion asks for.
+func (c *conn) findMessage(s *stream, ask *getRequest) (kv.Entry, error) {
+	switch {
+	case ask.NextFor != "":
+		pattern, ok := keyPattern(ask.NextFor, s.name)
+		if !ok {
+			return kv.Entry{}, kv.ErrKeyNotFound
+		}
+		return s.next(c.ctx, pattern, kv.Revision(max(ask.Seq, 1)))
+	case ask.LastFor != "":
+		pattern, ok := keyPattern(ask.LastFor, s.name)
+		if !ok {
+			return kv.Entry{}, kv.ErrKeyNotFound
+		}
+		if kv.LiteralPrefix(pattern) == pattern {
+			return s.last(c.ctx, pattern)
+		}
+		return c.newestOf(s, pattern)
+	}
+	return s.at(c.ctx, kv.Revision(ask.Seq))
+}
+
+// newestOf returns the newest record whose key matches a pattern: it looks at all that
+// do, since nothing but a person's probe asks for it.
+func (c *conn) newestOf(s *stream, pattern string) (newest kv.Entry, err error) {
+	newest, err = s.next(c.ctx, pattern, 1)
+	for e := newest; err == nil; {
+		newest = e
+		e, err = s.next(c.ctx, pattern, e.Revision+1)
+	}
+	if newest.Revision != 0 && errors.Is(err, kv.ErrKeyNotFound) {
+		err = nil
+	}
+	return newest, err
+}
+
+// answerMessage answers a direct get with a record, or why there is none.
+func (c *conn) answerMessage(reply []byte, s *stream, e *kv.Entry, err error, noHeader bool) {
+	switch {
+	case errors.Is(err, kv.ErrKeyNotFound), errors.Is(err, kv.ErrInvalidKey):
+		c.answer(reply, statusNotFound, nil)
+	case err != nil:
+		c.answer(reply, []byte("NATS/1.0 500 "+oneLine(err.Error())+"\r\n\r\n"), nil)
+	case noHeader:
+		c.answer(reply, nil, e.Value)
+	default:
+		c.header = s.appendDirectHeader(c.header[:0], e)
+		c.answer(reply, c.header, e.Value)
+	}
+}
+
+// oneLine makes a text fit for a header's line.
+func oneLine(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' {
+			return ' '
+		}
+		return r
+	}, text)
+}
+
+// appendDirectHeader appends a record's headers as a direct get shows them: those
+// stored, then where the message is from.
+func (s *stream) appendDirectHeader(dst []byte, e *kv.Entry) []byte {
+	dst = appendHeader(dst, e, s.status.Config.MarkerTTL)
+	dst = append(dst, "Nats-Stream: "+streamPrefix...)
+	dst = append(dst, s.name...)
+	dst = append(dst, "\r\nNats-Subject: "...)
+	dst = appendKeySubject(dst, s.name, e.Key)
+	dst = append(dst, "\r\nNats-Sequence: "...)
+	dst = strconv.AppendUint(dst, uint64(e.Revision), 10)
+	dst = append(dst, "\r\nNats-Time-Stamp: "...)
+	dst = appendTime(dst, e.Created)
+	return append(dst, "\r\n\r\n"...)
+}
+
+// message is a record as STREAM.MSG.GET shows it.
+type message struct {
+	Subject string    `json:"subject"`
+	Seq     uint64    `json:"seq"`
+	Header  []byte    `json:"hdrs,omitempty"`
+	Data    []byte    `json:"data,omitempty"`
+	Time    time.Time `json:"time"`
+}
+
+// messageGet answers STREAM.MSG.GET.
+func (c *conn) messageGet(r *request) (any, *apiError) {
+	var ask getRequest
+	if err := decodeBody(r.body, &ask); err != nil {
+		return nil, err
+	}
+	s, failure := c.find(r, server.MayGet, "get")
+	if failure != nil {
+		return nil, failure
+	}
+	if ask.unsupported() || ask.criteria() != 1 {
+		return nil, errBadRequest
+	}
+	e, err := c.findMessage(s, &ask)
+	if err != nil {
+		return nil, refusal(err)
+	}
+	var answer struct {
+		Message message `json:"message"`
+	}
+	answer.Message = message{
+		Subject: string(appendKeySubject(nil, s.name, e.Key)), Seq: uint64(e.Revision), Data: e.Value, Time: e.Created.UTC(),
+	}
+	if hasHeader(&e) {
+		answer.Message.Header = append(appendHeader(nil, &e, s.status.Config.MarkerTTL), headerEnd...)
+	}
+	return answer, nil
+}
+
+// messageDelete refuses STREAM.MSG.DELETE: a record leaves a bucket with its key.
+func (c *conn) messageDelete(r *request) (any, *apiError) {
+	if _, err := c.find(r, server.MayAny, "permission"); err != nil {
+		return nil, err
+	}
+	return nil, errNoMessageDelete
+}
+
+// stringOf views bytes as a string, for as long as nobody writes to them.
+func stringOf(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

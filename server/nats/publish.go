@@ -1,0 +1,233 @@
+package nats
+
+import (
+	"strconv"
+	"strings"
+
+	"kvd/kv"
+	"kvd/server"
+)
+
+// run is a row of publishes of one connection that nothing else interrupts: they go to
+// the store together, so that one client with many callers fills a commit group.
+type run struct {
+	mutations []kv.Mutation
+	entries   []publication // one for each mutation
+	bytes     int           // of what the mutations hold
+}
+
+// publication is what is to be done with a mutation's outcome.
+type publication struct {
+	stream *stream
+	reply  []byte
+	id     string // message id, held until the outcome is known; empty: none
+}
+
+const runMax = 4096 // mutations
+
+// publishKey stores a message to a bucket's key, and reports whether there is such a
+// bucket.
+func (c *conn) publishKey(o *op) bool {
+	name, key, ok := cutKey(o.subject)
+	if !ok {
+		return false
+	}
+	s, err := c.stream(name)
+	if err != nil {
+		return false
+	}
+	var h publishHeaders
+	if len(o.header) > 0 {
+		readPublishHeaders(o.header, &h)
+	}
+	m := kv.Mutation{Bucket: s.name, Op: kv.MutatePut, Key: stringOf(key), Value: o.payload}
+	failure := c.admit(s, o, &h, &m)
+	if failure == nil {
+		failure = c.shape(s, o, &h, &m)
+	}
+	if failure != nil {
+		c.finishRun() // acknowledgements come in the order of the messages
+		c.acknowledge(o.reply, s, 0, failure)
+		return true
+	}
+	p := publication{stream: s, reply: o.reply}
+	if len(h.msgID) > 0 && !c.reserveID(&p, string(h.msgID), &m) {
+		return true
+	}
+	c.run.mutations = append(c.run.mutations, m)
+	c.run.entries = append(c.run.entries, p)
+	if len(c.run.mutations) >= runMax {
+		c.finishRun()
+	}
+	return true
+}
+
+// admit checks what comes before a message's condition, which is made the mutation's.
+func (c *conn) admit(s *stream, o *op, h *publishHeaders, m *kv.Mutation) *apiError {
+	if err := c.mayPublish(s, h); err != nil {
+		return err
+	}
+	switch {
+	case int64(len(o.header)+len(o.payload)) > s.config.sizeLimit():
+		return errMessageTooLarge
+	case len(o.header) > kv.MaxHeadersSize:
+		return errHeaderTooLarge
+	case len(h.stream) > 0 && string(h.stream) != s.config.Name:
+		return errExpectedStream
+	case h.batch:
+		return errBatchDisabled
+	case h.schedule:
+		return errScheduleDisabled
+	case h.increment:
+		return errCounterDisabled
+	}
+	if len(h.ttl) > 0 && !s.config.AllowMsgTTL {
+		if _, valid := parseTTL(string(h.ttl)); valid {
+			return errTTLDisabled
+		}
+	}
+	return condition(o, h, m)
+}
+
+// shape makes the mutation what the operation, rollup and TTL headers say. The
+// condition, which the store checks, comes before its refusals.
+func (c *conn) shape(s *stream, o *op, h *publishHeaders, m *kv.Mutation) *apiError {
+	failure := rollup(s, h, m)
+	if failure == nil {
+		failure = lifetime(s, h, m)
+	}
+	if failure != nil && m.IfLast {
+		c.finishRun()
+		var e kv.Entry // of revision 0 where there is none
+		c.InStore(func() { e, _ = s.last(c.ctx, m.Key) })
+		if e.Revision != m.Last {
+			return wrongSequence(e.Revision)
+		}
+	}
+	m.Headers = storedHeader(o.header, m.Op)
+	return failure
+}
+
+// lifetime gives the mutation its TTL.
+func lifetime(s *stream, h *publishHeaders, m *kv.Mutation) *apiError {
+	ttl, valid := parseTTL(string(h.ttl))
+	switch {
+	case !valid:
+		return errInvalidTTL
+	case ttl.never && s.config.MaxAge > 0:
+		return badRequest("a message that never expires in a bucket where all do is not supported")
+	case ttl.ttl > 0 && m.Op == kv.MutateDelete:
+		return badRequest("the TTL of a delete marker is not supported: a purge marker has one")
+	}
+	m.TTL = ttl.ttl
+	return nil
+}
+
+// isMarker reports whether the message deletes or purges its key.
+func (h *publishHeaders) isMarker() bool {
+	return string(h.operation) == operationDel || string(h.operation) == operationPurge
+}
+
+// mayPublish checks the user's permission to write.
+func (c *conn) mayPublish(s *stream, h *publishHeaders) *apiError {
+	if h.isMarker() {
+		return c.may(server.MayDel, "del", s.name)
+	}
+	return c.may(server.MayPut, "put", s.name)
+}
+
+// condition gives the mutation what its message expects of the stream.
+func condition(o *op, h *publishHeaders, m *kv.Mutation) *apiError {
+	switch {
+	case len(h.lastSubjectFor) > 0 && len(h.lastSubject) == 0:
+		return errMissingSequence
+	case len(h.lastSubjectFor) > 0 && string(h.lastSubjectFor) != string(o.subject):
+		return badRequest("an expected sequence of another subject is not supported")
+	case len(h.last) > 0:
+		return badRequest("an expected sequence of the whole stream is not supported: expect the subject's")
+	case len(h.lastMsgID) > 0:
+		return badRequest("an expected message id is not supported: expect the subject's sequence")
+	case len(h.lastSubject) == 0:
+		return nil
+	}
+	last, err := strconv.ParseUint(string(h.lastSubject), 10, 64)
+	if err != nil {
+		last = 1<<64 - 1 // never matches, and the refusal says what would have
+	}
+	m.Op, m.Last, m.IfLast = kv.MutateUpdate, kv.Revision(last), true
+	return nil
+}
+
+// rollup makes the mutation what the operation and the rollup headers say.
+func rollup(s *stream, h *publishHeaders, m *kv.Mutation) *apiError {
+	switch {
+	case len(h.rollup) == 0:
+	case !s.config.AllowRollup || s.config.DenyPurge:
+		return errNoRollup
+	case strings.EqualFold(string(h.rollup), "all"):
+		return &apiError{500, 10111, "rollup of a whole stream is not supported"}
+	case !strings.EqualFold(string(h.rollup), "sub"):
+		return &apiError{500, 10111, "rollup value invalid: " + strconv.Quote(string(h.rollup))}
+	}
+	marker := h.isMarker()
+	switch {
+	case marker && len(m.Value) > 0:
+		return badRequest("a marker with a payload is not supported")
+	case marker && len(h.rollup) > 0:
+		m.Op = kv.MutatePurge
+	case marker:
+		m.Op = kv.MutateDelete
+	default:
+		m.Rollup = len(h.rollup) > 0
+	}
+	return nil
+}
+
+// finishRun has the store carry out the run, and answers it.
+func (c *conn) finishRun() {
+	r := &c.run
+	if len(r.mutations) == 0 {
+		return
+	}
+	c.EnterStore()
+	_ = c.front.submitter.Submit(c.ctx, r.mutations) // each mutation has its error
+	c.LeaveStore()
+	for i := range r.mutations {
+		m, p := &r.mutations[i], &r.entries[i]
+		if p.id != "" {
+			c.front.ids.settle(p.stream.name, p.id, uint64(m.Revision), m.Err == nil)
+		}
+		if m.Err != nil {
+			c.acknowledge(p.reply, p.stream, 0, refusal(m.Err))
+		} else {
+			c.acknowledge(p.reply, p.stream, uint64(m.Revision), nil)
+		}
+		if c.out.full() {
+			c.out.settle()
+		}
+	}
+	clear(r.mutations)
+	clear(r.entries)
+	r.mutations, r.entries = r.mutations[:0], r.entries[:0]
+}
+
+// acknowledge answers a publish.
+func (c *conn) acknowledge(reply []byte, s *stream, seq uint64, failure *apiError) {
+	if len(reply) == 0 {
+		return
+	}
+	b := c.header[:0]
+	if failure != nil {
+		b = append(b, `{"error":`...)
+		b = append(b, encodeJSON(failure)...)
+		b = append(b, ',')
+	} else {
+		b = append(b, '{')
+	}
+	b = append(b, `"stream":"`+streamPrefix...)
+	b = append(b, s.name...)
+	b = append(b, `","seq":`...)
+	b = strconv.AppendUint(b, seq, 10)
+	c.header = append(b, '}')
+	c.answer(reply, nil, c.header)
+}

@@ -1,0 +1,131 @@
+package nats
+
+import (
+	"context"
+	"time"
+
+	"kvd/kv"
+	"kvd/server"
+)
+
+// stream is a bucket as it was when a round of a connection looked it up.
+type stream struct {
+	bucket  kv.Bucket
+	records kv.Records // nil: the bucket is none
+	name    string     // of the bucket
+	config  *streamConfig
+	status  kv.Status
+}
+
+// stream looks a bucket up. The name may be a view: the stream's is not.
+func (f *Front) stream(ctx context.Context, name string) (*stream, error) {
+	b, err := f.store.Bucket(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	st, err := b.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s := &stream{bucket: b, name: b.Name(), config: configOf(&st.Config), status: st}
+	s.records, _ = b.(kv.Records)
+	return s, nil
+}
+
+// stream looks a bucket up once in a round. An error is that there is none, or the
+// store's.
+func (c *conn) stream(name []byte) (*stream, error) {
+	if s := c.streams[string(name)]; s != nil {
+		return s, nil
+	}
+	c.EnterStore()
+	s, err := c.front.stream(c.ctx, string(name))
+	c.LeaveStore()
+	if err != nil {
+		return nil, err
+	}
+	c.streams[s.name] = s
+	return s, nil
+}
+
+// may returns nil, or that the user lacks the permission in the bucket.
+func (c *conn) may(p server.Permission, what, bucket string) *apiError {
+	if c.May(p, bucket) {
+		return nil
+	}
+	return denied(what, bucket)
+}
+
+// last returns the newest record of a key, marker or not.
+func (s *stream) last(ctx context.Context, key string) (kv.Entry, error) {
+	if s.records != nil {
+		return s.records.Last(ctx, key)
+	}
+	e, found := kv.Entry{}, false
+	for next, err := range s.bucket.History(ctx, key) {
+		if err != nil {
+			return kv.Entry{}, err
+		}
+		e, found = next, true
+	}
+	if !found {
+		return e, kv.ErrKeyNotFound
+	}
+	return e, nil
+}
+
+// at returns the record of a revision.
+func (s *stream) at(ctx context.Context, revision kv.Revision) (kv.Entry, error) {
+	if s.records == nil {
+		return kv.Entry{}, kv.ErrNotSupported
+	}
+	return s.records.At(ctx, revision)
+}
+
+// next returns the first record from a revision on whose key matches.
+func (s *stream) next(ctx context.Context, pattern string, from kv.Revision) (kv.Entry, error) {
+	if s.records == nil {
+		return kv.Entry{}, kv.ErrNotSupported
+	}
+	return s.records.Next(ctx, pattern, from)
+}
+
+// streamState is what a stream holds.
+type streamState struct {
+	Messages    uint64            `json:"messages"`
+	Bytes       uint64            `json:"bytes"`
+	FirstSeq    uint64            `json:"first_seq"`
+	FirstTime   time.Time         `json:"first_ts"`
+	LastSeq     uint64            `json:"last_seq"`
+	LastTime    time.Time         `json:"last_ts"`
+	NumSubjects uint64            `json:"num_subjects,omitempty"`
+	Subjects    map[string]uint64 `json:"subjects,omitempty"`
+	NumDeleted  uint64            `json:"num_deleted,omitempty"`
+	Consumers   int               `json:"consumer_count"`
+}
+
+// state describes a stream. Of an empty one that was used, the last time is unknown
+// unless its last record is kept.
+func (f *Front) state(ctx context.Context, s *stream) streamState {
+	st := &s.status
+	state := streamState{
+		Messages: st.Values, Bytes: st.Bytes, LastSeq: uint64(st.Revision),
+		Consumers: f.consumers.count(s.name),
+	}
+	if st.Revision == 0 {
+		return state
+	}
+	state.LastTime = st.Created
+	if e, err := s.at(ctx, st.Revision); err == nil {
+		state.LastTime = e.Created
+	}
+	if st.Values == 0 {
+		state.FirstSeq = state.LastSeq + 1
+		return state
+	}
+	if e, err := s.next(ctx, ">", 1); err == nil {
+		state.FirstSeq, state.FirstTime = uint64(e.Revision), e.Created
+		state.NumDeleted = state.LastSeq - state.FirstSeq + 1 - min(st.Values, state.LastSeq-state.FirstSeq+1)
+	}
+	return state
+}
