@@ -22,6 +22,31 @@ func BenchmarkPut(b *testing.B) {
 	}
 }
 
+// BenchmarkPutMode is a put to a bucket that does not wait for the disk.
+func BenchmarkPutMode(b *testing.B) {
+	for name, config := range map[string]kv.Config{
+		"interval": {Sync: kv.SyncInterval},
+	} {
+		for _, writers := range []int{1, 16} {
+			b.Run(fmt.Sprintf("mode=%s/writers=%d", name, writers), func(b *testing.B) {
+				s := openStore(b, b.TempDir())
+				config.Bucket = "bench"
+				bk := createBucket(b, s, config)
+				keys := keys16(0, overKeys)
+				value := make([]byte, 128)
+				b.ReportAllocs()
+				times := crowd(b, writers, func(_, n int) {
+					if _, err := bk.Put(ctx, keys[n%len(keys)], value); err != nil {
+						b.Error(err)
+					}
+				})
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "puts/s")
+				reportLatency(b, times)
+			})
+		}
+	}
+}
+
 const overKeys = 100_000
 
 func put(b *testing.B, size int, fresh bool, writers int) {

@@ -34,6 +34,9 @@ type Bucket struct {
 	dirty    bool            // stands in Store.path.dirty
 	awake    bool            // stands in Store.path.awake
 	part     int             // of the group at hand
+	interval time.Duration   // of sync=interval; 0: writes are synced before they are answered
+	synced   kv.Revision     // all below it are durable
+	unsure   bool            // stands in Store.path.unsure
 	stale    bool            // recovery has yet to take what is dead out of the index
 
 	expires  atomic.Bool // something may: the sweep looks after it. Set and cleared under mu.
@@ -69,6 +72,7 @@ func newBucket(s *Store, id uint64, created int64, config kv.Config) *Bucket {
 	b.sweeping.turn = make(chan struct{}, 1)
 	b.giveTurn()
 	b.mu.config = config
+	b.setSync(&config)
 	b.mu.index = index.New()
 	b.hub = watch.NewHub(watchLog{b}, &s.watchBudget)
 	return b

@@ -123,6 +123,7 @@ func (s *Store) capture() (*checkpointRun, error) {
 	s.path.dirty = nil
 	cp.deleted, s.path.deleted = s.path.deleted, nil
 	cp.edit = edit{logLow: s.lastLSN(), clock: s.path.clock, maxBucketID: s.path.nextID - 1, numbers: s.moreNumbers()}
+	cp.edit.clean = s.closed.Load() // whoever takes the path from here on writes no more
 	for _, b := range cp.deleted {
 		cp.edit.deleted = append(cp.edit.deleted, b.id)
 	}
@@ -291,7 +292,7 @@ func (s *Store) syncLog() error {
 	if s.log == nil || s.log.Synced() == s.log.Last() {
 		return nil
 	}
-	return s.log.Sync()
+	return s.syncHeld()
 }
 
 // lastLSN returns the log's position. The caller holds path.

@@ -54,12 +54,13 @@ func (s *Store) operate(ctx context.Context, decide func() (operation, error)) e
 			return err
 		}
 		if _, err := s.log.Append(s.path.frame, s.now()); err != nil {
-			return s.poison(err)
+			return s.logBroke(err)
 		}
-		if err := s.log.Sync(); err != nil {
-			return s.poison(err)
+		if err := s.syncHeld(); err != nil {
+			return err
 		}
 		s.apply(&op)
+		s.noticeMode(&op)
 		s.noticeLog()
 		return nil
 	}
@@ -79,7 +80,7 @@ func (s *Store) reserveLog(payload int, kind itemKind) error {
 		case err == nil, errors.Is(err, wal.ErrFull):
 			return err
 		case s.log.Err() != nil:
-			return s.poison(err)
+			return s.logBroke(err)
 		case !errors.Is(err, vfs.ErrNoSpace):
 			return err
 		case kind == opCreate || kind == opEdit || !s.spendReserve():
@@ -108,6 +109,7 @@ func (s *Store) apply(op *operation) {
 			b.willExpire()
 		}
 		b.mu.Unlock()
+		b.setSync(&op.config)
 		if op.b != 0 {
 			c := cut{upTo: kv.Revision(op.a), keep: int(op.b)}
 			b.change(op, func(l *liveness) { l.addCut(c) })
@@ -341,7 +343,6 @@ func checkConfig(config kv.Config) (kv.Config, error) {
 	config = config.WithDefaults()
 	for what, asked := range map[string]bool{
 		"memory storage": config.Storage != kv.FileStorage,
-		"sync=interval":  config.Sync != kv.SyncAlways,
 	} {
 		if asked {
 			return config, fmt.Errorf("%w: %s", kv.ErrNotSupported, what)

@@ -34,6 +34,11 @@
 // whether its value is: an edit of the configuration concerns later writes alone.
 // The limit of a bucket counts what is stored, that of a value what is given.
 //
+// A group of which every bucket has sync=interval is not synced: its frame is
+// packed behind the one before, and a timer, or whatever else syncs the log, makes
+// it durable within the interval (interval.go). Its records are visible at once,
+// to conditions too. Nothing of another bucket ever is before its sync.
+//
 // What changes a bucket as a whole, such as creating or editing it or forgetting
 // its markers, is an operation in the same log (control.go, op.go). An operation
 // carries what was decided, not what was asked: replay consults neither the
@@ -68,6 +73,12 @@
 // those on their way, all of a frame or nothing; and nothing else. A frame that
 // was torn was never acknowledged, and its revisions may be issued again.
 //
+// Of buckets with sync=interval it may take the frames of the last interval: a
+// prefix of them in the order of the log is left. Their revisions were told, so
+// they are not issued again: unless the manifest says that the store was closed
+// in good order, such a bucket goes on 2^20 revisions higher, and a sync is forced
+// before as many wait for one. Status shows the revision it goes on from.
+//
 // # Faults
 //
 //   - A damaged record is an error of that key, a *kv.CorruptError with file and
@@ -77,7 +88,9 @@
 //   - Damage to the log below what was synced, or a log that begins above what
 //     the manifest needs, makes the store read-only: nobody can know what it held.
 //   - Any error once a frame's write has begun poisons the store (failure.go):
-//     waiters learn that the outcome is unknown, and nothing is tried again.
+//     waiters learn that the outcome is unknown, and nothing is tried again. What
+//     buckets with sync=interval had acknowledged since the last sync is named in
+//     the log.
 //   - A full disk is met before that, when room is reserved: puts are refused,
 //     reads go on, and so do deletes and checkpoints on the reserve (reserve.go).
 //

@@ -17,6 +17,7 @@ type manifestState struct {
 	clock       int64   // unix ns: no record is younger; later ones must not be older
 	numbers     uint64  // file numbers below it are handed out, or scratch
 	maxBucketID uint64  // the highest id ever given to a bucket that it knows or knew
+	clean       bool    // the store was closed in good order, and not opened since
 	buckets     map[uint64]*bucketDesc
 }
 
@@ -45,6 +46,7 @@ type edit struct {
 	clock       int64
 	numbers     uint64
 	maxBucketID uint64
+	clean       bool // void once an edit follows
 	buckets     []*bucketDesc
 	deleted     []uint64
 }
@@ -57,13 +59,14 @@ const (
 	tagMaxBucketID   = 4
 	tagBucket        = 5
 	tagBucketDeleted = 6
+	tagClean         = 8
 )
 
 func (s *manifestState) init() { s.buckets = make(map[uint64]*bucketDesc) }
 
 // snapshot returns the edit that makes the whole state out of nothing.
 func (s *manifestState) snapshot() *edit {
-	e := &edit{logLow: s.logLow, clock: s.clock, numbers: s.numbers, maxBucketID: s.maxBucketID}
+	e := &edit{logLow: s.logLow, clock: s.clock, numbers: s.numbers, maxBucketID: s.maxBucketID, clean: s.clean}
 	for _, id := range slices.Sorted(maps.Keys(s.buckets)) {
 		e.buckets = append(e.buckets, s.buckets[id])
 	}
@@ -76,6 +79,7 @@ func (s *manifestState) merge(e *edit) {
 	s.clock = max(s.clock, e.clock)
 	s.numbers = max(s.numbers, e.numbers)
 	s.maxBucketID = max(s.maxBucketID, e.maxBucketID)
+	s.clean = e.clean
 	for _, b := range e.buckets {
 		s.buckets[b.id] = b
 		s.maxBucketID = max(s.maxBucketID, b.id)
@@ -108,6 +112,9 @@ func (e *edit) append(dst []byte) []byte {
 			dst = binary.AppendUvarint(dst, f.value)
 		}
 	}
+	if e.clean {
+		dst = binary.AppendUvarint(dst, tagClean)
+	}
 	for _, b := range e.buckets {
 		dst = binary.AppendUvarint(dst, tagBucket)
 		dst = b.append(dst)
@@ -132,6 +139,8 @@ func decodeEdit(body []byte) (*edit, error) {
 			e.numbers = d.uvarint()
 		case tagMaxBucketID:
 			e.maxBucketID = d.uvarint()
+		case tagClean:
+			e.clean = true
 		case tagBucket:
 			e.buckets = append(e.buckets, d.bucket())
 		case tagBucketDeleted:

@@ -38,6 +38,7 @@ func TestAnEditComesBackAsItWas(t *testing.T) {
 		{"empty", &edit{}},
 		{"log position alone", &edit{logLow: 1}},
 		{"deletions alone", &edit{deleted: []uint64{3}}},
+		{"closed in good order", &edit{clean: true, clock: 7}},
 		{"everything", sampleEdit()},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -3,7 +3,6 @@ package bucket
 import (
 	"errors"
 	"fmt"
-	"time"
 
 	"kvd/index"
 	"kvd/internal/vfs"
@@ -102,15 +101,15 @@ func (s *Store) commitGroup(g *group) {
 		return
 	}
 	if _, err := s.log.Append(g.frame, s.path.clock); err != nil {
-		g.fail(s.poison(err))
+		g.fail(s.logBroke(err))
 		return
 	}
-	began := time.Now()
-	if err := s.log.Sync(); err != nil {
-		g.fail(s.poison(err))
+	took, err := s.makeDurable(g)
+	if err != nil {
+		g.fail(err)
 		return
 	}
-	s.opts.Observer.Committed(Commit{Records: len(g.effects), Expired: g.expired, Bytes: len(g.frame) - wal.FrameHeaderSize, Sync: time.Since(began)})
+	s.opts.Observer.Committed(Commit{Records: len(g.effects), Expired: g.expired, Bytes: len(g.frame) - wal.FrameHeaderSize, Sync: took})
 	if err := g.writeSegments(); err != nil {
 		g.fail(s.poison(err))
 		return
@@ -157,7 +156,7 @@ func (s *Store) admit(g *group) error {
 			puts = false
 			s.noteFull(err)
 		case s.log.Err() != nil:
-			return s.poison(err)
+			return s.logBroke(err)
 		default: // nothing of the group was written anywhere
 			return err
 		}

@@ -15,9 +15,10 @@ import (
 const vouchAfter = time.Second
 
 // maintainer is the background of an open store: one goroutine that runs
-// checkpoints, keeps a log file ready and vouches for an idle log, one that sweeps
-// what has expired (sweep.go), and one that completes the indexes' trees after an open. Store.start starts them,
-// Store.Close stops them and waits.
+// checkpoints, keeps a log file ready and vouches for an idle log, one that syncs
+// the log for buckets that do not wait for it (interval.go), one that sweeps what
+// has expired (sweep.go), and one that completes the indexes' trees after an open.
+// Store.start starts them, Store.Close stops them and waits.
 type maintainer struct {
 	store *Store
 	wake  chan struct{} // holds one
@@ -26,16 +27,22 @@ type maintainer struct {
 	quit     chan struct{}
 	done     sync.WaitGroup
 	timer    atomic.Bool // the vouching timer runs
+
+	syncTimer
 }
 
 func newMaintainer(s *Store) *maintainer {
-	return &maintainer{store: s, wake: make(chan struct{}, 1), expiring: make(chan struct{}, 1), quit: make(chan struct{})}
+	return &maintainer{
+		store: s, wake: make(chan struct{}, 1), expiring: make(chan struct{}, 1), quit: make(chan struct{}),
+		syncTimer: syncTimer{unsynced: make(chan struct{}, 1)},
+	}
 }
 
 func (m *maintainer) start() {
 	if m.store.log != nil {
 		m.done.Go(m.run)
 		m.done.Go(m.sweep)
+		m.done.Go(m.syncs)
 	}
 	m.done.Go(m.buildTrees)
 }

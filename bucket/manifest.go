@@ -50,6 +50,8 @@ import (
 //	     configuration as JSON, number of segments, each segment (number, size, last
 //	     index block, limit, sealed, highest revision dropped)
 //	6    id of a bucket that is gone
+//	8    no more than the tag: the store was closed in good order; void once an
+//	     edit follows
 //
 // The first record is the whole state; the checksums form a chain, so a record
 // counts only behind all its predecessors. Opening takes the copy of the higher

@@ -17,6 +17,7 @@ import (
 func TestConformanceOfModes(t *testing.T) {
 	for name, mode := range map[string]func(*kv.Config){
 		"compressed": func(c *kv.Config) { c.Compression = true },
+		"interval":   func(c *kv.Config) { c.Sync = kv.SyncInterval },
 	} {
 		t.Run(name, func(t *testing.T) {
 			kvtest.Run(t, kvtest.Harness{
@@ -60,7 +61,9 @@ func reopenModal(t *testing.T, s kv.Store) kv.Store {
 // change carries out a call that makes or edits a bucket.
 func (m *modal) change(config kv.Config, call func(kv.Config) (kv.Bucket, error)) (kv.Bucket, error) {
 	asked := config.WithDefaults()
-	m.mode(&config)
+	if config.Validate() == nil { // the mode must not make a bad one good
+		m.mode(&config)
+	}
 	b, err := call(config)
 	if err != nil {
 		return nil, err

@@ -60,6 +60,7 @@ func (s *Store) recover() error {
 		}
 	}
 	if s.writable() == nil {
+		r.skipLost()
 		if err := r.begin(); err != nil {
 			return err
 		}
@@ -236,6 +237,7 @@ func (r *recovery) claim() error {
 	state := r.found.state
 	r.path.numbers = state.numbers
 	state.numbers += numberBlock
+	state.clean = false // until the store is closed
 	r.path.reserved = state.numbers
 	if err := r.openReserve(); err != nil {
 		return err
@@ -592,7 +594,7 @@ func (r *recovery) makeRoom(g *group) error {
 
 // begin makes what was replayed durable and starts a fresh log file behind it.
 func (r *recovery) begin() error {
-	if r.path.replayed > r.found.state.logLow {
+	if r.path.replayed > r.found.state.logLow || len(r.path.dirty) > 0 {
 		progress := r.meter(StageCheckpoint)
 		progress.total = int64(len(r.path.dirty))
 		if err := r.runCheckpoint(unpaced); err != nil {

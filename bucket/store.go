@@ -51,6 +51,7 @@ type Store struct {
 		reserved uint64 // numbers below it may be handed out
 		dirty    []*Bucket
 		awake    []*Bucket // whose active segment may hold a descriptor
+		unsure   []*Bucket // with writes that were acknowledged and not synced
 		full     bool      // puts are refused: the disk has no room
 		deleted  []*Bucket // since the last checkpoint: files still there
 		frame    []byte    // scratch for operations
@@ -196,8 +197,9 @@ func (s *Store) vouch() error {
 		now = s.now()
 	}
 	if err := s.log.Vouch(now); err != nil {
-		return s.poison(err)
+		return s.logBroke(err)
 	}
+	s.settle()
 	return nil
 }
 

@@ -25,6 +25,22 @@ func TestCrashAtEveryCallOfRecovery(t *testing.T) {
 	report(t, checks, start)
 }
 
+// TestCrashAtEveryCallOfIntervalBuckets does so where only some buckets are synced
+// before they answer, and edits change which.
+func TestCrashAtEveryCallOfIntervalBuckets(t *testing.T) {
+	start, checks := time.Now(), newChecks()
+	defer checks.close()
+	p := plan{samples: 4, nested: 20, goOn: 10}
+	trySeeds(t, 3000, effort(3), 24, func(load *workload) error {
+		for i := range load.ops {
+			c := &load.ops[i].config
+			c.lax = (load.ops[i].bucket != bucketNames[1]) != (c.history == 5)
+		}
+		return runSweep(load, p, checks)
+	})
+	report(t, checks, start)
+}
+
 // report says how much was looked at, and how fast.
 func report(t *testing.T, c *checks, start time.Time) {
 	t.Helper()

@@ -12,6 +12,8 @@
 //     with listings, no file and no handle is left over.
 //   - Power cuts during the recovery from a power cut: recovering again gives
 //     the same records.
+//   - Power cuts among buckets with sync=interval: one of the states since the last
+//     sync is there, in all buckets together, and no revision is issued twice.
 //   - Every prefix of the log, the rest cut off or zeroed.
 //   - Every flipped bit, and zeroed, garbled and swapped sectors, of every file:
 //     the right answer or an error that names the damage, never a wrong value.
@@ -36,7 +38,8 @@
 //
 // # Limits
 //
-// Times to live, memory buckets and the interval mode are not in the model yet.
+// Times to live and memory buckets are not in the model yet, and the interval mode
+// only in power cuts.
 // Images share pages with the disk that they were taken from, so a sweep is bound
 // by memory bandwidth, not by the disk: it says nothing about real file systems,
 // for which there is the test that kills a process.

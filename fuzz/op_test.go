@@ -68,12 +68,16 @@ const (
 type config struct {
 	history  int
 	maxBytes int64
-	text     int // bytes of metadata
+	text     int  // bytes of metadata
+	lax      bool // sync=interval
 }
 
 func (c config) of(bucket string) kv.Config {
 	k := kv.Config{Bucket: bucket, History: c.history, MaxBytes: c.maxBytes, MaxValueSize: 64 << 10}
 	k.Compression = c.history%2 == 0 // and not by a draw of its own: seeds keep their meaning
+	if c.lax {
+		k.Sync = kv.SyncInterval
+	}
 	if c.text > 0 {
 		k.Metadata = map[string]string{"text": strings.Repeat("x", c.text)}
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -136,7 +137,7 @@ func (s *sweep) look(call vfs.Op) {
 }
 
 func (s *sweep) finding(c cut) *finding {
-	return &finding{workload: s.workload, image: c.make(s.disk), now: s.now, before: s.acked, after: s.flight, seed: s.images}
+	return &finding{workload: s.workload, image: c.make(s.disk), now: s.now, before: s.acked, after: s.flight, since: slices.Clip(s.since), seed: s.images}
 }
 
 // crash notes the disk that the workload goes on with.
@@ -159,7 +160,7 @@ func (s *sweep) resume() error {
 	s.disk = f.image
 	s.acked, s.flight = f.before, f.after
 	s.begin(s.step)
-	got, err := s.recover(f.before, f.after)
+	got, err := s.recover(f.before, f.after, f.since)
 	if err != nil {
 		return err
 	}

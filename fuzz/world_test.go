@@ -36,8 +36,9 @@ type world struct {
 	serial   uint64          // of the values made
 	ids      map[uint64]bool // of all buckets that there were
 
-	acked  *Model // what the store has acknowledged
-	flight *Model // what it will be once the step in flight is done; acked if that changes nothing
+	acked  *Model   // what the store has acknowledged
+	flight *Model   // what it will be once the step in flight is done; acked if that changes nothing
+	since  []*Model // what it had acknowledged before, from the last sync on
 }
 
 func newWorld(w *workload, disk *vfs.Mem) *world {
@@ -126,7 +127,7 @@ func (w *world) agrees() error {
 // model expects too.
 func (w *world) run(o *op) error {
 	w.now += int64(o.tick)
-	next := w.acked.Clone()
+	before, next := w.acked, w.acked.Clone()
 	next.Clock = w.now
 	w.flight = next
 	var err error
@@ -148,9 +149,32 @@ func (w *world) run(o *op) error {
 		w.flight, err = w.learnID(o.bucket, w.flight)
 	}
 	if err == nil {
-		w.acked = w.flight
+		if w.acked = w.flight; o.syncs(before, w.acked) {
+			w.since = nil
+		} else {
+			w.since = append(w.since, before)
+		}
 	}
 	return err
+}
+
+// syncs reports whether a step that succeeded is known to have synced the log.
+func (o *op) syncs(before, after *Model) bool {
+	was, is := before.Buckets[o.bucket], after.Buckets[o.bucket]
+	switch o.kind {
+	case opCheckpoint, opReopen:
+		return true
+	case opCreateBucket, opUpdateBucket, opUpsertBucket:
+		return is != nil && (was == nil || !was.Config.Equal(is.Config))
+	case opDeleteBucket, opPurgeDeletes:
+		return was != nil
+	}
+	for name, b := range after.Buckets {
+		if b.Config.Sync == kv.SyncAlways && b.Revision != before.Buckets[name].Revision {
+			return true
+		}
+	}
+	return false
 }
 
 // mutation makes a write out of a step and the state it meets.

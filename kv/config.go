@@ -76,7 +76,7 @@ type Config struct {
 	Storage      Storage
 	Compression  bool // store values compressed, one by one, where that saves; concerns later writes
 	Sync         SyncMode
-	SyncInterval time.Duration     // with Sync = SyncInterval; default 100 ms
+	SyncInterval time.Duration     // how long after its acknowledgement a write may not be durable, with Sync = SyncInterval; default 100 ms
 	Metadata     map[string]string // at most 128 KiB in all
 }
 

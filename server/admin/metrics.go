@@ -78,11 +78,16 @@ func NewMetrics(version, revision string) *Metrics {
 }
 
 // Committed notes a group of writes that was made durable; expired of its records
-// are markers of keys that expired.
+// are markers of keys that expired. The duration is 0 for a group that a later
+// sync makes durable, and so are the numbers for that sync.
 func (m *Metrics) Committed(records, expired, bytes int, sync time.Duration) {
 	m.expired.Add(float64(expired))
-	m.sync.Observe(sync.Seconds())
-	m.batch.Observe(float64(records))
+	if sync > 0 {
+		m.sync.Observe(sync.Seconds())
+	}
+	if records > 0 {
+		m.batch.Observe(float64(records))
+	}
 	m.commitBytes.Add(float64(bytes))
 }
 
