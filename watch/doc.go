@@ -15,8 +15,9 @@
 //	                 └        topic ">"     queue: events 41 … 45    parked: —
 //	                                        low: 40                  following: w4 (at 43)
 //
-// Of a topic the queue has every matching event above low, less those that all its
-// watchers have seen. A watcher
+// Of a topic the queue has every matching event above low, less those that all who
+// take from it have seen; where nobody does, low moves along and nothing is queued.
+// A watcher
 //
 //   - at low or above it takes from the queue;
 //   - below it reads the log from its position, until it has come up;
@@ -31,10 +32,10 @@
 //
 // # How a watch begins
 //
-// The watcher joins its topic first, so everything published afterwards waits for
-// it, and then selects its initial entries as of some revision R: both are of the
-// same bucket, and a record is published after it became visible, so nothing falls
-// between. What the queue has up to R is passed over.
+// The watcher joins its topic first, so that everything published afterwards is in
+// the queue or raises low, and then selects its initial entries as of some revision
+// R: a record is published after it became visible, so nothing falls between. What
+// the queue has up to R is passed over.
 //
 // The initial entries are references (24 bytes) in the order of revisions, in
 // rounds if they are many ([Budget]). Each is loaded when its turn has come. A record

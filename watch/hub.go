@@ -12,9 +12,10 @@ import (
 
 // Hub is the watchers of one bucket. All methods are safe for concurrent use.
 type Hub struct {
-	log    Log
-	budget *Budget
-	active atomic.Bool // there are watchers, or there may be soon
+	log       Log
+	budget    *Budget
+	recentMax int         // bytes
+	active    atomic.Bool // there are watchers
 
 	mu struct { // guards the fields inside, topics and what of a Watcher says so
 		sync.Mutex
@@ -55,7 +56,7 @@ const (
 
 // NewHub returns a hub without watchers.
 func NewHub(log Log, budget *Budget) *Hub {
-	return &Hub{log: log, budget: budget}
+	return &Hub{log: log, budget: budget, recentMax: recentMax}
 }
 
 // Active reports whether there may be watchers. Whoever makes a record visible and
@@ -96,8 +97,8 @@ func wakeAll(watchers []*Watcher) {
 	}
 }
 
-// publishLocked queues one record in every topic that it matches, and takes the
-// watchers that wait there off their benches.
+// publishLocked queues one record in every topic that it matches and somebody
+// follows, and takes the watchers that wait there off their benches.
 func (h *Hub) publishLocked(r *kv.Entry, woken []*Watcher) []*Watcher {
 	var event *kv.Entry
 	h.mu.turn++
@@ -106,18 +107,10 @@ func (h *Hub) publishLocked(r *kv.Entry, woken []*Watcher) []*Watcher {
 			return
 		}
 		t.matched = h.mu.turn
-		for _, w := range t.parked {
-			w.parked = notParked
-			w.position.Revision = max(w.position.Revision, r.Revision-1) // nothing before it matched
-			w.position.Placed = false
-			woken = append(woken, w)
-		}
-		clear(t.parked)
-		t.parked = t.parked[:0]
+		woken = t.wake(r.Revision, woken)
 		size := len(r.Key) + len(r.Value) + len(r.Headers) + recentCost
-		if size > eventMax {
-			t.drop(r.Revision)
-			t.low = r.Revision
+		if t.following == 0 || size > eventMax {
+			t.skip(r.Revision)
 			return
 		}
 		if event == nil {
@@ -142,7 +135,7 @@ func own(r *kv.Entry) *kv.Entry {
 // trimLocked lets the oldest events go where there are too many.
 func (h *Hub) trimLocked() {
 	n := 0
-	for ; h.mu.held > recentMax; n++ {
+	for ; h.mu.held > h.recentMax; n++ {
 		r := &h.mu.recent[n]
 		r.topic.drop(r.revision)
 		h.mu.held -= r.size
@@ -165,7 +158,7 @@ func (h *Hub) Watch(ctx context.Context, patterns []string, o kv.WatchOptions) (
 	return w, nil
 }
 
-// join adds a watcher: what is published from now on waits for it.
+// join adds a watcher: its topic takes note of what is published from now on.
 func (h *Hub) join(w *Watcher) error {
 	patterns, name := canonical(w.query.Patterns)
 	w.query.Patterns = patterns
@@ -180,7 +173,7 @@ func (h *Hub) join(w *Watcher) error {
 		if h.mu.topics == nil {
 			h.mu.topics = make(map[string]*topic)
 		}
-		t = &topic{name: name, patterns: patterns}
+		t = &topic{name: name}
 		h.mu.topics[name] = t
 		t.each(func(p string) { h.mu.trie.add(p, t) })
 	}

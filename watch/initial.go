@@ -1,10 +1,16 @@
 package watch
 
-import "kvd/kv"
+import (
+	"context"
+
+	"kvd/kv"
+)
 
 // initial is what a watcher begins with: references to records, in rounds of so
 // many, and then a signal. Owned by whoever polls.
 type initial struct {
+	context context.Context // of the rounds to come
+
 	refs   []Ref       // of this round, not loaded yet
 	more   bool        // there are rounds to come
 	last   kv.Revision // of the last reference of this round
@@ -13,10 +19,9 @@ type initial struct {
 	done   bool        // all references were loaded
 	silent bool        // there is no signal
 
-	// A record that was superseded before it was loaded is missing, and the signal
-	// is owed until the bucket's newest revision of that moment was delivered, which
-	// is not older than its successor.
-	owed  bool
+	// A record that was superseded before it was loaded is missing: once all others
+	// are loaded, the signal waits for the bucket's newest revision of that moment,
+	// which is not older than its successor.
 	until kv.Revision
 }
 
@@ -28,28 +33,14 @@ func (i *initial) countDown() uint64 {
 	return uint64(i.left)
 }
 
-// pending returns how many initial entries are not delivered, given what is
-// fetched and not delivered.
-func (i *initial) pending(fetched []kv.Update) uint64 {
-	if i.done && !i.owed { // those that are left, if any, stand before the signal
-		for n, u := range fetched {
-			if u.Entry == nil {
-				return uint64(n)
-			}
-		}
-		return 0
-	}
-	return uint64(i.left + len(fetched))
-}
-
 // selectRound selects the next references.
 func (w *Watcher) selectRound() error {
-	i, h := &w.initial, w.hub
+	i, h := w.initial, w.hub
 	taken := 0
 	if w.query.Begin != BeginNothing {
 		taken = w.hub.budget.round()
 	}
-	found, err := h.log.Select(w.context, &w.query, i.last, i.upTo, taken)
+	found, err := h.log.Select(i.context, &w.query, i.last, i.upTo, taken)
 	if err != nil {
 		h.budget.give(taken)
 		return err
@@ -86,7 +77,7 @@ func (w *Watcher) hold(n int) bool {
 
 // replay loads the next references, or ends the initial entries.
 func (w *Watcher) replay() error {
-	i := &w.initial
+	i := w.initial
 	if len(i.refs) == 0 {
 		if i.more {
 			return w.selectRound()
@@ -111,15 +102,15 @@ func (w *Watcher) replay() error {
 
 // endReplay signals the end of the initial entries, or notes that it is owed.
 func (w *Watcher) endReplay() {
-	i := &w.initial
+	i := w.initial
 	i.refs, i.done = nil, true
 	w.hold(0)
 	switch {
 	case i.silent:
-		i.left = 0
+		w.initial = nil
 	case i.left == 0:
 		w.signal()
 	default:
-		i.owed, i.until = true, w.hub.log.Newest()
+		i.until = w.hub.log.Newest()
 	}
 }

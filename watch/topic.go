@@ -11,13 +11,13 @@ import (
 // topic is what watchers of the same patterns share: the newest events that match,
 // and the watchers that have seen them all. Guarded by Hub.mu.
 type topic struct {
-	name     string // the patterns, as canonical spells them
-	patterns []string
-	watchers int
-	parked   []*Watcher // who has seen everything; waiting for the next event
-	queue    []*kv.Entry
-	low      kv.Revision // queue has every matching event above it that not all have seen
-	matched  uint64      // Hub.turn when a key matched last: once a record, however many patterns do
+	name      string // the patterns, as canonical spells them
+	watchers  int
+	parked    []*Watcher // who has seen everything; waiting for the next event
+	following int        // watchers that take from the queue and are not parked
+	queue     []*kv.Entry
+	low       kv.Revision // queue has every matching event above it that a follower has not seen
+	matched   uint64      // Hub.turn when a key matched last: once a record, however many patterns do
 }
 
 // canonical returns the patterns sorted, each once, or nil if they select every
@@ -34,11 +34,7 @@ func canonical(patterns []string) ([]string, string) {
 
 // each yields what the trie is to have of the topic.
 func (t *topic) each(fn func(pattern string)) {
-	if t.patterns == nil {
-		fn(">")
-		return
-	}
-	for _, p := range t.patterns {
+	for p := range strings.SplitSeq(t.name, ",") {
 		fn(p)
 	}
 }
@@ -65,13 +61,55 @@ func (t *topic) drop(rev kv.Revision) {
 	}
 }
 
-// park puts a watcher that has seen everything aside.
+// skip makes the queue begin behind a revision: who has not seen everything up to
+// it reads the log.
+func (t *topic) skip(rev kv.Revision) { t.queue, t.low = nil, rev }
+
+// follow makes a watcher one of those that the queue is for, and reports false if
+// it is behind what the queue has.
+func (t *topic) follow(w *Watcher) bool {
+	if w.position.Revision < t.low {
+		t.leave(w)
+		return false
+	}
+	if !w.following {
+		w.following = true
+		t.following++
+	}
+	return true
+}
+
+// leave undoes follow. The queue goes with the last.
+func (t *topic) leave(w *Watcher) {
+	if w.following {
+		w.following = false
+		t.following--
+	}
+	if t.following == 0 && len(t.queue) > 0 {
+		t.skip(t.queue[len(t.queue)-1].Revision)
+	}
+}
+
+// park puts a follower aside that has seen everything.
 func (t *topic) park(w *Watcher) {
 	w.parked = len(t.parked)
 	t.parked = append(t.parked, w)
-	if len(t.parked) == t.watchers {
-		t.queue = nil // all have seen it
+	t.leave(w)
+}
+
+// wake takes all parked watchers off the bench for an event of that revision, and
+// appends them to woken.
+func (t *topic) wake(rev kv.Revision, woken []*Watcher) []*Watcher {
+	for _, w := range t.parked {
+		w.parked = notParked
+		w.position = Position{Revision: max(w.position.Revision, rev-1)} // nothing before it matched
+		w.following = true
 	}
+	t.following += len(t.parked)
+	woken = append(woken, t.parked...)
+	clear(t.parked)
+	t.parked = t.parked[:0]
+	return woken
 }
 
 // unpark takes a watcher back.

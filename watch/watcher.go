@@ -15,27 +15,27 @@ import (
 // record that ends its wait calls notify, once.
 type Watcher struct {
 	// Immutable after Hub.Watch.
-	hub     *Hub
-	topic   *topic
-	query   Query
-	context context.Context // of the initial entries that are still to be selected
+	hub   *Hub
+	topic *topic
+	query Query
 
 	// Owned by whoever polls.
-	initial initial
+	initial *initial    // nil once all of it is fetched
 	batch   []kv.Update // fetched
 	at      int         // of batch: the next to be delivered
 
 	position Position // everything up to it was looked at; the hub's while the watcher is parked
 
 	// Guarded by Hub.mu.
-	prev, next *Watcher // in Hub.mu.watchers
-	parked     int      // in topic.parked, or notParked
-	seen       kv.Revision
-	taken      int // of the hub's budget
+	prev, next *Watcher    // in Hub.mu.watchers
+	parked     int         // in topic.parked, or notParked
+	seen       kv.Revision // the position when it was last looked at
+	taken      int         // of the hub's budget
+	following  bool        // it counts among those that the topic's queue is for
 	ended      bool
 	why        error // it ended; nil after Stop
 	notify     func()
-	quit       chan struct{} // closed at the end; nil unless Updates was called
+	quit       chan struct{} // closed at the end; nil while nobody waits for it
 	unbind     func() bool   // from the context; nil: it never ends
 
 	once    sync.Once
@@ -50,8 +50,9 @@ const (
 	batchMax = 64
 	// batchBytes is how many bytes of records, beyond the first, at most.
 	batchBytes = 64 << 10
-	// updatesKept is how many events wait in a watcher's channel.
-	updatesKept = 16
+	// updatesKept is how many events wait in a watcher's channel: as many as an idle
+	// watcher of 1 KiB has room for.
+	updatesKept = 12
 )
 
 func newWatcher(h *Hub, patterns []string, o kv.WatchOptions) *Watcher {
@@ -65,13 +66,13 @@ func newWatcher(h *Hub, patterns []string, o kv.WatchOptions) *Watcher {
 	case o.UpdatesOnly:
 		w.query.Begin = BeginNothing
 	}
-	w.initial.silent = o.UpdatesOnly
+	w.initial = &initial{silent: o.UpdatesOnly}
 	return w
 }
 
 // begin selects the initial entries and ties the watch to its context.
 func (w *Watcher) begin(ctx context.Context) error {
-	w.context = ctx
+	w.initial.context = ctx
 	if err := w.selectRound(); err != nil {
 		return err
 	}
@@ -114,10 +115,9 @@ func (w *Watcher) fetch() (more bool, err error) {
 			return false, err
 		}
 		var behind, parked bool
-		switch {
-		case !w.initial.done:
+		if w.initial != nil && !w.initial.done {
 			err = w.replay()
-		default:
+		} else {
 			behind, parked = w.follow()
 		}
 		if parked {
@@ -143,7 +143,7 @@ func (w *Watcher) follow() (behind, parked bool) {
 		return false, false
 	}
 	w.seen = w.position.Revision
-	if w.position.Revision < w.topic.low {
+	if !w.topic.follow(w) {
 		return true, false
 	}
 	events := w.topic.after(w.position.Revision)
@@ -159,10 +159,10 @@ func (w *Watcher) follow() (behind, parked bool) {
 		w.position = Position{Revision: h.mu.newest}
 	}
 	w.seen = w.position.Revision
-	switch {
-	case w.initial.owed && w.position.Revision < w.initial.until:
+	switch i := w.initial; {
+	case i != nil && w.position.Revision < i.until:
 		return len(w.batch) == 0, false // the log says whether there is anything up to it
-	case w.initial.owed:
+	case i != nil:
 		w.signal()
 	case len(w.batch) == 0:
 		w.batch = nil // an idle watcher is to cost little
@@ -188,13 +188,16 @@ func (w *Watcher) catchUp() error {
 // take adds an event that is not one of the initial entries to the batch. They may
 // still be owed some: then it counts down with them.
 func (w *Watcher) take(e *kv.Entry, valueSize int, err error) {
-	if w.initial.owed && e.Revision > w.initial.until {
+	if w.initial != nil && e.Revision > w.initial.until {
 		w.signal()
 	}
 	if w.query.IgnoreDeletes && e.Operation.IsMarker() {
 		return
 	}
-	delta := w.initial.countDown()
+	var delta uint64
+	if w.initial != nil {
+		delta = w.initial.countDown()
+	}
 	if delta > 0 || w.query.MetaOnly && len(e.Value) > 0 {
 		own := *e
 		own.Delta = delta
@@ -208,7 +211,7 @@ func (w *Watcher) take(e *kv.Entry, valueSize int, err error) {
 
 // signal says that the initial entries are delivered.
 func (w *Watcher) signal() {
-	w.initial.owed = false
+	w.initial = nil
 	w.batch = append(w.batch, kv.Update{})
 }
 
@@ -265,7 +268,18 @@ func (w *Watcher) wake() {
 }
 
 // Pending returns how many initial entries were not delivered yet.
-func (w *Watcher) Pending() uint64 { return w.initial.pending(w.batch[w.at:]) }
+func (w *Watcher) Pending() uint64 {
+	fetched := w.batch[w.at:]
+	if w.initial != nil {
+		return uint64(w.initial.left + len(fetched))
+	}
+	for n, u := range fetched {
+		if u.Entry == nil {
+			return uint64(n) // those before the signal
+		}
+	}
+	return 0
+}
 
 // Err says why the watch ended; nil while it goes on and after Stop.
 func (w *Watcher) Err() error {
@@ -285,12 +299,7 @@ func (w *Watcher) Stop() error {
 func (w *Watcher) Updates() <-chan kv.Update {
 	w.once.Do(func() {
 		w.updates = make(chan kv.Update, updatesKept)
-		quit := make(chan struct{})
 		w.hub.mu.Lock()
-		if w.ended {
-			close(quit)
-		}
-		w.quit = quit
 		w.notify = func() { go w.pump() }
 		w.hub.mu.Unlock()
 		go w.pump()
@@ -314,13 +323,34 @@ func (w *Watcher) pump() {
 	}
 }
 
+// send puts an event into the channel, and reports false where the watch ended
+// before there was room.
 func (w *Watcher) send(u kv.Update) bool {
 	select {
 	case w.updates <- u:
 		return true
-	case <-w.quit:
+	default:
+	}
+	select {
+	case w.updates <- u:
+		return true
+	case <-w.end():
 		return false
 	}
+}
+
+// end returns a channel that is closed when the watch ends. A watcher whose channel
+// was never full does without one.
+func (w *Watcher) end() <-chan struct{} {
+	w.hub.mu.Lock()
+	defer w.hub.mu.Unlock()
+	if w.quit == nil {
+		w.quit = make(chan struct{})
+		if w.ended {
+			close(w.quit)
+		}
+	}
+	return w.quit
 }
 
 // All yields the same events, and last the error that ended them, if any.
