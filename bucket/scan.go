@@ -166,19 +166,6 @@ func (r *scanRun) err() error {
 	return nil
 }
 
-// find returns the record of a revision, nil if there is none any more; damaged
-// says what is wrong with its value.
-func (b *Bucket) find(rev kv.Revision, metaOnly bool) (e *kv.Entry, valueSize int, damaged, err error) {
-	p := watch.Position{Revision: rev - 1}
-	for p.Revision < rev && e == nil && err == nil {
-		err = b.scan(&p, rev, func(f *scanned) bool {
-			e, valueSize, damaged = b.entryOf(f, metaOnly)
-			return false
-		})
-	}
-	return e, valueSize, damaged, err
-}
-
 // entryOf makes an entry of a scanned record, with memory of its own.
 func (b *Bucket) entryOf(f *scanned, metaOnly bool) (e *kv.Entry, valueSize int, damaged error) {
 	valueSize = f.scanner.ValueSize()

@@ -1,69 +1,210 @@
-package bucket_test
+package bucket
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"path"
+	"slices"
+	"strings"
 	"testing"
 
-	"kvd/bucket"
+	"kvd/index"
 	"kvd/kv"
+	"kvd/segment"
 )
 
-func openForWatch(t testing.TB) (*bucket.Store, kv.Bucket) {
+// drain takes what a watch has to deliver now.
+func drain(t *testing.T, w kv.Watcher) (all []kv.Update) {
 	t.Helper()
-	s, err := bucket.Open(t.TempDir(), bucket.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil && !errors.Is(err, kv.ErrClosed) {
-			t.Error(err)
+	for more := true; more; {
+		var err error
+		if more, err = w.(kv.Poller).Poll(func(u kv.Update) bool { all = append(all, u); return true }); err != nil {
+			t.Fatal(err)
 		}
-	})
-	b, err := s.CreateBucket(context.Background(), kv.Config{Bucket: "b", History: 5})
-	if err != nil {
-		t.Fatal(err)
 	}
-	return s, b
+	return all
 }
 
-func TestWatch(t *testing.T) {
-	_, b := openForWatch(t)
-	ctx := t.Context()
-	for i := range 3 {
-		if _, err := b.PutString(ctx, fmt.Sprintf("k.%d", i), "v"); err != nil {
-			t.Fatal(err)
-		}
-	}
-	w, err := b.Watch(ctx, []string{"k.*"})
+func mustWatch(t *testing.T, b kv.Bucket, patterns []string, opts ...kv.WatchOption) kv.Watcher {
+	t.Helper()
+	w, err := b.Watch(ctx, patterns, append(opts, kv.Notify(func() {}))...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for want := kv.Revision(1); want <= 3; want++ {
-		u := <-w.Updates()
-		if u.Entry == nil || u.Entry.Revision != want || u.Entry.Delta != uint64(3-want) {
-			t.Fatalf("got %+v", u.Entry)
+	t.Cleanup(func() { _ = w.Stop() })
+	return w
+}
+
+// TestALaggardReadsEverySegment leaves a watcher far behind, with values that fill
+// several segments, index blocks between records, and a reopened store behind it.
+func TestALaggardReadsEverySegment(t *testing.T) {
+	const seed = 1
+	rng := rand.New(rand.NewPCG(seed, 0))
+	h := newHarness(t)
+	b := h.bucket("b", withHistory(3))
+	var want []string // by revision
+	write := func(n int) {
+		for range n {
+			key := fmt.Sprintf("k.%d", rng.IntN(20))
+			if rng.IntN(5) == 0 {
+				mustDo(t)(b.Delete(ctx, key))
+				want = append(want, "-"+key)
+				continue
+			}
+			value := fmt.Sprint(len(want)) + strings.Repeat("v", rng.IntN(20_000))
+			mustDo(t)(b.PutString(ctx, key, value))
+			want = append(want, key+"="+value)
 		}
 	}
-	if u := <-w.Updates(); u.Entry != nil {
-		t.Fatalf("got %+v", u.Entry)
+	write(100)
+	h.reopen()
+	b = h.find("b")
+	w := mustWatch(t, b, nil, kv.UpdatesOnly())
+	if got := drain(t, w); len(got) != 0 {
+		t.Fatalf("%d events came before anything happened", len(got))
 	}
-	for want := kv.Revision(4); want < 2000; want++ {
-		if _, err := b.PutString(ctx, "k.9", "w"); err != nil {
+	began := len(want)
+	for range 10 {
+		write(50)
+		h.checkpoint()
+	}
+	if n := len(h.s.list()[0].mu.segments); n < 3 {
+		t.Fatalf("all is in %d segments", n)
+	}
+	got := drain(t, w)
+	for i, u := range got {
+		if word := spell(u.Entry); word != want[began+i] || u.Entry.Revision != kv.Revision(began+i+1) {
+			t.Fatalf("seed %d: event %d is revision %d, %.40q, want %.40q", seed, i, u.Entry.Revision, word, want[began+i])
+		}
+	}
+	if len(got) != len(want)-began {
+		t.Fatalf("%d events came, want %d", len(got), len(want)-began)
+	}
+}
+
+func spell(e *kv.Entry) string {
+	if e.Operation.IsMarker() {
+		return "-" + e.Key
+	}
+	return e.Key + "=" + string(e.Value)
+}
+
+func mustDo(t *testing.T) func(kv.Revision, error) {
+	return func(_ kv.Revision, err error) {
+		t.Helper()
+		if err != nil {
 			t.Fatal(err)
 		}
-		u := <-w.Updates()
-		if u.Entry == nil || u.Entry.Revision != want || string(u.Entry.Value) != "w" {
-			t.Fatalf("got %+v", u.Entry)
+	}
+}
+
+// TestRecordsByRevision compares At and Next with the histories of all keys.
+func TestRecordsByRevision(t *testing.T) {
+	for seed := range uint64(4) {
+		rng := rand.New(rand.NewPCG(seed, 0))
+		h := newHarness(t)
+		b := h.bucket("b", withHistory(2))
+		for i := range 600 {
+			switch key := fmt.Sprintf("k.%d", rng.IntN(50)); rng.IntN(6) {
+			case 0:
+				mustDo(t)(b.Delete(ctx, key))
+			case 1:
+				mustDo(t)(b.Purge(ctx, key))
+			default:
+				mustDo(t)(b.PutString(ctx, key, fmt.Sprint(i)+strings.Repeat("v", rng.IntN(3000))))
+			}
+			if rng.IntN(100) == 0 {
+				h.checkpoint()
+			}
+		}
+		checkRecords(t, seed, b)
+		h.reopen()
+		checkRecords(t, seed, h.find("b"))
+	}
+}
+
+func checkRecords(t *testing.T, seed uint64, b *Bucket) {
+	t.Helper()
+	kept := make(map[kv.Revision]kv.Entry)
+	for i := range 50 {
+		for e, err := range b.History(ctx, fmt.Sprintf("k.%d", i)) {
+			if err != nil && !errors.Is(err, kv.ErrKeyNotFound) {
+				t.Fatal(err)
+			}
+			if err == nil {
+				e.Delta = 0
+				kept[e.Revision] = e
+			}
 		}
 	}
-	if err := w.Stop(); err != nil {
-		t.Fatal(err)
+	var next kv.Entry // the first kept above, of k.7
+	for rev := kv.Revision(601); rev > 0; rev-- {
+		e, err := b.At(ctx, rev)
+		want, ok := kept[rev]
+		if ok != (err == nil) || !ok && !errors.Is(err, kv.ErrKeyNotFound) || !same(e, want) {
+			t.Fatalf("seed %d: revision %d is %q (%v), want %q", seed, rev, e.Key, err, want.Key)
+		}
+		if want.Key == "k.7" {
+			next = want
+		}
+		if e, err := b.Next(ctx, "*.7", rev); (err == nil) != (next.Revision > 0) || !same(e, next) {
+			t.Fatalf("seed %d: from revision %d on the next is %d (%v), want %d", seed, rev, e.Revision, err, next.Revision)
+		}
 	}
-	for range w.Updates() {
+	if _, err := b.Next(ctx, "a..b", 1); !errors.Is(err, kv.ErrInvalidPattern) {
+		t.Errorf("error of a bad pattern is %v", err)
 	}
-	if w.Err() != nil {
-		t.Fatal(w.Err())
+}
+
+// same compares entries; a marker's value may be nil or empty.
+func same(a, b kv.Entry) bool {
+	return a.Key == b.Key && a.Revision == b.Revision && slices.Equal(a.Value, b.Value) && a.Created.Equal(b.Created) &&
+		a.Operation == b.Operation && a.Reason == b.Reason && a.Delta == b.Delta
+}
+
+// TestAWatchOfDamagedRecords damages a value and a header on the disk: the first is
+// an event without its value, the second ends the watch, which can be resumed
+// behind it.
+func TestAWatchOfDamagedRecords(t *testing.T) {
+	h := newHarness(t)
+	b := h.bucket("b")
+	w := mustWatch(t, b, nil, kv.UpdatesOnly())
+	for i := range 5 {
+		mustDo(t)(b.PutString(ctx, fmt.Sprintf("k.%d", i), strings.Repeat("v", 100)))
 	}
+	h.damageRecord(b, "k.1", -8)
+	h.damageRecord(b, "k.3", 16)
+	var errs []string
+	var revisions []kv.Revision
+	_, err := w.(kv.Poller).Poll(func(u kv.Update) bool {
+		revisions = append(revisions, u.Entry.Revision)
+		if u.Err != nil {
+			errs = append(errs, u.Entry.Key)
+		}
+		return true
+	})
+	if !slices.Equal(revisions, []kv.Revision{1, 2, 3}) || !slices.Equal(errs, []string{"k.1"}) || !errors.Is(err, kv.ErrCorrupt) {
+		t.Errorf("revisions %v came, without values those of %v, and then %v", revisions, errs, err)
+	}
+	if got := drain(t, mustWatch(t, b, nil, kv.ResumeFromRevision(5))); len(got) != 2 || got[0].Entry.Key != "k.4" {
+		t.Errorf("resumed behind the damage there are %+v", got)
+	}
+	if got := drain(t, mustWatch(t, b, []string{"k.0", "k.1", "k.2", "k.4"})); len(got) != 5 {
+		t.Errorf("a new watch of the others has %+v", got)
+	}
+}
+
+// damageRecord changes a bit of the newest record of key, at an offset in bytes
+// from its start or, if negative, its end.
+func (h *harness) damageRecord(b *Bucket, key string, at int64) {
+	h.t.Helper()
+	b.mu.RLock()
+	v, _ := b.mu.index.Newest(index.Hash(key), key)
+	number := b.mu.segments[v.Segment].Number()
+	b.mu.RUnlock()
+	if at < 0 {
+		at += int64(v.Size)
+	}
+	h.flip(path.Join(testDir, segmentDir, segment.FileName(number)), v.Offset+at, 0)
 }

@@ -96,14 +96,20 @@ func readRef(sl *slot, buf []byte, r *watch.Ref, metaOnly bool) (segment.Record,
 
 // loadByRevision loads a record that is not where it was, or is damaged there.
 func (b watchLog) loadByRevision(q *watch.Query, rev kv.Revision, cause error, fn func(*kv.Entry, int, error)) error {
-	e, valueSize, damaged, err := b.find(rev, q.MetaOnly)
+	p := watch.Position{Revision: rev - 1}
+	found := false
+	err := b.scan(&p, rev, func(f *scanned) bool {
+		found = true
+		fn(b.entryOf(f, q.MetaOnly))
+		return false
+	})
 	var corrupt *kv.CorruptError
 	switch {
-	case errors.As(err, &corrupt), err == nil && e == nil && errors.As(cause, &corrupt):
-		return corrupt // not even its key is known
-	case err != nil:
+	case found || err != nil:
 		return err
+	case errors.As(cause, &corrupt):
+		return corrupt // not even its key is known
 	}
-	fn(e, valueSize, damaged)
+	fn(nil, 0, nil)
 	return nil
 }

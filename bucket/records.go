@@ -1,0 +1,79 @@
+package bucket
+
+import (
+	"context"
+	"fmt"
+
+	"kvd/index"
+	"kvd/kv"
+	"kvd/watch"
+)
+
+// At returns the kept record with that revision; see [kv.Records].
+func (b *Bucket) At(ctx context.Context, revision kv.Revision) (kv.Entry, error) {
+	if err := b.usable(ctx); err != nil {
+		return kv.Entry{}, err
+	}
+	if revision == 0 || revision > (watchLog{b}).Newest() {
+		return kv.Entry{}, kv.ErrKeyNotFound
+	}
+	e, damaged, err := b.firstKept(ctx, revision, revision, nil)
+	return b.outcomeOf(e, damaged, err)
+}
+
+// Next returns the first kept record from a revision on whose key matches; see
+// [kv.Records].
+func (b *Bucket) Next(ctx context.Context, pattern string, from kv.Revision) (kv.Entry, error) {
+	if err := b.usable(ctx); err != nil {
+		return kv.Entry{}, err
+	}
+	if err := kv.CheckPattern(pattern); err != nil {
+		return kv.Entry{}, err
+	}
+	e, damaged, err := b.firstKept(ctx, max(from, 1), (watchLog{b}).Newest(), []string{pattern})
+	return b.outcomeOf(e, damaged, err)
+}
+
+func (b *Bucket) outcomeOf(e *kv.Entry, damaged, err error) (kv.Entry, error) {
+	switch {
+	case err != nil:
+		return kv.Entry{}, err
+	case e == nil:
+		return kv.Entry{}, kv.ErrKeyNotFound
+	case damaged != nil:
+		return kv.Entry{}, damaged
+	}
+	return *e, nil
+}
+
+// firstKept returns the record of the lowest revision within [from, to] that is
+// kept and matches, nil if there is none; damaged says what is wrong with its
+// value.
+func (b *Bucket) firstKept(ctx context.Context, from, to kv.Revision, patterns []string) (e *kv.Entry, damaged, err error) {
+	p := watch.Position{Revision: from - 1}
+	for p.Revision < to && e == nil && err == nil {
+		if err := ctx.Err(); err != nil {
+			return nil, nil, err
+		}
+		err = b.scan(&p, to, func(f *scanned) bool {
+			key := stringOf(f.record.Key)
+			if !kv.MatchAny(patterns, key) || !b.keeps(key, f.record.Revision) {
+				return true
+			}
+			e, _, damaged = b.entryOf(f, false)
+			return false
+		})
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("read bucket %q from revision %d on: %w", b.name, from, err)
+	}
+	return e, damaged, nil
+}
+
+// keeps reports whether a record is kept.
+func (b *Bucket) keeps(key string, rev kv.Revision) bool {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	_, ok := b.mu.index.At(index.Hash(key), key, rev)
+	return ok
+}
