@@ -153,10 +153,13 @@ func TestCancelledContextsUnderLoad(t *testing.T) {
 func TestWatchMissesNothingWhileServersDie(t *testing.T) {
 	const kills, between = 6, 100
 	const all = kv.Revision((kills + 1) * between)
-	store := newWatchedStore(openStore(t, t.TempDir()))
-	s := serve(t, store, store.Close)
+	s := serveDir(t, t.TempDir())
 	c := s.dial(t, Options{})
 	b := newBucket(t, c, kv.Config{Bucket: "b"})
+	engine, err := s.store.Bucket(t.Context(), "b")
+	if err != nil {
+		t.Fatal(err)
+	}
 	var watchers []kv.Watcher
 	for _, opts := range [][]kv.WatchOption{{kv.IncludeHistory()}, {kv.UpdatesOnly()}, {kv.ResumeFromRevision(1)}, {kv.IncludeHistory(), kv.MetaOnly()}} {
 		w, err := b.Watch(t.Context(), nil, opts...)
@@ -188,8 +191,8 @@ func TestWatchMissesNothingWhileServersDie(t *testing.T) {
 		})
 	}
 	for round := range kills + 1 {
-		for range between {
-			if _, err := store.bucket.Put(t.Context(), "k", nil); err != nil {
+		for i := range between {
+			if _, err := engine.Put(t.Context(), fmt.Sprintf("k%d.%d", round, i), nil); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -280,8 +280,8 @@ func (w *watcher) follow(wire *wire) error {
 			return w.broken(err)
 		}
 		switch r.Kind {
-		case lineproto.ReplyEvent:
-			err = w.event(&r.Entry)
+		case lineproto.ReplyEvent, lineproto.ReplyLostEvent:
+			err = w.event(r)
 		case lineproto.ReplySynced:
 			err = w.sync()
 		case lineproto.ReplyWatchEnd:
@@ -297,17 +297,18 @@ func (w *watcher) follow(wire *wire) error {
 }
 
 // event delivers an entry, unless it was delivered before.
-func (w *watcher) event(from *kv.Entry) error {
-	if from.Revision <= w.last {
+func (w *watcher) event(r *lineproto.Reply) error {
+	if r.Entry.Revision <= w.last {
 		return nil
 	}
-	if kv.MatchAny(w.left, from.Key) {
-		e := w.bucket.own(from)
-		if err := w.send(kv.Update{Entry: &e}); err != nil {
+	if kv.MatchAny(w.left, r.Entry.Key) {
+		e := w.bucket.own(&r.Entry)
+		u := kv.Update{Entry: &e, ValueSize: int(r.Size), Err: r.Err(w.bucket.name, e.Key)}
+		if err := w.send(u); err != nil {
 			return err
 		}
 	}
-	w.last = from.Revision
+	w.last = r.Entry.Revision
 	w.next = max(w.next, w.last+1)
 	return nil
 }

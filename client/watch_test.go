@@ -49,6 +49,10 @@ func events(w kv.Watcher) (all []string, err error) {
 			all = append(all, "synced")
 			continue
 		}
+		if errors.Is(u.Err, kv.ErrCorrupt) {
+			all = append(all, fmt.Sprintf("%s lost@%d", u.Entry.Key, u.Entry.Revision))
+			continue
+		}
 		all = append(all, fmt.Sprintf("%s=%s@%d", u.Entry.Key, u.Entry.Value, u.Entry.Revision))
 	}
 	return all, w.Err()
@@ -161,6 +165,12 @@ func TestWatchIsResumed(t *testing.T) {
 				watching(5, "from=6", endsWith(goneEnd)),
 			},
 			want: "synced", err: kv.ErrBucketNotFound,
+		},
+		"past a value that is damaged": {
+			sessions: []func(*session){
+				watching(5, "", endsWith("LOST 1 a 4 PUT "+created+" 0 CORRUPT file=f offset=1 detail=d : f at offset 1: d\r\n", synced, eventReply("b", 6, 0, "y"), goneEnd)),
+			},
+			want: "a lost@4 synced b=y@6", err: kv.ErrBucketNotFound,
 		},
 		"not, if the revisions are gone": {
 			sessions: []func(*session){

@@ -89,15 +89,3 @@ func sentinel(code string) error {
 	}
 	return ErrInternal
 }
-
-// CompactedError is kv.ErrCompacted with the first revision that is left. An
-// error of a store that has a method FirstRevision crosses the wire with it.
-type CompactedError struct{ First kv.Revision }
-
-func (e *CompactedError) Error() string { return compactedText(e.First) }
-
-// Is matches kv.ErrCompacted.
-func (e *CompactedError) Is(target error) bool { return target == kv.ErrCompacted }
-
-// FirstRevision returns First.
-func (e *CompactedError) FirstRevision() kv.Revision { return e.First }

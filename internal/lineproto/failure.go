@@ -63,10 +63,7 @@ func appendDetails(dst []byte, err error) []byte {
 	var name *kv.NameError
 	var limit *kv.LimitError
 	var corrupt *kv.CorruptError
-	var compacted interface {
-		error
-		FirstRevision() kv.Revision
-	}
+	var compacted *kv.CompactedError
 	if errors.As(err, &mismatch) {
 		dst = appendNumberOption(dst, "actual=", uint64(mismatch.Got))
 		if !mismatch.Create {
@@ -90,7 +87,8 @@ func appendDetails(dst []byte, err error) []byte {
 		dst = appendString(dst, " detail=", corruptDetail(corrupt))
 	}
 	if errors.As(err, &compacted) {
-		dst = appendNumberOption(dst, "first=", uint64(compacted.FirstRevision()))
+		dst = appendNumberOption(dst, "first=", uint64(compacted.First))
+		dst = appendNumberOption(dst, "wanted=", uint64(compacted.Wanted))
 	}
 	return dst
 }
@@ -104,10 +102,6 @@ func corruptDetail(e *kv.CorruptError) string {
 		return e.Err.Error()
 	}
 	return e.Detail + ": " + e.Err.Error()
-}
-
-func compactedText(first kv.Revision) string {
-	return fmt.Sprintf("%v: revisions below %d are gone", kv.ErrCompacted, first)
 }
 
 // appendString appends a name and a string, quoted where it must be. It is cut so
@@ -239,7 +233,7 @@ func (f *failure) typed(kind error, text, bucket, key string) []error {
 		typed = append(typed, &kv.CorruptError{File: d["file"], Offset: d.int("offset"), Detail: d["detail"]})
 	}
 	if d.has("first") {
-		typed = append(typed, &CompactedError{First: kv.Revision(d.number("first"))})
+		typed = append(typed, &kv.CompactedError{Bucket: bucket, Wanted: kv.Revision(d.number("wanted")), First: kv.Revision(d.number("first"))})
 	}
 	return typed
 }

@@ -127,8 +127,8 @@ func TestTypedErrorsCrossTheWire(t *testing.T) {
 		},
 		{&kv.CorruptError{File: "manifest.1", Offset: -1}, ""},
 		{
-			&lineproto.CompactedError{First: 90},
-			"-ERR COMPACTED first=90 : revisions below 90 are gone\r\n",
+			&kv.CompactedError{Bucket: "my-kv", First: 90, Wanted: 7},
+			"-ERR COMPACTED first=90 wanted=7 : bucket \"my-kv\" has everything from revision 90 on, not from 7\r\n",
 		},
 	} {
 		if line := lineproto.AppendError(nil, tt.err, "Key1"); tt.line != "" && string(line) != tt.line {

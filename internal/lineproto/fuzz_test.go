@@ -109,10 +109,10 @@ func FuzzReplyParser(f *testing.F) {
 		case lineproto.ReplyEntry:
 			repliesBack(t, buf, &whole, lineproto.AppendEntry(nil, &whole.Entry))
 		case lineproto.ReplyEvent:
-			repliesBack(t, buf, &whole, lineproto.AppendEvent(nil, whole.Watch, &whole.Entry))
+			repliesBack(t, buf, &whole, lineproto.AppendUpdate(nil, whole.Watch, &kv.Update{Entry: &whole.Entry, ValueSize: int(whole.Size)}))
 		case lineproto.ReplyInfo:
 			_, _ = whole.Status() // does not panic
-		case lineproto.ReplyError, lineproto.ReplyLost, lineproto.ReplyWatchEnd:
+		case lineproto.ReplyError, lineproto.ReplyLost, lineproto.ReplyLostEvent, lineproto.ReplyWatchEnd:
 			failsBack(t, buf, &whole)
 		}
 	})

@@ -3,6 +3,7 @@ package lineproto
 import (
 	"bytes"
 	"encoding/hex"
+	"math"
 
 	"kvd/kv"
 )
@@ -12,24 +13,25 @@ type ReplyKind uint8
 
 // The kinds.
 const (
-	ReplyOK       ReplyKind = iota + 1 // +OK [NUMBER]
-	ReplyEntry                         // +ENTRY
-	ReplyLost                          // +LOST: an entry of a history whose value is damaged
-	ReplyKey                           // +KEY NAME
-	ReplyBucket                        // +BUCKET NAME
-	ReplyEnd                           // +END COUNT: of a listing
-	ReplyInfo                          // +INFO
-	ReplyHello                         // +HELLO
-	ReplyError                         // -ERR
-	ReplyEvent                         // EVENT: of a watch
-	ReplySynced                        // SYNCED: a watch has delivered its initial entries
-	ReplyWatchEnd                      // END: of a watch
+	ReplyOK        ReplyKind = iota + 1 // +OK [NUMBER]
+	ReplyEntry                          // +ENTRY
+	ReplyLost                           // +LOST: an entry of a history whose value is damaged
+	ReplyKey                            // +KEY NAME
+	ReplyBucket                         // +BUCKET NAME
+	ReplyEnd                            // +END COUNT: of a listing
+	ReplyInfo                           // +INFO
+	ReplyHello                          // +HELLO
+	ReplyError                          // -ERR
+	ReplyEvent                          // EVENT: of a watch
+	ReplyLostEvent                      // LOST: of a watch, a record whose value is damaged
+	ReplySynced                         // SYNCED: a watch has delivered its initial entries
+	ReplyWatchEnd                       // END: of a watch
 )
 
 var replyNames = [...]string{
 	ReplyOK: "+OK", ReplyEntry: "+ENTRY", ReplyLost: "+LOST", ReplyKey: "+KEY", ReplyBucket: "+BUCKET", ReplyEnd: "+END",
 	ReplyInfo: "+INFO", ReplyHello: "+HELLO", ReplyError: "-ERR",
-	ReplyEvent: "EVENT", ReplySynced: "SYNCED", ReplyWatchEnd: "END",
+	ReplyEvent: "EVENT", ReplyLostEvent: "LOST", ReplySynced: "SYNCED", ReplyWatchEnd: "END",
 }
 
 // String returns the first word of such a line.
@@ -49,12 +51,13 @@ type Reply struct {
 	Kind   ReplyKind
 	Number uint64      // +OK: a revision or count, 0 if there is none. +END: the count
 	Name   string      // +KEY, +BUCKET, +INFO
-	Watch  uint64      // EVENT, SYNCED, END
+	Watch  uint64      // EVENT, LOST, SYNCED, END
 	Next   kv.Revision // END: the revision to resume from; 0: begin anew
-	Entry  kv.Entry    // +ENTRY, +LOST, EVENT; its Bucket is not on the wire
+	Entry  kv.Entry    // +ENTRY, +LOST, EVENT, LOST; its Bucket is not on the wire
+	Size   uint64      // EVENT: of the value in bytes, also where it is left out
 	Hello  Hello       // +HELLO
 
-	failure failure // -ERR, +LOST, END
+	failure failure // -ERR, +LOST, LOST, END
 	failed  bool
 	info    []byte // +INFO: options
 	payload []byte // +INFO
@@ -69,7 +72,7 @@ type Hello struct {
 	Auth     bool        // AUTH must come first
 }
 
-// Err returns the error of -ERR, +LOST or END, nil if there is none: a watch may
+// Err returns the error of -ERR, +LOST, LOST or END, nil if there is none: a watch may
 // end without. Bucket and key are those of the command that it answers.
 func (r *Reply) Err(bucket, key string) error {
 	if !r.failed {
@@ -103,6 +106,9 @@ func ParseReply(buf []byte, r *Reply) (int, error) {
 			return size, err
 		}
 		r.Entry.Value, r.payload = payload, payload
+		if kind == ReplyEvent {
+			r.Size = max(r.Size, uint64(length))
+		}
 	}
 	r.Kind = kind
 	return size, nil
@@ -147,6 +153,8 @@ func (r *Reply) parse(kind ReplyKind, w *words) (length int, err error) {
 		if ok = r.takeNumber(w, &r.Watch) && takeName(w, &r.Entry.Key) && r.parseRecord(w) && r.takeNumber(w, &r.Entry.Delta); ok {
 			return r.parseEntryOptions(w)
 		}
+	case ReplyLostEvent:
+		ok = r.takeNumber(w, &r.Watch) && takeName(w, &r.Entry.Key) && r.parseRecord(w) && r.takeNumber(w, &r.Entry.Delta) && r.parseFailure(w)
 	case ReplyInfo:
 		if ok = takeName(w, &r.Name); ok {
 			return r.parseInfo(w)
@@ -228,6 +236,9 @@ func (r *Reply) parseEntryOptions(w *words) (length int, err error) {
 		switch {
 		case string(name) == "delta":
 			r.Entry.Delta, ok = parseNumber(value)
+		case string(name) == "size":
+			r.Size, ok = parseNumber(value)
+			ok = ok && r.Size <= math.MaxInt
 		case string(name) == "deadline":
 			r.Entry.Deadline, ok = parseTime(value)
 		}

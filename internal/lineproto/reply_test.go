@@ -36,13 +36,23 @@ var replies = []struct {
 	{"+ENTRY Key1 1 PUT 2026-11-22T18:00:00.123456789Z 6\r\nValue1\r\n", lineproto.AppendEntry(nil, &entry), lineproto.Reply{Kind: lineproto.ReplyEntry, Entry: entry}, nil},
 	{"+ENTRY k 3 DEL 2026-11-22T18:00:00.123456789Z delta=4 0\r\n\r\n", lineproto.AppendEntry(nil, &marker), lineproto.Reply{Kind: lineproto.ReplyEntry, Entry: marker}, nil},
 	{"+ENTRY k 6 PURGE 2026-11-22T18:00:00.123456789Z deadline=2026-11-22T18:00:30Z 0\r\n\r\n", lineproto.AppendEntry(nil, &purge), lineproto.Reply{Kind: lineproto.ReplyEntry, Entry: purge}, nil},
-	{"EVENT 7 Key1 1 PUT 2026-11-22T18:00:00.123456789Z 0 6\r\nValue1\r\n", lineproto.AppendEvent(nil, 7, &entry), lineproto.Reply{Kind: lineproto.ReplyEvent, Watch: 7, Entry: entry}, nil},
-	{"EVENT 7 k 3 DEL 2026-11-22T18:00:00.123456789Z 4 0\r\n\r\n", lineproto.AppendEvent(nil, 7, &marker), lineproto.Reply{Kind: lineproto.ReplyEvent, Watch: 7, Entry: marker}, nil},
-	{"EVENT 7 k 5 EXPIRE 2026-11-22T18:00:00.123456789Z 0 0\r\n\r\n", lineproto.AppendEvent(nil, 7, &expiry), lineproto.Reply{Kind: lineproto.ReplyEvent, Watch: 7, Entry: expiry}, nil},
-	{"SYNCED 7\r\n", lineproto.AppendSynced(nil, 7), lineproto.Reply{Kind: lineproto.ReplySynced, Watch: 7}, nil},
+	{"EVENT 7 Key1 1 PUT 2026-11-22T18:00:00.123456789Z 0 6\r\nValue1\r\n", lineproto.AppendUpdate(nil, 7, &kv.Update{Entry: &entry, ValueSize: 6}), lineproto.Reply{Kind: lineproto.ReplyEvent, Watch: 7, Entry: entry, Size: 6}, nil},
+	{"EVENT 7 k 3 DEL 2026-11-22T18:00:00.123456789Z 4 0\r\n\r\n", lineproto.AppendUpdate(nil, 7, &kv.Update{Entry: &marker}), lineproto.Reply{Kind: lineproto.ReplyEvent, Watch: 7, Entry: marker}, nil},
+	{"EVENT 7 k 5 EXPIRE 2026-11-22T18:00:00.123456789Z 0 0\r\n\r\n", lineproto.AppendUpdate(nil, 7, &kv.Update{Entry: &expiry}), lineproto.Reply{Kind: lineproto.ReplyEvent, Watch: 7, Entry: expiry}, nil},
+	{
+		"EVENT 7 k 3 DEL 2026-11-22T18:00:00.123456789Z 4 size=9 0\r\n\r\n", lineproto.AppendUpdate(nil, 7, &kv.Update{Entry: &marker, ValueSize: 9}),
+		lineproto.Reply{Kind: lineproto.ReplyEvent, Watch: 7, Entry: marker, Size: 9}, nil,
+	},
+	{
+		"LOST 7 k 3 DEL 2026-11-22T18:00:00.123456789Z 4 CORRUPT file=f offset=1 detail=d : f at offset 1: d\r\n",
+		lineproto.AppendUpdate(nil, 7, &kv.Update{Entry: &marker, Err: &kv.CorruptError{File: "f", Offset: 1, Detail: "d"}}),
+		lineproto.Reply{Kind: lineproto.ReplyLostEvent, Watch: 7, Entry: lost(marker)}, kv.ErrCorrupt,
+	},
+	{"SYNCED 7\r\n", lineproto.AppendUpdate(nil, 7, &kv.Update{}), lineproto.Reply{Kind: lineproto.ReplySynced, Watch: 7}, nil},
 	{"END 7\r\n", lineproto.AppendWatchEnd(nil, 7, nil, 0), lineproto.Reply{Kind: lineproto.ReplyWatchEnd, Watch: 7}, nil},
 	{
-		"END 7 COMPACTED first=90 : revisions below 90 are gone\r\n", lineproto.AppendWatchEnd(nil, 7, &lineproto.CompactedError{First: 90}, 0),
+		"END 7 COMPACTED first=90 wanted=7 : bucket \"b\" has everything from revision 90 on, not from 7\r\n",
+		lineproto.AppendWatchEnd(nil, 7, &kv.CompactedError{Bucket: "b", First: 90, Wanted: 7}, 0),
 		lineproto.Reply{Kind: lineproto.ReplyWatchEnd, Watch: 7}, kv.ErrCompacted,
 	},
 	{

@@ -60,13 +60,28 @@ func AppendEntryHeader(dst []byte, e *kv.Entry, length int) []byte {
 	return appendEntryEnd(dst, e, length)
 }
 
-// AppendEvent appends EVENT of a watch.
-func AppendEvent(dst []byte, watch uint64, e *kv.Entry) []byte {
-	dst = strconv.AppendUint(append(dst, "EVENT "...), watch, 10)
-	dst = appendRecord(append(dst, ' '), e)
-	dst = strconv.AppendUint(append(dst, ' '), e.Delta, 10)
+// AppendUpdate appends EVENT, LOST or SYNCED of a watch.
+func AppendUpdate(dst []byte, watch uint64, u *kv.Update) []byte {
+	switch {
+	case u.Entry == nil:
+		return AppendSynced(dst, watch)
+	case u.Err != nil:
+		dst = appendEventRecord(append(dst, "LOST "...), watch, u.Entry)
+		return append(appendFailure(append(dst, ' '), u.Err, u.Entry.Key), crlf...)
+	}
+	e := u.Entry
+	dst = appendEventRecord(append(dst, "EVENT "...), watch, e)
+	if u.ValueSize > len(e.Value) {
+		dst = appendNumberOption(dst, "size=", uint64(u.ValueSize))
+	}
 	dst = appendEntryEnd(dst, e, len(e.Value))
 	return append(append(dst, e.Value...), crlf...)
+}
+
+// appendEventRecord appends a watch's number, and a record with its delta.
+func appendEventRecord(dst []byte, watch uint64, e *kv.Entry) []byte {
+	dst = appendRecord(append(strconv.AppendUint(dst, watch, 10), ' '), e)
+	return strconv.AppendUint(append(dst, ' '), e.Delta, 10)
 }
 
 // AppendLost appends +LOST: an entry of a history that cannot be read, and why.

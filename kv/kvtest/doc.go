@@ -25,8 +25,7 @@
 // The facts of [kv.Submitter] run for a store that implements it, those about
 // closing for a store with a method Close() error, and those about reopening if
 // the Harness has Reopen. The facts of [kv.Poller] run where a watch made with
-// [kv.Notify] implements it, and those of watches at all unless that watch is
-// refused with [kv.ErrNotSupported].
+// [kv.Notify] implements it.
 //
 // # What is not here
 //

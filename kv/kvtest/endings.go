@@ -20,7 +20,7 @@ var endFacts = []fact{
 	{"Stop ends a watch that nobody reads", func(t *trial) {
 		l := t.logged(1)
 		w := l.watch("")
-		for range 1000 {
+		for range 300 {
 			t.put(l, "k", "v")
 		}
 		t.ok(w.Stop())
@@ -72,7 +72,7 @@ var endFacts = []fact{
 		defer cancel()
 		w, err := l.Watch(ctx, nil)
 		t.ok(err)
-		for range 1000 {
+		for range 300 {
 			t.put(l, "k", "v")
 		}
 		cancel()
@@ -148,7 +148,7 @@ var watchCloseFacts = []fact{
 		t.ok(err)
 		in := &watching{Watcher: read, t: t}
 		in.end()
-		for range 1000 {
+		for range 300 {
 			t.put(b, "k", "v")
 		}
 		t.ok(s.(io.Closer).Close())

@@ -36,7 +36,7 @@ var joinFacts = []fact{
 		t.ok(err)
 		defer w.Stop()
 		var revs []kv.Revision
-		for n := range 3000 {
+		for n := range 1000 {
 			revs = append(revs, t.put(b, fmt.Sprint("k", n%50), fmt.Sprint(n)))
 		}
 		in := &watching{Watcher: w, t: t}
@@ -54,7 +54,7 @@ var joinFacts = []fact{
 		t.ok(err)
 		defer w.Stop()
 		newest := map[string]kv.Revision{}
-		for n := range 3000 {
+		for n := range 1000 {
 			key := fmt.Sprint("k", n%7)
 			newest[key] = t.put(b, key, "v")
 		}

@@ -153,51 +153,41 @@ func groupsFor(t *testing.T, h *Harness, store kv.Store) []group {
 		{"size limit", sizeLimitFacts},
 		{"context", contextFacts},
 		{"concurrency", concurrencyFacts},
-	}
-	if _, ok := store.(kv.Submitter); ok {
-		groups = append(groups, group{"submit", submitFacts})
-	}
-	if _, ok := store.(io.Closer); ok {
-		groups = append(groups, group{"close", closeFacts})
-	}
-	if h.Reopen != nil {
-		groups = append(groups, group{"reopen", reopenFacts})
-	}
-	return append(groups, watchGroups(t, h, store)...)
-}
-
-// watchGroups returns the facts about watches, if the store has watches.
-func watchGroups(t *testing.T, h *Harness, store kv.Store) []group {
-	t.Helper()
-	b, err := store.CreateBucket(t.Context(), kv.Config{Bucket: "watched"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w, err := b.Watch(t.Context(), nil, kv.Notify(func() {}))
-	if errors.Is(err, kv.ErrNotSupported) {
-		return nil
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	groups := []group{
 		{"watch", initialFacts},
 		{"watch changes", changeFacts},
 		{"watch resume", resumeFacts},
 		{"watch end", endFacts},
 		{"watch join", joinFacts},
 	}
-	if _, ok := w.(kv.Poller); ok {
+	if polls(t, store) {
 		groups = append(groups, group{"watch poll", pollFacts})
 	}
+	if _, ok := store.(kv.Submitter); ok {
+		groups = append(groups, group{"submit", submitFacts})
+	}
 	if _, ok := store.(io.Closer); ok {
-		groups = append(groups, group{"watch close", watchCloseFacts})
+		groups = append(groups, group{"close", closeFacts}, group{"watch close", watchCloseFacts})
 	}
 	if h.Reopen != nil {
-		groups = append(groups, group{"watch reopen", watchReopenFacts})
+		groups = append(groups, group{"reopen", reopenFacts}, group{"watch reopen", watchReopenFacts})
 	}
+	return groups
+}
+
+// polls reports whether watches can be polled.
+func polls(t *testing.T, store kv.Store) bool {
+	t.Helper()
+	b, err := store.CreateBucket(t.Context(), kv.Config{Bucket: "polled"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := b.Watch(t.Context(), nil, kv.Notify(func() {}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, ok := w.(kv.Poller)
 	if err := w.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	return groups
+	return ok
 }

@@ -204,7 +204,7 @@ var pollFacts = []fact{
 		l := t.logged(64)
 		p := l.poll(nil, kv.UpdatesOnly())
 		var revs []kv.Revision
-		for n := range 3000 {
+		for n := range 1000 {
 			revs = append(revs, t.put(l, fmt.Sprint("k", n%60), "v"))
 		}
 		for i, u := range p.takes(len(revs), 7) {

@@ -141,7 +141,7 @@ func (w *toyWatch) change(e kv.Entry) {
 	defer w.mu.Unlock()
 	marker := e.Operation.IsMarker() && w.options.IgnoreDeletes && !w.is(watchShowsLaterDeletes)
 	lost := e.Revision%5 == 4 && w.is(watchLosesChanges) ||
-		len(w.due) >= 1000 && w.is(slowWatchLoses)
+		len(w.due) >= 500 && w.is(slowWatchLoses)
 	if marker || lost || !w.selects(e.Key) && !w.is(watchIgnoresPatterns) {
 		return
 	}

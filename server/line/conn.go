@@ -39,7 +39,7 @@ var errQuit = errors.New("quit")
 func newConn(ctx context.Context, p *Protocol, sc *server.Conn) *conn {
 	c := &conn{Conn: sc, protocol: p, ctx: ctx}
 	c.in.Init(sc)
-	c.out.conn = sc
+	c.out.init(sc)
 	c.watches.init(c)
 	return c
 }

@@ -176,7 +176,8 @@
 //	+HELLO version server=TEXT store=HEX sync=always auth=yes|no
 //	-ERR error
 //
-//	EVENT number key revision operation created delta [deadline=T] length  and the value
+//	EVENT number key revision operation created delta [deadline=T] [size=N] length  and the value
+//	LOST number key revision operation created delta error
 //	SYNCED number
 //	END number [error]
 //
@@ -193,7 +194,9 @@
 // acknowledged write is durable, +HELLO says sync=always; a bucket of which +INFO
 // says sync=interval or storage=memory is the exception.
 //
-// +LOST stands for an entry of a history that is damaged; those beside it are sound.
+// +LOST stands for an entry of a history that is damaged, LOST for one of a watch;
+// those beside it are sound. The size of an event is that of a value which meta=yes
+// has left out.
 //
 // A listing that ends in -ERR is not complete.
 //
@@ -228,7 +231,8 @@
 //
 // Options of an error carry what a program may want: actual and expected revisions;
 // name, at (the offending byte) and reason; what, got, min and max of a limit; file,
-// offset and detail of damage; first, the first revision left.
+// offset and detail of damage; first, the first revision from which on nothing is
+// missing, and wanted, the one that was asked for.
 //
 // A line that does not parse gets one error, and the connection is closed: what
 // follows cannot be trusted. That ends an HTTP request at its first line, since no
@@ -244,7 +248,8 @@
 //
 //	value                            64 MiB, and the bucket's own limit
 //	a command, from its first byte   10 s, and 1 s more for each 128 KiB of payload
-//	a client that does not read      closed when it takes less than 256 KiB in 5 to 10 s
+//	a client that does not read      closed when a reply waits and it takes less than 256 KiB
+//	                                 in 5 to 10 s; while only events wait, never
 //	before AUTH, where it is needed  2 s, 4 KiB either way; HELLO, AUTH, PING, QUIT only
 //	watches of a connection          1,024
 //
@@ -252,6 +257,14 @@
 // whose other end is gone is found by TCP's keep-alive. Of replies the server
 // holds 64 KiB and one value at most: a client that sends commands and does not read
 // is not read either.
+//
+// A watcher that does not read costs its place in the log and one buffer of events
+// for its connection, 80 KiB and one value at most, however much it has to catch up
+// with: nothing more is read for it until that is written. It is kept for as long as
+// its system answers: TCP probes a peer whose window is closed, and one that is
+// gone ends its connection when the system's retries are used up. UNWATCH and
+// shutting down have to wait for the events that are being written, so they count
+// as replies.
 //
 // # Permissions
 //
@@ -278,6 +291,12 @@
 // EDIT changes what it names, unlike kv.Store.UpdateBucket, which replaces the
 // whole: whoever types it means one thing. A client that means the whole names
 // every field.
+//
+// Events are written by one goroutine per connection, which is there while there
+// are any: watches with events take turns of 16 KiB, and what they have goes out
+// with one write. So a thousand watches on a few connections cost a few writes for a
+// commit, and an idle watch costs no goroutine. It takes turns with replies, which
+// only wait for the write that is under way.
 //
 // One goroutine per connection reads, carries out and answers, because handing
 // over would cost more than a GET. Writes that stand next to each other in the

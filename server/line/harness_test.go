@@ -292,32 +292,88 @@ func (b *fakeBucket) Watch(ctx context.Context, patterns []string, opts ...kv.Wa
 	for _, opt := range opts {
 		opt(&o)
 	}
-	return b.watch(ctx, patterns, o)
+	w, err := b.watch(ctx, patterns, o)
+	if fake, ok := w.(*fakeWatcher); ok {
+		fake.notify = o.Notify
+	}
+	return w, err
 }
 
-// fakeWatcher delivers what a test feeds it.
+// fakeWatcher delivers what a test feeds it, or, if it is endless, puts of k
+// whenever it is polled.
 type fakeWatcher struct {
-	updates chan kv.Update
-	once    sync.Once
+	endless bool
 	stopped chan struct{}
-	err     error // set before updates is closed
+
+	mu     sync.Mutex
+	fed    []kv.Update
+	polled int // events
+	err    error
+	notify func()
+	waits  bool // for notify
+	once   sync.Once
 }
 
-func newFakeWatcher(capacity int) *fakeWatcher {
-	return &fakeWatcher{updates: make(chan kv.Update, capacity), stopped: make(chan struct{})}
+func newFakeWatcher(fed ...kv.Update) *fakeWatcher {
+	return &fakeWatcher{fed: fed, stopped: make(chan struct{})}
 }
 
-func (w *fakeWatcher) Updates() <-chan kv.Update { return w.updates }
-func (w *fakeWatcher) Err() error                { return w.err }
+// feed makes the watcher deliver these events.
+func (w *fakeWatcher) feed(updates ...kv.Update) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.fed = append(w.fed, updates...)
+	w.wakeLocked()
+}
+
+// fail ends the watch with an error, once what it was fed is delivered.
+func (w *fakeWatcher) fail(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.err = err
+	w.wakeLocked()
+}
+
+func (w *fakeWatcher) wakeLocked() {
+	if w.waits {
+		w.waits = false
+		w.notify()
+	}
+}
+
+// delivered returns how many events were polled.
+func (w *fakeWatcher) delivered() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.polled
+}
+
+func (w *fakeWatcher) Poll(fn func(kv.Update) bool) (more bool, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for {
+		if w.endless {
+			w.fed = append(w.fed, event("k", kv.Revision(w.polled+1)))
+		}
+		if len(w.fed) == 0 {
+			w.waits = w.err == nil
+			return false, w.err
+		}
+		u := w.fed[0]
+		w.fed = w.fed[1:]
+		w.polled++
+		if !fn(u) {
+			return true, nil
+		}
+	}
+}
+
 func (w *fakeWatcher) Stop() error {
 	w.once.Do(func() { close(w.stopped) })
 	return nil
 }
 
-func (w *fakeWatcher) All() iter.Seq2[kv.Update, error] { panic("the server uses Updates") }
-
-// fail ends the watch with an error.
-func (w *fakeWatcher) fail(err error) {
-	w.err = err
-	close(w.updates)
-}
+func (w *fakeWatcher) Pending() uint64                  { return 0 }
+func (w *fakeWatcher) Err() error                       { return w.err }
+func (w *fakeWatcher) Updates() <-chan kv.Update        { panic("the server polls") }
+func (w *fakeWatcher) All() iter.Seq2[kv.Update, error] { panic("the server polls") }

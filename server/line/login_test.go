@@ -141,7 +141,7 @@ func TestPermissions(t *testing.T) {
 		"get":   {"GET b k", "HISTORY b k", "KEYS b >", "COUNT b >", "GET b k rev=1"},
 		"put":   {"PUT b k 1\nx", "CREATE b k 1\nx", "UPDATE b k 9 1\nx", "TOUCH b none"},
 		"del":   {"DEL b k rev=99", "PURGE b k rev=99"},
-		"watch": {"WATCH 1 b >"},
+		"watch": {"WATCH 1 b none mode=updates"}, // no events between the replies
 		"admin": {"ADD b", "EDIT b history=1", "RM b id=99", "PURGEDELETES b"},
 		"any":   {"INFO b"},
 	}
@@ -189,7 +189,7 @@ func TestPermissions(t *testing.T) {
 
 func TestNewUsersHoldAtOnce(t *testing.T) {
 	s := newFakeStore()
-	w := newFakeWatcher(10)
+	w := newFakeWatcher()
 	s.bucket.watch = watching(w)
 	r := servePipes(t, s, server.Options{Users: users(t, "alice b=get,put,watch", "bob b=get,put")})
 	alice, bob := r.dial(), r.dial()
@@ -204,7 +204,7 @@ func TestNewUsersHoldAtOnce(t *testing.T) {
 	// Her hash is another one, though the password is the same.
 	alice.ask("GET b k", `-ERR DENIED : GET in bucket "b"`)
 	bob.ask("GET b k", `-ERR DENIED : GET in bucket "b"`)
-	w.updates <- event("k", 1)
+	w.feed(event("k", 1))
 	alice.expect(`END 1 DENIED : WATCH in bucket "b"`)
 	alice.ask("AUTH alice ecila", "+OK")
 	alice.ask("GET b k", "+ENTRY k 2 PUT 2026-11-22T18:00:00.123456789Z 1\nx")

@@ -1,15 +1,11 @@
 package line
 
 import (
-	"context"
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
-	"kvd/bucket"
-	"kvd/kv"
 	"kvd/server"
 )
 
@@ -17,7 +13,7 @@ import (
 // new store. Replies have to come in order, and so do events, but where events
 // stand between the replies is left to the server.
 func TestTranscript(t *testing.T) {
-	r := serveTCP(t, &watchedStore{Store: openStore(t)}, server.Options{})
+	r := serveTCP(t, openStore(t), server.Options{})
 	connections := transcript(t)
 	if len(connections) != 2 {
 		t.Fatalf("the documentation has %d transcripts", len(connections))
@@ -98,62 +94,4 @@ func cut(lines []string, mark string) (cut, rest []string) {
 		lines = lines[1:]
 	}
 	return cut, lines
-}
-
-// watchedStore is the engine with watches of the plainest kind: every put through
-// it is sent to every watcher.
-type watchedStore struct {
-	*bucket.Store
-	mu       sync.Mutex
-	watchers []*fakeWatcher
-}
-
-// Submit hides the engine's, so that every put passes watchedBucket.
-func (s *watchedStore) Submit() {}
-
-func (s *watchedStore) Bucket(ctx context.Context, name string) (kv.Bucket, error) {
-	b, err := s.Store.Bucket(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	return &watchedBucket{b.(*bucket.Bucket), s}, nil
-}
-
-type watchedBucket struct {
-	*bucket.Bucket
-	store *watchedStore
-}
-
-func (b *watchedBucket) Put(ctx context.Context, key string, value []byte, opts ...kv.WriteOption) (kv.Revision, error) {
-	key = strings.Clone(key)
-	rev, err := b.Bucket.Put(ctx, key, value, opts...)
-	if err != nil {
-		return rev, err
-	}
-	b.store.mu.Lock()
-	defer b.store.mu.Unlock()
-	for _, w := range b.store.watchers {
-		e, _ := b.Get(ctx, key)
-		w.updates <- kv.Update{Entry: &e}
-	}
-	return rev, nil
-}
-
-func (b *watchedBucket) Watch(ctx context.Context, patterns []string, _ ...kv.WatchOption) (kv.Watcher, error) {
-	w := newFakeWatcher(100)
-	for key, err := range b.Keys(ctx, patterns...) {
-		if err != nil {
-			return nil, err
-		}
-		e, err := b.Get(ctx, key)
-		if err != nil {
-			return nil, err
-		}
-		w.updates <- kv.Update{Entry: &e}
-	}
-	w.updates <- kv.Update{}
-	b.store.mu.Lock()
-	defer b.store.mu.Unlock()
-	b.store.watchers = append(b.store.watchers, w)
-	return w, nil
 }

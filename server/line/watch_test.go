@@ -10,7 +10,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"kvd/internal/lineproto"
 	"kvd/kv"
 	"kvd/server"
 )
@@ -35,20 +34,19 @@ func watching(ws ...*fakeWatcher) func(context.Context, []string, kv.WatchOption
 const at = " PUT 2026-11-22T18:00:00.123456789Z "
 
 func TestAWatch(t *testing.T) {
-	s, w := newFakeStore(), newFakeWatcher(10)
+	s, w := newFakeStore(), newFakeWatcher(event("a", 1)) // there before the watch: it must not overtake the +OK
 	s.bucket.watch = watching(w)
 	p := servePipes(t, s, server.Options{}).dial()
-	w.updates <- event("a", 1) // there before the watch: it must not overtake the +OK
 	p.send("PING\nPING\nWATCH 7 b >\nPING\n")
 	p.expect("+OK", "+OK", "+OK", "+OK", "EVENT 7 a 1"+at+"0 1\nv")
-	w.updates <- kv.Update{}
+	w.feed(kv.Update{})
 	p.expect("SYNCED 7")
 	p.ask("PUT b k 1\nx", "+OK 1")
 	e := kv.Entry{Key: "a", Revision: 9, Created: instant, Operation: kv.Purge, Reason: kv.ReasonExpiry, Delta: 3, Deadline: instant.Add(time.Second)}
-	w.updates <- kv.Update{Entry: &e}
+	w.feed(kv.Update{Entry: &e})
 	p.expect("EVENT 7 a 9 EXPIRE 2026-11-22T18:00:00.123456789Z 3 deadline=2026-11-22T18:00:01.123456789Z 0\n")
-	w.fail(fmt.Errorf("watch: %w", &lineproto.CompactedError{First: 90}))
-	p.expect("END 7 COMPACTED next=10 first=90 : watch: revisions are compacted: revisions below 90 are gone")
+	w.fail(fmt.Errorf("watch: %w", &kv.CompactedError{Bucket: "b", Wanted: 10, First: 90}))
+	p.expect(`END 7 COMPACTED next=10 first=90 wanted=10 : watch: revisions are compacted: bucket "b" has everything from revision 90 on, not from 10`)
 	p.ask("UNWATCH 7", "+OK")
 }
 
@@ -56,17 +54,20 @@ func TestWatchOptions(t *testing.T) {
 	s := newFakeStore()
 	var got string
 	s.bucket.watch = func(_ context.Context, patterns []string, o kv.WatchOptions) (kv.Watcher, error) {
+		if o.Notify == nil {
+			t.Error("a watch that cannot be polled")
+		}
+		o.Notify = nil
 		got = fmt.Sprintf("%q %+v", patterns, o)
-		got = strings.Replace(got, " Notify:<nil>", "", 1)
 		return nil, kv.ErrInvalidPattern
 	}
 	p := servePipes(t, s, server.Options{}).dial()
 	for command, want := range map[string]string{
-		"WATCH 1 b >":                        `[] {IncludeHistory:false UpdatesOnly:false IgnoreDeletes:false MetaOnly:false ResumeFrom:0 ResumeBucketID:0}`,
-		"WATCH 1 b a.*,b mode=history":       `["a.*" "b"] {IncludeHistory:true UpdatesOnly:false IgnoreDeletes:false MetaOnly:false ResumeFrom:0 ResumeBucketID:0}`,
-		"WATCH 1 b > mode=updates meta=yes":  `[] {IncludeHistory:false UpdatesOnly:true IgnoreDeletes:false MetaOnly:true ResumeFrom:0 ResumeBucketID:0}`,
-		"WATCH 1 b > from=7 id=9 deletes=no": `[] {IncludeHistory:false UpdatesOnly:false IgnoreDeletes:true MetaOnly:false ResumeFrom:7 ResumeBucketID:9}`,
-		"WATCH 1 b > mode=last deletes=yes":  `[] {IncludeHistory:false UpdatesOnly:false IgnoreDeletes:false MetaOnly:false ResumeFrom:0 ResumeBucketID:0}`,
+		"WATCH 1 b >":                        `[] {IncludeHistory:false UpdatesOnly:false IgnoreDeletes:false MetaOnly:false ResumeFrom:0 ResumeBucketID:0 Notify:<nil>}`,
+		"WATCH 1 b a.*,b mode=history":       `["a.*" "b"] {IncludeHistory:true UpdatesOnly:false IgnoreDeletes:false MetaOnly:false ResumeFrom:0 ResumeBucketID:0 Notify:<nil>}`,
+		"WATCH 1 b > mode=updates meta=yes":  `[] {IncludeHistory:false UpdatesOnly:true IgnoreDeletes:false MetaOnly:true ResumeFrom:0 ResumeBucketID:0 Notify:<nil>}`,
+		"WATCH 1 b > from=7 id=9 deletes=no": `[] {IncludeHistory:false UpdatesOnly:false IgnoreDeletes:true MetaOnly:false ResumeFrom:7 ResumeBucketID:9 Notify:<nil>}`,
+		"WATCH 1 b > mode=last deletes=yes":  `[] {IncludeHistory:false UpdatesOnly:false IgnoreDeletes:false MetaOnly:false ResumeFrom:0 ResumeBucketID:0 Notify:<nil>}`,
 	} {
 		p.ask(command, "-ERR INVALID_PATTERN : b")
 		if got != want {
@@ -82,16 +83,8 @@ func TestNoEventFollowsUnwatch(t *testing.T) {
 	s := newFakeStore()
 	var w *fakeWatcher
 	s.bucket.watch = func(context.Context, []string, kv.WatchOptions) (kv.Watcher, error) {
-		w = newFakeWatcher(0)
-		go func(w *fakeWatcher) { // ends when the watch is stopped
-			for rev := kv.Revision(1); ; rev++ {
-				select {
-				case w.updates <- event("k", rev):
-				case <-w.stopped:
-					return
-				}
-			}
-		}(w)
+		w = newFakeWatcher()
+		w.endless = true
 		return w, nil
 	}
 	p := servePipes(t, s, server.Options{}).dial()
@@ -116,15 +109,14 @@ func TestNoEventFollowsUnwatch(t *testing.T) {
 
 func TestWatchNumbers(t *testing.T) {
 	s := newFakeStore()
-	first, second := newFakeWatcher(1), newFakeWatcher(1)
+	first, second := newFakeWatcher(), newFakeWatcher(event("k", 5))
 	s.bucket.watch = watching(first, second)
 	p := servePipes(t, s, server.Options{}).dial()
 	p.ask("WATCH 1 b >", "+OK")
 	p.ask("WATCH 1 b >", "-ERR INVALID_OPTION : watch 1 is there already")
-	close(first.updates)
-	p.expect("END 1")
+	first.fail(kv.ErrBucketNotFound)
+	p.expect("END 1 BUCKET_NOT_FOUND : bucket not found")
 	p.ask("WATCH 1 b >", "+OK")
-	second.updates <- event("k", 5)
 	p.expect("EVENT 1 k 5" + at + "0 1\nv")
 	p.ask("WATCH 2 b >", "-ERR INTERNAL : no more watchers")
 	p.ask("UNWATCH 99", "+OK")
@@ -132,7 +124,7 @@ func TestWatchNumbers(t *testing.T) {
 
 func TestTooManyWatches(t *testing.T) {
 	s := newFakeStore()
-	s.bucket.watch = func(context.Context, []string, kv.WatchOptions) (kv.Watcher, error) { return newFakeWatcher(0), nil }
+	s.bucket.watch = func(context.Context, []string, kv.WatchOptions) (kv.Watcher, error) { return newFakeWatcher(), nil }
 	p := servePipes(t, s, server.Options{}).dial()
 	for i := range watchesMax {
 		p.ask(fmt.Sprintf("WATCH %d b >", i), "+OK")
@@ -146,7 +138,7 @@ func TestTooManyWatches(t *testing.T) {
 func TestWatchesEndWithTheirConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, last := range []string{"", "QUIT\n", "NOSUCH\n", "WATCH"} {
-			s, w := newFakeStore(), newFakeWatcher(1)
+			s, w := newFakeStore(), newFakeWatcher()
 			s.bucket.watch = watching(w)
 			p := servePipes(t, s, server.Options{}).dial()
 			p.ask("WATCH 1 b >", "+OK")
@@ -161,44 +153,124 @@ func TestWatchesEndWithTheirConnection(t *testing.T) {
 	})
 }
 
-// TestAWatchThatIsNotReadHoldsUpItsConnectionAlone floods a client that sleeps.
-func TestAWatchThatIsNotReadHoldsUpItsConnectionAlone(t *testing.T) {
+// TestAWatchThatIsNotReadIsKept floods a client that sleeps. It costs its cursor:
+// what it has not read is not polled, and comes when it reads again.
+func TestAWatchThatIsNotReadIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, w := newFakeStore(), newFakeWatcher(0)
+		s, w := newFakeStore(), newFakeWatcher()
+		w.endless = true
 		s.bucket.watch = watching(w)
 		r := servePipes(t, s, server.Options{})
 		p, other := r.dial(), r.dial()
 		p.ask("WATCH 1 b >", "+OK")
-		start := time.Now()
-		taken := 0
-		for stopped := false; !stopped; {
-			select {
-			case w.updates <- event("k", kv.Revision(taken+1)):
-				taken++
-				other.ask("PING", "+OK")
-			case <-w.stopped:
-				stopped = true
-			}
-		}
-		if took := time.Since(start); took > writeTime {
-			t.Errorf("it was cut off after %v", took)
-		}
-		if taken > 100 {
+		time.Sleep(time.Hour) // of the bubble
+		other.ask("PING", "+OK")
+		taken := w.delivered()
+		if size := taken * len("EVENT 1 k 1"+at+"0 1\r\nv\r\n"); size > 2*flushSize {
 			t.Errorf("%d events were taken for a client that does not read", taken)
+		}
+		for rev := range 2 * taken {
+			p.expectPrefix(fmt.Sprintf("EVENT 1 k %d ", rev+1))
 		}
 	})
 }
 
+// TestRepliesAreReadOrTheConnectionEnds asks for replies and reads neither them nor
+// the events before them.
+func TestRepliesAreReadOrTheConnectionEnds(t *testing.T) {
+	for _, command := range []string{"PING\n", "UNWATCH 1\n"} {
+		synctest.Test(t, func(t *testing.T) {
+			s, w := newFakeStore(), newFakeWatcher()
+			w.endless = true
+			s.bucket.watch = watching(w)
+			p := servePipes(t, s, server.Options{}).dial()
+			p.ask("WATCH 1 b >", "+OK")
+			time.Sleep(time.Hour) // of the bubble
+			p.send(command)
+			start := time.Now()
+			<-w.stopped
+			synctest.Wait()
+			time.Sleep(writeTime)
+			if _, err := p.conn.Write([]byte("PING\r\n")); err == nil {
+				t.Errorf("%q: the connection is still there after %v", command, time.Since(start))
+			}
+		})
+	}
+}
+
+// TestEventsAreNotBoundByAReplysTime has a client read a reply, and sleep over
+// events that were written right behind it.
+func TestEventsAreNotBoundByAReplysTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, w := newFakeStore(), newFakeWatcher()
+		s.bucket.watch = watching(w)
+		p := servePipes(t, s, server.Options{}).dial()
+		p.ask("WATCH 1 b >", "+OK")
+		for rev := kv.Revision(1); rev < 5; rev++ {
+			p.ask("PING", "+OK")
+			w.feed(event("k", rev))
+			time.Sleep(10 * writeTime) // of the bubble
+			p.expectPrefix(fmt.Sprintf("EVENT 1 k %d ", rev))
+		}
+	})
+}
+
+// TestWatchesTakeTurns has a watch with an endless backlog share a connection.
+func TestWatchesTakeTurns(t *testing.T) {
+	s, busy, quiet := newFakeStore(), newFakeWatcher(), newFakeWatcher()
+	busy.endless = true
+	s.bucket.watch = watching(busy, quiet)
+	p := servePipes(t, s, server.Options{}).dial()
+	p.ask("WATCH 1 b >", "+OK")
+	p.send("WATCH 2 b >\n")
+	between := 0 // events of the busy one
+	for rev := kv.Revision(1); rev < 20; rev++ {
+		quiet.feed(event("q", rev))
+		for between = 0; ; between++ {
+			reply := p.next()
+			if strings.HasPrefix(reply, fmt.Sprintf("EVENT 2 q %d ", rev)) {
+				break
+			}
+			if between > 4*flushSize/40 {
+				t.Fatalf("%d events of one watch, and none of the other", between)
+			}
+		}
+	}
+}
+
+// TestAStoreThatCannotBePolled has watchers that are none of kv.Poller.
+func TestAStoreThatCannotBePolled(t *testing.T) {
+	s, w := newFakeStore(), newFakeWatcher()
+	s.bucket.watch = func(context.Context, []string, kv.WatchOptions) (kv.Watcher, error) {
+		return struct{ kv.Watcher }{w}, nil
+	}
+	p := servePipes(t, s, server.Options{}).dial()
+	p.ask("WATCH 1 b >", "-ERR NOT_SUPPORTED : watches of a store that cannot be polled")
+	<-w.stopped
+}
+
+// TestAValueThatIsDamaged comes as what is left of its record; the watch goes on.
+func TestAValueThatIsDamaged(t *testing.T) {
+	damaged := event("k", 3)
+	damaged.Entry.Value, damaged.Err = nil, &kv.CorruptError{File: "f", Offset: 8, Detail: "value checksum"}
+	s := newFakeStore()
+	s.bucket.watch = watching(newFakeWatcher(damaged, event("k", 4)))
+	p := servePipes(t, s, server.Options{}).dial()
+	p.ask("WATCH 1 b >", "+OK",
+		"LOST 1 k 3"+at+`0 CORRUPT file=f offset=8 detail="value checksum" : f at offset 8: value checksum`,
+		"EVENT 1 k 4"+at+"0 1\nv")
+}
+
 func TestShutdownFinishesWhatWasRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, w := newFakeStore(), newFakeWatcher(5)
+		s, w := newFakeStore(), newFakeWatcher()
 		s.bucket.watch = watching(w)
 		entered, leave := make(chan bool, 10), make(chan bool)
 		r := servePipes(t, s, server.Options{})
 		idle, watcher, busy := r.dial(), r.dial(), r.dial()
 		idle.ask("PING", "+OK")
 		watcher.ask("WATCH 3 b > from=5", "+OK")
-		w.updates <- event("k", 7)
+		w.feed(event("k", 7))
 		watcher.expect("EVENT 3 k 7" + at + "0 1\nv")
 		s.bucket.onPut = func() { entered <- true; <-leave }
 		busy.sendRaw("PUT b k 1\r\nx\r\nPING\r\nGET b k\r\nPUT b unfin")
@@ -263,12 +335,10 @@ func TestResumeAfterShutdown(t *testing.T) {
 		{" mode=updates", []kv.Update{event("k", 9)}, "END 1 SHUTDOWN next=10 : "},
 		{" from=2", nil, "END 1 SHUTDOWN next=2 : "},
 	} {
-		s, w := newFakeStore(), newFakeWatcher(5)
+		s, w := newFakeStore(), newFakeWatcher()
 		s.bucket.revision = 3
 		s.bucket.watch = watching(w)
-		for _, u := range tt.updates {
-			w.updates <- u
-		}
+		w.feed(tt.updates...)
 		r := servePipes(t, s, server.Options{})
 		p := r.dial()
 		p.ask("WATCH 1 b >"+tt.options, "+OK")

@@ -1,0 +1,223 @@
+package line
+
+import (
+	"fmt"
+	"sync"
+
+	"kvd/internal/lineproto"
+	"kvd/kv"
+)
+
+// watches are those of one connection. Their events are written by the pump, a
+// goroutine that is there while there are any to write: it lets the watches that
+// have some take turns, gathers them in one buffer, and writes that at once.
+//
+// The pump may wait for a client that does not read for as long as its connection
+// lasts. What waits meanwhile are revisions in the store, not bytes here.
+type watches struct {
+	conn *conn
+
+	// Of the connection's goroutine.
+	waiting []*watch // made, with their +OK not written yet
+
+	// turn is held from the first event that goes into the buffer until all of them
+	// are written. Whoever has it knows what the client was sent. It is taken before
+	// mu and before the output's lock.
+	turn    lock
+	touched []*watch // with events in the buffer; guarded by turn
+
+	mu    sync.Mutex // guards the fields below
+	open  map[uint64]*watch
+	ready []*watch // to be polled, in order
+	pumps bool     // the pump is there
+	over  bool     // no watch is to be polled any more
+}
+
+func (ws *watches) init(c *conn) { ws.conn, ws.turn = c, newLock() }
+
+// check returns nil if there may be another watch, of that number.
+func (ws *watches) check(number uint64) error {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	switch {
+	case ws.open[number] != nil:
+		return fmt.Errorf("%w: watch %d is there already", kv.ErrInvalidOption, number)
+	case len(ws.open) >= watchesMax:
+		return fmt.Errorf("%w: %d watches on one connection", lineproto.ErrTooMany, watchesMax)
+	}
+	return nil
+}
+
+func (ws *watches) add(w *watch) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if ws.open == nil {
+		ws.open = make(map[uint64]*watch)
+	}
+	ws.open[w.number] = w
+	ws.waiting = append(ws.waiting, w)
+}
+
+// begin lets the watches be polled whose +OK is written.
+func (ws *watches) begin() {
+	for _, w := range ws.waiting {
+		ws.enqueue(w)
+	}
+	ws.waiting = ws.waiting[:0]
+}
+
+// enqueue has a watch polled, by a new pump if there is none. The store calls it
+// from any goroutine.
+func (ws *watches) enqueue(w *watch) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if w.queued || ws.over || ws.open[w.number] != w {
+		return
+	}
+	w.queued = true
+	ws.ready = append(ws.ready, w)
+	if !ws.pumps {
+		ws.pumps = true
+		go ws.pump()
+	}
+}
+
+// dequeue returns the next watch to poll, nil if there is none.
+func (ws *watches) dequeue() *watch {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for len(ws.ready) > 0 && !ws.over {
+		w := ws.ready[0]
+		ws.ready = ws.ready[1:]
+		w.queued = false
+		if ws.open[w.number] == w {
+			return w
+		}
+	}
+	return nil
+}
+
+// pump is the goroutine that writes events. It is started by enqueue, and ends
+// when no watch is ready. Nobody waits for it: who has turn knows it elsewhere.
+func (ws *watches) pump() {
+	defer ws.conn.Recover()
+	for {
+		ws.write()
+		if ws.idle() {
+			return
+		}
+	}
+}
+
+// idle reports whether the pump is to end.
+func (ws *watches) idle() bool {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if len(ws.ready) > 0 && !ws.over {
+		return false
+	}
+	ws.ready = nil
+	ws.pumps = false
+	return true
+}
+
+// write writes a buffer of events.
+func (ws *watches) write() {
+	ws.turn.take()
+	defer ws.turn.release()
+	buf := getBuffer()
+	defer putBuffer(buf)
+	for len(buf.b) < flushSize {
+		w := ws.dequeue()
+		if w == nil {
+			break
+		}
+		ws.poll(w, buf)
+	}
+	if ws.conn.out.writeEvents(buf.b) {
+		for _, w := range ws.touched {
+			w.next = w.filled
+		}
+	}
+	clear(ws.touched)
+	ws.touched = ws.touched[:0]
+}
+
+// poll gives a watch its turn.
+func (ws *watches) poll(w *watch, buf *buffer) {
+	ws.touched = append(ws.touched, w)
+	more, err := false, w.may(ws.conn)
+	if err == nil {
+		more, err = w.fill(buf)
+	}
+	switch {
+	case err != nil:
+		if ws.remove(w) {
+			_ = w.poller.Stop()
+			w.appendEnd(buf, err)
+		}
+	case more:
+		ws.enqueue(w)
+	}
+}
+
+// remove forgets a watch and reports whether it was there.
+func (ws *watches) remove(w *watch) bool {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	there := ws.open[w.number] == w
+	if there {
+		delete(ws.open, w.number)
+	}
+	return there
+}
+
+// stop ends a watch without a word: no event of it follows. One that is not there
+// may just have ended.
+func (ws *watches) stop(number uint64) {
+	ws.mu.Lock()
+	w := ws.open[number]
+	delete(ws.open, number)
+	ws.mu.Unlock()
+	if w != nil {
+		_ = w.poller.Stop()
+		ws.settle()
+	}
+}
+
+// stopAll ends all watches without a word.
+func (ws *watches) stopAll() { ws.takeAll() }
+
+// endAll ends all watches and tells why, and where to resume.
+func (ws *watches) endAll(cause error) {
+	for _, w := range ws.takeAll() {
+		ws.conn.out.write(lineproto.AppendWatchEnd(nil, w.number, cause, w.next))
+	}
+}
+
+// takeAll stops all watches for good, and returns those that had not ended.
+func (ws *watches) takeAll() (all []*watch) {
+	ws.mu.Lock()
+	ws.over = true
+	for _, w := range ws.open {
+		all = append(all, w)
+	}
+	ws.open = nil
+	ws.mu.Unlock()
+	for _, w := range all {
+		_ = w.poller.Stop()
+	}
+	if len(all) > 0 {
+		ws.settle()
+	}
+	return all
+}
+
+// settle returns when what the pump has in its buffer is written. A client that
+// does not read it has as long as for a reply.
+func (ws *watches) settle() {
+	ws.conn.out.hurry()
+	defer ws.conn.out.replied()
+	ws.turn.take()
+	defer ws.turn.release()
+}
