@@ -54,7 +54,10 @@ type Bucket struct {
 	}
 }
 
-var _ kv.Bucket = (*Bucket)(nil)
+var (
+	_ kv.Bucket  = (*Bucket)(nil)
+	_ kv.Watched = (*Bucket)(nil)
+)
 
 // slot is a segment's place in its bucket. Slots are not reused, so a version
 // read under an older lock never points into another file.

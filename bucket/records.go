@@ -70,10 +70,10 @@ func (b *Bucket) firstKept(ctx context.Context, from, to kv.Revision, patterns [
 	return e, damaged, nil
 }
 
-// keeps reports whether a record is kept.
+// keeps reports whether a record is kept and has not expired.
 func (b *Bucket) keeps(key string, rev kv.Revision) bool {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	_, ok := b.mu.index.At(index.Hash(key), key, rev)
+	_, ok := b.atLocked(index.Hash(key), key, rev)
 	return ok
 }

@@ -39,6 +39,12 @@ func (b *Bucket) Watch(ctx context.Context, patterns []string, opts ...kv.WatchO
 	return w, nil
 }
 
+// Watchers describes the bucket's watchers; see [kv.Watched].
+func (b *Bucket) Watchers() (count int, lag kv.Revision) {
+	st := b.hub.Stats()
+	return st.Watchers, st.Lag
+}
+
 // tell publishes the records of effects to the bucket's watchers. They are visible.
 func (b *Bucket) tell(g *group, effects []effect) {
 	g.events = g.events[:0]

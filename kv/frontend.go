@@ -53,3 +53,10 @@ type Eraser interface {
 	// returns, in one step or, where it is too large for that, in several.
 	Erase(ctx context.Context, pattern string, below Revision, keep uint64) (uint64, error)
 }
+
+// Watched is a [Bucket] that tells how its watchers do.
+type Watched interface {
+	// Watchers returns how many watches there are, and how many revisions the one
+	// furthest behind has not looked at yet. One that waits for events is not behind.
+	Watchers() (count int, lag Revision)
+}

@@ -123,6 +123,9 @@ func TestALaggardReadsTheLogAndComesBack(t *testing.T) {
 		want = append(want, fmt.Sprintf("k=%d", i))
 		x.write(want[i])
 	}
+	if st := x.hub.Stats(); st.Watchers != 1 || st.Lag != 20 {
+		t.Errorf("stats are %+v", st)
+	}
 	x.polls(w, strings.Join(want, " "))
 	reads := x.log.reads
 	if reads == 0 {

@@ -146,7 +146,7 @@ func (d *daemon) openStore(p *progress) error {
 		return err
 	}
 	d.store = store
-	d.metrics.Describe(store)
+	d.metrics.Describe(d.store)
 	return nil
 }
 

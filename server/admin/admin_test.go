@@ -176,6 +176,13 @@ func TestMetricsOfOperations(t *testing.T) {
 	m.Connections("line", func() int { return 7 })
 	observed := m.Observe(store)
 	exercise(t, observed)
+	b, err := store.Bucket(ctx, "b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Watch(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
 
 	_, text := s.get("/metrics")
 	for _, want := range []string{
@@ -204,6 +211,8 @@ func TestMetricsOfOperations(t *testing.T) {
 		`kvd_buckets 1`,
 		`kvd_keys{bucket="b"} 2`,
 		`kvd_revision{bucket="b"} 8`,
+		`kvd_watchers{bucket="b"} 1`,
+		`kvd_watch_lag_revisions{bucket="b"} 0`,
 		`kvd_bucket_writable{bucket="b"} 1`,
 		`kvd_bucket_info{bucket="b",storage="file",sync="always"} 1`,
 		`kvd_bucket_bytes{bucket="b",state="dead"}`,
@@ -259,7 +268,9 @@ func openStore(t *testing.T, m *admin.Metrics) *bucket.Store {
 
 type commits struct{ *admin.Metrics }
 
-func (c commits) Committed(one bucket.Commit) { c.Metrics.Committed(one.Records, one.Expired, one.Bytes, one.Sync) }
+func (c commits) Committed(one bucket.Commit) {
+	c.Metrics.Committed(one.Records, one.Expired, one.Bytes, one.Sync)
+}
 
 // exercise does everything that is counted, well and badly.
 func exercise(t *testing.T, s kv.Store) {

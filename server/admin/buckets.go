@@ -20,6 +20,8 @@ var (
 	valuesDesc   = prometheus.NewDesc("kvd_values", "Records kept, markers included.", byBucket, nil)
 	bytesDesc    = prometheus.NewDesc("kvd_bucket_bytes", "Bytes of the records kept (live), and what else the bucket's files hold (dead).", []string{"bucket", "state"}, nil)
 	revisionDesc = prometheus.NewDesc("kvd_revision", "The newest revision.", byBucket, nil)
+	watchersDesc = prometheus.NewDesc("kvd_watchers", "Watches.", byBucket, nil)
+	lagDesc      = prometheus.NewDesc("kvd_watch_lag_revisions", "Revisions that the watch furthest behind has not looked at.", byBucket, nil)
 	writableDesc = prometheus.NewDesc("kvd_bucket_writable", "1 while the bucket takes writes.", byBucket, nil)
 	infoDesc     = prometheus.NewDesc("kvd_bucket_info", `1; sync="interval" acknowledges writes before the disk has them.`, []string{"bucket", "storage", "sync"}, nil)
 )
@@ -29,7 +31,7 @@ const collectTimeout = 5 * time.Second
 
 // Describe implements prometheus.Collector.
 func (c *bucketCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{bucketsDesc, keysDesc, valuesDesc, bytesDesc, revisionDesc, writableDesc, infoDesc} {
+	for _, d := range []*prometheus.Desc{bucketsDesc, keysDesc, valuesDesc, bytesDesc, revisionDesc, watchersDesc, lagDesc, writableDesc, infoDesc} {
 		ch <- d
 	}
 }
@@ -48,6 +50,7 @@ func (c *bucketCollector) Collect(ch chan<- prometheus.Metric) {
 		if count++; count <= talliesMax {
 			sizes(ch, st.Config.Bucket, &st)
 			describe(ch, &st)
+			c.watchers(ctx, ch, st.Config.Bucket)
 			continue
 		}
 		rest.Keys += st.Keys
@@ -79,6 +82,19 @@ func describe(ch chan<- prometheus.Metric, st *kv.Status) {
 	}
 	gauge(ch, writableDesc, writable, name)
 	gauge(ch, infoDesc, 1, name, st.Config.Storage.String(), st.Config.Sync.String())
+}
+
+// watchers sends how the watchers of a bucket do, where the store tells.
+func (c *bucketCollector) watchers(ctx context.Context, ch chan<- prometheus.Metric, name string) {
+	b, err := c.store.Bucket(ctx, name)
+	if err != nil {
+		return // deleted meanwhile
+	}
+	if w, ok := b.(kv.Watched); ok {
+		count, lag := w.Watchers()
+		gauge(ch, watchersDesc, float64(count), name)
+		gauge(ch, lagDesc, float64(lag), name)
+	}
 }
 
 func gauge(ch chan<- prometheus.Metric, d *prometheus.Desc, value float64, labels ...string) {

@@ -28,6 +28,8 @@
 //	kvd_values{bucket}                         gauge      records kept, markers included
 //	kvd_bucket_bytes{bucket,state}             gauge      live: of those records; dead: what else its files hold
 //	kvd_revision{bucket}                       gauge      of the newest record
+//	kvd_watchers{bucket}                       gauge      watches
+//	kvd_watch_lag_revisions{bucket}            gauge      what the one furthest behind has not looked at
 //	kvd_bucket_writable{bucket}                gauge      0 after a fault
 //	kvd_bucket_info{bucket,storage,sync}       gauge      1; sync="interval" acknowledges before the disk has it
 //	kvd_connections{protocol}                  gauge      clients of the line protocol and of NATS'
