@@ -225,6 +225,22 @@ func TestWatch(t *testing.T) {
 	}
 }
 
+// TestWatchNamesADamagedValue on the standard error, and goes on.
+func TestWatchNamesADamagedValue(t *testing.T) {
+	e := &kv.Entry{Bucket: "b", Key: "k", Revision: 7, Operation: kv.Put}
+	b := &watchedBucket{updates: make(chan kv.Update, 2)}
+	b.updates <- kv.Update{Entry: e, Err: &kv.CorruptError{File: "f", Offset: 8, Detail: "value checksum"}}
+	b.updates <- kv.Update{Entry: &kv.Entry{Bucket: "b", Key: "k", Value: []byte("v"), Revision: 8, Operation: kv.Put}}
+	close(b.updates)
+	a := newTestApp("")
+	if err := a.watch(t.Context(), b, nil, &watchFlags{raw: true}); err != nil {
+		t.Error(err)
+	}
+	if out, said := a.out.String(), a.err.String(); out != "v\n" || !strings.Contains(said, "b > k, revision 7") || !strings.Contains(said, "value checksum") {
+		t.Errorf("printed %q, and said %q", out, said)
+	}
+}
+
 // TestWatchFlushesWhenItWaits has the reader of a pipe see an event when it
 // happens, not when a buffer is full.
 func TestWatchFlushesWhenItWaits(t *testing.T) {

@@ -35,6 +35,8 @@ func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"kvd": main})
 //
 //	serve NAME [ARG...]     starts a server and waits until it serves; KVD_SERVER
 //	                        and KVD_ADMIN become its addresses, its log NAME.log
+//	start NAME ARG...       starts the program, whose output is then NAME's log
+//	reads NAME TEXT         waits for the next line of the log, which has to hold the text
 //	signal NAME SIGNAL      sends it a signal: TERM, INT, HUP, KILL
 //	wait-exit NAME CODE     waits for its end and checks the exit code
 //	wait-log NAME TEXT      waits for a line of its log that holds the text
@@ -60,6 +62,8 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve":       cmdServe,
+			"start":       cmdStart,
+			"reads":       cmdReads,
 			"signal":      cmdSignal,
 			"wait-exit":   cmdWaitExit,
 			"wait-log":    cmdWaitLog,
@@ -77,7 +81,7 @@ type scriptKey struct{}
 
 var serversKey = scriptKey{}
 
-// scriptServer is a server that a script started.
+// scriptServer is a server, or another process, that a script started.
 type scriptServer struct {
 	cmd   *exec.Cmd
 	lines chan string   // of its log; closed at its end
@@ -105,14 +109,34 @@ func arguments(ts *testscript.TestScript, neg bool, args []string, usage string,
 
 func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 	arguments(ts, neg, args, "serve NAME [ARG...]", 1, -1)
-	s := &scriptServer{lines: make(chan string, 1000), ended: make(chan struct{})}
-	s.cmd = exec.Command("kvd", append([]string{"serve", "--listen", "127.0.0.1:0", "--nats", "127.0.0.1:0", "--admin", "127.0.0.1:0"}, args[1:]...)...)
-	s.cmd.Dir = ts.MkAbs(".")
-	s.cmd.Env = scriptEnv(ts)
-	log, err := s.cmd.StderrPipe()
+	cmd := exec.Command("kvd", append([]string{"serve", "--listen", "127.0.0.1:0", "--nats", "127.0.0.1:0", "--admin", "127.0.0.1:0"}, args[1:]...)...)
+	cmd.Env = scriptEnv(ts)
+	log, err := cmd.StderrPipe()
 	ts.Check(err)
-	ts.Check(s.cmd.Start())
-	servers(ts)[args[0]] = s
+	s := begin(ts, args[0], cmd, log)
+	line := s.waitFor(ts, `"msg":"serving"`)
+	var serving struct{ Listen, NATS, Admin string }
+	ts.Check(json.Unmarshal([]byte(line), &serving))
+	ts.Setenv("KVD_SERVER", serving.Listen)
+	ts.Setenv("NATS_URL", "nats://"+serving.NATS)
+	ts.Setenv("KVD_ADMIN", serving.Admin)
+}
+
+func cmdStart(ts *testscript.TestScript, neg bool, args []string) {
+	arguments(ts, neg, args, "start NAME ARG...", 2, -1)
+	cmd := exec.Command("kvd", args[1:]...)
+	cmd.Env = append(scriptEnv(ts), "KVD_SERVER="+ts.Getenv("KVD_SERVER"))
+	out, err := cmd.StdoutPipe()
+	ts.Check(err)
+	begin(ts, args[0], cmd, out)
+}
+
+// begin starts a process that the script's end kills.
+func begin(ts *testscript.TestScript, name string, cmd *exec.Cmd, log io.Reader) *scriptServer {
+	s := &scriptServer{cmd: cmd, lines: make(chan string, 1000), ended: make(chan struct{})}
+	cmd.Dir = ts.MkAbs(".")
+	ts.Check(cmd.Start())
+	servers(ts)[name] = s
 	go func() { // ends with the process
 		for in := bufio.NewScanner(log); in.Scan(); {
 			s.lines <- in.Text()
@@ -127,12 +151,7 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		<-s.ended
 	})
-	line := s.waitFor(ts, `"msg":"serving"`)
-	var serving struct{ Listen, NATS, Admin string }
-	ts.Check(json.Unmarshal([]byte(line), &serving))
-	ts.Setenv("KVD_SERVER", serving.Listen)
-	ts.Setenv("NATS_URL", "nats://"+serving.NATS)
-	ts.Setenv("KVD_ADMIN", serving.Admin)
+	return s
 }
 
 // scriptEnv is the environment of a script without the addresses of the servers
@@ -181,6 +200,15 @@ func cmdWaitLog(ts *testscript.TestScript, neg bool, args []string) {
 	arguments(ts, neg, args, "wait-log NAME TEXT", 2, 2)
 	s := find(ts, args[0])
 	ts.Logf("%s", s.waitFor(ts, args[1]))
+}
+
+func cmdReads(ts *testscript.TestScript, neg bool, args []string) {
+	arguments(ts, neg, args, "reads NAME TEXT", 2, 2)
+	s := find(ts, args[0])
+	line, ok := <-s.lines
+	if s.seen = append(s.seen, line); !ok || !strings.Contains(line, args[1]) {
+		ts.Fatalf("the next line does not hold %s:\n%s", args[1], strings.Join(s.seen, "\n"))
+	}
 }
 
 func cmdExits(ts *testscript.TestScript, neg bool, args []string) {

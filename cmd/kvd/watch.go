@@ -99,6 +99,9 @@ func (a *app) printUpdate(u *kv.Update, flags *watchFlags) error {
 	switch {
 	case e == nil: // the initial entries are through: of no interest to a reader
 		return nil
+	case u.Err != nil:
+		fmt.Fprintf(a.err, "kvd: %s > %s, revision %d: %s\n", e.Bucket, e.Key, e.Revision, explain(u.Err))
+		return nil
 	case a.json:
 		j := newEntryJSON(e)
 		j.Delta = &e.Delta
