@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"kvd/index"
@@ -29,7 +30,37 @@ func (b watchLog) Select(ctx context.Context, q *watch.Query, after, upTo kv.Rev
 			return s.scan(ctx, from.newest)
 		}
 	}
+	if n := len(q.Patterns); 0 < n && n <= lookMax && !slices.ContainsFunc(q.Patterns, isWildcard) {
+		return s.look(ctx)
+	}
 	return s.list(ctx)
+}
+
+// lookMax is how many keys are looked up in one hold of the bucket's lock.
+const lookMax = 64
+
+func isWildcard(pattern string) bool { return strings.ContainsAny(pattern, "*>") }
+
+// look looks up patterns that are keys: that needs neither order nor snapshot.
+func (s *selection) look(ctx context.Context) (watch.Selection, error) {
+	b := s.bucket
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if b.mu.gone != nil {
+		return s.Selection, b.mu.gone
+	}
+	s.At = b.mu.revision
+	var room [kv.MaxHistory]index.Version
+	for _, key := range s.query.Patterns {
+		versions := b.mu.index.Versions(room[:0], index.Hash(key), key)
+		if n := len(versions); n > 1 && s.query.Begin == watch.BeginLast {
+			versions = versions[n-1:]
+		}
+		if len(versions) > 0 {
+			s.visit(ctx, bytesOf(key), versions...)
+		}
+	}
+	return s.finish(ctx)
 }
 
 // resumption is what there is to resume from a revision.
