@@ -1,0 +1,92 @@
+//go:build linux
+
+package main
+
+import (
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// generateVerb is the first argument of the generator's process: like
+// redis-benchmark it has one of its own, whose scheduler has nothing else to do.
+const generateVerb = "generate"
+
+// generated runs the generator in a process of its own.
+func generated(protocol, addr, command string, conns, depth int) (float64, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return 0, err
+	}
+	c := exec.Command(self, generateVerb, "-protocol", protocol, "-addr", addr, "-command", command,
+		"-conns", strconv.Itoa(conns), "-depth", strconv.Itoa(depth), "-time", counted.String())
+	c.Env = append(os.Environ(), "GOMAXPROCS=1", "GOGC=off")
+	c.Stderr = os.Stderr
+	out, err := c.Output()
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseFloat(strings.TrimSpace(string(out)), 64)
+}
+
+// generate is the generator's process. It prints the rate.
+func generate(args []string) error {
+	f := flag.NewFlagSet(generateVerb, flag.ContinueOnError)
+	protocol := f.String("protocol", "line", "line or resp")
+	addr := f.String("addr", "127.0.0.1:5830", "the server")
+	command := f.String("command", "get", "put or get")
+	conns := f.Int("conns", 16, "connections")
+	depth := f.Int("depth", 1, "commands in flight on each")
+	length := f.Duration("time", time.Second, "how long to count")
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	g := &generator{addr: *addr, conns: *conns, depth: *depth, dialect: lineDialect, warm: warm, counted: *length}
+	prefix := "key"
+	if *protocol == "resp" {
+		g.dialect, prefix = respDialect, "key:"
+	}
+	g.command, g.digits = g.load(*command, prefix)
+	rate, err := g.run()
+	if err != nil {
+		return err
+	}
+	fmt.Println(rate)
+	return nil
+}
+
+// redisBenchmark runs redis-benchmark for about as long as the others run: it
+// counts commands, so a short run tells how many.
+func redisBenchmark(addr, command string, conns, depth int) (float64, error) {
+	rate, err := redisBenchmarkOf(addr, command, conns, depth, 5000*min(depth, 8))
+	if err != nil {
+		return 0, err
+	}
+	return redisBenchmarkOf(addr, command, conns, depth, max(1000, int(rate*counted.Seconds())))
+}
+
+func redisBenchmarkOf(addr, command string, conns, depth, n int) (float64, error) {
+	name := map[string]string{"put": "set", "get": "get"}[command]
+	host, port := splitAddr(addr)
+	out, err := exec.Command("redis-benchmark", "-h", host, "-p", port, "-t", name, "-c", strconv.Itoa(conns), "-P", strconv.Itoa(depth),
+		"-d", strconv.Itoa(valueSize), "-r", strconv.Itoa(keySpace), "-n", strconv.Itoa(n), "--csv").Output()
+	if err != nil {
+		return 0, fmt.Errorf("redis-benchmark: %w", err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	fields := strings.Split(lines[len(lines)-1], ",")
+	if len(fields) < 2 {
+		return 0, fmt.Errorf("redis-benchmark printed %q", out)
+	}
+	return strconv.ParseFloat(strings.Trim(fields[1], `"`), 64)
+}
+
+func splitAddr(addr string) (host, port string) {
+	host, port, _ = net.SplitHostPort(addr) // made by freeAddrs
+	return host, port
+}
