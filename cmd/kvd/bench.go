@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -22,6 +23,7 @@ type benchFlags struct {
 	valueSize sizeFlag
 	keys      int
 	reads     float64
+	watchers  int
 	duration  time.Duration
 	bucket    string
 }
@@ -34,9 +36,11 @@ func (a *app) benchCommand() *cobra.Command {
 		Long: `Load a store from several connections and print how many operations a second it
 took and how long they waited. Over --dir there is one connection, without a
 network. The load goes into a bucket of its own, which is deleted afterwards,
-unless --bucket names one.`,
-		Example: "  kvd bench --writers 16 --pipeline 8 --reads 0.5 --duration 10s",
-		Args:    takes(0, 0),
+unless --bucket names one. A watcher sees every put; what it waited is counted from
+before the put was sent.`,
+		Example: `  kvd bench --writers 16 --pipeline 8 --reads 0.5 --duration 10s
+  kvd bench --writers 4 --watchers 100`,
+		Args: takes(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := b.check(); err != nil {
 				return usageOf(c, err)
@@ -50,6 +54,7 @@ unless --bucket names one.`,
 	f.Var(&b.valueSize, "value-size", "bytes of a value")
 	f.IntVar(&b.keys, "keys", 10_000, "different keys")
 	f.Float64Var(&b.reads, "reads", 0, "share of reads, 0 to 1")
+	f.IntVar(&b.watchers, "watchers", 0, "watchers of all keys, on a connection each")
 	f.DurationVar(&b.duration, "duration", 10*time.Second, "how long")
 	f.StringVar(&b.bucket, "bucket", "", "a bucket that is there; its keys bench.* are overwritten")
 	a.addTarget(c)
@@ -71,6 +76,10 @@ func (b *benchFlags) check() error {
 		return fmt.Errorf("--reads %v: allowed are 0 to 1", b.reads)
 	case b.valueSize < 0 || b.valueSize > kv.MaxValueSizeLimit:
 		return fmt.Errorf("--value-size %d: allowed are 0 to %d", b.valueSize, kv.MaxValueSizeLimit)
+	case b.watchers < 0 || b.watchers > 1000:
+		return fmt.Errorf("--watchers %d: allowed are 0 to 1000", b.watchers)
+	case b.watchers > 0 && b.valueSize < stampSize:
+		return fmt.Errorf("--value-size %d: a watcher needs %d, to know when the value was sent", b.valueSize, stampSize)
 	case b.duration <= 0:
 		return fmt.Errorf("--duration %v: a time to run is needed", b.duration)
 	}
@@ -102,6 +111,7 @@ func (a *app) bench(ctx context.Context, flags *benchFlags) error {
 type load struct {
 	elapsed       time.Duration
 	reads, writes latencies
+	events        latencies
 	misses        uint64 // reads of a key that was not written yet
 }
 
@@ -121,12 +131,22 @@ func (a *app) load(ctx context.Context, s store, bucket string, flags *benchFlag
 	ctx, cancel := context.WithTimeout(ctx, flags.duration)
 	defer cancel()
 	workers := make([]worker, flags.writers*flags.pipeline)
+	watchers := make([]benchWatcher, flags.watchers)
 	var group sync.WaitGroup
+	defer group.Wait() // also of what was started before a watch could not be
 	start := time.Now()
+	for i := range watchers {
+		w, err := buckets[i%len(buckets)].Watch(ctx, []string{benchPrefix + ">"}, kv.UpdatesOnly())
+		if err != nil {
+			cancel()
+			return nil, err
+		}
+		group.Go(func() { watchers[i].run(w, start) })
+	}
 	for i := range workers {
 		b := buckets[i%len(buckets)]
 		group.Go(func() {
-			workers[i].run(ctx, b, flags, uint64(i))
+			workers[i].run(ctx, b, flags, uint64(i), start)
 			if workers[i].err != nil {
 				cancel() // one that failed ends the run
 			}
@@ -142,6 +162,13 @@ func (a *app) load(ctx context.Context, s store, bucket string, flags *benchFlag
 		l.reads.merge(&w.reads)
 		l.writes.merge(&w.writes)
 		l.misses += w.misses
+	}
+	for i := range watchers {
+		w := &watchers[i]
+		if w.err != nil {
+			return nil, w.err
+		}
+		l.events.merge(&w.events)
 	}
 	return l, nil
 }
@@ -174,20 +201,49 @@ func (a *app) benchBuckets(ctx context.Context, s store, name string, writers in
 	return buckets, closeAll, nil
 }
 
+// benchPrefix begins every key of the load.
+const benchPrefix = "bench."
+
+// stampSize is the size in bytes of the time at the beginning of a value: when it
+// was sent, in nanoseconds since the run began.
+const stampSize = 8
+
+// benchWatcher counts the events of one watch.
+type benchWatcher struct {
+	events latencies
+	err    error
+}
+
+// run counts until the watch ends, with its context or by an error.
+func (w *benchWatcher) run(watcher kv.Watcher, start time.Time) {
+	for u := range watcher.Updates() {
+		if u.Entry != nil && len(u.Entry.Value) >= stampSize { // another's put may be shorter
+			sent := time.Duration(binary.LittleEndian.Uint64(u.Entry.Value))
+			w.events.add(time.Since(start) - sent)
+		}
+	}
+	if err := watcher.Err(); !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+		w.err = err
+	}
+}
+
 // run works until the context ends. An operation under way then is not counted.
-func (w *worker) run(ctx context.Context, b kv.Bucket, flags *benchFlags, seed uint64) {
+func (w *worker) run(ctx context.Context, b kv.Bucket, flags *benchFlags, seed uint64, began time.Time) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	value := make([]byte, flags.valueSize)
 	for i := range value {
 		value[i] = byte(random.Uint32())
 	}
 	var read []byte
-	key := []byte("bench.")
+	key := []byte(benchPrefix)
 	prefix := len(key)
 	for ctx.Err() == nil {
 		key = strconv.AppendInt(key[:prefix], int64(random.IntN(flags.keys)), 10)
 		reads := random.Float64() < flags.reads
 		start := time.Now()
+		if len(value) >= stampSize {
+			binary.LittleEndian.PutUint64(value, uint64(start.Sub(began)))
+		}
 		var err error
 		if reads {
 			read, _, err = b.GetAppend(ctx, read[:0], string(key))
@@ -231,7 +287,7 @@ func (a *app) printLoad(l *load, flags *benchFlags) error {
 	for _, kind := range []struct {
 		name string
 		*latencies
-	}{{"put", &l.writes}, {"get", &l.reads}} {
+	}{{"put", &l.writes}, {"get", &l.reads}, {"event", &l.events}} {
 		if kind.count == 0 {
 			continue
 		}

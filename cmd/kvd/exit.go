@@ -93,7 +93,7 @@ var waysOut = []struct {
 	{kv.ErrBucketExists, `"kvd info" shows its configuration, "kvd edit" changes it`},
 	{kv.ErrKeyExists, `"kvd update" replaces it if its revision is the one given`},
 	{kv.ErrKeyRevisionMismatch, "get the key again and decide anew"},
-	{kv.ErrLocked, "stop it, or reach it with --server instead of --dir"},
+	{kv.ErrLocked, "stop it, reach it with --server, or choose another directory"},
 	{kv.ErrValueTooLarge, `"kvd edit --max-value-size" raises the limit, up to 64 MiB`},
 	{kv.ErrBucketFull, `"kvd edit --max-bucket-size" raises the limit; deletes are still admitted`},
 	{kv.ErrNoSpace, "make room on the disk; reads and deletes go on"},

@@ -6,7 +6,9 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -50,7 +52,19 @@ func (t *target) dial(ctx context.Context) (*client.Client, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, t.timeout)
 	defer cancel()
-	return client.Dial(ctx, t.server, opts)
+	return client.Dial(ctx, withPort(t.server), opts)
+}
+
+// withPort returns the address with the default port where it has none. An empty
+// one is the default: a variable that is set to nothing is not set.
+func withPort(address string) string {
+	switch _, port, _ := net.SplitHostPort(serverDefault); {
+	case address == "":
+		return serverDefault
+	case !strings.Contains(address, ":"):
+		return net.JoinHostPort(address, port)
+	}
+	return address
 }
 
 // secret returns the password: of the file if one is named, else that of the

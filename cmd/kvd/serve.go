@@ -296,8 +296,12 @@ func (d *daemon) announce(a *app) {
 	}
 	report := d.store.Report()
 	if !a.isText(d.cfg.format) {
-		d.log.Info("serving", "version", thisBuild().Version, "listen", addrText(d.lineAddr), "nats", d.natsText(), "admin", addrText(d.adminAddr),
-			"data", data, "recovery", report.String(), "promise", promiseText, "except", weaker)
+		log := d.log
+		if len(weaker) > 0 {
+			log = log.With("except", weaker)
+		}
+		log.Info("serving", "version", thisBuild().Version, "listen", addrText(d.lineAddr), "nats", d.natsText(), "admin", addrText(d.adminAddr),
+			"data", data, "recovery", report.String(), "promise", promiseText)
 		return
 	}
 	fmt.Fprintf(a.err, "kvd %s\n", thisBuild().Version)

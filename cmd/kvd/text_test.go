@@ -156,3 +156,18 @@ func TestLatencyBuckets(t *testing.T) {
 		}
 	}
 }
+
+func TestAddressesWithoutAPort(t *testing.T) {
+	for address, want := range map[string]string{
+		"":             serverDefault,
+		"db.local":     "db.local:5830",
+		"127.0.0.1":    "127.0.0.1:5830",
+		"db.local:1":   "db.local:1",
+		"[::1]:1":      "[::1]:1",
+		"too:many:::0": "too:many:::0", // the client says what is wrong with it
+	} {
+		if got := withPort(address); got != want {
+			t.Errorf("%q is %q, want %q", address, got, want)
+		}
+	}
+}

@@ -201,6 +201,9 @@ is written by somebody else meanwhile (exit code 4). The new revision is printed
 // revert writes the value of an earlier revision if nobody writes in between.
 func revert(ctx context.Context, b kv.Bucket, key string, to kv.Revision) (kv.Revision, error) {
 	old, err := b.GetRevision(ctx, key, to)
+	if errors.Is(err, kv.ErrKeyNotFound) {
+		return 0, fmt.Errorf("%w: %q has no revision %d any more, or never had (\"kvd history\" shows what is kept)", kv.ErrKeyNotFound, key, to)
+	}
 	if err != nil {
 		return 0, err
 	}
