@@ -69,9 +69,15 @@ func (x *Index) Remove(hash uint64, key string, rev kv.Revision, dropped func(Ve
 func (x *Index) Move(hash uint64, key string, rev kv.Revision, from, to Place) bool {
 	row, kept := x.lookup(hash, key)
 	id := x.rows.atOrBelow(row, kept, rev)
-	if id == 0 || x.rows.revision(id) != rev || x.rows.version(id).Place() != from {
+	if id == 0 || x.rows.revision(id) != rev {
 		return false
 	}
+	v := x.rows.version(id)
+	if v.Place() != from {
+		return false
+	}
+	x.uses.add(from.Segment, v.Size, -1)
+	x.uses.add(to.Segment, v.Size, 1)
 	x.rows.move(id, to)
 	return true
 }
@@ -186,6 +192,7 @@ func (x *Index) report(id uint32, dropped func(Version)) {
 func (x *Index) account(v Version, n int) {
 	x.versions += n
 	x.bytes += int64(n) * int64(v.Size)
+	x.uses.add(v.Segment, v.Size, n)
 }
 
 func (x *Index) puts(row uint32) int {

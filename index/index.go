@@ -29,6 +29,7 @@ type Index struct {
 	live     int // keys whose newest version is a put
 	versions int
 	bytes    int64
+	uses     uses
 }
 
 // New returns an empty index.
@@ -65,7 +66,8 @@ func (x *Index) Full() bool {
 // Memory returns about how many bytes the index holds. A read.
 func (x *Index) Memory() int64 {
 	return x.table.memory() + x.keys.memory() + x.rows.pages.memory() + x.heads.pages.memory() +
-		x.tree.memory() + x.build.memory() + int64(x.queue.chunks)*retireeChunkSize + x.queueMemory()
+		x.tree.memory() + x.build.memory() + int64(x.queue.chunks)*retireeChunkSize + x.queueMemory() +
+		x.uses.memory()
 }
 
 // Newest returns the newest version of key, marker or not. A read; it does not

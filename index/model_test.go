@@ -87,12 +87,20 @@ func newPair(t testing.TB, seed uint64, keys int) *pair {
 
 func (p *pair) key() string { return p.keys[p.rng.IntN(len(p.keys))] }
 
+// segment is any, but most are of a few.
+func (p *pair) segment() uint32 {
+	if p.rng.IntN(4) == 0 {
+		return p.rng.Uint32N(segmentLimit)
+	}
+	return p.rng.Uint32N(8)
+}
+
 func (p *pair) version() Version {
 	p.next += 1 + kv.Revision(p.rng.IntN(3))
 	v := Version{
 		Revision: p.next,
 		Created:  int64(p.next) * 1000,
-		Segment:  p.rng.Uint32N(segmentLimit),
+		Segment:  p.segment(),
 		Offset:   int64(p.rng.Uint32N(offsetLimit/offsetAlign)) * offsetAlign,
 		Size:     p.rng.Uint32N(1000),
 		Op:       kv.Operation(1 + p.rng.IntN(3)),
@@ -278,6 +286,7 @@ func (p *pair) checkKey(key string) {
 func (p *pair) checkCounts() {
 	p.t.Helper()
 	keys, versions, size := 0, 0, int64(0)
+	uses := map[uint32]Use{}
 	for k, vs := range p.m {
 		if p.m.newest(k).Op == kv.Put {
 			keys++
@@ -285,9 +294,19 @@ func (p *pair) checkCounts() {
 		versions += len(vs)
 		for _, v := range vs {
 			size += int64(v.Size)
+			u := uses[v.Segment]
+			uses[v.Segment] = Use{Versions: u.Versions + 1, Bytes: u.Bytes + int64(v.Size)}
 		}
 	}
 	x := p.x
+	for segment, want := range uses {
+		if got := x.Use(segment); got != want {
+			p.t.Fatalf("Use of segment %d is %+v, want %+v", segment, got, want)
+		}
+		if got, want := x.Use(segment^1), uses[segment^1]; got != want {
+			p.t.Fatalf("Use of segment %d is %+v, want %+v", segment^1, got, want)
+		}
+	}
 	if x.Keys() != keys || x.Len() != len(p.m) || x.Count() != versions || x.Bytes() != size {
 		p.t.Fatalf("Keys %d Len %d Count %d Bytes %d, want %d %d %d %d",
 			x.Keys(), x.Len(), x.Count(), x.Bytes(), keys, len(p.m), versions, size)

@@ -1,0 +1,47 @@
+package index
+
+import "unsafe"
+
+// Use is how much of a segment the versions kept take up: what compaction goes
+// by.
+type Use struct {
+	Versions int
+	Bytes    int64 // of their records
+}
+
+// Use returns what the versions kept take up of a segment. A read.
+func (x *Index) Use(segment uint32) Use {
+	if page := int(segment / usePage); page < len(x.uses) && x.uses[page] != nil {
+		return x.uses[page][segment%usePage]
+	}
+	return Use{}
+}
+
+// uses counts by segment, in pages: segments that are gone leave no more than a
+// pointer for some dozens of them.
+type uses []*[usePage]Use
+
+const usePage = 64
+
+// add counts n versions of that size in.
+func (u *uses) add(segment, size uint32, n int) {
+	page := int(segment / usePage)
+	for page >= len(*u) {
+		*u = append(*u, nil)
+	}
+	if (*u)[page] == nil {
+		(*u)[page] = new([usePage]Use)
+	}
+	w := &(*u)[page][segment%usePage]
+	w.Versions += n
+	w.Bytes += int64(n) * int64(size)
+}
+
+func (u uses) memory() (n int64) {
+	for _, page := range u {
+		if page != nil {
+			n += int64(unsafe.Sizeof(*page))
+		}
+	}
+	return n + int64(cap(u))*int64(unsafe.Sizeof(uintptr(0)))
+}
