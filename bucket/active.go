@@ -9,11 +9,12 @@ import (
 	"kvd/segment"
 )
 
-// The size of a bucket's segments follows the bucket's, between these bounds in
-// bytes: an eighth of it, so that compaction has something to choose from.
+// The size of a bucket's segments follows the bucket's, between Options.SegmentSize
+// and segmentSizeMax, bytes: an eighth of it, so that compaction has something to
+// choose from.
 const (
-	segmentSizeMin = 1 << 20
-	segmentSizeMax = 64 << 20
+	segmentSizeDefault = 1 << 20
+	segmentSizeMax     = 64 << 20
 )
 
 // segmentsMax bounds the slots of a bucket: index.Version has 24 bits for them.
@@ -116,14 +117,14 @@ func (b *Bucket) startSegment(size int64) error {
 		return err
 	}
 	s.path.numbers++
-	b.active = b.addSlot(seg, &segmentDesc{})
+	b.active = b.addSlot(seg, &segmentDesc{}, true)
 	b.noteUnsynced().created = true
 	return nil
 }
 
-// addSlot gives a segment its place in the bucket; nil stands for one that is
-// lost.
-func (b *Bucket) addSlot(seg *segment.Segment, d *segmentDesc) *slot {
+// addSlot gives a segment a slot, and if it is the newest its place in the
+// bucket; nil stands for one that is lost.
+func (b *Bucket) addSlot(seg *segment.Segment, d *segmentDesc, newest bool) *slot {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	sl := &slot{Segment: seg, number: uint32(len(b.mu.segments)), dropped: d.dropped}
@@ -131,17 +132,22 @@ func (b *Bucket) addSlot(seg *segment.Segment, d *segmentDesc) *slot {
 		sl.lost = d
 	}
 	b.mu.segments = append(b.mu.segments, sl)
+	if newest {
+		b.mu.order = append(b.mu.order, sl)
+	}
 	return sl
 }
 
 // segmentSize returns how large the next segment is to be: a power of two.
 func (b *Bucket) segmentSize() int64 {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
 	var total int64
 	for sl := range b.files() {
 		total += sl.Size()
 	}
 	size := int64(1) << bits.Len64(uint64(total/8))
-	return min(max(size, segmentSizeMin), segmentSizeMax)
+	return min(max(size, b.store.opts.SegmentSize), segmentSizeMax)
 }
 
 // noteUnsynced notes that the active segment is being written to, and returns

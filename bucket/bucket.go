@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -51,6 +52,9 @@ type Bucket struct {
 		index    *index.Index
 		revision kv.Revision // of the newest record that can be read
 		segments []*slot     // by index.Version.Segment
+		order    []*slot     // those that the manifest names, in ascending order of revisions
+		left     []*slot     // those that compaction replaced while the index could not follow
+		ended    kv.Revision // up to it the ends of keys are forgotten: see bucketDesc
 	}
 }
 
@@ -60,14 +64,18 @@ var (
 )
 
 // slot is a segment's place in its bucket. Slots are not reused, so a version
-// read under an older lock never points into another file.
+// read under an older lock never points into another file. The fields without a
+// remark are guarded by Bucket.mu.
 type slot struct {
 	*segment.Segment
-	number   uint32          // index.Version.Segment
+	number   uint32          // index.Version.Segment; immutable
 	released <-chan struct{} // once retired: closed when the last reader is done
 	dropped  kv.Revision     // the highest revision that compaction left out
-	marks    []mark          // where revisions begin: marks.go. Guarded by Bucket.mu
-	lost     *segmentDesc    // what the manifest says of a file that could not be opened; there is no Segment then
+	marks    []mark          // where revisions begin: marks.go
+	records  int64           // bytes of its records, dead or alive
+	held     int64           // bytes of dead records that compaction had to keep
+	damaged  atomic.Bool     // compaction leaves it as it is
+	lost     *segmentDesc    // what the manifest says of a file that could not be opened; there is no Segment then. Immutable
 }
 
 func newBucket(s *Store, id uint64, created int64, config kv.Config) *Bucket {
@@ -127,11 +135,30 @@ func (b *Bucket) retire(why error) {
 		return
 	}
 	b.mu.gone = why
-	for s := range b.files() {
+	for _, s := range b.handlesLocked() {
+		s.Pin() // for letGo: unmapping takes longer than a lock is to be held
 		s.released = s.Retire()
 	}
 	b.mu.index = index.New() // the old one is garbage once its snapshots are
 	b.hub.Close(why)
+}
+
+// letGo gives back the files of a retired bucket, once.
+func (b *Bucket) letGo() {
+	for _, s := range b.handles() {
+		s.Unpin()
+	}
+}
+
+// handles returns the segments that hold on to a file.
+func (b *Bucket) handles() []*slot {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.handlesLocked()
+}
+
+func (b *Bucket) handlesLocked() []*slot {
+	return slices.Concat(slices.Collect(b.files()), b.mu.left)
 }
 
 // Status describes the bucket.
@@ -154,7 +181,7 @@ func (b *Bucket) Status(ctx context.Context) (kv.Status, error) {
 		st.ReadOnly = err
 	}
 	for s := range b.files() {
-		st.Disk += uint64(s.Size())
+		st.Disk += uint64(s.Disk())
 	}
 	return st, nil
 }
@@ -164,11 +191,11 @@ func (b *Bucket) notFound() error {
 	return fmt.Errorf("%w: %q was deleted", kv.ErrBucketNotFound, b.name)
 }
 
-// files yields the bucket's segments that are there. The caller holds mu or
-// Store.path, or nobody else has the bucket.
+// files yields the bucket's segments that are there, in ascending order of
+// revisions. The caller holds mu, or the bucket is retired, or nobody else has it.
 func (b *Bucket) files() iter.Seq[*slot] {
 	return func(yield func(*slot) bool) {
-		for _, s := range b.mu.segments {
+		for _, s := range b.mu.order {
 			if s.lost == nil && !yield(s) {
 				return
 			}

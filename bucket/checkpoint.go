@@ -91,13 +91,16 @@ func (s *Store) freeLog(p pace) (stuck, err error) {
 		s.restore(cp)
 		return nil, fmt.Errorf("checkpoint: %w: %w", kv.ErrNoSpace, err)
 	case err != nil:
+		s.restore(cp)
 		return nil, s.poison(fmt.Errorf("checkpoint: %w", err))
 	}
 	s.path.Lock()
 	s.path.reserved = cp.edit.numbers
 	s.rest()
 	s.path.Unlock()
-	s.removeDeleted(cp.deleted)
+	for _, b := range cp.deleted {
+		s.bury(b.handles())
+	}
 	if s.log == nil { // recovery: the old files go once the fresh one is there
 		return nil, nil
 	}
@@ -164,7 +167,8 @@ func (b *Bucket) capture(position wal.LSN) *capture {
 	}
 	c := &capture{bucket: b, files: b.unsynced}
 	c.desc = &bucketDesc{id: b.id, created: b.created, config: b.mu.config, position: position, next: b.next, keys: uint64(b.mu.index.Len()), live: b.mu.live}
-	c.slots = slices.Clone(b.mu.segments)
+	c.desc.ended = b.mu.ended
+	c.slots = slices.Clone(b.mu.order)
 	for slot := range b.files() {
 		slot.Pin() // the bucket may be deleted meanwhile
 	}
@@ -313,30 +317,6 @@ func (s *Store) pause(p pace) {
 	case <-s.maintain.quit:
 	}
 }
-
-// removeDeleted takes the files of deleted buckets away, once both copies of the
-// manifest have forgotten them. A file that a reader still has pinned waits for a
-// later checkpoint; one that outlives the process is scratch to the next Open.
-func (s *Store) removeDeleted(buckets []*Bucket) {
-	for _, b := range buckets {
-		s.checkpoint.dead = slices.AppendSeq(s.checkpoint.dead, b.files()) // retired: nobody changes them
-	}
-	waiting := s.checkpoint.dead[:0]
-	for _, slot := range s.checkpoint.dead {
-		select {
-		case <-slot.released:
-			if err := segment.Remove(s.segments, slot.Number(), s.removePause); err != nil {
-				s.opts.Logger.Warn("a dead file stays until the next open", "cause", err)
-			}
-		default:
-			waiting = append(waiting, slot)
-		}
-	}
-	clear(s.checkpoint.dead[len(waiting):])
-	s.checkpoint.dead = waiting
-}
-
-func (s *Store) removePause() { s.pause(paced) }
 
 // numberBlock is how many file numbers are reserved at a time: the manifest says
 // which numbers may be in use, so that whatever else a crash left under them is

@@ -30,6 +30,10 @@ type bucketDesc struct {
 	next     kv.Revision
 	keys     uint64 // with a record, as of position: how large the index will be
 	live     liveness
+	// ended is the highest revision of a record that compaction dropped when it was
+	// the newest of its key: who has seen less than that may not know that the key
+	// is gone.
+	ended    kv.Revision
 	segments []segmentDesc // in ascending order of revisions; the last is the active one
 }
 
@@ -59,6 +63,7 @@ const (
 	tagMaxBucketID   = 4
 	tagBucket        = 5
 	tagBucketDeleted = 6
+	tagEnded         = 7
 	tagClean         = 8
 )
 
@@ -116,6 +121,10 @@ func (e *edit) append(dst []byte) []byte {
 		dst = binary.AppendUvarint(dst, tagClean)
 	}
 	for _, b := range e.buckets {
+		if b.ended != 0 {
+			dst = binary.AppendUvarint(dst, tagEnded)
+			dst = binary.AppendUvarint(dst, uint64(b.ended))
+		}
 		dst = binary.AppendUvarint(dst, tagBucket)
 		dst = b.append(dst)
 	}
@@ -129,6 +138,7 @@ func (e *edit) append(dst []byte) []byte {
 func decodeEdit(body []byte) (*edit, error) {
 	e := &edit{}
 	d := decoder{b: body}
+	var ended kv.Revision // of the bucket that follows
 	for len(d.b) > 0 && d.err == nil {
 		switch tag := d.uvarint(); tag {
 		case tagLogLow:
@@ -142,12 +152,19 @@ func decodeEdit(body []byte) (*edit, error) {
 		case tagClean:
 			e.clean = true
 		case tagBucket:
-			e.buckets = append(e.buckets, d.bucket())
+			b := d.bucket()
+			b.ended, ended = ended, 0
+			e.buckets = append(e.buckets, b)
 		case tagBucketDeleted:
 			e.deleted = append(e.deleted, d.uvarint())
+		case tagEnded:
+			ended = kv.Revision(d.uvarint())
 		default:
 			return nil, fmt.Errorf("%w: manifest tag %d", kv.ErrVersion, tag)
 		}
+	}
+	if ended != 0 {
+		d.fail(fmt.Sprintf("no bucket follows where keys ended at revision %d", ended))
 	}
 	return e, d.err
 }

@@ -19,6 +19,7 @@ func sampleBuckets() []*bucketDesc {
 				{Desc: segment.Desc{Number: 4, BucketID: 7, Size: 8192, LastIndex: 4096, Limit: 1 << 20, Sealed: true}, dropped: 17},
 				{Desc: segment.Desc{Number: 6, BucketID: 7, Size: 64, Limit: 64 << 20}},
 			},
+			ended: 17,
 		},
 	}
 }
@@ -74,7 +75,7 @@ func TestACutEditHoldsNothingNew(t *testing.T) {
 }
 
 func TestAnUnknownTagIsOfANewerVersion(t *testing.T) {
-	for _, tag := range []uint64{0, tagBucketDeleted + 1, 1<<64 - 1} {
+	for _, tag := range []uint64{0, tagClean + 1, 1<<64 - 1} {
 		_, err := decodeEdit(binary.AppendUvarint(sampleEdit().append(nil), tag))
 		wantError(t, err, kv.ErrVersion, "tag")
 	}

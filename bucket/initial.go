@@ -83,7 +83,7 @@ func (b *Bucket) checkFrom(from kv.Revision) (resumption, error) {
 // else any more was dropped at or above a revision: who has seen everything below
 // it alone would take that key for alive.
 func (b *Bucket) endedLocked(rev kv.Revision) error {
-	if ended := b.mu.live.ended(); rev <= ended {
+	if ended := max(b.mu.live.ended(), b.mu.ended); rev <= ended {
 		return &kv.CompactedError{Bucket: b.name, Wanted: rev, First: ended + 1}
 	}
 	return nil

@@ -37,6 +37,10 @@ type modelRecord struct {
 	deadline int64
 }
 
+func (r *modelRecord) entry() *segment.Entry {
+	return &segment.Entry{Key: modelKey(r.key), Revision: r.revision, Floor: r.floor, Deadline: r.deadline, Op: r.op}
+}
+
 func (r *modelRecord) version() index.Version {
 	return index.Version{Revision: r.revision, Op: kv.Operation(r.op), Deadline: r.deadline}
 }
@@ -49,10 +53,9 @@ type rules struct {
 	forget func(*liveness, forgetting)
 	floor  func(records []*modelRecord) kv.Revision
 
-	// standsIn says whether a newer record of the key lets a dead one go, and drop
-	// whether it goes.
-	standsIn func(newer, dead segment.Op) bool
-	drop     func(newerStays, olderStays bool) bool
+	drop  func(verdict, sighting) verdict
+	sees  func(m *model, r *modelRecord, s sighting) sighting
+	below func(*dropping, *segment.Entry)
 }
 
 var soundRules = rules{
@@ -61,8 +64,9 @@ var soundRules = rules{
 	forget: (*liveness).addForgetting,
 	floor:  func(records []*modelRecord) kv.Revision { return records[len(records)-1].floor },
 
-	standsIn: func(newer, dead segment.Op) bool { return newer != segment.Erase || dead == segment.Erase },
-	drop:     func(newerStays, olderStays bool) bool { return newerStays || !olderStays },
+	drop:  func(v verdict, _ sighting) verdict { return v },
+	sees:  func(_ *model, _ *modelRecord, s sighting) sighting { return s },
+	below: (*dropping).noteBelow,
 }
 
 // model is one random history.
@@ -261,44 +265,49 @@ func (m *model) purgeDeletes() {
 	}
 }
 
-// compact rewrites one segment, or two neighbours, without what may be dropped.
+// compact rewrites one segment, or two neighbours, without what may be dropped: it
+// lets the engine decide.
 func (m *model) compact() {
 	if len(m.segments) < 2 {
 		return
 	}
 	first := m.rng.IntN(len(m.segments) - 1)
 	end := min(first+pick(m, 1, 2), len(m.segments)-1)
-	live := map[kv.Revision]bool{}
-	for key := range modelKeys {
-		for _, v := range m.recovered(key) {
-			live[v.Revision] = true
-		}
+	inputs := slices.Concat(m.segments[first:end]...) // oldest first
+	d := dropping{lowest: first == 0}
+	seen := make([]sighting, len(inputs))
+	for i := range inputs {
+		seen[i] = m.sees(m, &inputs[i], m.sight(&inputs[i]))
+		d.note(inputs[i].entry(), int64(i), seen[i])
 	}
-	present := slices.Concat(m.segments...)
+	for _, r := range slices.Concat(m.segments[:first]...) {
+		m.below(&d, r.entry())
+	}
 	var stay []modelRecord
-	for _, r := range slices.Concat(m.segments[first:end]...) { // oldest first
-		if r.op != segment.Erase && live[r.revision] || !m.mayDrop(r, present) {
-			stay = append(stay, r)
-			continue
+	for i := range inputs {
+		switch m.drop(d.decide(inputs[i].entry(), int64(i), seen[i]), seen[i]) {
+		case stays, detained:
+			stay = append(stay, inputs[i])
+		case superseded, ended:
 		}
-		present = slices.DeleteFunc(present, func(o modelRecord) bool { return o.order == r.order })
 	}
 	m.segments = slices.Replace(m.segments, first, end, stay)
 }
 
-// mayDrop is the rule of compaction for a dead record: a newer record of its
-// key stays (an erase stands in only for another erase), or no older one is
-// left.
-func (m *model) mayDrop(r modelRecord, present []modelRecord) bool {
-	newer, older := false, false
-	for _, o := range present {
-		if o.key != r.key {
-			continue
-		}
-		newer = newer || o.order > r.order && m.standsIn(o.op, r.op)
-		older = older || o.order < r.order && o.op != segment.Erase
+// sight is what the index would show of a record's key.
+func (m *model) sight(r *modelRecord) (s sighting) {
+	live := m.recovered(r.key)
+	if len(live) == 0 {
+		return s
 	}
-	return m.drop(newer, older)
+	newest := live[len(live)-1].Revision
+	for _, o := range slices.Concat(m.segments...) {
+		if o.revision == newest && o.op != segment.Erase {
+			s.newer, s.older = o.order > r.order, o.order < r.order
+		}
+	}
+	s.live = r.op != segment.Erase && slices.ContainsFunc(live, func(v index.Version) bool { return v.Revision == r.revision })
+	return s
 }
 
 // recovered returns what an open finds of a key: of its records present those at
@@ -379,10 +388,23 @@ func TestBrokenRulesAreCaught(t *testing.T) {
 		breakOne func(*rules)
 	}{
 		{"compaction drops whatever is dead", func(r *rules) {
-			r.drop = func(bool, bool) bool { return true }
+			r.drop = func(v verdict, s sighting) verdict {
+				if !s.live {
+					return ended
+				}
+				return v
+			}
+		}},
+		{"compaction drops a tombstone early", func(r *rules) {
+			r.below = func(*dropping, *segment.Entry) {}
 		}},
 		{"an erase stands in for any newer record", func(r *rules) {
-			r.standsIn = func(newer, _ segment.Op) bool { return true }
+			r.sees = func(m *model, r *modelRecord, s sighting) sighting {
+				for _, o := range slices.Concat(m.segments...) {
+					s.newer = s.newer || o.key == r.key && o.order > r.order
+				}
+				return s
+			}
 		}},
 		{"an erase's floor does not count", func(r *rules) {
 			r.floor = func(records []*modelRecord) kv.Revision {

@@ -17,13 +17,16 @@ const vouchAfter = time.Second
 // maintainer is the background of an open store: one goroutine that runs
 // checkpoints, keeps a log file ready and vouches for an idle log, one that syncs
 // the log for buckets that do not wait for it (interval.go), one that sweeps what
-// has expired (sweep.go), and one that completes the indexes' trees after an open.
-// Store.start starts them, Store.Close stops them and waits.
+// has expired (sweep.go), one that compacts (compactor.go), and one that completes
+// the indexes' trees after an open. Store.start starts them, Store.Close stops them
+// and waits.
 type maintainer struct {
 	store *Store
 	wake  chan struct{} // holds one
 
 	expiring chan struct{} // holds one: there is something for the sweep to look after
+	stir     chan struct{} // holds one: there may be something to compact
+	stirred  atomic.Bool   // the compactor is awake
 	quit     chan struct{}
 	done     sync.WaitGroup
 	timer    atomic.Bool // the vouching timer runs
@@ -33,7 +36,7 @@ type maintainer struct {
 
 func newMaintainer(s *Store) *maintainer {
 	return &maintainer{
-		store: s, wake: make(chan struct{}, 1), expiring: make(chan struct{}, 1), quit: make(chan struct{}),
+		store: s, wake: make(chan struct{}, 1), expiring: make(chan struct{}, 1), stir: make(chan struct{}, 1), quit: make(chan struct{}),
 		syncTimer: syncTimer{unsynced: make(chan struct{}, 1)},
 	}
 }
@@ -43,6 +46,7 @@ func (m *maintainer) start() {
 		m.done.Go(m.run)
 		m.done.Go(m.sweep)
 		m.done.Go(m.syncs)
+		m.done.Go(m.compact)
 	}
 	m.done.Go(m.buildTrees)
 }
@@ -56,7 +60,11 @@ func (m *maintainer) stop() {
 // path; it is called once a group.
 func (s *Store) noticeLog() {
 	m := s.maintain
-	if m == nil || m.timer.Load() && !s.logWantsWork() {
+	if m == nil {
+		return
+	}
+	m.stirCompaction()
+	if m.timer.Load() && !s.logWantsWork() {
 		return
 	}
 	select {

@@ -50,6 +50,8 @@ import (
 //	     configuration as JSON, number of segments, each segment (number, size, last
 //	     index block, limit, sealed, highest revision dropped)
 //	6    id of a bucket that is gone
+//	7    of the bucket in the part that follows, if it is not 0: the highest revision
+//	     of a record that compaction dropped when it was the newest of its key
 //	8    no more than the tag: the store was closed in good order; void once an
 //	     edit follows
 //

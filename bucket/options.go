@@ -35,6 +35,17 @@ type Options struct {
 	// checkpoints on a full disk. Default 64 MiB; negative: none.
 	ReserveSize int64
 
+	// CompactionRate bounds what background compaction reads and writes while there
+	// are writers, bytes a second: default 32 MiB. Without writers, or where a bucket
+	// takes several times the disk that its live records need, it is four times as
+	// much. Negative: there is no background compaction, Reclaim alone.
+	CompactionRate int64
+
+	// SegmentSize is the least size of a segment in bytes, of at most 64 MiB: a new
+	// one takes up to an eighth of what its bucket has, and no less than this.
+	// Default 1 MiB. Files grow to it as they are written.
+	SegmentSize int64
+
 	// Manual leaves out every background goroutine: the caller runs Checkpoint
 	// itself, and a write that finds the log full runs it inline. For tests that
 	// need every file-system call in a repeatable order.
@@ -91,6 +102,12 @@ func (o Options) withDefaults() (Options, error) {
 	if o.ReserveSize == 0 {
 		o.ReserveSize = reserveSizeDefault
 	}
+	if o.SegmentSize == 0 {
+		o.SegmentSize = segmentSizeDefault
+	}
+	if o.CompactionRate == 0 {
+		o.CompactionRate = compactionRateDefault
+	}
 	if o.FS == nil {
 		o.FS = vfs.OS()
 	}
@@ -102,6 +119,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.LogFileSize < 4*pageSize || o.LogFileSize%pageSize != 0 {
 		return o, fmt.Errorf("%w: LogFileSize is %d, a multiple of %d from %d on is needed", kv.ErrInvalidConfig, o.LogFileSize, pageSize, 4*pageSize)
+	}
+	if o.SegmentSize < pageSize || o.SegmentSize > segmentSizeMax {
+		return o, fmt.Errorf("%w: SegmentSize is %d, allowed are %d to %d", kv.ErrInvalidConfig, o.SegmentSize, pageSize, segmentSizeMax)
 	}
 	if o.LogMaxSize < 2*o.LogFileSize {
 		return o, fmt.Errorf("%w: LogMaxSize is %d, at least two log files of %d are needed", kv.ErrInvalidConfig, o.LogMaxSize, o.LogFileSize)

@@ -28,6 +28,8 @@ func (g *group) publish() {
 // applyLocked gives the index one record. A bucket that was deleted since the
 // record was judged has an index that nobody reads.
 func (e *effect) applyLocked(b *Bucket) {
+	sl := b.mu.segments[e.version.Segment]
+	sl.records += int64(e.version.Size)
 	if e.op == segment.Erase {
 		b.mu.index.Trim(e.hash, e.key, e.floor, nil)
 		return
@@ -37,5 +39,5 @@ func (e *effect) applyLocked(b *Bucket) {
 	if e.version.Deadline != 0 {
 		b.willExpire()
 	}
-	b.mu.segments[e.version.Segment].note(e.version.Revision, e.version.Offset)
+	sl.note(e.version.Revision, e.version.Offset)
 }

@@ -298,7 +298,7 @@ func (r *recovery) loadBuckets() error {
 // is missing or unreadable makes the bucket read-only and leaves the others be.
 func (r *recovery) loadBucket(d *bucketDesc, progress *meter) (*Bucket, error) {
 	b := newBucket(r.Store, d.id, d.created, d.config)
-	b.next, b.mu.live, b.position = d.next, d.live, d.position
+	b.next, b.mu.live, b.mu.ended, b.position = d.next, d.live, d.ended, d.position
 	b.mu.revision = d.next - 1
 	b.mu.index.Grow(d.expectedKeys())
 	for i := range d.segments {
@@ -335,7 +335,7 @@ func (r *recovery) loadSegment(b *Bucket, d *segmentDesc, last bool) error {
 			Detail: fmt.Sprintf("segment of bucket %q is missing", b.name)}
 	}
 	if corrupt != nil || errors.As(err, &corrupt) {
-		b.addSlot(nil, d)
+		b.addSlot(nil, d, true)
 		b.mu.readOnly = fmt.Errorf("%w: bucket %q: %w", kv.ErrReadOnly, b.name, corrupt)
 		r.damaged(corrupt)
 		return nil //nolint:nilerr // the bucket says what is wrong with it
@@ -343,9 +343,13 @@ func (r *recovery) loadSegment(b *Bucket, d *segmentDesc, last bool) error {
 	if err != nil {
 		return err
 	}
-	sl := b.addSlot(seg, d)
+	sl := b.addSlot(seg, d, true)
 	if !open.Sealed {
 		b.active = sl
+	}
+	damaged := func(c *kv.CorruptError) {
+		sl.damaged.Store(true)
+		r.damaged(c)
 	}
 	return seg.Entries(func(e *segment.Entry) error {
 		if e.Op != segment.Erase && e.Revision > b.mu.revision {
@@ -353,18 +357,19 @@ func (r *recovery) loadSegment(b *Bucket, d *segmentDesc, last bool) error {
 			// unreadable, a sector of the log that went astray can pass for them; the
 			// log has them still. The number is not used for anything else.
 			b.next = max(b.next, e.Revision+1)
-			r.damaged(&kv.CorruptError{File: path.Join(r.segments.Dir, segment.FileName(d.Number)), Offset: e.Offset,
+			damaged(&kv.CorruptError{File: path.Join(r.segments.Dir, segment.FileName(d.Number)), Offset: e.Offset,
 				Detail: fmt.Sprintf("key %q, revision %d, bucket %d: newer than the segment", e.Key, e.Revision, b.id)})
 			return nil
 		}
 		b.load(e, sl)
 		return nil
-	}, r.damaged)
+	}, damaged)
 }
 
 // load puts one entry of an index block into the index.
 func (b *Bucket) load(e *segment.Entry, sl *slot) {
 	hash := index.Hash(stringOf(e.Key))
+	sl.records += int64(e.Size)
 	if e.Op == segment.Erase {
 		b.mu.index.Trim(hash, stringOf(e.Key), e.Floor, nil)
 		return

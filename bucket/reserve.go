@@ -102,6 +102,9 @@ func (s *Store) withReserve(do func() error) error {
 func (s *Store) noteFull(cause error) {
 	if !s.path.full {
 		s.path.full = true
+		if s.maintain != nil {
+			s.maintain.stirCompaction()
+		}
 		s.opts.Logger.Warn("disk full: puts are refused, reads and deletes go on", "dir", s.dir, "cause", cause)
 	}
 }

@@ -64,8 +64,10 @@ type Store struct {
 		sync.Mutex
 		manifest *manifest
 		state    manifestState
-		dead     []*slot // of deleted buckets, waiting for their last reader
 	}
+
+	compacting sync.Mutex // held by the one compaction under way. It comes before checkpoint
+	dead       graveyard
 
 	mu struct {
 		sync.RWMutex
@@ -171,6 +173,8 @@ func (s *Store) Close() error {
 	if s.maintain != nil {
 		s.maintain.stop()
 	}
+	s.compacting.Lock() // a caller's: it ends at its next step
+	defer s.compacting.Unlock()
 	err := s.writable()
 	if err == nil {
 		err = s.vouch() // before the checkpoint, which then covers this frame too
@@ -212,9 +216,10 @@ func (s *Store) release() {
 	defer s.path.Unlock()
 	for _, b := range s.list() {
 		b.retire(kv.ErrClosed)
+		b.letGo()
 	}
-	for _, b := range s.path.deleted {
-		b.retire(kv.ErrClosed)
+	for _, b := range s.path.deleted { // retired already
+		b.letGo()
 	}
 	if s.log != nil {
 		_ = s.log.Close() // everything that counts is synced

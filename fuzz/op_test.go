@@ -45,13 +45,14 @@ const (
 	opDeleteBucket
 	opPurgeDeletes
 	opCheckpoint
+	opReclaim
 	opReopen
 	opCrash
 	opKinds
 )
 
 var opNames = [opKinds]string{"put", "create", "update", "touch", "delete", "deleteIf", "purge", "purgeIf", "submit",
-	"createBucket", "updateBucket", "upsertBucket", "deleteBucket", "purgeDeletes", "checkpoint", "reopen", "crash"}
+	"createBucket", "updateBucket", "upsertBucket", "deleteBucket", "purgeDeletes", "checkpoint", "reclaim", "reopen", "crash"}
 
 // want is which revision a conditional write expects.
 type want uint8
@@ -100,7 +101,7 @@ func (o op) String() string {
 		s += " " + o.bucket
 	case opPurgeDeletes:
 		s += fmt.Sprintf(" %s olderThan=%v", o.bucket, o.age)
-	case opCheckpoint, opReopen:
+	case opCheckpoint, opReclaim, opReopen:
 	case opCrash:
 		s += fmt.Sprintf(" at call %d of the next step, cut %d", o.call, o.cut)
 	default:
@@ -128,6 +129,7 @@ type workload struct {
 	logFileSize int64
 	logMaxSize  int64
 	reserveSize int64
+	segmentSize int64 // 0: large
 	ops         []op
 	bug         func(vfs.FS) vfs.FS // between store and disk; nil: none
 	lie         func(*kv.Mutation)  // between the model and the store; nil: none
@@ -136,7 +138,7 @@ type workload struct {
 // String lists the workload for a report.
 func (w *workload) String() string {
 	var s strings.Builder
-	fmt.Fprintf(&s, "seed %d, log %d of %d, reserve %d, %d steps:\n", w.seed, w.logFileSize, w.logMaxSize, w.reserveSize, len(w.ops))
+	fmt.Fprintf(&s, "seed %d, log %d of %d, reserve %d, segments %d, %d steps:\n", w.seed, w.logFileSize, w.logMaxSize, w.reserveSize, w.segmentSize, len(w.ops))
 	for i, o := range w.ops {
 		fmt.Fprintf(&s, "%4d  %v\n", i, o)
 	}
@@ -201,6 +203,9 @@ func newGenerator(c chooser) *generator {
 
 func (g *generator) workload(seed uint64, steps int) *workload {
 	w := &workload{seed: seed, logFileSize: 16 << 10, logMaxSize: 64 << 10, reserveSize: -1}
+	if g.IntN(3) > 0 {
+		w.segmentSize = 4 << 10
+	}
 	if g.IntN(3) == 0 {
 		w.logFileSize, w.logMaxSize = 32<<10, 128<<10
 	}
@@ -251,7 +256,7 @@ func (g *generator) op() op {
 			o.call = 1 + g.IntN(12)
 		}
 		o.cut = uint64(g.IntN(1 << 16))
-	case opDeleteBucket, opCheckpoint, opReopen:
+	case opDeleteBucket, opCheckpoint, opReclaim, opReopen:
 	default:
 		g.write(&o)
 	}

@@ -59,6 +59,7 @@ func (w *world) options() bucket.Options {
 		Now:    func() time.Time { return time.Unix(0, w.now) },
 		Random: w.random.Uint64, LogFileSize: w.workload.logFileSize,
 		LogMaxSize: w.workload.logMaxSize, ReserveSize: w.workload.reserveSize,
+		SegmentSize: w.workload.segmentSize,
 	}
 }
 
@@ -138,6 +139,8 @@ func (w *world) run(o *op) error {
 		err = w.submit(o, next)
 	case o.kind == opCheckpoint:
 		err = w.store.Checkpoint(context.Background())
+	case o.kind == opReclaim:
+		_, err = w.store.Reclaim(context.Background(), nil)
 	case o.kind == opReopen:
 		if err = w.stop(); err == nil {
 			err = w.start()

@@ -35,20 +35,21 @@ func (s *Segment) Reserve(records, entries int64) error {
 	if err := s.wake(); err != nil {
 		return err
 	}
-	if need <= s.allocated {
+	allocated := s.allocated.Load()
+	if need <= allocated {
 		return nil
 	}
-	step := min(s.allocated, max(growMin, min(s.allocated/4, growMax)))
-	target := min(max(need, pageAlign(s.allocated+step)), s.limit)
-	err := s.file.Allocate(s.allocated, target-s.allocated)
+	step := min(allocated, max(growMin, min(allocated/4, growMax)))
+	target := min(max(need, pageAlign(allocated+step)), s.limit)
+	err := s.file.Allocate(allocated, target-allocated)
 	if errors.Is(err, vfs.ErrNoSpace) && target > need {
 		target = need // what is asked for may still fit
-		err = s.file.Allocate(s.allocated, target-s.allocated)
+		err = s.file.Allocate(allocated, target-allocated)
 	}
 	if err != nil {
 		return fmt.Errorf("segment: reserve in %s: %w", s.path, err)
 	}
-	s.allocated = target
+	s.allocated.Store(target)
 	return nil
 }
 
@@ -57,7 +58,7 @@ func (s *Segment) Reserve(records, entries int64) error {
 // After an error the bytes may or may not be there, and nothing was added.
 func (s *Segment) Append(p []byte) (offset int64, err error) {
 	offset = s.size.Load()
-	if len(p)%alignment != 0 || offset+int64(len(p)) > s.allocated {
+	if len(p)%alignment != 0 || offset+int64(len(p)) > s.allocated.Load() {
 		panic("segment: append of unaligned bytes or without a reservation")
 	}
 	if _, err := s.file.WriteAt(p, offset); err != nil {
@@ -206,7 +207,8 @@ func (s *Segment) Seal() error {
 	if err != nil {
 		return fmt.Errorf("segment: seal %s: %w", s.path, err)
 	}
-	s.file, s.allocated = nil, 0
+	s.file = nil
+	s.allocated.Store(size)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.mu.sealed = true

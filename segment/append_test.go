@@ -133,15 +133,15 @@ func TestReserveCoversTheIndexBlock(t *testing.T) {
 			if rng.IntN(40) == 0 {
 				x.index()
 			}
-			if x.s.Size() > x.s.allocated || x.s.allocated > testLimit {
-				t.Fatalf("appended to %d, allocated %d of %d", x.s.Size(), x.s.allocated, int64(testLimit))
+			if x.s.Size() > x.s.allocated.Load() || x.s.allocated.Load() > testLimit {
+				t.Fatalf("appended to %d, allocated %d of %d", x.s.Size(), x.s.allocated.Load(), int64(testLimit))
 			}
 		}
 		if x.s.pending.count > 0 {
 			x.index()
 		}
-		if x.s.Size() > x.s.allocated {
-			t.Fatalf("the last block ends at %d, allocated %d", x.s.Size(), x.s.allocated)
+		if x.s.Size() > x.s.allocated.Load() {
+			t.Fatalf("the last block ends at %d, allocated %d", x.s.Size(), x.s.allocated.Load())
 		}
 		x.seal()
 		x.check()
@@ -347,7 +347,7 @@ func TestRemove(t *testing.T) {
 	if err := s.Reserve(9<<20, 0); err != nil {
 		t.Fatal(err)
 	}
-	size := s.allocated
+	size := s.allocated.Load()
 	<-s.Retire()
 	steps := 0
 	if err := Remove(o, testNumber, func() { steps++ }); err != nil {

@@ -70,6 +70,21 @@ func (s *Segment) DropMapping() vfs.Mapping {
 // a *kv.CorruptError naming bucket, key and revision where the bytes are damaged or
 // cannot be read, else the system's, of mapping the file. The caller holds a pin.
 func (s *Segment) Read(dst []byte, offset int64, size uint32, key string, revision kv.Revision) (Record, []byte, error) {
+	r, buf, err := s.ReadStored(dst, offset, size, key, revision)
+	if err == nil && r.Compressed {
+		start := len(dst)
+		value := start + headSize(flagsOf(r.Deadline != 0, len(r.Headers) > 0, true), len(r.Key)) + len(r.Headers)
+		if buf, err = r.AppendValue(buf[:value]); err != nil {
+			return Record{}, dst, s.lost(offset, key, revision, nil, "%v", err)
+		}
+		r.Value, r.Compressed, r.RawLen = buf[value:len(buf):len(buf)], false, 0
+	}
+	return r, buf, err
+}
+
+// ReadStored is Read that leaves a compressed value as it is stored: what it
+// appends is the record, byte for byte.
+func (s *Segment) ReadStored(dst []byte, offset int64, size uint32, key string, revision kv.Revision) (Record, []byte, error) {
 	if end := s.size.Load(); offset < HeaderSize || size < recordFixedSize || offset > end-int64(size) {
 		return Record{}, dst, s.lost(offset, key, revision, nil, "%d bytes are not within the segment's %d", size, end)
 	}
@@ -89,13 +104,6 @@ func (s *Segment) Read(dst []byte, offset int64, size uint32, key string, revisi
 	if n != int(size) || r.BucketID != s.bucketID || r.Revision != revision || key != "" && string(r.Key) != key {
 		return Record{}, dst, s.lost(offset, key, revision, nil,
 			"another record is there: key %q, revision %d, bucket %d", r.Key, r.Revision, r.BucketID)
-	}
-	if r.Compressed {
-		value := start + headSize(flagsOf(r.Deadline != 0, len(r.Headers) > 0, true), len(r.Key)) + len(r.Headers)
-		if buf, err = r.AppendValue(buf[:value]); err != nil {
-			return Record{}, dst, s.lost(offset, key, revision, nil, "%v", err)
-		}
-		r.Value, r.Compressed, r.RawLen = buf[value:len(buf):len(buf)], false, 0
 	}
 	return r, buf, nil
 }

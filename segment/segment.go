@@ -74,14 +74,14 @@ type Segment struct {
 	file vfs.File
 
 	// Of the writer alone.
-	allocated int64 // room on the disk, bytes from the start of the file
-	pending   pending
+	pending pending
 
 	// Of everybody.
-	size     atomic.Int64 // end of what was appended; readers stay below it
-	pins     atomic.Int64 // of readers, and one of the owner until Retire
-	mapping  atomic.Pointer[vfs.Mapping]
-	released chan struct{} // closed when the last pin is gone
+	size      atomic.Int64 // end of what was appended; readers stay below it
+	allocated atomic.Int64 // room on the disk, bytes from the start of the file; the writer's to change
+	pins      atomic.Int64 // of readers, and one of the owner until Retire
+	mapping   atomic.Pointer[vfs.Mapping]
+	released  chan struct{} // closed when the last pin is gone
 
 	mu struct { // guards the making of mapping, and what Desc returns
 		sync.Mutex
@@ -130,7 +130,8 @@ func Create(o Options, number, bucketID uint64, limit int64) (*Segment, error) {
 		return nil, fmt.Errorf("segment: create %s: %w", name, err)
 	}
 	s := newSegment(&o, Desc{Number: number, BucketID: bucketID, Size: HeaderSize, Limit: limit})
-	s.file, s.allocated = file, pageSize
+	s.file = file
+	s.allocated.Store(pageSize)
 	return s, nil
 }
 
@@ -156,7 +157,7 @@ func Open(o Options, d Desc) (*Segment, error) {
 	}
 	// What is allocated beyond Size may not have survived a crash: Reserve asks
 	// the disk again.
-	s.allocated = d.Size
+	s.allocated.Store(d.Size)
 	return s, nil
 }
 
@@ -215,6 +216,10 @@ func (s *Segment) Number() uint64 { return s.number }
 
 // Size returns the end of what was appended, bytes. Safe for concurrent use.
 func (s *Segment) Size() int64 { return s.size.Load() }
+
+// Disk returns how much of the disk the segment takes, bytes: what was appended
+// and the room behind it. Safe for concurrent use.
+func (s *Segment) Disk() int64 { return max(s.size.Load(), s.allocated.Load()) }
 
 // corrupt returns a damage at offset, -1 for the file as a whole.
 func (s *Segment) corrupt(offset int64, cause error, format string, args ...any) *kv.CorruptError {

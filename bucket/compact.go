@@ -1,0 +1,457 @@
+package bucket
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"kvd/index"
+	"kvd/internal/vfs"
+	"kvd/kv"
+	"kvd/segment"
+)
+
+// compaction replaces neighbouring segments of a bucket, the inputs, by one that
+// holds what stays of them, or by none:
+//
+//  1. look at the inputs' index entries, and where that does not decide what may
+//     go, at those of the segments below (drop.go);
+//  2. copy what stays, byte for byte, into the output, verifying it; sync the
+//     output and its directory;
+//  3. swap them in the manifest, in one record (swap.go);
+//  4. let the index follow, a few records at a time; then the inputs retire, and
+//     once their last reader is done their files go (remove.go).
+//
+// What was decided in step 1 and 2 was decided by the index, which knows more than
+// the manifest: the swap waits until a checkpoint has caught up. Readers and
+// writers go on all the while, and the inputs are there until nobody needs them; a
+// crash leaves the old segments or the new one, and what else there is is scratch.
+//
+// An error before the swap leaves everything as it was. Damage in an input ends
+// the compaction; the segment stays as it is and is not chosen again.
+type compaction struct {
+	store  *Store
+	bucket *Bucket
+	inputs []*slot // pinned
+	below  []*slot // pinned
+	count  int     // of the inputs
+	size   int64   // of them all, bytes
+	pace   *pacer
+
+	drop  dropping
+	ranks map[uint32]int // of the inputs, by slot number; of those below: -1
+
+	output  *slot            // nil as long as nothing stays
+	batch   []byte           // records on their way to it
+	entries []*segment.Entry // theirs
+	copied  index.Use        // in it and live
+
+	dropped kv.Revision // the highest that goes
+	ended   kv.Revision // the highest that goes as the last of its key
+	held    int64       // bytes of dead records in the output
+	read    int64       // bytes of entries and records
+}
+
+const (
+	// compactBatch is how many bytes are written to an output at a time.
+	compactBatch = 256 << 10
+	// compactSync is how many bytes of it may be un-synced, where the disk is shared
+	// with writers: a sync of more would hold up those of the log.
+	compactSync = 1 << 20
+)
+
+// errStale ends a compaction whose inputs are not what they were.
+var errStale = errors.New("the segments changed")
+
+// compact rewrites the bucket's segments [from, to), as they are ordered now. The
+// caller holds compacting.
+func (b *Bucket) compact(from, to int, pace *pacer) (Compaction, error) {
+	c := &compaction{store: b.store, bucket: b, pace: pace, ranks: make(map[uint32]int)}
+	began := time.Now()
+	err := c.pin(from, to)
+	if err != nil {
+		return Compaction{}, err
+	}
+	defer c.unpin()
+	err = c.run()
+	if err != nil {
+		err = fmt.Errorf("compact bucket %q: %w", b.name, err)
+	}
+	done := c.report(err)
+	done.Took = time.Since(began)
+	if o, ok := b.store.opts.Observer.(CompactionObserver); ok {
+		o.Compacted(done)
+	}
+	return done, err
+}
+
+// pin takes the inputs and the segments below them.
+func (c *compaction) pin(from, to int) error {
+	b := c.bucket
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if err := b.takesWritesLocked(); err != nil {
+		return err
+	}
+	if to > len(b.mu.order) {
+		return errStale
+	}
+	c.below, c.inputs = b.mu.order[:from:from], b.mu.order[from:to:to]
+	c.drop.lowest = from == 0
+	for _, sl := range c.below {
+		c.ranks[sl.number] = -1
+		sl.Pin()
+	}
+	for i, sl := range c.inputs {
+		c.ranks[sl.number] = i
+		c.size += sl.Size()
+		sl.Pin()
+	}
+	c.count = len(c.inputs)
+	return nil
+}
+
+func (c *compaction) unpin() {
+	for _, sl := range c.below {
+		sl.Unpin()
+	}
+	for _, sl := range c.inputs {
+		sl.Unpin()
+	}
+}
+
+func (c *compaction) run() error {
+	if err := c.look(); err != nil {
+		return err
+	}
+	err := c.copy()
+	if err == nil {
+		err = c.finish()
+	}
+	if err == nil {
+		err = c.swap()
+	}
+	if err != nil {
+		c.giveUp()
+		return err
+	}
+	c.follow()
+	return nil
+}
+
+// report describes the run for an observer.
+func (c *compaction) report(err error) Compaction {
+	r := Compaction{Bucket: c.bucket.name, Inputs: c.count, Read: c.read, Paused: c.pace.rested, Err: err}
+	c.pace.rested = 0
+	if err != nil {
+		errors.As(err, &r.Damage)
+		return r
+	}
+	r.Freed = c.size
+	if c.output != nil {
+		r.Written = c.output.Size()
+		r.Freed -= r.Written
+	}
+	return r
+}
+
+// look notes what is needed to know whether the last records of a key may go.
+func (c *compaction) look() error {
+	if c.drop.lowest {
+		return nil
+	}
+	err := c.eachInput(func(e *segment.Entry, position int64, s sighting) error {
+		c.drop.note(e, position, s)
+		return nil
+	})
+	if err != nil || len(c.drop.keys) == 0 {
+		return err
+	}
+	for _, sl := range c.below {
+		unknown := sl.damaged.Load()
+		err := sl.Entries(func(e *segment.Entry) error {
+			c.drop.noteBelow(e)
+			return c.looked(e)
+		}, func(*kv.CorruptError) { unknown = true })
+		if err != nil {
+			return err
+		}
+		if unknown {
+			c.drop.noteUnknown()
+		}
+	}
+	return nil
+}
+
+// looked counts an entry that was read.
+func (c *compaction) looked(e *segment.Entry) error {
+	const about = 16 // bytes of its index block beside the key
+	c.read += int64(len(e.Key)) + about
+	return c.spend(int64(len(e.Key)) + about)
+}
+
+// eachInput calls fn for every record of the inputs, oldest first, with what the
+// index shows of its key at that moment. Damage ends it.
+func (c *compaction) eachInput(fn func(e *segment.Entry, position int64, s sighting) error) error {
+	for i, sl := range c.inputs {
+		var damage *kv.CorruptError
+		err := sl.Entries(func(e *segment.Entry) error {
+			if damage != nil {
+				return damage
+			}
+			if err := c.looked(e); err != nil {
+				return err
+			}
+			return fn(e, int64(i)<<32|e.Offset, c.sight(e, i))
+		}, func(d *kv.CorruptError) { damage = d })
+		if damage != nil {
+			return c.damaged(sl, damage)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// damaged notes damage in an input: it stays as it is from now on.
+func (c *compaction) damaged(sl *slot, d *kv.CorruptError) error {
+	sl.damaged.Store(true)
+	c.store.opts.Logger.Error("damage found", "bucket", c.bucket.name, "cause", d)
+	return d
+}
+
+// sight looks up a record of an input.
+func (c *compaction) sight(e *segment.Entry, input int) (s sighting) {
+	b, key := c.bucket, stringOf(e.Key)
+	hash := index.Hash(key)
+	place := index.Place{Segment: c.inputs[input].number, Offset: e.Offset}
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	v, ok := b.mu.index.Newest(hash, key)
+	switch {
+	case !ok:
+	case v.Place() == place:
+		s.live = true
+	case c.follows(v, input, e.Offset):
+		s.newer = true
+		if e.Op != segment.Erase {
+			v, ok = b.mu.index.At(hash, key, e.Revision)
+			s.live = ok && v.Place() == place
+		}
+	default:
+		s.older = true
+	}
+	return s
+}
+
+// follows reports whether a version stands behind an offset of an input.
+func (c *compaction) follows(v index.Version, input int, offset int64) bool {
+	rank, ok := c.ranks[v.Segment]
+	return !ok || rank > input || rank == input && v.Offset > offset
+}
+
+// copy decides about every record of the inputs and copies those that stay.
+func (c *compaction) copy() error {
+	var sl *slot
+	err := c.eachInput(func(e *segment.Entry, position int64, s sighting) error {
+		sl = c.inputs[position>>32]
+		switch c.drop.decide(e, position, s) {
+		case superseded:
+			c.leaveOut(e)
+			return nil
+		case ended:
+			c.leaveOut(e)
+			if e.Op != segment.Erase {
+				c.ended = e.Revision
+			}
+			return nil
+		case detained:
+			c.held += int64(e.Size)
+		case stays:
+			c.copied.Versions++
+			c.copied.Bytes += int64(e.Size)
+		}
+		return c.keep(sl, e)
+	})
+	if err == nil {
+		err = c.flush()
+	}
+	return err
+}
+
+// leaveOut notes that a record goes.
+func (c *compaction) leaveOut(e *segment.Entry) {
+	if e.Op != segment.Erase {
+		c.dropped = e.Revision
+	}
+}
+
+// keep reads a record and verifies it, and puts it into the batch.
+func (c *compaction) keep(sl *slot, e *segment.Entry) error {
+	if len(c.batch)+int(e.Size) > compactBatch {
+		if err := c.flush(); err != nil {
+			return err
+		}
+	}
+	rec, batch, err := sl.ReadStored(c.batch, e.Offset, e.Size, stringOf(e.Key), e.Revision)
+	var damage *kv.CorruptError
+	if errors.As(err, &damage) {
+		return c.damaged(sl, damage)
+	}
+	if err != nil {
+		return err
+	}
+	kept := *e
+	kept.Key = rec.Key // the entry's is gone when it is needed
+	kept.ValueLen = uint32(len(rec.Value))
+	c.batch, c.entries = batch, append(c.entries, &kept)
+	c.read += int64(e.Size)
+	return c.spend(int64(e.Size))
+}
+
+// flush writes the batch to the output.
+func (c *compaction) flush() error {
+	if len(c.entries) == 0 {
+		return nil
+	}
+	if c.output == nil {
+		if err := c.create(); err != nil {
+			return err
+		}
+	}
+	bound := int64(0)
+	for _, e := range c.entries {
+		bound += int64(segment.EntryBound(len(e.Key)))
+	}
+	err := c.withReserve(func() error { return c.output.Reserve(int64(len(c.batch)), bound) })
+	if err != nil {
+		return err
+	}
+	offset, err := c.output.Append(c.batch)
+	if err != nil {
+		return err
+	}
+	for _, e := range c.entries {
+		e.Offset = offset
+		offset += int64(e.Size)
+		c.output.Note(e)
+		if e.Op != segment.Erase {
+			c.output.note(e.Revision, e.Offset)
+		}
+	}
+	before := c.output.records
+	c.output.records += int64(len(c.batch))
+	written := int64(len(c.batch))
+	clear(c.entries)
+	c.batch, c.entries = c.batch[:0], c.entries[:0]
+	if cap(c.batch) > 4*compactBatch {
+		c.batch = nil
+	}
+	if c.pace.shares() && before/compactSync != c.output.records/compactSync {
+		if err := c.output.Sync(); err != nil {
+			return err
+		}
+	}
+	return c.spend(written)
+}
+
+// create makes the output. It has a slot from now on, which the index does not
+// lead to yet.
+func (c *compaction) create() error {
+	limit := int64(0)
+	for _, sl := range c.inputs {
+		limit += 2 * sl.Size() // an entry is smaller than its record
+	}
+	s, b := c.store, c.bucket
+	make := func() error {
+		s.path.Lock()
+		defer s.path.Unlock()
+		if s.path.numbers >= s.path.reserved {
+			return errNumbers
+		}
+		if len(b.mu.segments) >= segmentsMax {
+			return fmt.Errorf("%w: bucket %q has had %d segments since it was opened: reopen the store", kv.ErrReadOnly, b.name, segmentsMax)
+		}
+		number := s.path.numbers
+		s.path.numbers++
+		seg, err := segment.Create(s.segments, number, b.id, min(limit, segment.MaxSize))
+		if err == nil {
+			c.output = b.addSlot(seg, &segmentDesc{}, false)
+		}
+		return err
+	}
+	err := c.withReserve(make)
+	if errors.Is(err, errNumbers) {
+		if err = s.runCheckpoint(paced); err == nil {
+			err = c.withReserve(make)
+		}
+	}
+	return err
+}
+
+// withReserve does what asks the disk for room, giving up the reserve for it: a
+// compaction is how room comes back.
+func (c *compaction) withReserve(do func() error) error {
+	err := do()
+	for errors.Is(err, vfs.ErrNoSpace) && c.store.lendReserve() {
+		err = do()
+	}
+	if errors.Is(err, vfs.ErrNoSpace) {
+		return fmt.Errorf("%w: %w", kv.ErrNoSpace, err)
+	}
+	return err
+}
+
+// finish makes the output durable. An error of its own sync costs the output and
+// nothing else; one of the directory's is another matter: segments that others
+// made may have lost their names.
+func (c *compaction) finish() error {
+	if c.output == nil {
+		return nil
+	}
+	block, ok := c.output.BeginIndex()
+	if !ok {
+		panic("bucket: compaction made an output without a record")
+	}
+	if err := c.output.WriteIndex(block); err != nil {
+		return err
+	}
+	if err := c.output.Seal(); err != nil {
+		return err
+	}
+	if err := c.store.opts.FS.SyncDir(c.store.segments.Dir); err != nil {
+		return c.store.poison(fmt.Errorf("sync %s: %w", c.store.segments.Dir, err))
+	}
+	return nil
+}
+
+// giveUp takes the output away again.
+func (c *compaction) giveUp() {
+	if c.output == nil {
+		return
+	}
+	c.bucket.mu.Lock()
+	c.output.Pin()
+	c.output.released = c.output.Retire()
+	c.bucket.mu.segments[c.output.number] = nil
+	c.bucket.mu.Unlock()
+	if c.store.closed.Load() || c.store.writable() != nil {
+		c.output.Unpin() // the directory may be another's by now, or is not to be touched: this is scratch
+		return
+	}
+	c.store.bury([]*slot{c.output})
+	c.output = nil
+}
+
+// spend counts bytes and waits, where the pace says so. It returns an error where
+// the compaction is to end.
+func (c *compaction) spend(n int64) error {
+	if err := c.pace.spend(n); err != nil {
+		return err
+	}
+	if c.store.closed.Load() {
+		return kv.ErrClosed
+	}
+	return nil
+}

@@ -1,0 +1,440 @@
+package bucket
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"syscall"
+	"testing"
+
+	"kvd/internal/vfs"
+	"kvd/kv"
+	"kvd/segment"
+)
+
+// onDisk returns the records that a bucket's segments hold of each key, dead or
+// alive: erases as negative numbers.
+func onDisk(t testing.TB, b *Bucket) map[string][]int {
+	t.Helper()
+	got := map[string][]int{}
+	for sl := range b.files() {
+		err := sl.Walk(0, sl.Size(), func(_ int64, r *segment.Record, _ int, _ bool) error {
+			n := int(r.Revision)
+			if r.Op == segment.Erase {
+				n = -n
+			}
+			got[string(r.Key)] = append(got[string(r.Key)], n)
+			return nil
+		}, func(c *kv.CorruptError) { t.Errorf("walk: %v", c) })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return got
+}
+
+// unpacedPacer is one that spares nobody.
+func (h *harness) unpacedPacer() *pacer { return &pacer{store: h.s, ctx: ctx} }
+
+func TestWhatCompactionDrops(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		segments segments
+		live     liveness
+		from, to int // the segments that are compacted
+		want     map[string][]int
+		ended    kv.Revision
+	}{
+		{
+			name:     "what a newer record replaces",
+			segments: segments{{put("a", 1, 1), put("b", 2, 2)}, {put("a", 3, 3)}, {put("c", 4, 4)}},
+			to:       1,
+			want:     map[string][]int{"a": {3}, "b": {2}, "c": {4}},
+		},
+		{
+			name:     "nothing of a history that is kept",
+			segments: segments{{put("a", 1, 1), put("a", 2, 1)}, {put("a", 3, 1)}},
+			to:       1,
+			want:     map[string][]int{"a": {1, 2, 3}},
+		},
+		{
+			name:     "two neighbours at once",
+			segments: segments{{put("a", 1, 1)}, {put("a", 2, 2), put("b", 3, 3)}, {put("b", 4, 4)}},
+			to:       2,
+			want:     map[string][]int{"a": {2}, "b": {4}},
+		},
+		{
+			name:     "all of a segment",
+			segments: segments{{put("a", 1, 1)}, {put("a", 2, 2)}},
+			to:       1,
+			want:     map[string][]int{"a": {2}},
+		},
+		{
+			name:     "a forgotten tombstone that is the last of its key",
+			segments: segments{{put("a", 1, 1), del("a", 2, 2)}, {put("b", 3, 3)}},
+			live:     liveness{forgotten: forgetting{3, 3}},
+			to:       1,
+			want:     map[string][]int{"b": {3}},
+			ended:    2,
+		},
+		{
+			name:     "no tombstone that an older record lies below",
+			segments: segments{{put("a", 1, 1)}, {del("a", 2, 2)}, {put("b", 3, 3)}},
+			live:     liveness{forgotten: forgetting{3, 3}},
+			from:     1, to: 2,
+			want: map[string][]int{"a": {1, 2}, "b": {3}},
+		},
+		{
+			name:     "a tombstone with nothing but other keys below",
+			segments: segments{{put("b", 1, 1)}, {del("a", 2, 2)}, {put("b", 3, 1)}},
+			live:     liveness{forgotten: forgetting{3, 3}},
+			from:     1, to: 2,
+			want:  map[string][]int{"b": {1, 3}},
+			ended: 2,
+		},
+		{
+			name:     "what lies before a tombstone, but not the tombstone",
+			segments: segments{{put("a", 1, 1)}, {put("a", 2, 1), del("a", 3, 1)}, {put("b", 4, 4)}},
+			live:     liveness{forgotten: forgetting{4, 4}},
+			from:     1, to: 2,
+			want: map[string][]int{"a": {1, 3}, "b": {4}},
+		},
+		{
+			name:     "no tombstone that is shown",
+			segments: segments{{put("a", 1, 1), del("a", 2, 2)}, {put("b", 3, 3)}},
+			to:       1,
+			want:     map[string][]int{"a": {2}, "b": {3}},
+		},
+		{
+			name:     "a lapsed marker",
+			segments: segments{{purge("a", 1, 5), purge("b", 2, 50)}, {put("c", 3, 3)}},
+			live:     liveness{lapsed: 10},
+			to:       1,
+			want:     map[string][]int{"b": {2}, "c": {3}},
+			ended:    1,
+		},
+		{
+			name:     "expired records",
+			segments: segments{{put("a", 1, 1), put("b", 2, 2)}, {put("c", 3, 3)}, {put("a", 4, 1)}},
+			live:     liveness{expired: 3},
+			to:       2,
+			want:     map[string][]int{"a": {4}},
+			ended:    3,
+		},
+		{
+			name:     "what a cut left out",
+			segments: segments{{put("a", 1, 1), put("a", 2, 1), put("a", 3, 1)}, {put("b", 4, 4)}},
+			live:     liveness{cuts: []cut{{3, 2}}},
+			to:       1,
+			want:     map[string][]int{"a": {2, 3}, "b": {4}},
+		},
+		{
+			name:     "an erase that nothing is left to hide for",
+			segments: segments{{put("a", 1, 1), erase("a", 1, 2)}, {put("b", 2, 2)}},
+			to:       1,
+			want:     map[string][]int{"b": {2}},
+			ended:    1,
+		},
+		{
+			name:     "no erase that hides what lies below",
+			segments: segments{{put("a", 1, 1), put("a", 2, 1)}, {erase("a", 2, 2)}, {put("b", 3, 3)}},
+			from:     1, to: 2,
+			want: map[string][]int{"a": {1, 2, -2}, "b": {3}},
+		},
+		{
+			name:     "an erase before a newer record",
+			segments: segments{{put("a", 1, 1)}, {erase("a", 1, 2)}, {put("a", 2, 2)}},
+			from:     1, to: 2,
+			want: map[string][]int{"a": {1, 2}},
+		},
+		{
+			name:     "no record for an erase that stands behind it alone",
+			segments: segments{{put("a", 1, 1)}, {put("a", 2, 1), erase("a", 2, 3)}, {put("b", 3, 3)}},
+			from:     1, to: 2,
+			want: map[string][]int{"a": {1, 2, -2}, "b": {3}},
+		},
+	} {
+		t.Run(strings.ReplaceAll(c.name, " ", "_"), func(t *testing.T) {
+			w := written{segments: c.segments, live: c.live}
+			h := w.harness(t)
+			b := h.find("b")
+			before := shown(t, b)
+			if _, err := b.compact(c.from, c.to, h.unpacedPacer()); err != nil {
+				t.Fatal(err)
+			}
+			check := func() {
+				t.Helper()
+				if got := onDisk(t, b); !reflect.DeepEqual(got, c.want) {
+					t.Errorf("on disk are %v, want %v", got, c.want)
+				}
+				if b.mu.ended != c.ended {
+					t.Errorf("keys ended up to revision %d, want %d", b.mu.ended, c.ended)
+				}
+				wantShown(t, b, before)
+				h.wantFiles(b)
+			}
+			check()
+			h.powerCut()
+			h.open()
+			b = h.find("b")
+			check()
+		})
+	}
+}
+
+// wantFiles checks that the directory of segments holds those of the bucket and
+// no others.
+func (h *harness) wantFiles(b *Bucket) {
+	h.t.Helper()
+	want := []string{}
+	for sl := range b.files() {
+		want = append(want, segment.FileName(sl.Number()))
+	}
+	got := h.names(segmentDir)
+	seen := map[string]bool{}
+	for _, name := range got {
+		seen[name] = true
+	}
+	for _, name := range want {
+		if !seen[name] {
+			h.t.Errorf("%s is missing", name)
+		}
+	}
+	if len(got) != len(want) {
+		h.t.Errorf("files are %q, want %q", got, want)
+	}
+}
+
+// smallSegments makes segments of a page or two.
+func smallSegments(o *Options) { o.SegmentSize = pageSize }
+
+// churn writes the keys again and again.
+func churn(t testing.TB, b *Bucket, keys, rounds int) {
+	t.Helper()
+	for round := range rounds {
+		for i := range keys {
+			mustPut(t, b, fmt.Sprintf("key-%03d", i), fmt.Sprintf("%d of %s", round, strings.Repeat("x", 200)))
+		}
+	}
+}
+
+func (h *harness) reclaim() kv.Reclaimed {
+	h.t.Helper()
+	r, err := h.s.Reclaim(ctx, nil)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return r
+}
+
+func TestReclaimGivesBackTheDisk(t *testing.T) {
+	h := newHarness(t, smallSegments)
+	b := h.bucket("b")
+	churn(t, b, 50, 10)
+	before, want := shown(t, b), b.diskSize()
+	var last kv.Reclaimed
+	r, err := h.s.Reclaim(ctx, func(r kv.Reclaimed) {
+		if r.Done < last.Done || r.Done > r.Total || r.Total != want || r.Bucket != "b" {
+			t.Errorf("progress is %+v after %+v", r, last)
+		}
+		last = r
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	live := int64(b.mu.index.Bytes())
+	if size := b.diskSize(); size > live*3/2 || r.Freed < want-size || r.Done != r.Total {
+		t.Errorf("%d bytes of files for %d live ones; %+v of %d", size, live, r, want)
+	}
+	wantShown(t, b, before)
+	h.wantFiles(b)
+	again := h.reclaim()
+	if again.Freed != 0 {
+		t.Errorf("another run gave back %d bytes", again.Freed)
+	}
+	h.kill()
+	h.open()
+	wantShown(t, h.find("b"), before)
+	h.wantFiles(h.find("b"))
+}
+
+func TestReclaimNamesWhatItCannotDo(t *testing.T) {
+	h := newHarness(t)
+	h.bucket("b")
+	_, err := h.s.Reclaim(ctx, nil, "none")
+	wantError(t, err, kv.ErrBucketNotFound, "none")
+	done, cancel := context.WithCancel(ctx)
+	cancel()
+	_, err = h.s.Reclaim(done, nil)
+	wantError(t, err, context.Canceled)
+	h.close()
+	_, err = h.s.Reclaim(ctx, nil)
+	wantError(t, err, kv.ErrClosed)
+}
+
+// Numbers go on where they were, also where the newest record is gone.
+func TestCompactionDoesNotGiveRevisionsBack(t *testing.T) {
+	h := newHarness(t)
+	b := h.bucket("b")
+	mustPut(t, b, "a", "v")
+	if _, err := b.Delete(ctx, "a"); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.PurgeDeletes(ctx, -1); err != nil {
+		t.Fatal(err)
+	}
+	h.reclaim()
+	if got := onDisk(t, b); len(got) != 0 {
+		t.Errorf("on disk are %v, want nothing", got)
+	}
+	if b.mu.ended != 2 {
+		t.Errorf("keys ended up to revision %d, want 2", b.mu.ended)
+	}
+	h.wantFiles(b)
+	h.powerCut()
+	h.open()
+	b = h.find("b")
+	if rev := mustPut(t, b, "a", "again"); rev != 3 {
+		t.Errorf("the next revision is %d, want 3", rev)
+	}
+	if b.mu.ended != 2 {
+		t.Errorf("after a crash keys ended up to revision %d, want 2", b.mu.ended)
+	}
+}
+
+// A record that a reader is at stays readable, and its file goes with the reader.
+func TestACompactedSegmentWaitsForItsReaders(t *testing.T) {
+	h := newHarness(t)
+	b := h.bucket("b")
+	mustPut(t, b, "a", "old")
+	mustPut(t, b, "b", "stays")
+	versions, pinned, err := b.pinVersions(ctx, "b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustPut(t, b, "a", "new")
+	h.reclaim()
+	if _, e, err := b.readVersion(pinned[0], nil, "b", versions[0]); err != nil || string(e.Value) != "stays" {
+		t.Errorf("%q and %v from where it was", e.Value, err)
+	}
+	if n := len(h.segmentFiles()); n != 2 {
+		t.Errorf("%d files while a reader is at the old one, want 2", n)
+	}
+	mustGet(t, b, "b", "stays")
+	pinned[0].Unpin()
+	h.checkpoint()
+	h.reclaim()
+	h.s.bury(nil)
+	h.wantFiles(b)
+}
+
+// Records are copied as they are stored, also compressed ones.
+func TestCompactionCopiesByteForByte(t *testing.T) {
+	h := newHarness(t)
+	b := h.bucket("b", func(c *kv.Config) { c.Compression = true })
+	large := strings.Repeat("compressible ", 1000)
+	mustPut(t, b, "gone", large)
+	mustPut(t, b, "a", large)
+	mustPut(t, b, "gone", "")
+	h.reclaim()
+	h.reopen()
+	b = h.find("b")
+	mustGet(t, b, "a", large)
+	if size := b.diskSize(); size > int64(len(large)) {
+		t.Errorf("%d bytes of files for %d that compress well", size, len(large))
+	}
+}
+
+// Damage is reported. It is not copied, and its segment stays as it is; everything
+// else is compacted all the same.
+func TestCompactionLeavesDamageAlone(t *testing.T) {
+	h := newHarness(t, smallSegments)
+	b := h.bucket("b")
+	churn(t, b, 20, 1)
+	mustPut(t, b, "victim", "needle")
+	churn(t, b, 20, 5)
+	h.checkpoint()
+	file, offset := h.locate(segmentDir, "needle")
+	h.flip(file, offset, 3)
+	_, err := h.s.Reclaim(ctx, nil)
+	wantError(t, err, kv.ErrCorrupt, file, "victim")
+	_, err = b.Get(ctx, "victim")
+	wantError(t, err, kv.ErrCorrupt, file, "victim")
+	size := b.diskSize()
+	if r := h.reclaim(); r.Freed != 0 || b.diskSize() != size {
+		t.Errorf("another run: %+v", r)
+	}
+	found := false
+	for _, name := range h.segmentFiles() {
+		found = found || name == file
+	}
+	if !found {
+		t.Errorf("%s is gone", file)
+	}
+	churn(t, b, 20, 1)
+	h.reclaim()
+	mustGet(t, b, "key-007", "0 of "+strings.Repeat("x", 200))
+}
+
+// What goes wrong with an output costs the output.
+func TestACompactionThatFailsChangesNothing(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		kind vfs.OpKind
+		err  error
+	}{
+		{"its sync fails", vfs.OpSync, syscall.EIO},
+		{"its sync finds no room", vfs.OpSync, syscall.ENOSPC},
+		{"a write fails", vfs.OpWriteAt, syscall.EIO},
+		{"it finds no room", vfs.OpAllocate, syscall.ENOSPC},
+		{"it cannot be made", vfs.OpOpen, syscall.EMFILE},
+	} {
+		t.Run(strings.ReplaceAll(c.name, " ", "_"), func(t *testing.T) {
+			h := newHarness(t, smallSegments)
+			b := h.bucket("b")
+			churn(t, b, 20, 5)
+			b.sealRotten()
+			h.checkpoint()
+			before := shown(t, b)
+			output := segment.FileName(h.s.path.numbers)
+			h.fail(c.kind, output, c.err)
+			_, err := h.s.Reclaim(ctx, nil)
+			if !errors.Is(err, c.err) && !errors.Is(err, kv.ErrNoSpace) && !strings.Contains(err.Error(), c.err.Error()) {
+				t.Errorf("error is %v, want %v", err, c.err)
+			}
+			h.fs.Inject(nil)
+			wantShown(t, b, before)
+			h.wantFiles(b)
+			mustPut(t, b, "more", "v")
+			if r := h.reclaim(); r.Freed == 0 {
+				t.Error("the next run gives nothing back")
+			}
+			h.reopen()
+			h.wantFiles(h.find("b"))
+		})
+	}
+}
+
+// A full disk lends its reserve to a compaction, which gives room back.
+func TestReclaimHelpsAFullDisk(t *testing.T) {
+	h := newHarness(t, smallSegments, func(o *Options) { o.ReserveSize = 1 << 20 })
+	b := h.bucket("b")
+	churn(t, b, 50, 10)
+	h.checkpoint()
+	h.disk.SetCapacity(h.disk.Used())
+	refused := false
+	for i := 0; i < 1000 && !refused; i++ {
+		_, err := b.PutString(ctx, fmt.Sprintf("key-%03d", i%50), strings.Repeat("y", 200))
+		refused = errors.Is(err, kv.ErrNoSpace)
+	}
+	if !refused {
+		t.Fatal("the disk does not become full")
+	}
+	if r := h.reclaim(); r.Freed == 0 {
+		t.Fatalf("%+v", r)
+	}
+	h.s.bury(nil)
+	mustPut(t, b, "more", "there is room again")
+}

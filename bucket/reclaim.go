@@ -1,0 +1,130 @@
+package bucket
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"kvd/kv"
+)
+
+// Reclaim implements [kv.Reclaimer]: it compacts everything that can be, now, and
+// returns once the files are gone, other than those that a reader holds.
+func (s *Store) Reclaim(ctx context.Context, progress func(kv.Reclaimed), buckets ...string) (kv.Reclaimed, error) {
+	if progress == nil {
+		progress = func(kv.Reclaimed) {}
+	}
+	list, err := s.named(ctx, buckets)
+	if err != nil {
+		return kv.Reclaimed{}, err
+	}
+	r := &reclaiming{progress: progress, pacer: &pacer{store: s, ctx: ctx}}
+	if s.maintain != nil {
+		r.pacer.rate, r.pacer.quit = restful*max(s.opts.CompactionRate, compactionRateDefault), s.maintain.quit
+	}
+	for _, b := range list {
+		r.sum.Total += b.diskSize()
+	}
+	for _, b := range list {
+		if err := r.bucket(b); err != nil {
+			return r.sum, fmt.Errorf("reclaim: %w", err)
+		}
+	}
+	return r.sum, nil
+}
+
+// Reclaim is [Store.Reclaim] of this bucket.
+func (b *Bucket) Reclaim(ctx context.Context, progress func(kv.Reclaimed)) (kv.Reclaimed, error) {
+	return b.store.Reclaim(ctx, progress, b.name)
+}
+
+// named returns the buckets of those names, all if there is none.
+func (s *Store) named(ctx context.Context, names []string) ([]*Bucket, error) {
+	if err := s.open(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.writable(); err != nil {
+		return nil, err
+	}
+	if len(names) == 0 {
+		return s.list(), nil
+	}
+	var list []*Bucket
+	for _, name := range names {
+		b, err := s.lookup(name)
+		if err != nil {
+			return nil, err
+		}
+		if err := b.takesWrites(); err != nil {
+			return nil, err
+		}
+		list = append(list, b)
+	}
+	return list, nil
+}
+
+// diskSize returns the bytes of the bucket's segments.
+func (b *Bucket) diskSize() (n int64) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	for sl := range b.files() {
+		n += sl.Size()
+	}
+	return n
+}
+
+// reclaiming is one run of Reclaim.
+type reclaiming struct {
+	progress func(kv.Reclaimed)
+	pacer    *pacer
+	sum      kv.Reclaimed
+}
+
+// bucket compacts one bucket until nothing is left to gain. Damage in one segment
+// leaves the others to it, and is the error in the end.
+func (r *reclaiming) bucket(b *Bucket) error {
+	r.sum.Bucket = b.name
+	done, before := r.sum.Done, b.diskSize()
+	var damage error
+	for {
+		r.progress(r.sum)
+		more, err := r.step(b)
+		switch {
+		case errors.Is(err, kv.ErrCorrupt):
+			damage = err
+		case errors.Is(err, kv.ErrBucketNotFound):
+			return nil
+		case err != nil:
+			return err
+		case !more:
+			r.sum.Done = done + before
+			r.progress(r.sum)
+			return damage
+		}
+		r.sum.Done = min(r.sum.Done, done+before)
+	}
+}
+
+// step does one compaction, or a checkpoint that comes before it.
+func (r *reclaiming) step(b *Bucket) (more bool, err error) {
+	s := b.store
+	s.compacting.Lock()
+	defer s.compacting.Unlock()
+	if err := s.takesWrites(); err != nil {
+		return false, err
+	}
+	v, ok := b.victim(func(*bloat) policy { return policyReclaim })
+	if !ok {
+		return false, nil
+	}
+	if v.unsealed {
+		return true, v.compact(r.pacer)
+	}
+	done, err := b.compact(v.from, v.to, r.pacer)
+	if errors.Is(err, errStopped) {
+		return false, kv.ErrClosed
+	}
+	r.sum.Done += done.Freed + done.Written
+	r.sum.Freed += done.Freed
+	return true, err
+}

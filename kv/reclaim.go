@@ -1,0 +1,21 @@
+package kv
+
+import "context"
+
+// Reclaimer is a [Store] that gives back the disk of records that are gone. It
+// does so by itself in the background; Reclaim does it now.
+type Reclaimer interface {
+	// Reclaim gives back what the buckets of those names hold and do not need, or
+	// all buckets where none is named, and returns what came of it. progress, if it
+	// is not nil, is called now and then by the same goroutine. Reads and writes go
+	// on. An error, such as the end of ctx, leaves done what was done.
+	Reclaim(ctx context.Context, progress func(Reclaimed), buckets ...string) (Reclaimed, error)
+}
+
+// Reclaimed says how far a [Reclaimer] has come.
+type Reclaimed struct {
+	Bucket string // at hand
+	Done   int64  // bytes of files, of Total; what need not be rewritten counts as done
+	Total  int64
+	Freed  int64 // bytes
+}
