@@ -56,9 +56,14 @@ type mutation struct {
 	last   kv.Revision // expected by an update, or where ifLast
 	ifLast bool
 	ttl    time.Duration // of the record; 0: none of its own
-	size   int           // of the record, bytes
+
+	headers []byte
+	rollup  bool // the key's history ends with it
+
+	size int // of the record, bytes
 
 	revision kv.Revision
+	erased   int // records that a mutateErase dropped
 	err      error
 }
 

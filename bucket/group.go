@@ -36,6 +36,7 @@ type effect struct {
 	part    int // of group.parts
 	key     string
 	value   []byte // as the caller gave it; nil in replay
+	headers []byte
 	hash    uint64
 	version index.Version // Segment and Offset are filled in once it is written
 	floor   kv.Revision

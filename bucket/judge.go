@@ -24,7 +24,7 @@ func (g *group) judge(puts bool) {
 	g.frame = frame
 	now := g.store.now()
 	for _, m := range g.mutations {
-		m.revision, m.err = 0, nil
+		m.revision, m.erased, m.err = 0, 0, nil
 		if !puts && !m.passesFullDisk(&g.store.path.reserve) {
 			m.err = kv.ErrNoSpace
 			continue
@@ -49,21 +49,18 @@ func (g *group) judgeOne(m *mutation, now int64) error {
 		return err
 	}
 	prev := g.pending.find(g, m)
-	var newest index.Version
-	present := true
-	if prev >= 0 {
-		newest = g.effects[prev].version
-	} else {
-		newest, present = b.mu.index.Newest(m.hash, m.key)
-	}
+	newest, present := g.newest(m, prev)
 	if present && hasDied(&newest, b.mu.config.TTL, now, true) {
 		if present = newest.Op == kv.Put; present {
 			prev = g.expire(m, prev, now)
 			newest = g.effects[prev].version
 		}
 	}
-	if m.op == mutateExpire {
+	switch m.op {
+	case mutateExpire:
 		return nil
+	case mutateErase:
+		return g.erase(m, prev, now)
 	}
 	if err := m.condition(newest, present); err != nil {
 		return err
@@ -83,7 +80,7 @@ func (g *group) judgeOne(m *mutation, now int64) error {
 
 // effect begins the record of a mutation. The caller holds bucket.mu.
 func (m *mutation) effect(prev int, now int64) effect {
-	e := effect{key: m.key, value: m.given, hash: m.hash, prev: prev}
+	e := effect{key: m.key, value: m.given, headers: m.headers, hash: m.hash, prev: prev}
 	e.version = index.Version{Revision: m.bucket.next, Created: now, Size: uint32(m.size), Op: m.operation(), Reason: m.reason()}
 	if m.ttl != 0 {
 		e.version.Deadline = later(now, m.ttl)
@@ -93,7 +90,7 @@ func (m *mutation) effect(prev int, now int64) effect {
 
 // passesFullDisk reports whether a mutation goes on where a put is refused.
 func (m *mutation) passesFullDisk(r *reserve) bool {
-	return m.operation().IsMarker() || m.op == mutateExpire && r.left > r.size/2
+	return m.operation().IsMarker() || m.op == mutateErase || m.op == mutateExpire && r.left > r.size/2
 }
 
 // condition checks what the mutation expects of the key's newest record.
@@ -139,17 +136,15 @@ func (m *mutation) reason() kv.MarkerReason {
 func (g *group) floor(m *mutation, prev int) kv.Revision {
 	b := m.bucket
 	oldest, keep := b.next, b.mu.config.History-1
-	if m.op == kv.MutatePurge {
+	if m.op == kv.MutatePurge || m.rollup {
 		return oldest
 	}
-	bound := min(b.mu.live.expired+1, oldest) // floors only rise
-	if prev >= 0 {
-		bound = max(bound, g.effects[prev].floor)
-	}
-	i := prev
-	for ; i >= 0 && keep > 0; i = g.effects[i].prev {
-		oldest = g.effects[i].version.Revision
-		keep--
+	bound := max(min(b.mu.live.expired+1, oldest), g.bound(prev)) // floors only rise
+	for i := prev; i >= 0 && keep > 0; i = g.effects[i].prev {
+		if g.effects[i].op != segment.Erase {
+			oldest = g.effects[i].version.Revision
+			keep--
+		}
 	}
 	if keep > 0 {
 		if f := b.mu.index.FloorAfter(m.hash, m.key, keep); f != 0 {
@@ -192,17 +187,14 @@ func (g *group) roomFor(e *effect, b *Bucket) (frees int64, err error) {
 // frees returns the bytes of the key's records that the effect's floor takes away
 // beyond what the one before it took.
 func (g *group) frees(e *effect, b *Bucket) int64 {
-	var taken kv.Revision
-	if e.prev >= 0 {
-		taken = g.effects[e.prev].floor
-	}
+	taken := g.bound(e.prev)
 	var n int64
 	for i := e.prev; i >= 0; i = g.effects[i].prev { // newest first
 		v := &g.effects[i].version
 		if v.Revision < taken {
 			return n // and so is everything older
 		}
-		if v.Revision < e.floor {
+		if v.Revision < e.floor && g.effects[i].op != segment.Erase {
 			n += int64(v.Size)
 		}
 	}
@@ -228,12 +220,15 @@ func (g *group) partOf(b *Bucket) int {
 // encode appends the mutation's record to the frame.
 func (g *group) encode(m *mutation, e *effect) {
 	p := &g.parts[e.part]
-	e.at, e.op = len(g.frame), segment.Op(e.version.Op)
+	e.at = len(g.frame)
+	if e.op != segment.Erase {
+		e.op = segment.Op(e.version.Op)
+	}
 	g.frame = g.store.segments.Seed.AppendRecord(g.frame, &segment.Record{
 		BucketID: p.bucket.id, Revision: e.version.Revision, Floor: e.floor,
 		Created: e.version.Created, Deadline: e.version.Deadline, Op: e.op, Reason: e.version.Reason,
 		Compressed: m.rawLen != 0, RawLen: m.rawLen,
-		Key: bytesOf(m.key), Value: m.value,
+		Key: bytesOf(m.key), Headers: m.headers, Value: m.value,
 	})
 	p.bucket.next = e.version.Revision + 1
 	p.size += m.size

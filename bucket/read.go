@@ -1,6 +1,7 @@
 package bucket
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"iter"
@@ -80,11 +81,12 @@ func (b *Bucket) readVersion(s *segment.Segment, dst []byte, key string, v index
 	if err != nil {
 		return dst, kv.Entry{}, fmt.Errorf("get %q of bucket %q: %w", key, b.name, err)
 	}
+	headers := bytes.Clone(rec.Headers)
 	buf = append(buf[:start], rec.Value...) // moves the value down over its record's header
 	e := kv.Entry{
 		Bucket: b.name, Key: key, Value: buf[start:len(buf):len(buf)],
 		Revision: v.Revision, Created: time.Unix(0, v.Created).UTC(),
-		Operation: v.Op, Reason: v.Reason,
+		Operation: v.Op, Reason: v.Reason, Headers: headers,
 	}
 	if v.Deadline != 0 {
 		e.Deadline = time.Unix(0, v.Deadline).UTC()

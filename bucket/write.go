@@ -52,7 +52,8 @@ func (b *Bucket) Touch(ctx context.Context, key string, opts ...kv.WriteOption) 
 		if err != nil {
 			return 0, err
 		}
-		rev, err := b.Update(ctx, key, e.Value, e.Revision, opts...)
+		again := mutation{op: kv.MutateUpdate, key: key, value: e.Value, headers: e.Headers, last: e.Revision}
+		rev, err := b.write(ctx, again, opts)
 		if !errors.Is(err, kv.ErrKeyRevisionMismatch) {
 			return rev, err
 		}
@@ -103,6 +104,9 @@ func (b *Bucket) prepare(m *mutation) error {
 	if int64(len(m.value)) > config.MaxValueSize {
 		return &kv.LimitError{What: fmt.Sprintf("value of %q", m.key), Got: int64(len(m.value)), Max: config.MaxValueSize, Err: kv.ErrValueTooLarge}
 	}
+	if len(m.headers) > kv.MaxHeadersSize {
+		return &kv.LimitError{What: fmt.Sprintf("headers of %q", m.key), Got: int64(len(m.headers)), Max: kv.MaxHeadersSize, Err: kv.ErrValueTooLarge}
+	}
 	m.given = m.value
 	if config.Compression {
 		if packed := segment.Compress(m.value); packed != nil {
@@ -111,7 +115,7 @@ func (b *Bucket) prepare(m *mutation) error {
 	}
 	m.bucket = b
 	m.hash = index.Hash(m.key)
-	m.size = segment.RecordSize(len(m.key), 0, len(m.value), m.ttl != 0, m.rawLen != 0)
+	m.size = segment.RecordSize(len(m.key), len(m.headers), len(m.value), m.ttl != 0, m.rawLen != 0)
 	return nil
 }
 
@@ -141,6 +145,10 @@ func (s *Store) submitTouch(ctx context.Context, m *kv.Mutation) {
 	b, err := s.lookup(m.Bucket)
 	if err != nil {
 		m.Revision, m.Err = 0, err
+		return
+	}
+	if m.Headers != nil || m.Rollup {
+		m.Revision, m.Err = 0, fmt.Errorf("%w: %v keeps headers and history", kv.ErrInvalidOption, m.Op)
 		return
 	}
 	var opts []kv.WriteOption
@@ -193,12 +201,15 @@ func (s *Store) translate(m *kv.Mutation) (mutation, error) {
 	if m.TTL < 0 || m.TTL > 0 && m.Op == kv.MutateDelete {
 		return mutation{}, &kv.LimitError{What: fmt.Sprintf("TTL of a %v", m.Op), Got: int64(m.TTL), Err: kv.ErrInvalidOption}
 	}
-	own := mutation{op: m.Op, key: m.Key, last: m.Last, ttl: m.TTL}
+	own := mutation{op: m.Op, key: m.Key, last: m.Last, ttl: m.TTL, headers: m.Headers}
 	switch m.Op {
 	case kv.MutateDelete, kv.MutatePurge:
+		if m.Rollup && m.Op == kv.MutateDelete {
+			return mutation{}, fmt.Errorf("%w: %v keeps the history", kv.ErrInvalidOption, m.Op)
+		}
 		own.ifLast = m.IfLast
 	default:
-		own.value = m.Value
+		own.value, own.rollup = m.Value, m.Rollup
 	}
 	return own, b.prepare(&own)
 }

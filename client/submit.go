@@ -53,6 +53,9 @@ func checkMutation(m *kv.Mutation) error {
 	if m.TTL < 0 {
 		return &kv.LimitError{What: "TTL", Got: int64(m.TTL), Min: 1, Err: kv.ErrInvalidOption}
 	}
+	if m.Headers != nil || m.Rollup {
+		return fmt.Errorf("%w: headers and rollups over the line protocol", kv.ErrNotSupported)
+	}
 	if m.TTL > 0 && m.Op == kv.MutateDelete {
 		return fmt.Errorf("%w: a TTL does not apply to %v", kv.ErrInvalidOption, m.Op)
 	}

@@ -1,0 +1,175 @@
+package bucket
+
+import (
+	"context"
+	"slices"
+
+	"kvd/index"
+	"kvd/kv"
+	"kvd/segment"
+)
+
+// mutateErase drops a key's records below the revision last. It stands beside the
+// operations of package kv.
+const mutateErase kv.MutationOp = 129
+
+// eraseBatch is how many keys are erased in one go down the commit path, so that
+// writers pass in between.
+const eraseBatch = 256
+
+var _ kv.Eraser = (*Bucket)(nil)
+
+// Erase drops records without writing a marker; see [kv.Eraser]. What it drops are,
+// of the keys that match, the records below one revision: so it is a floor for each
+// key, which an erase record carries. A crash leaves some keys erased and the
+// others as they were.
+func (b *Bucket) Erase(ctx context.Context, pattern string, below kv.Revision, keep uint64) (uint64, error) {
+	if err := kv.CheckPattern(pattern); err != nil {
+		return 0, err
+	}
+	if err := b.usable(ctx); err != nil {
+		return 0, err
+	}
+	if b.expires.Load() { // what has expired is not among those that keep counts
+		if err := b.sweepNow(ctx); err != nil {
+			return 0, err
+		}
+	}
+	keys, floor, err := b.erasable(ctx, pattern, below, keep)
+	if err != nil {
+		return 0, err
+	}
+	var erased uint64
+	for batch := range slices.Chunk(keys, eraseBatch) {
+		n, err := b.eraseKeys(ctx, batch, floor)
+		if erased += n; err != nil {
+			return erased, err
+		}
+	}
+	return erased, nil
+}
+
+// erasable returns the keys that match and have a record below the revision that
+// is returned too.
+func (b *Bucket) erasable(ctx context.Context, pattern string, below kv.Revision, keep uint64) (keys []string, floor kv.Revision, err error) {
+	snapshot, at, err := b.openSnapshot(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer b.closeSnapshot(snapshot)
+	floor = at + 1
+	if below != 0 {
+		floor = min(floor, below)
+	}
+	var oldest, matching []kv.Revision // of keys, and of all their records where some are kept
+	snapshot.AscendVersions(kv.LiteralPrefix(pattern), func(key []byte, versions []index.Version) bool {
+		if len(keys)%contextCheck == 0 && ctx.Err() != nil {
+			return false
+		}
+		if !kv.Match(pattern, stringOf(key)) || versions[0].Revision >= floor {
+			return true
+		}
+		keys, oldest = append(keys, string(key)), append(oldest, versions[0].Revision)
+		for i := range versions {
+			if keep > 0 && versions[i].Revision < floor {
+				matching = append(matching, versions[i].Revision)
+			}
+		}
+		return true
+	})
+	if err := ctx.Err(); err != nil || keep == 0 {
+		return keys, floor, err
+	}
+	if uint64(len(matching)) <= keep {
+		return nil, 0, nil
+	}
+	slices.Sort(matching)
+	floor = matching[uint64(len(matching))-keep]
+	kept := keys[:0]
+	for i, key := range keys {
+		if oldest[i] < floor {
+			kept = append(kept, key)
+		}
+	}
+	return kept, floor, nil
+}
+
+// eraseKeys carries a batch through the commit path and returns how many records
+// went.
+func (b *Bucket) eraseKeys(ctx context.Context, keys []string, floor kv.Revision) (erased uint64, err error) {
+	r := newRequest()
+	defer r.free()
+	r.mutations = make([]mutation, len(keys))
+	for i, key := range keys {
+		r.mutations[i] = mutation{
+			bucket: b, op: mutateErase, key: key, hash: index.Hash(key), last: floor,
+			size: segment.RecordSize(len(key), 0, 0, false, false),
+		}
+	}
+	err = b.store.commit.do(ctx, r)
+	for i := range r.mutations {
+		m := &r.mutations[i]
+		erased += uint64(m.erased)
+		if err == nil {
+			err = m.err
+		}
+	}
+	return erased, err
+}
+
+// erase judges an erasure: where nothing is to go, nothing is written. The caller
+// holds bucket.mu.
+func (g *group) erase(m *mutation, prev int, now int64) error {
+	e := m.effect(prev, now)
+	e.op, e.version.Op = segment.Erase, 0
+	e.version.Revision-- // it takes none: that of the record before it
+	e.floor = max(min(m.last, m.bucket.next), g.bound(prev))
+	m.erased = g.below(&e, m.bucket)
+	if m.erased == 0 {
+		return nil
+	}
+	if err := g.admitRoom(&e, m.bucket); err != nil {
+		return err
+	}
+	g.parts[e.part].freed += int64(m.size) // an erase record counts nowhere
+	g.encode(m, &e)
+	return nil
+}
+
+// bound returns the floor that the group has given a key so far.
+func (g *group) bound(prev int) kv.Revision {
+	if prev < 0 {
+		return 0
+	}
+	return g.effects[prev].floor
+}
+
+// below returns how many records an erasure drops.
+func (g *group) below(e *effect, b *Bucket) (n int) {
+	bound := g.bound(e.prev)
+	for i := e.prev; i >= 0; i = g.effects[i].prev {
+		if p := &g.effects[i]; p.op != segment.Erase && p.version.Revision >= bound && p.version.Revision < e.floor {
+			n++
+		}
+	}
+	var room [kv.MaxHistory]index.Version
+	for _, v := range b.mu.index.Versions(room[:0], e.hash, e.key) {
+		if v.Revision >= bound && v.Revision < e.floor {
+			n++
+		}
+	}
+	return n
+}
+
+// newest returns the newest record of the mutation's key, whose newest effect in
+// the group is prev. The caller holds bucket.mu.
+func (g *group) newest(m *mutation, prev int) (index.Version, bool) {
+	bound := g.bound(prev)
+	for ; prev >= 0; prev = g.effects[prev].prev {
+		if e := &g.effects[prev]; e.op != segment.Erase {
+			return e.version, e.version.Revision >= bound
+		}
+	}
+	v, ok := m.bucket.mu.index.Newest(m.hash, m.key)
+	return v, ok && v.Revision >= bound
+}
