@@ -3,6 +3,7 @@ package bucket
 import (
 	"fmt"
 	"math"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -614,4 +615,34 @@ func TestAMarkerThatAgesIsAForgottenEnd(t *testing.T) {
 		a.powerCut()
 		a.open()
 	}
+}
+
+// A record that is on its way while the sweep looks is older than what the sweep
+// may take for the oldest that it has not seen.
+func TestTheSweepDoesNotOverlookWhatIsOnItsWay(t *testing.T) {
+	a := newAging(t)
+	b := a.bucket("b", withTTL(time.Minute))
+	gate, open := a.gateLog()
+	put := goPut(ctx, b, "k", "v") // judged now
+	<-gate.reached
+	a.clock.advance(time.Second)
+	swept := make(chan error, 1)
+	go func() { swept <- b.sweepNow(ctx) }() // waits, or finds nothing yet
+	for range 1000 {
+		runtime.Gosched()
+	}
+	open()
+	if o := <-put; o.err != nil {
+		t.Fatal(o.err)
+	}
+	if err := <-swept; err != nil {
+		t.Fatal(err)
+	}
+	a.clock.advance(time.Minute - time.Second)
+	config, _ := b.config()
+	config.TTL = 0
+	if _, err := a.s.UpdateBucket(ctx, config); err != nil {
+		t.Fatal(err)
+	}
+	wantKeys(t, collect(t, b))
 }

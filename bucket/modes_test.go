@@ -6,6 +6,7 @@ import (
 	"iter"
 	"sync"
 	"testing"
+	"time"
 
 	"kvd/bucket"
 	"kvd/kv"
@@ -23,6 +24,8 @@ func TestConformanceOfModes(t *testing.T) {
 			kvtest.Run(t, kvtest.Harness{
 				Open:   func(t *testing.T) kv.Store { return openModal(t, t.TempDir(), mode, make(map[string]kv.Config)) },
 				Reopen: reopenModal,
+
+				ShortestTTL: 20 * time.Millisecond,
 			})
 		})
 	}

@@ -2,6 +2,7 @@ package bucket_test
 
 import (
 	"testing"
+	"time"
 
 	"kvd/bucket"
 	"kvd/kv"
@@ -27,5 +28,6 @@ func TestConformance(t *testing.T) {
 			}
 			return open(t, dirs[s])
 		},
+		ShortestTTL: 20 * time.Millisecond,
 	})
 }

@@ -234,8 +234,15 @@ func (b *Bucket) advance(a index.Agenda, now int64) {
 // as many as one holds.
 func (b *Bucket) walk(now int64) error {
 	w := &b.sweeping
+	b.mu.RLock()
+	ttl := b.mu.config.TTL
+	b.mu.RUnlock()
+	if ttl == 0 || later(w.youngest, ttl) > now {
+		return nil
+	}
+	horizon := b.store.horizon()
 	for taken := 0; ; {
-		sl, ttl := b.walkFrom(now)
+		sl := b.walkFrom(horizon)
 		if sl == nil {
 			return nil
 		}
@@ -261,7 +268,7 @@ func (b *Bucket) walk(now int64) error {
 		if err != nil {
 			return err
 		}
-		if w.offset = next; full || !b.walkOn(sl, now) {
+		if w.offset = next; full || !b.walkOn(sl, horizon) {
 			return nil
 		}
 	}
@@ -274,38 +281,45 @@ func (b *Bucket) isNewest(d dying) bool {
 	return ok && newest.Revision == d.revision && newest.Deadline == 0
 }
 
-// walkFrom returns the segment where the walk goes on, pinned, and the TTL; nil if
-// there is nothing to walk over yet.
-func (b *Bucket) walkFrom(now int64) (*slot, time.Duration) {
+// walkFrom returns the segment where the walk goes on, pinned; nil if there is
+// none.
+func (b *Bucket) walkFrom(horizon int64) *slot {
 	w := &b.sweeping
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	ttl := b.mu.config.TTL
-	if b.mu.gone != nil || ttl == 0 || later(w.youngest, ttl) > now {
-		return nil, 0
+	if b.mu.gone != nil {
+		return nil
 	}
 	w.walked = max(w.walked, b.mu.live.expired)
 	if w.slot == nil || w.slot.released != nil { // or compacted away
 		if w.slot = b.holding(w.walked + 1); w.slot == nil {
-			w.youngest = now
-			return nil, 0
+			w.youngest = horizon
+			return nil
 		}
 		w.offset = w.slot.seek(w.walked + 1)
 	}
 	w.slot.Pin()
-	return w.slot, ttl
+	return w.slot
+}
+
+// horizon returns a time before which no record was made that cannot be read yet:
+// no group is under way while path is held.
+func (s *Store) horizon() int64 {
+	s.path.Lock()
+	defer s.path.Unlock()
+	return s.now()
 }
 
 // walkOn goes to the segment behind sl, which was read to its end, and reports
-// whether there is one. What was not there when the walk looked is not older than
-// now.
-func (b *Bucket) walkOn(sl *slot, now int64) bool {
+// whether there is one. What was not there when the walk began is not older than
+// horizon.
+func (b *Bucket) walkOn(sl *slot, horizon int64) bool {
 	w := &b.sweeping
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	next := b.after(sl)
 	if next == nil {
-		w.youngest = now
+		w.youngest = horizon
 		return false
 	}
 	w.slot, w.offset = next, 0

@@ -26,6 +26,8 @@ func TestConformance(t *testing.T) {
 			return openRemote(t, r.dir)
 		},
 		Differs: engineDiffers(t),
+
+		ShortestTTL: 20 * time.Millisecond,
 	})
 }
 
@@ -36,7 +38,6 @@ func engineDiffers(t *testing.T) map[kvtest.Difference]string {
 	defer store.Close()
 	differs := make(map[kvtest.Difference]string)
 	for d, cfg := range map[kvtest.Difference]kv.Config{
-		kvtest.NoTTL:         {Bucket: "ttl", TTL: time.Hour},
 		kvtest.NoCompression: {Bucket: "compressed", Compression: true},
 	} {
 		if _, err := store.CreateBucket(t.Context(), cfg); errors.Is(err, kv.ErrNotSupported) {

@@ -54,6 +54,13 @@ const (
 	restartForgetsCounter     bug = "a restart counts revisions from those kept"
 	submitStopsAtError        bug = "a submit stops at the first refusal"
 
+	keyTTLIgnored      bug = "the TTL of a key is ignored"
+	bucketTTLIgnored   bug = "the TTL of a bucket is ignored"
+	purgeTTLIgnored    bug = "the TTL of a purge is ignored"
+	expiryUncovers     bug = "an expired value uncovers an older one"
+	expiryIsSilent     bug = "an expired key leaves no marker"
+	touchKeepsDeadline bug = "touch keeps the deadline there was"
+
 	watchLosesChanges      bug = "a watch loses every fifth change"
 	watchRepeatsPatterns   bug = "a watch delivers a change once a pattern"
 	watchSwapsChanges      bug = "a watch delivers a change before one that waits"
@@ -141,6 +148,13 @@ var bugs = []struct {
 	{restartForgetsCounter, "reopen", "revisions go on and none is used again"},
 	{submitStopsAtError, "submit", "each fails by itself"},
 
+	{keyTTLIgnored, "expiry", "a value with a TTL goes, from every read"},
+	{bucketTTLIgnored, "expiry", "a bucket's TTL ends every value, also one with a longer TTL"},
+	{purgeTTLIgnored, "expiry", "the TTL of a purge ends its marker"},
+	{expiryUncovers, "expiry", "with the newest value goes the key: no older value shows again"},
+	{expiryIsSilent, "expiry", "an expired key leaves a marker with a revision of its own"},
+	{touchKeepsDeadline, "expiry", "touch renews the TTL and keeps the value"},
+
 	{watchLosesChanges, "watch changes", "every write comes, once, in order"},
 	{watchRepeatsPatterns, "watch changes", "those that several patterns select come once"},
 	{watchSwapsChanges, "watch join", "that nobody reads does not hold up writers, and gets everything that is kept"},
@@ -199,7 +213,8 @@ func TestToy(t *testing.T) {
 			t.Cleanup(func() { _ = s.Close() })
 			return s
 		},
-		Reopen: func(_ *testing.T, s kv.Store) kv.Store { return s.(*toy).reopen() },
+		Reopen:      func(_ *testing.T, s kv.Store) kv.Store { return s.(*toy).reopen() },
+		ShortestTTL: 5 * time.Millisecond,
 	})
 }
 

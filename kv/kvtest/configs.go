@@ -22,9 +22,6 @@ func (t *trial) fullConfig() kv.Config {
 		Compression:  true,
 		Metadata:     map[string]string{"owner": "kvtest", "empty": "", "Ünïcode": "ja\n"},
 	}
-	if t.differs(NoTTL) {
-		cfg.TTL = 0
-	}
 	if t.differs(NoCompression) {
 		cfg.Compression = false
 	}
@@ -42,15 +39,13 @@ func (t *trial) configChanges() []configChange {
 	changes := []configChange{
 		{"description", func(c *kv.Config) { c.Description += "!" }},
 		{"history", func(c *kv.Config) { c.History++ }},
+		{"TTL", func(c *kv.Config) { c.TTL += time.Hour }},
 		{"marker TTL", func(c *kv.Config) { c.MarkerTTL += time.Minute }},
 		{"max value size", func(c *kv.Config) { c.MaxValueSize++ }},
 		{"max bytes", func(c *kv.Config) { c.MaxBytes += 1 << 20 }},
 		{"value in the metadata", func(c *kv.Config) { c.Metadata = map[string]string{"owner": "somebody else"} }},
 		{"absence of metadata", func(c *kv.Config) { c.Metadata = nil }},
 		{"absence of description", func(c *kv.Config) { c.Description = "" }},
-	}
-	if !t.differs(NoTTL) {
-		changes = append(changes, configChange{"TTL", func(c *kv.Config) { c.TTL += time.Hour }})
 	}
 	if !t.differs(NoCompression) {
 		changes = append(changes, configChange{"compression", func(c *kv.Config) { c.Compression = !c.Compression }})
@@ -103,7 +98,8 @@ var configFacts = []fact{
 		}
 	}},
 	{"a bucket may have a TTL", func(t *trial) {
-		t.hasFeature(NoTTL, kv.Config{Bucket: t.freshName(), TTL: time.Hour})
+		cfg := kv.Config{Bucket: t.freshName(), TTL: time.Hour}
+		equal(t, "sameness of the configuration", t.status(t.makeBucket(cfg)).Config.Equal(cfg), true)
 	}},
 	{"a bucket may be compressed", func(t *trial) {
 		t.hasFeature(NoCompression, kv.Config{Bucket: t.freshName(), Compression: true})

@@ -29,10 +29,11 @@
 //
 // # What is not here
 //
-// Expiry, memory buckets and interval syncing have facts of their own that need a
-// clock; this suite uses none, and never sleeps: it waits for events, and a store
-// that owes one too long has failed. Durability is the engine's to prove, by
-// crashing.
+// The suite sets no clock: facts about expiry wait in real time for the shortest
+// TTL that a store takes, and look for what must have come of it, so what happens
+// at the very instant is the engine's to prove. It never waits for a time to pass
+// otherwise, but for events, and a store that owes one too long has failed.
+// Durability is the engine's to prove, by crashing.
 //
 // # Why
 //

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"testing"
+	"time"
 
 	"kvd/kv"
 )
@@ -18,6 +19,10 @@ type Harness struct {
 	// Reopen closes a store that Open or Reopen returned and opens what it kept,
 	// as after a restart. Nil for a store that keeps nothing.
 	Reopen func(t *testing.T, s kv.Store) kv.Store
+
+	// ShortestTTL is the shortest TTL that the store takes: facts about expiry wait
+	// that long, in real time. 0 is a second.
+	ShortestTTL time.Duration
 
 	// Differs names what the store does otherwise on purpose, with the reason.
 	Differs map[Difference]string
@@ -48,8 +53,12 @@ const (
 	// revision. Keys that nobody writes meanwhile are listed exactly once.
 	ListingsDrift Difference = "listings drift"
 
-	// NoTTL: a bucket with a TTL is refused with kv.ErrNotSupported.
-	NoTTL Difference = "no TTL"
+	// ReasonsHidden: the marker of a key that expired reads like a client's purge.
+	ReasonsHidden Difference = "reasons hidden"
+
+	// HistoryRaisesTTLs: in a bucket that keeps more than one revision a key's TTL is
+	// at least the bucket's marker TTL, and once it is over older values come back.
+	HistoryRaisesTTLs Difference = "history raises TTLs"
 
 	// DeltasDrift: the delta of a watch's event also counts records that the watch
 	// leaves out, and changes that wait to be delivered.
@@ -78,7 +87,8 @@ var differences = map[Difference]bool{
 	DeltasDrift:           true,
 	EndsForgotten:         true,
 	WatchesOutliveBuckets: true,
-	NoTTL:                 true,
+	HistoryRaisesTTLs:     true,
+	ReasonsHidden:         true,
 	NoCompression:         true,
 }
 
@@ -153,6 +163,7 @@ func groupsFor(t *testing.T, h *Harness, store kv.Store) []group {
 		{"size limit", sizeLimitFacts},
 		{"context", contextFacts},
 		{"concurrency", concurrencyFacts},
+		{"expiry", expiryFacts},
 		{"watch", initialFacts},
 		{"watch changes", changeFacts},
 		{"watch resume", resumeFacts},

@@ -239,6 +239,7 @@ func (b *toyBucket) enter(ctx context.Context, key string) error {
 		b.store.mu.Unlock()
 		return kv.ErrBucketNotFound
 	}
+	b.expireLocked()
 	return nil
 }
 
@@ -326,6 +327,7 @@ func (b *toyBucket) resolve(ctx context.Context, m kv.Mutation, opts []kv.WriteO
 	if o.IfLast {
 		m.Last, m.IfLast = o.Last, true
 	}
+	m.TTL = o.TTL
 	return b.write(ctx, m)
 }
 
@@ -367,7 +369,9 @@ func (b *toyBucket) checkLocked(m *kv.Mutation) error {
 		if !hasValue && !b.store.is(touchRevives) {
 			return kv.ErrKeyNotFound
 		}
-		m.Value = newest.Value
+		if m.Value = newest.Value; b.store.is(touchKeepsDeadline) && !newest.Deadline.IsZero() {
+			m.TTL = time.Until(newest.Deadline)
+		}
 	default:
 		if (m.Op == kv.MutateUpdate || m.IfLast) && newest.Revision != m.Last &&
 			!(b.store.is(updateIgnoresMarkers) && !hasValue && m.Last == 0) {
@@ -402,6 +406,9 @@ func (b *toyBucket) checkSizeLocked(m *kv.Mutation) error {
 // recordLocked appends the record of m and trims the key's history.
 func (b *toyBucket) recordLocked(m kv.Mutation) (kv.Revision, error) {
 	e := kv.Entry{Bucket: b.cfg.Bucket, Key: m.Key, Created: time.Now(), Operation: kv.Put}
+	if m.TTL != 0 {
+		e.Deadline = e.Created.Add(m.TTL)
+	}
 	switch m.Op {
 	case kv.MutateDelete, kv.MutatePurge:
 		e.Operation, e.Reason = kv.Delete, kv.ReasonClient
@@ -425,12 +432,60 @@ func (b *toyBucket) recordLocked(m kv.Mutation) (kv.Revision, error) {
 	if e.Revision = b.last; b.store.is(timesFall) {
 		e.Created = time.Unix(1<<30-int64(b.last), 0)
 	}
-	b.records[m.Key] = append(b.records[m.Key], e)
-	b.trimLocked(m.Key)
+	b.appendLocked(e)
+	return e.Revision, nil
+}
+
+func (b *toyBucket) appendLocked(e kv.Entry) {
+	b.records[e.Key] = append(b.records[e.Key], e)
+	b.trimLocked(e.Key)
 	for _, w := range b.watches {
 		w.change(e)
 	}
-	return e.Revision, nil
+	if at, ends := b.endOf(e); ends {
+		time.AfterFunc(time.Until(at), func() {
+			b.store.mu.Lock()
+			defer b.store.mu.Unlock()
+			b.expireLocked()
+		})
+	}
+}
+
+// endOf returns when a record expires.
+func (b *toyBucket) endOf(e kv.Entry) (at time.Time, ends bool) {
+	if at = e.Deadline; b.store.is(keyTTLIgnored) && !e.Operation.IsMarker() || b.store.is(purgeTTLIgnored) && e.Operation.IsMarker() {
+		at = time.Time{}
+	}
+	if b.cfg.TTL != 0 && !e.Operation.IsMarker() && !b.store.is(bucketTTLIgnored) {
+		if aged := e.Created.Add(b.cfg.TTL); at.IsZero() || aged.Before(at) {
+			at = aged
+		}
+	}
+	return at, !at.IsZero()
+}
+
+// expireLocked ends what has expired: values by a marker, markers by nothing.
+func (b *toyBucket) expireLocked() {
+	for _, key := range slices.Sorted(maps.Keys(b.records)) {
+		newest, _ := b.newestLocked(key)
+		at, ends := b.endOf(newest)
+		switch {
+		case !ends || time.Now().Before(at):
+		case newest.Operation.IsMarker():
+			delete(b.records, key)
+		case b.store.is(expiryUncovers) && len(b.records[key]) > 1:
+			b.records[key] = b.records[key][:len(b.records[key])-1]
+		case b.store.is(expiryIsSilent):
+			delete(b.records, key)
+		default:
+			b.last++
+			delete(b.records, key)
+			b.appendLocked(kv.Entry{
+				Bucket: b.cfg.Bucket, Key: key, Created: time.Now(), Deadline: time.Now().Add(b.cfg.MarkerTTL),
+				Revision: b.last, Operation: kv.Purge, Reason: kv.ReasonExpiry,
+			})
+		}
+	}
 }
 
 func (b *toyBucket) newestLocked(key string) (kv.Entry, bool) {

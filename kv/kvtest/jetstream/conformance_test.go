@@ -37,6 +37,8 @@ func TestConformance(t *testing.T) {
 			kvtest.HandlesFollowNames:    "clients address a bucket by its name alone",
 			kvtest.ConditionsCountInSize: "conditions are headers, and a message's headers count in its size",
 			kvtest.DeletesNeedRoom:       "a marker is a message like any other to a full stream",
+			kvtest.ReasonsHidden:         "the client shows a marker's operation, not its other headers",
+			kvtest.HistoryRaisesTTLs:     "the server writes a marker only for the last message of a subject, and keeps values until it may go",
 			kvtest.ListingsDrift:         "the server picks each key's newest message when it comes to send it",
 			kvtest.DeltasDrift:           "a delta counts the messages that match; markers are left out by the client",
 			kvtest.EndsForgotten:         "a sequence that is gone is passed over",
