@@ -83,16 +83,21 @@ func load(tb testing.TB, b *bucket.Bucket, s *bucket.Store, n, valueSize int) {
 // every call, ascending. op gets the worker's number and a number that no other
 // call gets.
 func crowd(b *testing.B, workers int, op func(worker, n int)) []time.Duration {
+	b.ResetTimer()
+	defer b.StopTimer()
+	return crowdN(workers, b.N, op)
+}
+
+func crowdN(workers, ops int, op func(worker, n int)) []time.Duration {
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	times := make([][]time.Duration, workers)
-	b.ResetTimer()
 	for w := range workers {
-		times[w] = make([]time.Duration, 0, b.N/workers+b.N/8+1)
+		times[w] = make([]time.Duration, 0, ops/workers+ops/8+1)
 		wg.Go(func() {
 			for {
 				n := int(next.Add(1)) - 1
-				if n >= b.N {
+				if n >= ops {
 					return
 				}
 				start := time.Now()
@@ -102,7 +107,6 @@ func crowd(b *testing.B, workers int, op func(worker, n int)) []time.Duration {
 		})
 	}
 	wg.Wait()
-	b.StopTimer()
 	all := slices.Concat(times...)
 	slices.Sort(all)
 	return all

@@ -9,6 +9,7 @@ import (
 	"kvd/internal/vfs"
 	"kvd/kv"
 	"kvd/segment"
+	"kvd/wal"
 )
 
 // compaction replaces neighbouring segments of a bucket, the inputs, by one that
@@ -37,6 +38,7 @@ type compaction struct {
 	count  int     // of the inputs
 	size   int64   // of them all, bytes
 	pace   *pacer
+	began  time.Time
 
 	drop  dropping
 	ranks map[uint32]int // of the inputs, by slot number; of those below: -1
@@ -50,6 +52,9 @@ type compaction struct {
 	ended   kv.Revision // the highest that goes as the last of its key
 	held    int64       // bytes of dead records in the output
 	read    int64       // bytes of entries and records
+
+	decided  wal.LSN // the log's position by when all was decided
+	replaced bool    // the output is in place
 }
 
 const (
@@ -66,23 +71,40 @@ var errStale = errors.New("the segments changed")
 // compact rewrites the bucket's segments [from, to), as they are ordered now. The
 // caller holds compacting.
 func (b *Bucket) compact(from, to int, pace *pacer) (Compaction, error) {
-	c := &compaction{store: b.store, bucket: b, pace: pace, ranks: make(map[uint32]int)}
-	began := time.Now()
-	err := c.pin(from, to)
-	if err != nil {
+	c, err := b.beginCompaction(from, to, pace)
+	if err == nil {
+		err = c.write()
+	}
+	if err == nil {
+		err = c.replace()
+	}
+	if c == nil {
 		return Compaction{}, err
 	}
-	defer c.unpin()
-	err = c.run()
-	if err != nil {
-		err = fmt.Errorf("compact bucket %q: %w", b.name, err)
+	return c.end(err), err
+}
+
+// beginCompaction pins the segments [from, to) for a compaction. Several may be
+// under way in a bucket, if their inputs differ: each takes what lies below as it
+// is now, and that only ever becomes less. Every one is ended with end.
+func (b *Bucket) beginCompaction(from, to int, pace *pacer) (*compaction, error) {
+	c := &compaction{store: b.store, bucket: b, pace: pace, began: time.Now(), ranks: make(map[uint32]int)}
+	if err := c.pin(from, to); err != nil {
+		return nil, err
 	}
+	return c, nil
+}
+
+// end gives back what the compaction holds, its output too if it was not put in
+// place, and tells the observer.
+func (c *compaction) end(err error) Compaction {
 	done := c.report(err)
-	done.Took = time.Since(began)
-	if o, ok := b.store.opts.Observer.(CompactionObserver); ok {
+	c.giveUp()
+	c.unpin()
+	if o, ok := c.store.opts.Observer.(CompactionObserver); ok {
 		o.Compacted(done)
 	}
-	return done, err
+	return done
 }
 
 // pin takes the inputs and the segments below them.
@@ -120,28 +142,39 @@ func (c *compaction) unpin() {
 	}
 }
 
-func (c *compaction) run() error {
-	if err := c.look(); err != nil {
-		return err
+// write makes the output: steps 1 and 2.
+func (c *compaction) write() error {
+	err := c.look()
+	if err == nil {
+		err = c.copy()
 	}
-	err := c.copy()
 	if err == nil {
 		err = c.finish()
 	}
-	if err == nil {
-		err = c.swap()
+	c.decided = c.position()
+	return c.wrap(err)
+}
+
+// replace puts the output in place: steps 3 and 4.
+func (c *compaction) replace() error {
+	if err := c.swap(); err != nil {
+		return c.wrap(err)
 	}
-	if err != nil {
-		c.giveUp()
-		return err
-	}
+	c.replaced = true
 	c.follow()
 	return nil
 }
 
+func (c *compaction) wrap(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("compact bucket %q: %w", c.bucket.name, err)
+}
+
 // report describes the run for an observer.
 func (c *compaction) report(err error) Compaction {
-	r := Compaction{Bucket: c.bucket.name, Inputs: c.count, Read: c.read, Paused: c.pace.rested, Err: err}
+	r := Compaction{Bucket: c.bucket.name, Inputs: c.count, Read: c.read, Paused: c.pace.rested, Took: time.Since(c.began), Err: err}
 	c.pace.rested = 0
 	if err != nil {
 		errors.As(err, &r.Damage)
@@ -426,9 +459,9 @@ func (c *compaction) finish() error {
 	return nil
 }
 
-// giveUp takes the output away again.
+// giveUp takes the output away again, if it is not in place.
 func (c *compaction) giveUp() {
-	if c.output == nil {
+	if c.output == nil || c.replaced {
 		return
 	}
 	c.bucket.mu.Lock()

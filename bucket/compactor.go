@@ -120,7 +120,7 @@ func (c *compactor) work(idle bool) (did bool, err error) {
 	if v.bloat.factor() > bloated || full {
 		c.pacer.rate *= restful
 	}
-	return true, v.compact(c.pacer)
+	return idle || full, v.compact(c.pacer) // else others are to have a turn
 }
 
 // bloat is how much of the disk a bucket takes for what.
@@ -129,8 +129,13 @@ type bloat struct {
 	need int64 // of those, what is not garbage
 }
 
-// bloated is the factor from which on a bucket has grown too much.
-const bloated = 2.5
+// How many times what it needs a bucket's segments may take while there are
+// writers: a compaction costs a checkpoint, and the later it comes the more it
+// gives back for it.
+const (
+	swollen = 1.75 // from here on it is compacted
+	bloated = 2.5  // from here on faster
+)
 
 func (b *bloat) factor() float64 { return float64(b.disk) / float64(b.need+segmentSizeDefault) }
 
@@ -142,17 +147,19 @@ func (b *bloat) policy(idle, full bool) policy {
 		return policyIdle
 	case b.factor() > bloated:
 		return policyBloated
+	case b.factor() > swollen:
+		return policyBusy
 	}
-	return policyBusy
+	return policyNone
 }
 
 // victim is what is to be compacted next.
 type victim struct {
 	bucket   *Bucket
 	bloat    bloat
-	seal     bool // the active segment is to be sealed first
-	unsealed bool // nothing can be compacted before a checkpoint seals what is full
-	from, to int
+	seal     bool  // the active segment is to be sealed first
+	unsealed bool  // nothing can be compacted before a checkpoint seals what is full
+	runs     []run // of segments, apart from each other
 	garbage  int64
 }
 
@@ -181,9 +188,9 @@ func (b *Bucket) victim(by func(*bloat) policy) (v victim, ok bool) {
 		v.bloat.need += c.need
 	}
 	p := by(&v.bloat)
-	if v.from, v.to, ok = p.choose(list, b.segmentSize()); ok {
-		for _, c := range list[v.from:v.to] {
-			v.garbage += c.garbage
+	if v.runs = p.chooseAll(list, b.segmentSize()); len(v.runs) > 0 {
+		for _, r := range v.runs {
+			v.garbage += r.garbage
 		}
 		return v, true
 	}
@@ -217,7 +224,8 @@ func (b *Bucket) waits(v *victim, p policy) bool {
 	return v.unsealed
 }
 
-// compact does the work. An error leaves everything as it was.
+// compact does the work: all runs are written before the first is put in place, so
+// that one checkpoint serves all. An error leaves everything as it was.
 func (v *victim) compact(p *pacer) error {
 	if v.seal {
 		v.bucket.sealRotten()
@@ -225,10 +233,33 @@ func (v *victim) compact(p *pacer) error {
 	if v.unsealed {
 		return v.bucket.store.runCheckpoint(p.checkpoints())
 	}
-	_, err := v.bucket.compact(v.from, v.to, p)
+	var written []*compaction
+	var err error
+	for _, r := range v.runs {
+		var c *compaction
+		if c, err = v.bucket.beginCompaction(r.from, r.to, p); err != nil {
+			break
+		}
+		if err = c.write(); err != nil {
+			c.end(err)
+			break
+		}
+		written = append(written, c)
+	}
+	for _, c := range written {
+		replaceErr := c.replace()
+		c.end(replaceErr)
+		err = errors.Join(err, replaceErr)
+	}
+	return tolerable(err)
+}
+
+// tolerable returns an error that is a reason to wait before the next compaction.
+// Damage is reported, and its segment is not chosen any more.
+func tolerable(err error) error {
 	switch {
 	case errors.Is(err, kv.ErrBucketNotFound), errors.Is(err, kv.ErrCorrupt):
-		return nil // look again; damage is reported, and its segment is not chosen any more
+		return nil
 	case errors.Is(err, errStopped):
 		return kv.ErrClosed
 	}

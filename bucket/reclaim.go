@@ -120,7 +120,7 @@ func (r *reclaiming) step(b *Bucket) (more bool, err error) {
 	if v.unsealed {
 		return true, v.compact(r.pacer)
 	}
-	done, err := b.compact(v.from, v.to, r.pacer)
+	done, err := b.compact(v.runs[0].from, v.runs[0].to, r.pacer)
 	if errors.Is(err, errStopped) {
 		return false, kv.ErrClosed
 	}

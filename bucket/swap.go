@@ -16,9 +16,8 @@ import (
 // It waits for a checkpoint where the bucket has changed since the last: a record
 // may be dead by another that only the log holds.
 func (c *compaction) swap() error {
-	decided := c.position()
 	for {
-		err := c.trySwap(decided)
+		err := c.trySwap(c.decided)
 		if !errors.Is(err, errUncovered) {
 			return err
 		}

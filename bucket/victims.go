@@ -21,6 +21,7 @@ type policy struct {
 // times its live bytes, and on a full disk, less is enough. At rest, all that
 // keeps the files above 1.3 times the live bytes goes.
 var (
+	policyNone    = policy{share: 2, least: 1 << 62, seal: 2} // than which nothing is worse
 	policyBusy    = policy{share: 0.5, least: 256 << 10, merge: 8, seal: 0.8}
 	policyBloated = policy{share: 0.3, least: 256 << 10, merge: 8, seal: 0.5}
 	policyIdle    = policy{share: 0.2, least: 128 << 10, merge: 4, seal: 0.5}
@@ -57,24 +58,56 @@ func (b *Bucket) candidateLocked(sl *slot) candidate {
 	return c
 }
 
-// choose returns the neighbours [from, to) that are to be compacted, to replace
-// them by one segment of about target bytes at most; ok is false if nothing is
-// worth it. Of several runs it takes the one that gives back the most for what
-// has to be copied, and of equal ones the oldest.
-func (p policy) choose(list []candidate, target int64) (from, to int, ok bool) {
-	best := -1.0
+// run is neighbours [from, to) that are to be compacted.
+type run struct {
+	from, to int
+	need     int64
+	garbage  int64
+}
+
+// batchMax bounds the bytes that one round of compactions copies, and batchRuns
+// the runs of it.
+const (
+	batchMax  = 64 << 20
+	batchRuns = 16
+)
+
+// chooseAll returns the runs that are to be compacted in one round, none of them
+// next to each other in vain; together they copy no more than they give back, or
+// there is but one.
+func (p policy) chooseAll(list []candidate, target int64) (runs []run) {
+	var need int64
+	for len(runs) < batchRuns {
+		r, ok := p.choose(list, target)
+		if !ok || len(runs) > 0 && (r.garbage < r.need || need+r.need > batchMax) {
+			return runs
+		}
+		runs = append(runs, r)
+		need += r.need
+		for i := r.from; i < r.to; i++ {
+			list[i].fits = false
+		}
+	}
+	return runs
+}
+
+// choose returns the neighbours that are to be compacted next, to be replaced by
+// one segment of about target bytes at most; ok is false if nothing is worth it. Of
+// several runs it takes the one that gives back the most for what has to be
+// copied, and of equal ones the oldest.
+func (p policy) choose(list []candidate, target int64) (best run, ok bool) {
+	score := -1.0
 	for i := range list {
 		if !p.rotten(&list[i]) {
 			continue
 		}
-		end, need, garbage := p.extend(list, i, target)
-		score := float64(garbage) / float64(need+copyLeast)
-		if garbage >= p.least && score > best {
-			best, from, to = score, i, end
+		r := p.extend(list, i, target)
+		if s := float64(r.garbage) / float64(r.need+copyLeast); r.garbage >= p.least && s > score {
+			score, best, ok = s, r, true
 		}
 	}
-	if best >= 0 {
-		return from, to, true
+	if ok {
+		return best, true
 	}
 	return p.chooseSmall(list, target)
 }
@@ -88,29 +121,32 @@ func (p policy) mostlyDead(c *candidate) bool {
 	return c.garbage >= p.least && float64(c.garbage) >= p.seal*float64(c.size)
 }
 
-// extend returns how far a run from i on goes.
-func (p policy) extend(list []candidate, i int, target int64) (end int, need, garbage int64) {
-	end = i
-	for end < len(list) && end-i < runMax && p.rotten(&list[end]) && (end == i || need+list[end].need <= target) {
-		need += list[end].need
-		garbage += list[end].garbage
-		end++
+// extend returns the run from i on.
+func (p policy) extend(list []candidate, i int, target int64) run {
+	r := run{from: i, to: i}
+	for r.to < len(list) && r.to-i < runMax && p.rotten(&list[r.to]) && (r.to == i || r.need+list[r.to].need <= target) {
+		r.add(&list[r.to])
 	}
-	return end, need, garbage
+	return r
+}
+
+func (r *run) add(c *candidate) {
+	r.need += c.need
+	r.garbage += c.garbage
+	r.to++
 }
 
 // chooseSmall returns neighbours that are to become one because they are small:
 // files have a price of their own.
-func (p policy) chooseSmall(list []candidate, target int64) (from, to int, ok bool) {
+func (p policy) chooseSmall(list []candidate, target int64) (run, bool) {
 	for i := range list {
-		need, end := int64(0), i
-		for end < len(list) && end-i < runMax && list[end].fits && list[end].size <= target/4 && need+list[end].need <= target {
-			need += list[end].need
-			end++
+		r := run{from: i, to: i}
+		for r.to < len(list) && r.to-i < runMax && list[r.to].fits && list[r.to].size <= target/4 && r.need+list[r.to].need <= target {
+			r.add(&list[r.to])
 		}
-		if p.merge > 0 && end-i >= p.merge {
-			return i, end, true
+		if p.merge > 0 && r.to-i >= p.merge {
+			return r, true
 		}
 	}
-	return 0, 0, false
+	return run{}, false
 }

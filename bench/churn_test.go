@@ -1,0 +1,120 @@
+package bench
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"kvd/bucket"
+	"kvd/kv"
+)
+
+// BenchmarkChurn overwrites 100,000 keys of 128 bytes twenty times, by 16 writers,
+// and then rests for ten seconds. It reports how many times the live bytes
+// (records, and about 40 bytes of index entry for each) the segments' files took
+// at most and in the end, and what compaction did to the writers: compare p99 of
+// compaction=on and off. One iteration is the whole of it: -benchtime=1x.
+func BenchmarkChurn(b *testing.B) {
+	for _, order := range []string{"rounds", "random"} {
+		for _, compaction := range []string{"on", "off"} {
+			b.Run(fmt.Sprintf("order=%s/compaction=%s", order, compaction), func(b *testing.B) {
+				for b.Loop() {
+					churn(b, order == "random", compaction == "on")
+				}
+			})
+		}
+	}
+}
+
+const (
+	churnRounds = 20
+	churnRest   = 10 * time.Second
+)
+
+func churn(b *testing.B, random, compaction bool) {
+	dir, seen := b.TempDir(), &compactions{}
+	opts := bucket.Options{Observer: seen}
+	if !compaction {
+		opts.CompactionRate = -1
+	}
+	s, err := bucket.Open(dir, opts)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	bk := createBucket(b, s, kv.Config{Bucket: "bench"})
+	load(b, bk, s, overKeys, 128)
+	keys, value := keys16(0, overKeys), make([]byte, 128)
+	status, err := bk.Status(ctx)
+	if err != nil {
+		b.Fatal(err)
+	}
+	live := float64(status.Bytes) + overKeys*40
+	most, stop := watchDisk(filepath.Join(dir, "seg"))
+	start := time.Now()
+	times := crowdN(16, overKeys*churnRounds, func(_, n int) {
+		if random {
+			n = rand.IntN(overKeys)
+		}
+		if _, err := bk.Put(ctx, keys[n%overKeys], value); err != nil {
+			b.Error(err)
+		}
+	})
+	took := time.Since(start)
+	stop()
+	time.Sleep(churnRest)
+	b.ReportMetric(float64(len(times))/took.Seconds(), "puts/s")
+	b.ReportMetric(float64(most.Load())/live, "x-live-most")
+	b.ReportMetric(float64(diskUse(filepath.Join(dir, "seg")))/live, "x-live-rest")
+	b.ReportMetric(float64(seen.runs.Load()), "runs")
+	b.ReportMetric(float64(seen.written.Load())/float64(len(times)), "copied-B/put")
+	reportLatency(b, times)
+}
+
+// watchDisk looks at a directory's use of the disk every now and then.
+func watchDisk(dir string) (most *atomic.Int64, stop func()) {
+	most = &atomic.Int64{}
+	quit, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			most.Store(max(most.Load(), diskUse(dir)))
+			select {
+			case <-quit:
+				return
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	}()
+	return most, func() { close(quit); <-done }
+}
+
+// diskUse returns the bytes of disk that the files of a directory take.
+func diskUse(dir string) (n int64) {
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil {
+			n += info.Sys().(*syscall.Stat_t).Blocks * 512
+		}
+	}
+	return n
+}
+
+// compactions counts what compaction does.
+type compactions struct {
+	runs, written atomic.Int64
+}
+
+// Committed implements bucket.Observer.
+func (*compactions) Committed(bucket.Commit) {}
+
+// Compacted implements bucket.CompactionObserver.
+func (c *compactions) Compacted(done bucket.Compaction) {
+	c.runs.Add(1)
+	c.written.Add(done.Written)
+}
