@@ -294,7 +294,7 @@ func (a *app) printStatus(ctx context.Context, b kv.Bucket) error {
 		{"Keys", fmt.Sprint(s.Keys)},
 		{"Values Stored", fmt.Sprint(s.Values)},
 		{"Bucket Size", bytesText(s.Bytes)},
-		{"On Disk", bytesText(s.Disk)},
+		{"On Disk", diskText(&s)},
 		{"Newest Revision", fmt.Sprint(s.Revision)},
 		{"Bucket ID", fmt.Sprint(s.ID)},
 	})
@@ -320,6 +320,14 @@ func (a *app) printFields(heading string, fields [][2]string) {
 			fmt.Fprintf(a.out, "%23s: %s\n", f[0], f[1])
 		}
 	}
+}
+
+// diskText says what a bucket's files take, and for what.
+func diskText(s *kv.Status) string {
+	if s.Disk == 0 {
+		return bytesText(0)
+	}
+	return fmt.Sprintf("%s, %.0f %% of it live", bytesText(s.Disk), 100*min(1, float64(s.Bytes)/float64(s.Disk)))
 }
 
 // promise says when a bucket's writes are acknowledged.

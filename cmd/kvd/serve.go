@@ -157,6 +157,11 @@ func (o commitObserver) Committed(c bucket.Commit) {
 	o.metrics.Committed(c.Records, c.Expired, c.Bytes, c.Sync)
 }
 
+// Compacted implements bucket.CompactionObserver.
+func (o commitObserver) Compacted(c bucket.Compaction) {
+	o.metrics.Compacted(admin.Compaction{Read: c.Read, Written: c.Written, Freed: c.Freed, Paused: c.Paused, Failed: c.Err != nil})
+}
+
 func (d *daemon) startLine(store kv.Store, version string) error {
 	if d.cfg.listen == "" {
 		return nil

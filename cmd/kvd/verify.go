@@ -140,18 +140,3 @@ func (e *damagedError) Error() string {
 func (e *damagedError) Unwrap() error { return errDamaged }
 
 var errDamaged = errors.New("damaged")
-
-func (a *app) reclaimCommand() *cobra.Command {
-	c := &cobra.Command{
-		Use:   "reclaim [BUCKET]",
-		Short: "Give back the disk of dead records (not built yet)",
-		Long: `Give back the disk that dead records take up. This version cannot: what it drops
-stays in its segment file until the bucket is deleted.`,
-		Example: "  kvd reclaim my-kv",
-		Args:    takes(0, 1),
-		RunE: func(*cobra.Command, []string) error {
-			return fmt.Errorf("reclaim: %w: this version does not rewrite segments; deleting a bucket gives its disk back", kv.ErrNotSupported)
-		},
-	}
-	return c
-}

@@ -53,6 +53,7 @@ var commands = []struct {
 		HasRevision: true, Revision: 2, IgnoreDeletes: true, MetaOnly: true, BucketID: 3}},
 	{"WATCH 0 b a=b mode=updates\r\n", lineproto.Command{Verb: lineproto.VerbWatch, Bucket: "b", Patterns: "a=b", Mode: lineproto.WatchUpdates}},
 	{"UNWATCH 7\r\n", lineproto.Command{Verb: lineproto.VerbUnwatch, Watch: 7}},
+	{"RECLAIM b\r\n", lineproto.Command{Verb: lineproto.VerbReclaim, Bucket: "b"}},
 	{"PURGEDELETES b\r\n", lineproto.Command{Verb: lineproto.VerbPurgeDeletes, Bucket: "b"}},
 	{"PURGEDELETES b older=1h0m0s\r\n", lineproto.Command{Verb: lineproto.VerbPurgeDeletes, Bucket: "b", OlderThan: time.Hour}},
 	{"PURGEDELETES b older=0s\r\n", lineproto.Command{Verb: lineproto.VerbPurgeDeletes, Bucket: "b", OlderThan: -1}},

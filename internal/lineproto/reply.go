@@ -18,6 +18,7 @@ const (
 	ReplyLost                           // +LOST: an entry of a history whose value is damaged
 	ReplyKey                            // +KEY NAME
 	ReplyBucket                         // +BUCKET NAME
+	ReplyReclaimed                      // +RECLAIMED DONE TOTAL FREED
 	ReplyEnd                            // +END COUNT: of a listing
 	ReplyInfo                           // +INFO
 	ReplyHello                          // +HELLO
@@ -29,7 +30,7 @@ const (
 )
 
 var replyNames = [...]string{
-	ReplyOK: "+OK", ReplyEntry: "+ENTRY", ReplyLost: "+LOST", ReplyKey: "+KEY", ReplyBucket: "+BUCKET", ReplyEnd: "+END",
+	ReplyOK: "+OK", ReplyEntry: "+ENTRY", ReplyLost: "+LOST", ReplyKey: "+KEY", ReplyBucket: "+BUCKET", ReplyReclaimed: "+RECLAIMED", ReplyEnd: "+END",
 	ReplyInfo: "+INFO", ReplyHello: "+HELLO", ReplyError: "-ERR",
 	ReplyEvent: "EVENT", ReplyLostEvent: "LOST", ReplySynced: "SYNCED", ReplyWatchEnd: "END",
 }
@@ -48,14 +49,15 @@ func (k ReplyKind) String() string {
 // The strings and the entry's value refer to the buffer that the reply was parsed
 // from: they change with it. Err and Status return memory of their own.
 type Reply struct {
-	Kind   ReplyKind
-	Number uint64      // +OK: a revision or count, 0 if there is none. +END: the count
-	Name   string      // +KEY, +BUCKET, +INFO
-	Watch  uint64      // EVENT, LOST, SYNCED, END
-	Next   kv.Revision // END: the revision to resume from; 0: begin anew
-	Entry  kv.Entry    // +ENTRY, +LOST, EVENT, LOST; its Bucket is not on the wire
-	Size   uint64      // EVENT: of the value in bytes, also where it is left out
-	Hello  Hello       // +HELLO
+	Kind      ReplyKind
+	Number    uint64       // +OK: a revision or count, 0 if there is none. +END: the count
+	Name      string       // +KEY, +BUCKET, +INFO
+	Watch     uint64       // EVENT, LOST, SYNCED, END
+	Next      kv.Revision  // END: the revision to resume from; 0: begin anew
+	Entry     kv.Entry     // +ENTRY, +LOST, EVENT, LOST; its Bucket is not on the wire
+	Size      uint64       // EVENT: of the value in bytes, also where it is left out
+	Hello     Hello        // +HELLO
+	Reclaimed kv.Reclaimed // +RECLAIMED; its Bucket is not on the wire
 
 	failure failure // -ERR, +LOST, LOST, END
 	failed  bool
@@ -134,6 +136,9 @@ func (r *Reply) parse(kind ReplyKind, w *words) (length int, err error) {
 		ok = r.takeNumber(w, &r.Number) && !w.more
 	case ReplyKey, ReplyBucket:
 		ok = takeName(w, &r.Name) && !w.more
+	case ReplyReclaimed:
+		n := &r.Reclaimed
+		ok = takeBytes(w, &n.Done) && takeBytes(w, &n.Total) && takeBytes(w, &n.Freed) && !w.more
 	case ReplySynced:
 		ok = r.takeNumber(w, &r.Watch) && !w.more
 	case ReplyHello:
@@ -175,6 +180,17 @@ func (r *Reply) takeNumber(w *words, into *uint64) (ok bool) {
 	}
 	*into, ok = parseNumber(word)
 	return ok
+}
+
+// takeBytes reads a number of bytes.
+func takeBytes(w *words, into *int64) bool {
+	word, err := w.next()
+	if err != nil {
+		return false
+	}
+	n, ok := parseNumber(word)
+	*into = int64(n)
+	return ok && n <= math.MaxInt64
 }
 
 func takeName(w *words, into *string) bool {

@@ -33,6 +33,7 @@ var replies = []struct {
 	{"+END 2\r\n", lineproto.AppendEnd(nil, 2), lineproto.Reply{Kind: lineproto.ReplyEnd, Number: 2}, nil},
 	{"+KEY a.b\r\n", lineproto.AppendKey(nil, "a.b"), lineproto.Reply{Kind: lineproto.ReplyKey, Name: "a.b"}, nil},
 	{"+BUCKET my-kv\r\n", lineproto.AppendBucket(nil, "my-kv"), lineproto.Reply{Kind: lineproto.ReplyBucket, Name: "my-kv"}, nil},
+	{"+RECLAIMED 5 9 3\r\n", lineproto.AppendReclaimed(nil, &kv.Reclaimed{Done: 5, Total: 9, Freed: 3}), lineproto.Reply{Kind: lineproto.ReplyReclaimed, Reclaimed: kv.Reclaimed{Done: 5, Total: 9, Freed: 3}}, nil},
 	{"+ENTRY Key1 1 PUT 2026-11-22T18:00:00.123456789Z 6\r\nValue1\r\n", lineproto.AppendEntry(nil, &entry), lineproto.Reply{Kind: lineproto.ReplyEntry, Entry: entry}, nil},
 	{"+ENTRY k 3 DEL 2026-11-22T18:00:00.123456789Z delta=4 0\r\n\r\n", lineproto.AppendEntry(nil, &marker), lineproto.Reply{Kind: lineproto.ReplyEntry, Entry: marker}, nil},
 	{"+ENTRY k 6 PURGE 2026-11-22T18:00:00.123456789Z deadline=2026-11-22T18:00:30Z 0\r\n\r\n", lineproto.AppendEntry(nil, &purge), lineproto.Reply{Kind: lineproto.ReplyEntry, Entry: purge}, nil},

@@ -34,6 +34,15 @@ func AppendBucket(dst []byte, name string) []byte {
 	return append(append(append(dst, "+BUCKET "...), name...), crlf...)
 }
 
+// AppendReclaimed appends +RECLAIMED: how far giving back disk has come.
+func AppendReclaimed(dst []byte, r *kv.Reclaimed) []byte {
+	dst = append(dst, "+RECLAIMED"...)
+	for _, n := range []int64{r.Done, r.Total, r.Freed} {
+		dst = strconv.AppendInt(append(dst, ' '), max(0, n), 10)
+	}
+	return append(dst, crlf...)
+}
+
 // AppendError appends -ERR. The key is that of the command it answers, "" if it
 // has none.
 func AppendError(dst []byte, err error, key string) []byte {

@@ -27,6 +27,7 @@ const (
 	VerbWatch
 	VerbUnwatch
 	VerbPurgeDeletes
+	VerbReclaim
 )
 
 // String returns the verb as it stands on the wire.
@@ -123,6 +124,7 @@ var (
 		VerbWatch:        {"WATCH", []argument{argWatch, argBucket, argPatterns}, optMode | optFrom | optID | optDeletes | optMeta, noPayload},
 		VerbUnwatch:      {"UNWATCH", []argument{argWatch}, 0, noPayload},
 		VerbPurgeDeletes: {"PURGEDELETES", aBucket, optOlder | optID, noPayload},
+		VerbReclaim:      {"RECLAIM", aBucket, optID, noPayload},
 	}
 )
 

@@ -23,6 +23,9 @@
 //	kvd_commit_batch_size                      histogram  records that shared one sync
 //	kvd_commit_bytes_total                     counter    bytes of records and operations logged
 //	kvd_expired_keys_total                     counter    keys that expired
+//	kvd_compaction_runs_total{result}          counter    done, or given up
+//	kvd_compaction_bytes_total{what}           counter    read, written, and freed: given back to the disk
+//	kvd_compaction_pause_seconds_total         counter    time in which they left the disk to others
 //	kvd_buckets                                gauge      buckets there are
 //	kvd_keys{bucket}                           gauge      keys with a value
 //	kvd_values{bucket}                         gauge      records kept, markers included

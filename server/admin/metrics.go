@@ -21,6 +21,7 @@ type Metrics struct {
 	batch       prometheus.Histogram
 	commitBytes prometheus.Counter
 	expired     prometheus.Counter
+	compactions compactions
 	ready       prometheus.Gauge
 	operations  operations
 }
@@ -70,6 +71,7 @@ func NewMetrics(version, revision string) *Metrics {
 		ConstLabels: prometheus.Labels{"version": version, "revision": revision, "goversion": runtime.Version()},
 	})
 	build.Set(1)
+	m.compactions.register(m.registry)
 	m.registry.MustRegister(
 		durations, m.sync, m.batch, m.commitBytes, m.expired, m.ready, build, &m.operations,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),

@@ -105,6 +105,16 @@ func (o *observedStore) DeleteBucket(ctx context.Context, name string) error {
 	return err
 }
 
+// Reclaim implements kv.Reclaimer, if the store does.
+func (o *observedStore) Reclaim(ctx context.Context, progress func(kv.Reclaimed), buckets ...string) (kv.Reclaimed, error) {
+	r, ok := o.Store.(kv.Reclaimer)
+	if !ok {
+		return kv.Reclaimed{}, fmt.Errorf("%w: reclaiming disk", kv.ErrNotSupported)
+	}
+	defer o.metrics.observe(kindAdmin, time.Now())
+	return r.Reclaim(ctx, progress, buckets...)
+}
+
 // observedSubmitter is an observedStore that takes many mutations at once.
 type observedSubmitter struct {
 	*observedStore

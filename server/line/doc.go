@@ -63,6 +63,9 @@
 //	S: +OK 7
 //	C: PURGEDELETES my-kv older=0s
 //	S: +OK
+//	C: RECLAIM my-kv
+//	S: +RECLAIMED 536 536 0
+//	S: +END 1
 //	C: COUNT my-kv a.>
 //	S: +OK 0
 //	C: PUT my-kv a,b 1
@@ -153,6 +156,7 @@
 //	      [mode=last|history|updates] [from=N] [deletes=no] [meta=yes]
 //	UNWATCH number                               +OK, and no event of it afterwards
 //	PURGEDELETES bucket [older=D]                +OK       default 30m; 0s: markers of any age
+//	RECLAIM bucket                               +RECLAIMED … +END
 //
 // What they mean is said by the methods of the same names in package kv. Every
 // command but BUCKETS, ADD and EDIT that names a bucket takes id=N too: it is meant
@@ -171,6 +175,7 @@
 //	+LOST key revision operation created [delta=N] error
 //	+KEY key
 //	+BUCKET bucket
+//	+RECLAIMED done total freed                                            bytes
 //	+END count                                                             of a listing
 //	+INFO bucket option … [length]                                         and JSON
 //	+HELLO version server=TEXT store=HEX sync=always auth=yes|no
@@ -198,7 +203,9 @@
 // those beside it are sound. The size of an event is that of a value which meta=yes
 // has left out.
 //
-// A listing that ends in -ERR is not complete.
+// A listing that ends in -ERR is not complete. RECLAIM gives back the disk of what
+// is gone; it answers with its progress, once a second at most, and in the last
+// +RECLAIMED with what came of it.
 //
 // # Watches
 //
@@ -272,7 +279,7 @@
 //	put    PUT CREATE UPDATE TOUCH
 //	del    DEL PURGE
 //	watch  WATCH
-//	admin  ADD EDIT RM PURGEDELETES
+//	admin  ADD EDIT RM PURGEDELETES RECLAIM
 //
 // INFO and BUCKETS show the buckets with which the user may do anything at all.
 //

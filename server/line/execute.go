@@ -17,6 +17,7 @@ var permissions = [...]server.Permission{
 	lineproto.VerbEdit:         server.MayAdmin,
 	lineproto.VerbRemove:       server.MayAdmin,
 	lineproto.VerbPurgeDeletes: server.MayAdmin,
+	lineproto.VerbReclaim:      server.MayAdmin,
 	lineproto.VerbInfo:         server.MayAny,
 	lineproto.VerbPut:          server.MayPut,
 	lineproto.VerbCreate:       server.MayPut,
@@ -130,6 +131,8 @@ func (c *conn) dispatch(cmd *lineproto.Command) error {
 		c.answer(c.remove(cmd), cmd)
 	case lineproto.VerbPurgeDeletes:
 		c.answer(c.purgeDeletes(cmd), cmd)
+	case lineproto.VerbReclaim:
+		c.reclaim(cmd)
 	case lineproto.VerbHello:
 		hello := c.protocol.hello
 		hello.Auth = c.HasUsers()

@@ -1,0 +1,51 @@
+package line
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"kvd/internal/lineproto"
+	"kvd/kv"
+)
+
+// reclaimPause is the least time between two lines of progress.
+const reclaimPause = time.Second
+
+// reclaim answers RECLAIM: with its progress now and then, and what came of it. A
+// client that goes away ends it.
+func (c *conn) reclaim(cmd *lineproto.Command) {
+	if _, err := c.bucket(cmd); err != nil {
+		c.fail(err, cmd.Bucket)
+		return
+	}
+	store, ok := c.protocol.store.(kv.Reclaimer)
+	if !ok {
+		c.fail(fmt.Errorf("%w: RECLAIM", kv.ErrNotSupported), cmd.Bucket)
+		return
+	}
+	ctx, cancel := context.WithCancel(c.ctx)
+	defer cancel()
+	count, said := uint64(1), time.Now()
+	progress := func(r kv.Reclaimed) {
+		if c.out.broken.Load() {
+			cancel()
+		}
+		if time.Since(said) < reclaimPause {
+			return
+		}
+		said = time.Now()
+		count++
+		c.replies.b = lineproto.AppendReclaimed(c.replies.b, &r)
+		c.flush()
+	}
+	var done kv.Reclaimed
+	var err error
+	c.InStore(func() { done, err = store.Reclaim(ctx, progress, c.name(cmd.Bucket)) })
+	if err != nil {
+		c.fail(err, cmd.Bucket)
+		return
+	}
+	c.replies.b = lineproto.AppendReclaimed(c.replies.b, &done)
+	c.replies.b = lineproto.AppendEnd(c.replies.b, count)
+}
