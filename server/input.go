@@ -8,7 +8,8 @@ import (
 )
 
 const (
-	smallSize = 1 << 10 // bytes of the buffer that an idle connection keeps
+	smallSize    = 1 << 10 // bytes of the buffer that an idle connection keeps
+	strangerSize = 4 << 10 // bytes of the buffer of one that must not grow, once it needs that
 	// InputSize is what the buffer of a busy connection holds, bytes, unless one
 	// command needs more.
 	InputSize = 64 << 10
@@ -91,6 +92,8 @@ func (in *Input) Reserve(need int) {
 	case size <= len(in.buf) && have < len(in.buf):
 		copy(in.buf, in.Bytes())
 		in.start, in.end = 0, have
+	case size <= strangerSize && !in.grows:
+		in.use(make([]byte, strangerSize))
 	case size <= InputSize:
 		in.use(*mediums.Get().(*[]byte))
 	default:
@@ -118,8 +121,8 @@ func (in *Input) Expect(until time.Time) {
 	_ = in.conn.SetReadDeadline(until)
 }
 
-// Grow lets the buffer become larger than that of an idle connection: a client that
-// has not logged in yet must not cost more.
+// Grow lets the buffer become larger than one command needs: a client that has not
+// logged in yet must not cost more.
 func (in *Input) Grow() { in.grows = true }
 
 // Skip drops the next n bytes, reading what is not there yet.

@@ -201,6 +201,34 @@ func TestAnIdleConnectionIsCheap(t *testing.T) {
 	})
 }
 
+// TestAStrangerIsCheap weighs clients that have not logged in and have sent most of
+// what they may before that.
+func TestAStrangerIsCheap(t *testing.T) {
+	if raceEnabled {
+		return // what the detector adds would be weighed too
+	}
+	opts := server.Options{Users: users(t, "alice *=get")}
+	synctest.Test(t, func(t *testing.T) {
+		const n = 200
+		r := servePipes(t, newFakeStore(), opts)
+		conns := make([]net.Conn, n)
+		before := weigh()
+		for i := range conns {
+			p := r.dial()
+			p.sendRaw("AUTH alice " + strings.Repeat("p", 2000))
+			p.sendRaw(strings.Repeat("p", 1000))
+			conns[i] = p.conn
+		}
+		synctest.Wait()
+		each := (weigh() - before) / n
+		t.Logf("%d bytes each, the client's end included", each)
+		if each > 24<<10 {
+			t.Errorf("a client before its login costs %d bytes", each)
+		}
+		runtime.KeepAlive(conns)
+	})
+}
+
 // weigh returns the bytes of heap and stacks in use.
 func weigh() uint64 {
 	var m runtime.MemStats
