@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -129,11 +130,24 @@ func (c *Conn) Linger() {
 func (c *Conn) Login(ctx context.Context, name, password string) error {
 	user, err := c.server.login.check(ctx, c.from, name, password)
 	if err != nil {
-		c.Logger().Warn("login failed", "remote", c.RemoteAddr(), "user", name, "cause", err)
+		c.logFailure(name, err)
 		return err
 	}
 	c.session.Store(user)
 	return nil
+}
+
+// logFailure logs each password that was wrong. Attempts that were refused without
+// a look at the password cost a client next to nothing, and have one line together.
+func (c *Conn) logFailure(name string, err error) {
+	log := c.Logger().With("remote", c.RemoteAddr(), "user", name, "cause", err)
+	if errors.Is(err, errWrong) {
+		log.Warn("login failed")
+		return
+	}
+	if n, ok := c.server.turnedAway.pass(); ok {
+		log.Warn("login not tried", "unlogged", n)
+	}
 }
 
 // NeedsLogin reports whether the client has to log in before anything else.

@@ -1,9 +1,12 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net"
 	"net/netip"
 	"strings"
 	"sync"
@@ -146,6 +149,30 @@ func TestALoginThatNobodyWaitsFor(t *testing.T) {
 	cancel()
 	if _, err := l.check(ctx, here, "alice", "secret"); !errors.Is(err, ErrLogin) || !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
+	}
+}
+
+// What is refused without a look at the password costs an attacker nothing, so it
+// must not fill the log either.
+func TestRefusedAttemptsAreNotLoggedEach(t *testing.T) {
+	users := mustParse(t, "alice "+hash(t, "secret")+" b=get\n")
+	var log bytes.Buffer
+	srv, err := New(nil, Options{Users: users, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	end, _ := net.Pipe()
+	c := &Conn{Conn: end, server: srv, from: here}
+	defer c.Close()
+	const attempts = 100
+	for range attempts {
+		if err := c.Login(t.Context(), "alice", "wrong"); !errors.Is(err, ErrLogin) {
+			t.Fatal(err)
+		}
+	}
+	looked := strings.Count(log.String(), wrong)
+	if all := strings.Count(log.String(), "level=WARN"); looked <= failuresFree-1 || all > looked+1 {
+		t.Errorf("%d attempts made %d lines, %d of them for passwords that were looked at:\n%s", attempts, all, looked, log.String())
 	}
 }
 

@@ -37,13 +37,14 @@ var ErrServerClosed = errors.New("server is closed")
 // for concurrent use.
 type Server struct {
 	// Immutable after New.
-	opts     Options
-	protocol Protocol
-	login    *login
-	conns    admission
-	ctx      context.Context // of all connections
-	cutOff   context.CancelFunc
-	refused  throttle
+	opts       Options
+	protocol   Protocol
+	login      *login
+	conns      admission
+	ctx        context.Context // of all connections
+	cutOff     context.CancelFunc
+	refused    throttle
+	turnedAway throttle
 
 	serving sync.WaitGroup // a count for each connection
 
