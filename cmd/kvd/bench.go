@@ -302,7 +302,7 @@ func (a *app) printLoad(l *load, flags *benchFlags) error {
 			continue
 		}
 		t.add(kind.name, kind.count, fmt.Sprintf("%.0f", rate),
-			kind.at(0.5), kind.at(0.9), kind.at(0.99), kind.at(0.999), kind.max.Round(time.Microsecond))
+			readable(kind.at(0.5)), readable(kind.at(0.9)), readable(kind.at(0.99)), readable(kind.at(0.999)), readable(kind.max))
 	}
 	if a.json {
 		return nil
@@ -312,6 +312,17 @@ func (a *app) printLoad(l *load, flags *benchFlags) error {
 		fmt.Fprintf(a.err, "%d gets were of keys not written yet\n", l.misses)
 	}
 	return nil
+}
+
+// readable drops digits that a histogram does not know and nobody reads.
+func readable(d time.Duration) time.Duration {
+	switch {
+	case d >= time.Second:
+		return d.Round(10 * time.Millisecond)
+	case d >= time.Millisecond:
+		return d.Round(10 * time.Microsecond)
+	}
+	return d.Round(100 * time.Nanosecond)
 }
 
 func micros(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e3 }

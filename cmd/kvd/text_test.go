@@ -171,3 +171,18 @@ func TestAddressesWithoutAPort(t *testing.T) {
 		}
 	}
 }
+
+func TestReadableDurations(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0:                      "0s",
+		123_456:                "123.5µs",
+		2_818_047:              "2.82ms",
+		46_137_343:             "46.14ms",
+		1_234_567_890:          "1.23s",
+		100 * time.Millisecond: "100ms",
+	} {
+		if got := readable(d).String(); got != want {
+			t.Errorf("%d ns are %q, want %q", d, got, want)
+		}
+	}
+}
