@@ -1,6 +1,7 @@
 package bucket
 
 import (
+	"slices"
 	"sort"
 
 	"kvd/kv"
@@ -47,37 +48,35 @@ func (sl *slot) seek(rev kv.Revision) int64 {
 }
 
 // holding returns the segment in which a revision is, if any has it: of those that
-// begin at or below it the one that begins last, for the segments' revisions do not
-// overlap. Where none begins that low it is the lowest. nil: there are no records.
-// The caller holds mu.
-func (b *Bucket) holding(rev kv.Revision) *slot {
-	var found, lowest *slot
+// begin at or below it the last. Where none begins that low it is the first. nil:
+// there are no records. The caller holds mu.
+func (b *Bucket) holding(rev kv.Revision) (found *slot) {
 	for sl := range b.files() {
 		first := sl.first()
-		switch {
-		case first == 0:
+		if first == 0 {
 			continue
-		case first <= rev && (found == nil || first > found.first()):
-			found = sl
 		}
-		if lowest == nil || first < lowest.first() {
-			lowest = sl
+		if found != nil && first > rev {
+			break
 		}
-	}
-	if found == nil {
-		return lowest
+		found = sl
 	}
 	return found
 }
 
-// after returns the segment whose revisions follow those of sl, nil if it is the
-// last. The caller holds mu.
-func (b *Bucket) after(sl *slot) *slot {
-	var next *slot
-	for s := range b.files() {
-		if first := s.first(); first > sl.first() && (next == nil || first < next.first()) {
-			next = s
+// after returns the segment in which what follows a revision is, for who has read
+// sl to its end and everything up to that revision; nil: there is nothing more.
+// Where a compaction has put another in the place of sl, that one may have more
+// than sl. The caller holds mu.
+func (b *Bucket) after(sl *slot, rev kv.Revision) *slot {
+	at := slices.Index(b.mu.order, sl)
+	if at < 0 {
+		return b.holding(rev + 1)
+	}
+	for _, next := range b.mu.order[at+1:] {
+		if next.lost == nil && next.first() != 0 {
+			return next
 		}
 	}
-	return next
+	return nil
 }

@@ -72,10 +72,10 @@ func (b *Bucket) pinAt(p *watch.Position) (*slot, error) {
 		if sl = b.mu.segments[p.Segment]; !sl.readable() {
 			sl = nil // compacted away: what it held is elsewhere
 		} else if p.Offset >= sl.Size() {
-			if sl = b.after(sl); sl == nil {
+			if sl = b.after(sl, p.Revision); sl == nil {
 				return nil, nil
 			}
-			*p = watch.Position{Revision: p.Revision, Placed: true, Segment: sl.number}
+			*p = watch.Position{Revision: p.Revision, Placed: true, Segment: sl.number, Offset: sl.seek(p.Revision + 1)}
 		}
 	}
 	if sl == nil {

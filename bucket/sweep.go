@@ -317,12 +317,12 @@ func (b *Bucket) walkOn(sl *slot, horizon int64) bool {
 	w := &b.sweeping
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	next := b.after(sl)
+	next := b.after(sl, w.walked)
 	if next == nil {
 		w.youngest = horizon
 		return false
 	}
-	w.slot, w.offset = next, 0
+	w.slot, w.offset = next, next.seek(w.walked+1)
 	return true
 }
 

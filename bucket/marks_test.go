@@ -1,0 +1,42 @@
+package bucket
+
+import (
+	"testing"
+
+	"kvd/kv"
+)
+
+// TestWhatFollowsASegmentThatWasReplaced has a reader come to the end of a segment
+// that a compaction has merged with the next one meanwhile: the rest of what the
+// two held is in the output, which begins no later than what was read.
+func TestWhatFollowsASegmentThatWasReplaced(t *testing.T) {
+	first, second, output, last := slotFrom(1), slotFrom(101), slotFrom(1), slotFrom(201)
+	var b Bucket
+	b.mu.order = []*slot{first, second, {}, last} // one that holds erasures alone
+	for _, tt := range []struct {
+		from *slot
+		rev  int
+		want *slot
+	}{{first, 100, second}, {second, 200, last}, {last, 300, nil}} {
+		if got := b.after(tt.from, kv.Revision(tt.rev)); got != tt.want {
+			t.Errorf("behind revision %d comes the segment of %v", tt.rev, got)
+		}
+	}
+	b.mu.order = []*slot{output, {}, last}
+	if got := b.after(first, 100); got != output {
+		t.Errorf("behind the replaced segment comes the one of %v", got)
+	}
+	if got := b.after(second, 200); got != output && got != last {
+		t.Errorf("behind the second replaced segment comes the one of %v", got)
+	}
+	if got := b.after(output, 200); got != last {
+		t.Errorf("behind the output comes the one of %v", got)
+	}
+	for rev, want := range map[int]*slot{1: output, 200: output, 201: last, 1000: last} {
+		if got := b.holding(kv.Revision(rev)); got != want {
+			t.Errorf("revision %d is in the segment of %v", rev, got)
+		}
+	}
+}
+
+func slotFrom(rev int) *slot { return &slot{marks: []mark{{revision: kv.Revision(rev)}}} }
