@@ -331,27 +331,35 @@ func TestEditsOfATTL(t *testing.T) {
 // The wall clock may be set to anything while the store is open: time goes by the
 // monotonic clock.
 func TestTheWallClockExpiresNothing(t *testing.T) {
-	wall, elapsed := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), time.Duration(0)
-	h := newHarness(t, func(o *Options) {
-		o.Now = func() time.Time { return wall }
-		o.Elapsed = func() time.Duration { return elapsed }
-	})
-	b := h.bucket("b", withTTL(time.Hour))
-	putTTL(t, b, "k", "v", time.Minute)
-	mustPut(t, b, "aged", "v")
-	for _, year := range []int{1970, 2099} {
-		wall = time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC)
-		if err := h.s.Sweep(ctx); err != nil {
-			t.Fatal(err)
+	for _, bug := range []bool{false, true} { // the check can fail
+		wall, elapsed := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), time.Duration(0)
+		h := newHarness(t, func(o *Options) {
+			o.Now = func() time.Time { return wall }
+			if o.Elapsed = func() time.Duration { return elapsed }; bug {
+				o.Elapsed = func() time.Duration { return time.Duration(wall.UnixNano()) }
+			}
+		})
+		b := h.bucket("b", withTTL(time.Hour))
+		putTTL(t, b, "k", "v", time.Minute)
+		mustPut(t, b, "aged", "v")
+		for _, jump := range []time.Duration{time.Hour, -2 * time.Hour, 73 * 365 * clockLeap, -130 * 365 * clockLeap} {
+			wall = wall.Add(jump)
+			if err := h.s.Sweep(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if keys := collect(t, b); (len(keys) == 2) == bug {
+				t.Fatalf("by the wall clock: %t; after a jump of %v there is %q", bug, jump, keys)
+			}
 		}
-		mustGet(t, b, "k", "v")
+		if bug {
+			return
+		}
+		elapsed += time.Minute
+		wantGone(t, b, "k")
 		mustGet(t, b, "aged", "v")
+		elapsed += time.Hour
+		wantGone(t, b, "aged")
 	}
-	elapsed += time.Minute
-	wantGone(t, b, "k")
-	mustGet(t, b, "aged", "v")
-	elapsed += time.Hour
-	wantGone(t, b, "aged")
 }
 
 func TestALeapOfTheClockIsReported(t *testing.T) {
@@ -367,6 +375,9 @@ func TestALeapOfTheClockIsReported(t *testing.T) {
 		{"accepted", clockLeap + time.Minute, time.Minute, true, false},
 		{"nothing can expire", clockLeap + time.Minute, 0, false, false},
 		{"back", -clockLeap, time.Minute, false, false},
+		{"back an hour", -time.Hour, time.Minute, false, false},
+		{"an hour", time.Hour, time.Minute, false, false},
+		{"to 2099", 90 * 365 * clockLeap, time.Minute, false, true},
 		{"to 1970", math.MinInt64, time.Minute, false, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {

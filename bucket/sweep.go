@@ -174,10 +174,11 @@ func (b *Bucket) sweepInTurn(ctx context.Context) (err error) {
 	}()
 	now := b.store.clock.now()
 	for {
-		if err := b.findDying(now); err != nil {
+		more, err := b.findDying(now)
+		if err != nil {
 			return err
 		}
-		if len(b.sweeping.found) == 0 {
+		if !more {
 			break
 		}
 		if err := b.writeMarkers(ctx); err != nil {
@@ -201,9 +202,9 @@ func (b *Bucket) sweepInTurn(ctx context.Context) (err error) {
 	return nil
 }
 
-// findDying notes a batch of keys whose newest value may have died by now, in the
-// order of revisions.
-func (b *Bucket) findDying(now int64) error {
+// findDying notes a batch of keys whose newest value has died by now, in the order
+// of revisions, and reports whether it came upon anything that has.
+func (b *Bucket) findDying(now int64) (more bool, err error) {
 	w := &b.sweeping
 	clear(w.found)
 	w.found = w.found[:0]
@@ -215,10 +216,17 @@ func (b *Bucket) findDying(now int64) error {
 	})
 	b.mu.RUnlock()
 	if err := b.walk(now); err != nil {
-		return err
+		return false, err
 	}
+	more = len(w.found) > 0
+	b.mu.RLock()
+	w.found = slices.DeleteFunc(w.found, func(d dying) bool {
+		newest, ok := b.mu.index.Newest(index.Hash(d.key), d.key)
+		return !ok || newest.Revision != d.revision || newest.Op != kv.Put
+	})
+	b.mu.RUnlock()
 	slices.SortFunc(w.found, func(a, b dying) int { return cmp.Compare(a.revision, b.revision) })
-	return nil
+	return more, nil
 }
 
 // advance brings an agenda of the index to now, a slice at a time.
@@ -330,6 +338,9 @@ func (b *Bucket) walkOn(sl *slot, horizon int64) bool {
 // expired, and nothing if it has not.
 func (b *Bucket) writeMarkers(ctx context.Context) error {
 	w := &b.sweeping
+	if len(w.found) == 0 {
+		return nil
+	}
 	r := newRequest()
 	defer r.free()
 	r.mutations = make([]mutation, len(w.found))

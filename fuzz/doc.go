@@ -38,8 +38,8 @@
 //
 // # Limits
 //
-// Times to live and memory buckets are not in the model yet, and the interval mode
-// only in power cuts.
+// Memory buckets are not in the model yet, and the interval mode and times to live
+// only in power cuts, each in workloads of its own.
 // Images share pages with the disk that they were taken from, so a sweep is bound
 // by memory bandwidth, not by the disk: it says nothing about real file systems,
 // for which there is the test that kills a process.

@@ -108,9 +108,9 @@ func apply(records []Record, m kv.Mutation, rev kv.Revision) []Record {
 	r := Record{Revision: rev, Operation: kv.Put, Value: m.Value}
 	switch m.Op {
 	case kv.MutateDelete:
-		r.Operation = kv.Delete
+		r.Operation, r.Reason = kv.Delete, kv.ReasonClient
 	case kv.MutatePurge:
-		r.Operation, records = kv.Purge, nil
+		r.Operation, r.Reason, records = kv.Purge, kv.ReasonClient, nil
 	}
 	return newestOf(append(records[:len(records):len(records)], r), victimHistory)
 }

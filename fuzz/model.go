@@ -13,8 +13,8 @@ import (
 )
 
 // Model is a store as the specification has it: maps of histories. It serves as
-// the oracle for any kv.Store whose clock the test controls. TTLs and memory
-// buckets are not in it, and of the interval mode only that a crash skips
+// the oracle for any kv.Store whose clock the test controls. Memory buckets are not
+// in it, and of the interval mode only that a crash skips
 // revisions: which of its states a store may go back to is for the caller to know.
 //
 // Records and their slices are never changed once they stand in a Model, nor are
@@ -32,13 +32,17 @@ type Bucket struct {
 	Created  int64     // unix ns
 	Revision kv.Revision
 	Keys     map[string][]Record // oldest record first; no key without one
+	Hidden   uint64              // records that a store counts and does not show; 0 in a model
+	aged     int64               // unix ns: a sweep has ended everything as old as this by the bucket's TTL
 }
 
 // Record is one kept record of a key.
 type Record struct {
 	Revision  kv.Revision
 	Created   int64 // unix ns
+	Deadline  int64 // unix ns; 0: none
 	Operation kv.Operation
+	Reason    kv.MarkerReason
 	Value     []byte
 	Stored    int   // bytes that the value takes up; less than its length where it is compressed
 	Err       error // what a store said instead of giving the record; nil in a model
@@ -52,6 +56,22 @@ func (m *Model) Clone() *Model {
 	return &Model{Clock: m.Clock, Buckets: maps.Clone(m.Buckets)}
 }
 
+// at returns the model as it is at another time.
+func (m *Model) at(now int64) *Model {
+	m = m.Clone()
+	m.Clock = now
+	return m
+}
+
+// named returns the model with the ids that a store has given its buckets.
+func (m *Model) named(got *Model) *Model {
+	m = m.Clone()
+	for name, b := range m.Buckets {
+		m.change(b).ID = got.Buckets[name].ID
+	}
+	return m
+}
+
 // change returns a copy of the bucket that stands in its place from now on.
 func (m *Model) change(b *Bucket) *Bucket {
 	c := *b
@@ -61,7 +81,9 @@ func (m *Model) change(b *Bucket) *Bucket {
 }
 
 // Write carries out one mutation and returns the revision of its record, or the
-// error of package kv that it must be refused with, and then nothing changed.
+// error of package kv that it must be refused with. A key that has expired gets its
+// marker before, whatever becomes of the write; nothing else changes where it is
+// refused.
 func (m *Model) Write(w kv.Mutation) (kv.Revision, error) {
 	b := m.Buckets[w.Bucket]
 	if b == nil {
@@ -70,24 +92,33 @@ func (m *Model) Write(w kv.Mutation) (kv.Revision, error) {
 	if int64(len(w.Value)) > b.Config.MaxValueSize {
 		return 0, kv.ErrValueTooLarge
 	}
+	if w.Op != kv.MutateTouch { // which looks before it writes
+		b = m.expire(b, w.Key)
+	}
 	kept := b.Keys[w.Key]
 	var newest Record
-	if len(kept) > 0 {
-		newest = kept[len(kept)-1]
+	if n := len(kept); n > 0 && !b.died(kept[n-1], true, m.Clock) {
+		newest = kept[n-1]
 	}
 	if err := refuse(w, newest); err != nil {
 		return 0, err
 	}
 	r := Record{Revision: b.Revision + 1, Created: m.Clock, Operation: kv.Put, Value: w.Value}
+	if w.TTL != 0 {
+		r.Deadline = m.Clock + int64(w.TTL)
+	}
 	switch w.Op {
 	case kv.MutateTouch:
 		r.Value = newest.Value
 	case kv.MutateDelete:
-		r.Operation, r.Value = kv.Delete, nil
+		r.Operation, r.Reason, r.Value = kv.Delete, kv.ReasonClient, nil
 	case kv.MutatePurge:
-		r.Operation, r.Value, kept = kv.Purge, nil, nil
+		r.Operation, r.Reason, r.Value, kept = kv.Purge, kv.ReasonClient, nil, nil
 	}
 	r.Stored = storedSize(r.Value, b.Config.Compression)
+	for b.aged > 0 && len(kept) > 0 && kept[0].Created <= b.aged {
+		kept = kept[1:] // what was swept stays only while it is the newest
+	}
 	kept = newestOf(append(slices.Clip(kept), r), b.Config.History)
 	if limit := b.Config.MaxBytes; limit >= 0 && r.Operation == kv.Put {
 		if b.Bytes()-size(w.Key, b.Keys[w.Key])+size(w.Key, kept) > limit {
@@ -142,7 +173,11 @@ func (b *Bucket) Bytes() int64 {
 func size(key string, records []Record) int64 {
 	var n int64
 	for _, r := range records {
-		n += int64(56+len(key)+r.Stored+7) &^ 7
+		head := 56
+		if r.Deadline != 0 {
+			head += 8
+		}
+		n += int64(head+len(key)+r.Stored+7) &^ 7
 	}
 	return n
 }
@@ -167,8 +202,12 @@ func (m *Model) UpdateBucket(c kv.Config) error {
 	if b == nil {
 		return kv.ErrBucketNotFound
 	}
+	if c = c.WithDefaults(); c.TTL != b.Config.TTL || c.History < b.Config.History {
+		m.Sweep(c.Bucket) // what has expired does not come back, and does not count
+		b = m.Buckets[c.Bucket]
+	}
 	b = m.change(b)
-	b.Config = c.WithDefaults()
+	b.Config = c
 	for key, records := range b.Keys {
 		b.Keys[key] = newestOf(records, b.Config.History)
 	}
@@ -194,7 +233,8 @@ func (m *Model) PurgeDeletes(name string, olderThan time.Duration) error {
 	if olderThan == 0 {
 		olderThan = 30 * time.Minute
 	}
-	b = m.change(b)
+	m.Sweep(name)
+	b = m.change(m.Buckets[name])
 	for key, records := range b.Keys {
 		newest := records[len(records)-1]
 		switch {
@@ -233,13 +273,13 @@ func (m *Model) Diff(got *Model) string {
 		case have == nil:
 			fmt.Fprintf(&d, "bucket %q is missing\n", name)
 		case want != have:
-			want.diff(&d, have)
+			want.diff(&d, have, m.Clock)
 		}
 	}
 	return d.String()
 }
 
-func (b *Bucket) diff(d *strings.Builder, got *Bucket) {
+func (b *Bucket) diff(d *strings.Builder, got *Bucket, now int64) {
 	name := b.Config.Bucket
 	if !b.Config.Equal(got.Config) {
 		fmt.Fprintf(d, "bucket %q: configuration %+v, want %+v\n", name, got.Config, b.Config)
@@ -249,7 +289,7 @@ func (b *Bucket) diff(d *strings.Builder, got *Bucket) {
 			name, got.ID, got.Revision, got.Created, b.ID, b.Revision, b.Created)
 	}
 	for _, key := range union(b.Keys, got.Keys) {
-		if want, have := b.Keys[key], got.Keys[key]; !slices.EqualFunc(want, have, Record.equal) {
+		if want, have := b.Shown(key, now), got.Keys[key]; !slices.EqualFunc(want, have, Record.equal) {
 			fmt.Fprintf(d, "bucket %q, key %q: %v, want %v\n", name, key, have, want)
 		}
 	}
@@ -274,7 +314,8 @@ func union[V any](a, b map[string]V) []string {
 
 // equal compares what is known of both.
 func (r Record) equal(o Record) bool {
-	return r.Revision == o.Revision && r.Created == o.Created && r.Operation == o.Operation &&
+	return r.Revision == o.Revision && r.Created == o.Created && r.Deadline == o.Deadline &&
+		r.Operation == o.Operation && (r.Reason == o.Reason || r.Err != nil || o.Err != nil) &&
 		(r.Err != nil || o.Err != nil || bytes.Equal(r.Value, o.Value))
 }
 

@@ -16,11 +16,12 @@ type op struct {
 	kind   opKind
 	bucket string
 	key    string
-	size   int    // of the value, bytes
-	zeros  bool   // a value of zeros
-	want   want   // of update and of conditional delete and purge
-	batch  []op   // of submit: writes
-	config config // of bucket operations
+	size   int           // of the value, bytes
+	zeros  bool          // a value of zeros
+	want   want          // of update and of conditional delete and purge
+	batch  []op          // of submit: writes
+	config config        // of bucket operations
+	ttl    time.Duration // of a write, or of a purge's marker; 0: none
 	tick   time.Duration
 	age    time.Duration // of purge-deletes
 	call   int           // of crash: at which call of the next step, 0: right here
@@ -48,11 +49,14 @@ const (
 	opReclaim
 	opReopen
 	opCrash
-	opKinds
+	opKinds // that a generator draws; those of aging come on top
+	opSweep
+	opErase
+	opEnd
 )
 
-var opNames = [opKinds]string{"put", "create", "update", "touch", "delete", "deleteIf", "purge", "purgeIf", "submit",
-	"createBucket", "updateBucket", "upsertBucket", "deleteBucket", "purgeDeletes", "checkpoint", "reclaim", "reopen", "crash"}
+var opNames = [opEnd]string{"put", "create", "update", "touch", "delete", "deleteIf", "purge", "purgeIf", "submit",
+	"createBucket", "updateBucket", "upsertBucket", "deleteBucket", "purgeDeletes", "checkpoint", "reclaim", "reopen", "crash", "", "sweep", "erase"}
 
 // want is which revision a conditional write expects.
 type want uint8
@@ -71,11 +75,13 @@ type config struct {
 	maxBytes int64
 	text     int  // bytes of metadata
 	lax      bool // sync=interval
+	ttl      time.Duration
 }
 
 func (c config) of(bucket string) kv.Config {
 	k := kv.Config{Bucket: bucket, History: c.history, MaxBytes: c.maxBytes, MaxValueSize: 64 << 10}
 	k.Compression = c.history%2 == 0 // and not by a draw of its own: seeds keep their meaning
+	k.TTL = c.ttl
 	if c.lax {
 		k.Sync = kv.SyncInterval
 	}
@@ -101,7 +107,9 @@ func (o op) String() string {
 		s += " " + o.bucket
 	case opPurgeDeletes:
 		s += fmt.Sprintf(" %s olderThan=%v", o.bucket, o.age)
-	case opCheckpoint, opReclaim, opReopen:
+	case opErase:
+		s += fmt.Sprintf(" %s %s below=%d keep=%d", o.bucket, o.key, o.size%7, o.size%3)
+	case opCheckpoint, opReclaim, opSweep, opReopen:
 	case opCrash:
 		s += fmt.Sprintf(" at call %d of the next step, cut %d", o.call, o.cut)
 	default:
@@ -112,6 +120,9 @@ func (o op) String() string {
 		if o.conditional() {
 			s += fmt.Sprintf(" want=%d", o.want)
 		}
+	}
+	if o.ttl != 0 {
+		s += fmt.Sprintf(" ttl=%v", o.ttl)
 	}
 	if o.tick != 0 {
 		s += fmt.Sprintf(" +%v", o.tick)
@@ -130,6 +141,7 @@ type workload struct {
 	logMaxSize  int64
 	reserveSize int64
 	segmentSize int64 // 0: large
+	aging       bool  // records expire
 	ops         []op
 	bug         func(vfs.FS) vfs.FS // between store and disk; nil: none
 	lie         func(*kv.Mutation)  // between the model and the store; nil: none

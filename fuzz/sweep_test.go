@@ -137,7 +137,7 @@ func (s *sweep) look(call vfs.Op) {
 }
 
 func (s *sweep) finding(c cut) *finding {
-	return &finding{workload: s.workload, image: c.make(s.disk), now: s.now, before: s.acked, after: s.flight, since: slices.Clip(s.since), seed: s.images}
+	return &finding{workload: s.workload, image: c.make(s.disk), now: s.now, before: s.acked, after: s.flight, since: slices.Concat(s.since, s.midway), seed: s.images}
 }
 
 // crash notes the disk that the workload goes on with.

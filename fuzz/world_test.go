@@ -1,12 +1,15 @@
 package fuzz
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -37,6 +40,7 @@ type world struct {
 	ids      map[uint64]bool // of all buckets that there were
 
 	acked  *Model   // what the store has acknowledged
+	midway []*Model // states on the way there, where a step is several frames
 	flight *Model   // what it will be once the step in flight is done; acked if that changes nothing
 	since  []*Model // what it had acknowledged before, from the last sync on
 }
@@ -130,7 +134,7 @@ func (w *world) run(o *op) error {
 	w.now += int64(o.tick)
 	before, next := w.acked, w.acked.Clone()
 	next.Clock = w.now
-	w.flight = next
+	w.flight, w.midway = next, nil
 	var err error
 	switch {
 	case o.kind < opSubmit:
@@ -145,6 +149,10 @@ func (w *world) run(o *op) error {
 		if err = w.stop(); err == nil {
 			err = w.start()
 		}
+	case o.kind == opSweep:
+		err = w.sweep(next)
+	case o.kind == opErase:
+		err = w.erase(o, next)
 	default:
 		err = w.control(o, next)
 	}
@@ -152,6 +160,7 @@ func (w *world) run(o *op) error {
 		w.flight, err = w.learnID(o.bucket, w.flight)
 	}
 	if err == nil {
+		w.midway = nil
 		if w.acked = w.flight; o.syncs(before, w.acked) {
 			w.since = nil
 		} else {
@@ -165,7 +174,7 @@ func (w *world) run(o *op) error {
 func (o *op) syncs(before, after *Model) bool {
 	was, is := before.Buckets[o.bucket], after.Buckets[o.bucket]
 	switch o.kind {
-	case opCheckpoint, opReopen:
+	case opCheckpoint, opReopen, opSweep, opErase:
 		return true
 	case opCreateBucket, opUpdateBucket, opUpsertBucket:
 		return is != nil && (was == nil || !was.Config.Equal(is.Config))
@@ -182,7 +191,7 @@ func (o *op) syncs(before, after *Model) bool {
 
 // mutation makes a write out of a step and the state it meets.
 func (w *world) mutation(o *op, m *Model) kv.Mutation {
-	mut := kv.Mutation{Bucket: o.bucket, Key: o.key}
+	mut := kv.Mutation{Bucket: o.bucket, Key: o.key, TTL: o.ttl}
 	switch o.kind {
 	case opPut:
 		mut.Op = kv.MutatePut
@@ -251,15 +260,22 @@ func (w *world) send(m kv.Mutation) (kv.Revision, error) {
 	if m.IfLast {
 		opts = append(opts, kv.LastRevision(m.Last))
 	}
+	switch {
+	case m.TTL == 0:
+	case m.Op == kv.MutatePurge:
+		opts = append(opts, kv.PurgeTTL(m.TTL))
+	default:
+		opts = append(opts, kv.KeyTTL(m.TTL))
+	}
 	switch m.Op {
 	case kv.MutatePut:
-		return b.Put(ctx, m.Key, m.Value)
+		return b.Put(ctx, m.Key, m.Value, opts...)
 	case kv.MutateCreate:
-		return b.Create(ctx, m.Key, m.Value)
+		return b.Create(ctx, m.Key, m.Value, opts...)
 	case kv.MutateUpdate:
-		return b.Update(ctx, m.Key, m.Value, m.Last)
+		return b.Update(ctx, m.Key, m.Value, m.Last, opts...)
 	case kv.MutateTouch:
-		return b.Touch(ctx, m.Key)
+		return b.Touch(ctx, m.Key, opts...)
 	case kv.MutateDelete:
 		return b.Delete(ctx, m.Key, opts...)
 	}
@@ -301,7 +317,9 @@ func (w *world) submit(o *op, next *Model) error {
 			refused = m.Err
 			continue
 		}
-		rev, want := admitted.Write(kv.Mutation{Bucket: m.Bucket, Op: m.Op, Key: m.Key, Value: m.Value, Last: m.Last, IfLast: m.IfLast})
+		m.Err, m.Revision = nil, 0
+		rev, want := admitted.Write(m)
+		m = muts[i]
 		if err := compare(m.Revision, m.Err, rev, want); err != nil && failed == nil {
 			failed = fmt.Errorf("mutation %d: %w", i, err)
 		}
@@ -318,6 +336,11 @@ func (w *world) submit(o *op, next *Model) error {
 func (w *world) control(o *op, next *Model) error {
 	ctx, c := context.Background(), o.config.of(o.bucket)
 	var err, want error
+	if w.workload.aging { // a sweep may come before
+		swept := next.Clone()
+		swept.Sweep(o.bucket)
+		w.midway = []*Model{swept}
+	}
 	switch o.kind {
 	case opCreateBucket:
 		want = next.CreateBucket(c)
@@ -341,6 +364,37 @@ func (w *world) control(o *op, next *Model) error {
 		if b, err = w.store.Bucket(ctx, o.bucket); err == nil {
 			err = b.PurgeDeletes(ctx, o.age)
 		}
+	}
+	return compare(0, err, 0, want)
+}
+
+// sweep sweeps all buckets, in the order of their ids.
+func (w *world) sweep(next *Model) error {
+	names := slices.SortedFunc(maps.Keys(next.Buckets), func(a, b string) int { return cmp.Compare(next.Buckets[a].ID, next.Buckets[b].ID) })
+	for _, name := range names {
+		next.Sweep(name)
+		w.midway = append(w.midway, next.Clone())
+	}
+	return w.store.Sweep(context.Background())
+}
+
+// erase erases some of a bucket's records.
+func (w *world) erase(o *op, next *Model) error {
+	below, keep := kv.Revision(o.size%7), uint64(o.size%3)
+	if b := next.Buckets[o.bucket]; b != nil && below > 0 {
+		below = max(b.Revision, below) - below + 1
+	}
+	swept := next.Clone()
+	swept.Sweep(o.bucket)
+	w.midway = []*Model{swept}
+	n, want := next.Erase(o.bucket, o.key, below, keep)
+	b, err := w.store.Bucket(context.Background(), o.bucket)
+	var got uint64
+	if err == nil {
+		got, err = b.(kv.Eraser).Erase(context.Background(), o.key, below, keep)
+	}
+	if err == nil && got != n {
+		return fmt.Errorf("%d records erased, want %d", got, n)
 	}
 	return compare(0, err, 0, want)
 }

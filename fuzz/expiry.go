@@ -1,0 +1,128 @@
+package fuzz
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"kvd/kv"
+)
+
+// This file is what the specification says of times to live. A Model keeps records
+// that have died until something takes them away, as a store does; what a reader
+// sees of them is Shown.
+
+// dies returns when a record dies by itself, unix ns; 0: never. A deadline is the
+// key's while its value is the newest, a marker's for good; and a newest marker
+// with a deadline does not age.
+func (b *Bucket) dies(r Record, newest bool) (at int64) {
+	marker := r.Operation.IsMarker()
+	if newest || marker {
+		at = r.Deadline
+	}
+	if ttl := int64(b.Config.TTL); ttl != 0 && !(newest && marker && at != 0) {
+		if aged := r.Created + ttl; at == 0 || aged < at {
+			at = aged
+		}
+	}
+	return at
+}
+
+func (b *Bucket) died(r Record, newest bool, now int64) bool {
+	at := b.dies(r, newest)
+	return at != 0 && at <= now
+}
+
+// Shown returns the records of a key that readers see, oldest first: none if the
+// newest has died.
+func (b *Bucket) Shown(key string, now int64) []Record {
+	kept := b.Keys[key]
+	if n := len(kept); n == 0 || b.died(kept[n-1], true, now) {
+		return nil
+	}
+	for len(kept) > 1 && b.died(kept[0], false, now) {
+		kept = kept[1:]
+	}
+	return kept
+}
+
+// hides reports whether the bucket keeps a record that readers do not see.
+func (b *Bucket) hides(now int64) bool {
+	for key, kept := range b.Keys {
+		if len(b.Shown(key, now)) < len(kept) {
+			return true
+		}
+	}
+	return false
+}
+
+// expire writes the expiry marker of a key whose newest record is a value that has
+// died, and returns the bucket as it is then.
+func (m *Model) expire(b *Bucket, key string) *Bucket {
+	kept := b.Keys[key]
+	if n := len(kept); n == 0 || kept[n-1].Operation != kv.Put || !b.died(kept[n-1], true, m.Clock) {
+		return b
+	}
+	b = m.change(b)
+	b.Revision++
+	b.Keys[key] = []Record{{
+		Revision: b.Revision, Created: m.Clock, Operation: kv.Purge, Reason: kv.ReasonExpiry,
+		Deadline: m.Clock + int64(b.Config.MarkerTTL),
+	}}
+	return b
+}
+
+// Sweep writes the expiry markers of a bucket, in the order of the revisions that
+// expired, and drops what else has died.
+func (m *Model) Sweep(name string) {
+	b := m.Buckets[name]
+	if b == nil {
+		return
+	}
+	newest := func(key string) kv.Revision { return b.Keys[key][len(b.Keys[key])-1].Revision }
+	keys := slices.SortedFunc(maps.Keys(b.Keys), func(x, y string) int { return cmp.Compare(newest(x), newest(y)) })
+	b = m.change(b)
+	if ttl := int64(b.Config.TTL); ttl != 0 {
+		b.aged = max(b.aged, m.Clock-ttl)
+	}
+	for _, key := range keys {
+		b = m.expire(b, key)
+	}
+	b = m.change(b)
+	for key := range b.Keys {
+		if b.Keys[key] = b.Shown(key, m.Clock); len(b.Keys[key]) == 0 {
+			delete(b.Keys, key)
+		}
+	}
+}
+
+// Erase drops the records of the keys that match, below a revision (0: all), but
+// for the newest few of those, and returns how many went.
+func (m *Model) Erase(name, pattern string, below kv.Revision, keep uint64) (uint64, error) {
+	b := m.Buckets[name]
+	if b == nil {
+		return 0, kv.ErrBucketNotFound
+	}
+	m.Sweep(name)
+	b = m.change(m.Buckets[name])
+	if below == 0 {
+		below = b.Revision + 1
+	}
+	var going []kv.Revision
+	for key, kept := range b.Keys {
+		for _, r := range kept {
+			if kv.Match(pattern, key) && r.Revision < below {
+				going = append(going, r.Revision)
+			}
+		}
+	}
+	slices.Sort(going)
+	going = going[:max(0, len(going)-int(keep))]
+	for key, kept := range b.Keys {
+		b.Keys[key] = slices.DeleteFunc(slices.Clone(kept), func(r Record) bool { return slices.Contains(going, r.Revision) })
+		if len(b.Keys[key]) == 0 {
+			delete(b.Keys, key)
+		}
+	}
+	return uint64(len(going)), nil
+}
