@@ -101,7 +101,7 @@ func (a *app) printUpdate(u *kv.Update, flags *watchFlags) error {
 		return nil
 	case u.Err != nil:
 		fmt.Fprintf(a.err, "kvd: %s > %s, revision %d: %s\n", e.Bucket, e.Key, e.Revision, explain(u.Err))
-		return nil
+		return nil //nolint:nilerr // it costs this entry alone
 	case a.json:
 		j := newEntryJSON(e)
 		j.Delta = &e.Delta
