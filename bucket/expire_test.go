@@ -603,6 +603,14 @@ func TestWatchesSeeKeysExpire(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	over, err := b.Watch(ctx, nil, kv.ResumeFromRevision(1), kv.PassForgotten())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer over.Stop()
+	if u := <-over.Updates(); u.Entry == nil || u.Entry.Revision != 5 {
+		t.Fatalf("a watch that passes forgotten ends over begins with %+v", u.Entry)
+	}
 }
 
 // A marker that the bucket's TTL ends leaves without a word: who resumes before it

@@ -22,7 +22,7 @@ func (b watchLog) Select(ctx context.Context, q *watch.Query, after, upTo kv.Rev
 		return s.Selection, nil
 	case watch.BeginFrom:
 		from, err := b.checkFrom(q.From)
-		if err != nil {
+		if err != nil && !q.PassForgotten {
 			return s.Selection, err
 		}
 		s.after = max(after, q.From-1)

@@ -31,6 +31,10 @@ type Poller interface {
 // has returned: it must be quick, and must not call the watcher or the store.
 func Notify(fn func()) WatchOption { return func(o *WatchOptions) { o.Notify = fn } }
 
+// PassForgotten lets a watch resume although the end of a key was forgotten, where it
+// would fail with ErrCompacted: for a protocol whose clients expect no such error.
+func PassForgotten() WatchOption { return func(o *WatchOptions) { o.PassForgotten = true } }
+
 // Records is a [Bucket] that also shows markers, and finds records by revision
 // alone. Expired records count as absent.
 type Records interface {

@@ -90,6 +90,7 @@ type WatchOptions struct {
 	MetaOnly       bool
 	ResumeFrom     Revision // deliver everything from this revision on, that one included; 0: not a resume
 	ResumeBucketID uint64   // fail with ErrBucketNotFound if the bucket has another id; 0: do not check
+	PassForgotten  bool     // resume even where the end of a key was forgotten
 	Notify         func()   // the watch is for [Poller.Poll]; nil: for Updates or All
 }
 

@@ -108,6 +108,7 @@ func TestWatchOptionsSetOneFieldEach(t *testing.T) {
 		"MetaOnly":       kv.MetaOnly(),
 		"ResumeFrom":     kv.ResumeFromRevision(7),
 		"ResumeBucketID": kv.ResumeBucketID(8),
+		"PassForgotten":  kv.PassForgotten(),
 		"Notify":         kv.Notify(func() {}),
 	}
 	fields := reflect.TypeFor[kv.WatchOptions]()

@@ -40,6 +40,7 @@ type Query struct {
 	Begin         Begin
 	IgnoreDeletes bool
 	MetaOnly      bool
+	PassForgotten bool // begin even where the end of a key at or above From was forgotten
 }
 
 // Begin says what the initial entries of a watch are.

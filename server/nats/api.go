@@ -154,7 +154,7 @@ func (c *conn) accountInfo(*request) (any, *apiError) {
 
 // noBackup refuses what the CLI's backups need.
 func (c *conn) noBackup(*request) (any, *apiError) {
-	return nil, &apiError{501, 10052, "stream backups are not supported: \"kvd backup\" takes one of the whole store while it runs"}
+	return nil, &apiError{501, 10052, "stream backups are not supported: a backup of kvd is a copy of its data directory, made while it is stopped"}
 }
 
 // now is the time of an answer.

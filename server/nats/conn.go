@@ -143,7 +143,7 @@ func (c *conn) operations() (need int, err error) {
 		if c.NeedsLogin() && c.op.verb != verbConnect && c.op.verb != verbNone {
 			return 0, errAuthorization
 		}
-		if err == errIncomplete {
+		if errors.Is(err, errIncomplete) {
 			return n, nil
 		}
 		if err != nil {

@@ -24,9 +24,10 @@ type consumer struct {
 	stream  string // the bucket's name
 	config  consumerConfig
 	created time.Time
-	poller  kv.Poller // nil: the filters select nothing
-	stop    context.CancelFunc
+	bucket  kv.Bucket
 	ttl     time.Duration // of limit markers
+
+	watch atomic.Pointer[watch] // nil: the filters select nothing. Written by newConsumer and under feed
 
 	targets atomic.Pointer[[]*subscription] // who hears it; nil: nobody. Written under consumers.mu
 	queued  atomic.Bool                     // waits for its turn
@@ -42,6 +43,52 @@ type consumer struct {
 	streamSeq kv.Revision
 	last      time.Time // of the last delivery, or of the interest's beginning or end
 	timer     *time.Timer
+}
+
+// watch is where a consumer's messages come from.
+type watch struct {
+	kv.Poller
+	cancel context.CancelFunc
+}
+
+func (w *watch) stop() {
+	_ = w.Stop() // an error says that it has stopped
+	w.cancel()
+}
+
+// open makes a watch for the consumer.
+func (k *consumer) open(patterns []string, opts []kv.WatchOption) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	made, err := k.bucket.Watch(ctx, patterns, append(opts, kv.Notify(k.schedule))...)
+	if err != nil {
+		cancel()
+		return err
+	}
+	poller, ok := made.(kv.Poller)
+	if !ok {
+		cancel()
+		return errors.Join(kv.ErrNotSupported, made.Stop())
+	}
+	k.watch.Store(&watch{poller, cancel})
+	return nil
+}
+
+// reopen goes on behind the last message delivered, where the watch ended because the
+// end of a key was forgotten meanwhile: NATS' clients expect nothing to end then.
+func (k *consumer) reopen() error {
+	k.mu.Lock()
+	next := k.streamSeq + 1
+	k.mu.Unlock()
+	k.watch.Load().stop()
+	opts := []kv.WatchOption{kv.ResumeFromRevision(next), kv.PassForgotten()}
+	if k.config.HeadersOnly {
+		opts = append(opts, kv.MetaOnly())
+	}
+	err := k.open(k.config.patterns(k.stream), opts)
+	if err == nil && k.gone.Load() { // it was removed meanwhile, with the watch before
+		k.watch.Load().stop()
+	}
+	return err
 }
 
 const (
@@ -60,22 +107,30 @@ func (k *consumer) turn(targets []*subscription) bool {
 	if k.beatDue.Swap(false) {
 		k.heartbeat(targets)
 	}
-	if k.poller == nil || k.flow.stalled() {
+	w := k.watch.Load()
+	if w == nil || k.flow.stalled() {
 		return false
 	}
 	watches := k.owner.May(server.MayWatch, k.stream)
-	if !watches && k.poller.Pending() == 0 {
+	if !watches && w.Pending() == 0 {
 		return false // whoever may only get has got what there was
 	}
 	size, count := 0, 0
-	more, err := k.poller.Poll(func(u kv.Update) bool {
+	more, err := w.Poll(func(u kv.Update) bool {
 		if u.Entry == nil {
 			return watches
 		}
-		size += k.deliver(targets, u.Entry)
+		if u.Err != nil { // better no value than another
+			k.owner.Logger().Error("a record is damaged: not delivered", "bucket", k.stream, "key", u.Entry.Key, "revision", u.Entry.Revision, "cause", u.Err)
+			return true
+		}
+		size += k.deliver(targets, u.Entry, u.ValueSize)
 		count++
 		return size < turnSize && count < turnCount && !k.flow.stalled()
 	})
+	if errors.Is(err, kv.ErrCompacted) {
+		more, err = true, k.reopen()
+	}
 	if err != nil {
 		k.ended(err)
 		return false
@@ -92,8 +147,9 @@ func (k *consumer) ended(err error) {
 	k.front.consumers.remove(k)
 }
 
-// deliver sends a record and returns how many bytes it takes.
-func (k *consumer) deliver(targets []*subscription, e *kv.Entry) int {
+// deliver sends a record, whose value has that size even where it was left out, and
+// returns how many bytes the message takes.
+func (k *consumer) deliver(targets []*subscription, e *kv.Entry, valueSize int) int {
 	k.mu.Lock()
 	k.seq++
 	seq := k.seq
@@ -108,7 +164,7 @@ func (k *consumer) deliver(targets []*subscription, e *kv.Entry) int {
 	if hasHeader(e) || k.config.HeadersOnly {
 		b = appendHeader(b, e, k.ttl)
 		if k.config.HeadersOnly {
-			b = appendNumberField(b, "Nats-Msg-Size", uint64(len(payload)))
+			b = appendNumberField(b, "Nats-Msg-Size", uint64(valueSize))
 			payload = nil
 		}
 		b = append(b, headerEnd...)

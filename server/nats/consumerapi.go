@@ -1,10 +1,8 @@
 package nats
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/json"
-	"errors"
 	"reflect"
 	"strings"
 	"time"
@@ -164,16 +162,19 @@ func (c *consumerConfig) patterns(bucket string) []string {
 }
 
 // watchOptions are the watch that the configuration asks for.
-func (c *consumerConfig) watchOptions() []kv.WatchOption {
+func (c *consumerConfig) watchOptions() (opts []kv.WatchOption) {
+	if c.HeadersOnly {
+		opts = append(opts, kv.MetaOnly())
+	}
 	switch c.DeliverPolicy {
 	case deliverAll:
-		return []kv.WatchOption{kv.IncludeHistory()}
+		return append(opts, kv.IncludeHistory())
 	case deliverNew:
-		return []kv.WatchOption{kv.UpdatesOnly()}
+		return append(opts, kv.UpdatesOnly())
 	case deliverFrom:
-		return []kv.WatchOption{kv.ResumeFromRevision(kv.Revision(c.StartSeq))}
+		return append(opts, kv.ResumeFromRevision(kv.Revision(c.StartSeq)), kv.PassForgotten())
 	}
-	return nil
+	return opts
 }
 
 // sequencePair is a place in a consumer's deliveries and in its stream.
@@ -209,8 +210,8 @@ func (k *consumer) info() consumerInfo {
 		Stream: streamPrefix + k.stream, Name: k.name, Created: k.created, Config: k.config,
 		Delivered: at, AckFloor: at, PushBound: k.targets.Load() != nil, Time: now(),
 	}
-	if k.poller != nil {
-		info.Pending = k.poller.Pending()
+	if w := k.watch.Load(); w != nil {
+		info.Pending = w.Pending()
 	}
 	return info
 }
@@ -298,7 +299,7 @@ func randomName() string {
 func (c *conn) newConsumer(s *stream, cfg *consumerConfig) (*consumer, error) {
 	k := &consumer{
 		front: c.front, owner: c, user: c.user, name: cfg.Name, stream: s.name, config: *cfg,
-		created: now(), ttl: s.status.Config.MarkerTTL,
+		created: now(), bucket: s.bucket, ttl: s.status.Config.MarkerTTL,
 	}
 	k.timer = time.AfterFunc(time.Hour, k.tick)
 	k.timer.Stop() // until it is registered
@@ -308,31 +309,19 @@ func (c *conn) newConsumer(s *stream, cfg *consumerConfig) (*consumer, error) {
 	case deliverFrom:
 		k.streamSeq = kv.Revision(cfg.StartSeq) - 1
 	}
-	patterns := cfg.patterns(s.name)
-	if len(patterns) == 0 {
-		return k, nil
+	if patterns := cfg.patterns(s.name); len(patterns) > 0 {
+		if err := k.open(patterns, cfg.watchOptions()); err != nil {
+			return nil, err
+		}
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	w, err := s.bucket.Watch(ctx, patterns, append(cfg.watchOptions(), kv.Notify(k.schedule))...)
-	if err != nil {
-		cancel()
-		return nil, err
-	}
-	poller, ok := w.(kv.Poller)
-	if !ok {
-		cancel()
-		return nil, errors.Join(kv.ErrNotSupported, w.Stop())
-	}
-	k.poller, k.stop = poller, cancel
 	return k, nil
 }
 
 // end releases what a consumer holds.
 func (k *consumer) end() {
 	k.timer.Stop()
-	if k.poller != nil {
-		_ = k.poller.Stop() // an error says that it has stopped
-		k.stop()
+	if w := k.watch.Load(); w != nil {
+		w.stop()
 	}
 }
 

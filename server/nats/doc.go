@@ -48,7 +48,7 @@
 // request asks for beyond this is refused, never dropped: replicas (10074), mirrors,
 // sources, republish, limits of messages or consumers, interest and work queues,
 // streams that are no buckets (10052), pull and durable consumers (10012), deletion of
-// a single message (10057), backups of streams ("kvd backup" takes one of the store).
+// a single message (10057), backups of streams (a backup is a copy of the data directory, made while kvd is stopped).
 //
 // # Where it differs from nats-server
 //

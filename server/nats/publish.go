@@ -13,7 +13,6 @@ import (
 type run struct {
 	mutations []kv.Mutation
 	entries   []publication // one for each mutation
-	bytes     int           // of what the mutations hold
 }
 
 // publication is what is to be done with a mutation's outcome.

@@ -2,6 +2,7 @@ package conformance_test
 
 import (
 	"context"
+	"sync"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -24,36 +25,43 @@ type front struct {
 	server *server.Server
 	engine *bucket.Store
 	dir    string
+	once   sync.Once
 }
 
 // TestConformance runs what kvtest states, and a real nats-server passes, through
 // nats.go against the front end over the engine.
 func TestConformance(t *testing.T) {
 	kvtest.Run(t, kvtest.Harness{
-		Open: func(t *testing.T) kv.Store { return start(t, t.TempDir()) },
+		Open: func(t *testing.T) kv.Store { return start(t, t.TempDir(), large) },
 		Reopen: func(t *testing.T, s kv.Store) kv.Store {
 			f := s.(*front)
 			f.stop(t)
-			return start(t, f.dir)
+			return start(t, f.dir, large)
 		},
 		Differs: map[kvtest.Difference]string{
 			kvtest.ShorterBucketNames:    "a stream's name is the bucket's with KV_ before it, and has at most 255 bytes",
 			kvtest.HandlesFollowNames:    "clients address a bucket by its name alone",
 			kvtest.ConditionsCountInSize: "conditions are headers, and a message's headers count in its size",
-			kvtest.ListingsDrift:         "a listing is a watch of what is there",
+			kvtest.ReasonsHidden:         "the client shows a marker's operation, not its other headers",
+			kvtest.DeltasDrift:           "a delta counts the messages that match; markers are left out by the client",
+			kvtest.EndsForgotten:         "a sequence that is gone is passed over",
+			kvtest.WatchesOutliveBuckets: "clients address a bucket by its name alone, and a consumer ends without a word",
 		},
 	})
 }
 
+// large has room for the suite's largest values.
+var large = natsfront.Options{MaxPayload: 16 << 20}
+
 // start serves a directory until the test ends.
-func start(t *testing.T, dir string) *front {
+func start(t testing.TB, dir string, opts natsfront.Options) *front {
 	t.Helper()
 	engine, err := bucket.Open(dir, bucket.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	f := &front{engine: engine, dir: dir}
-	if f.front, err = natsfront.New(engine, natsfront.Options{MaxPayload: 16 << 20}); err != nil {
+	if f.front, err = natsfront.New(engine, opts); err != nil {
 		t.Fatal(err)
 	}
 	if f.server, err = server.New(f.front, server.Options{}); err != nil {
@@ -76,7 +84,9 @@ func start(t *testing.T, dir string) *front {
 }
 
 // stop ends client, server and store. A second time it does nothing.
-func (f *front) stop(t *testing.T) {
+func (f *front) stop(t testing.TB) { f.once.Do(func() { f.end(t) }) }
+
+func (f *front) end(t testing.TB) {
 	f.conn.Close()
 	if err := f.server.Shutdown(context.Background()); err != nil {
 		t.Error(err)

@@ -1,0 +1,146 @@
+package nats
+
+import (
+	"bufio"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"math/big"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"kvd/server"
+)
+
+// users are alice, who may do anything in a*, bob, who may read in all buckets, and a
+// token. A password is the name, backwards.
+func users(t *testing.T) *server.Users {
+	t.Helper()
+	var file strings.Builder
+	for _, u := range [][3]string{
+		{"alice", "ecila", "a*=get,put,del,watch,admin"}, {"bob", "bob", "*=get"}, {"token", "s3cret", "a*=put"},
+	} {
+		hash, err := bcrypt.GenerateFromPassword([]byte(u[1]), bcrypt.MinCost)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file.WriteString(u[0] + " " + string(hash) + " " + u[2] + "\n")
+	}
+	users, err := server.ParseUsers(strings.NewReader(file.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return users
+}
+
+// exchange plays lines, as TestTranscripts does.
+func exchange(t *testing.T, p *peer, lines ...string) {
+	t.Helper()
+	for _, line := range lines {
+		if text, ok := strings.CutPrefix(line, "> "); ok {
+			p.send(t, sized(strings.ReplaceAll(text, `\r\n`, "\r\n"))+"\r\n", false)
+			continue
+		}
+		want := strings.TrimPrefix(line, "< ")
+		got := p.next(t)
+		if strings.Contains(want, "{n}") {
+			got = unsized(got)
+		}
+		if prefix, open := strings.CutSuffix(want, "…"); got != want && !(open && strings.HasPrefix(got, prefix)) {
+			t.Fatalf("got  %s\nwant %s", got, want)
+		}
+	}
+}
+
+func TestLogin(t *testing.T) {
+	addr := serve(t, server.Options{Users: users(t)})
+	for _, lines := range [][]string{
+		{"> PING", "< -ERR 'Authorization Violation'", "< EOF"},
+		{"> PUB a 0\r\n", "< -ERR 'Authorization Violation'", "< EOF"},
+		{"> CONNECT {}", "< -ERR 'Authorization Violation'", "< EOF"},
+		{`> CONNECT {"user":"alice","pass":"wrong"}`, "< -ERR 'Authorization Violation'", "< EOF"},
+		{`> CONNECT {"user":"alice","pass":"ecila"}`, "< +OK", "> PING", "< PONG"},
+		{`> CONNECT {"auth_token":"alice:ecila"}`, "< +OK"},
+		{`> CONNECT {"auth_token":"s3cret"}`, "< +OK"},
+	} {
+		exchange(t, dial(t, addr), lines...)
+	}
+}
+
+// A user may do what is granted, and is told what is not.
+func TestPermissions(t *testing.T) {
+	addr := serve(t, server.Options{Users: users(t)})
+	alice, bob, token := dial(t, addr), dial(t, addr), dial(t, addr)
+	exchange(t, alice, `> CONNECT {"verbose":false,"headers":true,"user":"alice","pass":"ecila"}`, "> SUB i.* 1",
+		`> PUB $JS.API.STREAM.CREATE.KV_a i.1 {n}\r\n{"name":"KV_a","subjects":["$KV.a.>"],"max_msgs_per_subject":1,"allow_direct":true}`,
+		"< MSG i.1 1 {n}\\r\\n{\"type\":\"io.nats.jetstream.api.v1.stream_create_response\",\"config\"…",
+		`> PUB $JS.API.STREAM.CREATE.KV_b i.2 {n}\r\n{"name":"KV_b","subjects":["$KV.b.>"],"max_msgs_per_subject":1}`,
+		`< MSG i.2 1 {n}\r\n{"type":"io.nats.jetstream.api.v1.stream_create_response","error":{"code":403,"err_code":10003,"description":"permissions violation: the user has no admin in bucket \"b\""}}`,
+		`> PUB $KV.a.k i.3 {n}\r\nv`, `< MSG i.3 1 {n}\r\n{"stream":"KV_a","seq":1}`)
+	exchange(t, bob, `> CONNECT {"verbose":false,"headers":true,"user":"bob","pass":"bob"}`, "> SUB > 1", "> SUB d 2",
+		`> PUB $JS.API.DIRECT.GET.KV_a.$KV.a.k i.1 0\r\n`, "< MSG $JS.API.DIRECT.GET.KV_a.$KV.a.k 1 i.1 0\\r\\n", "< HMSG i.1 1…",
+		`> PUB $KV.a.k i.2 {n}\r\nw`, `< MSG $KV.a.k 1 i.2 1\r\nw`,
+		`< MSG i.2 1 {n}\r\n{"error":{"code":403,"err_code":10003,"description":"permissions violation: the user has no put in bucket \"a\""},"stream":"KV_a","seq":0}`)
+	exchange(t, token, `> CONNECT {"verbose":false,"headers":true,"auth_token":"s3cret"}`, "> SUB i.* 1",
+		`> PUB $KV.a.k i.1 {n}\r\nx`, `< MSG i.1 1 {n}\r\n{"stream":"KV_a","seq":2}`,
+		`> PUB $JS.API.DIRECT.GET.KV_a.$KV.a.k i.2 0\r\n`, `< -ERR 'Permissions Violation for Publish to "$JS.API.DIRECT.GET.KV_a.$KV.a.k"'`,
+		`> HPUB $KV.a.k i.3 {h} {n}\r\nNATS/1.0\r\nKV-Operation: DEL\r\n\r\n`,
+		`< MSG i.3 1 {n}\r\n{"error":{"code":403,"err_code":10003,"description":"permissions violation: the user has no del in bucket \"a\""},"stream":"KV_a","seq":0}`)
+	// Users are strangers to each other: bob, who hears everything, has heard nothing of that.
+	exchange(t, bob, "> PING", "< PONG")
+}
+
+// selfSigned is a server's certificate, and how to trust it.
+func selfSigned(t *testing.T) (serverSide, clientSide *tls.Config) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := x509.Certificate{
+		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, &template, &template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(cert)
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}},
+		&tls.Config{RootCAs: pool, ServerName: "127.0.0.1"}
+}
+
+// INFO comes in the clear, everything else on the same connection with TLS.
+func TestTLSOnTheSameConnection(t *testing.T) {
+	serverSide, clientSide := selfSigned(t)
+	addr := serve(t, server.Options{TLS: serverSide})
+	plain, err := net.Dial("tcp", addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plain.Close()
+	info := make([]byte, 0, 4096)
+	for one := make([]byte, 1); !strings.HasSuffix(string(info), "\n"); info = append(info, one[0]) {
+		if _, err := plain.Read(one); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !strings.Contains(string(info), `"tls_required":true`) {
+		t.Errorf("greeting is %s", info)
+	}
+	secure := tls.Client(plain, clientSide)
+	exchange(t, &peer{secure, bufio.NewReader(secure)}, `> CONNECT {"verbose":false}`, "> SUB a 1", `> PUB a 2\r\nhi`, `< MSG a 1 2\r\nhi`)
+	// Without the handshake there is nothing.
+	exchange(t, dial(t, addr), "> CONNECT {}", "< …")
+}
