@@ -26,6 +26,7 @@ func BenchmarkPut(b *testing.B) {
 func BenchmarkPutMode(b *testing.B) {
 	for name, config := range map[string]kv.Config{
 		"interval": {Sync: kv.SyncInterval},
+		"memory":   {Storage: kv.MemoryStorage},
 	} {
 		for _, writers := range []int{1, 16} {
 			b.Run(fmt.Sprintf("mode=%s/writers=%d", name, writers), func(b *testing.B) {

@@ -23,6 +23,9 @@ const segmentsMax = 1 << 24
 // reserve makes sure that the active segment takes that many bytes of records,
 // starting the next one if it is full. The caller holds path.
 func (b *Bucket) reserve(records, entries int64) error {
+	if b.memory {
+		return b.reserveMemory(records)
+	}
 	if err := b.wake(); err != nil {
 		return err
 	}

@@ -23,8 +23,10 @@ type Bucket struct {
 	store   *Store
 	id      uint64
 	name    string
-	created int64         // unix ns
-	ready   chan struct{} // closed when the tree holds every key: listings wait for it
+	created int64           // unix ns
+	ready   chan struct{}   // closed when the tree holds every key: listings wait for it
+	memory  bool            // storage=memory
+	disk    segment.Options // where its segments are: with the store's, or in memory of its own
 	hub     *watch.Hub
 
 	// Guarded by Store.path.
@@ -34,6 +36,7 @@ type Bucket struct {
 	unsynced []*unsyncedFile // written since the last checkpoint, oldest first
 	dirty    bool            // stands in Store.path.dirty
 	awake    bool            // stands in Store.path.awake
+	leaving  []*slot         // dropped memory segments that somebody may still read
 	part     int             // of the group at hand
 	interval time.Duration   // of sync=interval; 0: writes are synced before they are answered
 	synced   kv.Revision     // all below it are durable
@@ -83,6 +86,7 @@ func newBucket(s *Store, id uint64, created int64, config kv.Config) *Bucket {
 	b.sweeping.turn = make(chan struct{}, 1)
 	b.giveTurn()
 	b.mu.config = config
+	b.setStorage(config.Storage)
 	b.setSync(&config)
 	b.mu.index = index.New()
 	b.hub = watch.NewHub(watchLog{b}, &s.watchBudget)
@@ -136,15 +140,24 @@ func (b *Bucket) retire(why error) {
 	}
 	b.mu.gone = why
 	for _, s := range b.handlesLocked() {
-		s.Pin() // for letGo: unmapping takes longer than a lock is to be held
+		if b.memory {
+			b.leaving = append(b.leaving, s)
+		} else {
+			s.Pin() // for letGo: unmapping takes longer than a lock is to be held
+		}
 		s.released = s.Retire()
 	}
+	b.freeMemory()
 	b.mu.index = index.New() // the old one is garbage once its snapshots are
 	b.hub.Close(why)
 }
 
 // letGo gives back the files of a retired bucket, once.
 func (b *Bucket) letGo() {
+	if b.memory {
+		b.freeMemory()
+		return
+	}
 	for _, s := range b.handles() {
 		s.Unpin()
 	}
@@ -181,7 +194,9 @@ func (b *Bucket) Status(ctx context.Context) (kv.Status, error) {
 		st.ReadOnly = err
 	}
 	for s := range b.files() {
-		st.Disk += uint64(s.Disk())
+		if !b.memory {
+			st.Disk += uint64(s.Disk())
+		}
 	}
 	return st, nil
 }

@@ -99,6 +99,10 @@ func (s *Store) freeLog(p pace) (stuck, err error) {
 	s.rest()
 	s.path.Unlock()
 	for _, b := range cp.deleted {
+		if b.memory {
+			b.letGo()
+			continue
+		}
 		s.bury(b.handles())
 	}
 	if s.log == nil { // recovery: the old files go once the fresh one is there
@@ -130,6 +134,8 @@ func (s *Store) capture() (*checkpointRun, error) {
 	for _, b := range cp.deleted {
 		cp.edit.deleted = append(cp.edit.deleted, b.id)
 	}
+	cp.edit.deleted = append(cp.edit.deleted, s.path.ended...)
+	s.path.ended = nil
 	s.path.Unlock()
 	for len(dirty) > 0 {
 		n := min(len(dirty), checkpointGlance)
@@ -168,6 +174,9 @@ func (b *Bucket) capture(position wal.LSN) *capture {
 	c := &capture{bucket: b, files: b.unsynced}
 	c.desc = &bucketDesc{id: b.id, created: b.created, config: b.mu.config, position: position, next: b.next, keys: uint64(b.mu.index.Len()), live: b.mu.live}
 	c.desc.ended = b.mu.ended
+	if b.memory {
+		return c
+	}
 	c.slots = slices.Clone(b.mu.order)
 	for slot := range b.files() {
 		slot.Pin() // the bucket may be deleted meanwhile

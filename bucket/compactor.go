@@ -176,6 +176,9 @@ func (s *Store) victim(by func(*bloat) policy) (best victim, ok bool) {
 // victim returns the bucket's most rewarding work.
 func (b *Bucket) victim(by func(*bloat) policy) (v victim, ok bool) {
 	v.bucket = b
+	if b.memory { // whoever fills it compacts it: memory.go
+		return v, false
+	}
 	b.mu.RLock()
 	list := b.candidatesLocked()
 	takes := b.takesWritesLocked() == nil

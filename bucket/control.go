@@ -37,6 +37,10 @@ func (s *Store) operate(ctx context.Context, decide func() (operation, error)) e
 		if err != nil {
 			return err
 		}
+		if s.byID(op.bucketID).volatile(&op) {
+			s.apply(&op)
+			return nil
+		}
 		s.path.frame = appendOperation(wal.NewFrame(s.path.frame), &op)
 		err = s.reserveLog(len(s.path.frame)-wal.FrameHeaderSize, op.kind)
 		if errors.Is(err, wal.ErrFull) && stuck != nil {
@@ -334,21 +338,12 @@ func (b *Bucket) decideEdit(config kv.Config) (operation, error) {
 	return op, nil
 }
 
-// checkConfig fills in defaults and refuses what this engine cannot do rather
-// than ignore it.
+// checkConfig fills in defaults, and refuses what no bucket can be.
 func checkConfig(config kv.Config) (kv.Config, error) {
 	if err := config.Validate(); err != nil {
 		return config, err
 	}
-	config = config.WithDefaults()
-	for what, asked := range map[string]bool{
-		"memory storage": config.Storage != kv.FileStorage,
-	} {
-		if asked {
-			return config, fmt.Errorf("%w: %s", kv.ErrNotSupported, what)
-		}
-	}
-	return config, nil
+	return config.WithDefaults(), nil
 }
 
 // Bucket returns an existing bucket.

@@ -39,6 +39,12 @@
 // it durable within the interval (interval.go). Its records are visible at once,
 // to conditions too. Nothing of another bucket ever is before its sync.
 //
+// Records of a bucket with storage=memory are encoded beside the frame and go to
+// segments in memory; a group that has no others takes no frame and no sync
+// (memory.go). What makes, edits or deletes such a bucket is logged. Every open
+// makes it anew, empty, with an id that no bucket had; one that has to be read-only
+// leaves it its id.
+//
 // What changes a bucket as a whole, such as creating or editing it or forgetting
 // its markers, is an operation in the same log (control.go, op.go). An operation
 // carries what was decided, not what was asked: replay consults neither the

@@ -23,6 +23,8 @@ type group struct {
 	size      int         // of their records, bytes
 
 	frame   []byte // the log's frame; its records are the segments' too
+	logged  int    // records in it
+	kept    []byte // records of memory buckets, which the log does not get
 	effects []effect
 	parts   []part
 	expired int          // of effects: expiry markers
@@ -41,7 +43,7 @@ type effect struct {
 	version index.Version // Segment and Offset are filled in once it is written
 	floor   kv.Revision
 	prev    int        // the effect on the same key before it, -1 none
-	at      int        // where its record begins in the frame
+	at      int        // where its record begins in the frame, or in group.kept
 	op      segment.Op // version.Op, or an erasure, which has no version
 }
 
@@ -68,6 +70,9 @@ func (g *group) reset() {
 	if cap(g.frame) > 2*framePayloadMax { // one huge value must not stay for good
 		g.frame, g.scratch = nil, nil
 	}
+	if cap(g.kept) > 2*framePayloadMax {
+		g.kept = nil
+	}
 }
 
 // forget drops what judging made, and keeps the mutations.
@@ -75,6 +80,7 @@ func (g *group) forget() {
 	clear(g.effects)
 	clear(g.parts)
 	g.effects, g.parts, g.frame, g.expired = g.effects[:0], g.parts[:0], g.frame[:0], 0
+	g.kept, g.logged = g.kept[:0], 0
 	g.pending.reset()
 }
 
@@ -101,22 +107,28 @@ func (s *Store) commitGroup(g *group) {
 	if len(g.effects) == 0 {
 		return
 	}
-	if _, err := s.log.Append(g.frame, s.path.clock); err != nil {
-		g.fail(s.logBroke(err))
-		return
+	done := Commit{Records: len(g.effects), Expired: g.expired}
+	if g.logged > 0 {
+		if _, err := s.log.Append(g.frame, s.path.clock); err != nil {
+			g.fail(s.logBroke(err))
+			return
+		}
+		took, err := s.makeDurable(g)
+		if err != nil {
+			g.fail(err)
+			return
+		}
+		done.Bytes, done.Sync = len(g.frame)-wal.FrameHeaderSize, took
 	}
-	took, err := s.makeDurable(g)
-	if err != nil {
-		g.fail(err)
-		return
-	}
-	s.opts.Observer.Committed(Commit{Records: len(g.effects), Expired: g.expired, Bytes: len(g.frame) - wal.FrameHeaderSize, Sync: took})
+	s.opts.Observer.Committed(done)
 	if err := g.writeSegments(); err != nil {
 		g.fail(s.poison(err))
 		return
 	}
 	g.publish()
-	s.noticeLog()
+	if g.logged > 0 {
+		s.noticeLog()
+	}
 }
 
 // admit judges the group and reserves room for it in the log and the segments.
@@ -180,8 +192,10 @@ func (s *Store) reserveRoom(g *group) error {
 			return err
 		}
 	}
-	if err := s.log.Reserve(len(g.frame) - wal.FrameHeaderSize); err != nil {
-		return err
+	if g.logged > 0 {
+		if err := s.log.Reserve(len(g.frame) - wal.FrameHeaderSize); err != nil {
+			return err
+		}
 	}
 	for i := range g.parts {
 		p := &g.parts[i]
@@ -192,10 +206,10 @@ func (s *Store) reserveRoom(g *group) error {
 	return nil
 }
 
-// needsSpace reports whether the group holds anything but markers.
+// needsSpace reports whether the group holds anything for the disk but markers.
 func (g *group) needsSpace() bool {
 	for i := range g.effects {
-		if g.effects[i].version.Op == kv.Put {
+		if e := &g.effects[i]; e.version.Op == kv.Put && !g.parts[e.part].bucket.memory {
 			return true
 		}
 	}
@@ -251,7 +265,9 @@ func (g *group) writeSegments() error {
 			return err
 		}
 		p.offset = offset
-		p.bucket.noteUnsynced()
+		if !p.bucket.memory {
+			p.bucket.noteUnsynced()
+		}
 	}
 	for i := range g.effects {
 		g.effects[i].note(g)
@@ -261,16 +277,20 @@ func (g *group) writeSegments() error {
 
 // records returns the records of a part, as one run of bytes.
 func (g *group) records(part int) []byte {
+	from := g.frame
+	if g.parts[part].bucket.memory {
+		from = g.kept
+	}
 	if len(g.parts) == 1 { // the usual case; replay may have left records out in between
 		first, last := &g.effects[0], &g.effects[len(g.effects)-1]
-		if run := g.frame[first.at : last.at+int(last.version.Size)]; len(run) == g.parts[0].size {
+		if run := from[first.at : last.at+int(last.version.Size)]; len(run) == g.parts[0].size {
 			return run
 		}
 	}
 	g.scratch = g.scratch[:0]
 	for i := range g.effects {
 		if e := &g.effects[i]; e.part == part {
-			g.scratch = append(g.scratch, g.frame[e.at:e.at+int(e.version.Size)]...)
+			g.scratch = append(g.scratch, from[e.at:e.at+int(e.version.Size)]...)
 		}
 	}
 	return g.scratch
@@ -283,6 +303,9 @@ func (e *effect) note(g *group) {
 	e.version.Segment = b.active.number
 	e.version.Offset = p.offset
 	p.offset += int64(e.version.Size)
+	if b.memory { // no checkpoint, no index block
+		return
+	}
 	b.active.Note(&segment.Entry{
 		Key: bytesOf(e.key), Revision: e.version.Revision, Floor: e.floor,
 		Created: e.version.Created, Deadline: e.version.Deadline,

@@ -33,7 +33,10 @@ func (b *Bucket) setSync(config *kv.Config) {
 // noticeMode says in the log that a bucket acknowledges writes before they are
 // durable.
 func (s *Store) noticeMode(op *operation) {
-	if c := &op.config; c.Sync == kv.SyncInterval { // of a creation or an edit
+	switch c := &op.config; { // of a creation or an edit
+	case c.Storage == kv.MemoryStorage:
+		s.opts.Logger.Warn("bucket is in memory: it is empty after a restart", "bucket", c.Bucket)
+	case c.Sync == kv.SyncInterval:
 		s.opts.Logger.Warn("bucket acknowledges writes before the disk has them", "bucket", c.Bucket, "sync", c.Sync, "interval", c.SyncInterval)
 	}
 }
@@ -41,7 +44,9 @@ func (s *Store) noticeMode(op *operation) {
 // durable reports whether the group has to be synced before it is answered.
 func (g *group) durable() bool {
 	for i := range g.parts {
-		if b := g.parts[i].bucket; b.interval == 0 || b.next-b.synced >= unsyncedMax {
+		if b := g.parts[i].bucket; b.memory {
+			continue
+		} else if b.interval == 0 || b.next-b.synced >= unsyncedMax {
 			return true
 		}
 	}
@@ -58,6 +63,9 @@ func (s *Store) makeDurable(g *group) (time.Duration, error) {
 	}
 	for i := range g.parts {
 		b := g.parts[i].bucket
+		if b.memory {
+			continue
+		}
 		if !b.unsure {
 			b.unsure = true
 			s.path.unsure = append(s.path.unsure, b)
@@ -177,7 +185,7 @@ func (m *maintainer) syncs() {
 // same place.
 func (r *recovery) skipLost() {
 	for _, b := range r.mu.buckets {
-		if b.interval != 0 && !r.found.state.clean {
+		if b.interval != 0 && !b.memory && !r.found.state.clean {
 			b.next += unsyncedMax
 			b.mu.revision = b.next - 1
 			b.markDirty()

@@ -90,7 +90,7 @@ func (m *mutation) effect(prev int, now int64) effect {
 
 // passesFullDisk reports whether a mutation goes on where a put is refused.
 func (m *mutation) passesFullDisk(r *reserve) bool {
-	return m.operation().IsMarker() || m.op == mutateErase || m.op == mutateExpire && r.left > r.size/2
+	return m.bucket.memory || m.operation().IsMarker() || m.op == mutateErase || m.op == mutateExpire && r.left > r.size/2
 }
 
 // condition checks what the mutation expects of the key's newest record.
@@ -217,14 +217,21 @@ func (g *group) partOf(b *Bucket) int {
 	return b.part
 }
 
-// encode appends the mutation's record to the frame.
+// encode appends the mutation's record to the frame, or to those that stay in
+// memory.
 func (g *group) encode(m *mutation, e *effect) {
 	p := &g.parts[e.part]
-	e.at = len(g.frame)
+	to := &g.frame
+	if p.bucket.memory {
+		to = &g.kept
+	} else {
+		g.logged++
+	}
+	e.at = len(*to)
 	if e.op != segment.Erase {
 		e.op = segment.Op(e.version.Op)
 	}
-	g.frame = g.store.segments.Seed.AppendRecord(g.frame, &segment.Record{
+	*to = g.store.segments.Seed.AppendRecord(*to, &segment.Record{
 		BucketID: p.bucket.id, Revision: e.version.Revision, Floor: e.floor,
 		Created: e.version.Created, Deadline: e.version.Deadline, Op: e.op, Reason: e.version.Reason,
 		Compressed: m.rawLen != 0, RawLen: m.rawLen,

@@ -19,15 +19,30 @@ func TestConformanceOfModes(t *testing.T) {
 	for name, mode := range map[string]func(*kv.Config){
 		"compressed": func(c *kv.Config) { c.Compression = true },
 		"interval":   func(c *kv.Config) { c.Sync = kv.SyncInterval },
+		"memory":     inMemory,
 	} {
 		t.Run(name, func(t *testing.T) {
-			kvtest.Run(t, kvtest.Harness{
+			h := kvtest.Harness{
 				Open:   func(t *testing.T) kv.Store { return openModal(t, t.TempDir(), mode, make(map[string]kv.Config)) },
 				Reopen: reopenModal,
 
 				ShortestTTL: 20 * time.Millisecond,
-			})
+			}
+			if name == "memory" {
+				h.Reopen = nil // it keeps nothing
+			}
+			kvtest.Run(t, h)
 		})
+	}
+}
+
+// inMemory makes a bucket one in memory. What asks for file storage by name wants
+// to see an edit refused.
+func inMemory(c *kv.Config) {
+	if c.Storage == kv.FileStorage {
+		c.Storage = kv.MemoryStorage
+	} else {
+		c.Storage = kv.FileStorage
 	}
 }
 

@@ -65,6 +65,9 @@ func (s *Store) named(ctx context.Context, names []string) ([]*Bucket, error) {
 
 // diskSize returns the bytes of the bucket's segments.
 func (b *Bucket) diskSize() (n int64) {
+	if b.memory {
+		return 0
+	}
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	for sl := range b.files() {

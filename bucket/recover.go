@@ -61,6 +61,7 @@ func (s *Store) recover() error {
 	}
 	if s.writable() == nil {
 		r.skipLost()
+		r.renewMemory()
 		if err := r.begin(); err != nil {
 			return err
 		}

@@ -54,6 +54,7 @@ type Store struct {
 		unsure   []*Bucket // with writes that were acknowledged and not synced
 		full     bool      // puts are refused: the disk has no room
 		deleted  []*Bucket // since the last checkpoint: files still there
+		ended    []uint64  // ids that the manifest has and no bucket any more
 		frame    []byte    // scratch for operations
 		reserve  reserve
 		replayed wal.LSN // while recovering: the newest frame replayed

@@ -29,7 +29,7 @@ type Storage uint8
 // The kinds of storage. The numbers are part of the on-disk format.
 const (
 	FileStorage   Storage = 0 // in the log and in segment files
-	MemoryStorage Storage = 1 // in memory; empty after a restart
+	MemoryStorage Storage = 1 // in memory, up to twice its live records; empty after a restart, with another id
 )
 
 // String returns file or memory.

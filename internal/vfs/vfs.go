@@ -1,7 +1,7 @@
-// Package vfs is the engine's only door to files: a small interface with three
-// implementations. [OS] is the operating system. [Mem] is a disk in memory that
-// knows which writes were synced and yields every image that a power cut may
-// leave. [Fault] wraps either and makes the n-th call fail.
+// Package vfs is the engine's only door to files: a small interface with four
+// implementations. [OS] is the operating system. [NewRAM] is memory and no more.
+// [Mem] is a disk in memory that knows which writes were synced and yields every
+// image that a power cut may leave. [Fault] wraps one and makes the n-th call fail.
 //
 // # What a disk promises
 //

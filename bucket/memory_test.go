@@ -1,0 +1,370 @@
+package bucket
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+
+	"kvd/index"
+	"kvd/internal/vfs"
+	"kvd/kv"
+	"kvd/watch"
+)
+
+func inMemory(c *kv.Config) { c.Storage = kv.MemoryStorage }
+
+// heldMemory returns the bytes of a memory bucket's segments, and checks that what the
+// slots say of live records is what the index says.
+func heldMemory(t *testing.T, b *Bucket) (size int64) {
+	t.Helper()
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	var live int64
+	files := 0
+	for sl := range b.files() {
+		size += sl.Size()
+		live += b.mu.index.Use(sl.number).Bytes
+		files++
+	}
+	if live != b.mu.index.Bytes() {
+		t.Errorf("segments have %d live bytes, the index %d", live, b.mu.index.Bytes())
+	}
+	if list, err := b.disk.FS.List(b.disk.Dir); err != nil || len(list) != files+len(b.leaving) {
+		t.Errorf("%d files for %d segments, %v", len(list), files, err)
+	}
+	return size
+}
+
+func TestMemoryBucketsTouchNoFile(t *testing.T) {
+	h := newHarness(t)
+	b := h.bucket("b", inMemory, withHistory(3))
+	calls, last := h.fs.Calls(), h.s.log.Last()
+	for i := range 10 {
+		mustPut(t, b, fmt.Sprint(i%4), strings.Repeat("v", 1000*i))
+	}
+	if _, err := b.Create(ctx, "1", nil); !errors.Is(err, kv.ErrKeyExists) {
+		t.Errorf("create over a key: %v", err)
+	}
+	if _, err := b.Purge(ctx, "2"); err != nil {
+		t.Error(err)
+	}
+	if err := b.PurgeDeletes(ctx, -1); err != nil {
+		t.Error(err)
+	}
+	wantShown(t, b, showing{"0": revs{1, 5, 9}, "1": revs{2, 6, 10}, "3": revs{4, 8}})
+	mustGet(t, b, "1", strings.Repeat("v", 9000))
+	if n := h.fs.Calls() - calls; n != 0 || h.s.log.Last() != last {
+		t.Errorf("%d calls of the file system, and the log went from LSN %d to %d", n, last, h.s.log.Last())
+	}
+	if st, err := b.Status(ctx); err != nil || st.Disk != 0 || st.Bytes == 0 {
+		t.Errorf("status %+v, %v", st, err)
+	}
+}
+
+// Of a group with both kinds the log gets what belongs to it.
+func TestAGroupOfFilesAndMemory(t *testing.T) {
+	h := newHarness(t)
+	m, f := h.bucket("m", inMemory), h.bucket("f")
+	var batch []kv.Mutation
+	for i := range 20 {
+		batch = append(batch, kv.Mutation{Bucket: []string{"m", "f"}[i%2], Op: kv.MutatePut, Key: fmt.Sprint(i / 4), Value: fmt.Append(nil, i)})
+	}
+	for _, m := range h.submit(batch...) {
+		if m.Err != nil {
+			t.Fatal(m.Err)
+		}
+	}
+	for i := range 5 {
+		mustGet(t, m, fmt.Sprint(i), fmt.Sprint(i*4+2))
+		mustGet(t, f, fmt.Sprint(i), fmt.Sprint(i*4+3))
+	}
+	h.powerCut()
+	h.open()
+	for i := range 5 {
+		mustGet(t, h.find("f"), fmt.Sprint(i), fmt.Sprint(i*4+3))
+	}
+	wantShown(t, h.find("m"), showing{})
+	h.close()
+	if r := h.verify(); r.Err() != nil {
+		t.Error(r.Err())
+	}
+}
+
+// After every open a memory bucket is empty and has an id that no bucket had; its
+// configuration, edits and deletion are as durable as another's.
+func TestMemoryBucketsAcrossOpens(t *testing.T) {
+	h := newHarness(t)
+	h.bucket("gone", inMemory)
+	b := h.bucket("b", inMemory, withHistory(5))
+	seen := map[uint64]bool{}
+	for i, end := range []func(){h.reopen, func() { h.kill(); h.open() }, func() { h.powerCut(); h.open() }, h.reopen, func() { h.checkpoint(); h.powerCut(); h.open() }} {
+		if i == 1 {
+			if err := h.s.DeleteBucket(ctx, "gone"); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := h.s.UpdateBucket(ctx, kv.Config{Bucket: "b", Storage: kv.MemoryStorage, History: 2}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, id := range []uint64{b.ID(), h.bucket(fmt.Sprint("new", i)).ID()} {
+			if seen[id] {
+				t.Errorf("id %d is used again", id)
+			}
+			seen[id] = true
+		}
+		for n := range kv.Revision(4) {
+			if rev := mustPut(t, b, "k", "v"); rev != n+1 {
+				t.Errorf("revision %d, want %d", rev, n+1)
+			}
+		}
+		if _, err := b.Delete(ctx, "k"); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.PurgeDeletes(ctx, -1); err != nil { // must not weigh on the next life
+			t.Fatal(err)
+		}
+		end()
+		b = h.find("b")
+		st, err := b.Status(ctx)
+		if err != nil || st.Revision != 0 || st.Keys != 0 || st.Config.Storage != kv.MemoryStorage {
+			t.Errorf("status %+v, %v", st, err)
+		}
+		if want := []int{5, 2, 2, 2, 2}[i]; st.Config.History != want {
+			t.Errorf("history is %d, want %d", st.Config.History, want)
+		}
+		if r := h.s.Report(); len(r.Damages) > 0 || len(r.Strays) > 0 {
+			t.Errorf("report %v", r)
+		}
+	}
+	if _, err := h.s.Bucket(ctx, "gone"); !errors.Is(err, kv.ErrBucketNotFound) {
+		t.Errorf("a deleted memory bucket: %v", err)
+	}
+}
+
+// Whichever write of an open the power goes at, no id is used twice.
+func TestIDsOfMemoryBucketsAreDurable(t *testing.T) {
+	h := newHarness(t)
+	h.bucket("b", inMemory)
+	base := h.disk.Crash(vfs.KeepNone())
+	h.close()
+	for n := 1; ; n++ {
+		h.insert(base.Clone())
+		calls := 0
+		h.fs.Inject(func(op vfs.Op) vfs.Action {
+			switch op.Kind {
+			case vfs.OpWriteAt, vfs.OpSync, vfs.OpSyncDir, vfs.OpRename:
+				if calls++; calls == n {
+					return vfs.Action{Stop: true}
+				}
+			}
+			return vfs.Action{}
+		})
+		err := h.tryOpen()
+		told := uint64(1)
+		if err == nil {
+			told = h.find("b").ID()
+			if told == 1 {
+				t.Fatal("the bucket has the id of its life before")
+			}
+		}
+		image := h.disk.Crash(vfs.KeepNone())
+		h.fs.Inject(vfs.StopAt(0))
+		h.close()
+		h.insert(image)
+		h.open()
+		if id := h.find("b").ID(); id <= told {
+			t.Fatalf("stopped at call %d: id %d after %d", n, id, told)
+		}
+		h.close()
+		if err == nil && calls < n {
+			return
+		}
+	}
+}
+
+// Memory of dead records comes back, whatever the mix, and what is alive is there.
+func TestDeadMemoryIsFreed(t *testing.T) {
+	h := newHarness(t)
+	b := h.bucket("b", inMemory, withHistory(2))
+	rng := rand.New(rand.NewPCG(1, 1))
+	want := map[string][]string{}
+	for i := range 30_000 {
+		key := fmt.Sprint("k", rng.IntN(1+rng.IntN(2000)))
+		switch rng.IntN(20) {
+		case 0:
+			if _, err := b.Purge(ctx, key); err != nil {
+				t.Fatal(err)
+			}
+			delete(want, key)
+		default:
+			value := fmt.Sprint(i, strings.Repeat("v", rng.IntN(3000)))
+			mustPut(t, b, key, value)
+			kept := append(want[key], value)
+			want[key] = kept[max(0, len(kept)-2):]
+		}
+		if i%3000 == 0 {
+			live := b.mu.index.Bytes()
+			if size := heldMemory(t, b); size > 2*live+memorySlack+2*memorySegmentSize {
+				t.Fatalf("%d bytes for %d that are alive", size, live)
+			}
+		}
+	}
+	if len(b.mu.segments) < 20 {
+		t.Fatalf("%d segments: nothing was rewritten", len(b.mu.segments))
+	}
+	for key, values := range want {
+		var got []string
+		for e, err := range b.History(ctx, key) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e.Operation == kv.Put {
+				got = append(got, string(e.Value))
+			}
+		}
+		if fmt.Sprint(got) != fmt.Sprint(values) {
+			t.Errorf("%q has %d values, want %d", key, len(got), len(values))
+		}
+	}
+	wantScanned(t, b)
+	if err := h.s.DeleteBucket(ctx, "b"); err != nil {
+		t.Fatal(err)
+	}
+	h.checkpoint()
+	if list, err := b.disk.FS.List(b.disk.Dir); err != nil || len(list) > 0 {
+		t.Errorf("a deleted bucket has %d files, %v", len(list), err)
+	}
+}
+
+// wantScanned checks that reading by revision finds everything that the index has,
+// in order, once.
+func wantScanned(t *testing.T, b *Bucket) {
+	t.Helper()
+	missing := map[kv.Revision]bool{}
+	for _, revisions := range shown(t, b) {
+		for _, rev := range revisions {
+			missing[rev] = true
+		}
+	}
+	var last kv.Revision
+	p := watch.Position{}
+	for p.Revision < b.next-1 {
+		err := b.scan(&p, b.next-1, func(f *scanned) bool {
+			if f.record.Revision <= last {
+				t.Fatalf("revision %d behind %d", f.record.Revision, last)
+			}
+			last = f.record.Revision
+			delete(missing, last)
+			return true
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(missing) > 0 {
+		t.Errorf("%d live records were not scanned", len(missing))
+	}
+}
+
+// Readers, histories and scans beside writers that rewrite what they read.
+func TestReadersOfMemoryThatMoves(t *testing.T) {
+	h := newHarness(t)
+	b := h.bucket("b", inMemory, withHistory(3))
+	const keys, writers = 200, 2
+	value := func(i int) string { return fmt.Sprint(i, strings.Repeat("v", 2000)) }
+	for i := range keys {
+		mustPut(t, b, fmt.Sprint(i), value(i))
+	}
+	stop := make(chan struct{})
+	var readers, all sync.WaitGroup
+	for w := range writers {
+		all.Go(func() {
+			rng := rand.New(rand.NewPCG(1, uint64(w)))
+			for range 5000 {
+				i := rng.IntN(keys)
+				if _, err := b.PutString(ctx, fmt.Sprint(i), value(i)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for r := range 3 {
+		readers.Go(func() {
+			rng := rand.New(rand.NewPCG(2, uint64(r)))
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				i := rng.IntN(keys)
+				e, err := b.Get(ctx, fmt.Sprint(i))
+				if err != nil || string(e.Value) != value(i) {
+					t.Errorf("key %d: %d bytes, %v", i, len(e.Value), err)
+					return
+				}
+				for e, err := range b.History(ctx, fmt.Sprint(i)) {
+					if err != nil || string(e.Value) != value(i) {
+						t.Errorf("history of key %d: %d bytes, %v", i, len(e.Value), err)
+						return
+					}
+				}
+				p, last := watch.Position{}, kv.Revision(0)
+				err = b.scan(&p, 1<<40, func(f *scanned) bool {
+					if f.record.Revision <= last {
+						t.Errorf("revision %d behind %d", f.record.Revision, last)
+					}
+					last = f.record.Revision
+					return true
+				})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	close(stop)
+	readers.Wait()
+	heldMemory(t, b)
+	wantScanned(t, b)
+}
+
+// A faulty bit of memory is found by whoever reads it.
+func TestMemoryIsVerified(t *testing.T) {
+	h := newHarness(t)
+	b := h.bucket("b", inMemory)
+	mustPut(t, b, "bad", "value")
+	mustPut(t, b, "good", "value")
+	v, _ := b.mu.index.Newest(index.Hash("bad"), "bad")
+	f, err := b.disk.FS.Open(b.memoryFile(b.active), vfs.ReadWrite)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte("V"), v.Offset+int64(v.Size)-8); err != nil {
+		t.Fatal(err)
+	}
+	var corrupt *kv.CorruptError
+	if _, err := b.Get(ctx, "bad"); !errors.As(err, &corrupt) || !strings.Contains(err.Error(), `"bad"`) {
+		t.Errorf("read of damaged memory: %v", err)
+	}
+	mustGet(t, b, "good", "value")
+}
+
+// A value as large as there may be fits, and is dropped again.
+func TestLargeValuesInMemory(t *testing.T) {
+	h := newHarness(t)
+	b := h.bucket("b", inMemory, func(c *kv.Config) { c.MaxValueSize = 16 << 20 })
+	for i := range 6 {
+		mustPut(t, b, "k", strings.Repeat(fmt.Sprint(i), 5<<20+i))
+		mustPut(t, b, "small", "v")
+	}
+	mustGet(t, b, "k", strings.Repeat("5", 5<<20+5))
+	if size := heldMemory(t, b); size > 17<<20 { // one alive, as much dead, and what died with the last put
+		t.Errorf("%d bytes for a value of 5 MiB", size)
+	}
+}

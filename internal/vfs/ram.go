@@ -1,0 +1,283 @@
+package vfs
+
+import (
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// NewRAM returns a file system in memory, for files that are gone with the
+// process on purpose. It promises nothing about crashes and makes no images: for
+// tests there is [Mem]. Syncs do nothing. It has no directories: a path is a name,
+// and Mkdir, Rename and Lock are errors.
+//
+// A file is a list of extents, one for each time that it grew, so growing copies
+// nothing. Reads and writes of different bytes run side by side without a lock.
+// The memory of a file is free once its name, its handles and its mappings are
+// gone.
+func NewRAM() FS { return &ram{files: make(map[string]*ramFile)} }
+
+type ram struct {
+	mu    sync.Mutex
+	files map[string]*ramFile
+}
+
+// ramFile is the content of a file.
+type ramFile struct {
+	name    string
+	grow    sync.Mutex // held by who changes extents
+	extents atomic.Pointer[[]extent]
+}
+
+// extent is a run of a file's bytes.
+type extent struct {
+	offset int64
+	b      []byte
+}
+
+func (r *ram) Open(name string, mode Mode) (File, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f := r.files[name]
+	switch {
+	case mode == Create && f != nil:
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrExist}
+	case mode == Create:
+		f = &ramFile{name: name}
+		f.extents.Store(new([]extent))
+		r.files[name] = f
+	case f == nil:
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	}
+	h := &ramHandle{readOnly: mode == ReadOnly}
+	h.file.Store(f)
+	return h, nil
+}
+
+func (r *ram) Remove(name string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.files[name] == nil {
+		return &fs.PathError{Op: "remove", Path: name, Err: fs.ErrNotExist}
+	}
+	delete(r.files, name)
+	return nil
+}
+
+func (r *ram) List(dir string) ([]Info, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var list []Info
+	for name, f := range r.files {
+		if path.Dir(name) == path.Clean(dir) {
+			list = append(list, Info{Name: path.Base(name), Size: f.size()})
+		}
+	}
+	slices.SortFunc(list, func(a, b Info) int { return strings.Compare(a.Name, b.Name) })
+	return list, nil
+}
+
+func (r *ram) Stat(name string) (Info, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f := r.files[name]
+	if f == nil {
+		return Info{}, &fs.PathError{Op: "stat", Path: name, Err: fs.ErrNotExist}
+	}
+	return Info{Name: path.Base(name), Size: f.size()}, nil
+}
+
+func (*ram) SyncDir(string) error { return nil }
+
+func (*ram) Mkdir(name string) error {
+	return &fs.PathError{Op: "mkdir", Path: name, Err: fs.ErrInvalid}
+}
+
+func (*ram) Rename(from, _ string) error {
+	return &fs.PathError{Op: "rename", Path: from, Err: fs.ErrInvalid}
+}
+
+func (*ram) Lock(name string) (io.Closer, error) {
+	return nil, &fs.PathError{Op: "lock", Path: name, Err: fs.ErrInvalid}
+}
+
+func (f *ramFile) size() int64 {
+	extents := *f.extents.Load()
+	if len(extents) == 0 {
+		return 0
+	}
+	last := &extents[len(extents)-1]
+	return last.offset + int64(len(last.b))
+}
+
+// resize grows the file by an extent, or cuts it.
+func (f *ramFile) resize(size int64) {
+	f.grow.Lock()
+	defer f.grow.Unlock()
+	extents := *f.extents.Load()
+	have := f.size()
+	if size > have {
+		extents = append(slices.Clip(extents), extent{have, make([]byte, size-have)})
+		f.extents.Store(&extents)
+		return
+	}
+	n := find(extents, size)
+	cut := slices.Clone(extents[:min(n+1, len(extents))])
+	if len(cut) > 0 {
+		// A copy: what is cut off reads as zeros if the file grows again.
+		last := &cut[len(cut)-1]
+		last.b = slices.Clone(last.b[:size-last.offset])
+	}
+	f.extents.Store(&cut)
+}
+
+// find returns which extent has the byte at offset, the last for one beyond.
+func find(extents []extent, offset int64) int {
+	n, _ := slices.BinarySearchFunc(extents, offset, func(e extent, offset int64) int {
+		if e.offset <= offset {
+			return -1
+		}
+		return 1
+	})
+	return max(0, n-1)
+}
+
+// each calls fn for the pieces of [off, off+n) that are there, in order, and
+// returns how many bytes they have.
+func (f *ramFile) each(off int64, n int, fn func(at int, b []byte)) (done int) {
+	extents := *f.extents.Load()
+	for i := find(extents, off); i < len(extents) && done < n; i++ {
+		e := &extents[i]
+		from := off + int64(done) - e.offset
+		if from >= int64(len(e.b)) {
+			continue
+		}
+		piece := e.b[from:min(int64(len(e.b)), from+int64(n-done))]
+		fn(done, piece)
+		done += len(piece)
+	}
+	return done
+}
+
+func (f *ramFile) readAt(p []byte, off int64) (int, error) {
+	n := f.each(off, len(p), func(at int, b []byte) { copy(p[at:], b) })
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// ramHandle is an open file, or a mapping of one.
+type ramHandle struct {
+	file     atomic.Pointer[ramFile] // nil once closed
+	readOnly bool
+	limit    int64 // of a mapping; 0: none
+}
+
+// use returns the file that the handle is of.
+func (h *ramHandle) use(op string) (*ramFile, error) {
+	f := h.file.Load()
+	if f == nil {
+		return nil, &fs.PathError{Op: op, Err: fs.ErrClosed}
+	}
+	return f, nil
+}
+
+func (h *ramHandle) ReadAt(p []byte, off int64) (int, error) {
+	f, err := h.use("read")
+	if err != nil {
+		return 0, err
+	}
+	if h.limit == 0 {
+		return f.readAt(p, off)
+	}
+	n := int(max(0, min(int64(len(p)), h.limit-off)))
+	if got := f.each(off, n, func(at int, b []byte) { copy(p[at:], b) }); got < n {
+		return got, fmt.Errorf("read %s at offset %d: %w", f.name, off+int64(got), ErrFault)
+	}
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+func (h *ramHandle) WriteAt(p []byte, off int64) (int, error) {
+	f, err := h.use("write")
+	if err != nil {
+		return 0, err
+	}
+	if h.readOnly || off < 0 {
+		return 0, &fs.PathError{Op: "write", Path: f.name, Err: fs.ErrInvalid}
+	}
+	if end := off + int64(len(p)); end > f.size() {
+		f.resize(end)
+	}
+	return f.each(off, len(p), func(at int, b []byte) { copy(b, p[at:]) }), nil
+}
+
+func (h *ramHandle) Size() (int64, error) {
+	f, err := h.use("size")
+	if err != nil {
+		return 0, err
+	}
+	return f.size(), nil
+}
+
+func (h *ramHandle) Truncate(size int64) error {
+	f, err := h.use("truncate")
+	if err != nil {
+		return err
+	}
+	if h.readOnly || size < 0 {
+		return &fs.PathError{Op: "truncate", Path: f.name, Err: fs.ErrInvalid}
+	}
+	if size != f.size() {
+		f.resize(size)
+	}
+	return nil
+}
+
+func (h *ramHandle) Allocate(off, n int64) error {
+	f, err := h.use("allocate")
+	if err != nil {
+		return err
+	}
+	if h.readOnly || off < 0 || n <= 0 || off > math.MaxInt64-n {
+		return &fs.PathError{Op: "allocate", Path: f.name, Err: fs.ErrInvalid}
+	}
+	if off+n > f.size() {
+		f.resize(off + n)
+	}
+	return nil
+}
+
+func (h *ramHandle) Sync() error {
+	_, err := h.use("sync")
+	return err
+}
+
+func (h *ramHandle) Map(n int64) (Mapping, error) {
+	f, err := h.use("map")
+	if err != nil {
+		return nil, err
+	}
+	if n <= 0 {
+		return nil, &fs.PathError{Op: "map", Path: f.name, Err: fs.ErrInvalid}
+	}
+	m := &ramHandle{readOnly: true, limit: n}
+	m.file.Store(f)
+	return m, nil
+}
+
+func (h *ramHandle) Close() error {
+	if h.file.Swap(nil) == nil {
+		return &fs.PathError{Op: "close", Err: fs.ErrClosed}
+	}
+	return nil
+}
