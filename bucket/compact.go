@@ -254,23 +254,22 @@ func (c *compaction) damaged(sl *slot, d *kv.CorruptError) error {
 	return d
 }
 
-// sight looks up a record of an input.
+// sight looks up a record of an input. A version of its revision is the record,
+// wherever the index has it: there are no two.
 func (c *compaction) sight(e *segment.Entry, input int) (s sighting) {
 	b, key := c.bucket, stringOf(e.Key)
 	hash := index.Hash(key)
-	place := index.Place{Segment: c.inputs[input].number, Offset: e.Offset}
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	v, ok := b.mu.index.Newest(hash, key)
 	switch {
 	case !ok:
-	case v.Place() == place:
+	case v.Revision == e.Revision && e.Op != segment.Erase:
 		s.live = true
 	case c.follows(v, input, e.Offset):
 		s.newer = true
 		if e.Op != segment.Erase {
-			v, ok = b.mu.index.At(hash, key, e.Revision)
-			s.live = ok && v.Place() == place
+			_, s.live = b.mu.index.At(hash, key, e.Revision)
 		}
 	default:
 		s.older = true

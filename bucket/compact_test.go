@@ -417,6 +417,37 @@ func TestACompactionThatFailsChangesNothing(t *testing.T) {
 	}
 }
 
+// Where the index cannot follow, because the output's own is not readable at that
+// moment, it leads to the old segments until the next open. What it leads to counts
+// for the next compaction, and not that it leads nowhere in the output.
+func TestAnIndexThatCannotFollowLosesNothing(t *testing.T) {
+	h := newHarness(t, smallSegments)
+	b := h.bucket("b", withHistory(2))
+	churn(t, b, 10, 3)
+	b.sealRotten()
+	h.checkpoint()
+	before := shown(t, b)
+	output, opened := segment.FileName(h.s.path.numbers), 0
+	h.fs.Inject(func(op vfs.Op) vfs.Action {
+		if op.Kind == vfs.OpOpen && strings.HasSuffix(op.Path, output) {
+			if opened++; opened > 1 {
+				return vfs.Action{Err: syscall.EIO}
+			}
+		}
+		return vfs.Action{}
+	})
+	h.reclaim()
+	h.fs.Inject(nil)
+	if opened < 2 || len(b.mu.left) == 0 {
+		t.Fatalf("the output was opened %d times, and %d segments are left", opened, len(b.mu.left))
+	}
+	h.reclaim()
+	wantShown(t, b, before)
+	h.reopen()
+	wantShown(t, h.find("b"), before)
+	h.wantFiles(h.find("b"))
+}
+
 // A full disk lends its reserve to a compaction, which gives room back.
 func TestReclaimHelpsAFullDisk(t *testing.T) {
 	h := newHarness(t, smallSegments, func(o *Options) { o.ReserveSize = 1 << 20 })

@@ -175,6 +175,8 @@ func (c *compaction) install(desc *bucketDesc) {
 func (c *compaction) follow() {
 	if c.output != nil {
 		if err := c.move(); err != nil {
+			// By the index nothing in the output is alive: it must not be judged by that.
+			c.output.damaged.Store(true)
 			c.store.opts.Logger.Error("segments stay that were replaced: an index could not follow", "bucket", c.bucket.name, "cause", err)
 		}
 		c.output.Unpin()

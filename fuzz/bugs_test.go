@@ -1,6 +1,8 @@
 package fuzz
 
 import (
+	"errors"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -32,6 +34,9 @@ var seededBugs = []seededBug{
 	{name: "the manifest is not synced", found: byCrash, fs: brokenFS{noSync: "manifest"}},
 	{name: "a killed process's log is trusted unsynced", found: byCrash, fs: brokenFS{noSyncReading: ".wal"}},
 	{name: "the second manifest is not written", found: byDamage, fs: brokenFS{noWrite: "manifest.2"}},
+	{name: "the manifest is written after the files are removed", found: byCompaction, fs: brokenFS{removeFirst: true}},
+	{name: "a sealed segment, a compaction's too, is not synced", found: byCompaction, fs: brokenFS{noSealSync: true}},
+	{name: "a compaction is in one copy of the manifest alone", found: byDamageAfterCompaction, fs: brokenFS{noEdit: "manifest.2"}},
 	{name: "the log is written only in part", found: byCrash, fs: brokenFS{halfWrite: ".wal"}},
 	{name: "segments are written only in part", found: byCrash, fs: brokenFS{halfWrite: ".seg"}},
 	{name: "segments are written 512 bytes off", found: byCrash, fs: brokenFS{misdirect: ".seg"}},
@@ -79,7 +84,7 @@ func (b seededBug) plant(load *workload) *workload {
 	if b.fs != (brokenFS{}) {
 		load.bug = func(fs vfs.FS) vfs.FS {
 			broken := b.fs
-			broken.FS = fs
+			broken.FS, broken.late = fs, &lateManifest{}
 			return &broken
 		}
 	}
@@ -155,11 +160,37 @@ type brokenFS struct {
 	noSync        string
 	noSyncReading string // of files that are open for reading
 	noWrite       string
+	noEdit        string // of the manifest, behind its first record
 	halfWrite     string
 	misdirect     string
 	zeroMap       bool
 	deaf          bool
 	noAllocate    bool
+	noSealSync    bool // the sync that follows the cut of a segment to its size
+	removeFirst   bool // segments go before the manifest says so
+	late          *lateManifest
+}
+
+// lateManifest holds back what is written to the manifest until a segment is
+// removed, or somebody opens the manifest.
+type lateManifest struct{ held []func() error }
+
+func (l *lateManifest) flush() error {
+	for _, write := range l.held {
+		if err := write(); err != nil {
+			return err
+		}
+	}
+	l.held = nil
+	return nil
+}
+
+func (b *brokenFS) Remove(path string) error {
+	err := b.FS.Remove(path)
+	if err == nil && strings.HasSuffix(path, ".seg") {
+		err = b.late.flush()
+	}
+	return err
 }
 
 func (b *brokenFS) SyncDir(dir string) error {
@@ -170,6 +201,11 @@ func (b *brokenFS) SyncDir(dir string) error {
 }
 
 func (b *brokenFS) Open(path string, mode vfs.Mode) (vfs.File, error) {
+	if strings.Contains(path, "manifest") {
+		if err := b.late.flush(); err != nil {
+			return nil, err
+		}
+	}
 	f, err := b.FS.Open(path, mode)
 	if err != nil {
 		return nil, err
@@ -182,6 +218,21 @@ type brokenFile struct {
 	fs   *brokenFS
 	path string
 	mode vfs.Mode
+	cut  bool // its last call was Truncate
+}
+
+func (f *brokenFile) Close() error {
+	if f.hit("manifest") {
+		if err := f.fs.late.flush(); err != nil {
+			return err
+		}
+	}
+	return f.File.Close()
+}
+
+func (f *brokenFile) Truncate(size int64) error {
+	f.cut = true
+	return f.File.Truncate(size)
 }
 
 // hit reports whether the rule is broken for this file.
@@ -193,6 +244,11 @@ func (f *brokenFile) hit(rule string) bool {
 }
 
 func (f *brokenFile) Sync() error {
+	sealing := f.cut && f.hit(".seg")
+	f.cut = false
+	if f.fs.noSealSync && sealing || len(f.fs.late.held) > 0 && f.hit("manifest") {
+		return nil
+	}
 	if f.hit(f.fs.noSync) || f.mode == vfs.ReadOnly && f.hit(f.fs.noSyncReading) {
 		return nil
 	}
@@ -203,8 +259,16 @@ func (f *brokenFile) Sync() error {
 }
 
 func (f *brokenFile) WriteAt(p []byte, off int64) (int, error) {
+	if f.fs.removeFirst && off > 0 && f.hit("manifest") {
+		p = slices.Clone(p)
+		f.fs.late.held = append(f.fs.late.held, func() error {
+			_, err := f.File.WriteAt(p, off)
+			return errors.Join(err, f.File.Sync())
+		})
+		return len(p), nil
+	}
 	switch {
-	case f.hit(f.fs.noWrite):
+	case f.hit(f.fs.noWrite), off > 0 && f.hit(f.fs.noEdit):
 		return len(p), nil
 	case f.hit(f.fs.halfWrite) && len(p) > 100:
 		_, err := f.File.WriteAt(p[:len(p)/2], off)

@@ -242,6 +242,7 @@ func (p *patient) do(o *op) error {
 		p.poisoned = true
 	case errors.Is(err, kv.ErrNoSpace):
 	case errors.Is(err, p.fault.err): // before anything of it was written
+	case o.kind == opReclaim && strings.Contains(err.Error(), p.fault.err.Error()): // a sync of what was given up
 	default:
 		return fmt.Errorf("not an error that the contract names: %w", err)
 	}

@@ -46,7 +46,7 @@ func fillDisk(room int64, bug func(vfs.FS) vfs.FS, count func()) error {
 		}
 	}
 	w.disk.SetCapacity(w.disk.Used() + room)
-	if err := w.putUntilFull(); err != nil {
+	if err := w.putUntilFull(bucketNames...); err != nil {
 		return err
 	}
 	if err := w.livesFull(); err != nil {
@@ -77,9 +77,9 @@ func fillDisk(room int64, bug func(vfs.FS) vfs.FS, count func()) error {
 }
 
 // putUntilFull puts until a put is refused for want of space.
-func (w *world) putUntilFull() error {
+func (w *world) putUntilFull(buckets ...string) error {
 	for i := range 1000 {
-		o := op{kind: opPut, bucket: bucketNames[i%len(bucketNames)], key: keyNames[i%len(keyNames)], size: 2000}
+		o := op{kind: opPut, bucket: buckets[i%len(buckets)], key: keyNames[i%len(keyNames)], size: 2000}
 		err := w.run(&o)
 		if errors.Is(err, kv.ErrNoSpace) {
 			return w.agrees()
@@ -102,7 +102,7 @@ func (w *world) livesFull() error {
 			return fmt.Errorf("delete %d: %w", i, err)
 		}
 	}
-	for _, o := range []op{{kind: opCheckpoint}, {kind: opPurgeDeletes, bucket: bucketNames[0], age: -1}, {kind: opCheckpoint}} {
+	for _, o := range []op{{kind: opCheckpoint}, {kind: opPurgeDeletes, bucket: bucketNames[0], age: -1}, {kind: opCheckpoint}, {kind: opReclaim}} {
 		if err := w.run(&o); err != nil {
 			return fmt.Errorf("%v: %w", o, err)
 		}

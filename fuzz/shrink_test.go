@@ -11,12 +11,18 @@ import (
 // found to fail too.
 func trySeeds(t *testing.T, first uint64, n, steps int, check func(*workload) error) {
 	t.Helper()
+	tryLoads(t, first, n, func(seed uint64) *workload { return generate(seed, steps) }, check)
+}
+
+// tryLoads is trySeeds with workloads of another kind.
+func tryLoads(t *testing.T, first uint64, n int, generate func(seed uint64) *workload, check func(*workload) error) {
+	t.Helper()
 	last := first + uint64(n)
 	if *seedFlag != 0 {
 		first, last = *seedFlag, *seedFlag+1
 	}
 	for seed := first; seed < last; seed++ {
-		load := generate(seed, steps)
+		load := generate(seed)
 		if err := check(load); err != nil {
 			small, smallErr := shrink(load, err, check)
 			t.Fatalf("%v\n%v\nfrom %d steps: %v", smallErr, small, len(load.ops), err)

@@ -88,6 +88,9 @@ func (s *sweep) do(i int) error {
 	}
 	s.begin(i)
 	err := s.world.run(o)
+	if o.kind == opReclaim && err == nil && s.crashed == nil {
+		err = s.agrees() // what can be seen is what it was
+	}
 	switch {
 	case s.crashed != nil:
 		return s.resume()
