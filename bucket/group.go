@@ -148,7 +148,7 @@ func (s *Store) admit(g *group) error {
 		}
 		err := s.reserveRoom(g)
 		if err == nil {
-			s.noteRoom(puts)
+			s.noteRoom(puts && g.logged > 0)
 			return nil
 		}
 		g.rollback()

@@ -159,6 +159,31 @@ func TestMaxBytes(t *testing.T) {
 		wantFull(t, err, 4*one, 3*one)
 		mustPut(t, b, "k0", value)
 	})
+	t.Run("a shorter history makes room at once", func(t *testing.T) {
+		h, b := full(t, 2, 2)
+		if _, err := h.s.UpdateBucket(ctx, kv.Config{Bucket: "b", History: 2, MaxBytes: 4 * one}); err != nil {
+			t.Fatal(err)
+		}
+		mustPut(t, b, "k0", value)
+		mustPut(t, b, "k1", value)
+		_, err := b.PutString(ctx, "k2", value)
+		wantFull(t, err, 5*one, 4*one)
+		if _, err := h.s.UpdateBucket(ctx, kv.Config{Bucket: "b", History: 1, MaxBytes: 4 * one}); err != nil {
+			t.Fatal(err)
+		}
+		mustPut(t, b, "k2", value)
+		mustPut(t, b, "k3", value)
+	})
+	t.Run("forgotten markers make room at once", func(t *testing.T) {
+		_, b := full(t, 3, 2)
+		if _, err := b.Delete(ctx, "k0"); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.PurgeDeletes(ctx, -1); err != nil {
+			t.Fatal(err)
+		}
+		mustPut(t, b, "k3", value)
+	})
 	t.Run("an edit of the limit counts at once", func(t *testing.T) {
 		h, b := full(t, 3, 1)
 		if _, err := h.s.UpdateBucket(ctx, kv.Config{Bucket: "b", MaxBytes: 4 * one}); err != nil {

@@ -368,3 +368,31 @@ func TestLargeValuesInMemory(t *testing.T) {
 		t.Errorf("%d bytes for a value of 5 MiB", size)
 	}
 }
+
+// A full disk is nothing to a memory bucket, also where it shares a group.
+func TestAFullDiskDoesNotFillMemory(t *testing.T) {
+	h := newHarness(t)
+	m, f := h.bucket("m", inMemory), h.bucket("f")
+	h.disk.SetCapacity(h.disk.Used())
+	value := strings.Repeat("v", 5000)
+	var err error
+	for range 1000 {
+		if _, err = f.PutString(ctx, "k", value); err != nil {
+			break
+		}
+	}
+	wantError(t, err, kv.ErrNoSpace)
+	mustPut(t, m, "k", value)
+	if !h.s.path.full {
+		t.Error("a put to memory was taken for room on the disk")
+	}
+	got := h.submit(
+		kv.Mutation{Bucket: "f", Op: kv.MutatePut, Key: "x", Value: []byte(value)},
+		kv.Mutation{Bucket: "m", Op: kv.MutatePut, Key: "x", Value: []byte(value)},
+	)
+	wantError(t, got[0].Err, kv.ErrNoSpace)
+	if got[1].Err != nil {
+		t.Errorf("a put to memory: %v", got[1].Err)
+	}
+	mustGet(t, m, "x", value)
+}

@@ -109,7 +109,8 @@ func (s *Store) noteFull(cause error) {
 	}
 }
 
-// noteRoom notes that a group found room; puts says whether it held any.
+// noteRoom notes that a group found room; puts says whether it held any for the
+// disk.
 func (s *Store) noteRoom(puts bool) {
 	if puts && s.path.full {
 		s.path.full = false
