@@ -277,6 +277,25 @@ func TestACompactedLogEndsALaggard(t *testing.T) {
 	}
 }
 
+// A marker that was dropped between its selection and its turn has no successor.
+func TestAResumedWatchIsToldOfAnEndForgottenMeanwhile(t *testing.T) {
+	x := newWorld(t)
+	x.write("a=1", "-a", "b=1")
+	w, anew := x.watch("", kv.ResumeFromRevision(1)), x.watch("", kv.IncludeHistory())
+	x.log.gone, x.log.first = map[kv.Revision]bool{1: true, 2: true}, 3
+	_, err := w.Poll(func(u kv.Update) bool {
+		if u.Entry == nil {
+			t.Error("the initial entries are said to be complete")
+		}
+		return true
+	})
+	var gone *kv.CompactedError
+	if !errors.As(err, &gone) || gone.First != 3 || gone.Wanted != 1 {
+		t.Errorf("error is %v", err)
+	}
+	x.polls(anew, "b=1 .") // to which the key is not there
+}
+
 func TestADamagedValueIsAnEventWithAnError(t *testing.T) {
 	x := newWorld(t)
 	x.write("a=1", "b=1")

@@ -82,8 +82,7 @@ func (w *Watcher) replay() error {
 		if i.more {
 			return w.selectRound()
 		}
-		w.endReplay()
-		return nil
+		return w.endReplay()
 	}
 	n, size := 1, int(i.refs[0].Size)
 	for ; n < min(batchMax, len(i.refs)) && size+int(i.refs[n].Size) <= batchBytes; n++ {
@@ -100,9 +99,17 @@ func (w *Watcher) replay() error {
 	})
 }
 
-// endReplay signals the end of the initial entries, or notes that it is owed.
-func (w *Watcher) endReplay() {
+// endReplay signals the end of the initial entries, or notes that it is owed. Of
+// those that a resumed watch did not get, some may have been the ends of keys.
+func (w *Watcher) endReplay() error {
 	i := w.initial
+	if w.query.Begin == BeginFrom && i.left > 0 {
+		p := Position{Revision: w.query.From - 1}
+		nothing := func(*kv.Entry, int, error) bool { return false }
+		if err := w.hub.log.Read(&w.query, &p, nothing); err != nil {
+			return err
+		}
+	}
 	i.refs, i.done = nil, true
 	w.hold(0)
 	switch {
@@ -113,4 +120,5 @@ func (w *Watcher) endReplay() {
 	default:
 		i.until = w.hub.log.Newest()
 	}
+	return nil
 }

@@ -20,8 +20,8 @@ type Log interface {
 	Select(ctx context.Context, q *Query, after, upTo kv.Revision, max int) (Selection, error)
 
 	// Load reads the records of refs and calls fn for each, in order. The entry is
-	// nil where the record is gone: a newer one of its key stands for it. err is what
-	// is wrong with a record's value.
+	// nil where the record is gone: a newer one of its key stands for it, or the key
+	// was forgotten. err is what is wrong with a record's value.
 	Load(q *Query, refs []Ref, fn func(e *kv.Entry, valueSize int, err error)) error
 
 	// Read calls fn for the records that match, in ascending order of revisions,

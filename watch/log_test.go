@@ -17,6 +17,7 @@ type memLog struct {
 	first   kv.Revision
 	reads   int // calls of Read
 	bad     map[kv.Revision]error
+	gone    map[kv.Revision]bool // since they were selected
 }
 
 // add appends a record and returns it.
@@ -78,9 +79,9 @@ func (l *memLog) Load(q *Query, refs []Ref, fn func(*kv.Entry, int, error)) erro
 		l.mu.Lock()
 		e := l.records[r.Revision-1]
 		superseded := q.Begin == BeginLast && !l.newestOf(&e, kv.Revision(len(l.records)))
-		damaged := l.bad[r.Revision]
+		damaged, gone := l.bad[r.Revision], l.gone[r.Revision]
 		l.mu.Unlock()
-		if superseded {
+		if superseded || gone {
 			fn(nil, 0, nil)
 			continue
 		}

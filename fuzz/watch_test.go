@@ -1,0 +1,327 @@
+package fuzz
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"kvd/bucket"
+	"kvd/internal/vfs"
+	"kvd/kv"
+)
+
+// endKey is written last, and in every follower's patterns.
+const endKey = "end"
+
+// following is a run of many followers beside writers, over power cuts.
+type following struct {
+	seed      uint64
+	journal   *journal
+	followers []*follower
+	disk      *vfs.Mem
+	ctx       context.Context
+}
+
+const (
+	followTime     = time.Minute // for a seed; more is taken for a watcher that is stuck
+	followSessions = 4           // the power goes off between them
+	followersEach  = 40          // of a bucket
+	writersEach    = 3           // of a bucket
+	writesEach     = 350         // of a writer, in a session
+)
+
+// followBuckets say what each is about.
+var followBuckets = map[string]*chapter{
+	"complete": {history: 64},              // nothing is dropped
+	"short":    {history: 2},               // laggards get successors
+	"purged":   {history: 4, purges: true}, // ends are forgotten
+}
+
+// TestWatchersMissNothing has watchers with random patterns and options follow
+// buckets beside writers, stall, disconnect and resume, while the power goes off
+// at random calls of the disk: whatever was acknowledged or delivered comes to
+// everybody it is owed to, in order, once.
+func TestWatchersMissNothing(t *testing.T) {
+	start, events := time.Now(), 0
+	first, last := uint64(1), uint64(1+max(2, effort(12)))
+	if *seedFlag != 0 {
+		first, last = *seedFlag, *seedFlag+1
+	}
+	for seed := first; seed < last; seed++ {
+		n, err := follow(t.Context(), seed, nil)
+		if err != nil {
+			t.Fatalf("-kvd.seed=%d: %v", seed, err)
+		}
+		events += n
+	}
+	d := time.Since(start)
+	t.Logf("%d events checked in %v, %.0f per second", events, d.Round(time.Millisecond), float64(events)/d.Seconds())
+}
+
+// TestWatchBugsAreFound has some watches lie.
+func TestWatchBugsAreFound(t *testing.T) {
+	var held *kv.Update
+	for name, lie := range map[string]func(n int, u kv.Update) []kv.Update{
+		"a lost event": func(n int, u kv.Update) []kv.Update {
+			if n%50 == 0 { // some are at a stage where nothing is noted
+				return nil
+			}
+			return []kv.Update{u}
+		},
+		"an event twice": func(n int, u kv.Update) []kv.Update {
+			if n == 300 {
+				return []kv.Update{u, u}
+			}
+			return []kv.Update{u}
+		},
+		"two events swapped": func(n int, u kv.Update) []kv.Update {
+			switch n {
+			case 300:
+				held = &u
+				return nil
+			case 301:
+				return []kv.Update{u, *held}
+			}
+			return []kv.Update{u}
+		},
+		"another value": func(n int, u kv.Update) []kv.Update {
+			if n == 300 && u.Entry != nil {
+				e := *u.Entry
+				e.Value = append([]byte("x"), e.Value...)
+				u.Entry = &e
+			}
+			return []kv.Update{u}
+		},
+		"an event of another key": func(n int, u kv.Update) []kv.Update {
+			if n == 300 && u.Entry != nil {
+				e := *u.Entry
+				e.Key = "c.other"
+				u.Entry = &e
+			}
+			return []kv.Update{u}
+		},
+		"the signal twice": func(_ int, u kv.Update) []kv.Update {
+			if u.Entry == nil {
+				return []kv.Update{u, u}
+			}
+			return []kv.Update{u}
+		},
+		"an event before it is durable": func(n int, u kv.Update) []kv.Update {
+			if n == 300 && u.Entry != nil {
+				e := *u.Entry
+				e.Revision += 100_000
+				return []kv.Update{u, {Entry: &e}}
+			}
+			return []kv.Update{u}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := 0
+			if _, err := follow(t.Context(), 1, func(u kv.Update) []kv.Update {
+				n++
+				return lie(n, u)
+			}); err == nil {
+				t.Error("nobody noticed")
+			} else {
+				t.Log(err)
+			}
+		})
+	}
+}
+
+// follow runs one seed and returns how many events were delivered. The first
+// follower of the bucket that drops nothing lies.
+func follow(ctx context.Context, seed uint64, lie func(kv.Update) []kv.Update) (events int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, followTime)
+	defer cancel()
+	r := &following{seed: seed, journal: newJournal(), disk: vfs.NewMem(), ctx: ctx}
+	random := rand.New(rand.NewPCG(seed, 11))
+	for name, like := range followBuckets {
+		c := &chapter{history: like.history, purges: like.purges, records: map[kv.Revision]seen{}, alarms: map[chan struct{}]kv.Revision{}}
+		r.journal.buckets[name] = c
+	}
+	for _, name := range []string{"complete", "short", "purged"} {
+		for n := range followersEach {
+			r.followers = append(r.followers, randomFollower(random, n, name, r.journal.buckets[name]))
+		}
+	}
+	r.followers[0].lie = lie
+	for session := range followSessions {
+		if err := r.session(session, session == followSessions-1, random.Uint64()); err != nil {
+			return 0, fmt.Errorf("session %d: %w", session, err)
+		}
+	}
+	for _, f := range r.followers {
+		if err := f.complete(); err != nil {
+			return 0, fmt.Errorf("%v: %w", f, err)
+		}
+		events += len(f.got)
+	}
+	return events, nil
+}
+
+// session runs from power on to power off, or to the end of the run.
+func (r *following) session(n int, final bool, seed uint64) error {
+	j := r.journal
+	j.powerOn()
+	fault := vfs.NewFault(r.disk)
+	random := rand.New(rand.NewPCG(seed, 12))
+	if !final {
+		calls := 100 + random.IntN(3000)
+		var mu sync.Mutex
+		fault.Inject(func(o vfs.Op) vfs.Action {
+			mu.Lock()
+			defer mu.Unlock()
+			if !mutates(o.Kind) {
+				return vfs.Action{}
+			}
+			if calls--; calls == 0 {
+				j.powerOff(r.disk, seed)
+			}
+			return vfs.Action{Stop: calls <= 0}
+		})
+	}
+	store, err := bucket.Open(storeDir, bucket.Options{FS: fault, LogFileSize: 64 << 10, LogMaxSize: 256 << 10, ReserveSize: -1})
+	if err != nil {
+		return r.darkOr(err)
+	}
+	err = r.work(n, final, store, random)
+	j.powerOff(r.disk, seed)
+	_ = store.Close() // its disk has gone
+	r.disk = j.image
+	return err
+}
+
+// darkOr returns an error, unless the power has gone; then the session is over.
+func (r *following) darkOr(err error) error {
+	r.journal.mu.Lock()
+	defer r.journal.mu.Unlock()
+	if err == nil || r.journal.dark {
+		if r.journal.image != nil {
+			r.disk = r.journal.image
+		}
+		return nil
+	}
+	return err
+}
+
+// work lets writers and followers do theirs.
+func (r *following) work(session int, final bool, store *bucket.Store, random *rand.Rand) error {
+	j := r.journal
+	handles := map[string]kv.Bucket{}
+	for name, c := range j.buckets {
+		b, err := store.CreateBucket(r.ctx, kv.Config{Bucket: name, History: c.history})
+		if err != nil {
+			return r.darkOr(err)
+		}
+		handles[name] = b
+		if err := j.read(r.ctx, b); err != nil {
+			return r.darkOr(err)
+		}
+	}
+	var writing, watching sync.WaitGroup
+	var mu sync.Mutex
+	var failed error
+	fails := func(err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if err = r.darkOr(err); err != nil && failed == nil {
+			failed = err
+		}
+	}
+	watchCtx, cancel := context.WithCancel(r.ctx)
+	defer cancel()
+	for _, f := range r.followers {
+		watching.Go(func() {
+			if err := f.follow(watchCtx, j, handles[f.bucket]); err != nil {
+				fails(fmt.Errorf("%v: %w", f, err))
+				cancel()
+			}
+		})
+	}
+	for name, b := range handles {
+		for i := range writersEach {
+			seed := random.Uint64()
+			writing.Go(func() {
+				fails(r.write(b, j.buckets[name], rand.New(rand.NewPCG(seed, 13)), fmt.Sprint(session, ".", i)))
+			})
+		}
+	}
+	writing.Wait()
+	if final {
+		for name, b := range handles {
+			fails(r.end(b, j.buckets[name]))
+		}
+	} else {
+		r.journal.powerOff(r.disk, random.Uint64())
+	}
+	close(j.done)
+	j.ring()
+	watching.Wait()
+	return failed
+}
+
+// write makes a writer's writes.
+func (r *following) write(b kv.Bucket, c *chapter, random *rand.Rand, name string) error {
+	for n := range writesEach {
+		if c.purges && random.IntN(150) == 0 {
+			if err := r.purgeDeletes(b, c); err != nil {
+				return err
+			}
+		}
+		s := seen{key: fmt.Sprintf("%c.%d", 'a'+random.IntN(3), random.IntN(60)), operation: kv.Put}
+		var rev kv.Revision
+		var err error
+		switch dice := random.IntN(20); {
+		case dice == 0 && c.history < kv.MaxHistory: // of the others nothing is to be dropped
+			s.operation = kv.Purge
+			rev, err = b.Purge(r.ctx, s.key)
+		case dice < 4:
+			s.operation = kv.Delete
+			rev, err = b.Delete(r.ctx, s.key)
+		default:
+			s.value = fmt.Sprintf("%s.%d %0*d", name, n, random.IntN(100), 0)
+			rev, err = b.PutString(r.ctx, s.key, s.value)
+		}
+		if err == nil {
+			err = r.journal.wrote(b.Name(), rev, s)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *following) purgeDeletes(b kv.Bucket, c *chapter) error {
+	r.journal.forgets(c)
+	if err := b.PurgeDeletes(r.ctx, -1); err != nil {
+		return err
+	}
+	st, err := b.Status(r.ctx)
+	if err == nil {
+		r.journal.forgotten(c, st.Revision)
+	}
+	return err
+}
+
+// end writes the last record of a bucket.
+func (r *following) end(b kv.Bucket, c *chapter) error {
+	rev, err := b.PutString(r.ctx, endKey, "")
+	if err != nil {
+		return err
+	}
+	if err := r.journal.wrote(b.Name(), rev, seen{key: endKey, operation: kv.Put}); err != nil {
+		return err
+	}
+	r.journal.mu.Lock()
+	defer r.journal.mu.Unlock()
+	if c.last = rev; rev == 0 {
+		return errors.New("no revision")
+	}
+	return nil
+}
