@@ -26,7 +26,7 @@ const (
 	sweepInterval = 250 * time.Millisecond
 	// sweepBatch is how many expiry markers are handed in at a time. It bounds what a
 	// writer waits for them.
-	sweepBatch = 256
+	sweepBatch = 512
 	// sweepOften is after how many records an operation says how far the sweep is.
 	sweepOften = 16 * sweepBatch
 	// sweepSlice is how many versions are moved or dropped per hold of a lock.
@@ -215,16 +215,18 @@ func (b *Bucket) findDying(now int64) (more bool, err error) {
 		return len(w.found) < sweepBatch
 	})
 	b.mu.RUnlock()
+	due := len(w.found)
 	if err := b.walk(now); err != nil {
 		return false, err
 	}
 	more = len(w.found) > 0
 	b.mu.RLock()
-	w.found = slices.DeleteFunc(w.found, func(d dying) bool {
+	walked := slices.DeleteFunc(w.found[due:], func(d dying) bool {
 		newest, ok := b.mu.index.Newest(index.Hash(d.key), d.key)
 		return !ok || newest.Revision != d.revision || newest.Op != kv.Put
 	})
 	b.mu.RUnlock()
+	w.found = w.found[:due+len(walked)]
 	slices.SortFunc(w.found, func(a, b dying) int { return cmp.Compare(a.revision, b.revision) })
 	return more, nil
 }
