@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"kvd/internal/lineproto"
 	"kvd/server"
 )
 
@@ -38,7 +39,7 @@ func (c *cutConn) Close() error {
 	return nil
 }
 
-// converse returns what the server answers to bytes that come in these pieces.
+// converse returns the replies to bytes that come in these pieces.
 func converse(t *testing.T, pieces ...[]byte) string {
 	t.Helper()
 	l := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
@@ -53,7 +54,26 @@ func converse(t *testing.T, pieces ...[]byte) string {
 		t.Fatal(err)
 	}
 	<-served
-	return c.answer.String()
+	return withoutEvents(t, c.answer.Bytes())
+}
+
+// withoutEvents drops the events of watches, which stand between replies wherever
+// time puts them, and may not come before the end.
+func withoutEvents(t *testing.T, answer []byte) string {
+	t.Helper()
+	var replies strings.Builder
+	for len(answer) > 0 {
+		var r lineproto.Reply
+		n, err := lineproto.ParseReply(answer, &r)
+		if err != nil {
+			t.Fatalf("%.200q: %v", answer, err)
+		}
+		if r.Kind < lineproto.ReplyEvent {
+			replies.Write(answer[:n])
+		}
+		answer = answer[n:]
+	}
+	return replies.String()
 }
 
 // FuzzServe sends any bytes to a new store, in one piece and in two: the server
