@@ -146,8 +146,8 @@ func (c *conn) spend(n int, consumed bool) error {
 	return nil
 }
 
-// await waits for the rest of a command of at least need bytes, or for the first
-// byte of one. A command that will be refused anyway is answered now, and its
+// await waits for more of a command of at least need bytes, or for the first byte
+// of one. A command that will be refused anyway is answered now, and its
 // payload not kept.
 func (c *conn) await(need int) error {
 	cmd := c.cmd
@@ -170,13 +170,8 @@ func (c *conn) await(need int) error {
 			return c.refuse(need, err, cmd.Key)
 		}
 	}
-	for len(c.in.Bytes()) < need {
-		c.in.Reserve(need)
-		if err := c.in.Read(); err != nil {
-			return err
-		}
-	}
-	return nil
+	c.in.Reserve(need)
+	return c.in.Read() // and no more at once: what came may show that the payload is wrong
 }
 
 // commandUntil is when a command whose first byte came at that time must be there
