@@ -78,6 +78,7 @@ func (b *Bucket) willExpire() {
 func (m *maintainer) sweep() {
 	timer := time.NewTimer(sweepInterval)
 	defer timer.Stop()
+	var said string // of an error: it comes again with every sweep
 	for {
 		select {
 		case <-m.quit:
@@ -89,7 +90,9 @@ func (m *maintainer) sweep() {
 		if s.leapt {
 			continue // for good: the next Open decides again
 		}
-		if err := s.Sweep(context.Background()); err != nil && s.takesWrites() == nil && !errors.Is(err, kv.ErrNoSpace) {
+		err := s.Sweep(context.Background())
+		if err != nil && s.takesWrites() == nil && err.Error() != said {
+			said = err.Error()
 			s.opts.Logger.Error("sweep", "cause", err)
 		}
 		if len(s.expiring()) > 0 {
@@ -116,13 +119,17 @@ func (s *Store) refreshClock() {
 // Sweep writes the expiry markers of what has expired and drops the records that
 // left without one. It runs by itself in the background, a few times a second;
 // calling it is never needed, but for a store opened with Manual. After a leap of
-// the clock it does nothing: see Options.AcceptClock.
+// the clock it does nothing: see Options.AcceptClock. It leaves buckets out that
+// take no writes.
 func (s *Store) Sweep(ctx context.Context) error {
 	if err := s.open(ctx); err != nil || s.leapt {
 		return err
 	}
 	var errs []error
 	for _, b := range s.expiring() {
+		if b.takesWrites() != nil {
+			continue
+		}
 		if err := b.sweepNow(ctx); err != nil && !errors.Is(err, kv.ErrBucketNotFound) {
 			errs = append(errs, err)
 		}
