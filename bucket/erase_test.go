@@ -211,6 +211,19 @@ func TestHeadersAreKept(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		meta := func() {
+			t.Helper()
+			w, err := b.Watch(ctx, nil, kv.MetaOnly())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer w.Stop()
+			for _, header := range []string{"", "marker"} {
+				if u := <-w.Updates(); string(u.Entry.Headers) != header || u.Entry.Value != nil {
+					t.Fatalf("without its value an entry has headers %q, want %q", u.Entry.Headers, header)
+				}
+			}
+		}
 		h.submit(
 			kv.Mutation{Bucket: "b", Op: kv.MutatePut, Key: "k", Value: []byte(value), Headers: []byte("first")},
 			kv.Mutation{Bucket: "b", Op: kv.MutateTouch, Key: "k", TTL: time.Hour},
@@ -225,6 +238,7 @@ func TestHeadersAreKept(t *testing.T) {
 		}
 		_ = w.Stop()
 		for range 2 {
+			meta()
 			i := 0
 			for e, err := range b.History(ctx, "k") {
 				if err != nil || string(e.Headers) != want[i] || (want[i] == "") != (e.Headers == nil) {

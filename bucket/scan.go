@@ -169,8 +169,11 @@ func (r *scanRun) err() error {
 // entryOf makes an entry of a scanned record, with memory of its own.
 func (b *Bucket) entryOf(f *scanned, metaOnly bool) (e *kv.Entry, valueSize int, damaged error) {
 	valueSize = f.scanner.ValueSize()
-	if !metaOnly {
+	if !metaOnly || f.scanner.HasHeaders() {
 		damaged = f.scanner.Value(f.record)
+	}
+	if metaOnly {
+		f.record.Value = nil
 	}
 	e = b.entryOfRecord(f.record)
 	if damaged != nil {

@@ -108,9 +108,9 @@ func (s *Segment) ReadStored(dst []byte, offset int64, size uint32, key string, 
 	return r, buf, nil
 }
 
-// ReadHeader is Read without the value and the headers, which it neither reads nor
-// verifies, and of whatever key. It returns the value's length before compression
-// too.
+// ReadHeader is Read without the value, which it neither reads nor verifies unless the
+// record has headers (one checksum covers both), and of whatever key. It returns the
+// value's length before compression too.
 func (s *Segment) ReadHeader(dst []byte, offset int64, size uint32, revision kv.Revision) (Record, int, []byte, error) {
 	if end := s.size.Load(); offset < HeaderSize || size < recordFixedSize || offset > end-int64(size) {
 		return Record{}, 0, dst, s.lost(offset, "", revision, nil, "%d bytes are not within the segment's %d", size, end)
@@ -133,7 +133,14 @@ func (s *Segment) ReadHeader(dst []byte, offset int64, size uint32, revision kv.
 		return Record{}, 0, dst, s.lost(offset, "", revision, nil,
 			"another record is there: key %q, revision %d, bucket %d", r.Key, r.Revision, r.BucketID)
 	}
-	return r, l.valueSize(&r), buf, nil
+	valueSize := l.valueSize(&r)
+	if l.headers > 0 {
+		if r, buf, err = s.ReadStored(dst, offset, size, "", revision); err != nil {
+			return Record{}, 0, dst, err
+		}
+		r.Value, r.Compressed, r.RawLen = nil, false, 0
+	}
+	return r, valueSize, buf, nil
 }
 
 // lost returns the damage of one record.

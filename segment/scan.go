@@ -101,6 +101,10 @@ func (c *Scanner) Value(r *Record) error {
 // with, before compression, bytes.
 func (c *Scanner) ValueSize() int { return c.w.found.valueSize(&c.w.found.record) }
 
+// HasHeaders reports whether the record that fn was called with has headers, for
+// Value to read.
+func (c *Scanner) HasHeaders() bool { return c.w.found.headers > 0 }
+
 // body returns what follows the head of the current record.
 func (c *Scanner) body(f *found, end int64) []byte {
 	start := f.offset + int64(f.head)

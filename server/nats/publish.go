@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"errors"
 	"strconv"
 	"strings"
 
@@ -190,6 +191,11 @@ func (c *conn) finishRun() {
 	}
 	c.EnterStore()
 	_ = c.front.submitter.Submit(c.ctx, r.mutations) // each mutation has its error
+	for i := range r.mutations {
+		if m := &r.mutations[i]; m.Err != nil && m.IfLast && m.Last == 0 {
+			c.overlook(r.entries[i].stream, m)
+		}
+	}
 	c.LeaveStore()
 	for i := range r.mutations {
 		m, p := &r.mutations[i], &r.entries[i]
@@ -208,6 +214,22 @@ func (c *conn) finishRun() {
 	clear(r.mutations)
 	clear(r.entries)
 	r.mutations, r.entries = r.mutations[:0], r.entries[:0]
+}
+
+// overlook carries out a mutation that expected no record and found the marker of an
+// expiry, in a stream that would have none: there NATS' clients find nothing.
+func (c *conn) overlook(s *stream, m *kv.Mutation) {
+	if s.config.SubjectDeleteMarkerTTL > 0 || !errors.Is(m.Err, kv.ErrKeyRevisionMismatch) {
+		return
+	}
+	e, err := s.last(c.ctx, m.Key)
+	if err != nil || e.Reason != kv.ReasonExpiry {
+		return
+	}
+	again := []kv.Mutation{*m}
+	again[0].Last = e.Revision
+	_ = c.front.submitter.Submit(c.ctx, again) // the mutation has its error
+	m.Revision, m.Err = again[0].Revision, again[0].Err
 }
 
 // acknowledge answers a publish.
