@@ -14,7 +14,7 @@ type Agenda uint8
 // none: a newer record lifts it.
 const (
 	Expiring Agenda = iota // puts that are the newest of their key
-	Lapsing                // markers
+	Lapsing                // purge markers
 	agendas
 )
 
@@ -67,11 +67,11 @@ func (x *Index) enqueue(id, key uint32, newest bool) {
 		return
 	}
 	a := Lapsing
-	if x.rows.isPut(id) {
-		if !newest {
-			return
-		}
+	switch op := x.rows.operation(id); {
+	case op == kv.Put && newest:
 		a = Expiring
+	case op != kv.Purge:
+		return
 	}
 	if x.queues[a] == nil {
 		x.queues[a] = new(queue)

@@ -39,7 +39,7 @@ func (p *pair) checkAgendas() {
 			if v.Op == kv.Put {
 				a = Expiring
 			}
-			if v.Deadline == 0 || a == Expiring && i < len(vs)-1 {
+			if v.Deadline == 0 || a == Expiring && i < len(vs)-1 || v.Op == kv.Delete {
 				continue
 			}
 			n++

@@ -37,7 +37,7 @@
 // leads: 32 bytes. What the extension does not need for the deadline holds the
 // links of a timing wheel, so a deadline costs nothing beyond that row, but for
 // 3 KiB for each of the two wheels of an index that had any: the [Agenda] of puts
-// that are the newest of their key, and that of markers. Whatever drops a version,
+// that are the newest of their key, and that of purge markers. Whatever drops a version,
 // or supersedes a put, takes it off its agenda; there are no stale items.
 //
 // Limits: keys of 1 to 1,024 bytes; 2³¹ rows and 32 GiB of entries in one index

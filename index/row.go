@@ -94,6 +94,10 @@ func (r *rows) releaseOne(id uint32) {
 
 func (r *rows) revision(id uint32) kv.Revision { return kv.Revision(r.pages.at(id).revision) }
 
+func (r *rows) operation(id uint32) kv.Operation {
+	return kv.Operation(atomic.LoadUint64(&r.pages.at(id).place) >> opShift & twoBits)
+}
+
 func (r *rows) isPut(id uint32) bool { return isPut(atomic.LoadUint64(&r.pages.at(id).place)) }
 
 // older returns the next older version's row, 0 at the end of the chain.
