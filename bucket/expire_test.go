@@ -1,6 +1,7 @@
 package bucket
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"runtime"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"kvd/index"
+	"kvd/internal/vfs"
 	"kvd/kv"
 )
 
@@ -664,4 +666,55 @@ func TestTheSweepDoesNotOverlookWhatIsOnItsWay(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantKeys(t, collect(t, b))
+}
+
+// A call that fails during a sweep, whichever it is, brings nothing back and loses
+// nothing: the next open and sweep make up for it.
+func TestAFaultDuringASweep(t *testing.T) {
+	for call := 1; ; call++ {
+		a := newAging(t)
+		b := a.bucket("b", withTTL(time.Hour), withHistory(2))
+		for i := range 5 {
+			key := fmt.Sprint("k", i)
+			mustPut(t, b, key, "old")
+			putTTL(t, b, key, "v", time.Duration(1+i%2)*time.Hour)
+		}
+		if _, err := b.Purge(ctx, "p", kv.PurgeTTL(time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		a.clock.advance(time.Hour)
+		mustPut(t, b, "stays", "v")
+		calls := 0
+		a.fs.Inject(func(vfs.Op) vfs.Action {
+			if calls++; calls == call {
+				return vfs.Action{Err: errors.New("injected")}
+			}
+			return vfs.Action{}
+		})
+		err := a.s.Sweep(ctx)
+		a.fs.Inject(nil)
+		if calls < call {
+			if err != nil {
+				t.Fatal(err)
+			}
+			return
+		}
+		a.powerCut()
+		a.open()
+		b = a.find("b")
+		wantKeys(t, collect(t, b), "stays")
+		a.sweep()
+		for i := range 5 {
+			key := fmt.Sprint("k", i)
+			wantGone(t, b, key)
+			if got := entries(t, b, key); !strings.HasPrefix(got, "EXPIRE@") || strings.Contains(got, " ") {
+				t.Fatalf("call %d fails: the history of %q is %q", call, key, got)
+			}
+		}
+		wantEntries(t, b, "p", "")
+		if n := b.mu.index.Count(); n != 6 {
+			t.Fatalf("call %d fails: %d records, want five markers and a value", call, n)
+		}
+		a.close()
+	}
 }

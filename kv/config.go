@@ -66,10 +66,10 @@ func (m SyncMode) String() string {
 // Config is what a bucket's owner chooses. The zero value of each field but
 // Bucket means its default. The maps are not retained.
 type Config struct {
-	Bucket       string // [A-Za-z0-9_-]+, at most 255 bytes
-	Description  string // at most 4,096 bytes
-	History      int    // revisions kept per key, 1 (default) to 64
-	TTL          time.Duration
+	Bucket       string        // [A-Za-z0-9_-]+, at most 255 bytes
+	Description  string        // at most 4,096 bytes
+	History      int           // revisions kept per key, 1 (default) to 64
+	TTL          time.Duration // a record dies when it is this old; default 0: it does not
 	MarkerTTL    time.Duration // how long expiry markers stay; default 15 min
 	MaxValueSize int64         // bytes, before compression; default 1 MiB, at most 64 MiB; -1 is the default too
 	MaxBytes     int64         // bytes of the bucket's live records, as stored; default -1: no limit

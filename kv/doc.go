@@ -18,6 +18,19 @@
 // drops the history. A key whose newest record is a marker is absent to Get
 // and to listings, but its revision still counts for Update and LastRevision.
 //
+// # Times to live
+//
+// A key whose newest value was written with a TTL expires when it is over; a write
+// without one lifts it. In a bucket with a TTL every record dies when it is that
+// old, and the earlier of the two counts. A key that has expired is absent at once,
+// with its history, to every read, listing and condition: Create succeeds, and
+// Update of the revision that expired fails. Within a second or so it ends in a
+// marker, a purge with [ReasonExpiry] and a revision of its own, which watches
+// deliver; any write to the key puts that marker in front of its own record. The
+// marker leaves silently after the bucket's MarkerTTL, which counts from when it
+// was written, and that of a purge with [PurgeTTL] after the time given there.
+// Until a marker is written, counts in [Status] include what has expired.
+//
 // # Where kvd differs from NATS on purpose
 //
 //   - Create is one atomic step, and also succeeds over a marker or an expired

@@ -28,11 +28,12 @@ func LastRevision(revision Revision) WriteOption {
 	return WriteOption{kind: optionLastRevision, rev: revision}
 }
 
-// KeyTTL lets the written value, and with it the key, expire after ttl. For
-// Put, Create, Update and Touch.
+// KeyTTL lets the written value, and with it the key and its history, expire after
+// ttl, unless another write comes before. For Put, Create, Update and Touch.
 func KeyTTL(ttl time.Duration) WriteOption { return WriteOption{kind: optionKeyTTL, ttl: ttl} }
 
-// PurgeTTL lets a purge's marker leave after ttl.
+// PurgeTTL lets a purge's marker leave after ttl. Without it the marker stays until
+// PurgeDeletes or the bucket's TTL takes it.
 func PurgeTTL(ttl time.Duration) WriteOption { return WriteOption{kind: optionPurgeTTL, ttl: ttl} }
 
 // WriteOptions is a list of write options, resolved.
