@@ -100,9 +100,23 @@
 //   - A full disk is met before that, when room is reserved: puts are refused,
 //     reads go on, and so do deletes and checkpoints on the reserve (reserve.go).
 //
+// # Compaction
+//
+// What trims, purges and expiry leave dead goes when its segment is rewritten: one
+// segment or some neighbours become one, or none, in the background or by Reclaim.
+// compact.go has the steps, drop.go the rule of what may go, victims.go the choice,
+// swap.go the change of manifest and index, remove.go the end of the files. A crash
+// leaves the old segments or the new one. Readers of an old one keep it as long as
+// they need it. A segment with damage in it stays as it is.
+//
+// It yields to writers: it starts when a bucket takes 1.75 times what it needs, or
+// when nobody writes, and is bounded in bytes a second (pace.go, compactor.go). Each
+// round costs a checkpoint, since a record may be dead by another that only the log
+// has, and the manifest must know it before the dead one goes.
+//
 // # Lock order
 //
-//	Store.checkpoint → Store.path → Store.mu → Bucket.mu → watch.Hub's
+//	Store.compacting → Store.checkpoint → Store.path → Store.mu → Bucket.mu → watch.Hub's
 //	committer.mu is taken alone, or under Store.path by nobody
 //
 // No file is touched under Store.mu or Bucket.mu: readers pin a segment under
