@@ -290,8 +290,8 @@ func TestAResumedWatchIsToldOfAnEndForgottenMeanwhile(t *testing.T) {
 		return true
 	})
 	var gone *kv.CompactedError
-	if !errors.As(err, &gone) || gone.First != 3 || gone.Wanted != 1 {
-		t.Errorf("error is %v", err)
+	if !errors.As(err, &gone) || gone.First != 4 || gone.Wanted != 1 {
+		t.Errorf("error is %v", err) // behind b=1, which came
 	}
 	x.polls(anew, "b=1 .") // to which the key is not there
 }

@@ -2,6 +2,7 @@ package watch
 
 import (
 	"context"
+	"errors"
 
 	"kvd/kv"
 )
@@ -106,7 +107,14 @@ func (w *Watcher) endReplay() error {
 	if w.query.Begin == BeginFrom && i.left > 0 {
 		p := Position{Revision: w.query.From - 1}
 		nothing := func(*kv.Entry, int, error) bool { return false }
-		if err := w.hub.log.Read(&w.query, &p, nothing); err != nil {
+		err := w.hub.log.Read(&w.query, &p, nothing)
+		var gone *kv.CompactedError
+		if errors.As(err, &gone) {
+			behind := *gone // what was delivered is not to come again
+			behind.First = max(gone.First, w.position.Revision+1)
+			return &behind
+		}
+		if err != nil {
 			return err
 		}
 	}
