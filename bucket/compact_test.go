@@ -469,3 +469,22 @@ func TestReclaimHelpsAFullDisk(t *testing.T) {
 	h.s.bury(nil)
 	mustPut(t, b, "more", "there is room again")
 }
+
+// A record that is dead by another which only the log holds does not go before the
+// manifest knows that one: the log may be damaged, or not synced.
+func TestCompactionWaitsForTheManifest(t *testing.T) {
+	h := newHarness(t)
+	b := h.bucket("b")
+	mustPut(t, b, "a", "old")
+	b.sealRotten()
+	h.checkpoint()
+	mustPut(t, b, "a", "new")
+	written := h.s.log.Last()
+	if _, err := b.compact(0, 1, h.unpacedPacer()); err != nil {
+		t.Fatal(err)
+	}
+	if got := h.s.checkpoint.state.buckets[b.id].position; got < written {
+		t.Errorf("the manifest knows the bucket as of LSN %d, and its records were judged as of %d", got, written)
+	}
+	mustGet(t, b, "a", "new")
+}
