@@ -116,7 +116,7 @@ func (c *client) fill(b testing.TB, n int) {
 		b.Fatal(err)
 	}
 	for i := range n {
-		if _, err := stream.PublishAsync("$KV.b."+key(i), value[:]); err != nil {
+		if _, err := stream.PublishAsync("$KV.b."+key(i), value[:], js.WithStallWait(time.Minute)); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -68,6 +68,7 @@ func (c *conn) api(o *op) bool {
 		}
 		r := &request{tokens: strings.Split(rest, "."), body: o.payload}
 		c.respond(o.reply, call.op, r, call.do)
+		clear(c.streams) // it may have changed one
 		return true
 	}
 	return false

@@ -38,7 +38,7 @@ type conn struct {
 	run     run
 	streams map[string]*stream // looked up in this round
 	found   []*subscription    // scratch
-	touched []*conn            // others that got messages in this round
+	touched map[*conn]struct{} // others that got messages in this round
 	scratch []byte             // values on their way from the store
 	header  []byte             // header blocks
 	since   time.Time          // when the first byte of the operation came that is not all there; zero: none is
@@ -59,7 +59,7 @@ var errQuit = errors.New("quit")
 func newConn(ctx context.Context, f *Front, sc *server.Conn) *conn {
 	c := &conn{Conn: sc, front: f, ctx: ctx, id: f.clients.Add(1), options: defaultConnectOptions}
 	c.in.Init(sc)
-	c.out.init(sc)
+	c.out.init(sc, pendingMax+f.maxPayload)
 	c.pump.conn = c
 	c.streams = make(map[string]*stream)
 	c.subs = make(map[string]*subscription)
@@ -242,9 +242,8 @@ func (c *conn) ping() {
 
 // kickTouched has the others' messages of this round written.
 func (c *conn) kickTouched() {
-	for i, other := range c.touched {
+	for other := range c.touched {
 		other.out.kick()
-		c.touched[i] = nil
 	}
-	c.touched = c.touched[:0]
+	clear(c.touched)
 }

@@ -47,6 +47,7 @@ type Front struct {
 
 	subs      sublist
 	consumers consumers
+	configs   configs
 	ids       duplicates
 	clients   atomic.Uint64 // connections there have been
 

@@ -20,6 +20,7 @@ const (
 // writes what is there by then, or leaves it to the one who is writing already.
 type output struct {
 	conn *server.Conn
+	most int // bytes of others' messages that may wait
 
 	mu       sync.Mutex // guards the fields below
 	idle     sync.Cond  // a write ended
@@ -29,8 +30,8 @@ type output struct {
 	deadline time.Time
 }
 
-func (o *output) init(c *server.Conn) {
-	o.conn = c
+func (o *output) init(c *server.Conn, most int) {
+	o.conn, o.most = c, most
 	o.idle.L = &o.mu
 }
 
@@ -147,7 +148,7 @@ func (o *output) full() bool {
 func (o *output) kick() {
 	o.mu.Lock()
 	start := len(o.buf) > 0 && !o.writing && !o.broken
-	overrun := len(o.buf) > pendingMax && !o.broken
+	overrun := len(o.buf) > o.most && !o.broken
 	if overrun {
 		o.broken = true
 		o.idle.Broadcast()

@@ -135,12 +135,10 @@ func (c *conn) deliver(s *subscription, subject, reply, header, payload []byte) 
 
 // touch notes that another connection has something to write.
 func (c *conn) touch(other *conn) {
-	for _, t := range c.touched {
-		if t == other {
-			return
-		}
+	if c.touched == nil {
+		c.touched = make(map[*conn]struct{})
 	}
-	c.touched = append(c.touched, other)
+	c.touched[other] = struct{}{}
 }
 
 // violation tells a client that it published what its user may not.

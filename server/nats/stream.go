@@ -27,7 +27,7 @@ func (f *Front) stream(ctx context.Context, name string) (*stream, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &stream{bucket: b, name: b.Name(), config: configOf(&st.Config), status: st}
+	s := &stream{bucket: b, name: b.Name(), config: f.configs.of(&st.Config), status: st}
 	s.records, _ = b.(kv.Records)
 	return s, nil
 }

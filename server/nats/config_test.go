@@ -1,0 +1,87 @@
+package nats
+
+import (
+	"encoding/json"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"kvd/kv"
+)
+
+// What a client sends comes back, whatever a bucket has a place for.
+func TestStreamConfigsComeBack(t *testing.T) {
+	for _, sent := range []string{
+		`{}`,
+		`{"max_msgs_per_subject":64,"max_age":3600000000000,"max_bytes":1000000,"max_msg_size":1000,"discard":"new"}`,
+		`{"description":"d","metadata":{"a":"b"},"storage":"memory","compression":"s2","allow_direct":true,"mirror_direct":true}`,
+		`{"deny_delete":true,"allow_rollup_hdrs":true,"subject_delete_marker_ttl":5000000000,"duplicate_window":1000000000}`,
+		`{"deny_purge":true,"allow_msg_ttl":true,"placement":{"cluster":"c","tags":["a"]},"max_msg_size":100000000}`,
+		`{"subject_delete_marker_ttl":900000000000,"max_age":60000000000,"metadata":{"_nats.ver":"2"}}`,
+	} {
+		body := `{"name":"KV_b","subjects":["$KV.b.>"],"max_msgs_per_subject":1,` + strings.TrimPrefix(sent, "{")
+		body = strings.Replace(body, ",}", "}", 1)
+		c, failure := parseStreamConfig([]byte(body), "KV_b", payloadDefault)
+		if failure != nil {
+			t.Fatalf("%s: %v", sent, failure)
+		}
+		cfg := c.bucketConfig(payloadDefault).WithDefaults()
+		back := configOf(&cfg)
+		if !back.equal(c) {
+			got, _ := json.Marshal(back)
+			want, _ := json.Marshal(c)
+			t.Errorf("%s is\n%s, sent was\n%s", sent, got, want)
+		}
+	}
+}
+
+func TestStreamConfigsRefused(t *testing.T) {
+	for sent, want := range map[string]int{
+		`"num_replicas":3`: 10074, `"num_replicas":6`: 10052, `"mirror":{"name":"a"}`: 10034, `"sources":[{"name":"a"}]`: 10052,
+		`"republish":{"dest":"a"}`: 10052, `"retention":"workqueue"`: 10052, `"retention":"x"`: 10025, `"max_age":1`: 10052,
+		`"max_age":"1s"`: 10025, `"max_msgs":5`: 10052, `"max_msgs_per_subject":65`: 10052, `"max_age":-1`: 10052,
+		`"duplicate_window":-1`: 10052, `"max_age":1000000000,"duplicate_window":2000000000`: 10052, `"allow_atomic":true`: 10052,
+		`"subject_delete_marker_ttl":1`: 10052, `"subject_delete_marker_ttl":1000000000,"deny_purge":true`: 10052,
+		`"metadata":{"_kvd.x":"y"}`: 10052, `"first_seq":7`: 10052, `"sealed":true`: 10052, `"max_bytes":5,"discard":"old"`: 10052,
+		`"subjects":["a"]`: 10052, `"consumer_limits":{"max_ack_pending":1}`: 10052, `"description":"` + strings.Repeat("d", 4097) + `"`: 10052,
+	} {
+		body := `{"name":"KV_b","subjects":["$KV.b.>"],"max_msgs_per_subject":1,` + sent + `}`
+		if _, failure := parseStreamConfig([]byte(body), "KV_b", payloadDefault); failure == nil || failure.ErrCode != want {
+			t.Errorf("%.60s: %v, want code %d", sent, failure, want)
+		}
+	}
+}
+
+// A derived configuration is worked out again when anything of the bucket's changes.
+func TestConfigsNotice(t *testing.T) {
+	var cs configs
+	base := kv.Config{Bucket: "b", Metadata: map[string]string{"a": "b"}}.WithDefaults()
+	before := cs.of(&base)
+	if cs.of(&base) != before {
+		t.Error("the same configuration is derived twice")
+	}
+	base.Metadata["a"] = "c" // the caller's own
+	fields := reflect.TypeFor[kv.Config]()
+	for i := range fields.NumField() {
+		changed := kv.Config{Bucket: "b", Metadata: map[string]string{"a": "b"}}.WithDefaults()
+		field := reflect.ValueOf(&changed).Elem().Field(i)
+		switch name := fields.Field(i).Name; name {
+		case "Bucket", "Sync", "SyncInterval": // a stream does not show these
+			continue
+		case "Metadata":
+			field.Set(reflect.ValueOf(map[string]string{}))
+		case "Description":
+			field.SetString("other")
+		case "Compression":
+			field.SetBool(true)
+		case "Storage":
+			field.SetUint(1)
+		default:
+			field.SetInt(int64(time.Minute))
+		}
+		if got := cs.of(&changed); !got.equal(configOf(&changed)) {
+			t.Errorf("a change of %s is not noticed", fields.Field(i).Name)
+		}
+	}
+}
