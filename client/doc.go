@@ -17,10 +17,11 @@
 // a Get returns.
 //
 // What lasts has a connection of its own: each listing (Keys, History,
-// BucketNames, Buckets; two connections are kept for the next ones) and each watch. A listing is read ahead of its consumer, up to [Options.ReadAhead] bytes; a
-// consumer that leaves early costs at most that connection. A watch that nobody
-// drains stops being read, and is resumed where it stood when its consumer is
-// back. Neither holds up a call.
+// BucketNames, Buckets; two connections are kept for the next ones) and each watch. A
+// listing is read ahead of its consumer, up to [Options.ReadAhead] bytes; a consumer
+// that leaves early costs at most that connection. A watch that nobody drains stops
+// being read, for as long as that takes, and goes on when its consumer is back: what
+// it has not got is in the server's store. Neither holds up a call.
 //
 // # When a connection breaks
 //

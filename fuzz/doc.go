@@ -21,9 +21,9 @@
 //     write, or a sync that drops its pages.
 //   - A full disk: refused cleanly, reads and deletes go on, and it heals.
 //   - Many writers with crashes at random calls, under the race detector.
-//   - A hundred and twenty watchers with random patterns and options beside writers,
+//   - A hundred and sixty watchers with random patterns and options beside writers,
 //     a million events in all: they stall, disconnect and resume, the power goes off
-//     at random calls, keys are purged and forgotten. What was acknowledged or
+//     at random calls, keys expire, are purged and forgotten. What was acknowledged or
 //     delivered is there after a power cut, and comes to every watcher that it is
 //     owed to, in order, once; or the watcher is told that it may be missing.
 //   - A real process on a real file system, killed while it writes.
@@ -44,8 +44,7 @@
 // # Limits
 //
 // Memory buckets are not in the model yet, and the interval mode and times to live
-// only in power cuts, each in workloads of its own. Nothing expires under the
-// watchers.
+// only in power cuts, each in workloads of its own.
 // Images share pages with the disk that they were taken from, so a sweep is bound
 // by memory bandwidth, not by the disk: it says nothing about real file systems,
 // for which there is the test that kills a process.

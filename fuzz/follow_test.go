@@ -122,7 +122,7 @@ func (f *follower) gap(j *journal, gone *kv.CompactedError) error {
 		return fmt.Errorf("%w, and nothing was dropped from %d on", gone, from)
 	}
 	f.missing = append(f.missing, [2]kv.Revision{from, gone.First})
-	f.next = gone.First
+	f.next = max(gone.First, f.newest+1)
 	f.joinedLocked(f.next)
 	return nil
 }
@@ -275,7 +275,7 @@ func (f *follower) note(j *journal, u kv.Update) error {
 		return u.Err
 	}
 	e := u.Entry
-	s := seen{e.Key, e.Operation, string(e.Value)}
+	s := seen{e.Key, e.Operation, string(e.Value), e.Operation == kv.Put && !e.Deadline.IsZero()}
 	if f.options.MetaOnly {
 		if len(e.Value) != 0 {
 			return fmt.Errorf("a value came at revision %d", e.Revision)
@@ -376,7 +376,9 @@ func (f *follower) excused(rev kv.Revision, s seen, ofKey []kv.Revision) bool {
 		return true
 	}
 	marker := s.operation.IsMarker() && rev <= f.forgot // dropped before it was looked at
+	marker = marker || s.expires
 	for _, r := range after {
+		marker = marker || f.chapter.records[r].expires
 		op := f.chapter.records[r].operation
 		marker = marker || op == kv.Purge || op == kv.Delete && f.chapter.purges
 	}

@@ -15,6 +15,7 @@ type seen struct {
 	key       string
 	operation kv.Operation
 	value     string
+	expires   bool // it has a time to live of its own
 }
 
 // journal is what the outside world knows of a store: every record that was
@@ -35,6 +36,7 @@ type journal struct {
 type chapter struct {
 	history int
 	purges  bool // there are PurgeDeletes, all of which drop markers whatever their age
+	expires bool // some keys have a time to live
 	records map[kv.Revision]seen
 	newest  kv.Revision // acknowledged
 	forgot  kv.Revision // the newest revision when a PurgeDeletes last ended; the largest while one runs
@@ -152,7 +154,7 @@ func (j *journal) read(ctx context.Context, b kv.Bucket) error {
 			return nil
 		}
 		e := u.Entry
-		if err := j.wrote(b.Name(), e.Revision, seen{e.Key, e.Operation, string(e.Value)}); err != nil {
+		if err := j.wrote(b.Name(), e.Revision, seen{e.Key, e.Operation, string(e.Value), e.Operation == kv.Put && !e.Deadline.IsZero()}); err != nil {
 			return err
 		}
 	}

@@ -36,9 +36,10 @@ const (
 
 // followBuckets say what each is about.
 var followBuckets = map[string]*chapter{
-	"complete": {history: 64},              // nothing is dropped
-	"short":    {history: 2},               // laggards get successors
-	"purged":   {history: 4, purges: true}, // ends are forgotten
+	"complete": {history: 64},               // nothing is dropped
+	"short":    {history: 2},                // laggards get successors
+	"purged":   {history: 4, purges: true},  // ends are forgotten
+	"expiring": {history: 4, expires: true}, // keys go by themselves
 }
 
 // TestWatchersMissNothing has watchers with random patterns and options follow
@@ -141,10 +142,10 @@ func follow(ctx context.Context, seed uint64, lie func(kv.Update) []kv.Update) (
 	r := &following{seed: seed, journal: newJournal(), disk: vfs.NewMem(), ctx: ctx}
 	random := rand.New(rand.NewPCG(seed, 11))
 	for name, like := range followBuckets {
-		c := &chapter{history: like.history, purges: like.purges, records: map[kv.Revision]seen{}, alarms: map[chan struct{}]kv.Revision{}}
+		c := &chapter{history: like.history, purges: like.purges, expires: like.expires, records: map[kv.Revision]seen{}, alarms: map[chan struct{}]kv.Revision{}}
 		r.journal.buckets[name] = c
 	}
-	for _, name := range []string{"complete", "short", "purged"} {
+	for _, name := range []string{"complete", "short", "purged", "expiring"} {
 		for n := range followersEach {
 			r.followers = append(r.followers, randomFollower(random, n, name, r.journal.buckets[name]))
 		}
@@ -285,7 +286,11 @@ func (r *following) write(b kv.Bucket, c *chapter, random *rand.Rand, name strin
 			rev, err = b.Delete(r.ctx, s.key)
 		default:
 			s.value = fmt.Sprintf("%s.%d %0*d", name, n, random.IntN(100), 0)
-			rev, err = b.PutString(r.ctx, s.key, s.value)
+			var opts []kv.WriteOption
+			if s.expires = c.expires && dice < 8; s.expires {
+				opts = append(opts, kv.KeyTTL(time.Duration(1+random.IntN(20))*time.Millisecond))
+			}
+			rev, err = b.PutString(r.ctx, s.key, s.value, opts...)
 		}
 		if err == nil {
 			err = r.journal.wrote(b.Name(), rev, s)
