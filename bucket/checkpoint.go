@@ -122,10 +122,16 @@ type checkpointRun struct {
 	deleted  []*Bucket
 }
 
-// capture takes the state of every dirty bucket.
+// capture takes the state of every dirty bucket. A group that failed while it
+// waited for the path has left records in segments that no index block names: of a
+// poisoned store nothing is captured.
 func (s *Store) capture() (*checkpointRun, error) {
 	cp := &checkpointRun{}
 	s.path.Lock()
+	if err := s.writable(); err != nil {
+		s.path.Unlock()
+		return nil, err
+	}
 	dirty := s.path.dirty
 	s.path.dirty = nil
 	cp.deleted, s.path.deleted = s.path.deleted, nil
@@ -140,15 +146,30 @@ func (s *Store) capture() (*checkpointRun, error) {
 	for len(dirty) > 0 {
 		n := min(len(dirty), checkpointGlance)
 		s.path.Lock()
+		err := s.writable()
 		for _, b := range dirty[:n] {
+			if err != nil {
+				break
+			}
 			if c := b.capture(s.lastLSN()); c != nil {
 				cp.captures = append(cp.captures, c)
 			}
 		}
 		s.path.Unlock()
+		if err != nil {
+			cp.unpin()
+			return nil, err
+		}
 		dirty = dirty[n:]
 	}
 	return cp, nil
+}
+
+// unpin lets go of the segments of all captures.
+func (cp *checkpointRun) unpin() {
+	for _, c := range cp.captures {
+		c.unpin()
+	}
 }
 
 // restore marks everything dirty again that a checkpoint could not write.
@@ -190,11 +211,7 @@ func (b *Bucket) capture(position wal.LSN) *capture {
 
 // writeCheckpoint is steps 2 to 4.
 func (s *Store) writeCheckpoint(cp *checkpointRun, p pace) error {
-	defer func() {
-		for _, c := range cp.captures {
-			c.unpin()
-		}
-	}()
+	defer cp.unpin()
 	if err := s.syncLog(); err != nil {
 		return err
 	}
