@@ -91,12 +91,12 @@ func (f *follower) follow(ctx context.Context, j *journal, b kv.Bucket) error {
 		f.trace = append(f.trace, fmt.Sprintf("%d to %d, %d signals: %v", from, f.newest, f.signals, err))
 		var gone *kv.CompactedError
 		switch {
+		case j.over(f):
+			return nil
 		case errors.As(err, &gone):
 			if err := f.gap(j, gone); err != nil {
 				return err
 			}
-		case j.over(f):
-			return nil
 		case err != nil:
 			return err
 		}
