@@ -184,8 +184,14 @@ func (b *Bucket) entryOf(f *scanned, metaOnly bool) (e *kv.Entry, valueSize int,
 
 // entryOfRecord makes an entry of what a record has, with memory of its own.
 func (b *Bucket) entryOfRecord(r *segment.Record) *kv.Entry {
+	own := make([]byte, 0, len(r.Key)+len(r.Value)) // one allocation for both
+	own = append(append(own, r.Key...), r.Value...)
+	key, value := own[:len(r.Key)], own[len(r.Key):]
+	if len(value) == 0 {
+		value = nil
+	}
 	e := &kv.Entry{
-		Bucket: b.name, Key: string(r.Key), Value: bytes.Clone(r.Value), Headers: bytes.Clone(r.Headers),
+		Bucket: b.name, Key: stringOf(key), Value: value, Headers: bytes.Clone(r.Headers),
 		Revision: r.Revision, Created: time.Unix(0, r.Created).UTC(),
 		Operation: kv.Operation(r.Op), Reason: r.Reason,
 	}

@@ -45,26 +45,43 @@ func (b *Bucket) readable(from kv.Revision) (newest kv.Revision, err error) {
 	return b.mu.revision, b.endedLocked(from)
 }
 
-// Load reads the records of refs.
+// Load reads the records of refs. Those that follow each other in one segment share
+// a pin.
 func (b watchLog) Load(q *watch.Query, refs []watch.Ref, fn func(*kv.Entry, int, error)) error {
-	var buf []byte
-	for i := range refs {
-		r := &refs[i]
-		var rec segment.Record
-		var valueSize int
-		sl, err := b.pinRef(r)
-		if err != nil {
+	for len(refs) > 0 {
+		n := 1
+		for n < len(refs) && refs[n].Segment == refs[0].Segment {
+			n++
+		}
+		if err := b.loadRun(q, refs[:n], fn); err != nil {
 			return err
 		}
+		refs = refs[n:]
+	}
+	return nil
+}
+
+// loadRun loads references of one segment.
+func (b watchLog) loadRun(q *watch.Query, refs []watch.Ref, fn func(*kv.Entry, int, error)) error {
+	sl, err := b.pinRef(&refs[0])
+	if err != nil {
+		return err
+	}
+	if sl != nil {
+		defer sl.Unpin()
+	}
+	var buf []byte
+	for i := range refs {
+		var cause error
 		if sl != nil {
-			rec, valueSize, buf, err = readRef(sl, buf[:0], r, q.MetaOnly)
-			sl.Unpin()
-			if err == nil {
+			var rec segment.Record
+			var valueSize int
+			if rec, valueSize, buf, cause = readRef(sl, buf[:0], &refs[i], q.MetaOnly); cause == nil {
 				fn(b.entryOfRecord(&rec), valueSize, nil)
 				continue
 			}
 		}
-		if err := b.loadByRevision(q, r.Revision, err, fn); err != nil {
+		if err := b.loadByRevision(q, refs[i].Revision, cause, fn); err != nil {
 			return err
 		}
 	}

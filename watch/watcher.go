@@ -3,6 +3,7 @@ package watch
 import (
 	"context"
 	"iter"
+	"runtime"
 	"sync"
 
 	"kvd/kv"
@@ -117,6 +118,7 @@ func (w *Watcher) fetch() (more bool, err error) {
 		var behind, parked bool
 		if w.initial != nil && !w.initial.done {
 			err = w.replay()
+			runtime.Gosched()
 		} else {
 			behind, parked = w.follow()
 		}
@@ -125,6 +127,7 @@ func (w *Watcher) fetch() (more bool, err error) {
 		}
 		if behind {
 			err = w.catchUp()
+			runtime.Gosched() // a writer on its way is not to wait for a whole backlog
 		}
 		if err != nil {
 			w.finish(err)
