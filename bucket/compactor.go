@@ -197,7 +197,19 @@ func (b *Bucket) victim(by func(*bloat) policy) (v victim, ok bool) {
 		}
 		return v, true
 	}
-	return v, b.waits(&v, p)
+	return v, mayWait(list, p) && b.waits(&v, p)
+}
+
+// mayWait reports whether waits can find work. It spares a bucket without, of which
+// there may be thousands, the wait for the path.
+func mayWait(list []candidate, p policy) bool {
+	garbage := int64(0)
+	for i := range list {
+		if !list[i].fits {
+			garbage += list[i].garbage
+		}
+	}
+	return garbage >= p.least
 }
 
 // waits reports whether there is work once a checkpoint has sealed segments: those

@@ -211,10 +211,10 @@ func (b *Bucket) affected() []string {
 	var keys []string
 	var room [kv.MaxHistory]index.Version
 	b.mu.index.All(func(key []byte, _ index.Version) bool {
-		name := string(key)
+		name := stringOf(key)
 		versions := b.mu.index.Versions(room[:0], index.Hash(name), name)
 		if n := len(versions); len(b.mu.live.keep(versions)) < n {
-			keys = append(keys, name)
+			keys = append(keys, string(key))
 		}
 		return true
 	})
@@ -374,8 +374,8 @@ func (s *Store) purgeDeletes(ctx context.Context, b *Bucket, olderThan time.Dura
 		if olderThan >= 0 {
 			cutoff = s.now() - int64(olderThan)
 		}
-		b.mu.Lock()
-		defer b.mu.Unlock()
+		b.mu.RLock() // readers go on while it looks at every key
+		defer b.mu.RUnlock()
 		if err := b.takesWritesLocked(); err != nil {
 			return operation{}, err
 		}

@@ -1,0 +1,59 @@
+package bucket
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+)
+
+// Looking for what an operation makes dead holds up every writer: it must not copy
+// the keys that it passes over.
+func TestLookingForTheDeadCopiesNoKey(t *testing.T) {
+	h := newHarness(t)
+	b := h.bucket("b")
+	for i := range 500 {
+		mustPut(t, b, fmt.Sprint("a-key-of-more-bytes-than-one-word-has-", i), "v")
+	}
+	if n := testing.AllocsPerRun(10, func() {
+		if keys := b.affected(); len(keys) > 0 {
+			t.Errorf("%d keys have something dead", len(keys))
+		}
+	}); n > 50 {
+		t.Errorf("%v allocations for 500 keys of which none is affected", n)
+	}
+}
+
+// Ten thousand buckets in which there is nothing to compact are looked through
+// beside writers, a few times a second: none of them may wait for the path.
+func TestABucketWithoutGarbageDoesNotTakeThePath(t *testing.T) {
+	h := newHarness(t)
+	b := h.bucket("b")
+	for i := range 10 {
+		mustPut(t, b, fmt.Sprint(i), "v")
+	}
+	if !h.s.path.TryLock() {
+		t.Fatal("the path is taken")
+	}
+	done := make(chan bool)
+	go func() {
+		_, ok := b.victim(func(*bloat) policy { return policyReclaim })
+		done <- ok
+	}()
+	for waited := 0; ; waited++ {
+		select {
+		case ok := <-done:
+			h.s.path.Unlock()
+			if ok {
+				t.Error("there is something to compact")
+			}
+			return
+		default:
+		}
+		if waited == 1_000_000 {
+			h.s.path.Unlock()
+			<-done
+			t.Fatal("looking for garbage waits for the path")
+		}
+		runtime.Gosched()
+	}
+}
