@@ -27,6 +27,8 @@
 //     delivered is there after a power cut, and comes to every watcher that it is
 //     owed to, in order, once; or the watcher is told that it may be missing.
 //   - A real process on a real file system, killed while it writes.
+//   - Everything at once on a real file system for minutes, where asked for: disk
+//     and memory must not grow away from what lives, and the files verify.
 //   - Seeded bugs: file systems that break one rule each, all of which must be
 //     found by the checks above.
 //
@@ -36,7 +38,8 @@
 // -kvd.effort=N multiplies the number of workloads and samples, and the
 // environment variable KVD_FUZZ=nightly is an effort of 200. A failure prints
 // the seed and the shortest list of operations that was found to fail too;
-// -kvd.seed=N runs that seed alone. What once failed stays, at its smallest, as a
+// -kvd.seed=N runs that seed alone; -run TestSoak -kvd.soak=10m runs everything at once
+// for so long. What once failed stays, at its smallest, as a
 // test or in the corpus. The native targets want -fuzzminimizetime=5x: which code
 // an input reaches depends on the scheduler, and Go's fuzzer would spend a minute
 // on making each one smaller.
