@@ -25,9 +25,11 @@ type Input struct {
 	buf   []byte
 	start int
 	end   int
-	timed bool // a read deadline is set
+	timed bool // a read deadline is set by Expect
 	full  bool // the last read filled the buffer: there is more, and room for it pays
 	grows bool // see Grow
+
+	idleUntil time.Time // the read deadline of one that has nothing due; zero: none
 }
 
 // mediums are buffers of InputSize.
@@ -61,16 +63,12 @@ func (in *Input) Read() error {
 		in.use(*mediums.Get().(*[]byte))
 	}
 	idle := in.end == 0 && len(in.buf) == InputSize && !in.timed
-	if idle {
-		_ = in.conn.SetReadDeadline(time.Now().Add(InputIdleTime))
-	}
+	in.rest(idle)
 	n, err := in.conn.Read(in.buf[in.end:])
-	if idle {
-		_ = in.conn.SetReadDeadline(time.Time{})
-		if n == 0 && IsTimeout(err) && !in.conn.Draining() {
-			in.use(in.small)
-			n, err = in.conn.Read(in.buf)
-		}
+	if idle && n == 0 && IsTimeout(err) && !in.conn.Draining() {
+		in.rest(false)
+		in.use(in.small)
+		n, err = in.conn.Read(in.buf)
 	}
 	in.end += n
 	in.full = in.end == len(in.buf)
@@ -118,7 +116,22 @@ func (in *Input) Expect(until time.Time) {
 		return
 	}
 	in.timed = !until.IsZero()
+	in.idleUntil = time.Time{}
 	_ = in.conn.SetReadDeadline(until)
+}
+
+// rest sees to it that a read for which nothing is due ends after half of
+// InputIdleTime to all of it, and no other read does. Setting the deadline for each
+// would wake the runtime's poller each time.
+func (in *Input) rest(idle bool) {
+	switch now := time.Now(); {
+	case idle && in.idleUntil.Sub(now) < InputIdleTime/2:
+		in.idleUntil = now.Add(InputIdleTime)
+		_ = in.conn.SetReadDeadline(in.idleUntil)
+	case !idle && !in.idleUntil.IsZero():
+		in.idleUntil = time.Time{}
+		_ = in.conn.SetReadDeadline(time.Time{})
+	}
 }
 
 // Grow lets the buffer become larger than one command needs: a client that has not
