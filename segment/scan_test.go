@@ -89,3 +89,26 @@ func offsets(entries []Entry) (o []int64) {
 	}
 	return o
 }
+
+// A record's head may begin in one window and end in the next: nothing of it may be
+// taken from what the window held before.
+func TestHeadsAcrossTheEndOfAWindow(t *testing.T) {
+	for _, window := range []int{scanWindow, windowSize} {
+		for before := 8; before <= 128; before += 8 { // bytes of the second record in the first window
+			x := createOf(t, memOptions(t), 4*windowSize)
+			fill := window - before - RecordSize(1, 0, 0, false, false)
+			x.put("a", strings.Repeat("f", fill))
+			x.put("a key of some length", "value")
+			x.put("behind", strings.Repeat("w", window)) // to fill the next window
+			if at := x.entries[1].Offset; at != int64(HeaderSize+window-before) {
+				t.Fatalf("the second record is at %d", at)
+			}
+			x.index()
+			x.check()
+			entries, values, damage := x.scan(10)
+			if len(entries) != 3 || string(values[1]) != "value" || damage != nil {
+				t.Errorf("window of %d, %d bytes before its end: %d records, damage %v", window, before, len(entries), damage)
+			}
+		}
+	}
+}

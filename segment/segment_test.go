@@ -45,7 +45,12 @@ func osOptions(t testing.TB) Options {
 
 func create(t testing.TB, o Options) *fixture {
 	t.Helper()
-	s, err := Create(o, testNumber, testBucket, testLimit)
+	return createOf(t, o, testLimit)
+}
+
+func createOf(t testing.TB, o Options, limit int64) *fixture {
+	t.Helper()
+	s, err := Create(o, testNumber, testBucket, limit)
 	if err != nil {
 		t.Fatal(err)
 	}

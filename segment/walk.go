@@ -96,8 +96,8 @@ func (w *walker) record(pos, to int64) bool {
 	if len(b) < recordFixedSize || le.Uint64(b[recordBucketID:]) != w.s.bucketID {
 		return false
 	}
-	head := headSize(b[recordFlags], int(le.Uint16(b[recordKeyLen:])))
-	r, l, err := w.s.seed.decodeHead(w.at(pos, head))
+	b = w.at(pos, headSize(b[recordFlags], int(le.Uint16(b[recordKeyLen:])))) // which may move the window
+	r, l, err := w.s.seed.decodeHead(b)
 	if err != nil || int64(l.size) > to-pos {
 		return false
 	}
