@@ -27,7 +27,8 @@ type output struct {
 
 	due struct { // guards the fields inside, and the connection's write deadline; taken under writing or alone
 		sync.Mutex
-		replies  int // that are being written, or wait to be
+		replies  int  // that are being written, or wait to be
+		events   bool // are being written, or wait to be
 		deadline time.Time
 	}
 }
@@ -39,12 +40,24 @@ func (o *output) init(conn *server.Conn) { o.conn, o.writing = conn, newLock() }
 func (o *output) write(b []byte) bool {
 	o.hurry()
 	defer o.replied()
-	return o.writeEvents(b)
+	return o.writeAll(b)
 }
 
 // writeEvents writes all of b, and no other's bytes between. It waits for a client
-// that does not read, until a reply waits too.
+// that does not read, until a reply waits too. Only the pump calls it.
 func (o *output) writeEvents(b []byte) bool {
+	o.setEvents(true)
+	defer o.setEvents(false)
+	return o.writeAll(b)
+}
+
+func (o *output) setEvents(there bool) {
+	o.due.Lock()
+	defer o.due.Unlock()
+	o.due.events = there
+}
+
+func (o *output) writeAll(b []byte) bool {
 	o.writing.take()
 	defer o.writing.release()
 	for len(b) > 0 && !o.broken.Load() {
@@ -77,10 +90,14 @@ func (o *output) hurry() {
 	o.extendLocked()
 }
 
+// replied undoes hurry. Events that began while the reply was just done are not
+// bound by its time any more.
 func (o *output) replied() {
 	o.due.Lock()
 	defer o.due.Unlock()
-	o.due.replies--
+	if o.due.replies--; o.due.replies == 0 && o.due.events {
+		o.relaxLocked()
+	}
 }
 
 // pace gives the next part of what is written its time: any, unless a reply waits.
@@ -90,7 +107,14 @@ func (o *output) pace() {
 	switch {
 	case o.due.replies > 0:
 		o.extendLocked()
-	case !o.due.deadline.IsZero():
+	default:
+		o.relaxLocked()
+	}
+}
+
+// relaxLocked lets a write take any time.
+func (o *output) relaxLocked() {
+	if !o.due.deadline.IsZero() {
 		o.due.deadline = time.Time{}
 		_ = o.conn.SetWriteDeadline(time.Time{})
 	}
