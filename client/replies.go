@@ -47,24 +47,25 @@ func (rs *replies) next() (*lineproto.Reply, error) {
 	}
 }
 
-// fill reads until there are at least n bytes.
+// fill reads more of a reply of at least n bytes: what there is of it may be wrong
+// already, so the caller looks again.
 func (rs *replies) fill(n int) error {
 	if n > replyMax {
 		return fmt.Errorf("protocol: a reply of %d bytes, at most %d are allowed", n, replyMax)
 	}
 	rs.makeRoom(n)
-	for rs.end-rs.start < n {
+	for {
 		m, err := rs.from.Read(rs.buf[rs.end:])
 		rs.end += m
 		switch {
 		case m > 0:
+			return nil
 		case errors.Is(err, io.EOF):
 			return errHungUp
 		case err != nil:
 			return err
 		}
 	}
-	return nil
 }
 
 // makeRoom makes the buffer take n bytes from start on, and at least one more

@@ -113,11 +113,11 @@ func cutLine(in []byte) ([]byte, int, error) {
 		}
 		return in[:end], i + 1, nil
 	}
-	if limit > maxControlLine {
-		return nil, 0, errControlLine
-	}
 	if len(in) > 0 && !startsVerb(in[0]) {
 		return nil, 0, errUnknown // whatever follows: no need to wait for it
+	}
+	if limit > maxControlLine {
+		return nil, 0, errControlLine
 	}
 	return nil, len(in) + 1, errIncomplete
 }

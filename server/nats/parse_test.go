@@ -157,13 +157,14 @@ func parsePlainly(in []byte, maxPayload int) string {
 	}
 	for len(in) > 0 {
 		end := bytes.IndexByte(in, '\n')
-		if end > maxControlLine || end < 0 && len(in) > maxControlLine {
+		long := end > maxControlLine || end < 0 && len(in) > maxControlLine
+		if (long || end < 0) && !strings.ContainsRune("CcPpSsUuHhIi+ \t\r", rune(in[0])) {
+			return fail(errUnknown)
+		}
+		if long {
 			return fail(errControlLine)
 		}
 		if end < 0 {
-			if !strings.ContainsRune("CcPpSsUuHhIi+ \t\r", rune(in[0])) {
-				return fail(errUnknown)
-			}
 			return b.String()
 		}
 		line := strings.TrimSuffix(string(in[:end]), "\r")
