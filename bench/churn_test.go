@@ -67,7 +67,7 @@ func churn(b *testing.B, random, compaction bool) {
 	})
 	took := time.Since(start)
 	stop()
-	time.Sleep(churnRest)
+	time.Sleep(churnRest) // part of what is measured: disk use after so long a rest
 	b.ReportMetric(float64(len(times))/took.Seconds(), "puts/s")
 	b.ReportMetric(float64(most.Load())/live, "x-live-most")
 	b.ReportMetric(float64(diskUse(filepath.Join(dir, "seg")))/live, "x-live-rest")
