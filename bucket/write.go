@@ -199,7 +199,7 @@ func (s *Store) translate(m *kv.Mutation) (mutation, error) {
 		return mutation{}, err
 	}
 	if m.TTL < 0 || m.TTL > 0 && m.Op == kv.MutateDelete {
-		return mutation{}, &kv.LimitError{What: fmt.Sprintf("TTL of a %v", m.Op), Got: int64(m.TTL), Err: kv.ErrInvalidOption}
+		return mutation{}, &kv.LimitError{What: fmt.Sprintf("TTL of a %v", m.Op), Got: int64(m.TTL), Duration: true, Err: kv.ErrInvalidOption}
 	}
 	own := mutation{op: m.Op, key: m.Key, last: m.Last, ttl: m.TTL, headers: m.Headers}
 	switch m.Op {

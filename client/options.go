@@ -99,14 +99,15 @@ func (o Options) validate() error {
 	for _, f := range []struct {
 		what     string
 		got, min int64
+		duration bool
 	}{
-		{"DialTimeout", int64(o.DialTimeout), 1},
-		{"BackoffMin", int64(o.BackoffMin), 1},
-		{"BackoffMax", int64(o.BackoffMax), int64(o.BackoffMin)},
-		{"ReadAhead", int64(o.ReadAhead), 1},
+		{"DialTimeout", int64(o.DialTimeout), 1, true},
+		{"BackoffMin", int64(o.BackoffMin), 1, true},
+		{"BackoffMax", int64(o.BackoffMax), int64(o.BackoffMin), true},
+		{"ReadAhead", int64(o.ReadAhead), 1, false},
 	} {
 		if f.got < f.min {
-			return &kv.LimitError{What: f.what, Got: f.got, Min: f.min, Err: kv.ErrInvalidConfig}
+			return &kv.LimitError{What: f.what, Got: f.got, Min: f.min, Duration: f.duration, Err: kv.ErrInvalidConfig}
 		}
 	}
 	if o.User == "" && o.Password != "" {

@@ -51,7 +51,7 @@ func checkMutation(m *kv.Mutation) error {
 		return &kv.LimitError{What: fmt.Sprintf("value of %q", m.Key), Got: int64(len(m.Value)), Max: kv.MaxValueSizeLimit, Err: kv.ErrValueTooLarge}
 	}
 	if m.TTL < 0 {
-		return &kv.LimitError{What: "TTL", Got: int64(m.TTL), Min: 1, Err: kv.ErrInvalidOption}
+		return &kv.LimitError{What: "TTL", Got: int64(m.TTL), Min: 1, Duration: true, Err: kv.ErrInvalidOption}
 	}
 	if m.Headers != nil || m.Rollup {
 		return fmt.Errorf("%w: headers and rollups over the line protocol", kv.ErrNotSupported)

@@ -133,20 +133,21 @@ func (c Config) Validate() error {
 	for _, f := range []struct {
 		what          string
 		got, min, max int64
+		duration      bool
 	}{
-		{"description size", int64(len(c.Description)), 0, MaxDescriptionSize},
-		{"metadata size", int64(metadata), 0, MaxMetadataSize},
-		{"history", int64(c.History), 1, MaxHistory},
-		{"TTL", int64(c.TTL), 0, 0},
-		{"marker TTL", int64(c.MarkerTTL), 1, 0},
-		{"max value size", c.MaxValueSize, 1, MaxValueSizeLimit},
-		{"max bytes", c.MaxBytes, unlimited, 0},
-		{"storage", int64(c.Storage), 0, int64(MemoryStorage)},
-		{"sync", int64(c.Sync), 0, int64(SyncInterval)},
-		{"sync interval", int64(c.SyncInterval), 0, int64(time.Hour)},
+		{"description size", int64(len(c.Description)), 0, MaxDescriptionSize, false},
+		{"metadata size", int64(metadata), 0, MaxMetadataSize, false},
+		{"history", int64(c.History), 1, MaxHistory, false},
+		{"TTL", int64(c.TTL), 0, 0, true},
+		{"marker TTL", int64(c.MarkerTTL), 1, 0, true},
+		{"max value size", c.MaxValueSize, 1, MaxValueSizeLimit, false},
+		{"max bytes", c.MaxBytes, unlimited, 0, false},
+		{"storage", int64(c.Storage), 0, int64(MemoryStorage), false},
+		{"sync", int64(c.Sync), 0, int64(SyncInterval), false},
+		{"sync interval", int64(c.SyncInterval), 0, int64(time.Hour), true},
 	} {
 		if f.got < f.min || f.max > 0 && f.got > f.max {
-			return &LimitError{What: f.what, Got: f.got, Min: f.min, Max: f.max, Err: ErrInvalidConfig}
+			return &LimitError{What: f.what, Got: f.got, Min: f.min, Max: f.max, Duration: f.duration, Err: ErrInvalidConfig}
 		}
 	}
 	if c.Sync != SyncInterval && c.SyncInterval != 0 {

@@ -3,6 +3,8 @@ package kv
 import (
 	"errors"
 	"fmt"
+	"strconv"
+	"time"
 )
 
 // What a caller did wrong, or lost a race for.
@@ -103,14 +105,22 @@ type LimitError struct {
 	What     string
 	Got      int64
 	Min, Max int64 // inclusive; Max 0: there is none
+	Duration bool  // Got, Min and Max are time.Durations
 	Err      error
 }
 
 func (e *LimitError) Error() string {
 	if e.Max == 0 {
-		return fmt.Sprintf("%v: %s is %d, at least %d is needed", e.Err, e.What, e.Got, e.Min)
+		return fmt.Sprintf("%v: %s is %s, at least %s is needed", e.Err, e.What, e.text(e.Got), e.text(e.Min))
 	}
-	return fmt.Sprintf("%v: %s is %d, allowed are %d to %d", e.Err, e.What, e.Got, e.Min, e.Max)
+	return fmt.Sprintf("%v: %s is %s, allowed are %s to %s", e.Err, e.What, e.text(e.Got), e.text(e.Min), e.text(e.Max))
+}
+
+func (e *LimitError) text(n int64) string {
+	if e.Duration {
+		return time.Duration(n).String()
+	}
+	return strconv.FormatInt(n, 10)
 }
 
 // Unwrap returns the sentinel.

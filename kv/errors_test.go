@@ -47,8 +47,8 @@ func TestErrors(t *testing.T) {
 			`value too large: value size is 11, allowed are 0 to 10`,
 		},
 		{
-			&kv.LimitError{What: "TTL", Got: -1, Min: 1, Err: kv.ErrInvalidOption}, kv.ErrInvalidOption,
-			`invalid option: TTL is -1, at least 1 is needed`,
+			&kv.LimitError{What: "TTL", Got: -1e9, Min: 1, Duration: true, Err: kv.ErrInvalidOption}, kv.ErrInvalidOption,
+			`invalid option: TTL is -1s, at least 1ns is needed`,
 		},
 		{
 			&kv.CorruptError{File: "000001.wal", Offset: 4096, Detail: "LSN 7 to 9"}, kv.ErrCorrupt,

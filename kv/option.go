@@ -54,7 +54,7 @@ func ResolveWrite(op MutationOp, opts []WriteOption) (WriteOptions, error) {
 		case o.kind == optionKeyTTL && op != MutateDelete && op != MutatePurge,
 			o.kind == optionPurgeTTL && op == MutatePurge:
 			if o.ttl <= 0 {
-				return w, &LimitError{What: "TTL", Got: int64(o.ttl), Min: 1, Err: ErrInvalidOption}
+				return w, &LimitError{What: "TTL", Got: int64(o.ttl), Min: 1, Duration: true, Err: ErrInvalidOption}
 			}
 			w.TTL = o.ttl
 		default:

@@ -80,6 +80,9 @@ func appendDetails(dst []byte, err error) []byte {
 		dst = strconv.AppendInt(append(dst, " got="...), limit.Got, 10)
 		dst = strconv.AppendInt(append(dst, " min="...), limit.Min, 10)
 		dst = strconv.AppendInt(append(dst, " max="...), limit.Max, 10)
+		if limit.Duration {
+			dst = append(dst, " unit=ns"...)
+		}
 	}
 	if errors.As(err, &corrupt) {
 		dst = appendString(dst, " file=", corrupt.File)
@@ -227,7 +230,7 @@ func (f *failure) typed(kind error, text, bucket, key string) []error {
 		typed = append(typed, &kv.NameError{Name: d["name"], Offset: int(d.int("at")), Reason: d["reason"], Err: kind})
 	}
 	if d.has("what") {
-		typed = append(typed, &kv.LimitError{What: d["what"], Got: d.int("got"), Min: d.int("min"), Max: d.int("max"), Err: kind})
+		typed = append(typed, &kv.LimitError{What: d["what"], Got: d.int("got"), Min: d.int("min"), Max: d.int("max"), Duration: d["unit"] == "ns", Err: kind})
 	}
 	if d.has("file") {
 		typed = append(typed, &kv.CorruptError{File: d["file"], Offset: d.int("offset"), Detail: d["detail"]})

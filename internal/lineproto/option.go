@@ -114,7 +114,7 @@ func (c *Command) setTTL(value []byte) error {
 		return invalidOption("ttl cannot be %.32q: it is a duration such as 90s or 1h30m", value)
 	}
 	if ttl <= 0 {
-		return &kv.LimitError{What: "TTL", Got: int64(ttl), Min: 1, Err: kv.ErrInvalidOption}
+		return &kv.LimitError{What: "TTL", Got: int64(ttl), Min: 1, Duration: true, Err: kv.ErrInvalidOption}
 	}
 	c.TTL = ttl
 	return nil
