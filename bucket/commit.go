@@ -60,6 +60,9 @@ type mutation struct {
 	headers []byte
 	rollup  bool // the key's history ends with it
 
+	newest   kv.Revision // expected of the bucket, where ifNewest
+	ifNewest bool
+
 	size int // of the record, bytes
 
 	revision kv.Revision

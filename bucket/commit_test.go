@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"kvd/internal/vfs"
@@ -121,6 +122,13 @@ func TestConditionsSeeEarlierMutationsOfTheirGroup(t *testing.T) {
 	mismatch := func(want, got kv.Revision) outcome {
 		return outcome{err: &kv.RevisionMismatchError{Bucket: "b", Key: "k", Want: want, Got: got}}
 	}
+	newest := func(m kv.Mutation, rev kv.Revision) kv.Mutation {
+		m.IfNewest, m.Newest = true, rev
+		return m
+	}
+	moved := func(want, got kv.Revision) outcome {
+		return outcome{err: &kv.RevisionMismatchError{Bucket: "b", Want: want, Got: got}}
+	}
 	for _, c := range []struct {
 		name      string
 		mutations []kv.Mutation
@@ -135,6 +143,8 @@ func TestConditionsSeeEarlierMutationsOfTheirGroup(t *testing.T) {
 		{"a delete checks its revision", []kv.Mutation{put("k"), delLast("k", 0), delLast("k", 1), delLast("k", 1)}, []outcome{ok(1), mismatch(0, 1), ok(2), mismatch(1, 2)}, 1},
 		{"other keys do not count", []kv.Mutation{put("other"), create("k"), put("other"), update("k", 2)}, []outcome{ok(1), ok(2), ok(3), ok(4)}, 1},
 		{"a failed one takes no revision", []kv.Mutation{update("k", 7), create("k"), update("k", 9), put("k")}, []outcome{mismatch(7, 0), ok(1), mismatch(9, 1), ok(2)}, 1},
+		{"other keys count for the bucket", []kv.Mutation{newest(put("k"), 0), newest(put("other"), 0), newest(del("other"), 1), newest(put("k"), 2)}, []outcome{ok(1), moved(0, 1), ok(2), ok(3)}, 1},
+		{"the key's condition comes before the bucket's", []kv.Mutation{put("k"), put("other"), newest(update("k", 2), 1), newest(create("k"), 1), newest(update("k", 1), 1)}, []outcome{ok(1), ok(2), mismatch(2, 1), exists(1), moved(1, 2)}, 1},
 		{"where all fail nothing is logged", []kv.Mutation{update("k", 7), update("k", 8)}, []outcome{mismatch(7, 0), mismatch(8, 0)}, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -159,7 +169,9 @@ func TestConditionsSeeEarlierMutationsOfTheirGroup(t *testing.T) {
 func TestAConditionThatFailsInItsGroupIsAnsweredAfterTheSync(t *testing.T) {
 	h := newHarness(t)
 	b := h.bucket("b")
+	quiet := h.bucket("quiet")
 	mustPut(t, b, "old", "v")
+	mustPut(t, quiet, "k", "v")
 	g, open := h.gateLog()
 	defer open()
 	first := goPut(ctx, b, "first", "v")
@@ -172,16 +184,27 @@ func TestAConditionThatFailsInItsGroupIsAnsweredAfterTheSync(t *testing.T) {
 		}()
 		return done
 	}
+	expect := func(bucket, key string) <-chan outcome {
+		done := make(chan outcome, 1)
+		go func() {
+			m := []kv.Mutation{{Bucket: bucket, Op: kv.MutatePut, Key: key, IfNewest: true, Newest: 9}}
+			_ = h.s.Submit(ctx, m) // the mutation has the error
+			done <- outcome{m[0].Revision, m[0].Err}
+		}()
+		return done
+	}
 	winner := create("k")
 	h.waitQueued(1)
 	loser, early := create("k"), create("old")
-	h.waitQueued(3)
+	behind, elsewhere := expect("b", "free"), expect("quiet", "free")
+	h.waitQueued(5)
 	g.pass <- struct{}{}
 	<-first
-	// Of the second group one needs no sync: it is answered while that is held up.
+	// Of the second group two need no sync: they are answered while that is held up.
 	wantError(t, (<-early).err, kv.ErrKeyExists)
+	wantError(t, (<-elsewhere).err, kv.ErrKeyRevisionMismatch, "revision 1")
 	<-g.reached
-	if len(loser) > 0 {
+	if len(loser) > 0 || len(behind) > 0 {
 		t.Error("answered before the sync")
 	}
 	open()
@@ -189,6 +212,29 @@ func TestAConditionThatFailsInItsGroupIsAnsweredAfterTheSync(t *testing.T) {
 		t.Errorf("the first create: %+v", o)
 	}
 	wantError(t, (<-loser).err, kv.ErrKeyExists)
+	wantError(t, (<-behind).err, kv.ErrKeyRevisionMismatch, "revision 3")
+}
+
+// Of a group that was lost nobody learns at which revision it would have been.
+func TestAConditionThatFailsInAGroupThatIsLostHasNoOutcome(t *testing.T) {
+	h := newHarness(t)
+	h.bucket("b")
+	h.bucket("quiet")
+	h.fail(vfs.OpSync, logDir, syscall.EIO)
+	expect := func(bucket, key string) kv.Mutation {
+		return kv.Mutation{Bucket: bucket, Op: kv.MutatePut, Key: key, IfNewest: true, Newest: 9}
+	}
+	got := h.submit(
+		expect("b", "before"), // it cannot be told from one behind the put
+		kv.Mutation{Bucket: "b", Op: kv.MutatePut, Key: "k"},
+		expect("b", "behind"),
+		expect("quiet", "k"),
+	)
+	for i, want := range []error{kv.ErrOutcomeUnknown, kv.ErrOutcomeUnknown, kv.ErrOutcomeUnknown, kv.ErrKeyRevisionMismatch} {
+		if wantError(t, got[i].Err, want); got[i].Revision != 0 {
+			t.Errorf("mutation %d has revision %d", i, got[i].Revision)
+		}
+	}
 }
 
 func TestAFailingConditionCostsNoSync(t *testing.T) {
@@ -642,12 +688,13 @@ func TestWhatASubmitRefusesItRefusesAlone(t *testing.T) {
 		kv.Mutation{Bucket: "b", Op: kv.MutatePut, Key: "k", TTL: -1},
 		kv.Mutation{Bucket: "b", Op: kv.MutateDelete, Key: "k", TTL: 1},
 		kv.Mutation{Bucket: "b", Op: kv.MutateTouch, Key: "none"},
+		kv.Mutation{Bucket: "b", Op: kv.MutateTouch, Key: "k1", IfNewest: true, Newest: 1},
 		kv.Mutation{Bucket: "b", Op: kv.MutateTouch, Key: "k1"},
 		kv.Mutation{Bucket: "b", Op: kv.MutatePut, Key: "k2"},
 	)
 	want := []error{
 		nil, kv.ErrBucketNotFound, kv.ErrInvalidBucketName, kv.ErrInvalidKey, kv.ErrInvalidOption, kv.ErrInvalidOption,
-		kv.ErrValueTooLarge, kv.ErrInvalidOption, kv.ErrInvalidOption, kv.ErrKeyNotFound, nil, nil,
+		kv.ErrValueTooLarge, kv.ErrInvalidOption, kv.ErrInvalidOption, kv.ErrKeyNotFound, kv.ErrInvalidOption, nil, nil,
 	}
 	rev := kv.Revision(0)
 	for i, m := range got {

@@ -171,6 +171,18 @@ func TestExpiryDoesNotWaitForTheSweep(t *testing.T) {
 				wantError(t, got[2].Err, kv.ErrKeyExists)
 				wantEntries(t, b, "k", "EXPIRE@3 PUT@4")
 			})
+			t.Run("a condition on the bucket sees the marker", func(t *testing.T) {
+				a, b := begin(t)
+				got := a.submit(
+					kv.Mutation{Bucket: "b", Op: kv.MutatePut, Key: "k", IfNewest: true, Newest: 2},
+					kv.Mutation{Bucket: "b", Op: kv.MutatePut, Key: "k", IfNewest: true, Newest: 3},
+				)
+				wantError(t, got[0].Err, kv.ErrKeyRevisionMismatch, "revision 3")
+				if got[1].Revision != 4 || got[1].Err != nil {
+					t.Fatalf("revision %d, error %v", got[1].Revision, got[1].Err)
+				}
+				wantEntries(t, b, "k", "EXPIRE@3 PUT@4")
+			})
 			t.Run("it is gone after a crash, and after the clock was set back", func(t *testing.T) {
 				a, b := begin(t)
 				mustPut(t, b, "other", "v") // the time is in the log

@@ -221,7 +221,7 @@ func (g *group) needsSpace() bool {
 func (g *group) fail(err error) {
 	var mismatch *kv.RevisionMismatchError
 	for _, m := range g.mutations {
-		if m != nil && (m.err == nil || errors.As(m.err, &mismatch) && g.pending.has(g, m)) {
+		if m != nil && (m.err == nil || errors.As(m.err, &mismatch) && g.touches(m)) {
 			m.revision, m.err = 0, err
 		}
 	}
@@ -241,9 +241,15 @@ func (g *group) answerEarly() {
 }
 
 // failedBefore reports whether a mutation failed for a reason that was durable
-// before the group: not for a record of its key, or for room, that the group takes.
+// before the group: not for a record, or for room, that the group takes.
 func (g *group) failedBefore(m *mutation) bool {
-	return m.err != nil && !g.pending.has(g, m) && !errors.Is(m.err, kv.ErrBucketFull)
+	return m.err != nil && !g.touches(m) && !errors.Is(m.err, kv.ErrBucketFull)
+}
+
+// touches reports whether the group holds what the mutation's condition is about: a
+// record of its key, or any of the bucket where it expects that to be at a revision.
+func (g *group) touches(m *mutation) bool {
+	return g.pending.has(g, m) || m.ifNewest && g.has(m.bucket)
 }
 
 // answer tells a request's caller that all its mutations have an outcome. Its

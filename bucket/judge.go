@@ -65,6 +65,9 @@ func (g *group) judgeOne(m *mutation, now int64) error {
 	if err := m.condition(newest, present); err != nil {
 		return err
 	}
+	if got := b.next - 1; m.ifNewest && got != m.newest {
+		return &kv.RevisionMismatchError{Bucket: b.name, Want: m.newest, Got: got}
+	}
 	if m.operation() == kv.Put && b.mu.index.Full() {
 		return fmt.Errorf("%w: the index of %q takes no more records", kv.ErrBucketFull, b.name)
 	}
@@ -175,7 +178,7 @@ func (g *group) roomFor(e *effect, b *Bucket) (frees int64, err error) {
 	}
 	frees = g.frees(e, b)
 	size := b.mu.index.Bytes() + int64(e.version.Size) - frees
-	if b.part < len(g.parts) && g.parts[b.part].bucket == b {
+	if g.has(b) {
 		size += int64(g.parts[b.part].size) - g.parts[b.part].freed
 	}
 	if size > limit && e.version.Op == kv.Put {
@@ -207,9 +210,12 @@ func (g *group) frees(e *effect, b *Bucket) int64 {
 	return n
 }
 
+// has reports whether the group holds anything of the bucket.
+func (g *group) has(b *Bucket) bool { return b.part < len(g.parts) && g.parts[b.part].bucket == b }
+
 // partOf returns the bucket's share of the group.
 func (g *group) partOf(b *Bucket) int {
-	if b.part < len(g.parts) && g.parts[b.part].bucket == b {
+	if g.has(b) {
 		return b.part
 	}
 	b.part = len(g.parts)

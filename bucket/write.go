@@ -147,8 +147,8 @@ func (s *Store) submitTouch(ctx context.Context, m *kv.Mutation) {
 		m.Revision, m.Err = 0, err
 		return
 	}
-	if m.Headers != nil || m.Rollup {
-		m.Revision, m.Err = 0, fmt.Errorf("%w: %v keeps headers and history", kv.ErrInvalidOption, m.Op)
+	if m.Headers != nil || m.Rollup || m.IfNewest {
+		m.Revision, m.Err = 0, fmt.Errorf("%w: %v keeps headers and history, and has no condition", kv.ErrInvalidOption, m.Op)
 		return
 	}
 	var opts []kv.WriteOption
@@ -201,7 +201,7 @@ func (s *Store) translate(m *kv.Mutation) (mutation, error) {
 	if m.TTL < 0 || m.TTL > 0 && m.Op == kv.MutateDelete {
 		return mutation{}, &kv.LimitError{What: fmt.Sprintf("TTL of a %v", m.Op), Got: int64(m.TTL), Duration: true, Err: kv.ErrInvalidOption}
 	}
-	own := mutation{op: m.Op, key: m.Key, last: m.Last, ttl: m.TTL, headers: m.Headers}
+	own := mutation{op: m.Op, key: m.Key, last: m.Last, ttl: m.TTL, headers: m.Headers, newest: m.Newest, ifNewest: m.IfNewest}
 	switch m.Op {
 	case kv.MutateDelete, kv.MutatePurge:
 		if m.Rollup && m.Op == kv.MutateDelete {

@@ -1,7 +1,6 @@
 package client
 
 import (
-	"errors"
 	"testing"
 	"time"
 
@@ -25,26 +24,12 @@ func TestConformance(t *testing.T) {
 			r.end(t)
 			return openRemote(t, r.dir)
 		},
-		Differs: engineDiffers(t),
+		Differs: map[kvtest.Difference]string{
+			kvtest.NoBucketConditions: "the line protocol has none",
+		},
 
 		ShortestTTL: 20 * time.Millisecond,
 	})
-}
-
-// engineDiffers returns what the store behind the server refuses.
-func engineDiffers(t *testing.T) map[kvtest.Difference]string {
-	t.Helper()
-	store := openStore(t, t.TempDir())
-	defer store.Close()
-	differs := make(map[kvtest.Difference]string)
-	for d, cfg := range map[kvtest.Difference]kv.Config{
-		kvtest.NoCompression: {Bucket: "compressed", Compression: true},
-	} {
-		if _, err := store.CreateBucket(t.Context(), cfg); errors.Is(err, kv.ErrNotSupported) {
-			differs[d] = "the engine behind the server does not have it"
-		}
-	}
-	return differs
 }
 
 func openRemote(t *testing.T, dir string) *remote {

@@ -56,6 +56,9 @@ func checkMutation(m *kv.Mutation) error {
 	if m.Headers != nil || m.Rollup {
 		return fmt.Errorf("%w: headers and rollups over the line protocol", kv.ErrNotSupported)
 	}
+	if m.IfNewest {
+		return fmt.Errorf("%w: a condition on the whole bucket over the line protocol", kv.ErrNotSupported)
+	}
 	if m.TTL > 0 && m.Op == kv.MutateDelete {
 		return fmt.Errorf("%w: a TTL does not apply to %v", kv.ErrInvalidOption, m.Op)
 	}

@@ -204,12 +204,13 @@ func TestSubmitLeavesRefusedMutationsOut(t *testing.T) {
 		{Bucket: "b", Op: kv.MutatePurge, Key: "k", Last: 3, IfLast: true, TTL: 1e9},
 		{Bucket: "b", Op: 77, Key: "k"},
 		{Bucket: "b", Op: kv.MutateCreate, Key: "k", TTL: 2e9},
+		{Bucket: "b", Op: kv.MutatePut, Key: "k", IfNewest: true},
 		{Bucket: "b", Op: kv.MutateTouch, Key: "k"},
 	}
 	if err := c.Submit(t.Context(), ms); err != nil {
 		t.Error(err)
 	}
-	if got, want := describe(ms), "1 - - 3 - 4 - - 6"; got != want {
+	if got, want := describe(ms), "1 - - 3 - 4 - - - 6"; got != want {
 		t.Errorf("outcomes are %s, want %s", got, want)
 	}
 	var mismatch *kv.RevisionMismatchError

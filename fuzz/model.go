@@ -103,6 +103,9 @@ func (m *Model) Write(w kv.Mutation) (kv.Revision, error) {
 	if err := refuse(w, newest); err != nil {
 		return 0, err
 	}
+	if w.IfNewest && w.Newest != b.Revision {
+		return 0, kv.ErrKeyRevisionMismatch
+	}
 	r := Record{Revision: b.Revision + 1, Created: m.Clock, Operation: kv.Put, Value: w.Value}
 	if w.TTL != 0 {
 		r.Deadline = m.Clock + int64(w.TTL)

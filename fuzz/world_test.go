@@ -303,6 +303,9 @@ func (w *world) submit(o *op, next *Model) error {
 	muts := make([]kv.Mutation, len(o.batch))
 	for i := range o.batch {
 		muts[i] = w.mutation(&o.batch[i], next)
+		if b := next.Buckets[muts[i].Bucket]; b != nil && o.batch[i].size%8 == 3 { // not by a draw of its own: seeds keep their meaning
+			muts[i].IfNewest, muts[i].Newest = true, b.Revision+kv.Revision(o.batch[i].size/8%2)
+		}
 		_, _ = next.Write(muts[i])
 	}
 	if err := w.store.Submit(context.Background(), muts); err != nil {

@@ -53,19 +53,23 @@ var (
 	ErrCorrupt = errors.New("corrupt")
 )
 
-// RevisionMismatchError is a write refused because the newest record of the key
-// was another than expected. It matches ErrKeyExists from Create and
-// ErrKeyRevisionMismatch from everything else.
+// RevisionMismatchError is a write refused because the newest record of the key, or
+// of the whole bucket, was another than expected. It matches ErrKeyExists from Create
+// and ErrKeyRevisionMismatch from everything else.
 type RevisionMismatchError struct {
-	Bucket, Key string
-	Want        Revision // expected; 0: that there is none
-	Got         Revision // the newest record of the key; 0: there is none
-	Create      bool     // refused by Create
+	Bucket string
+	Key    string   // empty: Want and Got are about the whole bucket, by Mutation.IfNewest
+	Want   Revision // expected; 0: that there is none
+	Got    Revision // the newest record; 0: there is none
+	Create bool     // refused by Create
 }
 
 func (e *RevisionMismatchError) Error() string {
-	if e.Create {
+	switch {
+	case e.Create:
 		return fmt.Sprintf("%v: %q in bucket %q is at revision %d", ErrKeyExists, e.Key, e.Bucket, e.Got)
+	case e.Key == "":
+		return fmt.Sprintf("%v: bucket %q is at revision %d, expected %d", ErrKeyRevisionMismatch, e.Bucket, e.Got, e.Want)
 	}
 	return fmt.Sprintf("%v: %q in bucket %q is at revision %d, expected %d",
 		ErrKeyRevisionMismatch, e.Key, e.Bucket, e.Got, e.Want)

@@ -35,6 +35,10 @@ func TestErrors(t *testing.T) {
 			`key exists: "k" in bucket "b" is at revision 2`,
 		},
 		{
+			&kv.RevisionMismatchError{Bucket: "b", Want: 1, Got: 2}, kv.ErrKeyRevisionMismatch,
+			`key revision mismatch: bucket "b" is at revision 2, expected 1`,
+		},
+		{
 			&kv.NameError{Name: "a b", Offset: 1, Reason: "blank", Err: kv.ErrInvalidKey}, kv.ErrInvalidKey,
 			`invalid key "a b": blank at byte 1`,
 		},

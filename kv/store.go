@@ -74,6 +74,12 @@ type Mutation struct {
 	// Rollup makes MutatePut, MutateCreate and MutateUpdate end the key's history, as
 	// MutatePurge does.
 	Rollup bool
+	// IfNewest makes every write but MutateTouch succeed only if Newest is the
+	// bucket's newest revision, whatever its key; 0 for a bucket that had none. It is
+	// checked after the condition on the key, and after a key that has expired was
+	// given its marker. Otherwise Err is a *[RevisionMismatchError] without a key.
+	IfNewest bool
+	Newest   Revision
 
 	// Filled in by Submit.
 	Revision Revision // of the record written

@@ -52,6 +52,7 @@ const (
 	contextIgnored            bug = "a cancelled context does not stop a call"
 	closedStoreAnswers        bug = "a closed store answers"
 	restartForgetsCounter     bug = "a restart counts revisions from those kept"
+	bucketConditionIgnored    bug = "a condition on the whole bucket is ignored"
 	submitStopsAtError        bug = "a submit stops at the first refusal"
 
 	keyTTLIgnored      bug = "the TTL of a key is ignored"
@@ -147,6 +148,7 @@ var bugs = []struct {
 	{closedStoreAnswers, "close", "every method of a closed store and its buckets fails"},
 	{restartForgetsCounter, "reopen", "revisions go on and none is used again"},
 	{submitStopsAtError, "submit", "each fails by itself"},
+	{bucketConditionIgnored, "submit", "one may expect the bucket to be at a revision, whatever its key"},
 
 	{keyTTLIgnored, "expiry", "a value with a TTL goes, from every read"},
 	{bucketTTLIgnored, "expiry", "a bucket's TTL ends every value, also one with a longer TTL"},

@@ -75,6 +75,10 @@ const (
 	// NoCompression: a bucket with compression is refused with
 	// kv.ErrNotSupported.
 	NoCompression Difference = "no compression"
+
+	// NoBucketConditions: a mutation with IfNewest is refused with
+	// kv.ErrNotSupported.
+	NoBucketConditions Difference = "no bucket conditions"
 )
 
 // differences are all of them, for refusing a misspelt one.
@@ -90,6 +94,7 @@ var differences = map[Difference]bool{
 	HistoryRaisesTTLs:     true,
 	ReasonsHidden:         true,
 	NoCompression:         true,
+	NoBucketConditions:    true,
 }
 
 // fact is one sentence about stores, and how it is checked.

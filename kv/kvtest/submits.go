@@ -135,6 +135,53 @@ var submitFacts = []fact{
 		t.ok(ms[0].Err)
 		t.ok(ms[1].Err)
 	}},
+	{"one may expect the bucket to be at a revision, whatever its key", func(t *trial) {
+		b, other := t.bucket(5), t.bucket(5)
+		first := t.put(b, "k", "1")
+		second := t.put(b, "l", "1")
+		t.put(other, "k", "1")
+		expect := func(op kv.MutationOp, key string, newest kv.Revision) kv.Mutation {
+			return kv.Mutation{Bucket: b.Name(), Op: op, Key: key, Value: []byte("2"), IfNewest: true, Newest: newest}
+		}
+		if t.differs(NoBucketConditions) {
+			t.fails(t.submit(expect(kv.MutatePut, "k", second))[0].Err, kv.ErrNotSupported)
+			return
+		}
+		key := expect(kv.MutateUpdate, "k", first) // both fail: the key's counts
+		key.Last = second
+		ms := t.submit(
+			expect(kv.MutatePut, "k", first), // refused
+			key,                              // refused
+			expect(kv.MutatePut, "k", second),
+			expect(kv.MutatePut, "k", second), // refused: there is one since, in this call
+			expect(kv.MutateDelete, "m", 0),   // refused
+			expect(kv.MutateDelete, "l", second+1),
+			expect(kv.MutateTouch, "k", second+2), // refused
+		)
+		refusal := kv.RevisionMismatchError{Bucket: b.Name(), Want: first, Got: second}
+		t.mismatch(ms[0].Err, refusal)
+		t.mismatch(ms[1].Err, kv.RevisionMismatchError{Bucket: b.Name(), Key: "k", Want: second, Got: first})
+		t.ok(ms[2].Err)
+		refusal.Want, refusal.Got = second, ms[2].Revision
+		t.mismatch(ms[3].Err, refusal)
+		refusal.Want = 0
+		t.mismatch(ms[4].Err, refusal)
+		t.ok(ms[5].Err)
+		t.fails(ms[6].Err, kv.ErrInvalidOption)
+		equal(t, "revision", t.status(b).Revision, second+2)
+		t.holds(b, "k", "2")
+		t.absent(b, "l")
+	}},
+	{"one may expect the bucket to be new", func(t *trial) {
+		b := t.bucket(1)
+		if t.differs(NoBucketConditions) {
+			return
+		}
+		m := kv.Mutation{Bucket: b.Name(), Op: kv.MutatePut, Key: "k", IfNewest: true}
+		ms := t.submit(m, m)
+		t.ok(ms[0].Err)
+		t.mismatch(ms[1].Err, kv.RevisionMismatchError{Bucket: b.Name(), Got: ms[0].Revision})
+	}},
 	{"they may go to several buckets", func(t *trial) {
 		a, b := t.bucket(1), t.bucket(1)
 		ms := t.submit(

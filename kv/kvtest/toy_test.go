@@ -378,6 +378,12 @@ func (b *toyBucket) checkLocked(m *kv.Mutation) error {
 			return refusal
 		}
 	}
+	if m.IfNewest && m.Op == kv.MutateTouch {
+		return kv.ErrInvalidOption
+	}
+	if m.IfNewest && m.Newest != b.last && !b.store.is(bucketConditionIgnored) {
+		return &kv.RevisionMismatchError{Bucket: b.cfg.Bucket, Want: m.Newest, Got: b.last}
+	}
 	return b.checkSizeLocked(m)
 }
 
