@@ -20,6 +20,7 @@
 //	Delete                      KV-Operation: DEL
 //	Purge                       KV-Operation: PURGE with Nats-Rollup: sub
 //	Update, Create of a client  Nats-Expected-Last-Subject-Sequence
+//	nothing else written        Nats-Expected-Last-Sequence, -Msg-Id, those of another subject
 //	headers                     stored with the record and returned, byte for byte
 //	expiry marker               Nats-Marker-Reason: MaxAge and KV-Operation: PURGE
 //	watch                       push consumer
@@ -59,9 +60,11 @@
 //     succeeds over the marker of an expiry that such a stream would not show.
 //   - Sizes (state.bytes, max_bytes) are those of kvd's records. Deletes and purges are
 //     admitted past max_bytes. A purge marker has no payload.
-//   - A subject that is no key by kv.CheckKey is refused (10003), and so are an expected
-//     sequence of the whole stream or of another subject, an expected message id, a
-//     rollup of all subjects, the TTL of a delete marker.
+//   - A subject that is no key by kv.CheckKey is refused (10003), and so are a rollup of
+//     all subjects, the TTL of a delete marker.
+//   - The id of the last message is not known once that was erased or has expired. Where
+//     others write without a pause, a message that expects a sequence of another subject
+//     may be refused (10071) though it holds.
 //   - Ids of messages are remembered in memory: a duplicate window ends with the
 //     process.
 //   - Plain subscribers of $KV.b.k hear what NATS' clients publish, not what other front

@@ -125,14 +125,21 @@ func (c *conn) reserveID(p *publication, id string, m *kv.Mutation) bool {
 	}
 }
 
+// settleID says what became of the message that took an id, if it did.
+func (c *conn) settleID(p *publication, revision kv.Revision, stored bool) {
+	if p.id != "" {
+		c.front.ids.settle(p.stream.name, p.id, uint64(revision), stored)
+	}
+}
+
 func (c *conn) answerDuplicate(p *publication, m *kv.Mutation, seq uint64) {
-	if m.IfLast {
-		var e kv.Entry // of revision 0 where there is none
-		c.InStore(func() { e, _ = p.stream.last(c.ctx, m.Key) })
-		if e.Revision != m.Last {
-			c.acknowledge(p.reply, p.stream, 0, wrongSequence(e.Revision))
-			return
-		}
+	var failure *apiError
+	if m.IfLast || m.IfNewest || p.guard != nil {
+		c.InStore(func() { _, failure = c.unmet(p, m) })
+	}
+	if failure != nil {
+		c.acknowledge(p.reply, p.stream, 0, failure)
+		return
 	}
 	c.answer(p.reply, nil, fmt.Appendf(nil, `{"stream":%q,"seq":%d,"duplicate": true}`, p.stream.config.Name, seq))
 }

@@ -71,6 +71,10 @@ func wrongSequence(actual kv.Revision) *apiError {
 	return &apiError{400, 10071, fmt.Sprintf("wrong last sequence: %d", actual)}
 }
 
+func wrongMessageID(actual string) *apiError {
+	return &apiError{400, 10070, "wrong last msg ID: " + actual}
+}
+
 func badRequest(format string, args ...any) *apiError {
 	return &apiError{400, 10003, fmt.Sprintf(format, args...)}
 }

@@ -21,6 +21,7 @@ type publication struct {
 	stream *stream
 	reply  []byte
 	id     string // message id, held until the outcome is known; empty: none
+	guard  *guard // nil: the store knows what the message expects
 }
 
 const runMax = 4096 // mutations
@@ -41,29 +42,33 @@ func (c *conn) publishKey(o *op) bool {
 		readPublishHeaders(o.header, &h)
 	}
 	m := kv.Mutation{Bucket: s.name, Op: kv.MutatePut, Key: stringOf(key), Value: o.payload}
-	failure := c.admit(s, o, &h, &m)
+	p := publication{stream: s, reply: o.reply}
+	failure := c.admit(s, o, &h)
 	if failure == nil {
-		failure = c.shape(s, o, &h, &m)
+		failure = condition(o, &h, &m, &p)
+	}
+	if failure == nil {
+		if len(h.msgID) > 0 && !c.reserveID(&p, string(h.msgID), &m) {
+			return true
+		}
+		failure = c.shape(&p, o, &h, &m)
 	}
 	if failure != nil {
 		c.finishRun() // acknowledgements come in the order of the messages
+		c.settleID(&p, 0, false)
 		c.acknowledge(o.reply, s, 0, failure)
-		return true
-	}
-	p := publication{stream: s, reply: o.reply}
-	if len(h.msgID) > 0 && !c.reserveID(&p, string(h.msgID), &m) {
 		return true
 	}
 	c.run.mutations = append(c.run.mutations, m)
 	c.run.entries = append(c.run.entries, p)
-	if len(c.run.mutations) >= runMax {
+	if len(c.run.mutations) >= runMax || p.guard != nil { // what stands behind a guarded message comes after it
 		c.finishRun()
 	}
 	return true
 }
 
-// admit checks what comes before a message's condition, which is made the mutation's.
-func (c *conn) admit(s *stream, o *op, h *publishHeaders, m *kv.Mutation) *apiError {
+// admit checks what comes before a message's condition.
+func (c *conn) admit(s *stream, o *op, h *publishHeaders) *apiError {
 	if err := c.mayPublish(s, h); err != nil {
 		return err
 	}
@@ -86,23 +91,23 @@ func (c *conn) admit(s *stream, o *op, h *publishHeaders, m *kv.Mutation) *apiEr
 			return errTTLDisabled
 		}
 	}
-	return condition(o, h, m)
+	return nil
 }
 
-// shape makes the mutation what the operation, rollup and TTL headers say. The
-// condition, which the store checks, comes before its refusals.
-func (c *conn) shape(s *stream, o *op, h *publishHeaders, m *kv.Mutation) *apiError {
-	failure := rollup(s, h, m)
+// shape makes the mutation what the operation, rollup and TTL headers say. What the
+// message expects comes before its refusals.
+func (c *conn) shape(p *publication, o *op, h *publishHeaders, m *kv.Mutation) *apiError {
+	failure := rollup(p.stream, h, m)
 	if failure == nil {
-		failure = lifetime(s, h, m)
+		failure = lifetime(p.stream, h, m)
 	}
-	if failure != nil && m.IfLast {
-		c.finishRun()
-		var e kv.Entry // of revision 0 where there is none
-		c.InStore(func() { e, _ = s.last(c.ctx, m.Key) })
-		if e.Revision != m.Last {
-			return wrongSequence(e.Revision)
-		}
+	if failure != nil || p.guard != nil {
+		c.finishRun() // what was published before counts
+		c.InStore(func() {
+			if unmet := c.hold(p, m); unmet != nil {
+				failure = unmet
+			}
+		})
 	}
 	m.Headers = storedHeader(o.header, m.Op)
 	return failure
@@ -134,28 +139,6 @@ func (c *conn) mayPublish(s *stream, h *publishHeaders) *apiError {
 		return c.may(server.MayDel, "del", s.name)
 	}
 	return c.may(server.MayPut, "put", s.name)
-}
-
-// condition gives the mutation what its message expects of the stream.
-func condition(o *op, h *publishHeaders, m *kv.Mutation) *apiError {
-	switch {
-	case len(h.lastSubjectFor) > 0 && len(h.lastSubject) == 0:
-		return errMissingSequence
-	case len(h.lastSubjectFor) > 0 && string(h.lastSubjectFor) != string(o.subject):
-		return badRequest("an expected sequence of another subject is not supported")
-	case len(h.last) > 0:
-		return badRequest("an expected sequence of the whole stream is not supported: expect the subject's")
-	case len(h.lastMsgID) > 0:
-		return badRequest("an expected message id is not supported: expect the subject's sequence")
-	case len(h.lastSubject) == 0:
-		return nil
-	}
-	last, err := strconv.ParseUint(string(h.lastSubject), 10, 64)
-	if err != nil {
-		last = 1<<64 - 1 // never matches, and the refusal says what would have
-	}
-	m.Op, m.Last, m.IfLast = kv.MutateUpdate, kv.Revision(last), true
-	return nil
 }
 
 // rollup makes the mutation what the operation and the rollup headers say.
@@ -192,16 +175,18 @@ func (c *conn) finishRun() {
 	c.EnterStore()
 	_ = c.front.submitter.Submit(c.ctx, r.mutations) // each mutation has its error
 	for i := range r.mutations {
-		if m := &r.mutations[i]; m.Err != nil && m.IfLast && m.Last == 0 {
-			c.overlook(r.entries[i].stream, m)
+		m, p := &r.mutations[i], &r.entries[i]
+		if m.Err != nil && m.IfLast && m.Last == 0 {
+			c.overlook(p.stream, m)
+		}
+		if m.Err != nil && p.guard != nil {
+			c.insist(p, m)
 		}
 	}
 	c.LeaveStore()
 	for i := range r.mutations {
 		m, p := &r.mutations[i], &r.entries[i]
-		if p.id != "" {
-			c.front.ids.settle(p.stream.name, p.id, uint64(m.Revision), m.Err == nil)
-		}
+		c.settleID(p, m.Revision, m.Err == nil)
 		if m.Err != nil {
 			c.acknowledge(p.reply, p.stream, 0, refusal(m.Err))
 		} else {

@@ -74,6 +74,17 @@ func (s *stream) last(ctx context.Context, key string) (kv.Entry, error) {
 	return e, nil
 }
 
+// lastSequence returns the revision of a key's newest record as NATS' clients know it:
+// 0 where there is none, or none but the marker of an expiry in a stream that would
+// have no such marker.
+func (s *stream) lastSequence(ctx context.Context, key string) kv.Revision {
+	e, err := s.last(ctx, key)
+	if err != nil || e.Reason == kv.ReasonExpiry && s.config.SubjectDeleteMarkerTTL == 0 {
+		return 0
+	}
+	return e.Revision
+}
+
 // at returns the record of a revision.
 func (s *stream) at(ctx context.Context, revision kv.Revision) (kv.Entry, error) {
 	if s.records == nil {

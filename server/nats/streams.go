@@ -121,6 +121,14 @@ type streamAnswer struct {
 	DidCreate bool `json:"did_create,omitempty"`
 }
 
+// configured describes a stream that was made or edited: without the cluster, as
+// nats-server does.
+func (f *Front) configured(c *conn, s *stream, created bool) streamAnswer {
+	d := f.describe(c, s)
+	d.Cluster = nil
+	return streamAnswer{d, created}
+}
+
 // streamCreate answers STREAM.CREATE. A stream that is there with the same
 // configuration is success.
 func (c *conn) streamCreate(r *request) (any, *apiError) {
@@ -146,7 +154,7 @@ func (c *conn) streamCreate(r *request) (any, *apiError) {
 	if err != nil {
 		return nil, refusal(err)
 	}
-	return streamAnswer{c.front.describe(c, s), created}, nil
+	return c.front.configured(c, s, created), nil
 }
 
 // streamUpdate answers STREAM.UPDATE. What kvd has beside NATS' configuration stays.
@@ -171,7 +179,7 @@ func (c *conn) streamUpdate(r *request) (any, *apiError) {
 	if err != nil {
 		return nil, refusal(err)
 	}
-	return streamAnswer{c.front.describe(c, s), false}, nil
+	return c.front.configured(c, s, false), nil
 }
 
 // success is the answer of a call that has nothing to say.

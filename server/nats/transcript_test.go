@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"kvd/bucket"
+	"kvd/kv"
 	"kvd/server"
 )
 
@@ -30,7 +31,18 @@ func serveBoth(t testing.TB, opts server.Options) (addr net.Addr, pipe func() *p
 	if err != nil {
 		t.Fatal(err)
 	}
-	front, err := New(store, Options{})
+	srv, addr := listen(t, store, store, opts)
+	return addr, func() *peer {
+		client, own := net.Pipe()
+		srv.ServeConn(own)
+		return greeted(t, client)
+	}
+}
+
+// listen serves what stands before a store until the test ends, and closes the store.
+func listen(t testing.TB, store *bucket.Store, before kv.Store, opts server.Options) (*server.Server, net.Addr) {
+	t.Helper()
+	front, err := New(before, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,11 +61,7 @@ func serveBoth(t testing.TB, opts server.Options) (addr net.Addr, pipe func() *p
 			t.Error(err)
 		}
 	})
-	return l.Addr(), func() *peer {
-		client, own := net.Pipe()
-		srv.ServeConn(own)
-		return greeted(t, client)
-	}
+	return srv, l.Addr()
 }
 
 // peer is the client's end of a connection.

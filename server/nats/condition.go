@@ -1,0 +1,118 @@
+package nats
+
+import (
+	"errors"
+	"strconv"
+
+	"kvd/kv"
+)
+
+// guard is what a message expects of its stream that the store cannot check by
+// itself: it is looked up, and the message is stored if nothing else was since.
+type guard struct {
+	subject  string      // whose newest message has the sequence; empty: any has
+	sequence kv.Revision // 0: there is none
+	id       string      // of the stream's newest message; empty: any is right
+	pinned   bool        // the stream's sequence is expected by the client too
+}
+
+// guardTries is how often a guarded message is tried while others are stored between
+// the look and the store.
+const guardTries = 64
+
+// condition gives the mutation, or its publication, what the message expects of the
+// stream.
+func condition(o *op, h *publishHeaders, m *kv.Mutation, p *publication) *apiError {
+	if len(h.last) > 0 {
+		m.Newest, m.IfNewest = parseSequence(h.last), true
+	}
+	other := len(h.lastSubjectFor) > 0 && string(h.lastSubjectFor) != string(o.subject)
+	if other || len(h.lastMsgID) > 0 {
+		p.guard = &guard{id: string(h.lastMsgID), pinned: m.IfNewest}
+	}
+	switch {
+	case len(h.lastSubject) == 0 && len(h.lastSubjectFor) > 0:
+		return errMissingSequence
+	case len(h.lastSubject) == 0:
+	case other:
+		p.guard.subject, p.guard.sequence = string(h.lastSubjectFor), parseSequence(h.lastSubject)
+	default:
+		m.Op, m.Last, m.IfLast = kv.MutateUpdate, parseSequence(h.lastSubject), true
+	}
+	return nil
+}
+
+// parseSequence reads an expected sequence. What is no number is one that never
+// matches, and the refusal says what would have.
+func parseSequence(text []byte) kv.Revision {
+	n, err := strconv.ParseUint(string(text), 10, 64)
+	if err != nil {
+		return 1<<64 - 1
+	}
+	return kv.Revision(n)
+}
+
+// unmet looks up whether the sequences are those that a message expects, and returns
+// that of the stream.
+func (c *conn) unmet(p *publication, m *kv.Mutation) (newest kv.Revision, failure *apiError) {
+	st, err := p.stream.bucket.Status(c.ctx)
+	if err != nil {
+		return 0, refusal(err)
+	}
+	if m.IfLast {
+		if last := p.stream.lastSequence(c.ctx, m.Key); last != m.Last {
+			return 0, wrongSequence(last)
+		}
+	}
+	if g := p.guard; g != nil && g.subject != "" {
+		e, err := c.findMessage(p.stream, &getRequest{LastFor: g.subject})
+		if err != nil && !errors.Is(err, kv.ErrKeyNotFound) {
+			return 0, refusal(err)
+		}
+		if e.Revision != g.sequence {
+			return 0, wrongSequence(e.Revision)
+		}
+	}
+	if m.IfNewest && m.Newest != st.Revision {
+		return 0, wrongSequence(st.Revision)
+	}
+	return st.Revision, nil
+}
+
+// hold looks up all that a message expects. A guarded one is then to be stored only if
+// nothing was since.
+func (c *conn) hold(p *publication, m *kv.Mutation) *apiError {
+	newest, failure := c.unmet(p, m)
+	if failure != nil || p.guard == nil {
+		return failure
+	}
+	if p.guard.id != "" {
+		e, err := p.stream.at(c.ctx, newest)
+		if err != nil && !errors.Is(err, kv.ErrKeyNotFound) {
+			return refusal(err)
+		}
+		var h publishHeaders
+		readPublishHeaders(e.Headers, &h)
+		if string(h.msgID) != p.guard.id {
+			return wrongMessageID(string(h.msgID))
+		}
+	}
+	m.Newest, m.IfNewest = newest, true
+	return nil
+}
+
+// insist carries a guarded message out again for as long as what was stored meanwhile
+// is all that stands against it.
+func (c *conn) insist(p *publication, m *kv.Mutation) {
+	var mismatch *kv.RevisionMismatchError
+	for n := 0; n < guardTries && !p.guard.pinned && errors.As(m.Err, &mismatch) && mismatch.Key == ""; n++ {
+		m.IfNewest = false
+		if failure := c.hold(p, m); failure != nil {
+			m.Err = failure
+			return
+		}
+		again := []kv.Mutation{*m}
+		_ = c.front.submitter.Submit(c.ctx, again) // the mutation has its error
+		m.Revision, m.Err = again[0].Revision, again[0].Err
+	}
+}

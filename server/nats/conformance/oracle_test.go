@@ -1,0 +1,133 @@
+package conformance_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	natsd "github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	natsfront "kvd/server/nats"
+)
+
+// TestAnswers sends the same requests to nats-server and to kvd, and compares what
+// they answer. The requests are in testdata/answers, one a line, played in order; one
+// file has a pair of servers of its own:
+//
+//	SUBJECT [NAME: VALUE] … [PAYLOAD]   a request, with headers
+//	! SUBJECT …                         the same, where kvd answers otherwise on purpose
+//	# TEXT                              why, or what the requests are about
+//
+// Of the answers, times, sizes and the names of servers are left out.
+func TestAnswers(t *testing.T) {
+	files, err := filepath.Glob("testdata/answers/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal(err, files)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			t.Parallel()
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			theirs := startNATS(t)
+			ours := start(t, t.TempDir(), natsfront.Options{}).conn
+			for n, line := range strings.Split(string(text), "\n") {
+				request, differs := strings.CutPrefix(line, "! ")
+				if request == "" || request[0] == '#' {
+					continue
+				}
+				want, got := ask(theirs, request), ask(ours, request)
+				if (want == got) == differs {
+					t.Errorf("line %d: %s\nnats-server %s\nkvd         %s", n+1, line, want, got)
+				}
+			}
+		})
+	}
+}
+
+// startNATS starts a real server, and ends it with the test.
+func startNATS(t *testing.T) *nats.Conn {
+	t.Helper()
+	srv, err := natsd.NewServer(&natsd.Options{Host: "127.0.0.1", Port: natsd.RANDOM_PORT, NoLog: true, NoSigs: true, JetStream: true, StoreDir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv.Start()
+	t.Cleanup(func() {
+		srv.Shutdown()
+		srv.WaitForShutdown()
+	})
+	if !srv.ReadyForConnections(patience) {
+		t.Fatal("nats-server takes no connections")
+	}
+	conn, err := nats.Connect(srv.ClientURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	return conn
+}
+
+// ask sends a request and returns what is comparable of the answer.
+func ask(conn *nats.Conn, request string) string {
+	m := &nats.Msg{Header: nats.Header{}}
+	m.Subject, request, _ = strings.Cut(request, " ")
+	for strings.HasPrefix(request, "[") {
+		field, rest, _ := strings.Cut(request[1:], "]")
+		name, value, _ := strings.Cut(field, ": ")
+		m.Header[name] = append(m.Header[name], value)
+		request = strings.TrimPrefix(rest, " ")
+	}
+	m.Data = []byte(request)
+	answer, err := conn.RequestMsg(m, 10*time.Second)
+	if err != nil {
+		return err.Error()
+	}
+	var s strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(answer.Header)) {
+		if name != "Nats-Time-Stamp" {
+			s.WriteString(name + ": " + strings.Join(answer.Header[name], ", ") + "; ")
+		}
+	}
+	var fields any
+	if json.Unmarshal(answer.Data, &fields) != nil {
+		return s.String() + string(answer.Data)
+	}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(comparable(fields)) // what was decoded always encodes
+	return s.String() + strings.TrimSpace(b.String())
+}
+
+// comparable takes out of an answer what differs from server to server.
+func comparable(v any) any {
+	switch v := v.(type) {
+	case []any:
+		for i := range v {
+			v[i] = comparable(v[i])
+		}
+	case map[string]any:
+		for name, field := range v {
+			switch name {
+			case "created", "ts", "time", "first_ts", "last_ts", "leader", "bytes":
+				v[name] = "…"
+			default:
+				v[name] = comparable(field)
+			}
+			if left, isMap := v[name].(map[string]any); strings.HasPrefix(name, "_nats.") || name == "metadata" && isMap && len(left) == 0 {
+				delete(v, name)
+			}
+		}
+	}
+	return v
+}
