@@ -1,0 +1,214 @@
+package peers
+
+import (
+	"bytes"
+	"encoding/binary"
+	"flag"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// keyCount is how many keys BenchmarkGet, BenchmarkOpen and BenchmarkDisk have.
+var keyCount = flag.Int("peers.keys", 100_000, "keys of the read, open and disk benchmarks")
+
+var value = make([]byte, 128)
+
+// key returns the n-th key: 16 bytes that spread over the key space.
+func key(n int) string {
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], uint64(n)*0x9e3779b97f4a7c15)
+	return fmt.Sprintf("%x", b)
+}
+
+func keys(from, n int) []string {
+	list := make([]string, n)
+	for i := range list {
+		list[i] = key(from + i)
+	}
+	return list
+}
+
+// fill puts n keys, a thousand with each sync.
+func fill(tb testing.TB, e engine, n int) {
+	tb.Helper()
+	for batch := range slices.Chunk(keys(0, n), 1000) {
+		if err := e.PutAll(batch, value); err != nil {
+			tb.Fatal(err)
+		}
+	}
+}
+
+// crowd has as many callers do b.N calls between them, and reports the 99th
+// percentile of their times.
+func crowd(b *testing.B, callers int, call func(n int) error) {
+	times := make([]time.Duration, b.N)
+	var next atomic.Int64
+	var done sync.WaitGroup
+	b.ResetTimer()
+	for range callers {
+		done.Go(func() {
+			for n := int(next.Add(1)) - 1; n < b.N; n = int(next.Add(1)) - 1 {
+				start := time.Now()
+				if err := call(n); err != nil {
+					b.Error(err)
+					return
+				}
+				times[n] = time.Since(start)
+			}
+		})
+	}
+	done.Wait()
+	b.StopTimer()
+	slices.Sort(times)
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "ops/s")
+	b.ReportMetric(float64(times[b.N*99/100].Nanoseconds())/1e3, "p99-us")
+}
+
+// BenchmarkPut is a durable put of a new key by closed-loop callers.
+func BenchmarkPut(b *testing.B) {
+	for _, callers := range []int{1, 16, 64, 256} {
+		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
+			each(b, func(b *testing.B, e engine) {
+				list := keys(0, b.N)
+				crowd(b, callers, func(n int) error { return e.Put(list[n], value) })
+			})
+		})
+	}
+}
+
+// BenchmarkGet reads random keys, all of which are there.
+func BenchmarkGet(b *testing.B) {
+	for _, callers := range []int{1, 16} {
+		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
+			each(b, func(b *testing.B, e engine) {
+				fill(b, e, *keyCount)
+				list := keys(0, *keyCount)
+				crowd(b, callers, func(int) error {
+					v, err := e.Get(list[rand.IntN(len(list))])
+					if err == nil && len(v) != len(value) {
+						err = fmt.Errorf("%d bytes", len(v))
+					}
+					return err
+				})
+			})
+		})
+	}
+}
+
+// BenchmarkOpen opens a store that was closed in good order and reads one key.
+func BenchmarkOpen(b *testing.B) {
+	for _, e := range engines {
+		b.Run("engine="+e.name, func(b *testing.B) {
+			dir := b.TempDir()
+			open := func() engine {
+				opened, err := e.open(dir)
+				if err != nil {
+					b.Fatal(err)
+				}
+				return opened
+			}
+			shut := func(opened engine) {
+				if err := opened.Close(); err != nil {
+					b.Fatal(err)
+				}
+			}
+			full := open()
+			fill(b, full, *keyCount)
+			shut(full)
+			for b.Loop() {
+				opened := open()
+				if v, err := opened.Get(key(0)); err != nil || len(v) == 0 {
+					b.Fatal(len(v), err)
+				}
+				b.StopTimer()
+				shut(opened)
+				b.StartTimer()
+			}
+		})
+	}
+}
+
+// BenchmarkDisk writes its keys ten times over, a thousand at once, and says how many
+// times the bytes of keys and values the directory takes ten seconds later: logs,
+// indexes and reserves are in it. One iteration is the whole of it: -benchtime=1x.
+func BenchmarkDisk(b *testing.B) {
+	for _, e := range engines {
+		b.Run("engine="+e.name, func(b *testing.B) {
+			for b.Loop() {
+				dir := b.TempDir()
+				opened, err := e.open(dir)
+				if err != nil {
+					b.Fatal(err)
+				}
+				for range 10 {
+					fill(b, opened, *keyCount)
+				}
+				time.Sleep(10 * time.Second) // part of what is measured
+				b.ReportMetric(float64(diskUse(b, dir))/float64(*keyCount*(16+len(value))), "x-live")
+				if err := opened.Close(); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+}
+
+// diskUse returns the bytes of disk that a directory takes.
+func diskUse(tb testing.TB, dir string) (n int64) {
+	err := filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			n += info.Sys().(*syscall.Stat_t).Blocks * 512
+		}
+		return err
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return n
+}
+
+// What is measured is what was meant: values are there, before and after the store
+// was opened again, and others are not.
+func TestEngines(t *testing.T) {
+	for _, e := range engines {
+		t.Run(e.name, func(t *testing.T) {
+			dir := t.TempDir()
+			opened, err := e.open(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			fill(t, opened, 1500)
+			if err := opened.Put(key(3), []byte("new")); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				for n, want := range map[int][]byte{0: value, 3: []byte("new"), 1499: value, 1500: nil} {
+					if got, err := opened.Get(key(n)); err != nil || !bytes.Equal(got, want) {
+						t.Errorf("key %d: %q, %v", n, got, err)
+					}
+				}
+				if err := opened.Close(); err != nil {
+					t.Fatal(err)
+				}
+				if opened, err = e.open(dir); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := opened.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
