@@ -3,6 +3,7 @@ package nats
 import (
 	"bytes"
 	"encoding/json"
+	"strconv"
 	"strings"
 	"time"
 
@@ -67,7 +68,11 @@ func (c *conn) api(o *op) bool {
 			continue
 		}
 		r := &request{tokens: strings.Split(rest, "."), body: o.payload}
-		c.respond(o.reply, call.op, r, call.do)
+		do := call.do
+		if overLevel(o.header) {
+			do = (*conn).levelTooLow
+		}
+		c.respond(o.reply, call.op, r, do)
 		clear(c.streams) // it may have changed one
 		return true
 	}
@@ -152,6 +157,19 @@ func (c *conn) accountInfo(*request) (any, *apiError) {
 	info.API.Level = apiLevel
 	return info, nil
 }
+
+// overLevel reports whether a request asks for more of the API than there is.
+func overLevel(header []byte) bool {
+	required := headerField(header, "Nats-Required-Api-Level")
+	if len(required) == 0 {
+		return false
+	}
+	level, err := strconv.Atoi(string(required))
+	return err != nil || level > apiLevel
+}
+
+// levelTooLow refuses such a request.
+func (c *conn) levelTooLow(*request) (any, *apiError) { return nil, errRequiredLevel }
 
 // noBackup refuses what the CLI's backups need.
 func (c *conn) noBackup(*request) (any, *apiError) {

@@ -91,10 +91,8 @@ func (c *conn) hold(p *publication, m *kv.Mutation) *apiError {
 		if err != nil && !errors.Is(err, kv.ErrKeyNotFound) {
 			return refusal(err)
 		}
-		var h publishHeaders
-		readPublishHeaders(e.Headers, &h)
-		if string(h.msgID) != p.guard.id {
-			return wrongMessageID(string(h.msgID))
+		if id := headerField(e.Headers, "Nats-Msg-Id"); string(id) != p.guard.id {
+			return wrongMessageID(string(id))
 		}
 	}
 	m.Newest, m.IfNewest = newest, true

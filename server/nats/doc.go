@@ -44,6 +44,7 @@
 //	$JS.API.CONSUMER.{CREATE,INFO,DELETE}.<stream>.<consumer>, push, ack policy none
 //	$JS.API.CONSUMER.{NAMES,LIST}.<stream>
 //	$JS.ACK.>, $JS.FC.>            taken
+//	Nats-Required-Api-Level        of every request of the API: there is level 1
 //
 // Everything else under $JS and $SYS has no responder, and clients say so. What a
 // request asks for beyond this is refused, never dropped: replicas (10074), mirrors,

@@ -45,6 +45,7 @@ var (
 	errTTLDisabled      = &apiError{400, 10166, "per-message TTL is disabled"}
 	errCounterDisabled  = &apiError{400, 10168, "message counters is disabled"}
 	errBatchDisabled    = &apiError{400, 10174, "batch publish is disabled"}
+	errRequiredLevel    = &apiError{412, 10185, "JetStream minimum api level required"}
 	errScheduleDisabled = &apiError{400, 10188, "message schedules is disabled"}
 	errMissingSequence  = &apiError{400, 10193, "missing sequence for expected last sequence per subject"}
 )

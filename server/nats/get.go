@@ -19,6 +19,7 @@ var (
 	statusEmpty      = []byte("NATS/1.0 408 Empty Request\r\n\r\n")
 	statusMalformed  = []byte("NATS/1.0 408 Malformed Request\r\n\r\n")
 	statusBadRequest = []byte("NATS/1.0 408 Bad Request\r\n\r\n")
+	statusLevel      = []byte("NATS/1.0 412 Required Api Level\r\n\r\n")
 )
 
 // getRequest asks for one message.
@@ -64,6 +65,10 @@ func (c *conn) directGet(o *op) bool {
 	if !c.May(server.MayGet, s.name) {
 		c.violation(o)
 		return false
+	}
+	if overLevel(o.header) {
+		c.answer(o.reply, statusLevel, nil)
+		return true
 	}
 	if !bySubject {
 		c.directGetBody(o, s)

@@ -2,6 +2,7 @@ package nats
 
 import (
 	"bytes"
+	"iter"
 	"strconv"
 	"time"
 
@@ -36,19 +37,35 @@ type publishHeaders struct {
 // readPublishHeaders reads a header block. Names are compared as they are written.
 func readPublishHeaders(block []byte, h *publishHeaders) {
 	*h = publishHeaders{}
-	_, block, _ = bytes.Cut(block, []byte("\n")) // the version
-	for len(block) > 0 {
-		var line []byte
-		line, block, _ = bytes.Cut(block, []byte("\n"))
-		name, value, ok := bytes.Cut(line, []byte(":"))
-		if !ok {
-			continue
-		}
-		value = bytes.TrimSpace(value)
-		if len(value) > 0 {
-			h.set(name, value)
+	for name, value := range headerFields(block) {
+		h.set(name, value)
+	}
+}
+
+// headerFields yields the fields of a header block that have a value.
+func headerFields(block []byte) iter.Seq2[[]byte, []byte] {
+	return func(yield func(name, value []byte) bool) {
+		_, block, _ := bytes.Cut(block, []byte("\n")) // the version
+		for len(block) > 0 {
+			var line []byte
+			line, block, _ = bytes.Cut(block, []byte("\n"))
+			name, value, ok := bytes.Cut(line, []byte(":"))
+			if value = bytes.TrimSpace(value); ok && len(value) > 0 && !yield(name, value) {
+				return
+			}
 		}
 	}
+}
+
+// headerField returns the value of a header block's first field of that name, nil if
+// there is none.
+func headerField(block []byte, name string) []byte {
+	for n, value := range headerFields(block) {
+		if string(n) == name {
+			return value
+		}
+	}
+	return nil
 }
 
 func (h *publishHeaders) set(name, value []byte) {

@@ -117,6 +117,9 @@ func comparable(v any) any {
 			v[i] = comparable(v[i])
 		}
 	case map[string]any:
+		if v["error"] != nil && v["type"] != nil { // nats-server adds the answer's fields, without a meaning
+			return map[string]any{"error": v["error"], "type": v["type"]}
+		}
 		for name, field := range v {
 			switch name {
 			case "created", "ts", "time", "first_ts", "last_ts", "leader", "bytes":
