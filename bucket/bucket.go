@@ -54,6 +54,7 @@ type Bucket struct {
 		live     liveness
 		index    *index.Index
 		revision kv.Revision // of the newest record that can be read
+		written  int64       // unix ns: when that was; after recovery the newest in the segments. 0: unknown
 		segments []*slot     // by index.Version.Segment
 		order    []*slot     // those that the manifest names, in ascending order of revisions
 		left     []*slot     // those that compaction replaced while the index could not follow
@@ -186,9 +187,12 @@ func (b *Bucket) Status(ctx context.Context) (kv.Status, error) {
 	}
 	st := kv.Status{
 		Config: b.mu.config.WithDefaults(), ID: b.id, Created: time.Unix(0, b.created).UTC(),
-		Keys: uint64(b.mu.index.Keys()), Values: uint64(b.mu.index.Count()),
+		Keys: uint64(b.mu.index.Keys()), Named: uint64(b.mu.index.Len()), Values: uint64(b.mu.index.Count()),
 		Bytes: uint64(b.mu.index.Bytes()), Revision: b.mu.revision,
 		ReadOnly: b.mu.readOnly,
+	}
+	if b.mu.written != 0 {
+		st.Written = time.Unix(0, b.mu.written).UTC()
 	}
 	if err := b.store.writable(); err != nil {
 		st.ReadOnly = err

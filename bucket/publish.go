@@ -35,7 +35,7 @@ func (e *effect) applyLocked(b *Bucket) {
 		return
 	}
 	b.mu.index.Apply(e.hash, e.key, e.version, e.floor, nil)
-	b.mu.revision = e.version.Revision
+	b.mu.revision, b.mu.written = e.version.Revision, e.version.Created
 	if e.version.Deadline != 0 {
 		b.willExpire()
 	}

@@ -376,6 +376,7 @@ func (b *Bucket) load(e *segment.Entry, sl *slot) {
 		return
 	}
 	sl.note(e.Revision, e.Offset)
+	b.mu.written = max(b.mu.written, e.Created) // they never fall as revisions rise
 	b.mu.index.Load(hash, e.Key, index.Version{
 		Revision: e.Revision, Created: e.Created, Deadline: e.Deadline,
 		Segment: sl.number, Offset: e.Offset, Size: e.Size,

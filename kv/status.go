@@ -8,9 +8,14 @@ type Status struct {
 	ID       uint64 // of this life of the name; never used again
 	Created  time.Time
 	Keys     uint64   // keys whose newest record is a value
+	Named    uint64   // keys with any record, a marker too; 0 for a store that does not tell
 	Values   uint64   // records kept, markers included: what NATS calls values
 	Bytes    uint64   // of the records kept, as encoded
 	Disk     uint64   // bytes of the bucket's files; 0 for a store that does not tell
 	Revision Revision // of the newest record, 0 before the first
-	ReadOnly error    // why the bucket takes no writes; nil if it does
+	// Written is when the newest record was written, also where that is gone; after a
+	// restart it may be an older one's. Zero where none is known, and for a store that
+	// does not tell.
+	Written  time.Time
+	ReadOnly error // why the bucket takes no writes; nil if it does
 }

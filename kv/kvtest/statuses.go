@@ -66,6 +66,33 @@ var statusFacts = []fact{
 		t.ok(b.PurgeDeletes(t.ctx, -1))
 		equal(t, "revision after purging deletes", t.status(b).Revision, last)
 	}},
+	{"named counts keys with any record, if the store tells", func(t *trial) {
+		b := t.bucket(5)
+		t.put(b, "a", "1")
+		t.put(b, "a", "2")
+		if t.status(b).Named == 0 {
+			return
+		}
+		t.put(b, "b", "1")
+		t.delete(b, "b")
+		t.purge(b, "c")
+		equal(t, "named", t.status(b).Named, 3)
+		t.ok(b.PurgeDeletes(t.ctx, -1))
+		equal(t, "named after purging deletes", t.status(b).Named, 1)
+	}},
+	{"written is when the newest record was, if the store tells", func(t *trial) {
+		b := t.bucket(5)
+		equal(t, "that there is a time before the first", t.status(b).Written.IsZero(), true)
+		t.put(b, "a", "1")
+		t.purge(b, "a")
+		written := t.status(b).Written
+		if written.IsZero() {
+			return
+		}
+		equal(t, "written", written, t.history(b, "a")[0].Created)
+		t.ok(b.PurgeDeletes(t.ctx, -1))
+		equal(t, "written, of what is gone", t.status(b).Written, written)
+	}},
 	{"a refused write leaves every number as it was", func(t *trial) {
 		b := t.bucket(2)
 		t.put(b, "a", "1")

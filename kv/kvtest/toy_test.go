@@ -36,6 +36,7 @@ type toyBucket struct {
 	id        uint64
 	created   time.Time
 	last      kv.Revision
+	written   time.Time   // of last
 	forgotten kv.Revision // the newest marker that PurgeDeletes dropped
 	watches   []*toyWatch
 	records   map[string][]kv.Entry // oldest first, never empty
@@ -443,7 +444,7 @@ func (b *toyBucket) recordLocked(m kv.Mutation) (kv.Revision, error) {
 }
 
 func (b *toyBucket) appendLocked(e kv.Entry) {
-	b.records[e.Key] = append(b.records[e.Key], e)
+	b.records[e.Key], b.written = append(b.records[e.Key], e), e.Created
 	b.trimLocked(e.Key)
 	for _, w := range b.watches {
 		w.change(e)
@@ -638,7 +639,10 @@ func (b *toyBucket) Status(ctx context.Context) (kv.Status, error) {
 }
 
 func (b *toyBucket) statusLocked() kv.Status {
-	st := kv.Status{Config: b.cfg.WithDefaults(), ID: b.id, Created: b.created, Bytes: b.bytesLocked(), Revision: b.last}
+	st := kv.Status{
+		Config: b.cfg.WithDefaults(), ID: b.id, Created: b.created, Bytes: b.bytesLocked(), Revision: b.last,
+		Named: uint64(len(b.records)), Written: b.written,
+	}
 	for _, records := range b.records {
 		st.Values += uint64(len(records))
 		if !records[len(records)-1].Operation.IsMarker() || b.store.is(statusCountsMarkers) {
