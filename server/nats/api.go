@@ -84,6 +84,10 @@ func (c *conn) respond(reply []byte, op string, r *request, do func(*conn, *requ
 	var result any
 	var failure *apiError
 	c.InStore(func() { result, failure = do(c, r) })
+	c.front.api.total.Add(1)
+	if failure != nil {
+		c.front.api.errors.Add(1)
+	}
 	if len(reply) == 0 {
 		return
 	}
@@ -123,9 +127,8 @@ type page struct {
 
 // pageOf returns the page of all that begins at an offset.
 func pageOf[T any](all []T, offset, limit int) ([]T, page) {
-	p := page{Total: len(all), Offset: max(offset, 0), Limit: limit}
-	start := min(p.Offset, len(all))
-	return all[start:min(start+limit, len(all))], p
+	p := page{Total: len(all), Offset: min(max(offset, 0), len(all)), Limit: limit}
+	return all[p.Offset:min(p.Offset+limit, len(all))], p
 }
 
 // decodeBody reads a request's body, which may be empty.
@@ -133,7 +136,12 @@ func decodeBody(body []byte, into any) *apiError {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return nil
 	}
-	if err := json.Unmarshal(body, into); err != nil {
+	return decodeJSON(body, into)
+}
+
+// decodeJSON reads a request's body. By a decoder, whose errors are nats-server's.
+func decodeJSON(body []byte, into any) *apiError {
+	if err := json.NewDecoder(bytes.NewReader(body)).Decode(into); err != nil {
 		return invalidJSON(err)
 	}
 	return nil
@@ -154,7 +162,7 @@ func (c *conn) accountInfo(*request) (any, *apiError) {
 		info.add(&st.Config, st.Bytes)
 	}
 	info.Limits = unlimitedAccount
-	info.API.Level = apiLevel
+	info.API.Level, info.API.Total, info.API.Errors = apiLevel, c.front.api.total.Load(), c.front.api.errors.Load()
 	return info, nil
 }
 

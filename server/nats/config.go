@@ -3,6 +3,8 @@ package nats
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"maps"
 	"math"
 	"reflect"
@@ -108,8 +110,8 @@ func parseStreamConfig(body []byte, name string, maxPayload int) (*streamConfig,
 		return nil, errNameMismatch
 	}
 	var r streamRequest
-	if err := json.Unmarshal(body, &r); err != nil {
-		return nil, invalidJSON(err)
+	if err := decodeJSON(body, &r); err != nil {
+		return nil, err
 	}
 	if r.Name != name {
 		return nil, errNameMismatch
@@ -139,17 +141,19 @@ func given(raw json.RawMessage) bool {
 
 func (r *streamRequest) checkEnums() *apiError {
 	for _, e := range []struct {
-		name, got string
-		allowed   []string
+		got     string
+		allowed []string
 	}{
-		{"retention", r.Retention, []string{"", retentionLimits, "interest", "workqueue"}},
-		{"discard", r.Discard, []string{"", discardOld, discardNew}},
-		{"storage", r.Storage, []string{"", storageFile, storageMemory}},
-		{"compression", r.Compression, []string{"", compressionNone, compressionS2}},
+		{r.Retention, []string{"", retentionLimits, "interest", "workqueue"}},
+		{r.Discard, []string{"", discardOld, discardNew}},
+		{r.Storage, []string{"", storageFile, storageMemory}},
 	} {
 		if !slices.Contains(e.allowed, e.got) {
-			return &apiError{400, 10025, "invalid JSON: can not unmarshal " + e.name + " " + strconv.Quote(e.got)}
+			return invalidJSON(fmt.Errorf("can not unmarshal %q", strconv.Quote(e.got)))
 		}
+	}
+	if !slices.Contains([]string{"", compressionNone, compressionS2}, r.Compression) {
+		return invalidJSON(errors.New("unknown compression algorithm"))
 	}
 	return nil
 }
@@ -175,7 +179,7 @@ func (r *streamRequest) checkUnsupported() *apiError {
 	case r.Replicas > replicasMax:
 		return invalidConfig("maximum replicas is %d", replicasMax)
 	case r.Replicas < 0:
-		return invalidConfig("replicas count cannot be negative")
+		return errReplicasNegative
 	case r.Replicas > 1:
 		return errReplicas
 	}
@@ -218,7 +222,7 @@ func (c *streamConfig) normalise() {
 		c.Subjects = []string{c.Name}
 	}
 	if c.SubjectDeleteMarkerTTL > 0 {
-		c.AllowMsgTTL, c.AllowRollup = true, true
+		c.AllowMsgTTL, c.AllowRollup, c.DenyPurge = true, true, false
 	}
 	if !given(c.Placement) {
 		c.Placement = nil
@@ -259,7 +263,7 @@ func (c *streamConfig) check(maxPayload int) *apiError {
 		return invalidConfig("subject delete marker TTL must not be negative")
 	case c.SubjectDeleteMarkerTTL > 0 && c.SubjectDeleteMarkerTTL < markerTTLMin:
 		return invalidConfig("subject delete marker TTL must be at least 1 second")
-	case c.SubjectDeleteMarkerTTL > 0 && c.DenyPurge, c.AllowRollup && c.DenyPurge:
+	case c.AllowRollup && c.DenyPurge:
 		return invalidConfig("roll-ups require the purge permission")
 	case c.MaxMsgsPerSubject < 1 || c.MaxMsgsPerSubject > kv.MaxHistory:
 		return invalidConfig("max_msgs_per_subject of a bucket is 1 to %d, not %d", kv.MaxHistory, c.MaxMsgsPerSubject)

@@ -66,6 +66,9 @@
 //   - The id of the last message is not known once that was erased or has expired. Where
 //     others write without a pause, a message that expects a sequence of another subject
 //     may be refused (10071) though it holds.
+//   - Fields of a request that are not known are passed over, and so is the wish for a
+//     list of the sequences that are gone (deleted_details). Of a stream that was emptied
+//     before the process began last_ts is the time of its creation.
 //   - Ids of messages are remembered in memory: a duplicate window ends with the
 //     process.
 //   - Plain subscribers of $KV.b.k hear what NATS' clients publish, not what other front

@@ -38,6 +38,7 @@ var (
 	errNoPurge          = &apiError{500, 10110, "stream purge not permitted"}
 	errNoRollup         = &apiError{500, 10111, "rollup not permitted"}
 	errFilterSubject    = &apiError{400, 10131, "consumer create request did not match filtered subject from create subject"}
+	errReplicasNegative = &apiError{400, 10133, "replicas count cannot be negative"}
 	errTwoFilters       = &apiError{400, 10136, "consumer cannot have both FilterSubject and FilterSubjects specified"}
 	errFiltersOverlap   = &apiError{400, 10138, "consumer subject filters cannot overlap"}
 	errEmptyFilter      = &apiError{400, 10139, "consumer filter in FilterSubjects cannot be empty"}

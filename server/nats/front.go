@@ -49,7 +49,8 @@ type Front struct {
 	consumers consumers
 	configs   configs
 	ids       duplicates
-	clients   atomic.Uint64 // connections there have been
+	clients   atomic.Uint64                         // connections there have been
+	api       struct{ total, errors atomic.Uint64 } // calls of the API
 
 	inProcess struct {
 		sync.Mutex

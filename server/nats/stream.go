@@ -115,20 +115,19 @@ type streamState struct {
 	Consumers   int               `json:"consumer_count"`
 }
 
-// state describes a stream. Of an empty one that was used, the last time is unknown
-// unless its last record is kept.
+// state describes a stream. Of an empty one that was used before the process began,
+// the last time is unknown: then it is that of the stream's creation.
 func (f *Front) state(ctx context.Context, s *stream) streamState {
 	st := &s.status
 	state := streamState{
-		Messages: st.Values, Bytes: st.Bytes, LastSeq: uint64(st.Revision),
+		Messages: st.Values, Bytes: st.Bytes, LastSeq: uint64(st.Revision), NumSubjects: st.Named,
 		Consumers: f.consumers.count(s.name),
 	}
 	if st.Revision == 0 {
 		return state
 	}
-	state.LastTime = st.Created
-	if e, err := s.at(ctx, st.Revision); err == nil {
-		state.LastTime = e.Created
+	if state.LastTime = st.Written; state.LastTime.IsZero() {
+		state.LastTime = st.Created
 	}
 	if st.Values == 0 {
 		state.FirstSeq = state.LastSeq + 1

@@ -21,7 +21,7 @@ type streamDescription struct {
 	Config  *streamConfig `json:"config"`
 	Created time.Time     `json:"created"`
 	State   streamState   `json:"state"`
-	Cluster *clusterInfo  `json:"cluster,omitempty"`
+	Cluster *clusterInfo  `json:"cluster,omitempty"` // of INFO alone
 	Time    time.Time     `json:"ts"`
 }
 
@@ -31,10 +31,7 @@ type clusterInfo struct {
 }
 
 func (f *Front) describe(c *conn, s *stream) streamDescription {
-	return streamDescription{
-		Config: s.config, Created: s.status.Created, State: f.state(c.ctx, s),
-		Cluster: &clusterInfo{Leader: f.id}, Time: now(),
-	}
+	return streamDescription{Config: s.config, Created: s.status.Created, State: f.state(c.ctx, s), Time: now()}
 }
 
 // find returns the stream that a request names, if the user has any of the
@@ -75,6 +72,7 @@ func (c *conn) streamInfo(r *request) (any, *apiError) {
 		streamDescription
 	}
 	info.streamDescription = c.front.describe(c, s)
+	info.Cluster = &clusterInfo{Leader: c.front.id}
 	if ask.Subjects == "" {
 		return info, nil
 	}
@@ -85,7 +83,9 @@ func (c *conn) streamInfo(r *request) (any, *apiError) {
 	if err != nil {
 		return nil, refusal(err)
 	}
-	info.State.NumSubjects = uint64(len(subjects))
+	if len(subjects) == 0 {
+		return info, nil
+	}
 	names, p := pageOf(slices.Sorted(maps.Keys(subjects)), ask.Offset, subjectsLimit)
 	info.page = p
 	info.State.Subjects = make(map[string]uint64, len(names))
@@ -121,14 +121,6 @@ type streamAnswer struct {
 	DidCreate bool `json:"did_create,omitempty"`
 }
 
-// configured describes a stream that was made or edited: without the cluster, as
-// nats-server does.
-func (f *Front) configured(c *conn, s *stream, created bool) streamAnswer {
-	d := f.describe(c, s)
-	d.Cluster = nil
-	return streamAnswer{d, created}
-}
-
 // streamCreate answers STREAM.CREATE. A stream that is there with the same
 // configuration is success.
 func (c *conn) streamCreate(r *request) (any, *apiError) {
@@ -141,9 +133,8 @@ func (c *conn) streamCreate(r *request) (any, *apiError) {
 		return nil, err
 	}
 	s, err := c.front.stream(c.ctx, name)
-	created := errors.Is(err, kv.ErrBucketNotFound)
 	switch {
-	case created:
+	case errors.Is(err, kv.ErrBucketNotFound):
 		if _, err = c.front.store.CreateBucket(c.ctx, cfg.bucketConfig(c.front.maxPayload)); err != nil {
 			return nil, refusal(err)
 		}
@@ -154,16 +145,16 @@ func (c *conn) streamCreate(r *request) (any, *apiError) {
 	if err != nil {
 		return nil, refusal(err)
 	}
-	return c.front.configured(c, s, created), nil
+	return streamAnswer{c.front.describe(c, s), true}, nil
 }
 
 // streamUpdate answers STREAM.UPDATE. What kvd has beside NATS' configuration stays.
 func (c *conn) streamUpdate(r *request) (any, *apiError) {
-	s, failure := c.find(r, server.MayAdmin, "admin")
+	cfg, failure := parseStreamConfig(r.body, r.stream(), c.front.maxPayload)
 	if failure != nil {
 		return nil, failure
 	}
-	cfg, failure := parseStreamConfig(r.body, r.stream(), c.front.maxPayload)
+	s, failure := c.find(r, server.MayAdmin, "admin")
 	if failure == nil {
 		failure = cfg.checkUpdate(s.config)
 	}
@@ -179,7 +170,7 @@ func (c *conn) streamUpdate(r *request) (any, *apiError) {
 	if err != nil {
 		return nil, refusal(err)
 	}
-	return c.front.configured(c, s, false), nil
+	return streamAnswer{c.front.describe(c, s), false}, nil
 }
 
 // success is the answer of a call that has nothing to say.

@@ -124,6 +124,10 @@ func comparable(v any) any {
 			switch name {
 			case "created", "ts", "time", "first_ts", "last_ts", "leader", "bytes":
 				v[name] = "…"
+			case "streams", "consumers":
+				if v[name] = comparable(field); field == nil { // an empty list, there
+					v[name] = []any{}
+				}
 			default:
 				v[name] = comparable(field)
 			}
