@@ -2,6 +2,7 @@ package conformance_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -58,8 +59,10 @@ func buildCLI(t *testing.T) string {
 			return
 		}
 		cli.path = filepath.Join(dir, "nats")
-		if out, err := exec.Command("go", "build", "-o", cli.path, "github.com/nats-io/natscli/nats").CombinedOutput(); err != nil {
-			cli.err = fmt.Errorf("%w: %s", err, out)
+		ctx, cancel := context.WithTimeout(context.Background(), buildPatience)
+		defer cancel()
+		if out, err := exec.CommandContext(ctx, "go", "build", "-o", cli.path, "github.com/nats-io/natscli/nats").CombinedOutput(); err != nil {
+			cli.err = fmt.Errorf("build the CLI: %w: %s", errors.Join(err, ctx.Err()), out)
 		}
 	})
 	if cli.err != nil {
@@ -113,8 +116,11 @@ func (b *safeBuffer) String() string {
 	return b.b.String()
 }
 
-// patience is for a machine that is busy.
-const patience = time.Minute
+// How long a machine that is busy may take.
+const (
+	patience      = time.Minute
+	buildPatience = 5 * time.Minute // for the CLI and what it needs, from nothing
+)
 
 func (s *script) play(file string) {
 	text, err := os.ReadFile(file)
@@ -217,22 +223,16 @@ func ended(s string) string {
 	return s
 }
 
-// consumers returns how many consumers there are.
-func (s *script) consumers() int {
-	info, err := s.front.js.AccountInfo(s.t.Context())
+// start starts a watch, and waits until it has begun: until it is told of its consumer.
+func (s *script) start(name, command string) {
+	answers, err := s.front.conn.SubscribeSync("_INBOX.>")
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return info.Consumers
-}
-
-// start starts a watch, and waits until it has begun.
-func (s *script) start(name, command string) {
-	before := s.consumers()
-	defer func() {
-		for s.consumers() == before {
-		}
-	}()
+	defer answers.Unsubscribe()
+	if err := s.front.conn.Flush(); err != nil {
+		s.t.Fatal(err)
+	}
 	b := &background{cmd: s.command(command), out: safeBuffer{changed: make(chan struct{}, 1)}}
 	b.cmd.Stdout, b.cmd.Stderr = &b.out, &b.out
 	if err := b.cmd.Start(); err != nil {
@@ -243,6 +243,13 @@ func (s *script) start(name, command string) {
 		_ = b.cmd.Process.Kill() // it may have ended
 		_ = b.cmd.Wait()
 	})
+	for begun := false; !begun; {
+		answer, err := answers.NextMsg(patience)
+		if err != nil {
+			s.t.Fatalf("%s: no consumer: %v; it printed %q", command, err, b.out.String())
+		}
+		begun = bytes.Contains(answer.Data, []byte("consumer_create_response"))
+	}
 }
 
 // await waits until a command has printed what is wanted, or for as long as patience
