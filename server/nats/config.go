@@ -139,18 +139,30 @@ func given(raw json.RawMessage) bool {
 	return true
 }
 
-func (r *streamRequest) checkEnums() *apiError {
-	for _, e := range []struct {
-		got     string
-		allowed []string
-	}{
-		{r.Retention, []string{"", retentionLimits, "interest", "workqueue"}},
-		{r.Discard, []string{"", discardOld, discardNew}},
-		{r.Storage, []string{"", storageFile, storageMemory}},
-	} {
+// enum is a field's text, and what it may be.
+type enum struct {
+	got     string
+	allowed []string
+}
+
+// checkEnums refuses a text that is not allowed.
+func checkEnums(enums ...enum) *apiError {
+	for _, e := range enums {
 		if !slices.Contains(e.allowed, e.got) {
 			return invalidJSON(fmt.Errorf("can not unmarshal %q", strconv.Quote(e.got)))
 		}
+	}
+	return nil
+}
+
+func (r *streamRequest) checkEnums() *apiError {
+	failure := checkEnums(
+		enum{r.Retention, []string{"", retentionLimits, "interest", "workqueue"}},
+		enum{r.Discard, []string{"", discardOld, discardNew}},
+		enum{r.Storage, []string{"", storageFile, storageMemory}},
+	)
+	if failure != nil {
+		return failure
 	}
 	if !slices.Contains([]string{"", compressionNone, compressionS2}, r.Compression) {
 		return invalidJSON(errors.New("unknown compression algorithm"))

@@ -51,6 +51,8 @@ const (
 	deliverLastPer = "last_per_subject"
 	deliverFrom    = "by_start_sequence"
 
+	actionUpdate = "update" // of a consumer that is there
+
 	heartbeatMin      = 100 * time.Millisecond
 	thresholdDefault  = 5 * time.Second
 	thresholdMax      = time.Hour
@@ -66,10 +68,22 @@ func (c *consumerConfig) normalise() {
 			*field = value
 		}
 	}
+	if c.MaxDeliver <= 0 {
+		c.MaxDeliver = -1
+	}
 	if c.InactiveThreshold <= 0 {
 		c.InactiveThreshold = thresholdDefault
 	}
 	c.InactiveThreshold = min(c.InactiveThreshold, thresholdMax)
+}
+
+// checkEnums refuses what is none of the values of its field.
+func (c *consumerConfig) checkEnums() *apiError {
+	return checkEnums(
+		enum{c.DeliverPolicy, []string{deliverAll, deliverNew, deliverLastPer, deliverFrom, "last", "by_start_time"}},
+		enum{c.AckPolicy, []string{"none", "all", "explicit", "flow_control"}},
+		enum{c.ReplayPolicy, []string{"instant", "original"}},
+	)
 }
 
 // check refuses what is not valid, and what kvd does not have.
@@ -78,7 +92,7 @@ func (c *consumerConfig) check() *apiError {
 	case c.DeliverSubject == "":
 		return unsupportedConsumer("pull consumers are not supported: kvd serves the push consumers of key/value clients")
 	case !isLiteral([]byte(c.DeliverSubject)):
-		return invalidConsumer("consumer deliver subject has wildcards")
+		return errDeliverWildcards
 	case c.AckPolicy != "none":
 		return unsupportedConsumer("ack policy %s is not supported: a watch needs none", c.AckPolicy)
 	case c.Durable != "":
@@ -125,7 +139,7 @@ func (c *consumerConfig) checkDelivery() *apiError {
 	case deliverAll, deliverNew:
 	case deliverLastPer:
 		if !filtered {
-			return invalidConsumer("consumer delivery policy is deliver last per subject, but FilterSubject is not set")
+			return invalidConsumer("consumer delivery policy is deliver last per subject, but optional filter subject is not set")
 		}
 	case deliverFrom:
 		if c.StartSeq == 0 {
@@ -234,11 +248,17 @@ func (c *conn) consumerCreate(r *request) (any, *apiError) {
 		return nil, failure
 	}
 	cfg.normalise()
+	if failure := cfg.checkEnums(); failure != nil {
+		return nil, failure
+	}
 	if failure := cfg.check(); failure != nil {
 		return nil, failure
 	}
 	if there := c.front.consumers.find(s.name, cfg.Name); there != nil {
 		return existing(there, cfg)
+	}
+	if ask.Action == actionUpdate {
+		return nil, errNoConsumer
 	}
 	if c.consumers.Load() >= consumersMax {
 		return nil, &apiError{400, 10026, "maximum consumers limit reached"}
@@ -269,9 +289,6 @@ func existing(k *consumer, cfg *consumerConfig) (any, *apiError) {
 // must agree with.
 func (c *consumerConfig) takeName(r *request) *apiError {
 	if len(r.tokens) > 1 {
-		if c.Name != "" && c.Name != r.tokens[1] {
-			return &apiError{400, 10017, "consumer name in subject does not match request"}
-		}
 		c.Name = r.tokens[1]
 	}
 	if len(r.tokens) > 2 && strings.Join(r.tokens[2:], ".") != c.FilterSubject {

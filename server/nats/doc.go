@@ -61,8 +61,12 @@
 //     succeeds over the marker of an expiry that such a stream would not show.
 //   - Sizes (state.bytes, max_bytes) are those of kvd's records. Deletes and purges are
 //     admitted past max_bytes. A purge marker has no payload.
-//   - A subject that is no key by kv.CheckKey is refused (10003), and so are a rollup of
-//     all subjects, the TTL of a delete marker.
+//   - A subject that is no key by kv.CheckKey is refused (10003): NATS' key/value clients
+//     allow the same characters, so none meets this but with a key beyond 1,024 bytes. So
+//     are a marker with a payload, the TTL of a delete marker where a history is kept, and
+//     a message that never expires where the bucket ends all.
+//   - A rollup of all subjects needs admin. It is two steps: after a crash in between the
+//     message is there, which was not acknowledged, and so is what it was to replace.
 //   - The id of the last message is not known once that was erased or has expired. Where
 //     others write without a pause, a message that expects a sequence of another subject
 //     may be refused (10071) though it holds.

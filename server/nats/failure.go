@@ -32,16 +32,18 @@ var (
 	errExpectedStream   = &apiError{400, 10060, "expected stream does not match"}
 	errReplicas         = &apiError{500, 10074, "replicas > 1 not supported in non-clustered mode"}
 	errMaxBytes         = &apiError{503, 10077, "maximum bytes exceeded"}
+	errDeliverWildcards = &apiError{400, 10079, "consumer deliver subject has wildcards"}
 	errHeartbeatShort   = &apiError{400, 10083, "consumer idle heartbeat needs to be >= 100ms"}
 	errHeaderTooLarge   = &apiError{400, 10097, "header size exceeds maximum allowed of 64k"}
 	errFlowNeedsBeat    = &apiError{400, 10108, "consumer with flow control also needs heartbeats"}
 	errNoPurge          = &apiError{500, 10110, "stream purge not permitted"}
 	errNoRollup         = &apiError{500, 10111, "rollup not permitted"}
-	errFilterSubject    = &apiError{400, 10131, "consumer create request did not match filtered subject from create subject"}
+	errFilterSubject    = &apiError{400, 10131, "Consumer create request did not match filtered subject from create subject"}
 	errReplicasNegative = &apiError{400, 10133, "replicas count cannot be negative"}
 	errTwoFilters       = &apiError{400, 10136, "consumer cannot have both FilterSubject and FilterSubjects specified"}
 	errFiltersOverlap   = &apiError{400, 10138, "consumer subject filters cannot overlap"}
 	errEmptyFilter      = &apiError{400, 10139, "consumer filter in FilterSubjects cannot be empty"}
+	errNoConsumer       = &apiError{400, 10149, "consumer does not exist"}
 	errInvalidTTL       = &apiError{400, 10165, "invalid per-message TTL"}
 	errTTLDisabled      = &apiError{400, 10166, "per-message TTL is disabled"}
 	errCounterDisabled  = &apiError{400, 10168, "message counters is disabled"}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"iter"
 	"strconv"
+	"strings"
 	"time"
 
 	"kvd/kv"
@@ -114,7 +115,7 @@ func parseTTL(value string) (messageTTL, bool) {
 	if value == "" {
 		return messageTTL{}, true
 	}
-	if value == "never" {
+	if strings.EqualFold(value, "never") {
 		return messageTTL{never: true}, true
 	}
 	d, err := time.ParseDuration(value)

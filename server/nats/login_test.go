@@ -78,7 +78,7 @@ func TestPermissions(t *testing.T) {
 	addr := serve(t, server.Options{Users: users(t)})
 	alice, bob, token := dial(t, addr), dial(t, addr), dial(t, addr)
 	exchange(t, alice, `> CONNECT {"verbose":false,"headers":true,"user":"alice","pass":"ecila"}`, "> SUB i.* 1",
-		`> PUB $JS.API.STREAM.CREATE.KV_a i.1 {n}\r\n{"name":"KV_a","subjects":["$KV.a.>"],"max_msgs_per_subject":1,"allow_direct":true}`,
+		`> PUB $JS.API.STREAM.CREATE.KV_a i.1 {n}\r\n{"name":"KV_a","subjects":["$KV.a.>"],"max_msgs_per_subject":1,"allow_direct":true,"allow_rollup_hdrs":true}`,
 		"< MSG i.1 1 {n}\\r\\n{\"type\":\"io.nats.jetstream.api.v1.stream_create_response\",\"config\"…",
 		`> PUB $JS.API.STREAM.CREATE.KV_b i.2 {n}\r\n{"name":"KV_b","subjects":["$KV.b.>"],"max_msgs_per_subject":1}`,
 		`< MSG i.2 1 {n}\r\n{"type":"io.nats.jetstream.api.v1.stream_create_response","error":{"code":403,"err_code":10003,"description":"permissions violation: the user has no admin in bucket \"b\""}}`,
@@ -91,7 +91,9 @@ func TestPermissions(t *testing.T) {
 		`> PUB $KV.a.k i.1 {n}\r\nx`, `< MSG i.1 1 {n}\r\n{"stream":"KV_a","seq":2}`,
 		`> PUB $JS.API.DIRECT.GET.KV_a.$KV.a.k i.2 0\r\n`, `< -ERR 'Permissions Violation for Publish to "$JS.API.DIRECT.GET.KV_a.$KV.a.k"'`,
 		`> HPUB $KV.a.k i.3 {h} {n}\r\nNATS/1.0\r\nKV-Operation: DEL\r\n\r\n`,
-		`< MSG i.3 1 {n}\r\n{"error":{"code":403,"err_code":10003,"description":"permissions violation: the user has no del in bucket \"a\""},"stream":"KV_a","seq":0}`)
+		`< MSG i.3 1 {n}\r\n{"error":{"code":403,"err_code":10003,"description":"permissions violation: the user has no del in bucket \"a\""},"stream":"KV_a","seq":0}`,
+		`> HPUB $KV.a.k i.4 {h} {n}\r\nNATS/1.0\r\nNats-Rollup: all\r\n\r\n`,
+		`< MSG i.4 1 {n}\r\n{"error":{"code":403,"err_code":10003,"description":"permissions violation: the user has no admin in bucket \"a\""},"stream":"KV_a","seq":0}`)
 	// Users are strangers to each other: bob, who hears everything, has heard nothing of that.
 	exchange(t, bob, "> PING", "< PONG")
 }

@@ -22,6 +22,8 @@ type publication struct {
 	reply  []byte
 	id     string // message id, held until the outcome is known; empty: none
 	guard  *guard // nil: the store knows what the message expects
+
+	rollupAll bool // the message takes the place of all that the stream has
 }
 
 const runMax = 4096 // mutations
@@ -97,7 +99,7 @@ func (c *conn) admit(s *stream, o *op, h *publishHeaders) *apiError {
 // shape makes the mutation what the operation, rollup and TTL headers say. What the
 // message expects comes before its refusals.
 func (c *conn) shape(p *publication, o *op, h *publishHeaders, m *kv.Mutation) *apiError {
-	failure := rollup(p.stream, h, m)
+	failure := c.rollup(p, h, m)
 	if failure == nil {
 		failure = lifetime(p.stream, h, m)
 	}
@@ -121,8 +123,10 @@ func lifetime(s *stream, h *publishHeaders, m *kv.Mutation) *apiError {
 		return errInvalidTTL
 	case ttl.never && s.config.MaxAge > 0:
 		return badRequest("a message that never expires in a bucket where all do is not supported")
+	case ttl.ttl > 0 && m.Op == kv.MutateDelete && s.config.MaxMsgsPerSubject > 1:
+		return badRequest("the TTL of a delete marker is not supported where a history is kept: a purge marker has one")
 	case ttl.ttl > 0 && m.Op == kv.MutateDelete:
-		return badRequest("the TTL of a delete marker is not supported: a purge marker has one")
+		m.Op = kv.MutatePurge // without a history it is the same
 	}
 	m.TTL = ttl.ttl
 	return nil
@@ -142,15 +146,18 @@ func (c *conn) mayPublish(s *stream, h *publishHeaders) *apiError {
 }
 
 // rollup makes the mutation what the operation and the rollup headers say.
-func rollup(s *stream, h *publishHeaders, m *kv.Mutation) *apiError {
-	switch {
-	case len(h.rollup) == 0:
-	case !s.config.AllowRollup || s.config.DenyPurge:
+func (c *conn) rollup(p *publication, h *publishHeaders, m *kv.Mutation) *apiError {
+	switch value := strings.ToLower(string(h.rollup)); {
+	case value == "":
+	case !p.stream.config.AllowRollup || p.stream.config.DenyPurge:
 		return errNoRollup
-	case strings.EqualFold(string(h.rollup), "all"):
-		return &apiError{500, 10111, "rollup of a whole stream is not supported"}
-	case !strings.EqualFold(string(h.rollup), "sub"):
-		return &apiError{500, 10111, "rollup value invalid: " + strconv.Quote(string(h.rollup))}
+	case value == "all":
+		if err := c.may(server.MayAdmin, "admin", p.stream.name); err != nil { // as for a purge of the stream
+			return err
+		}
+		p.rollupAll = true
+	case value != "sub":
+		return &apiError{500, 10111, "rollup value invalid: " + strconv.Quote(value)}
 	}
 	marker := h.isMarker()
 	switch {
@@ -181,6 +188,9 @@ func (c *conn) finishRun() {
 		}
 		if m.Err != nil && p.guard != nil {
 			c.insist(p, m)
+		}
+		if m.Err == nil && p.rollupAll {
+			m.Err = c.erase(p.stream, m.Revision)
 		}
 	}
 	c.LeaveStore()
@@ -215,6 +225,16 @@ func (c *conn) overlook(s *stream, m *kv.Mutation) {
 	again[0].Last = e.Revision
 	_ = c.front.submitter.Submit(c.ctx, again) // the mutation has its error
 	m.Revision, m.Err = again[0].Revision, again[0].Err
+}
+
+// erase drops all that a stream had before a revision.
+func (c *conn) erase(s *stream, below kv.Revision) error {
+	eraser, ok := s.bucket.(kv.Eraser)
+	if !ok {
+		return kv.ErrNotSupported
+	}
+	_, err := eraser.Erase(c.ctx, ">", below, 0)
+	return err
 }
 
 // acknowledge answers a publish.
