@@ -23,6 +23,10 @@ const (
 	unlimited             int64 = -1
 )
 
+// ReservedMetadata begins the keys of Config.Metadata that front ends keep for
+// themselves: who shows a bucket leaves them out, and who edits one keeps them.
+const ReservedMetadata = "_kvd."
+
 // Storage says where a bucket lives.
 type Storage uint8
 

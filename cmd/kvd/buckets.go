@@ -199,9 +199,19 @@ func parseMetadata(pairs []string, c *kv.Config) error {
 		if !ok || key == "" {
 			return fmt.Errorf("--metadata %q: KEY:VALUE is needed", p)
 		}
+		if strings.HasPrefix(key, kv.ReservedMetadata) {
+			return fmt.Errorf("--metadata %q: keys that begin with %s are kvd's own", p, kv.ReservedMetadata)
+		}
 		c.Metadata[key] = value
 	}
 	return nil
+}
+
+// shownMetadata returns what is the user's of a bucket's metadata.
+func shownMetadata(c *kv.Config) map[string]string {
+	shown := maps.Clone(c.Metadata)
+	maps.DeleteFunc(shown, func(key, _ string) bool { return strings.HasPrefix(key, kv.ReservedMetadata) })
+	return shown
 }
 
 func (a *app) infoCommand() *cobra.Command {
@@ -252,7 +262,7 @@ func newStatusJSON(s *kv.Status) statusJSON {
 		History: c.History, TTL: optionalAge(c.TTL), MarkerTTL: optionalAge(c.MarkerTTL),
 		MaxValueSize: c.MaxValueSize, MaxBytes: c.MaxBytes, Storage: c.Storage.String(),
 		Compression: c.Compression, Sync: c.Sync.String(), SyncInterval: optionalAge(c.SyncInterval),
-		Metadata: c.Metadata, Keys: s.Keys, Values: s.Values, Bytes: s.Bytes, Disk: s.Disk, Revision: s.Revision,
+		Metadata: shownMetadata(c), Keys: s.Keys, Values: s.Values, Bytes: s.Bytes, Disk: s.Disk, Revision: s.Revision,
 	}
 	if s.ReadOnly != nil {
 		j.ReadOnly = s.ReadOnly.Error()
@@ -298,10 +308,10 @@ func (a *app) printStatus(ctx context.Context, b kv.Bucket) error {
 		{"Newest Revision", fmt.Sprint(s.Revision)},
 		{"Bucket ID", fmt.Sprint(s.ID)},
 	})
-	if len(c.Metadata) > 0 {
+	if metadata := shownMetadata(c); len(metadata) > 0 {
 		var fields [][2]string
-		for _, k := range slices.Sorted(maps.Keys(c.Metadata)) {
-			fields = append(fields, [2]string{k, c.Metadata[k]})
+		for _, k := range slices.Sorted(maps.Keys(metadata)) {
+			fields = append(fields, [2]string{k, metadata[k]})
 		}
 		a.printFields("Metadata", fields)
 	}

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net"
 	"strings"
 	"syscall"
 	"testing"
 
 	"kvd/bucket"
+	"kvd/kv"
 	"kvd/server/admin"
 )
 
@@ -45,6 +47,43 @@ func TestNATSPortTaken(t *testing.T) {
 		t.Fatalf("a free port: %v, %q", err, d.natsText())
 	}
 	if err := errors.Join(d.nats.Shutdown(context.Background()), d.front.Close(context.Background())); err != nil {
+		t.Error(err)
+	}
+}
+
+// What a front end keeps in a bucket's metadata is not shown, and outlives an edit.
+func TestReservedMetadataIsHiddenAndKept(t *testing.T) {
+	dir := t.TempDir()
+	metadata := map[string]string{kv.ReservedMetadata + "nats": `{"no_direct":true}`, "owner": "me"}
+	open := func() *bucket.Store {
+		s, err := bucket.Open(dir, bucket.Options{LogFileSize: 64 << 10, ReserveSize: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	s := open()
+	_, err := s.CreateBucket(t.Context(), kv.Config{Bucket: "b", Metadata: metadata})
+	if err := errors.Join(err, s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range []string{"info b", "info b --json", "ls --json", "edit b --history 3 --metadata team:a --json"} {
+		a := newTestApp("")
+		if code := a.run(append(strings.Fields(args), "--dir", dir)); code != exitOK {
+			t.Fatalf("%s: exit code %d: %s", args, code, a.err.String())
+		}
+		if out := a.out.String(); !strings.Contains(out, "owner") || strings.Contains(out, kv.ReservedMetadata) {
+			t.Errorf("%s prints\n%s", args, out)
+		}
+	}
+	s = open()
+	metadata["team"] = "a"
+	for st, err := range s.Buckets(t.Context()) {
+		if err != nil || st.Config.History != 3 || !maps.Equal(st.Config.Metadata, metadata) {
+			t.Errorf("after the edit: %+v, error %v", st.Config, err)
+		}
+	}
+	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
 }

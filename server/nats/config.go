@@ -72,9 +72,8 @@ const (
 	duplicatesDefault  = 2 * time.Minute
 	maxAgeMin          = 100 * time.Millisecond
 	markerTTLMin       = time.Second
-	serverMetadata     = "_nats." // keys that belong to a server: clients hide them
-	reservedMetadata   = "_kvd."
-	extrasMetadata     = "_kvd.nats" // see extras
+	serverMetadata     = "_nats."                     // keys that belong to a server: clients hide them
+	extrasMetadata     = kv.ReservedMetadata + "nats" // see extras
 	replicasMax        = 5
 	compressionNone    = "none"
 	compressionS2      = "s2"
@@ -283,8 +282,8 @@ func (c *streamConfig) check(maxPayload int) *apiError {
 		return invalidConfig("discard old with max_bytes is not supported: a full bucket refuses writes")
 	}
 	for key := range c.Metadata {
-		if strings.HasPrefix(key, reservedMetadata) {
-			return invalidConfig("metadata key %q: keys that begin with %q are kvd's own", key, reservedMetadata)
+		if strings.HasPrefix(key, kv.ReservedMetadata) {
+			return invalidConfig("metadata key %q: keys that begin with %q are kvd's own", key, kv.ReservedMetadata)
 		}
 	}
 	cfg := c.bucketConfig(maxPayload)
@@ -364,7 +363,7 @@ func configOf(cfg *kv.Config) *streamConfig {
 		c.SubjectDeleteMarkerTTL = 0
 	}
 	c.Metadata = maps.Clone(cfg.Metadata)
-	maps.DeleteFunc(c.Metadata, func(key, _ string) bool { return strings.HasPrefix(key, reservedMetadata) })
+	maps.DeleteFunc(c.Metadata, func(key, _ string) bool { return strings.HasPrefix(key, kv.ReservedMetadata) })
 	if len(c.Metadata) == 0 {
 		c.Metadata = nil
 	}
@@ -384,6 +383,21 @@ func (c *streamConfig) equal(d *streamConfig) bool {
 	a, b := *c, *d
 	a.Placement, b.Placement = nil, nil
 	return reflect.DeepEqual(a, b) && bytes.Equal(c.Placement, d.Placement)
+}
+
+// adopt takes what a request leaves to the server from a stream whose bucket kvd's own
+// tools made, where those left it to the store: for whoever asks, that is the same.
+func (c *streamConfig) adopt(s *stream) {
+	if _, fromNATS := s.status.Config.Metadata[extrasMetadata]; fromNATS {
+		return
+	}
+	if c.MaxMsgSize < 0 && s.config.MaxMsgSize == kv.MaxValueSizeDefault {
+		c.MaxMsgSize = s.config.MaxMsgSize
+	}
+	if c.SubjectDeleteMarkerTTL == 0 && s.config.SubjectDeleteMarkerTTL == kv.MarkerTTLDefault {
+		c.SubjectDeleteMarkerTTL = s.config.SubjectDeleteMarkerTTL
+		c.normalise()
+	}
 }
 
 // checkUpdate refuses what an update must not change.

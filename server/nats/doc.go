@@ -29,7 +29,8 @@
 // direct gets are allowed, …) is kept in the bucket's metadata under "_kvd.nats", which
 // NATS' clients do not see, and comes back as it was sent. A bucket that kvd's own
 // tools made shows the configuration that says the same: limits, discard new, direct
-// gets, rollups and TTLs of messages allowed.
+// gets, rollups and TTLs of messages allowed; a create that leaves sizes and markers to
+// the server finds it. kvd's tools do not show what is kept so, and leave it as it is.
 //
 // # The surface
 //

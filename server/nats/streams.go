@@ -139,8 +139,10 @@ func (c *conn) streamCreate(r *request) (any, *apiError) {
 			return nil, refusal(err)
 		}
 		s, err = c.front.stream(c.ctx, name)
-	case err == nil && !s.config.equal(cfg):
-		return nil, errNameInUse
+	case err == nil:
+		if cfg.adopt(s); !s.config.equal(cfg) {
+			return nil, errNameInUse
+		}
 	}
 	if err != nil {
 		return nil, refusal(err)
@@ -155,10 +157,11 @@ func (c *conn) streamUpdate(r *request) (any, *apiError) {
 		return nil, failure
 	}
 	s, failure := c.find(r, server.MayAdmin, "admin")
-	if failure == nil {
-		failure = cfg.checkUpdate(s.config)
-	}
 	if failure != nil {
+		return nil, failure
+	}
+	cfg.adopt(s)
+	if failure := cfg.checkUpdate(s.config); failure != nil {
 		return nil, failure
 	}
 	to := cfg.bucketConfig(c.front.maxPayload)

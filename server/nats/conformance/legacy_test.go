@@ -3,6 +3,7 @@ package conformance_test
 import (
 	"errors"
 	"fmt"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -136,6 +137,34 @@ func TestOneBucketTwoDoors(t *testing.T) {
 	}
 	if !slices.Equal(got, []kv.Operation{kv.Purge, kv.Delete}) {
 		t.Errorf("operations are %v", got)
+	}
+}
+
+// TestABucketOfKvdIsMadeAgain has stock clients create what kvd's own tools have made.
+func TestABucketOfKvdIsMadeAgain(t *testing.T) {
+	f := start(t, t.TempDir(), large)
+	ctx := t.Context()
+	if _, err := f.engine.CreateBucket(ctx, kv.Config{Bucket: "b", History: 3}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.js.CreateKeyValue(ctx, js.KeyValueConfig{Bucket: "b", History: 3}); err != nil {
+		t.Error(err)
+	}
+	if _, err := f.js.CreateKeyValue(ctx, js.KeyValueConfig{Bucket: "b", History: 4}); !errors.Is(err, js.ErrBucketExists) {
+		t.Errorf("with another history: %v", err)
+	}
+	if _, err := f.js.CreateOrUpdateKeyValue(ctx, js.KeyValueConfig{Bucket: "b", History: 4}); err != nil {
+		t.Error(err)
+	}
+	legacy, err := f.conn.JetStream()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := legacy.CreateKeyValue(&nats.KeyValueConfig{Bucket: "b", History: 4}); err != nil {
+		t.Error(err)
+	}
+	if out, err := exec.CommandContext(ctx, buildCLI(t), "--server", f.conn.ConnectedUrl(), "kv", "add", "b", "--history", "4").CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
 	}
 }
 
