@@ -34,15 +34,15 @@ type consumer struct {
 	gone    atomic.Bool
 	beatDue atomic.Bool
 
-	feed sync.Mutex // held for a turn; guards the fields below
-	flow flow
-	buf  []byte // scratch
-
-	mu        sync.Mutex // guards the fields below
-	seq       uint64     // messages delivered
+	feed      sync.Mutex // held for a turn; guards the fields below
+	flow      flow
+	seq       uint64 // messages delivered
 	streamSeq kv.Revision
-	last      time.Time // of the last delivery, or of the interest's beginning or end
-	timer     *time.Timer
+	buf       []byte // scratch
+
+	mu    sync.Mutex // guards the fields below
+	last  time.Time  // of the last delivery, or of the interest's beginning or end
+	timer *time.Timer
 }
 
 // watch is where a consumer's messages come from.
@@ -76,11 +76,8 @@ func (k *consumer) open(patterns []string, opts []kv.WatchOption) error {
 // reopen goes on behind the last message delivered, where the watch ended because the
 // end of a key was forgotten meanwhile: NATS' clients expect nothing to end then.
 func (k *consumer) reopen() error {
-	k.mu.Lock()
-	next := k.streamSeq + 1
-	k.mu.Unlock()
 	k.watch.Load().stop()
-	opts := []kv.WatchOption{kv.ResumeFromRevision(next), kv.PassForgotten()}
+	opts := []kv.WatchOption{kv.ResumeFromRevision(k.streamSeq + 1), kv.PassForgotten()}
 	if k.config.HeadersOnly {
 		opts = append(opts, kv.MetaOnly())
 	}
@@ -96,25 +93,27 @@ const (
 	turnCount = 1024      // messages likewise
 )
 
-// turn delivers what is there, as far as client and flow control let it, and reports
-// whether it is to have another turn.
-func (k *consumer) turn(targets []*subscription) bool {
+// turn appends what is there to dst, as far as client and flow control let it, and
+// reports whether it is to have another turn. dst goes to the connection of the first
+// target.
+func (k *consumer) turn(dst []byte, targets []*subscription) (out []byte, more bool) {
 	k.feed.Lock()
 	defer k.feed.Unlock()
 	if k.gone.Load() {
-		return false
+		return dst, false
 	}
 	if k.beatDue.Swap(false) {
-		k.heartbeat(targets)
+		dst = k.heartbeat(dst, targets)
 	}
 	w := k.watch.Load()
 	if w == nil || k.flow.stalled() {
-		return false
+		return dst, false
 	}
 	watches := k.owner.May(server.MayWatch, k.stream)
 	if !watches && w.Pending() == 0 {
-		return false // whoever may only get has got what there was
+		return dst, false // whoever may only get has got what there was
 	}
+	before := k.seq
 	size, count := 0, 0
 	more, err := w.Poll(func(u kv.Update) bool {
 		if u.Entry == nil {
@@ -124,18 +123,30 @@ func (k *consumer) turn(targets []*subscription) bool {
 			k.owner.Logger().Error("a record is damaged: not delivered", "bucket", k.stream, "key", u.Entry.Key, "revision", u.Entry.Revision, "cause", u.Err)
 			return true
 		}
-		size += k.deliver(targets, u.Entry, u.ValueSize)
+		var n int
+		dst, n = k.deliver(dst, targets, u.Entry, u.ValueSize)
+		size += n
 		count++
 		return size < turnSize && count < turnCount && !k.flow.stalled()
 	})
+	if k.seq != before {
+		k.touch()
+	}
 	if errors.Is(err, kv.ErrCompacted) {
 		more, err = true, k.reopen()
 	}
 	if err != nil {
 		k.ended(err)
-		return false
+		return dst, false
 	}
-	return more
+	return dst, more
+}
+
+// touch notes that something was delivered, or that the interest began or ended.
+func (k *consumer) touch() {
+	k.mu.Lock()
+	k.last = time.Now()
+	k.mu.Unlock()
 }
 
 // ended removes the consumer of a watch that ended: its bucket is gone, or the store.
@@ -147,18 +158,14 @@ func (k *consumer) ended(err error) {
 	k.front.consumers.remove(k)
 }
 
-// deliver sends a record, whose value has that size even where it was left out, and
+// deliver appends a record, whose value has that size even where it was left out, and
 // returns how many bytes the message takes.
-func (k *consumer) deliver(targets []*subscription, e *kv.Entry, valueSize int) int {
-	k.mu.Lock()
+func (k *consumer) deliver(dst []byte, targets []*subscription, e *kv.Entry, valueSize int) (out []byte, size int) {
 	k.seq++
-	seq := k.seq
-	k.streamSeq, k.last = e.Revision, time.Now()
-	k.mu.Unlock()
-
+	k.streamSeq = e.Revision
 	b := appendKeySubject(k.buf[:0], k.stream, e.Key)
 	subject := len(b)
-	b = k.appendReply(b, e, seq)
+	b = k.appendReply(b, e)
 	reply := len(b)
 	payload := e.Value
 	if hasHeader(e) || k.config.HeadersOnly {
@@ -170,19 +177,19 @@ func (k *consumer) deliver(targets []*subscription, e *kv.Entry, valueSize int) 
 		b = append(b, headerEnd...)
 	}
 	k.buf = b
-	k.send(targets, b[:subject], b[subject:reply], b[reply:], payload)
-	size := len(b) + len(payload)
+	dst = k.send(dst, targets, b[:subject], b[subject:reply], b[reply:], payload)
+	size = len(b) + len(payload)
 	if k.config.FlowControl {
 		if request := k.flow.sent(k, size); request != "" {
-			k.send(targets, []byte(k.config.DeliverSubject), []byte(request), []byte(flowRequest), nil)
+			dst = k.send(dst, targets, []byte(k.config.DeliverSubject), []byte(request), []byte(flowRequest), nil)
 		}
 	}
-	return size
+	return dst, size
 }
 
 // appendReply appends the subject to acknowledge a message with: clients read from it
 // where the message stands.
-func (k *consumer) appendReply(b []byte, e *kv.Entry, seq uint64) []byte {
+func (k *consumer) appendReply(b []byte, e *kv.Entry) []byte {
 	b = append(b, ackPrefix+streamPrefix...)
 	b = append(b, k.stream...)
 	b = append(b, '.')
@@ -190,7 +197,7 @@ func (k *consumer) appendReply(b []byte, e *kv.Entry, seq uint64) []byte {
 	b = append(b, ".1."...)
 	b = strconv.AppendUint(b, uint64(e.Revision), 10)
 	b = append(b, '.')
-	b = strconv.AppendUint(b, seq, 10)
+	b = strconv.AppendUint(b, k.seq, 10)
 	b = append(b, '.')
 	b = strconv.AppendInt(b, e.Created.UnixNano(), 10)
 	b = append(b, '.')
@@ -198,8 +205,8 @@ func (k *consumer) appendReply(b []byte, e *kv.Entry, seq uint64) []byte {
 }
 
 // send delivers a message to whoever hears the consumer. The first is the connection
-// whose pump this is; the others must keep up.
-func (k *consumer) send(targets []*subscription, subject, reply, header, payload []byte) {
+// whose pump this is and gets it with dst; the others must keep up.
+func (k *consumer) send(dst []byte, targets []*subscription, subject, reply, header, payload []byte) []byte {
 	for i, s := range targets {
 		if !s.take() {
 			continue
@@ -208,14 +215,17 @@ func (k *consumer) send(targets []*subscription, subject, reply, header, payload
 		if !s.conn.headers.Load() {
 			h = nil
 		}
-		s.conn.out.message(subject, s.sid, reply, h, payload)
-		if i > 0 {
+		if i == 0 {
+			dst = appendMessage(dst, subject, s.sid, reply, h, payload)
+		} else {
+			s.conn.out.message(subject, s.sid, reply, h, payload)
 			s.conn.out.kick()
 		}
 		if s.exhausted() {
 			s.conn.unsubscribe(s)
 		}
 	}
+	return dst
 }
 
 const (
@@ -224,19 +234,16 @@ const (
 )
 
 // heartbeat tells the client that it has not missed anything.
-func (k *consumer) heartbeat(targets []*subscription) {
-	k.mu.Lock()
-	seq, streamSeq := k.seq, k.streamSeq
-	k.last = time.Now()
-	k.mu.Unlock()
+func (k *consumer) heartbeat(dst []byte, targets []*subscription) []byte {
+	k.touch()
 	b := append(k.buf[:0], heartbeatStatus...)
-	b = appendNumberField(b, "Nats-Last-Consumer", seq)
-	b = appendNumberField(b, "Nats-Last-Stream", uint64(streamSeq))
+	b = appendNumberField(b, "Nats-Last-Consumer", k.seq)
+	b = appendNumberField(b, "Nats-Last-Stream", uint64(k.streamSeq))
 	if k.flow.stalled() {
 		b = appendField(b, "Nats-Consumer-Stalled", k.flow.request)
 	}
 	k.buf = append(b, headerEnd...)
-	k.send(targets, []byte(k.config.DeliverSubject), nil, k.buf, nil)
+	return k.send(dst, targets, []byte(k.config.DeliverSubject), nil, k.buf, nil)
 }
 
 // schedule gives the consumer a turn, if somebody hears it. It is called from any
@@ -280,9 +287,7 @@ func (k *consumer) attend(heard bool) {
 	if heard {
 		limit = k.config.Heartbeat
 	}
-	k.mu.Lock()
-	k.last = time.Now()
-	k.mu.Unlock()
+	k.touch()
 	if limit > 0 {
 		k.timer.Reset(limit)
 	} else {

@@ -217,8 +217,6 @@ type consumerInfo struct {
 func (k *consumer) info() consumerInfo {
 	k.feed.Lock()
 	defer k.feed.Unlock()
-	k.mu.Lock()
-	defer k.mu.Unlock()
 	at := sequencePair{k.seq, uint64(k.streamSeq)}
 	info := consumerInfo{
 		Stream: streamPrefix + k.stream, Name: k.name, Created: k.created, Config: k.config,

@@ -38,11 +38,13 @@ func (o *output) init(c *server.Conn, most int) {
 // outputs are buffers that hold what waits to be written.
 var outputs = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
 
+func newOutput() []byte { return *outputs.Get().(*[]byte) }
+
 // lock begins an append to buf; unlock ends it.
 func (o *output) lock() {
 	o.mu.Lock()
 	if o.buf == nil {
-		o.buf = *outputs.Get().(*[]byte)
+		o.buf = newOutput()
 	}
 }
 
@@ -164,14 +166,12 @@ func (o *output) kick() {
 	}
 }
 
-// appendMessage appends MSG or, where there is a header block, HMSG up to the payload;
-// the caller appends header and payload, of those sizes, and CRLF.
-func appendMessage(dst []byte, subject []byte, sid string, reply []byte, header, payload int) []byte {
-	if header > 0 {
-		dst = append(dst, "HMSG "...)
-	} else {
-		dst = append(dst, "MSG "...)
+// appendMessage appends MSG or, where there is a header block, HMSG.
+func appendMessage(dst, subject []byte, sid string, reply, header, payload []byte) []byte {
+	if len(header) > 0 {
+		dst = append(dst, 'H')
 	}
+	dst = append(dst, "MSG "...)
 	dst = append(dst, subject...)
 	dst = append(dst, ' ')
 	dst = append(dst, sid...)
@@ -180,20 +180,35 @@ func appendMessage(dst []byte, subject []byte, sid string, reply []byte, header,
 		dst = append(dst, reply...)
 		dst = append(dst, ' ')
 	}
-	if header > 0 {
-		dst = strconv.AppendInt(dst, int64(header), 10)
+	if len(header) > 0 {
+		dst = strconv.AppendInt(dst, int64(len(header)), 10)
 		dst = append(dst, ' ')
 	}
-	dst = strconv.AppendInt(dst, int64(header+payload), 10)
+	dst = strconv.AppendInt(dst, int64(len(header)+len(payload)), 10)
+	dst = append(dst, "\r\n"...)
+	dst = append(dst, header...)
+	dst = append(dst, payload...)
 	return append(dst, "\r\n"...)
 }
 
-// message appends a whole message.
+// message appends a message.
 func (o *output) message(subject []byte, sid string, reply, header, payload []byte) {
 	o.lock()
-	o.buf = appendMessage(o.buf, subject, sid, reply, len(header), len(payload))
-	o.buf = append(o.buf, header...)
-	o.buf = append(o.buf, payload...)
-	o.buf = append(o.buf, "\r\n"...)
+	o.buf = appendMessage(o.buf, subject, sid, reply, header, payload)
 	o.unlock()
+}
+
+// give appends messages that were gathered in a buffer of outputs, and takes the buffer.
+func (o *output) give(b []byte) {
+	o.mu.Lock()
+	taken := o.buf == nil && len(b) > 0 // who has nothing to write holds no buffer
+	if taken {
+		o.buf = b
+	} else {
+		o.buf = append(o.buf, b...)
+	}
+	o.mu.Unlock()
+	if !taken {
+		putOutput(b)
+	}
 }

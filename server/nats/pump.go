@@ -5,7 +5,8 @@ import "sync"
 // pump gives the consumers that a connection hears their turns, one after the other,
 // and writes what they deliver. Its goroutine is there while a consumer waits.
 type pump struct {
-	conn *conn
+	conn     *conn
+	gathered []byte // what they delivered, of outputs; nil: nothing. Owned by the goroutine
 
 	mu      sync.Mutex // guards the fields below
 	waiting []*consumer
@@ -36,7 +37,7 @@ func (p *pump) run() {
 			batch[i] = nil
 			p.turn(k)
 		}
-		p.conn.out.settle()
+		p.flush()
 	}
 }
 
@@ -63,10 +64,23 @@ func (p *pump) turn(k *consumer) {
 		k.schedule() // with the pump of whoever hears it now
 		return
 	}
-	if k.turn(*targets) {
+	if p.gathered == nil {
+		p.gathered = newOutput()
+	}
+	var more bool
+	if p.gathered, more = k.turn(p.gathered, *targets); more {
 		k.schedule()
 	}
-	if p.conn.out.full() {
-		p.conn.out.settle()
+	if len(p.gathered) >= flushSize {
+		p.flush()
 	}
+}
+
+// flush has what was gathered written, and waits where the client does not keep up.
+func (p *pump) flush() {
+	if p.gathered != nil {
+		p.conn.out.give(p.gathered)
+		p.gathered = nil
+	}
+	p.conn.out.settle()
 }
