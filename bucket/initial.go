@@ -97,6 +97,9 @@ func (s *selection) list(ctx context.Context) (watch.Selection, error) {
 	}
 	defer s.bucket.closeSnapshot(snapshot)
 	s.At = at
+	if len(s.query.Patterns) == 0 { // growing step by step would copy more than the listing takes
+		s.Refs = make([]watch.Ref, 0, min(snapshot.Len(), 2*s.max))
+	}
 	for _, prefix := range prefixes(s.query.Patterns) {
 		if s.query.Begin == watch.BeginLast {
 			snapshot.AscendPrefix(prefix, func(key []byte, newest index.Version) bool {

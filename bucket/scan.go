@@ -1,10 +1,8 @@
 package bucket
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"time"
 
 	"kvd/kv"
 	"kvd/segment"
@@ -168,6 +166,11 @@ func (r *scanRun) err() error {
 
 // entryOf makes an entry of a scanned record, with memory of its own.
 func (b *Bucket) entryOf(f *scanned, metaOnly bool) (e *kv.Entry, valueSize int, damaged error) {
+	return b.entryIn(new(entryRoom), f, metaOnly)
+}
+
+// entryIn is entryOf with memory of a room.
+func (b *Bucket) entryIn(room *entryRoom, f *scanned, metaOnly bool) (e *kv.Entry, valueSize int, damaged error) {
 	valueSize = f.scanner.ValueSize()
 	if !metaOnly || f.scanner.HasHeaders() {
 		damaged = f.scanner.Value(f.record)
@@ -175,28 +178,9 @@ func (b *Bucket) entryOf(f *scanned, metaOnly bool) (e *kv.Entry, valueSize int,
 	if metaOnly {
 		f.record.Value = nil
 	}
-	e = b.entryOfRecord(f.record)
+	e = room.entry(b, f.record)
 	if damaged != nil {
 		damaged = fmt.Errorf("read %q of bucket %q: %w", e.Key, b.name, damaged)
 	}
 	return e, valueSize, damaged
-}
-
-// entryOfRecord makes an entry of what a record has, with memory of its own.
-func (b *Bucket) entryOfRecord(r *segment.Record) *kv.Entry {
-	own := make([]byte, 0, len(r.Key)+len(r.Value)) // one allocation for both
-	own = append(append(own, r.Key...), r.Value...)
-	key, value := own[:len(r.Key)], own[len(r.Key):]
-	if len(value) == 0 {
-		value = nil
-	}
-	e := &kv.Entry{
-		Bucket: b.name, Key: stringOf(key), Value: value, Headers: bytes.Clone(r.Headers),
-		Revision: r.Revision, Created: time.Unix(0, r.Created).UTC(),
-		Operation: kv.Operation(r.Op), Reason: r.Reason,
-	}
-	if r.Deadline != 0 {
-		e.Deadline = time.Unix(0, r.Deadline).UTC()
-	}
-	return e
 }

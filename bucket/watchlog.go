@@ -26,11 +26,12 @@ func (b watchLog) Read(q *watch.Query, p *watch.Position, fn func(*kv.Entry, int
 	if err != nil {
 		return err
 	}
+	var room entryRoom
 	return b.scan(p, newest, func(f *scanned) bool {
 		if !kv.MatchAny(q.Patterns, stringOf(f.record.Key)) || q.IgnoreDeletes && f.marker() {
 			return true
 		}
-		return fn(b.entryOf(f, q.MetaOnly))
+		return fn(b.entryIn(&room, f, q.MetaOnly))
 	})
 }
 
@@ -70,6 +71,7 @@ func (b watchLog) loadRun(q *watch.Query, refs []watch.Ref, fn func(*kv.Entry, i
 	if sl != nil {
 		defer sl.Unpin()
 	}
+	var room entryRoom
 	var buf []byte
 	for i := range refs {
 		var cause error
@@ -77,7 +79,7 @@ func (b watchLog) loadRun(q *watch.Query, refs []watch.Ref, fn func(*kv.Entry, i
 			var rec segment.Record
 			var valueSize int
 			if rec, valueSize, buf, cause = readRef(sl, buf[:0], &refs[i], q.MetaOnly); cause == nil {
-				fn(b.entryOfRecord(&rec), valueSize, nil)
+				fn(room.entry(b.Bucket, &rec), valueSize, nil)
 				continue
 			}
 		}
