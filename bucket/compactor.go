@@ -20,8 +20,8 @@ const (
 )
 
 // compactor is the goroutine that compacts in the background and removes the files
-// of what is gone. It sleeps until a write stirs it, and again once the store is
-// at rest and nothing is left to do. The maintainer starts and stops it.
+// of what is gone. It sleeps until a write stirs it, or the last reader of a file that
+// is to go, and again once the store is at rest and nothing is left to do. The maintainer starts and stops it.
 type compactor struct {
 	store *Store
 	pacer *pacer
@@ -104,11 +104,9 @@ func (c *compactor) work(idle bool) (did bool, err error) {
 			return false, err
 		}
 	}
-	if left := s.removeDead(func() { s.pause(paced) }); left {
-		did = !idle // readers hold them: look again, but not at once
-	}
+	s.removeDead(func() { s.pause(paced) })
 	if s.opts.CompactionRate < 0 {
-		return did, nil
+		return false, nil
 	}
 	s.compacting.Lock()
 	defer s.compacting.Unlock()

@@ -93,10 +93,37 @@ func TestADeletedBucketsFilesGo(t *testing.T) {
 		if names := h.names(segmentDir); len(names) != 1 {
 			t.Errorf("files are %q, want the one that is read", names)
 		}
+		pass(time.Minute) // long asleep
+		before := h.s.log.Last()
 		pinned[0].Unpin()
-		mustPut(t, h.bucket("other"), "k", "v")
 		pass(10 * time.Second)
-		h.wantFiles(h.find("other"))
+		if names := h.names(segmentDir); len(names) != 0 {
+			t.Errorf("files are %q after their last reader went", names)
+		}
+		if h.s.log.Last() != before {
+			t.Error("something was written meanwhile")
+		}
+	})
+}
+
+// The same for a file that a compaction has replaced.
+func TestACompactedFileGoesWithItsLastReader(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := background(t, smallFiles)
+		b := h.bucket("b")
+		churn(t, b, 400, 5)
+		_, pinned, err := b.pinVersions(ctx, "key-007")
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.reclaim()
+		pass(time.Minute)
+		if got, want := len(h.names(segmentDir)), len(b.mu.order)+1; got != want {
+			t.Errorf("%d files while one is read, want %d", got, want)
+		}
+		pinned[0].Unpin()
+		pass(10 * time.Second)
+		h.wantFiles(b)
 	})
 }
 

@@ -25,7 +25,7 @@ type maintainer struct {
 	wake  chan struct{} // holds one
 
 	expiring chan struct{} // holds one: there is something for the sweep to look after
-	stir     chan struct{} // holds one: there may be something to compact
+	stir     chan struct{} // holds one: there may be something to compact, or a file to remove
 	stirred  atomic.Bool   // the compactor is awake
 	quit     chan struct{}
 	done     sync.WaitGroup

@@ -33,6 +33,7 @@ func (b *Bucket) setStorage(storage kv.Storage) {
 	if storage == kv.MemoryStorage {
 		b.memory = true
 		b.disk.FS, b.disk.Dir = vfs.NewRAM(), "memory"
+		b.disk.Released = nil // whoever fills the bucket looks after that: freeMemory
 	}
 }
 

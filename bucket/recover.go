@@ -137,6 +137,7 @@ func (r *recovery) findStore() error {
 	r.segments = segment.Options{
 		FS: r.opts.FS, Dir: path.Join(r.dir, segmentDir),
 		Seed: segment.Seed(found.identity.seed), StoreID: found.identity.storeID,
+		Released: r.segmentReleased,
 	}
 	r.high = found.state.maxBucketID
 	r.path.clock = found.state.clock

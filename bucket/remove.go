@@ -16,8 +16,9 @@ type graveyard struct {
 
 // bury takes retired segments that the manifest does not name any more, gives
 // back the pin that their retirement left, and sees to it that their files go: in
-// the background, or at once where there is none. A file that a reader has pinned waits
-// for a later turn; one that outlives the process is scratch to the next Open.
+// the background, or at once where there is none. A file that a reader has pinned
+// waits for him to let go, and without a background for the next burial; one that
+// outlives the process is scratch to the next Open.
 func (s *Store) bury(slots []*slot) {
 	if len(slots) > 0 {
 		for _, sl := range slots {
@@ -34,10 +35,20 @@ func (s *Store) bury(slots []*slot) {
 	s.maintain.stirCompaction()
 }
 
+// segmentReleased wakes the background when a retired segment has lost its last
+// reader: its file may be waiting for that.
+func (s *Store) segmentReleased() {
+	if m := s.maintain; m != nil {
+		select {
+		case m.stir <- struct{}{}: // also to one that is awake, and may have looked before
+		default:
+		}
+	}
+}
+
 // removeDead removes the files that nobody reads any more, shrinking them in
-// steps, and calls step after each. It reports whether files are left that
-// readers hold.
-func (s *Store) removeDead(step func()) (left bool) {
+// steps, and calls step after each.
+func (s *Store) removeDead(step func()) {
 	s.dead.Lock()
 	slots := s.dead.slots
 	s.dead.slots = nil
@@ -56,5 +67,4 @@ func (s *Store) removeDead(step func()) (left bool) {
 	s.dead.Lock()
 	defer s.dead.Unlock()
 	s.dead.slots = slices.Concat(waiting, s.dead.slots)
-	return len(s.dead.slots) > 0
 }

@@ -46,6 +46,9 @@ func (s *Segment) release() {
 		_ = s.file.Close()
 	}
 	close(s.released)
+	if s.onRelease != nil {
+		s.onRelease()
+	}
 }
 
 // DropMapping takes the mapping away and returns it, for the caller to close

@@ -41,6 +41,11 @@ type Options struct {
 	Dir     string
 	Seed    Seed
 	StoreID [16]byte
+
+	// Released is called when a retired segment's last pin is gone and its file may
+	// be removed, by whoever gave that pin back: it must not wait for anything. Nil:
+	// nobody is told.
+	Released func()
 }
 
 func (o *Options) path(number uint64) string { return path.Join(o.Dir, FileName(number)) }
@@ -68,6 +73,7 @@ type Segment struct {
 	bucketID     uint64
 	limit        int64
 	headerDamage *kv.CorruptError // nil: the file's header is sound
+	onRelease    func()           // nil: nobody is told
 
 	// Of the writer and, by its leave, of the background. nil while the segment
 	// rests, and once it is sealed.
@@ -96,7 +102,7 @@ func newSegment(o *Options, d Desc) *Segment {
 		fs: o.FS, path: o.path(d.Number), seed: o.Seed,
 		number: d.Number, bucketID: d.BucketID, limit: d.Limit,
 		pending:  pending{prev: d.LastIndex, start: d.Size, next: d.Size},
-		released: make(chan struct{}),
+		released: make(chan struct{}), onRelease: o.Released,
 	}
 	s.size.Store(d.Size)
 	s.pins.Store(1)
