@@ -192,6 +192,11 @@ func (h *harness) wantFiles(b *Bucket) {
 	for sl := range b.files() {
 		want = append(want, segment.FileName(sl.Number()))
 	}
+	for i, d := range h.s.checkpoint.state.buckets[b.id].segments {
+		if sl := b.mu.order[i]; sl.Number() != d.Number || sl.dropped != d.dropped {
+			h.t.Errorf("segment %d in memory is %d, with what was dropped up to %d; the manifest says %d, and %d", i, sl.Number(), sl.dropped, d.Number, d.dropped)
+		}
+	}
 	got := h.names(segmentDir)
 	seen := map[string]bool{}
 	for _, name := range got {

@@ -135,7 +135,8 @@ func (c *compaction) describe(old *bucketDesc) (*bucketDesc, error) {
 	return &desc, nil
 }
 
-// install makes memory agree with the manifest. The caller holds checkpoint.
+// install makes memory agree with the manifest, whose segments are the first of
+// those in memory, in the same order. The caller holds checkpoint.
 func (c *compaction) install(desc *bucketDesc) {
 	b := c.bucket
 	b.mu.Lock()
@@ -148,12 +149,9 @@ func (c *compaction) install(desc *bucketDesc) {
 	}
 	b.mu.order = slices.Concat(b.mu.order[:from], output, b.mu.order[from+len(c.inputs):])
 	b.mu.ended = max(b.mu.ended, desc.ended)
-	for _, sl := range b.mu.order {
-		for i := range desc.segments {
-			if sl.lost == nil && sl.Number() == desc.segments[i].Number {
-				sl.dropped = max(sl.dropped, desc.segments[i].dropped)
-			}
-		}
+	if from < len(desc.segments) { // the output, or what has to say so in its stead
+		sl := b.mu.order[from]
+		sl.dropped = max(sl.dropped, desc.segments[from].dropped)
 	}
 	if c.ended != 0 { // what was held above for the sake of what went may go now
 		for _, sl := range b.mu.order[from+len(output):] {
