@@ -136,6 +136,22 @@ func (x *Index) All(yield func(key []byte, newest Version) bool) {
 	})
 }
 
+// Part calls fn for the keys of the n-th part of the index, some hundreds, as All
+// does, and reports whether there is such a part; fn may do what it may in All. Who
+// asks for all parts from 0 on, in order, until there is no more, is shown every
+// key that is there all the while, whatever is done to the index between two calls;
+// some may come twice. A read.
+func (x *Index) Part(n int, fn func(key []byte, newest Version)) bool {
+	if n >= int(x.table.count) {
+		return false
+	}
+	x.table.part(uint32(n), nil, func(s slot) bool {
+		fn(x.keys.key(s.key), x.rows.version(s.row))
+		return true
+	})
+	return true
+}
+
 // lookup returns the key's newest row, 0 if it has none, and how many versions
 // of the chain from there are kept.
 func (x *Index) lookup(hash uint64, key string) (row, kept uint32) {

@@ -205,18 +205,26 @@ func (t *table) reserve(n int) {
 	t.count = count
 }
 
-// each calls fn for every slot, until fn returns false. It works on copies of
-// one bin at a time, so fn may remove the key that it is shown.
+// each calls fn for every slot, until fn returns false; fn may remove the key that
+// it is shown.
 func (t *table) each(fn func(slot) bool) {
 	var held []slot
-	for i := range t.count {
-		held = append(held[:0], t.bins.at(i).slots...)
-		for _, s := range held {
-			if s.key != 0 && !fn(s) {
-				return
-			}
+	for i, more := uint32(0), true; more && i < t.count; i++ {
+		held, more = t.part(i, held, fn)
+	}
+}
+
+// part is each for one bin, and reports whether fn wants more. Bins are in the order
+// in which they come to be: one that splits leaves to its place what it had, or gives
+// it to a later one. It works on a copy, in held.
+func (t *table) part(i uint32, held []slot, fn func(slot) bool) (copied []slot, more bool) {
+	held = append(held[:0], t.bins.at(i).slots...)
+	for _, s := range held {
+		if s.key != 0 && !fn(s) {
+			return held, false
 		}
 	}
+	return held, true
 }
 
 func (t *table) memory() int64 { return int64(t.slots)*int64(slotSize) + t.bins.memory() }
