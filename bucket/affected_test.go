@@ -15,7 +15,7 @@ func TestLookingForTheDeadCopiesNoKey(t *testing.T) {
 		mustPut(t, b, fmt.Sprint("a-key-of-more-bytes-than-one-word-has-", i), "v")
 	}
 	if n := testing.AllocsPerRun(10, func() {
-		if keys := b.affected(); len(keys) > 0 {
+		if keys, _ := b.affected(0); len(keys) > 0 {
 			t.Errorf("%d keys have something dead", len(keys))
 		}
 	}); n > 50 {

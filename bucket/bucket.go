@@ -52,6 +52,7 @@ type Bucket struct {
 		readOnly error // why it takes no writes: a file is missing
 		config   kv.Config
 		live     liveness
+		settling int // decisions that the index does not follow yet: settle.go
 		index    *index.Index
 		revision kv.Revision // of the newest record that can be read
 		written  int64       // unix ns: when that was; after recovery the newest in the segments. 0: unknown

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
-	"kvd/index"
 	"kvd/internal/vfs"
 	"kvd/kv"
 	"kvd/wal"
@@ -114,9 +112,9 @@ func (s *Store) apply(op *operation) {
 		}
 		b.mu.Unlock()
 		b.setSync(&op.config)
-		if op.b != 0 {
+		if op.cuts() {
 			c := cut{upTo: kv.Revision(op.a), keep: int(op.b)}
-			b.change(op, func(l *liveness) { l.addCut(c) })
+			b.unsettle(func(l *liveness) { l.addCut(c) })
 		}
 	case opDelete:
 		s.mu.Lock()
@@ -128,13 +126,13 @@ func (s *Store) apply(op *operation) {
 		return
 	case opForget:
 		f := forgetting{upTo: kv.Revision(op.a), markers: kv.Revision(op.b)}
-		b.change(op, func(l *liveness) { l.addForgetting(f) })
+		b.unsettle(func(l *liveness) { l.addForgetting(f) })
 	case opExpire:
-		b.change(op, func(l *liveness) {
+		b.change(func(l *liveness) {
 			l.expired, l.aged = max(l.expired, kv.Revision(op.a)), max(l.aged, kv.Revision(op.b))
 		})
 	case opLapse:
-		b.change(op, func(l *liveness) {
+		b.change(func(l *liveness) {
 			l.lapsed, l.aged = max(l.lapsed, int64(op.a)), max(l.aged, kv.Revision(op.b))
 		})
 	}
@@ -171,72 +169,6 @@ func (b *Bucket) markDirty() {
 	}
 }
 
-// change changes the bucket's rules and takes the records that they make dead out
-// of the index. The caller holds path: no writer sees a key before its turn has
-// come. What is replayed may be a thousand of these, so recovery does that once,
-// at its end.
-func (b *Bucket) change(op *operation, change func(*liveness)) {
-	b.mu.Lock()
-	change(&b.mu.live)
-	b.mu.Unlock()
-	switch {
-	case b.store.log == nil:
-		b.stale = true
-	case !op.swept:
-		b.dropDead()
-	}
-}
-
-// dropDead takes what is dead by the bucket's rules out of the index, a few keys
-// at a time, so that readers pass between.
-func (b *Bucket) dropDead() {
-	const slice = 32 // keys per turn at the lock
-	keys := b.affected()
-	for len(keys) > 0 {
-		n := min(slice, len(keys))
-		b.mu.Lock()
-		for _, key := range keys[:n] {
-			b.sweepKeyLocked(key)
-		}
-		b.mu.Unlock()
-		keys = keys[n:]
-	}
-}
-
-// affected returns the keys that have a version which is dead by the bucket's
-// rules.
-func (b *Bucket) affected() []string {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	var keys []string
-	var room [kv.MaxHistory]index.Version
-	b.mu.index.All(func(key []byte, _ index.Version) bool {
-		name := stringOf(key)
-		versions := b.mu.index.Versions(room[:0], index.Hash(name), name)
-		if n := len(versions); len(b.mu.live.keep(versions)) < n {
-			keys = append(keys, string(key))
-		}
-		return true
-	})
-	return keys
-}
-
-// sweepKeyLocked drops the versions of one key that are dead by the bucket's
-// rules.
-func (b *Bucket) sweepKeyLocked(key string) {
-	hash := index.Hash(key)
-	var room, kept [kv.MaxHistory]index.Version
-	versions := b.mu.index.Versions(room[:0], hash, key)
-	live := b.mu.live.keep(append(kept[:0], versions...))
-	for _, v := range versions {
-		if len(live) > 0 && live[0].Revision == v.Revision {
-			live = live[1:]
-			continue
-		}
-		b.mu.index.Remove(hash, key, v.Revision, nil)
-	}
-}
-
 // CreateBucket makes a bucket, or returns the one that is there with the same
 // configuration.
 func (s *Store) CreateBucket(ctx context.Context, config kv.Config) (kv.Bucket, error) {
@@ -262,7 +194,7 @@ func (s *Store) UpdateBucket(ctx context.Context, config kv.Config) (kv.Bucket, 
 	if err != nil {
 		return nil, err
 	}
-	err = s.edit(ctx, config, func() (operation, error) {
+	err = s.edit(ctx, func() (operation, error) {
 		b, err := s.lookup(config.Bucket)
 		if err != nil {
 			return operation{}, err
@@ -278,7 +210,7 @@ func (s *Store) CreateOrUpdateBucket(ctx context.Context, config kv.Config) (kv.
 	if err != nil {
 		return nil, err
 	}
-	err = s.edit(ctx, config, func() (operation, error) {
+	err = s.edit(ctx, func() (operation, error) {
 		if b, err := s.lookup(config.Bucket); err == nil {
 			return b.decideEdit(config)
 		}
@@ -287,18 +219,48 @@ func (s *Store) CreateOrUpdateBucket(ctx context.Context, config kv.Config) (kv.
 	return s.outcome(config.Bucket, err)
 }
 
-// edit is operate for a change of a configuration. Where it says anew which
-// records stay, what has expired goes before.
-func (s *Store) edit(ctx context.Context, config kv.Config, decide func() (operation, error)) error {
-	b, err := s.lookup(config.Bucket)
-	if err != nil {
-		return s.operate(ctx, decide)
+// errUnswept says that what has expired in a bucket has to go before the decision.
+var errUnswept = errors.New("what has expired goes first")
+
+// edit is operate for what may be an edit. One that says anew which records stay is
+// decided in the turn of its bucket's sweep. Only the decision knows whether it is
+// one, and of which bucket: others may create, edit and delete in between.
+func (s *Store) edit(ctx context.Context, decide func() (operation, error)) error {
+	var op operation
+	var turn, wanted *Bucket // whose turn it is, and whose it should be
+	operate := s.operate
+	for {
+		err := operate(ctx, func() (_ operation, err error) {
+			if op, err = decide(); err == nil {
+				wanted = s.byID(op.bucketID)
+				if wanted.restates(&op) && wanted != turn {
+					return operation{}, errUnswept
+				}
+			}
+			return op, err
+		})
+		switch {
+		case errors.Is(err, errUnswept):
+			turn, operate = wanted, wanted.operateAfterSweep
+		case turn != nil && errors.Is(err, kv.ErrBucketNotFound): // deleted before its turn came
+			turn, operate = nil, s.operate
+		case err == nil && op.cuts():
+			turn.settle()
+			return nil
+		default:
+			return err
+		}
 	}
-	have, err := b.config()
-	if err != nil || have.TTL == config.TTL && have.History <= config.History {
-		return s.operate(ctx, decide)
+}
+
+// restates reports whether an operation on the bucket, nil for a new one, is an edit
+// that says anew which of its records stay.
+func (b *Bucket) restates(op *operation) bool {
+	if op.kind != opEdit {
+		return false
 	}
-	return b.operateAfterSweep(ctx, decide)
+	have, _ := b.config()
+	return op.cuts() || have.TTL != op.config.TTL
 }
 
 // outcome is what the calls above return: the bucket, if all went well.
@@ -363,28 +325,5 @@ func (s *Store) DeleteBucket(ctx context.Context, name string) error {
 			return operation{}, err
 		}
 		return operation{kind: opDelete, bucketID: b.id}, nil
-	})
-}
-
-// purgeDeletes decides up to which revisions markers and what is behind them go.
-func (s *Store) purgeDeletes(ctx context.Context, b *Bucket, olderThan time.Duration) error {
-	return b.operateAfterSweep(ctx, func() (operation, error) {
-		op := operation{kind: opForget, bucketID: b.id, a: uint64(b.next - 1)}
-		cutoff := int64(1<<63 - 1)
-		if olderThan >= 0 {
-			cutoff = s.now() - int64(olderThan)
-		}
-		b.mu.RLock() // readers go on while it looks at every key
-		defer b.mu.RUnlock()
-		if err := b.takesWritesLocked(); err != nil {
-			return operation{}, err
-		}
-		b.mu.index.All(func(_ []byte, newest index.Version) bool {
-			if newest.Op.IsMarker() && newest.Created <= cutoff {
-				op.b = max(op.b, uint64(newest.Revision))
-			}
-			return true
-		})
-		return op, nil
 	})
 }

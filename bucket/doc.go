@@ -66,6 +66,17 @@
 // that instant: the newest time on the disk, below which the store's time never
 // falls, is that of the newest write.
 //
+// # Decisions about many keys
+//
+// A purge-deletes and a shorter history concern any number of keys and are one
+// operation of the log: it changes the bucket's rules of what is live (live.go), and
+// what they make dead is dead from that instant, for readers, listings, watches,
+// conditions and floors. Before it a purge-deletes surveys the keys, and after it
+// both take what is dead out of the index, a few keys at a time between groups of
+// writers; until that is done readers apply the rules to what they find, and a
+// mutation first settles its own key (settle.go). Counts over all keys follow by the
+// time the call returns. A crash in between leaves the rules, and Open applies them.
+//
 // # Recovery
 //
 // The manifest says, per bucket, up to which position of the log its segments

@@ -52,12 +52,12 @@ func (b *Bucket) Erase(ctx context.Context, pattern string, below kv.Revision, k
 // erasable returns the keys that match and have a record below the revision that
 // is returned too.
 func (b *Bucket) erasable(ctx context.Context, pattern string, below kv.Revision, keep uint64) (keys []string, floor kv.Revision, err error) {
-	snapshot, at, err := b.openSnapshot(ctx)
+	snapshot, err := b.openSnapshot(ctx)
 	if err != nil {
 		return nil, 0, err
 	}
 	defer b.closeSnapshot(snapshot)
-	floor = at + 1
+	floor = snapshot.at + 1
 	if below != 0 {
 		floor = min(floor, below)
 	}
@@ -66,7 +66,10 @@ func (b *Bucket) erasable(ctx context.Context, pattern string, below kv.Revision
 		if len(keys)%contextCheck == 0 && ctx.Err() != nil {
 			return false
 		}
-		if !kv.Match(pattern, stringOf(key)) || versions[0].Revision >= floor {
+		if snapshot.rules != nil {
+			versions = snapshot.rules.keep(versions)
+		}
+		if len(versions) == 0 || versions[0].Revision >= floor || !kv.Match(pattern, stringOf(key)) {
 			return true
 		}
 		keys, oldest = append(keys, string(key)), append(oldest, versions[0].Revision)

@@ -73,7 +73,7 @@ func (b *Bucket) hidesLocked(v *index.Version, newest bool) bool {
 // atLocked returns the version of key with that revision, unless it or its key has
 // died.
 func (b *Bucket) atLocked(hash uint64, key string, revision kv.Revision) (v index.Version, ok bool) {
-	v, ok = b.mu.index.At(hash, key, revision)
+	v, ok = b.revisionLocked(hash, key, revision)
 	if !ok || b.mu.config.TTL == 0 && b.mu.index.Deadlines() == 0 {
 		return v, ok
 	}

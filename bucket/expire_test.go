@@ -1,11 +1,13 @@
 package bucket
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -728,5 +730,67 @@ func TestAFaultDuringASweep(t *testing.T) {
 			t.Fatalf("call %d fails: %d records, want five markers and a value", call, n)
 		}
 		a.close()
+	}
+}
+
+// between is a context that does something when it is asked for the first time.
+type between struct {
+	context.Context
+	once *sync.Once
+	do   func()
+}
+
+func (b between) Err() error {
+	b.once.Do(b.do)
+	return b.Context.Err()
+}
+
+// What an edit changes is what is there when it is decided, not when it was asked
+// for: a bucket that was made in between is swept before its TTL goes.
+func TestAnEditOfABucketMadeMeanwhileSweepsIt(t *testing.T) {
+	a := newAging(t)
+	made := between{ctx, &sync.Once{}, func() {
+		mustPut(t, a.bucket("b", withTTL(time.Minute)), "k", "v")
+		a.clock.advance(time.Minute)
+	}}
+	b, err := a.s.CreateOrUpdateBucket(made, kv.Config{Bucket: "b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantKeys(t, collect(t, b.(*Bucket)))
+}
+
+// So is one that another edit gave a TTL, and one that was deleted meanwhile and
+// made anew is not the one whose sweep was waited for.
+func TestAnEditOfABucketEditedMeanwhileSweepsIt(t *testing.T) {
+	for name, do := range map[string]func(*aging) error{
+		"edited": func(a *aging) error {
+			_, err := a.s.UpdateBucket(ctx, kv.Config{Bucket: "b", TTL: time.Minute})
+			return err
+		},
+		"made anew": func(a *aging) error {
+			if err := a.s.DeleteBucket(ctx, "b"); err != nil {
+				return err
+			}
+			_, err := a.s.CreateBucket(ctx, kv.Config{Bucket: "b", TTL: time.Minute})
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := newAging(t)
+			a.bucket("b")
+			made := between{ctx, &sync.Once{}, func() {
+				if err := do(a); err != nil {
+					t.Error(err)
+				}
+				mustPut(t, a.find("b"), "k", "v")
+				a.clock.advance(time.Minute)
+			}}
+			b, err := a.s.UpdateBucket(made, kv.Config{Bucket: "b"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantKeys(t, collect(t, b.(*Bucket)))
+		})
 	}
 }

@@ -49,7 +49,7 @@ func (s *selection) look(ctx context.Context) (watch.Selection, error) {
 	if b.mu.gone != nil {
 		return s.Selection, b.mu.gone
 	}
-	s.At = b.mu.revision
+	s.At, s.rules = b.mu.revision, b.rulesLocked()
 	var room [kv.MaxHistory]index.Version
 	for _, key := range s.query.Patterns {
 		versions := b.mu.index.Versions(room[:0], index.Hash(key), key)
@@ -91,12 +91,12 @@ func (b *Bucket) endedLocked(rev kv.Revision) error {
 
 // list looks at every key of the index.
 func (s *selection) list(ctx context.Context) (watch.Selection, error) {
-	snapshot, at, err := s.bucket.openSnapshot(ctx)
+	snapshot, err := s.bucket.openSnapshot(ctx)
 	if err != nil {
 		return s.Selection, err
 	}
 	defer s.bucket.closeSnapshot(snapshot)
-	s.At = at
+	s.At, s.rules = snapshot.at, snapshot.rules
 	if len(s.query.Patterns) == 0 { // growing step by step would copy more than the listing takes
 		s.Refs = make([]watch.Ref, 0, min(snapshot.Len(), 2*s.max))
 	}
@@ -140,8 +140,8 @@ func (s *selection) take(f *scanned) bool {
 	hash := index.Hash(key)
 	b := s.bucket
 	b.mu.RLock()
-	v, kept := b.mu.index.At(hash, key, f.record.Revision)
-	newest, present := b.mu.index.Newest(hash, key)
+	v, kept := b.revisionLocked(hash, key, f.record.Revision)
+	newest, present := b.newestLocked(hash, key)
 	b.mu.RUnlock()
 	kept = kept && !s.died(&newest, true) && !s.died(&v, v.Revision == newest.Revision)
 	switch {
@@ -161,17 +161,24 @@ type selection struct {
 	after, upTo kv.Revision
 	ttl         time.Duration // of the bucket
 	now         int64         // at which the selection is made
+	rules       *liveness     // by which something in the index may be dead; nil: nothing is
 	max         int
 	seen        int
 }
 
-// visit takes the versions of a key, and reports whether to go on.
+// visit takes the versions of a key, which are its own, and reports whether to go
+// on.
 func (s *selection) visit(ctx context.Context, key []byte, versions ...index.Version) bool {
 	if s.seen++; s.seen%contextCheck == 0 && ctx.Err() != nil {
 		return false
 	}
 	if !kv.MatchAny(s.query.Patterns, stringOf(key)) {
 		return true
+	}
+	if s.rules != nil {
+		if versions = s.rules.keep(versions); len(versions) == 0 {
+			return true
+		}
 	}
 	newest := &versions[len(versions)-1]
 	if s.died(newest, true) {

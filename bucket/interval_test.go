@@ -54,12 +54,17 @@ func TestIntervalWritesAreVisibleBeforeTheSync(t *testing.T) {
 // What syncs the log for others syncs it for these.
 func TestWhatMakesIntervalWritesDurable(t *testing.T) {
 	for name, do := range map[string]func(*harness) error{
-		"Sync":               func(h *harness) error { return h.s.Sync(ctx) },
-		"a durable write":    func(h *harness) error { _, err := h.find("durable").PutString(ctx, "k", "v"); return err },
-		"a mixed Submit":     func(h *harness) error { return h.s.Submit(ctx, mixed()) },
-		"a new bucket":       func(h *harness) error { h.bucket("new"); return nil },
-		"a purge of markers": func(h *harness) error { return h.find("b").PurgeDeletes(ctx, -1) },
-		"a checkpoint":       func(h *harness) error { return h.s.Checkpoint(ctx) },
+		"Sync":            func(h *harness) error { return h.s.Sync(ctx) },
+		"a durable write": func(h *harness) error { _, err := h.find("durable").PutString(ctx, "k", "v"); return err },
+		"a mixed Submit":  func(h *harness) error { return h.s.Submit(ctx, mixed()) },
+		"a new bucket":    func(h *harness) error { h.bucket("new"); return nil },
+		"a purge of markers": func(h *harness) error {
+			if _, err := h.find("b").Delete(ctx, "gone"); err != nil {
+				return err
+			}
+			return h.find("b").PurgeDeletes(ctx, -1)
+		},
+		"a checkpoint": func(h *harness) error { return h.s.Checkpoint(ctx) },
 		"a full log file": func(h *harness) error {
 			for i := range 40 {
 				mustPut(h.t, h.find("b"), "large", strings.Repeat(fmt.Sprint(i%10), 3000))

@@ -42,6 +42,7 @@ func (g *group) rollback() {
 }
 
 func (g *group) judgeOne(m *mutation, now int64) error {
+	m.settleBefore()
 	b := m.bucket
 	b.mu.RLock()
 	defer b.mu.RUnlock()

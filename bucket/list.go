@@ -58,7 +58,7 @@ type listing struct {
 }
 
 func (l *listing) run() error {
-	snapshot, _, err := l.bucket.openSnapshot(l.ctx)
+	snapshot, err := l.bucket.openSnapshot(l.ctx)
 	if err != nil {
 		return err
 	}
@@ -133,32 +133,38 @@ func prefixes(patterns []string) []string {
 	return kept
 }
 
-// openSnapshot takes a snapshot of the index once its tree is complete, and
-// returns the newest revision in it.
-func (b *Bucket) openSnapshot(ctx context.Context) (*index.Snapshot, kv.Revision, error) {
+// snapshot is a bucket's index as it was at one moment.
+type snapshot struct {
+	*index.Snapshot
+	at    kv.Revision // the newest in it
+	rules *liveness   // by which something in it may be dead; nil: nothing is
+}
+
+// openSnapshot takes a snapshot of the index once its tree is complete.
+func (b *Bucket) openSnapshot(ctx context.Context) (*snapshot, error) {
 	if err := b.usable(ctx); err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	select {
 	case <-b.ready:
 	case <-ctx.Done():
-		return nil, 0, ctx.Err()
+		return nil, ctx.Err()
 	}
 	select {
 	case b.store.snapshots <- struct{}{}:
 	case <-ctx.Done():
-		return nil, 0, ctx.Err()
+		return nil, ctx.Err()
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.mu.gone != nil {
 		<-b.store.snapshots
-		return nil, 0, b.mu.gone
+		return nil, b.mu.gone
 	}
-	return b.mu.index.Snapshot(), b.mu.revision, nil
+	return &snapshot{b.mu.index.Snapshot(), b.mu.revision, b.rulesLocked()}, nil
 }
 
-func (b *Bucket) closeSnapshot(s *index.Snapshot) {
+func (b *Bucket) closeSnapshot(s *snapshot) {
 	b.mu.Lock()
 	s.Release()
 	b.mu.Unlock()
@@ -225,15 +231,4 @@ func (s *Store) open(ctx context.Context) error {
 		return kv.ErrClosed
 	}
 	return nil
-}
-
-// PurgeDeletes drops the history behind markers, and old markers.
-func (b *Bucket) PurgeDeletes(ctx context.Context, olderThan time.Duration) error {
-	if err := b.usable(ctx); err != nil {
-		return err
-	}
-	if olderThan == 0 {
-		olderThan = kv.DefaultMarkerAge
-	}
-	return b.store.purgeDeletes(ctx, b, olderThan)
 }

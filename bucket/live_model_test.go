@@ -13,9 +13,10 @@ import (
 
 // The random test of the rules of liveness: a reference that keeps, for each
 // key, the plain set of what should be visible, against what an open would find
-// in lists of records, with the bucket's rules, after any number of edits,
-// erasures, sweeps, purge-deletes and compactions. The two are compared after
-// every step.
+// in lists of records, with the bucket's rules, and against what a reader finds in an
+// index that follows the rules later, key by key, after any number of edits,
+// erasures, sweeps, purge-deletes and compactions. They are compared after every
+// step.
 
 const (
 	modelKeys    = 3
@@ -52,6 +53,8 @@ type rules struct {
 	addCut func(*liveness, cut)
 	forget func(*liveness, forgetting)
 	floor  func(records []*modelRecord) kv.Revision
+	settle func(m *model, key int)                                  // before a write is judged
+	shows  func(m *model, versions []index.Version) []index.Version // of those in the index
 
 	drop  func(verdict, sighting) verdict
 	sees  func(m *model, r *modelRecord, s sighting) sighting
@@ -63,6 +66,8 @@ var soundRules = rules{
 	addCut: (*liveness).addCut,
 	forget: (*liveness).addForgetting,
 	floor:  func(records []*modelRecord) kv.Revision { return records[len(records)-1].floor },
+	settle: (*model).settleKey,
+	shows:  func(m *model, versions []index.Version) []index.Version { return m.keep(&m.live, versions) },
 
 	drop:  func(v verdict, _ sighting) verdict { return v },
 	sees:  func(_ *model, _ *modelRecord, s sighting) sighting { return s },
@@ -78,6 +83,7 @@ type model struct {
 	order    int
 	live     liveness
 	segments [][]modelRecord
+	index    [modelKeys][]index.Version
 	want     [modelKeys][]modelRecord // the reference
 }
 
@@ -94,8 +100,12 @@ func (m *model) run() string {
 	for step := range 5 + m.rng.IntN(modelStepMax-5) {
 		m.step()
 		for key := range modelKeys {
-			if got, want := m.recovered(key), m.want[key]; !sameRevisions(got, want) {
-				return fmt.Sprintf("step %d: key %d shows %v, want %v; rules %+v; segments %v", step, key, got, want, m.live, m.segments)
+			want := m.want[key]
+			if got := m.recovered(key); !sameRevisions(got, want) {
+				return fmt.Sprintf("step %d: key %d would be found with %v, want %v; rules %+v; segments %v", step, key, got, want, m.live, m.segments)
+			}
+			if got := m.shows(m, slices.Clone(m.index[key])); !sameRevisions(got, want) {
+				return fmt.Sprintf("step %d: key %d shows %v, want %v; rules %+v; index %v", step, key, got, want, m.live, m.index[key])
 			}
 		}
 	}
@@ -108,8 +118,10 @@ func sameRevisions(got []index.Version, want []modelRecord) bool {
 
 func (m *model) step() {
 	switch x := m.rng.Float64(); {
-	case x < 0.50:
+	case x < 0.44:
 		m.write()
+	case x < 0.50:
+		m.settleKey(m.rng.IntN(modelKeys))
 	case x < 0.56:
 		m.edit()
 	case x < 0.60:
@@ -145,22 +157,41 @@ func (m *model) write() {
 
 // record writes one record of a key.
 func (m *model) record(key int, op segment.Op, deadline int64) {
+	m.settle(m, key)
 	m.revision++
 	r := modelRecord{key: key, revision: m.revision, op: op, deadline: deadline}
+	r.floor = m.floorOf(&r)
+	m.append(r)
+	m.trim(key, r.floor)
+	m.index[key] = append(m.index[key], r.version())
 	kept := slices.DeleteFunc(slices.Clone(m.want[key]), func(r modelRecord) bool { return r.revision <= m.live.expired })
 	if r.op == segment.Purge {
 		kept = nil
 	}
-	kept = slices.Clone(kept[max(0, len(kept)-(m.history-1)):])
-	r.floor = r.revision
-	if len(kept) > 0 {
-		r.floor = kept[0].revision
-	}
-	m.append(r)
-	m.want[key] = append(kept, r)
+	m.want[key] = append(slices.Clone(kept[max(0, len(kept)-(m.history-1)):]), r)
 	if m.rng.Float64() < 0.25 {
 		m.segments = append(m.segments, nil)
 	}
+}
+
+// floorOf returns the floor that the engine gives a record: it goes by the index.
+func (m *model) floorOf(r *modelRecord) kv.Revision {
+	versions := m.index[r.key]
+	versions = versions[max(0, len(versions)-(m.history-1)):]
+	if r.op == segment.Purge || len(versions) == 0 {
+		return r.revision
+	}
+	return max(versions[0].Revision, min(m.live.expired+1, r.revision))
+}
+
+// trim takes the versions of a key below a floor out of the index.
+func (m *model) trim(key int, floor kv.Revision) {
+	m.index[key] = slices.DeleteFunc(slices.Clone(m.index[key]), func(v index.Version) bool { return v.Revision < floor })
+}
+
+// settleKey lets the index of a key follow the rules.
+func (m *model) settleKey(key int) {
+	m.index[key] = m.keep(&m.live, slices.Clone(m.index[key]))
 }
 
 func (m *model) edit() {
@@ -243,7 +274,9 @@ func (m *model) erase() {
 	if n > 0 {
 		floor = kept[max(0, len(kept)-n)].revision
 	}
+	m.settle(m, key)
 	m.append(modelRecord{key: key, revision: m.revision, op: segment.Erase, floor: floor})
+	m.trim(key, floor)
 	m.want[key] = slices.DeleteFunc(slices.Clone(kept), func(r modelRecord) bool { return r.revision < floor })
 }
 
@@ -294,9 +327,9 @@ func (m *model) compact() {
 	m.segments = slices.Replace(m.segments, first, end, stay)
 }
 
-// sight is what the index would show of a record's key.
+// sight is what the index shows of a record's key.
 func (m *model) sight(r *modelRecord) (s sighting) {
-	live := m.recovered(r.key)
+	live := m.index[r.key]
 	if len(live) == 0 {
 		return s
 	}
@@ -424,6 +457,10 @@ func TestBrokenRulesAreCaught(t *testing.T) {
 		}},
 		{"a cut is not kept", func(r *rules) {
 			r.addCut = func(*liveness, cut) {}
+		}},
+		{"a write does not settle its key", func(r *rules) { r.settle = func(*model, int) {} }},
+		{"a reader takes what the index has", func(r *rules) {
+			r.shows = func(_ *model, versions []index.Version) []index.Version { return versions }
 		}},
 		{"the latest purge-deletes counts alone", func(r *rules) {
 			r.forget = func(l *liveness, f forgetting) { l.forgotten = f }

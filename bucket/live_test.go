@@ -250,13 +250,19 @@ func TestLiveness(t *testing.T) {
 	}
 }
 
-// operate carries operations on the bucket "b" through the log.
+// operate carries operations on the bucket "b" through the log, and takes what they
+// make dead out of the index.
 func (h *harness) operate(ops []operation) {
 	h.t.Helper()
 	for _, op := range ops {
 		op.bucketID, op.config = writtenID, kv.Config{Bucket: "b", History: writtenHistory}.WithDefaults()
 		if err := h.s.operate(ctx, func() (operation, error) { return op, nil }); err != nil {
 			h.t.Fatal(err)
+		}
+		if b := h.find("b"); b.mu.settling > 0 {
+			b.settle()
+		} else {
+			b.settleAll()
 		}
 	}
 }

@@ -53,9 +53,10 @@ type operation struct {
 	bucketID uint64
 	a, b     uint64
 	config   kv.Config // of opCreate and opEdit
-
-	swept bool // not on disk: whoever decided it takes what is dead out of the index
 }
+
+// cuts reports whether the operation shortens the history of a bucket.
+func (op *operation) cuts() bool { return op.kind == opEdit && op.b != 0 }
 
 // appendItemHead appends the head of an item whose body is not known yet, and
 // returns where the head begins, for sealItem.
@@ -119,7 +120,7 @@ func decodeOperation(kind itemKind, body []byte) (operation, error) {
 			return op, err
 		}
 	}
-	if kind == opEdit && op.b != 0 {
+	if op.cuts() {
 		return op, cut{upTo: kv.Revision(op.a), keep: int(op.b)}.check()
 	}
 	return op, nil

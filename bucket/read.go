@@ -133,7 +133,7 @@ func (b *Bucket) pinVersions(ctx context.Context, key string) ([]index.Version, 
 	hash := index.Hash(key)
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	versions := b.shownLocked(b.mu.index.Versions(nil, hash, key))
+	versions := b.shownLocked(b.versionsLocked(nil, hash, key))
 	if len(versions) == 0 {
 		return nil, nil, missing(key, b.mu.gone)
 	}
@@ -151,7 +151,7 @@ func (b *Bucket) Last(ctx context.Context, key string) (kv.Entry, error) {
 		return kv.Entry{}, err
 	}
 	b.mu.RLock()
-	v, ok := b.mu.index.Newest(index.Hash(key), key)
+	v, ok := b.newestLocked(index.Hash(key), key)
 	ok = ok && !b.hidesLocked(&v, true)
 	_, e, err := b.finishRead(nil, key, v, ok)
 	return e, err

@@ -310,9 +310,7 @@ func (r *recovery) loadBucket(d *bucketDesc, progress *meter) (*Bucket, error) {
 		progress.add(d.segments[i].Size)
 	}
 	if !b.mu.live.trivial() {
-		for _, key := range b.affected() {
-			b.sweepKeyLocked(key) // nobody else has the bucket yet
-		}
+		b.settleAll()
 	}
 	return b, nil
 }
@@ -642,7 +640,7 @@ func (r *recovery) settleBuckets() {
 	for _, b := range r.mu.buckets {
 		if b.stale {
 			b.stale = false
-			b.dropDead()
+			b.settleAll()
 		}
 		b.expires.Store(b.mu.config.TTL != 0 || b.mu.index.Deadlines() > 0)
 	}

@@ -281,7 +281,7 @@ func (b *Bucket) endWalked(ctx context.Context) error {
 		return nil
 	}
 	err := b.store.operate(ctx, func() (operation, error) {
-		return operation{kind: opExpire, bucketID: b.id, a: uint64(w.walked), b: uint64(w.aged), swept: true}, b.takesWrites()
+		return operation{kind: opExpire, bucketID: b.id, a: uint64(w.walked), b: uint64(w.aged)}, b.takesWrites()
 	})
 	if err != nil {
 		return err
@@ -306,7 +306,7 @@ func (b *Bucket) endLapsed(ctx context.Context, now int64) error {
 		b.mu.RLock()
 		defer b.mu.RUnlock()
 		ripe := b.mu.index.Ripe(index.Lapsing)
-		return operation{kind: opLapse, bucketID: b.id, a: uint64(now), b: uint64(ripe), swept: true}, b.takesWritesLocked()
+		return operation{kind: opLapse, bucketID: b.id, a: uint64(now), b: uint64(ripe)}, b.takesWritesLocked()
 	})
 	if err != nil {
 		return err
@@ -335,10 +335,9 @@ func (b *Bucket) isDue(a index.Agenda) (due bool) {
 // next, which is called with mu held, returns none. Writers and readers pass in
 // between: to them these versions are not there.
 func (b *Bucket) drop(next func() []dying) {
-	const turns = 16 // at mu, per hold of the path
 	for more := true; more; {
 		b.store.path.Lock()
-		for n := 0; more && n < turns; n++ {
+		for began := time.Now(); more && time.Since(began) < pathTurn; {
 			b.mu.Lock()
 			batch := next()
 			more = len(batch) > 0 && b.mu.gone == nil
