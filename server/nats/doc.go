@@ -74,8 +74,8 @@
 //   - Fields of a request that are not known are passed over, and so is the wish for a
 //     list of the sequences that are gone (deleted_details). Of a stream that was emptied
 //     before the process began last_ts is the time of its creation.
-//   - Ids of messages are remembered in memory: a duplicate window ends with the
-//     process.
+//   - Of what was published before the process began, the ids are known of those messages
+//     of the duplicate window, and of the stream's newest 65,536, that are still kept.
 //   - Plain subscribers of $KV.b.k hear what NATS' clients publish, not what other front
 //     ends write: a watch does.
 //   - A client that reads slowly is not cut off for its watches: they wait. Of plain

@@ -9,16 +9,22 @@ import (
 )
 
 // duplicates remembers the ids of messages for the duplicate windows of their streams,
-// in memory: a window does not outlive the process.
+// in memory. Of what was published before it was made, the records tell: see recall.go.
 type duplicates struct {
-	mu      sync.Mutex
+	since time.Time // when it was made
+
+	mu      sync.Mutex // guards the fields below
 	streams map[string]*window
 }
 
 // window is the ids of one stream.
 type window struct {
-	ids   map[string]*messageID
-	order []*messageID // by age, the oldest first
+	recalling sync.Mutex // held by who reads what was published before; comes before duplicates.mu
+
+	// Guarded by duplicates.mu.
+	recalled bool // that was read
+	ids      map[string]*messageID
+	order    []*messageID // by age, the oldest first
 }
 
 // messageID is the id of a message that was published.
@@ -32,11 +38,8 @@ type messageID struct {
 // idsMax is how many ids a stream remembers at most; the oldest make room.
 const idsMax = 1 << 20
 
-// reserve takes an id for a message about to be stored, or returns the message that
-// has it.
-func (d *duplicates) reserve(stream, id string, age time.Duration) (held *messageID) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+// windowLocked returns the window of a stream.
+func (d *duplicates) windowLocked(stream string) *window {
 	w := d.streams[stream]
 	if w == nil {
 		if d.streams == nil {
@@ -45,15 +48,28 @@ func (d *duplicates) reserve(stream, id string, age time.Duration) (held *messag
 		w = &window{ids: make(map[string]*messageID)}
 		d.streams[stream] = w
 	}
+	return w
+}
+
+// reserve takes an id for a message about to be stored, or returns the message that
+// has it.
+func (d *duplicates) reserve(stream, id string, age time.Duration) (held *messageID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	w := d.windowLocked(stream)
 	now := time.Now()
 	w.forget(now.Add(-age))
 	if held = w.ids[id]; held != nil {
 		return held
 	}
-	m := &messageID{id: id, at: now, done: make(chan struct{})}
-	w.ids[id] = m
-	w.order = append(w.order, m)
+	w.add(&messageID{id: id, at: now, done: make(chan struct{})})
 	return nil
+}
+
+// add notes an id, the newest.
+func (w *window) add(m *messageID) {
+	w.ids[m.id] = m
+	w.order = append(w.order, m)
 }
 
 // forget drops the ids that are older than the window.
@@ -103,8 +119,13 @@ func (d *duplicates) drop(stream string) {
 
 // reserveID takes the message's id. It reports false where another message has it:
 // then this one is answered, as the duplicate that it is, or refused for its
-// condition, which counts first.
+// condition, which counts first. Where the ids of before cannot be read, it is refused.
 func (c *conn) reserveID(p *publication, id string, m *kv.Mutation) bool {
+	if err := c.recall(p.stream); err != nil {
+		c.finishRun()
+		c.acknowledge(p.reply, p.stream, 0, refusal(err))
+		return false
+	}
 	for {
 		held := c.front.ids.reserve(p.stream.name, id, p.stream.config.DuplicateWindow)
 		if held == nil {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"kvd/kv"
 	"kvd/server"
@@ -76,6 +77,7 @@ func New(store kv.Store, opts Options) (*Front, error) {
 	if f.submitter, ok = store.(kv.Submitter); !ok {
 		return nil, errors.New("nats: the store takes no mutations by Submit")
 	}
+	f.ids.since = time.Now()
 	f.consumers.init(f)
 	return f, nil
 }

@@ -1,0 +1,105 @@
+package nats
+
+import (
+	"context"
+	"fmt"
+	"sort"
+	"time"
+
+	"kvd/kv"
+)
+
+// The ids of messages stand in the headers of their records, so what a client
+// published before the process began, and repeats because it was not answered, can be
+// known again: when the first message with an id comes, the records of the stream's
+// duplicate window are looked through. Those that were overwritten or erased are gone,
+// and their ids with them.
+
+// recallMax is how many revisions are looked through at most, the newest: what a
+// client repeats is what was under way. It takes a fraction of a second.
+const recallMax = 1 << 16
+
+// recall sees to it that the stream's window has the ids of before.
+func (c *conn) recall(s *stream) (err error) {
+	d := &c.front.ids
+	d.mu.Lock()
+	w := d.windowLocked(s.name)
+	recalled := w.recalled
+	d.mu.Unlock()
+	if recalled {
+		return nil
+	}
+	c.InStore(func() { err = d.recall(c.ctx, w, s) })
+	return err
+}
+
+// recall reads the ids of before into the window, unless somebody has meanwhile.
+func (d *duplicates) recall(ctx context.Context, w *window, s *stream) error {
+	w.recalling.Lock()
+	defer w.recalling.Unlock()
+	d.mu.Lock()
+	recalled := w.recalled
+	d.mu.Unlock()
+	if recalled {
+		return nil
+	}
+	var found []*messageID
+	if from := time.Now().Add(-s.config.DuplicateWindow); s.records != nil && from.Before(d.since) {
+		var err error
+		if found, err = s.messageIDs(ctx, from, d.since); err != nil {
+			return fmt.Errorf("read the message ids of bucket %q: %w", s.name, err)
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, m := range found {
+		w.add(m)
+	}
+	w.recalled = true
+	return nil
+}
+
+// messageIDs returns the ids of a stream's messages of a time, the oldest first.
+func (s *stream) messageIDs(ctx context.Context, from, to time.Time) (found []*messageID, err error) {
+	st, err := s.bucket.Status(ctx)
+	if err != nil || st.Revision == 0 {
+		return nil, err
+	}
+	w, err := s.bucket.Watch(ctx, nil, kv.ResumeFromRevision(s.firstSince(ctx, from, st.Revision)),
+		kv.PassForgotten(), kv.MetaOnly(), kv.Notify(func() {}))
+	if err != nil {
+		return nil, err
+	}
+	defer w.Stop()
+	poller, ok := w.(kv.Poller)
+	if !ok {
+		return nil, kv.ErrNotSupported
+	}
+	known := make(chan struct{})
+	close(known)
+	within := true
+	for more := true; more && within && err == nil; {
+		more, err = poller.Poll(func(u kv.Update) bool {
+			e := u.Entry
+			if within = e == nil || e.Created.Before(to) && e.Revision <= st.Revision; !within || e == nil {
+				return within
+			}
+			if id := headerField(e.Headers, "Nats-Msg-Id"); len(id) > 0 && !e.Created.Before(from) {
+				found = append(found, &messageID{id: string(id), at: e.Created, seq: uint64(e.Revision), done: known})
+			}
+			return true
+		})
+	}
+	return found, err
+}
+
+// firstSince returns a revision up to the newest before which no record is of that
+// time, or is looked for.
+func (s *stream) firstSince(ctx context.Context, from time.Time, newest kv.Revision) kv.Revision {
+	first := max(newest, recallMax) - recallMax + 1
+	n := sort.Search(int(newest-first), func(i int) bool { // times do not fall as revisions rise
+		e, err := s.next(ctx, ">", first+kv.Revision(i))
+		return err != nil || !e.Created.Before(from)
+	})
+	return first + kv.Revision(n)
+}
