@@ -79,6 +79,18 @@ func (c *conn) unmet(p *publication, m *kv.Mutation) (newest kv.Revision, failur
 	return st.Revision, nil
 }
 
+// unmetOr returns what the sequences that a message expects say against it, or else the
+// failure.
+func (c *conn) unmetOr(p *publication, m *kv.Mutation, failure *apiError) *apiError {
+	c.finishRun() // what was published before counts
+	c.InStore(func() {
+		if _, unmet := c.unmet(p, m); unmet != nil {
+			failure = unmet
+		}
+	})
+	return failure
+}
+
 // hold looks up all that a message expects. A guarded one is then to be stored only if
 // nothing was since.
 func (c *conn) hold(p *publication, m *kv.Mutation) *apiError {

@@ -186,7 +186,7 @@ func (r *streamRequest) checkUnsupported() *apiError {
 	case given(r.Limits):
 		return invalidConfig("consumer limits are not supported")
 	case r.Retention != "" && r.Retention != retentionLimits:
-		return invalidConfig("retention %s is not supported: kvd has limits", r.Retention)
+		return invalidConfig("retention %s is not supported: choose limits", r.Retention)
 	case r.Replicas > replicasMax:
 		return invalidConfig("maximum replicas is %d", replicasMax)
 	case r.Replicas < 0:
@@ -203,7 +203,7 @@ func (r *streamRequest) checkUnsupported() *apiError {
 		{r.AllowBatched, "batch publish"}, {r.AllowCounter, "message counters"}, {r.AllowSchedules, "message schedules"},
 		{r.PersistMode != "" && r.PersistMode != persistModeDefault, "persist mode " + r.PersistMode},
 		{r.Template != "", "a stream template"}, {r.MaxConsumers > 0, "max_consumers"},
-		{r.MaxMsgs > 0, "max_msgs"},
+		{r.MaxMsgs > 0, "max_msgs (choose max_msgs_per_subject, max_age or max_bytes)"},
 	} {
 		if f.on {
 			return invalidConfig("%s is not supported", f.name)
@@ -259,9 +259,9 @@ func (c *streamConfig) check(maxPayload int) *apiError {
 	case len(c.Name) > streamNameMax:
 		return invalidConfig("stream name is too long, maximum allowed is %d", streamNameMax)
 	case !ok || kv.CheckBucketName(bucket) != nil:
-		return invalidConfig("stream %q is no bucket: kvd serves key/value buckets, the streams KV_<bucket>", c.Name)
+		return invalidConfig("stream %q is not supported: kvd has the streams of key/value buckets, KV_<bucket>, which \"nats kv add\" makes; other streams need a nats-server", c.Name)
 	case len(c.Subjects) != 1 || c.Subjects[0] != subjectsOf(bucket):
-		return invalidConfig("the subjects of stream %q have to be %q: kvd serves key/value buckets", c.Name, subjectsOf(bucket))
+		return invalidConfig("the subjects of stream %q have to be %q: a bucket has its keys, and other streams need a nats-server", c.Name, subjectsOf(bucket))
 	case c.MaxAge < 0:
 		return invalidConfig("max age can not be negative")
 	case c.MaxAge > 0 && c.MaxAge < maxAgeMin:
@@ -277,9 +277,9 @@ func (c *streamConfig) check(maxPayload int) *apiError {
 	case c.AllowRollup && c.DenyPurge:
 		return invalidConfig("roll-ups require the purge permission")
 	case c.MaxMsgsPerSubject < 1 || c.MaxMsgsPerSubject > kv.MaxHistory:
-		return invalidConfig("max_msgs_per_subject of a bucket is 1 to %d, not %d", kv.MaxHistory, c.MaxMsgsPerSubject)
+		return invalidConfig("max_msgs_per_subject of a bucket is 1 to %d, not %d: choose how many revisions of a key are kept", kv.MaxHistory, c.MaxMsgsPerSubject)
 	case c.Discard == discardOld && c.MaxBytes > 0:
-		return invalidConfig("discard old with max_bytes is not supported: a full bucket refuses writes")
+		return invalidConfig("discard old with max_bytes is not supported: a full bucket refuses writes, which is discard new")
 	}
 	for key := range c.Metadata {
 		if strings.HasPrefix(key, kv.ReservedMetadata) {

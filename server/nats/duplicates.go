@@ -154,11 +154,7 @@ func (c *conn) settleID(p *publication, revision kv.Revision, stored bool) {
 }
 
 func (c *conn) answerDuplicate(p *publication, m *kv.Mutation, seq uint64) {
-	var failure *apiError
-	if m.IfLast || m.IfNewest || p.guard != nil {
-		c.InStore(func() { _, failure = c.unmet(p, m) })
-	}
-	if failure != nil {
+	if failure := c.unmetOr(p, m, nil); failure != nil {
 		c.acknowledge(p.reply, p.stream, 0, failure)
 		return
 	}

@@ -47,7 +47,7 @@ var (
 	errInvalidTTL       = &apiError{400, 10165, "invalid per-message TTL"}
 	errTTLDisabled      = &apiError{400, 10166, "per-message TTL is disabled"}
 	errCounterDisabled  = &apiError{400, 10168, "message counters is disabled"}
-	errBatchDisabled    = &apiError{400, 10174, "batch publish is disabled"}
+	errBatchDisabled    = &apiError{400, 10174, "atomic publish is disabled"}
 	errRequiredLevel    = &apiError{412, 10185, "JetStream minimum api level required"}
 	errScheduleDisabled = &apiError{400, 10188, "message schedules is disabled"}
 	errMissingSequence  = &apiError{400, 10193, "missing sequence for expected last sequence per subject"}

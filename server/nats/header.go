@@ -98,8 +98,8 @@ func (h *publishHeaders) set(name, value []byte) {
 		h.batch = true
 	case "Nats-Incr":
 		h.increment = true
-	default:
-		h.schedule = h.schedule || bytes.HasPrefix(name, []byte("Nats-Schedule"))
+	case "Nats-Schedule":
+		h.schedule = true
 	}
 }
 

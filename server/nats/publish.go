@@ -49,6 +49,9 @@ func (c *conn) publishKey(o *op) bool {
 	if failure == nil {
 		failure = condition(o, &h, &m, &p)
 	}
+	if failure == nil && h.schedule {
+		failure = c.unmetOr(&p, &m, errScheduleDisabled)
+	}
 	if failure == nil {
 		if len(h.msgID) > 0 && !c.reserveID(&p, string(h.msgID), &m) {
 			return true
@@ -79,14 +82,12 @@ func (c *conn) admit(s *stream, o *op, h *publishHeaders) *apiError {
 		return errMessageTooLarge
 	case len(o.header) > kv.MaxHeadersSize:
 		return errHeaderTooLarge
-	case len(h.stream) > 0 && string(h.stream) != s.config.Name:
-		return errExpectedStream
 	case h.batch:
 		return errBatchDisabled
-	case h.schedule:
-		return errScheduleDisabled
 	case h.increment:
 		return errCounterDisabled
+	case len(h.stream) > 0 && string(h.stream) != s.config.Name:
+		return errExpectedStream
 	}
 	if len(h.ttl) > 0 && !s.config.AllowMsgTTL {
 		if _, valid := parseTTL(string(h.ttl)); valid {
