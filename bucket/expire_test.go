@@ -14,6 +14,7 @@ import (
 	"kvd/index"
 	"kvd/internal/vfs"
 	"kvd/kv"
+	"kvd/segment"
 )
 
 // aging is a store whose clock the test sets.
@@ -791,6 +792,55 @@ func TestAnEditOfABucketEditedMeanwhileSweepsIt(t *testing.T) {
 				t.Fatal(err)
 			}
 			wantKeys(t, collect(t, b.(*Bucket)))
+		})
+	}
+}
+
+// What the disk would not give to the sweep was passed over for good: it got no
+// marker, and came back when the bucket's TTL was lifted. Key and time stand in the
+// index, so the sweep needs no record.
+func TestTheSweepNeedsNoReadableRecord(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		damage func(a *aging, files []string) (heal func())
+	}{
+		{"unreadable for now", func(a *aging, _ []string) func() {
+			a.fail(vfs.OpReadAt, ".seg", errors.New("injected"))
+			return func() { a.fs.Inject(nil) }
+		}},
+		{"damaged for good", func(a *aging, files []string) func() {
+			for _, f := range files {
+				a.flip(f, segment.HeaderSize+8, 3)
+			}
+			return func() {}
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a := newAging(t, func(o *Options) { o.SegmentSize = 4096 })
+			b := a.bucket("b", withTTL(time.Minute))
+			for i := range 20 { // of several segments
+				mustPut(t, b, fmt.Sprint("k", i), strings.Repeat("v", 500))
+			}
+			a.checkpoint()
+			a.clock.advance(time.Minute)
+			heal := c.damage(a, a.segmentFiles())
+			a.sweep()
+			heal()
+			config, _ := b.config()
+			config.TTL = 0
+			if _, err := a.s.UpdateBucket(ctx, config); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				b = a.find("b")
+				for i := range 20 {
+					wantEntries(t, b, fmt.Sprint("k", i), fmt.Sprint("EXPIRE@", 21+i))
+				}
+				wantKeys(t, collect(t, b))
+				a.powerCut()
+				a.open()
+			}
+			a.close()
 		})
 	}
 }

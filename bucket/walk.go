@@ -1,6 +1,10 @@
 package bucket
 
 import (
+	"cmp"
+	"slices"
+	"time"
+
 	"kvd/index"
 	"kvd/kv"
 	"kvd/segment"
@@ -25,32 +29,94 @@ func (b *Bucket) walk(now int64) error {
 		if sl == nil {
 			return nil
 		}
-		full := false
+		full, damaged, left := false, false, false
 		next, err := w.scanner.Scan(sl.Segment, w.offset, func(_ int64, r *segment.Record, _ int) bool {
 			if r.Op == segment.Erase || r.Revision <= w.walked {
 				return true
+			}
+			if damaged {
+				if damaged, left = false, !b.walkUnread(r.Revision, ttl, now); left {
+					return false
+				}
 			}
 			if full = taken == sweepBatch || later(r.Created, ttl) > now; full {
 				w.youngest = r.Created
 				return false
 			}
-			found := dying{string(r.Key), r.Revision}
-			if r.Op != segment.Put && b.isNewest(found) {
-				w.aged = r.Revision
-			}
-			w.found, w.dropping = append(w.found, found), append(w.dropping, found)
-			w.walked = r.Revision
+			b.walkOver(string(r.Key), r.Revision, r.Op != segment.Put)
 			taken++
 			return true
-		}, func(*kv.CorruptError) {}) // what reads it, or verifies it, reports it
+		}, func(*kv.CorruptError) { damaged = true }) // what reads it, or verifies it, reports it
+		if err == nil && damaged {
+			left = !b.walkUnread(b.endOf(sl), ttl, now)
+		}
 		sl.Unpin()
-		if err != nil {
+		if err != nil || left {
 			return err
 		}
 		if w.offset = next; full || !b.walkOn(sl, horizon) {
 			return nil
 		}
 	}
+}
+
+// walkOver adds a record that the TTL has ended to the batch.
+func (b *Bucket) walkOver(key string, revision kv.Revision, marker bool) {
+	w, found := &b.sweeping, dying{key, revision}
+	if marker && b.isNewest(found) {
+		w.aged = revision
+	}
+	w.found, w.dropping = append(w.found, found), append(w.dropping, found)
+	w.walked = revision
+}
+
+// walkUnread goes on by the index, up to the records before a revision, where damage
+// or a disk that does not read hides some: what is not known to have ended comes back
+// when the TTL is lifted. Where there is no more to it than an index block that is not
+// written yet, revisions follow each other. It reports whether all had ended.
+func (b *Bucket) walkUnread(before kv.Revision, ttl time.Duration, now int64) bool {
+	w := &b.sweeping
+	if before <= w.walked+1 {
+		return true
+	}
+	type unread struct {
+		key string
+		index.Version
+	}
+	var list []unread
+	for n, more := 0, true; more; n++ {
+		b.mu.RLock()
+		more = b.mu.index.Part(n, func(key []byte, _ index.Version) {
+			var room [kv.MaxHistory]index.Version
+			name := stringOf(key)
+			for _, v := range b.mu.index.Versions(room[:0], index.Hash(name), name) {
+				if w.walked < v.Revision && v.Revision < before {
+					list = append(list, unread{string(key), v})
+				}
+			}
+		})
+		b.mu.RUnlock()
+	}
+	slices.SortFunc(list, func(a, b unread) int { return cmp.Compare(a.Revision, b.Revision) })
+	list = slices.CompactFunc(list, func(a, b unread) bool { return a.Revision == b.Revision })
+	for _, u := range list {
+		if later(u.Created, ttl) > now {
+			w.youngest = u.Created
+			return false
+		}
+		b.walkOver(u.key, u.Revision, u.Op.IsMarker())
+	}
+	return true
+}
+
+// endOf returns a revision behind those of a segment.
+func (b *Bucket) endOf(sl *slot) kv.Revision {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if next := b.after(sl, b.sweeping.walked); next != nil {
+		return next.first()
+	}
+	return b.mu.revision + 1
 }
 
 func (b *Bucket) isNewest(d dying) bool {
