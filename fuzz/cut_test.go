@@ -2,6 +2,7 @@ package fuzz
 
 import (
 	"fmt"
+	"strings"
 
 	"kvd/internal/vfs"
 )
@@ -34,7 +35,7 @@ func cuts(pending int, seed uint64, samples int) []cut {
 
 // someCut returns the power cut that belongs to a seed.
 func someCut(pending int, seed uint64) cut {
-	kind, rest := seed%6, seed/6
+	kind, rest := seed%7, seed/7
 	if pending == 0 {
 		return powerCut("keep none", vfs.KeepNone())
 	}
@@ -49,8 +50,26 @@ func someCut(pending int, seed uint64) cut {
 	case 3:
 		odds := vfs.Odds{Keep: 0.7, Torn: 0.2, Stale: true}
 		return powerCut(fmt.Sprintf("odds %+v, seed %d", odds, rest), odds.Choice(rest))
+	case 4:
+		odds := vfs.Odds{Keep: 0.6, Ruin: 0.5}
+		return powerCut(fmt.Sprintf("odds %+v, seed %d", odds, rest), sparingManifests(odds.Choice(rest)))
 	}
 	return powerCut(fmt.Sprintf("random seed %d", rest), vfs.Random(rest))
+}
+
+// sparingManifests ruins no sector of a manifest, but loses it: a copy of it grows in
+// place, so that a sector in flight takes others along. Nothing is lost by that, for
+// there is the other copy; but it is a damage, and reported as one.
+func sparingManifests(c vfs.Choice) vfs.Choice {
+	decide := c.Decide
+	c.Decide = func(it vfs.Item) vfs.Verdict {
+		v := decide(it)
+		if v == vfs.Ruin && strings.Contains(it.Path, "manifest") {
+			return vfs.Lose
+		}
+		return v
+	}
+	return c
 }
 
 // mutates reports whether a call may change what is on the disk or pending.

@@ -54,6 +54,7 @@ func keepIf(keep func(Item) bool) Choice {
 type Odds struct {
 	Keep  float64 // how probable it is that an item is kept, 0 to 1
 	Torn  float64 // of the blocks kept, how many are torn at a random byte, 0 to 1
+	Ruin  float64 // of the blocks lost, how many are ruined, 0 to 1
 	Block int     // bytes that are kept or lost together: a multiple of SectorSize, 0 is SectorSize
 	Stale bool    // random bytes instead of zeros where a size was kept and the bytes lost
 }
@@ -97,6 +98,9 @@ func (o Odds) Choice(seed uint64) Choice {
 // from the block's hash. A torn block keeps its bytes before or after a cut.
 func (o Odds) decide(h uint64, off, blockSize int) Verdict {
 	if !below(h, o.Keep) {
+		if blockSize != 0 && below(mix(h), o.Ruin) {
+			return Ruin
+		}
 		return Lose
 	}
 	h = mix(h)

@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 )
@@ -174,7 +175,9 @@ func (w *write) crash(im *image) {
 		if im.choice.Stale != nil {
 			im.fillStale(w.file, c, it, v)
 		}
-		if from, to := v.span(); from < to {
+		if v == Ruin {
+			c.write(bytes.Repeat([]byte{ruin}, SectorSize), it.Sector*SectorSize)
+		} else if from, to := v.span(); from < to {
 			w.redoSector(c, i, from, to)
 		}
 	}
@@ -245,7 +248,7 @@ const (
 	EntryItem                      // one creation, rename or removal
 )
 
-// Verdict is what becomes of an item: Lose, Keep, or a part of a sector. Of
+// Verdict is what becomes of an item: Lose, Keep, Ruin, or a part of a sector. Of
 // other items anything but Lose keeps them.
 type Verdict uint32
 
@@ -253,7 +256,13 @@ type Verdict uint32
 const (
 	Lose Verdict = 0
 	Keep Verdict = SectorSize // the bytes [0, SectorSize)
+	// Ruin leaves a sector that can be read and holds nothing of what was written to
+	// it, now or ever: not every disk keeps the bytes beside those that it overwrites.
+	Ruin Verdict = SectorSize<<16 | SectorSize
 )
+
+// ruin is the byte that fills a ruined sector.
+const ruin = 0xa5
 
 // Torn keeps the bytes [from, to) of a sector; the others stay what they were
 // on the disk. It panics unless 0 <= from <= to <= SectorSize.

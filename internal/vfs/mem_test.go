@@ -157,6 +157,13 @@ func TestDiskBytes(t *testing.T) {
 			image.want("f", sector("a")+strings.Repeat("b", cut)+strings.Repeat("X", SectorSize-cut))
 		}
 	})
+	t.Run("a_ruined_sector_holds_nothing_of_what_it_held", func(t *testing.T) {
+		d := newDisk(t)
+		f := d.stored("f", sector("a")+sector("b")+sector("c"))
+		writeAt(t, f, "X", SectorSize+7)
+		image := d.crash(Choice{Decide: func(Item) Verdict { return Ruin }})
+		image.want("f", sector("a")+strings.Repeat(string([]byte{ruin}), SectorSize)+sector("c"))
+	})
 	t.Run("a_tear_lets_the_version_before_it_show", func(t *testing.T) {
 		d := newDisk(t)
 		f := d.stored("f", "000")
