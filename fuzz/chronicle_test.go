@@ -67,9 +67,10 @@ func record(t testing.TB, load *workload, closed bool) *chronicle {
 
 func (c *chronicle) last() int { return len(c.states) - 1 }
 
-// wrote notes a write of a frame, or of the zeros behind it.
+// wrote notes a write of a frame, or of the zeros behind it up to the next page,
+// where the next frame begins.
 func (c *chronicle) wrote(w logWrite) {
-	if n := len(c.writes); n > 0 && c.writes[n-1].path == w.path && c.writes[n-1].end == w.offset {
+	if n := len(c.writes); n > 0 && c.writes[n-1].path == w.path && c.writes[n-1].end == w.offset && w.offset%4096 != 0 {
 		c.writes[n-1].end = w.end
 		return
 	}
