@@ -94,6 +94,6 @@ func TestCrashAtEveryCallOfAging(t *testing.T) {
 	start, checks := time.Now(), newChecks()
 	defer checks.close()
 	p := plan{samples: 3, nested: 20, goOn: 10}
-	trySeeds(t, 6000, effort(3), 24, func(load *workload) error { return runSweep(age(load), p, checks) })
+	trySeeds(t, 6000, effort(1), 24, func(load *workload) error { return runSweep(age(load), p, checks) })
 	report(t, checks, start)
 }

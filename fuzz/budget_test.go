@@ -5,10 +5,12 @@ import (
 	"os"
 	"runtime/debug"
 	"testing"
+	"time"
 )
 
 var (
 	effortFlag = flag.Int("kvd.effort", 1, "how many times more workloads and samples to try; also KVD_FUZZ=nightly for 200")
+	shrinkFlag = flag.Duration("kvd.shrink", 30*time.Second, "how long a failure is made smaller")
 	seedFlag   = flag.Uint64("kvd.seed", 0, "run the sweeps of this seed alone; 0: a fixed list")
 )
 

@@ -77,6 +77,30 @@ func TestCrashInCompaction(t *testing.T) {
 	report(t, checks, start)
 }
 
+// TestTombstonesOutliveWhatTheyHide compacts the segment with the tombstones of keys
+// before the one that holds what they end: it gives back more, and one in between is
+// all alive. A tombstone that goes with it brings a value back.
+func TestTombstonesOutliveWhatTheyHide(t *testing.T) {
+	load := &workload{logFileSize: 32 << 10, logMaxSize: 128 << 10, reserveSize: -1, segmentSize: 4 << 10}
+	put := func(key string) {
+		load.ops = append(load.ops, op{kind: opPut, bucket: "a", key: key, size: 700})
+	}
+	load.ops = append(load.ops, op{kind: opCreateBucket, bucket: "a", config: config{history: 1, maxBytes: -1}})
+	for _, key := range keyNames { // the last begins the third segment
+		put(key)
+	}
+	load.ops = append(load.ops, op{kind: opDelete, bucket: "a", key: keyNames[0]}, op{kind: opPurge, bucket: "a", key: keyNames[1]})
+	for range 4 { // of which one stays
+		put(keyNames[9])
+	}
+	load.ops = append(load.ops, op{kind: opPurgeDeletes, bucket: "a", age: -1}, op{kind: opReclaim})
+	checks := newChecks()
+	defer checks.close()
+	if err := runSweep(load, plan{}, checks); err != nil {
+		t.Errorf("%v\n%v", err, load)
+	}
+}
+
 // TestCrashInRecoveryFromCompaction cuts the power before every few calls of every
 // recovery from a power cut in one.
 func TestCrashInRecoveryFromCompaction(t *testing.T) {

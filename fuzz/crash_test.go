@@ -11,7 +11,7 @@ func TestCrashAtEveryCall(t *testing.T) {
 	start, checks := time.Now(), newChecks()
 	defer checks.close()
 	p := plan{samples: 3, nested: 20, goOn: 10}
-	trySeeds(t, 1, effort(12), 24, func(load *workload) error { return runSweep(load, p, checks) })
+	trySeeds(t, 1, effort(6), 24, func(load *workload) error { return runSweep(load, p, checks) })
 	report(t, checks, start)
 }
 

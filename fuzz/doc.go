@@ -10,6 +10,12 @@
 //     there, identical in revision, value, time and operation; the one operation
 //     in flight is there as a whole or not at all; nothing else is. Counts agree
 //     with listings, no file and no handle is left over.
+//   - The same in the life of a bucket: its records expire, by their own time and
+//     by the bucket's, are touched, trimmed, erased, forgotten, swept, compacted and
+//     compressed, under configurations that change, on the disk, in memory and with
+//     sync=interval, and the bucket itself comes and goes. The machine may be off for
+//     hours, and the wall clock is set all the time. What is in memory is empty
+//     afterwards, under an id that no bucket had.
 //   - Power cuts during the recovery from a power cut: recovering again gives
 //     the same records.
 //   - Power cuts among buckets with sync=interval: one of the states since the last
@@ -29,8 +35,9 @@
 //   - A real process on a real file system, killed while it writes.
 //   - Everything at once on a real file system for minutes, where asked for: disk
 //     and memory must not grow away from what lives, and the files verify.
-//   - Seeded bugs: file systems that break one rule each, all of which must be
-//     found by the checks above.
+//   - Seeded bugs: file systems, calls and watches that break one rule each, and
+//     mutants, which are the engine with a line of its source changed. All of them
+//     must be found by the checks above.
 //
 // # How to use it
 //
@@ -38,7 +45,7 @@
 // -kvd.effort=N multiplies the number of workloads and samples, and the
 // environment variable KVD_FUZZ=nightly is an effort of 200. A failure prints
 // the seed and the shortest list of operations that was found to fail too;
-// -kvd.seed=N runs that seed alone; -run TestSoak -kvd.soak=10m runs everything at once
+// -kvd.seed=N runs that seed alone, -kvd.shrink says how long it is made smaller; -run TestSoak -kvd.soak=10m runs everything at once
 // for so long. What once failed stays, at its smallest, as a
 // test or in the corpus. The native targets want -fuzzminimizetime=5x: which code
 // an input reaches depends on the scheduler, and Go's fuzzer would spend a minute
@@ -46,8 +53,10 @@
 //
 // # Limits
 //
-// Memory buckets are not in the model yet, and the interval mode and times to live
-// only in power cuts, each in workloads of its own.
+// Where records expire, no bucket has a size limit: which records count depends on
+// when the sweep comes by. What a bucket has forgotten and readers do not see, such as
+// markers past their time, is compared by what it does later, not as it stands.
+//
 // Images share pages with the disk that they were taken from, so a sweep is bound
 // by memory bandwidth, not by the disk: it says nothing about real file systems,
 // for which there is the test that kills a process.
@@ -62,6 +71,12 @@
 // each call the disk in memory makes the images, which share their pages with
 // it, while the workload goes on. Running the workload anew for each call, as
 // crash testers of real file systems must, would take the square of that time.
+//
+// Mutants are made by the compiler's overlay, all in one program in which an
+// environment variable says who lives. So the engine has no hooks for them, and each
+// is a mistake that a programmer could make, not what a hook allows for. Those that
+// nothing noticed at first had no workload that comes by them, or a check that looked
+// away; a rule that no mutant can break unnoticed is tested.
 //
 // The model is a map of histories. It knows no files, no log and no index, so it
 // cannot share a misunderstanding with the engine's code, only with its

@@ -3,6 +3,8 @@ package fuzz
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -68,9 +70,9 @@ type patient struct {
 	*world
 	fault    *fault
 	lasts    duration
-	hit      bool   // the fault has struck
-	poisoned bool   // a write ended with an unknown outcome, or the store said that it is read-only
-	maybe    *Model // what the store may hold instead; acked if there is nothing unknown
+	hit      bool     // the fault has struck
+	poisoned bool     // a write ended with an unknown outcome, or the store said that it is read-only
+	maybe    []*Model // what the store may hold instead
 }
 
 // TestFailEveryCall fails every call of several workloads, in every way that it
@@ -78,7 +80,7 @@ type patient struct {
 func TestFailEveryCall(t *testing.T) {
 	start, checks := time.Now(), newChecks()
 	defer checks.close()
-	trySeeds(t, 1000, effort(5), 14, func(load *workload) error { return failEvery(load, checks) })
+	trySeeds(t, 1000, effort(4), 14, func(load *workload) error { return failEvery(load, checks) })
 	report(t, checks, start)
 }
 
@@ -113,7 +115,7 @@ func callsOf(load *workload) ([]vfs.OpKind, error) {
 		kinds = append(kinds, o.Kind)
 		return vfs.Action{}
 	}
-	p := patient{world: w, maybe: w.acked}
+	p := patient{world: w}
 	return kinds, p.live()
 }
 
@@ -121,7 +123,7 @@ func callsOf(load *workload) ([]vfs.OpKind, error) {
 // says so, goes on reading, and recovers what it had acknowledged.
 func suffer(load *workload, f *fault, n int, lasts duration, count func()) error {
 	w := newWorld(load, vfs.NewMem())
-	p := &patient{world: w, fault: f, lasts: lasts, maybe: w.acked}
+	p := &patient{world: w, fault: f, lasts: lasts}
 	calls := -1
 	var first vfs.OpKind
 	w.judge = func(o vfs.Op) vfs.Action {
@@ -141,7 +143,8 @@ func suffer(load *workload, f *fault, n int, lasts duration, count func()) error
 	w.fault.Inject(nil)
 	images := cuts(w.disk.Pending(), uint64(n), 1)
 	for _, c := range images {
-		found := finding{workload: load, image: c.make(w.disk), now: w.now, before: w.acked, after: p.maybe, seed: uint64(n), goOn: n%8 == 0}
+		found := finding{workload: load, image: c.make(w.disk), now: w.now, before: w.acked, after: w.acked,
+			since: slices.Concat(p.maybe, w.since), ids: w.ids, seed: uint64(n), goOn: n%8 == 0}
 		if err := found.check(count); err != nil {
 			return fmt.Errorf("afterwards, %s: %w", c.name, err)
 		}
@@ -184,15 +187,26 @@ func (p *patient) opened(err error) error {
 		return p.closed(p.stop())
 	}
 	got, losses, err := p.observe()
-	switch {
-	case err != nil:
+	if err != nil {
 		return fmt.Errorf("after open: %w", err)
-	case len(losses) > 0:
-		return p.lost(losses)
-	case p.acked.Diff(got) != "" && p.maybe.Diff(got) != "":
-		return fmt.Errorf("after open:\n%s", p.acked.Diff(got))
 	}
-	p.acked, p.flight, p.maybe = got, got, got
+	states := slices.Concat([]*Model{p.acked}, p.maybe, p.since)
+	fits := func(m *Model) bool { return m.at(p.now).restarted().Diff(got) == "" }
+	if len(losses) > 0 {
+		if err := p.lost(losses); err != nil {
+			return err
+		}
+		fits = func(m *Model) bool { return m.restarted().comesTo(got) } // more cannot be known
+	}
+	at := slices.IndexFunc(states, fits)
+	if at < 0 {
+		return fmt.Errorf("after open:\n%s", p.acked.at(p.now).restarted().Diff(got))
+	}
+	if err := p.renewed(got); err != nil {
+		return fmt.Errorf("after open: %w", err)
+	}
+	got = states[at].at(p.now).restarted().named(got)
+	p.acked, p.flight, p.maybe, p.since = got, got, nil, nil
 	return nil
 }
 
@@ -221,11 +235,8 @@ func (p *patient) do(o *op) error {
 	}
 	before := p.acked
 	err := p.run(o)
-	if d := before.Diff(p.acked); d != "" && p.poisoned {
+	if d := before.at(p.now).Diff(p.acked.at(p.now).seen()); d != "" && p.poisoned {
 		return fmt.Errorf("a write succeeded in a store that is read-only:\n%s", d)
-	}
-	if !p.poisoned {
-		p.maybe = p.acked
 	}
 	switch {
 	case err == nil:
@@ -237,7 +248,7 @@ func (p *patient) do(o *op) error {
 			return fmt.Errorf("unknown outcome twice: %w", err)
 		}
 		p.poisoned = true
-		p.maybe = p.flight
+		p.maybe = append(between(before, p.midway), p.flight)
 	case errors.Is(err, kv.ErrReadOnly):
 		p.poisoned = true
 	case errors.Is(err, kv.ErrNoSpace):
@@ -246,23 +257,59 @@ func (p *patient) do(o *op) error {
 	default:
 		return fmt.Errorf("not an error that the contract names: %w", err)
 	}
-	p.flight = p.acked
-	return p.reads()
+	return p.reads(p.acked)
 }
 
-// reads checks that reads go on.
-func (p *patient) reads() error {
+// reads checks that reads go on after a step that failed, and notes how far it came.
+func (p *patient) reads(before *Model) error {
+	stages := between(before.at(p.now), p.midway)
+	p.acked, p.flight, p.midway = before, before, nil
 	got, losses, err := p.observe()
 	if err != nil {
 		return fmt.Errorf("reads after the fault: %w", err)
 	}
+	fits := func(m *Model) bool { return m.Diff(got) == "" }
 	if len(losses) > 0 {
-		return p.lost(losses)
+		if err := p.lost(losses); err != nil {
+			return err
+		}
+		fits = func(m *Model) bool { return m.comesTo(got) } // more cannot be known
 	}
-	if d := p.acked.Diff(got); d != "" {
-		return fmt.Errorf("reads after the fault:\n%s", d)
+	at := slices.IndexFunc(stages, fits)
+	if at < 0 {
+		return fmt.Errorf("reads after the fault:\n%s", stages[0].Diff(got))
 	}
+	if at > 0 && before.lax() {
+		p.since = append(p.since, before)
+	}
+	p.acked, p.flight = stages[at], stages[at]
 	return nil
+}
+
+// comesTo reports whether the buckets are those of got, at the same revisions.
+func (m *Model) comesTo(got *Model) bool {
+	return maps.EqualFunc(m.Buckets, got.Buckets, func(b, have *Bucket) bool { return b.at(have.Revision) })
+}
+
+// between returns the states in which some buckets are as they were before a step,
+// and others as one of its stages has them; the one before comes first.
+func between(before *Model, stages []*Model) []*Model {
+	states := []*Model{before}
+	for name, was := range before.Buckets {
+		versions := []*Bucket{was}
+		for _, m := range stages {
+			if b := m.Buckets[name]; b != nil && !slices.Contains(versions, b) {
+				versions = append(versions, b)
+				for _, s := range states[:len(states):len(states)] {
+					if s = s.Clone(); s.Buckets[name] == was {
+						s.Buckets[name] = b
+						states = append(states, s)
+					}
+				}
+			}
+		}
+	}
+	return states
 }
 
 // lost judges records that could not be read: only while the disk fails.

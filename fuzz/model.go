@@ -13,8 +13,8 @@ import (
 )
 
 // Model is a store as the specification has it: maps of histories. It serves as
-// the oracle for any kv.Store whose clock the test controls. Memory buckets are not
-// in it, and of the interval mode only that a crash skips
+// the oracle for any kv.Store whose clock the test controls. Of memory buckets it
+// knows what a restart makes of them, and of the interval mode that a crash skips
 // revisions: which of its states a store may go back to is for the caller to know.
 //
 // Records and their slices are never changed once they stand in a Model, nor are
@@ -63,13 +63,52 @@ func (m *Model) at(now int64) *Model {
 	return m
 }
 
-// named returns the model with the ids that a store has given its buckets.
+// named returns the model with the ids that a store has given its buckets, and the
+// revisions that those go on from.
 func (m *Model) named(got *Model) *Model {
 	m = m.Clone()
 	for name, b := range m.Buckets {
-		m.change(b).ID = got.Buckets[name].ID
+		b = m.change(b)
+		b.ID, b.Revision = got.Buckets[name].ID, got.Buckets[name].Revision
 	}
 	return m
+}
+
+// restarted returns the model as an open finds it: buckets in memory are empty, and
+// others by their ids.
+func (m *Model) restarted() *Model {
+	m = m.Clone()
+	for _, b := range m.Buckets {
+		if b.Config.Storage == kv.MemoryStorage {
+			b = m.change(b)
+			b.ID, b.Revision, b.Keys, b.aged = 0, 0, make(map[string][]Record), 0
+		}
+	}
+	return m
+}
+
+// seen returns the model as readers see it now, without the records that have died.
+func (m *Model) seen() *Model {
+	m = m.Clone()
+	for _, b := range m.Buckets {
+		b = m.change(b)
+		for key := range b.Keys {
+			if b.Keys[key] = b.Shown(key, m.Clock); len(b.Keys[key]) == 0 {
+				delete(b.Keys, key)
+			}
+		}
+	}
+	return m
+}
+
+// lax reports whether a bucket acknowledges writes before they are durable.
+func (m *Model) lax() bool {
+	for _, b := range m.Buckets {
+		if b.Config.Sync == kv.SyncInterval && b.Config.Storage == kv.FileStorage {
+			return true
+		}
+	}
+	return false
 }
 
 // change returns a copy of the bucket that stands in its place from now on.

@@ -23,6 +23,7 @@ type op struct {
 	config config        // of bucket operations
 	ttl    time.Duration // of a write, or of a purge's marker; 0: none
 	tick   time.Duration
+	skew   time.Duration // by which the wall clock is set
 	age    time.Duration // of purge-deletes
 	call   int           // of crash: at which call of the next step, 0: right here
 	cut    uint64        // of crash: seed of what the disk keeps
@@ -76,12 +77,17 @@ type config struct {
 	text     int  // bytes of metadata
 	lax      bool // sync=interval
 	ttl      time.Duration
+	markers  time.Duration // how long expiry markers stay; 0: the default
+	memory   bool
 }
 
 func (c config) of(bucket string) kv.Config {
 	k := kv.Config{Bucket: bucket, History: c.history, MaxBytes: c.maxBytes, MaxValueSize: 64 << 10}
 	k.Compression = c.history%2 == 0 // and not by a draw of its own: seeds keep their meaning
-	k.TTL = c.ttl
+	k.TTL, k.MarkerTTL = c.ttl, c.markers
+	if c.memory {
+		k.Storage = kv.MemoryStorage
+	}
 	if c.lax {
 		k.Sync = kv.SyncInterval
 	}
@@ -126,6 +132,9 @@ func (o op) String() string {
 	}
 	if o.tick != 0 {
 		s += fmt.Sprintf(" +%v", o.tick)
+	}
+	if o.skew != 0 {
+		s += fmt.Sprintf(" wall%+v", o.skew)
 	}
 	return s
 }

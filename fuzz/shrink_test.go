@@ -30,13 +30,10 @@ func tryLoads(t *testing.T, first uint64, n int, generate func(seed uint64) *wor
 	}
 }
 
-// shrinkTime bounds how long a failure is made smaller.
-const shrinkTime = 30 * time.Second
-
 // shrink leaves out steps as long as the check still fails, and returns what is
 // left with its error.
 func shrink(load *workload, err error, check func(*workload) error) (*workload, error) {
-	end := time.Now().Add(shrinkTime)
+	end := time.Now().Add(*shrinkFlag)
 	small := *load
 	for chunk := max(1, len(small.ops)/2); ; chunk = (chunk + 1) / 2 {
 		removed := false

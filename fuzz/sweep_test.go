@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"kvd/internal/vfs"
 )
@@ -67,7 +68,10 @@ func (s *sweep) run() error {
 	if err := s.agrees(); err != nil {
 		return err
 	}
-	return s.stop()
+	if err := s.stop(); err != nil {
+		return err
+	}
+	return s.verify()
 }
 
 // begin marks the start of a step.
@@ -140,7 +144,12 @@ func (s *sweep) look(call vfs.Op) {
 }
 
 func (s *sweep) finding(c cut) *finding {
-	return &finding{workload: s.workload, image: c.make(s.disk), now: s.now, before: s.acked, after: s.flight, since: slices.Concat(s.since, s.midway), seed: s.images}
+	f := &finding{workload: s.workload, image: c.make(s.disk), now: s.now, before: s.acked, after: s.flight,
+		since: slices.Concat(s.since, s.midway), ids: s.ids, seed: s.images}
+	if s.workload.aging { // the machine may have been off for a while
+		f.now += int64([...]time.Duration{0, 0, 0, 7 * time.Minute, 3 * time.Hour}[f.seed%5])
+	}
+	return f
 }
 
 // crash notes the disk that the workload goes on with.
@@ -167,9 +176,7 @@ func (s *sweep) resume() error {
 	if err != nil {
 		return err
 	}
-	for _, b := range got.Buckets {
-		s.ids[b.ID] = true
-	}
+	s.know(got)
 	return nil
 }
 

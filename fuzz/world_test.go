@@ -36,8 +36,9 @@ type world struct {
 	store    *bucket.Store
 	random   *rand.Rand
 	now      int64
+	skew     time.Duration   // of the wall clock, which an open store does not look at
 	serial   uint64          // of the values made
-	ids      map[uint64]bool // of all buckets that there were
+	ids      map[uint64]bool // of all buckets that there were; never changed, but replaced
 
 	acked  *Model   // what the store has acknowledged
 	midway []*Model // states on the way there, where a step is several frames
@@ -47,7 +48,7 @@ type world struct {
 
 func newWorld(w *workload, disk *vfs.Mem) *world {
 	m := NewModel()
-	return &world{workload: w, disk: disk, now: epoch, acked: m, flight: m, ids: make(map[uint64]bool),
+	return &world{workload: w, disk: disk, now: epoch, acked: m, flight: m,
 		random: rand.New(rand.NewPCG(w.seed, 2))}
 }
 
@@ -60,8 +61,9 @@ func (w *world) options() bucket.Options {
 	}
 	return bucket.Options{
 		Manual: true, FS: &countingFS{FS: fs, open: &w.open},
-		Now:    func() time.Time { return time.Unix(0, w.now) },
-		Random: w.random.Uint64, LogFileSize: w.workload.logFileSize,
+		Now:     func() time.Time { return time.Unix(0, w.now).Add(w.skew) },
+		Elapsed: func() time.Duration { return time.Duration(w.now - epoch) },
+		Random:  w.random.Uint64, LogFileSize: w.workload.logFileSize,
 		LogMaxSize: w.workload.logMaxSize, ReserveSize: w.workload.reserveSize,
 		SegmentSize: w.workload.segmentSize,
 	}
@@ -69,6 +71,7 @@ func (w *world) options() bucket.Options {
 
 // start opens the store.
 func (w *world) start() error {
+	w.skew = 0
 	s, err := bucket.Open(storeDir, w.options())
 	w.store = s
 	if err != nil && w.open.Load() != 0 {
@@ -132,6 +135,7 @@ func (w *world) agrees() error {
 // model expects too.
 func (w *world) run(o *op) error {
 	w.now += int64(o.tick)
+	w.skew += o.skew
 	before, next := w.acked, w.acked.Clone()
 	next.Clock = w.now
 	w.flight, w.midway = next, nil
@@ -146,9 +150,8 @@ func (w *world) run(o *op) error {
 	case o.kind == opReclaim:
 		_, err = w.store.Reclaim(context.Background(), nil)
 	case o.kind == opReopen:
-		if err = w.stop(); err == nil {
-			err = w.start()
-		}
+		w.flight = next.restarted()
+		err = w.reopen()
 	case o.kind == opSweep:
 		err = w.sweep(next)
 	case o.kind == opErase:
@@ -156,33 +159,75 @@ func (w *world) run(o *op) error {
 	default:
 		err = w.control(o, next)
 	}
-	if err == nil && o.kind >= opCreateBucket && o.kind <= opUpsertBucket {
-		w.flight, err = w.learnID(o.bucket, w.flight)
+	if err == nil && (o.kind >= opCreateBucket && o.kind <= opUpsertBucket || o.kind == opReopen) {
+		w.flight, err = w.learnIDs(w.flight)
 	}
 	if err == nil {
-		w.midway = nil
 		if w.acked = w.flight; o.syncs(before, w.acked) {
 			w.since = nil
 		} else {
-			w.since = append(w.since, before)
+			w.since = append(append(w.since, before), w.midway...)
 		}
+		w.midway = nil
 	}
 	return err
 }
 
-// syncs reports whether a step that succeeded is known to have synced the log.
+// reopen closes the store and opens it again, which finds everything in order. A
+// note there may be: of a header that a power cut tore, until its file is reused.
+func (w *world) reopen() error {
+	err := w.stop()
+	if err == nil {
+		err = w.verify()
+	}
+	if err == nil {
+		err = w.start()
+	}
+	if err != nil {
+		return err
+	}
+	if r := w.store.Report(); r.Records != 0 || r.Scratch != 0 || r.Torn != nil || len(r.Damages) > 0 || len(r.Strays) > 0 {
+		return fmt.Errorf("report after a clean close: %v; %d scratch files, strays %q, notes %q", r, r.Scratch, r.Strays, r.Notes)
+	}
+	return nil
+}
+
+// verify checks the files of a store that was closed: they are sound, and no more than
+// the manifest names.
+func (w *world) verify() error {
+	report, err := bucket.Verify(storeDir, bucket.VerifyOptions{FS: w.disk})
+	if err == nil {
+		err = report.Err()
+	}
+	if err != nil {
+		return fmt.Errorf("verify after a close: %w", err)
+	}
+	files, err := w.disk.List(storeDir + "/seg")
+	if err == nil && len(files) != report.Segments {
+		err = fmt.Errorf("%d files of segments after a close, and the manifest names %d", len(files), report.Segments)
+	}
+	return err
+}
+
+// syncs reports whether a step that succeeded is known to have left nothing that
+// was acknowledged and is not durable.
 func (o *op) syncs(before, after *Model) bool {
+	if !before.lax() && !after.lax() {
+		return true
+	}
 	was, is := before.Buckets[o.bucket], after.Buckets[o.bucket]
 	switch o.kind {
-	case opCheckpoint, opReopen, opSweep, opErase:
+	case opCheckpoint, opReopen:
 		return true
 	case opCreateBucket, opUpdateBucket, opUpsertBucket:
 		return is != nil && (was == nil || !was.Config.Equal(is.Config))
-	case opDeleteBucket, opPurgeDeletes:
+	case opDeleteBucket:
 		return was != nil
+	case opSweep, opErase, opPurgeDeletes: // of several buckets, in any order, or nothing
+		return false
 	}
 	for name, b := range after.Buckets {
-		if b.Config.Sync == kv.SyncAlways && b.Revision != before.Buckets[name].Revision {
+		if b.Config.Sync == kv.SyncAlways && b.Config.Storage == kv.FileStorage && b.Revision != before.Buckets[name].Revision {
 			return true
 		}
 	}
@@ -402,29 +447,40 @@ func (w *world) erase(o *op, next *Model) error {
 	return compare(0, err, 0, want)
 }
 
-// learnID returns the model with the id of a new bucket in it, which must be one
-// that no bucket had.
-func (w *world) learnID(name string, m *Model) (*Model, error) {
-	b := m.Buckets[name]
-	if b == nil || b.ID != 0 {
-		return m, nil
-	}
-	got, err := w.store.Bucket(context.Background(), name)
-	if err != nil {
-		return m, err
-	}
-	status, err := got.Status(context.Background())
-	if err != nil {
-		return m, err
-	}
-	if w.ids[status.ID] {
-		return m, fmt.Errorf("bucket %q has an id that was used before: %d", name, status.ID)
-	}
-	w.ids[status.ID] = true
+// learnIDs returns the model with the ids of the buckets that are new in it, which
+// no bucket had.
+func (w *world) learnIDs(m *Model) (*Model, error) {
 	m = m.Clone() // the flight is others' to read
-	b = m.change(b)
-	b.ID = status.ID
+	for name, b := range m.Buckets {
+		if b.ID != 0 {
+			continue
+		}
+		got, err := w.store.Bucket(context.Background(), name)
+		if err != nil {
+			return m, err
+		}
+		status, err := got.Status(context.Background())
+		if err != nil {
+			return m, err
+		}
+		if w.ids[status.ID] {
+			return m, fmt.Errorf("bucket %q has an id that was used before: %d", name, status.ID)
+		}
+		b = m.change(b)
+		b.ID = status.ID
+	}
+	w.know(m)
 	return m, nil
+}
+
+// know notes the ids of a model's buckets.
+func (w *world) know(m *Model) {
+	ids := make(map[uint64]bool, len(w.ids)+len(m.Buckets))
+	maps.Copy(ids, w.ids)
+	for _, b := range m.Buckets {
+		ids[b.ID] = true
+	}
+	w.ids = ids
 }
 
 // countingFS counts what is open.

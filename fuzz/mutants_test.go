@@ -1,0 +1,127 @@
+package fuzz
+
+// mutants is what the engine must not do, by what notices. In "new", "mutant" is an
+// expression.
+var mutants = []mutant{
+	// What was acknowledged.
+	{
+		name: "acknowledged before the sync", test: "TestCrashAtEveryCall", file: "bucket/interval.go",
+		old: "} else if b.interval == 0 ||", new: "} else if !(mutant) && b.interval == 0 ||",
+	},
+	{
+		name: "a write shares a page with one that was acknowledged", test: "TestCrashAtEveryCall", file: "wal/log.go",
+		old: "\tl.pos = pageUp(l.pos)\n", new: "\tif !(mutant) {\n\t\tl.pos = pageUp(l.pos)\n\t}\n",
+	},
+	{
+		name: "damage passes for a torn tail", test: "TestBitFlips", file: "wal/replay.go",
+		old: "case durable >= lsn:", new: "case !(mutant) && durable >= lsn:",
+	},
+	{
+		name: "a store goes on after a fault", test: "TestFailEveryCall", file: "bucket/failure.go",
+		old: "f != nil {\n\t\treturn fmt.Errorf(\"%w: %w\", kv.ErrReadOnly", new: "f != nil && !(mutant) {\n\t\treturn fmt.Errorf(\"%w: %w\", kv.ErrReadOnly",
+	},
+	{
+		name: "segments are ahead of the log", test: "TestCrashInLife", file: "bucket/checkpoint.go",
+		old: "\tif err := s.syncLog(); err != nil {\n", new: "\tif mutant {\n\t} else if err := s.syncLog(); err != nil {\n",
+	},
+	{
+		name: "what a power cut left unfinished stays", test: "TestCrashInLife", file: "bucket/recover.go",
+		old: "\t\tif err := segment.Remove(r.segments, number, func() {}); err != nil {\n",
+		new: "\t\tif mutant {\n\t\t\tcontinue\n\t\t}\n\t\tif err := segment.Remove(r.segments, number, func() {}); err != nil {\n",
+	},
+
+	// Revisions and ids.
+	{
+		name: "a revision is reused after a crash", test: "TestCrashAtEveryCallOfIntervalBuckets", file: "bucket/interval.go",
+		old: "\t\t\tb.next += unsyncedMax\n", new: "\t\t\tif !(mutant) {\n\t\t\t\tb.next += unsyncedMax\n\t\t\t}\n",
+	},
+	{
+		name: "a revision is reused once its record is gone", test: "TestCrashInLife", file: "bucket/recover.go",
+		old: "\tif !b.mu.live.trivial() {\n",
+		new: "\tif mutant {\n\t\tb.next = 1\n\t\tb.mu.index.All(func(_ []byte, v index.Version) bool {\n\t\t\tb.next = max(b.next, v.Revision+1)\n\t\t\treturn true\n\t\t})\n\t\tb.mu.revision = b.next - 1\n\t}\n\tif !b.mu.live.trivial() {\n",
+	},
+	{
+		name: "a bucket in memory keeps its id", test: "TestCrashInLife", file: "bucket/memory.go",
+		old: "\t\tb.id = r.path.nextID\n", new: "\t\tif !(mutant) {\n\t\t\tb.id = r.path.nextID\n\t\t}\n",
+	},
+
+	// Times to live.
+	{
+		name: "expiry by the wall clock", test: "TestModelOfLife", file: "bucket/clock.go",
+		old: "\tif o.Elapsed != nil {\n", new: "\tif o.Elapsed != nil && !(mutant) {\n",
+	},
+	{
+		name: "readers see what has expired", test: "TestModelOfLife", file: "bucket/expire.go",
+		old: "\tif v.Deadline == 0 && b.mu.config.TTL == 0 {\n", new: "\tif mutant || v.Deadline == 0 && b.mu.config.TTL == 0 {\n",
+	},
+	{
+		name: "a write to a key that has expired writes no marker", test: "TestModelOfLife", file: "bucket/judge.go",
+		old: "if present = newest.Op == kv.Put; present {", new: "if present = newest.Op == kv.Put && !(mutant && m.op != mutateExpire); present {",
+	},
+	{
+		name: "an edit of the TTL does not sweep", test: "TestModelOfLife", file: "bucket/control.go",
+		old: "have.TTL != op.config.TTL\n", new: "have.TTL != op.config.TTL && !(mutant)\n",
+	},
+	{
+		name: "what the sweep said is not replayed", test: "TestCrashInLife", file: "bucket/control.go",
+		old: "\tcase opExpire:\n", new: "\tcase opExpire:\n\t\tif mutant && b.store.log == nil {\n\t\t\treturn\n\t\t}\n",
+	},
+	{
+		name: "the sweep passes over what it cannot read", test: "TestFailEveryCallOfLife", file: "bucket/walk.go",
+		old: "\tif before <= w.walked+1 {\n", new: "\tif mutant || before <= w.walked+1 {\n",
+	},
+
+	// Compaction.
+	{
+		name: "a tombstone is dropped early", test: "TestTombstonesOutliveWhatTheyHide", file: "bucket/drop.go",
+		old: "case end.older || s.older:", new: "case !(mutant) && (end.older || s.older):",
+	},
+	{
+		name: "a file is deleted before the manifest", test: "TestCrashInCompaction", file: "bucket/compact.go",
+		old: "\tif err := c.swap(); err != nil {\n",
+		new: "\tif mutant {\n\t\tfor _, sl := range c.inputs {\n\t\t\t_ = segment.Remove(c.store.segments, sl.Number(), func() {})\n\t\t}\n\t}\n\tif err := c.swap(); err != nil {\n",
+	},
+	{
+		name: "a swap does not wait for the manifest", test: "TestCrashInLife", file: "bucket/swap.go",
+		old: "if dirty && old.position < decided {", new: "if !(mutant) && dirty && old.position < decided {",
+	},
+	{
+		name: "the index is not moved after a merge", test: "TestCrashInLife", file: "bucket/swap.go",
+		old: "\tvar m moves\n", new: "\tvar m moves\n\tif mutant {\n\t\treturn errStale\n\t}\n",
+	},
+	{
+		name: "an expiry marker is lost in a merge", test: "TestModelOfLife", file: "bucket/drop.go",
+		old: "\tcase s.live:\n\t\treturn stays\n", new: "\tcase s.live && !(mutant && e.Op == segment.Purge && e.Deadline != 0):\n\t\treturn stays\n",
+	},
+
+	// Trims, edits and deletions.
+	{
+		name: "a floor is forgotten", test: "TestCrashInLife", file: "bucket/recover.go",
+		old: "\t\tOp: kv.Operation(e.Op), Reason: e.Reason,\n\t}, e.Floor)\n",
+		new: "\t\tOp: kv.Operation(e.Op), Reason: e.Reason,\n\t}, map[bool]kv.Revision{false: e.Floor}[mutant])\n",
+	},
+	{
+		name: "an erasure is forgotten", test: "TestCrashInLife", file: "bucket/recover.go",
+		old: "\tif e.Op == segment.Erase {\n", new: "\tif mutant && e.Op == segment.Erase {\n\t\treturn\n\t}\n\tif e.Op == segment.Erase {\n",
+	},
+	{
+		name: "a shorter history cuts nothing", test: "TestModelOfLife", file: "bucket/control.go",
+		old: "\t\tif op.cuts() {\n", new: "\t\tif op.cuts() && !(mutant) {\n",
+	},
+	{
+		name: "purge-deletes does not look at a marker's age", test: "TestModelOfLife", file: "bucket/settle.go",
+		old: "newest.Created <= y.cutoff", new: "(mutant || newest.Created <= y.cutoff)",
+	},
+	{
+		name: "an edit is not replayed", test: "TestCrashInLife", file: "bucket/recover.go",
+		old: "\tcase b != nil && lsn <= b.position:\n\tdefault:\n", new: "\tcase b != nil && lsn <= b.position:\n\tcase kind == opEdit && mutant:\n\tdefault:\n",
+	},
+	{
+		name: "a deleted bucket comes back", test: "TestCrashInLife", file: "bucket/control.go",
+		old: "\tcase opDelete:\n", new: "\tcase opDelete:\n\t\tif mutant && s.log == nil {\n\t\t\treturn\n\t\t}\n",
+	},
+	{
+		name: "a deleted bucket's files stay", test: "TestCrashInLife", file: "bucket/checkpoint.go",
+		old: "\t\ts.bury(b.handles())\n", new: "\t\tif !(mutant) {\n\t\t\ts.bury(b.handles())\n\t\t}\n",
+	},
+}
