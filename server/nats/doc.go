@@ -71,9 +71,9 @@
 //   - The id of the last message is not known once that was erased or has expired. Where
 //     others write without a pause, a message that expects a sequence of another subject
 //     may be refused (10071) though it holds.
-//   - Fields of a request that are not known are passed over, and so is the wish for a
-//     list of the sequences that are gone (deleted_details). Of a stream that was emptied
-//     before the process began last_ts is the time of its creation.
+//   - Fields of a request that are not known are passed over. Sequences that are gone are
+//     listed up to 1,048,576 (deleted_details). Of a stream that was emptied before the
+//     process began last_ts is the time of its creation.
 //   - Of what was published before the process began, the ids are known of those messages
 //     of the duplicate window, and of the stream's newest 65,536, that are still kept.
 //   - Plain subscribers of $KV.b.k hear what NATS' clients publish, not what other front

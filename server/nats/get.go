@@ -146,16 +146,20 @@ func (c *conn) findMessage(s *stream, ask *getRequest) (kv.Entry, error) {
 
 // newestOf returns the newest record whose key matches a pattern: it looks at all that
 // do, since nothing but a person's probe asks for it.
-func (c *conn) newestOf(s *stream, pattern string) (newest kv.Entry, err error) {
-	newest, err = s.next(c.ctx, pattern, 1)
-	for e := newest; err == nil; {
-		newest = e
-		e, err = s.next(c.ctx, pattern, e.Revision+1)
+func (c *conn) newestOf(s *stream, pattern string) (kv.Entry, error) {
+	st, err := s.bucket.Status(c.ctx)
+	if err != nil {
+		return kv.Entry{}, err
 	}
-	if newest.Revision != 0 && errors.Is(err, kv.ErrKeyNotFound) {
-		err = nil
+	var newest kv.Revision
+	err = s.scan(c.ctx, pattern, 1, st.Revision, func(e *kv.Entry) bool {
+		newest = e.Revision
+		return true
+	})
+	if err != nil {
+		return kv.Entry{}, err
 	}
-	return newest, err
+	return s.at(c.ctx, newest)
 }
 
 // answerMessage answers a direct get with a record, or why there is none.

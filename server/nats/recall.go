@@ -65,31 +65,17 @@ func (s *stream) messageIDs(ctx context.Context, from, to time.Time) (found []*m
 	if err != nil || st.Revision == 0 {
 		return nil, err
 	}
-	w, err := s.bucket.Watch(ctx, nil, kv.ResumeFromRevision(s.firstSince(ctx, from, st.Revision)),
-		kv.PassForgotten(), kv.MetaOnly(), kv.Notify(func() {}))
-	if err != nil {
-		return nil, err
-	}
-	defer w.Stop()
-	poller, ok := w.(kv.Poller)
-	if !ok {
-		return nil, kv.ErrNotSupported
-	}
 	known := make(chan struct{})
 	close(known)
-	within := true
-	for more := true; more && within && err == nil; {
-		more, err = poller.Poll(func(u kv.Update) bool {
-			e := u.Entry
-			if within = e == nil || e.Created.Before(to) && e.Revision <= st.Revision; !within || e == nil {
-				return within
-			}
-			if id := headerField(e.Headers, "Nats-Msg-Id"); len(id) > 0 && !e.Created.Before(from) {
-				found = append(found, &messageID{id: string(id), at: e.Created, seq: uint64(e.Revision), done: known})
-			}
-			return true
-		})
-	}
+	err = s.scan(ctx, ">", s.firstSince(ctx, from, st.Revision), st.Revision, func(e *kv.Entry) bool {
+		if !e.Created.Before(to) {
+			return false
+		}
+		if id := headerField(e.Headers, "Nats-Msg-Id"); len(id) > 0 && !e.Created.Before(from) {
+			found = append(found, &messageID{id: string(id), at: e.Created, seq: uint64(e.Revision), done: known})
+		}
+		return true
+	})
 	return found, err
 }
 

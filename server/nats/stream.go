@@ -101,6 +101,34 @@ func (s *stream) next(ctx context.Context, pattern string, from kv.Revision) (kv
 	return s.records.Next(ctx, pattern, from)
 }
 
+// scan calls fn for the records of [from, to] whose keys match, in order and without
+// their values, until it returns false. It reads them one after the other, where next
+// would look for each.
+func (s *stream) scan(ctx context.Context, pattern string, from, to kv.Revision, fn func(*kv.Entry) bool) error {
+	if to == 0 {
+		return nil
+	}
+	w, err := s.bucket.Watch(ctx, []string{pattern}, kv.ResumeFromRevision(max(from, 1)), kv.PassForgotten(), kv.MetaOnly(), kv.Notify(func() {}))
+	if err != nil {
+		return err
+	}
+	defer w.Stop()
+	poller, ok := w.(kv.Poller)
+	if !ok {
+		return kv.ErrNotSupported
+	}
+	within := true
+	for more := true; more && within && err == nil; {
+		more, err = poller.Poll(func(u kv.Update) bool {
+			if u.Entry != nil {
+				within = u.Entry.Revision <= to && fn(u.Entry)
+			}
+			return within
+		})
+	}
+	return err
+}
+
 // streamState is what a stream holds.
 type streamState struct {
 	Messages    uint64            `json:"messages"`
@@ -112,6 +140,7 @@ type streamState struct {
 	NumSubjects uint64            `json:"num_subjects,omitempty"`
 	Subjects    map[string]uint64 `json:"subjects,omitempty"`
 	NumDeleted  uint64            `json:"num_deleted,omitempty"`
+	Deleted     []uint64          `json:"deleted,omitempty"` // if asked for
 	Consumers   int               `json:"consumer_count"`
 }
 

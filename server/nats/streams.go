@@ -11,9 +11,10 @@ import (
 )
 
 const (
-	namesLimit    = 1024   // of a page of names
-	listLimit     = 256    // of a page of descriptions
-	subjectsLimit = 100000 // of the subjects of one description
+	namesLimit    = 1024    // of a page of names
+	listLimit     = 256     // of a page of descriptions
+	subjectsLimit = 100000  // of the subjects of one description
+	deletedLimit  = 1 << 20 // of the sequences that are gone, in one description
 )
 
 // streamDescription is what INFO and LIST say of a stream.
@@ -58,6 +59,7 @@ func (c *conn) find(r *request, p server.Permission, what string) (*stream, *api
 func (c *conn) streamInfo(r *request) (any, *apiError) {
 	var ask struct {
 		Subjects string `json:"subjects_filter"`
+		Deleted  bool   `json:"deleted_details"`
 		Offset   int    `json:"offset"`
 	}
 	if err := decodeBody(r.body, &ask); err != nil {
@@ -73,6 +75,15 @@ func (c *conn) streamInfo(r *request) (any, *apiError) {
 	}
 	info.streamDescription = c.front.describe(c, s)
 	info.Cluster = &clusterInfo{Leader: c.front.id}
+	if ask.Deleted && info.State.NumDeleted > 0 {
+		if info.State.NumDeleted > deletedLimit {
+			return nil, badRequest("%d sequences are gone: more than %d are not listed", info.State.NumDeleted, deletedLimit)
+		}
+		var err error
+		if info.State.Deleted, err = c.deleted(s, &info.State); err != nil {
+			return nil, refusal(err)
+		}
+	}
 	if ask.Subjects == "" {
 		return info, nil
 	}
@@ -102,17 +113,27 @@ func (c *conn) countSubjects(s *stream, filter string) (map[string]uint64, error
 	if !ok {
 		return counts, nil
 	}
-	for from := kv.Revision(1); ; {
-		e, err := s.next(c.ctx, pattern, from)
-		if errors.Is(err, kv.ErrKeyNotFound) {
-			return counts, nil
-		}
-		if err != nil {
-			return nil, err
-		}
+	return counts, s.scan(c.ctx, pattern, 1, s.status.Revision, func(e *kv.Entry) bool {
 		counts[string(appendKeySubject(nil, s.name, e.Key))]++
-		from = e.Revision + 1
+		return true
+	})
+}
+
+// deleted returns the sequences between a stream's first and last that are gone.
+func (c *conn) deleted(s *stream, state *streamState) ([]uint64, error) {
+	var gone []uint64
+	next := state.FirstSeq
+	err := s.scan(c.ctx, ">", kv.Revision(next), s.status.Revision, func(e *kv.Entry) bool {
+		for ; next < uint64(e.Revision); next++ {
+			gone = append(gone, next)
+		}
+		next++
+		return true
+	})
+	for ; next <= state.LastSeq; next++ {
+		gone = append(gone, next)
 	}
+	return gone, err
 }
 
 // streamAnswer is the answer to a create or an update.
