@@ -25,8 +25,8 @@
 //
 // The file with the highest number is the newest. It names the file before it
 // and that one's final LSN, that file names the one before it, and so on: this
-// is the chain. Files of number 0, and those that the chain does not reach, are
-// spares.
+// is the chain. Files of number 0, and those that the chain does not reach, hold
+// nothing: they are spares as far as some are wanted, and removed otherwise.
 //
 // # The file
 //
@@ -85,7 +85,8 @@
 // A vouching frame is one without payload. It says in its field synced that the
 // frame before it was durable; without it damage to that one would look like a
 // torn tail. A log that goes idle or is closed writes one, unless its newest
-// frame is one already. There is always room for it in the file.
+// frame is one already, or the log has just moved to a file, whose header says the
+// same. There is always room for it in the file.
 //
 // # Reading
 //
@@ -107,6 +108,8 @@
 // What it does with unusual files:
 //
 //	one header unreadable          the other counts; a note
+//	more or fewer bytes than the   a note; where a frame is missed in a file that
+//	header says                    is too short, damage
 //	headers of different numbers   the higher counts: recycling was interrupted
 //	no header readable             damage: a file has one from its first moment on
 //	header of another slot         unreadable: the file was copied or renamed
@@ -124,14 +127,16 @@
 // A file is made under its scratch name, filled with zeros, given both headers
 // and synced, and then renamed; the directory is synced. Its next life begins
 // when the log rotates to it: the first header is overwritten and synced, then
-// the last one; the other way round if a power cut tore the last one. Before that the file in use is synced, and it gets no frame
-// afterwards. So every file has a readable header at every moment, and a final
-// LSN is on disk only when all frames up to it are. A file whose frames are no
-// longer needed waits for its next life as it is, or is cut down to its first
-// header in steps and removed.
+// the last one; the other way round if the last one cannot be read, for a power
+// cut may have torn it. Before that the file in use is synced, and it gets no
+// frame afterwards. So every file has a readable header at every moment, and a
+// final LSN is on disk only when all frames up to it are. A file whose frames are
+// no longer needed waits for its next life as it is, or is removed: in steps,
+// down to its first header if that can be read.
 //
-// Recovery writes to no file of the chain: it goes on in a fresh one, whose
-// header says where the log ended.
+// Recovery writes to no file that holds a frame which its caller wants: it goes on
+// in a fresh one, whose header says where the log ended. That may be a spare, or a
+// file of the chain whose frames all lie below those wanted.
 //
 // # Example
 //
