@@ -844,3 +844,60 @@ func TestTheSweepNeedsNoReadableRecord(t *testing.T) {
 		})
 	}
 }
+
+// A key that is written again while the sweep is on its way to it is left alone.
+func TestASweepLeavesWhatIsWrittenMeanwhile(t *testing.T) {
+	for name, ttl := range map[string]time.Duration{"key's": 0, "bucket's": time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			a := newAging(t)
+			b := a.bucket("b", withTTL(ttl), withHistory(3))
+			putTTL(t, b, "k", "old", time.Minute)
+			a.clock.advance(time.Minute)
+			if err := b.takeTurn(ctx); err != nil {
+				t.Fatal(err)
+			}
+			more, err := b.findDying(a.s.clock.now())
+			if err != nil || !more {
+				t.Fatalf("found nothing; error %v", err)
+			}
+			mustPut(t, b, "k", "new")
+			for _, step := range []error{b.writeMarkers(ctx), b.endWalked(ctx), b.endLapsed(ctx, a.s.clock.now())} {
+				if step != nil {
+					t.Fatal(step)
+				}
+			}
+			b.giveTurn()
+			for range 2 {
+				b = a.find("b")
+				mustGet(t, b, "k", "new")
+				wantEntries(t, b, "k", "EXPIRE@2 PUT@3")
+				a.powerCut()
+				a.open()
+			}
+		})
+	}
+}
+
+// A key that expires while a touch reads its value has expired: the touch does not
+// bring it back.
+func TestATouchComesTooLate(t *testing.T) {
+	a := newAging(t)
+	b := a.bucket("b", withHistory(3))
+	putTTL(t, b, "k", "v", time.Minute)
+	reads := 0
+	a.fs.Inject(func(op vfs.Op) vfs.Action {
+		if op.Kind == vfs.OpReadMapping {
+			if reads++; reads == 1 {
+				a.clock.advance(time.Minute)
+			}
+		}
+		return vfs.Action{}
+	})
+	_, err := b.Touch(ctx, "k", kv.KeyTTL(time.Hour))
+	wantError(t, err, kv.ErrKeyNotFound)
+	if reads == 0 {
+		t.Fatal("the touch read nothing: the test is void")
+	}
+	wantEntries(t, b, "k", "EXPIRE@2")
+	wantGone(t, b, "k", 1)
+}
