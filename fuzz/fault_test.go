@@ -233,8 +233,9 @@ func (p *patient) do(o *op) error {
 		}
 		return p.opened(p.start())
 	}
-	before := p.acked
-	err := p.run(o)
+	before, alone := p.acked, *o
+	alone.amid = nil // nobody could tell which of the two failed
+	err := p.run(&alone)
 	if d := before.at(p.now).Diff(p.acked.at(p.now).seen()); d != "" && p.poisoned {
 		return fmt.Errorf("a write succeeded in a store that is read-only:\n%s", d)
 	}

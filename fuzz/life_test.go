@@ -30,6 +30,13 @@ func living(seed uint64, steps int) *workload {
 	for len(w.ops) < steps {
 		w.ops = append(w.ops, l.op(pick(l, buckets)))
 	}
+	amid := &life{rand.New(rand.NewPCG(seed, 6))}
+	for i := range w.ops {
+		if o := &w.ops[i]; o.kind == opSweep && amid.IntN(2) == 0 {
+			o.amid = &op{bucket: o.bucket, key: o.key}
+			amid.write(o.amid)
+		}
+	}
 	return w
 }
 

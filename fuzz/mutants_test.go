@@ -59,6 +59,10 @@ var mutants = []mutant{
 		old: "if present = newest.Op == kv.Put; present {", new: "if present = newest.Op == kv.Put && !(mutant && m.op != mutateExpire); present {",
 	},
 	{
+		name: "the sweep ends what was written meanwhile", test: "TestModelOfLife", file: "bucket/judge.go",
+		old: "if present && hasDied(&newest, b.mu.config.TTL, now, true) {", new: "if present && (mutant && m.op == mutateExpire || hasDied(&newest, b.mu.config.TTL, now, true)) {",
+	},
+	{
 		name: "an edit of the TTL does not sweep", test: "TestModelOfLife", file: "bucket/control.go",
 		old: "have.TTL != op.config.TTL\n", new: "have.TTL != op.config.TTL && !(mutant)\n",
 	},

@@ -20,6 +20,7 @@ type op struct {
 	zeros  bool          // a value of zeros
 	want   want          // of update and of conditional delete and purge
 	batch  []op          // of submit: writes
+	amid   *op           // of a sweep: a write while it looks
 	config config        // of bucket operations
 	ttl    time.Duration // of a write, or of a purge's marker; 0: none
 	tick   time.Duration
@@ -115,7 +116,11 @@ func (o op) String() string {
 		s += fmt.Sprintf(" %s olderThan=%v", o.bucket, o.age)
 	case opErase:
 		s += fmt.Sprintf(" %s %s below=%d keep=%d", o.bucket, o.key, o.size%7, o.size%3)
-	case opCheckpoint, opReclaim, opSweep, opReopen:
+	case opSweep:
+		if o.amid != nil {
+			s += fmt.Sprintf(" {%v}", *o.amid)
+		}
+	case opCheckpoint, opReclaim, opReopen:
 	case opCrash:
 		s += fmt.Sprintf(" at call %d of the next step, cut %d", o.call, o.cut)
 	default:

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -37,6 +38,7 @@ type world struct {
 	random   *rand.Rand
 	now      int64
 	skew     time.Duration   // of the wall clock, which an open store does not look at
+	amid     func()          // called once, before a segment is read; nil: not at all
 	serial   uint64          // of the values made
 	ids      map[uint64]bool // of all buckets that there were; never changed, but replaced
 
@@ -60,7 +62,7 @@ func (w *world) options() bucket.Options {
 		fs = w.workload.bug(fs)
 	}
 	return bucket.Options{
-		Manual: true, FS: &countingFS{FS: fs, open: &w.open},
+		Manual: true, FS: &countingFS{FS: fs, open: &w.open, amid: &w.amid},
 		Now:     func() time.Time { return time.Unix(0, w.now).Add(w.skew) },
 		Elapsed: func() time.Duration { return time.Duration(w.now - epoch) },
 		Random:  w.random.Uint64, LogFileSize: w.workload.logFileSize,
@@ -153,7 +155,7 @@ func (w *world) run(o *op) error {
 		w.flight = next.restarted()
 		err = w.reopen()
 	case o.kind == opSweep:
-		err = w.sweep(next)
+		err = w.sweep(o, next)
 	case o.kind == opErase:
 		err = w.erase(o, next)
 	default:
@@ -417,13 +419,51 @@ func (w *world) control(o *op, next *Model) error {
 }
 
 // sweep sweeps all buckets, in the order of their ids.
-func (w *world) sweep(next *Model) error {
-	names := slices.SortedFunc(maps.Keys(next.Buckets), func(a, b string) int { return cmp.Compare(next.Buckets[a].ID, next.Buckets[b].ID) })
-	for _, name := range names {
-		next.Sweep(name)
-		w.midway = append(w.midway, next.Clone())
+func (w *world) sweep(o *op, next *Model) error {
+	w.midway = next.sweeps()
+	w.flight = w.midway[len(w.midway)-1]
+	var err error
+	if o.amid != nil {
+		w.amid = func() { err = w.writeAmid(o.amid, next) }
 	}
-	return w.store.Sweep(context.Background())
+	swept := w.store.Sweep(context.Background())
+	w.amid = nil
+	return errors.Join(err, swept)
+}
+
+// sweeps returns the model as it comes and as each bucket leaves it that is swept, in
+// the order of their ids.
+func (m *Model) sweeps() []*Model {
+	states := []*Model{m}
+	for _, name := range slices.SortedFunc(maps.Keys(m.Buckets), func(a, b string) int { return cmp.Compare(m.Buckets[a].ID, m.Buckets[b].ID) }) {
+		m = m.Clone()
+		m.Sweep(name)
+		states = append(states, m)
+	}
+	return states
+}
+
+// writeAmid writes while a sweep looks for what has expired, unless it has written
+// markers in that bucket already. It comes before all of them.
+func (w *world) writeAmid(o *op, next *Model) error {
+	was := next.Buckets[o.bucket]
+	b, err := w.store.Bucket(context.Background(), o.bucket)
+	if err != nil {
+		return compare(0, err, 0, next.Clone().DeleteBucket(o.bucket))
+	}
+	if status, err := b.Status(context.Background()); err != nil || status.Revision != was.Revision {
+		return err
+	}
+	written := next.Clone()
+	mut := w.mutation(o, written)
+	rev, want := written.Write(mut)
+	w.midway = append(w.midway, written.sweeps()...)
+	w.flight = w.midway[len(w.midway)-1]
+	got, err := w.send(mut)
+	if err = compare(got, err, rev, want); err == nil {
+		w.acked, w.midway = written, written.sweeps()
+	}
+	return err
 }
 
 // erase erases some of a bucket's records.
@@ -487,6 +527,7 @@ func (w *world) know(m *Model) {
 type countingFS struct {
 	vfs.FS
 	open *atomic.Int64
+	amid *func() // of the world
 }
 
 func (c *countingFS) Open(path string, mode vfs.Mode) (vfs.File, error) {
@@ -495,7 +536,7 @@ func (c *countingFS) Open(path string, mode vfs.Mode) (vfs.File, error) {
 		return nil, err
 	}
 	c.open.Add(1)
-	return &countedFile{File: f, open: c.open}, nil
+	return &countedFile{File: f, open: c.open, amid: c.amid, path: path}, nil
 }
 
 func (c *countingFS) Lock(path string) (io.Closer, error) {
@@ -525,6 +566,16 @@ type countedFile struct {
 	vfs.File
 	open   *atomic.Int64
 	closed atomic.Bool
+	amid   *func()
+	path   string
+}
+
+func (c *countedFile) ReadAt(p []byte, off int64) (int, error) {
+	if amid := *c.amid; amid != nil && strings.HasSuffix(c.path, ".seg") {
+		*c.amid = nil
+		amid()
+	}
+	return c.File.ReadAt(p, off)
 }
 
 func (c *countedFile) Close() error {
