@@ -112,7 +112,7 @@ func (s *stream) scan(ctx context.Context, pattern string, from, to kv.Revision,
 	if err != nil {
 		return err
 	}
-	defer w.Stop()
+	defer func() { _ = w.Stop() }() // an error says that it has ended
 	poller, ok := w.(kv.Poller)
 	if !ok {
 		return kv.ErrNotSupported

@@ -56,6 +56,20 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+// TestAnswerToALargeHeader is a request that does not fit a line.
+func TestAnswerToALargeHeader(t *testing.T) {
+	theirs, ours := startNATS(t), start(t, t.TempDir(), natsfront.Options{}).conn
+	for _, request := range []string{
+		`$JS.API.STREAM.CREATE.KV_b {"name":"KV_b","subjects":["$KV.b.>"],"max_msgs_per_subject":1}`,
+		"$KV.b.k [X: " + strings.Repeat("x", 65535-len("NATS/1.0\r\nX: \r\n\r\n")) + "] v",
+		"$KV.b.k [X: " + strings.Repeat("x", 65536-len("NATS/1.0\r\nX: \r\n\r\n")) + "] v",
+	} {
+		if want, got := ask(theirs, request), ask(ours, request); got != want {
+			t.Errorf("%.40s…\nnats-server %s\nkvd         %s", request, want, got)
+		}
+	}
+}
+
 // startNATS starts a real server, and ends it with the test.
 func startNATS(t *testing.T) *nats.Conn {
 	t.Helper()
