@@ -13,12 +13,13 @@ import (
 type duplicates struct {
 	since time.Time // when it was made
 
-	mu      sync.Mutex // guards the fields below
+	mu      sync.Mutex // guards the fields below, and those of windows and ids
 	streams map[string]*window
 }
 
-// window is the ids of one stream.
+// window is the ids of one stream, in one life of its name.
 type window struct {
+	bucket    uint64     // its id
 	recalling sync.Mutex // held by who reads what was published before; comes before duplicates.mu
 
 	// Guarded by duplicates.mu.
@@ -29,41 +30,44 @@ type window struct {
 
 // messageID is the id of a message that was published.
 type messageID struct {
-	id   string
-	at   time.Time
-	seq  uint64        // 0: the outcome is not known
-	done chan struct{} // closed when it is
+	window *window // nil: its outcome was known from the beginning
+	id     string
+	at     time.Time
+	seq    uint64        // 0: the outcome is not known, or is that it was not stored
+	done   chan struct{} // closed when it is known: then seq is read without a lock
 }
 
 // idsMax is how many ids a stream remembers at most; the oldest make room.
 const idsMax = 1 << 20
 
-// windowLocked returns the window of a stream.
-func (d *duplicates) windowLocked(stream string) *window {
-	w := d.streams[stream]
-	if w == nil {
+// windowLocked returns the window of a stream. That of another life of its name is
+// forgotten: kvd's tools, too, delete buckets and make them again.
+func (d *duplicates) windowLocked(s *stream) *window {
+	w := d.streams[s.name]
+	if w == nil || w.bucket != s.status.ID {
 		if d.streams == nil {
 			d.streams = make(map[string]*window)
 		}
-		w = &window{ids: make(map[string]*messageID)}
-		d.streams[stream] = w
+		w = &window{bucket: s.status.ID, ids: make(map[string]*messageID)}
+		d.streams[s.name] = w
 	}
 	return w
 }
 
 // reserve takes an id for a message about to be stored, or returns the message that
-// has it.
-func (d *duplicates) reserve(stream, id string, age time.Duration) (held *messageID) {
+// has it. Whoever took one says by settle what became of the message.
+func (d *duplicates) reserve(s *stream, id string) (taken, held *messageID) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	w := d.windowLocked(stream)
+	w := d.windowLocked(s)
 	now := time.Now()
-	w.forget(now.Add(-age))
+	w.forget(now.Add(-s.config.DuplicateWindow))
 	if held = w.ids[id]; held != nil {
-		return held
+		return nil, held
 	}
-	w.add(&messageID{id: id, at: now, done: make(chan struct{})})
-	return nil
+	taken = &messageID{window: w, id: id, at: now, done: make(chan struct{})}
+	w.add(taken)
+	return taken, nil
 }
 
 // add notes an id, the newest.
@@ -83,20 +87,13 @@ func (w *window) forget(before time.Time) {
 	}
 }
 
-// settle says what became of the message that took the id.
-func (d *duplicates) settle(stream, id string, seq uint64, stored bool) {
+// settle says what became of the message that took the id: its sequence, 0 where it was
+// not stored.
+func (d *duplicates) settle(m *messageID, seq uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	w := d.streams[stream]
-	if w == nil {
-		return
-	}
-	m := w.ids[id]
-	if m == nil || m.seq != 0 {
-		return
-	}
-	if m.seq = seq; !stored {
-		delete(w.ids, id)
+	if m.seq = seq; seq == 0 && m.window.ids[m.id] == m {
+		delete(m.window.ids, m.id)
 	}
 	close(m.done)
 }
@@ -105,16 +102,7 @@ func (d *duplicates) settle(stream, id string, seq uint64, stored bool) {
 func (d *duplicates) drop(stream string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	w := d.streams[stream]
-	if w == nil {
-		return
-	}
 	delete(d.streams, stream)
-	for _, m := range w.ids {
-		if m.seq == 0 {
-			close(m.done) // whoever waits tries again, and finds no stream
-		}
-	}
 }
 
 // reserveID takes the message's id. It reports false where another message has it:
@@ -127,9 +115,9 @@ func (c *conn) reserveID(p *publication, id string, m *kv.Mutation) bool {
 		return false
 	}
 	for {
-		held := c.front.ids.reserve(p.stream.name, id, p.stream.config.DuplicateWindow)
+		taken, held := c.front.ids.reserve(p.stream, id)
 		if held == nil {
-			p.id = id
+			p.id = taken
 			return true
 		}
 		c.finishRun() // the message may be in it; and answers come in order
@@ -146,10 +134,14 @@ func (c *conn) reserveID(p *publication, id string, m *kv.Mutation) bool {
 	}
 }
 
-// settleID says what became of the message that took an id, if it did.
-func (c *conn) settleID(p *publication, revision kv.Revision, stored bool) {
-	if p.id != "" {
-		c.front.ids.settle(p.stream.name, p.id, uint64(revision), stored)
+// settleID says what became of the message, if it took an id.
+func (c *conn) settleID(p *publication, m *kv.Mutation) {
+	switch {
+	case p.id == nil:
+	case m.Err != nil:
+		c.front.ids.settle(p.id, 0)
+	default:
+		c.front.ids.settle(p.id, uint64(m.Revision))
 	}
 }
 

@@ -20,8 +20,8 @@ type run struct {
 type publication struct {
 	stream *stream
 	reply  []byte
-	id     string // message id, held until the outcome is known; empty: none
-	guard  *guard // nil: the store knows what the message expects
+	id     *messageID // held until the outcome is known; nil: none
+	guard  *guard     // nil: the store knows what the message expects
 
 	rollupAll bool // the message takes the place of all that the stream has
 }
@@ -60,7 +60,7 @@ func (c *conn) publishKey(o *op) bool {
 	}
 	if failure != nil {
 		c.finishRun() // acknowledgements come in the order of the messages
-		c.settleID(&p, 0, false)
+		c.settleID(&p, &m)
 		c.acknowledge(o.reply, s, 0, failure)
 		return true
 	}
@@ -197,7 +197,7 @@ func (c *conn) finishRun() {
 	c.LeaveStore()
 	for i := range r.mutations {
 		m, p := &r.mutations[i], &r.entries[i]
-		c.settleID(p, m.Revision, m.Err == nil)
+		c.settleID(p, m)
 		if m.Err != nil {
 			c.acknowledge(p.reply, p.stream, 0, refusal(m.Err))
 		} else {

@@ -23,7 +23,7 @@ const recallMax = 1 << 16
 func (c *conn) recall(s *stream) (err error) {
 	d := &c.front.ids
 	d.mu.Lock()
-	w := d.windowLocked(s.name)
+	w := d.windowLocked(s)
 	recalled := w.recalled
 	d.mu.Unlock()
 	if recalled {

@@ -46,6 +46,27 @@ func TestARepeatedMessageOfBeforeARestart(t *testing.T) {
 	}
 }
 
+// TestIDsEndWithTheirBucket deletes and makes a bucket behind the front end's back: what
+// is published then is new.
+func TestIDsEndWithTheirBucket(t *testing.T) {
+	store, err := bucket.Open(t.TempDir(), bucket.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, addr := listen(t, store, store, server.Options{})
+	p := dial(t, addr)
+	exchange(t, p, `> CONNECT {"verbose":false,"headers":true}`, "> SUB i 1")
+	for range 2 {
+		if _, err := store.CreateBucket(t.Context(), kv.Config{Bucket: "b"}); err != nil {
+			t.Fatal(err)
+		}
+		exchange(t, p, `> HPUB $KV.b.k i {h} {n}\r\nNATS/1.0\r\nNats-Msg-Id: one\r\n\r\nv`, `< MSG i 1 {n}\r\n{"stream":"KV_b","seq":1}`)
+		if err := store.DeleteBucket(t.Context(), "b"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestWhichMessagesAreRecalled has the bounds: those of a time, and of the newest.
 func TestWhichMessagesAreRecalled(t *testing.T) {
 	ctx := t.Context()
