@@ -49,6 +49,7 @@ type Front struct {
 	subs      sublist
 	consumers consumers
 	configs   configs
+	firsts    firsts
 	ids       duplicates
 	clients   atomic.Uint64                         // connections there have been
 	api       struct{ total, errors atomic.Uint64 } // calls of the API

@@ -215,6 +215,7 @@ func (c *conn) streamDelete(r *request) (any, *apiError) {
 	c.front.consumers.dropStream(s.name)
 	c.front.ids.drop(s.name)
 	c.front.configs.drop(s.name)
+	c.front.firsts.drop(s.name)
 	return success{Success: true}, nil
 }
 

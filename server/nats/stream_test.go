@@ -1,0 +1,55 @@
+package nats
+
+import (
+	"fmt"
+	"testing"
+
+	"kvd/bucket"
+	"kvd/kv"
+)
+
+// The first record is found wherever it has moved to, and in each life of a bucket.
+func TestFirstRecord(t *testing.T) {
+	ctx := t.Context()
+	store, err := bucket.Open(t.TempDir(), bucket.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	var fs firsts
+	for life := range 2 {
+		b, err := store.CreateBucket(ctx, kv.Config{Bucket: "b", History: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		first := func(want kv.Revision, what string) {
+			t.Helper()
+			st, err := b.Status(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			e, _ := fs.of(ctx, &stream{bucket: b, records: b.(kv.Records), name: "b", status: st}) // of revision 0 where there is none
+			if e.Revision != want {
+				t.Errorf("life %d: %s the first is %d, want %d", life, what, e.Revision, want)
+			}
+		}
+		first(0, "before all")
+		for i, want := range []kv.Revision{1, 1, 2, 3, 4} {
+			if _, err := b.PutString(ctx, "k", fmt.Sprint(i)); err != nil {
+				t.Fatal(err)
+			}
+			first(want, fmt.Sprint("behind put ", i+1))
+		}
+		if _, err := b.(kv.Eraser).Erase(ctx, ">", 0, 0); err != nil {
+			t.Fatal(err)
+		}
+		first(0, "where all is erased")
+		if _, err := b.PutString(ctx, "l", ""); err != nil {
+			t.Fatal(err)
+		}
+		first(6, "behind that")
+		if err := store.DeleteBucket(ctx, "b"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
