@@ -901,3 +901,43 @@ func TestATouchComesTooLate(t *testing.T) {
 	wantEntries(t, b, "k", "EXPIRE@2")
 	wantGone(t, b, "k", 1)
 }
+
+// Every put over an expired key brings a marker, which may be larger than the put.
+func TestMarkersThatWritesBringCountInAFrame(t *testing.T) {
+	var seen commits
+	a := newAging(t, func(o *Options) { o.Observer = &seen })
+	b := a.bucket("b")
+	stem := strings.Repeat("x", kv.MaxKeySize-8)
+	const keys = 4500
+	put := func(ttl time.Duration) {
+		mutations := make([]kv.Mutation, keys)
+		for i := range mutations {
+			mutations[i] = kv.Mutation{Bucket: "b", Op: kv.MutatePut, Key: fmt.Sprint(stem, i), TTL: ttl}
+		}
+		for i, m := range a.submit(mutations...) {
+			if m.Err != nil {
+				t.Fatalf("mutation %d: %v", i, m.Err)
+			}
+		}
+	}
+	put(time.Minute)
+	a.clock.advance(time.Minute)
+	put(0)
+	expired := 0
+	for _, c := range seen {
+		if expired += c.Expired; c.Bytes > framePayloadMax+2*itemHeadSize {
+			t.Errorf("a frame of %d bytes", c.Bytes)
+		}
+	}
+	if expired != keys {
+		t.Errorf("%d markers", expired)
+	}
+	for range 2 {
+		if n := len(collect(t, b)); n != keys {
+			t.Errorf("%d keys", n)
+		}
+		a.powerCut()
+		a.open()
+		b = a.find("b")
+	}
+}

@@ -20,7 +20,7 @@ type group struct {
 	members   []*request  // whose last mutation is in it; nil once answered
 	answered  int         // of members
 	mutations []*mutation // in order; nil once answered
-	size      int         // of their records, bytes
+	size      int         // of their records at most, bytes
 
 	frame   []byte // the log's frame; its records are the segments' too
 	logged  int    // records in it
@@ -84,13 +84,18 @@ func (g *group) forget() {
 	g.pending.reset()
 }
 
-// add takes a mutation in if it fits.
+// add takes a mutation in if it fits. It counts the expiry marker that judging may
+// put in front of it.
 func (g *group) add(m *mutation) bool {
-	if g.size > 0 && g.size+m.size > framePayloadMax {
+	size := m.size
+	if m.op != mutateExpire {
+		size += expiryMarkerSize(m.key)
+	}
+	if g.size > 0 && g.size+size > framePayloadMax {
 		return false
 	}
 	g.mutations = append(g.mutations, m)
-	g.size += m.size
+	g.size += size
 	return true
 }
 
