@@ -2,6 +2,7 @@ package bucket
 
 import (
 	"context"
+	"math"
 	"runtime"
 	"slices"
 	"sync"
@@ -21,6 +22,7 @@ type committer struct {
 
 	mu      sync.Mutex // guards the fields up to the blank line
 	queue   []*request // in order of arrival
+	patient []*request // those that wait behind the queue, in order of arrival
 	leading bool       // somebody leads, or has been told to
 
 	queued atomic.Int64 // len(queue), for the leader to watch without the lock
@@ -28,6 +30,7 @@ type committer struct {
 	// Owned by the leader.
 	group  group
 	rejoin rejoinWindow
+	share  share
 }
 
 // request is one caller's mutations on their way through the commit path.
@@ -35,6 +38,7 @@ type request struct {
 	mutations []mutation
 	single    [1]mutation // what mutations points to where there is one
 	wake      chan bool   // true: lead; false: answered. Holds both.
+	patient   bool        // nobody waits for it: each group takes only a share of it
 
 	taken int  // mutations[:taken] are in a group, or past it. Owned by the leader.
 	at    int  // of group.mutations: where those of the group at hand begin. Owned by the leader.
@@ -80,7 +84,7 @@ func newRequest() *request {
 
 // free gives a request back. Nothing may refer to it any more.
 func (r *request) free() {
-	r.mutations, r.taken, r.done, r.leads, r.cancelled = nil, 0, false, false, nil
+	r.mutations, r.patient, r.taken, r.done, r.leads, r.cancelled = nil, false, 0, false, false, nil
 	r.single[0] = mutation{}
 	requests.Put(r)
 }
@@ -120,8 +124,12 @@ func (c *committer) do(ctx context.Context, r *request) error {
 // enqueue appends the request and reports whether its caller must lead.
 func (c *committer) enqueue(r *request) (lead bool) {
 	c.mu.Lock()
-	c.queue = append(c.queue, r)
-	c.queued.Add(1)
+	if r.patient {
+		c.patient = append(c.patient, r)
+	} else {
+		c.queue = append(c.queue, r)
+		c.queued.Add(1)
+	}
 	lead = !c.leading
 	c.leading = true
 	c.mu.Unlock()
@@ -135,7 +143,11 @@ func (c *committer) enqueue(r *request) (lead bool) {
 func (c *committer) withdraw(r *request, cause error) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	i := slices.Index(c.queue, r)
+	queue := &c.queue
+	if r.patient {
+		queue = &c.patient
+	}
+	i := slices.Index(*queue, r)
 	if i < 0 {
 		return false
 	}
@@ -143,8 +155,8 @@ func (c *committer) withdraw(r *request, cause error) bool {
 	if r.taken > 0 {
 		return false
 	}
-	c.queue = slices.Delete(c.queue, i, i+1)
-	c.queued.Add(-1)
+	*queue = slices.Delete(*queue, i, i+1)
+	c.queued.Store(int64(len(c.queue)))
 	r.cutOff()
 	if r.leads {
 		<-r.wake // the order to lead, sent under mu
@@ -165,21 +177,28 @@ func (c *committer) lead(self *request) {
 	for !self.done {
 		c.rejoin.wait(&c.queued)
 		c.step(self)
+		c.rejoin.expect(int(c.queued.Load()))
 	}
 	c.mu.Lock()
-	c.rejoin.expect(len(c.queue))
 	c.passOnLocked()
 	c.mu.Unlock()
 }
 
-// passOnLocked makes the first in the queue lead, or leaves the path idle.
+// passOnLocked makes the first in the queue lead, or a patient one, or leaves the
+// path idle.
 func (c *committer) passOnLocked() {
-	if len(c.queue) == 0 {
+	var next *request
+	switch {
+	case len(c.queue) > 0:
+		next = c.queue[0]
+	case len(c.patient) > 0:
+		next = c.patient[0]
+	default:
 		c.leading = false
 		return
 	}
-	c.queue[0].leads = true
-	c.queue[0].wake <- true
+	next.leads = true
+	next.wake <- true
 }
 
 // step takes a group, commits it and answers its members.
@@ -194,21 +213,40 @@ func (c *committer) step(self *request) {
 		}
 	}
 	c.rejoin.answered = min(g.answered, len(g.effects))
+	if g.shared == c.share.mutations() {
+		c.share.adapt(g.worked, g.synced)
+	}
 	g.reset()
 }
 
-// take moves mutations from the queue into the group, in order, as much as fits
-// one frame. A request that is cut stays at the head of the queue.
+// take moves mutations into the group, in order: of the queue, as much as fits one
+// frame, and behind that a share of what is patient. The queue leaves room for it:
+// writers that fill every frame do not stop the sweep.
 func (c *committer) take(g *group) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	limit := framePayloadMax
+	if len(c.patient) > 0 {
+		limit -= shareRoom
+	}
+	c.queue = g.takeFrom(c.queue, math.MaxInt, limit)
+	c.queued.Store(int64(len(c.queue)))
+	before := len(g.mutations)
+	c.patient = g.takeFrom(c.patient, c.share.mutations(), framePayloadMax)
+	g.shared = len(g.mutations) - before
+}
+
+// takeFrom moves up to that many mutations, and records up to that limit in bytes,
+// into the group and returns what is left of the queue. A request that is cut stays
+// at its head.
+func (g *group) takeFrom(queue []*request, count, limit int) []*request {
 	n := 0
-	for _, r := range c.queue {
+	for _, r := range queue {
 		if r.cancelled != nil {
 			r.cutOff()
 		}
 		r.at = len(g.mutations)
-		for r.taken < len(r.mutations) && g.add(&r.mutations[r.taken]) {
+		for ; r.taken < len(r.mutations) && count > 0 && g.add(&r.mutations[r.taken], limit); count-- {
 			r.taken++
 		}
 		if r.taken < len(r.mutations) {
@@ -217,10 +255,9 @@ func (c *committer) take(g *group) {
 		g.members = append(g.members, r)
 		n++
 	}
-	rest := copy(c.queue, c.queue[n:])
-	clear(c.queue[rest:])
-	c.queue = c.queue[:rest]
-	c.queued.Add(int64(-n))
+	rest := copy(queue, queue[n:])
+	clear(queue[rest:])
+	return queue[:rest]
 }
 
 // rejoinWindow lets the callers that were just answered come back before the

@@ -56,7 +56,8 @@
 // invisible from that instant: readers and the judge compare with the store's time
 // (clock.go), and a write to a key that has expired writes its expiry marker first.
 // The sweep (sweep.go) writes the markers of all others, down the write path like
-// any mutation, and says by operations how far it came. What depends on which
+// any mutation but with patience: a group takes so many of them along as take about
+// as long as its sync (share.go). Operations say how far it came. What depends on which
 // records there are, such as a shorter history, sweeps first. So no outcome tells
 // whether the sweep was there. Counts may lag by a second, and so may the room
 // that an expired value holds in a bucket with a size limit.

@@ -3,6 +3,7 @@ package bucket
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"kvd/index"
 	"kvd/internal/vfs"
@@ -21,16 +22,19 @@ type group struct {
 	answered  int         // of members
 	mutations []*mutation // in order; nil once answered
 	size      int         // of their records at most, bytes
+	shared    int         // of mutations: those that share a group with others out of patience
 
 	frame   []byte // the log's frame; its records are the segments' too
 	logged  int    // records in it
 	kept    []byte // records of memory buckets, which the log does not get
 	effects []effect
 	parts   []part
-	expired int          // of effects: expiry markers
-	scratch []byte       // a part's records where they are not contiguous
-	pending pendingTable // newest effect of each key
-	events  []kv.Entry   // scratch: what watchers are told
+	expired int           // of effects: expiry markers
+	synced  time.Duration // what the sync took
+	worked  time.Duration // what all else took; measured where the group is shared
+	scratch []byte        // a part's records where they are not contiguous
+	pending pendingTable  // newest effect of each key
+	events  []kv.Entry    // scratch: what watchers are told
 }
 
 // effect is a mutation that passed its condition: one record.
@@ -64,8 +68,8 @@ const framePayloadMax = 4<<20 - 2*itemHeadSize
 func (g *group) reset() {
 	clear(g.members)
 	clear(g.mutations)
-	g.members, g.mutations, g.size = g.members[:0], g.mutations[:0], 0
-	g.leader, g.answered = nil, 0
+	g.members, g.mutations, g.size, g.shared = g.members[:0], g.mutations[:0], 0, 0
+	g.leader, g.answered, g.synced, g.worked = nil, 0, 0, 0
 	g.forget()
 	if cap(g.frame) > 2*framePayloadMax { // one huge value must not stay for good
 		g.frame, g.scratch = nil, nil
@@ -84,14 +88,14 @@ func (g *group) forget() {
 	g.pending.reset()
 }
 
-// add takes a mutation in if it fits. It counts the expiry marker that judging may
-// put in front of it.
-func (g *group) add(m *mutation) bool {
+// add takes a mutation in if the group stays within that many bytes, or is empty.
+// It counts the expiry marker that judging may put in front of it.
+func (g *group) add(m *mutation, limit int) bool {
 	size := m.size
 	if m.op != mutateExpire {
 		size += expiryMarkerSize(m.key)
 	}
-	if g.size > 0 && g.size+size > framePayloadMax {
+	if g.size > 0 && g.size+size > limit {
 		return false
 	}
 	g.mutations = append(g.mutations, m)
@@ -104,6 +108,10 @@ func (g *group) add(m *mutation) bool {
 func (s *Store) commitGroup(g *group) {
 	s.path.Lock()
 	defer s.path.Unlock()
+	if g.shared > 0 {
+		began := time.Now()
+		defer func() { g.worked = time.Since(began) - g.synced }()
+	}
 	if err := s.admit(g); err != nil {
 		g.fail(err)
 		return
@@ -123,6 +131,7 @@ func (s *Store) commitGroup(g *group) {
 			g.fail(err)
 			return
 		}
+		g.synced = took
 		done.Bytes, done.Sync = len(g.frame)-wal.FrameHeaderSize, took
 	}
 	s.opts.Observer.Committed(done)
@@ -260,7 +269,9 @@ func (g *group) touches(m *mutation) bool {
 // answer tells a request's caller that all its mutations have an outcome. Its
 // memory is the caller's from then on.
 func (g *group) answer(r *request) {
-	g.answered++
+	if !r.patient { // who is does not come back at once
+		g.answered++
+	}
 	r.done = true
 	if r != g.leader {
 		r.wake <- false

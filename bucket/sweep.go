@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"kvd/index"
@@ -16,19 +18,19 @@ import (
 // their own on the index's agendas, and those that the bucket's TTL ends by
 // reading the segments in the order of revisions, for their times never fall: that
 // takes no memory for a key. Keys whose newest value died get their expiry marker,
-// as mutations like any other: they share groups and syncs with writers, so many
-// at a time that nobody waits long. Then one operation says that the records up to
-// a revision are dead, and one that those with a deadline up to a moment are, and
-// these leave the index a few at a time.
+// as mutations like any other, but for their patience: every group of the writers
+// takes a share of them along (share.go). Then one operation says that the records
+// up to a revision are dead, and one that those with a deadline up to a moment are,
+// and these leave the index a few at a time.
 
 const (
 	// sweepInterval is how often the sweep looks while anything may expire.
 	sweepInterval = 250 * time.Millisecond
-	// sweepBatch is how many expiry markers are handed in at a time. It bounds what a
-	// writer waits for them.
-	sweepBatch = 512
+	// sweepBatch is how many expiry markers are looked for, and handed in, at a time:
+	// so few that what judges them finds the index still in the processor's cache.
+	sweepBatch = 1024
 	// sweepOften is after how many records an operation says how far the sweep is.
-	sweepOften = 16 * sweepBatch
+	sweepOften = 8 * sweepBatch
 	// sweepSlice is how many versions are moved or dropped per hold of a lock.
 	sweepSlice = 32
 	// clockRefresh is how old the newest time in a store may become while it waits
@@ -46,13 +48,19 @@ type sweepState struct {
 	walked   kv.Revision // the TTL has ended all up to it
 	aged     kv.Revision // of those walked over: the newest marker that was its key's newest record
 	youngest int64       // unix ns: nothing behind walked is older
-	found    []dying     // of this batch
-	dropping []dying     // walked, and not yet said to be dead
+	unsaid   int         // how many were walked over and not yet said to be dead
+	dropping []dying     // of these: what gets no marker in its place
+
+	// Of the batch, reused by the next of the same sweep.
+	found   []dying
+	markers []mutation
+	keys    []byte // those that the batch is to copy
 }
 
 // dying is a version that is dead, or about to be.
 type dying struct {
 	key      string
+	hash     uint64
 	revision kv.Revision
 }
 
@@ -175,8 +183,10 @@ func (b *Bucket) giveTurn() { b.sweeping.turn <- struct{}{} }
 // its marker.
 func (b *Bucket) sweepInTurn(ctx context.Context) (err error) {
 	defer func() {
-		if w := &b.sweeping; err != nil {
-			w.slot, w.walked, w.youngest, w.dropping = nil, 0, 0, nil
+		w := &b.sweeping
+		w.found, w.markers, w.keys = nil, nil, nil
+		if err != nil {
+			w.slot, w.walked, w.youngest, w.unsaid, w.dropping = nil, 0, 0, 0, nil
 		}
 	}()
 	now := b.store.clock.now()
@@ -191,7 +201,7 @@ func (b *Bucket) sweepInTurn(ctx context.Context) (err error) {
 		if err := b.writeMarkers(ctx); err != nil {
 			return err
 		}
-		if len(b.sweeping.dropping) >= sweepOften {
+		if b.sweeping.unsaid >= sweepOften {
 			if err := b.endWalked(ctx); err != nil {
 				return err
 			}
@@ -213,12 +223,11 @@ func (b *Bucket) sweepInTurn(ctx context.Context) (err error) {
 // of revisions, and reports whether it came upon anything that has.
 func (b *Bucket) findDying(now int64) (more bool, err error) {
 	w := &b.sweeping
-	clear(w.found)
-	w.found = w.found[:0]
+	w.found, w.keys = w.found[:0], w.keys[:0]
 	b.advance(index.Expiring, now)
 	b.mu.RLock()
 	b.mu.index.Due(index.Expiring, func(key []byte, v index.Version) bool {
-		w.found = append(w.found, dying{string(key), v.Revision})
+		w.find(key, v.Revision)
 		return len(w.found) < sweepBatch
 	})
 	b.mu.RUnlock()
@@ -227,15 +236,57 @@ func (b *Bucket) findDying(now int64) (more bool, err error) {
 		return false, err
 	}
 	more = len(w.found) > 0
-	b.mu.RLock()
-	walked := slices.DeleteFunc(w.found[due:], func(d dying) bool {
-		newest, ok := b.mu.index.Newest(index.Hash(d.key), d.key)
-		return !ok || newest.Revision != d.revision || newest.Op != kv.Put
-	})
-	b.mu.RUnlock()
-	w.found = w.found[:due+len(walked)]
+	for i := range w.found {
+		w.found[i].hash = index.Hash(w.found[i].key)
+	}
+	b.sift(due)
 	slices.SortFunc(w.found, func(a, b dying) int { return cmp.Compare(a.revision, b.revision) })
 	return more, nil
+}
+
+// find adds a version to the batch.
+func (w *sweepState) find(key []byte, revision kv.Revision) {
+	from := len(w.keys)
+	w.keys = append(w.keys, key...)
+	w.found = append(w.found, dying{key: stringOf(w.keys[from:]), revision: revision})
+}
+
+// sift leaves of the batch the values that are the newest of their keys: those get
+// a marker, which takes all that the key has with it. Of what else was walked over,
+// the batch from that place on, it notes what the index still shows. It is also
+// what brings the keys' part of the index into the processor's cache, where judging
+// and applying the markers need it: half of what a marker costs is waiting for
+// that, and here no writer waits too.
+func (b *Bucket) sift(walked int) {
+	w := &b.sweeping
+	kept := w.found[:0]
+	for at := 0; at < len(w.found); {
+		b.mu.RLock()
+		for end := min(at+4*sweepSlice, len(w.found)); at < end; at++ {
+			d := w.found[at]
+			newest, ok := b.mu.index.Newest(d.hash, d.key)
+			if ok && newest.Revision == d.revision && newest.Op == kv.Put {
+				kept = append(kept, d)
+			} else if ok && at >= walked {
+				b.noteLeftLocked(d, &newest)
+			}
+		}
+		b.mu.RUnlock()
+	}
+	w.found = kept
+}
+
+// noteLeftLocked notes a version that was walked over and gets no marker, if the
+// index shows it.
+func (b *Bucket) noteLeftLocked(d dying, newest *index.Version) {
+	w := &b.sweeping
+	if newest.Revision == d.revision && newest.Deadline == 0 {
+		w.aged = d.revision
+	} else if _, ok := b.mu.index.At(d.hash, d.key, d.revision); !ok {
+		return
+	}
+	d.key = strings.Clone(d.key) // the batch's own is overwritten by the next
+	w.dropping = append(w.dropping, d)
 }
 
 // advance brings an agenda of the index to now, a slice at a time.
@@ -256,12 +307,13 @@ func (b *Bucket) writeMarkers(ctx context.Context) error {
 	}
 	r := newRequest()
 	defer r.free()
-	r.mutations = make([]mutation, len(w.found))
-	for i, d := range w.found {
-		r.mutations[i] = mutation{
-			bucket: b, op: mutateExpire, key: d.key, hash: index.Hash(d.key), size: expiryMarkerSize(d.key),
-		}
+	w.markers = w.markers[:0]
+	for _, d := range w.found {
+		w.markers = append(w.markers, mutation{
+			bucket: b, op: mutateExpire, key: d.key, hash: d.hash, size: expiryMarkerSize(d.key),
+		})
 	}
+	r.mutations, r.patient = w.markers, true
 	if err := b.store.commit.do(ctx, r); err != nil {
 		return err
 	}
@@ -277,7 +329,7 @@ func (b *Bucket) writeMarkers(ctx context.Context) error {
 // left of it.
 func (b *Bucket) endWalked(ctx context.Context) error {
 	w := &b.sweeping
-	if len(w.dropping) == 0 {
+	if w.unsaid == 0 {
 		return nil
 	}
 	err := b.store.operate(ctx, func() (operation, error) {
@@ -291,7 +343,7 @@ func (b *Bucket) endWalked(ctx context.Context) error {
 		batch, w.dropping = w.dropping[:n], w.dropping[n:]
 		return batch
 	})
-	w.dropping = nil
+	w.unsaid, w.dropping = 0, nil
 	return nil
 }
 
@@ -313,7 +365,7 @@ func (b *Bucket) endLapsed(ctx context.Context, now int64) error {
 	}
 	b.drop(func() (batch []dying) {
 		b.mu.index.Due(index.Lapsing, func(key []byte, v index.Version) bool {
-			batch = append(batch, dying{string(key), v.Revision})
+			batch = append(batch, dying{string(key), index.Hash(stringOf(key)), v.Revision})
 			return len(batch) < sweepSlice
 		})
 		return batch
@@ -347,15 +399,15 @@ func (b *Bucket) drop(next func() []dying) {
 			b.mu.Unlock()
 		}
 		b.store.path.Unlock()
+		runtime.Gosched() // who waits for the path gets it, and not this loop again
 	}
 }
 
 func (b *Bucket) dropLocked(d dying) {
-	hash := index.Hash(d.key)
-	newest, _ := b.mu.index.Newest(hash, d.key)
-	v, ok := b.mu.index.At(hash, d.key, d.revision)
+	newest, _ := b.mu.index.Newest(d.hash, d.key)
+	v, ok := b.mu.index.At(d.hash, d.key, d.revision)
 	if ok && b.mu.live.isDead(&v, v.Revision == newest.Revision) {
-		b.mu.index.Remove(hash, d.key, d.revision, nil)
+		b.mu.index.Remove(d.hash, d.key, d.revision, nil)
 	}
 }
 

@@ -43,7 +43,7 @@ func (b *Bucket) walk(now int64) error {
 				w.youngest = r.Created
 				return false
 			}
-			b.walkOver(string(r.Key), r.Revision, r.Op != segment.Put)
+			w.walkOver(r.Key, r.Revision)
 			taken++
 			return true
 		}, func(*kv.CorruptError) { damaged = true }) // what reads it, or verifies it, reports it
@@ -61,13 +61,10 @@ func (b *Bucket) walk(now int64) error {
 }
 
 // walkOver adds a record that the TTL has ended to the batch.
-func (b *Bucket) walkOver(key string, revision kv.Revision, marker bool) {
-	w, found := &b.sweeping, dying{key, revision}
-	if marker && b.isNewest(found) {
-		w.aged = revision
-	}
-	w.found, w.dropping = append(w.found, found), append(w.dropping, found)
+func (w *sweepState) walkOver(key []byte, revision kv.Revision) {
+	w.find(key, revision)
 	w.walked = revision
+	w.unsaid++
 }
 
 // walkUnread goes on by the index, up to the records before a revision, where damage
@@ -104,7 +101,7 @@ func (b *Bucket) walkUnread(before kv.Revision, ttl time.Duration, now int64) bo
 			w.youngest = u.Created
 			return false
 		}
-		b.walkOver(u.key, u.Revision, u.Op.IsMarker())
+		w.walkOver(bytesOf(u.key), u.Revision)
 	}
 	return true
 }
@@ -117,13 +114,6 @@ func (b *Bucket) endOf(sl *slot) kv.Revision {
 		return next.first()
 	}
 	return b.mu.revision + 1
-}
-
-func (b *Bucket) isNewest(d dying) bool {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	newest, ok := b.mu.index.Newest(index.Hash(d.key), d.key)
-	return ok && newest.Revision == d.revision && newest.Deadline == 0
 }
 
 // walkFrom returns the segment where the walk goes on, pinned; nil if there is
