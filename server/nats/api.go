@@ -28,33 +28,46 @@ func (r *request) bucket() (string, bool) { return strings.CutPrefix(r.stream(),
 // call is an operation of the API.
 type call struct {
 	prefix string // of the subject after $JS.API.; a dot at its end asks for tokens
+	tokens int    // how many; anyTokens: one or more
 	op     string // of the answer's type
 	do     func(*conn, *request) (any, *apiError)
 }
 
-// calls are the operations; the first whose prefix fits counts.
+const anyTokens = -1
+
+// takes reports whether the call is of a subject, and returns its tokens.
+func (k *call) takes(subject string) (tokens []string, ok bool) {
+	rest, ok := strings.CutPrefix(subject, k.prefix)
+	if !ok || k.tokens == 0 {
+		return nil, ok && rest == ""
+	}
+	tokens = strings.Split(rest, ".")
+	return tokens, rest != "" && (k.tokens == anyTokens || k.tokens == len(tokens))
+}
+
+// calls are the operations.
 var calls []call
 
 func init() { // not at the declaration: the functions refer to each other through it
 	calls = []call{
-		{"INFO", "account_info", (*conn).accountInfo},
-		{"STREAM.INFO.", "stream_info", (*conn).streamInfo},
-		{"STREAM.CREATE.", "stream_create", (*conn).streamCreate},
-		{"STREAM.UPDATE.", "stream_update", (*conn).streamUpdate},
-		{"STREAM.DELETE.", "stream_delete", (*conn).streamDelete},
-		{"STREAM.PURGE.", "stream_purge", (*conn).streamPurge},
-		{"STREAM.NAMES", "stream_names", (*conn).streamNames},
-		{"STREAM.LIST", "stream_list", (*conn).streamList},
-		{"STREAM.MSG.GET.", "stream_msg_get", (*conn).messageGet},
-		{"STREAM.MSG.DELETE.", "stream_msg_delete", (*conn).messageDelete},
-		{"STREAM.SNAPSHOT.", "stream_snapshot", (*conn).noBackup},
-		{"STREAM.RESTORE.", "stream_restore", (*conn).noBackup},
-		{"CONSUMER.CREATE.", "consumer_create", (*conn).consumerCreate},
-		{"CONSUMER.DURABLE.CREATE.", "consumer_create", (*conn).consumerCreate},
-		{"CONSUMER.INFO.", "consumer_info", (*conn).consumerInfo},
-		{"CONSUMER.DELETE.", "consumer_delete", (*conn).consumerDelete},
-		{"CONSUMER.NAMES.", "consumer_names", (*conn).consumerNames},
-		{"CONSUMER.LIST.", "consumer_list", (*conn).consumerList},
+		{"INFO", 0, "account_info", (*conn).accountInfo},
+		{"STREAM.INFO.", 1, "stream_info", (*conn).streamInfo},
+		{"STREAM.CREATE.", 1, "stream_create", (*conn).streamCreate},
+		{"STREAM.UPDATE.", 1, "stream_update", (*conn).streamUpdate},
+		{"STREAM.DELETE.", 1, "stream_delete", (*conn).streamDelete},
+		{"STREAM.PURGE.", 1, "stream_purge", (*conn).streamPurge},
+		{"STREAM.NAMES", 0, "stream_names", (*conn).streamNames},
+		{"STREAM.LIST", 0, "stream_list", (*conn).streamList},
+		{"STREAM.MSG.GET.", 1, "stream_msg_get", (*conn).messageGet},
+		{"STREAM.MSG.DELETE.", 1, "stream_msg_delete", (*conn).messageDelete},
+		{"STREAM.SNAPSHOT.", 1, "stream_snapshot", (*conn).noBackup},
+		{"STREAM.RESTORE.", 1, "stream_restore", (*conn).noBackup},
+		{"CONSUMER.CREATE.", anyTokens, "consumer_create", (*conn).consumerCreate},
+		{"CONSUMER.DURABLE.CREATE.", 2, "consumer_create", (*conn).consumerCreate},
+		{"CONSUMER.INFO.", 2, "consumer_info", (*conn).consumerInfo},
+		{"CONSUMER.DELETE.", 2, "consumer_delete", (*conn).consumerDelete},
+		{"CONSUMER.NAMES.", 1, "consumer_names", (*conn).consumerNames},
+		{"CONSUMER.LIST.", 1, "consumer_list", (*conn).consumerList},
 	}
 }
 
@@ -63,11 +76,11 @@ func (c *conn) api(o *op) bool {
 	subject := string(o.subject[len(apiPrefix):])
 	for i := range calls {
 		call := &calls[i]
-		rest, ok := strings.CutPrefix(subject, call.prefix)
-		if !ok || (rest == "") == strings.HasSuffix(call.prefix, ".") {
+		tokens, ok := call.takes(subject)
+		if !ok {
 			continue
 		}
-		r := &request{tokens: strings.Split(rest, "."), body: o.payload}
+		r := &request{tokens: tokens, body: o.payload}
 		do := call.do
 		if overLevel(o.header) {
 			do = (*conn).levelTooLow

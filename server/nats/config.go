@@ -94,7 +94,6 @@ type extras struct {
 	DuplicateWindow time.Duration   `json:"duplicate_window,omitempty"` // 0: the default
 	Placement       json.RawMessage `json:"placement,omitempty"`
 	NoDirect        bool            `json:"no_direct,omitempty"`
-	MirrorDirect    bool            `json:"mirror_direct,omitempty"`
 	MayDelete       bool            `json:"may_delete,omitempty"`
 	DenyPurge       bool            `json:"deny_purge,omitempty"`
 	NoRollup        bool            `json:"no_rollup,omitempty"`
@@ -274,6 +273,8 @@ func (c *streamConfig) check(maxPayload int) *apiError {
 		return invalidConfig("subject delete marker TTL must not be negative")
 	case c.SubjectDeleteMarkerTTL > 0 && c.SubjectDeleteMarkerTTL < markerTTLMin:
 		return invalidConfig("subject delete marker TTL must be at least 1 second")
+	case c.MirrorDirect:
+		return invalidConfig("stream has no mirror but does have mirror direct")
 	case c.AllowRollup && c.DenyPurge:
 		return invalidConfig("roll-ups require the purge permission")
 	case c.MaxMsgsPerSubject < 1 || c.MaxMsgsPerSubject > kv.MaxHistory:
@@ -315,7 +316,7 @@ func (c *streamConfig) bucketConfig(maxPayload int) kv.Config {
 		x.DuplicateWindow = c.DuplicateWindow
 	}
 	x.DiscardOld, x.Placement = c.Discard == discardOld, c.Placement
-	x.NoDirect, x.MirrorDirect, x.MayDelete = !c.AllowDirect, c.MirrorDirect, !c.DenyDelete
+	x.NoDirect, x.MayDelete = !c.AllowDirect, !c.DenyDelete
 	x.DenyPurge, x.NoRollup = c.DenyPurge, !c.AllowRollup
 	x.NoMarkers = c.SubjectDeleteMarkerTTL == 0
 	x.MsgTTL = x.NoMarkers && c.AllowMsgTTL
@@ -340,7 +341,7 @@ func configOf(cfg *kv.Config) *streamConfig {
 		Retention: retentionLimits, MaxConsumers: -1, MaxMsgs: -1, MaxBytes: cfg.MaxBytes, MaxAge: cfg.TTL,
 		MaxMsgsPerSubject: int64(cfg.History), MaxMsgSize: cfg.MaxValueSize,
 		Discard: discardNew, Storage: storageFile, Replicas: 1, DuplicateWindow: duplicatesFor(cfg.TTL),
-		Placement: x.Placement, Compression: compressionNone, AllowDirect: !x.NoDirect, MirrorDirect: x.MirrorDirect,
+		Placement: x.Placement, Compression: compressionNone, AllowDirect: !x.NoDirect,
 		DenyDelete: !x.MayDelete, DenyPurge: x.DenyPurge, AllowRollup: !x.NoRollup,
 		AllowMsgTTL: !x.NoMarkers || x.MsgTTL, SubjectDeleteMarkerTTL: cfg.MarkerTTL,
 	}

@@ -18,7 +18,7 @@ func TestStreamConfigsComeBack(t *testing.T) {
 	for _, sent := range []string{
 		`{}`,
 		`{"max_msgs_per_subject":64,"max_age":3600000000000,"max_bytes":1000000,"max_msg_size":1000,"discard":"new"}`,
-		`{"description":"d","metadata":{"a":"b"},"storage":"memory","compression":"s2","allow_direct":true,"mirror_direct":true}`,
+		`{"description":"d","metadata":{"a":"b"},"storage":"memory","compression":"s2","allow_direct":true}`,
 		`{"deny_delete":true,"allow_rollup_hdrs":true,"subject_delete_marker_ttl":5000000000,"duplicate_window":1000000000}`,
 		`{"deny_purge":true,"allow_msg_ttl":true,"placement":{"cluster":"c","tags":["a"]},"max_msg_size":100000000}`,
 		`{"subject_delete_marker_ttl":900000000000,"max_age":60000000000,"metadata":{"_nats.ver":"2"}}`,
@@ -45,7 +45,7 @@ func TestStreamConfigsRefused(t *testing.T) {
 		`"republish":{"dest":"a"}`: 10052, `"retention":"workqueue"`: 10052, `"retention":"x"`: 10025, `"max_age":1`: 10052,
 		`"max_age":"1s"`: 10025, `"max_msgs":5`: 10052, `"max_msgs_per_subject":65`: 10052, `"max_age":-1`: 10052,
 		`"duplicate_window":-1`: 10052, `"max_age":1000000000,"duplicate_window":2000000000`: 10052, `"allow_atomic":true`: 10052,
-		`"metadata":{"_kvd.x":"y"}`: 10052, `"first_seq":7`: 10052, `"sealed":true`: 10052, `"max_bytes":5,"discard":"old"`: 10052,
+		`"metadata":{"_kvd.x":"y"}`: 10052, `"first_seq":7`: 10052, `"sealed":true`: 10052, `"mirror_direct":true`: 10052, `"max_bytes":5,"discard":"old"`: 10052,
 		`"subjects":["a"]`: 10052, `"consumer_limits":{"max_ack_pending":1}`: 10052, `"description":"` + strings.Repeat("d", 4097) + `"`: 10052,
 	} {
 		body := `{"name":"KV_b","subjects":["$KV.b.>"],"max_msgs_per_subject":1,` + sent + `}`

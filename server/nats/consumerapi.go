@@ -345,9 +345,6 @@ func (c *conn) findConsumer(r *request) (*consumer, *apiError) {
 	if _, failure := c.find(r, server.MayGet|server.MayWatch, "watch"); failure != nil {
 		return nil, failure
 	}
-	if len(r.tokens) != 2 {
-		return nil, errConsumerNotFound
-	}
 	bucket, _ := r.bucket()
 	k := c.front.consumers.find(bucket, r.tokens[1])
 	if k == nil || k.user != c.user {

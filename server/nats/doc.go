@@ -60,8 +60,8 @@
 //     back; a marker is written whether or not the stream has a marker TTL. A TTL
 //     shorter than the marker's holds as it is. An expected sequence of 0 also
 //     succeeds over the marker of an expiry that such a stream would not show.
-//   - Sizes (state.bytes, max_bytes) are those of kvd's records. Deletes and purges are
-//     admitted past max_bytes. A purge marker has no payload.
+//   - Sizes (state.bytes, max_bytes) are those of kvd's records. max_bytes reserves
+//     nothing (10047 is not to be seen), and deletes and purges are admitted past it.
 //   - A subject that is no key by kv.CheckKey is refused (10003): NATS' key/value clients
 //     allow the same characters, so none meets this but with a key beyond 1,024 bytes. So
 //     are a marker with a payload, the TTL of a delete marker where a history is kept, and
