@@ -60,6 +60,7 @@ type Bucket struct {
 		order    []*slot     // those that the manifest names, in ascending order of revisions
 		left     []*slot     // those that compaction replaced while the index could not follow
 		ended    kv.Revision // up to it the ends of keys are forgotten: see bucketDesc
+		lost     []lostRange // what crashes took; replaced as a whole
 	}
 }
 

@@ -194,7 +194,7 @@ func (b *Bucket) capture(position wal.LSN) *capture {
 	}
 	c := &capture{bucket: b, files: b.unsynced}
 	c.desc = &bucketDesc{id: b.id, created: b.created, config: b.mu.config, position: position, next: b.next, keys: uint64(b.mu.index.Len()), live: b.mu.live}
-	c.desc.ended = b.mu.ended
+	c.desc.ended, c.desc.lost = b.mu.ended, b.mu.lost
 	if b.memory {
 		return c
 	}

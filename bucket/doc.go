@@ -95,7 +95,9 @@
 // prefix of them in the order of the log is left. Their revisions were told, so
 // they are not issued again: unless the manifest says that the store was closed
 // in good order, such a bucket goes on 2^20 revisions higher, and a sync is forced
-// before as many wait for one. Status shows the revision it goes on from.
+// before as many wait for one. Status shows the revision it goes on from. A watch
+// that resumes behind one of the revisions in between was told of what is gone, and
+// gets kv.ErrCompacted.
 //
 // # Faults
 //

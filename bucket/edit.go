@@ -34,6 +34,7 @@ type bucketDesc struct {
 	// the newest of its key: who has seen less than that may not know that the key
 	// is gone.
 	ended    kv.Revision
+	lost     []lostRange   // in ascending order
 	segments []segmentDesc // in ascending order of revisions; the last is the active one
 }
 
@@ -65,6 +66,7 @@ const (
 	tagBucketDeleted = 6
 	tagEnded         = 7
 	tagClean         = 8
+	tagLost          = 9
 )
 
 func (s *manifestState) init() { s.buckets = make(map[uint64]*bucketDesc) }
@@ -125,6 +127,11 @@ func (e *edit) append(dst []byte) []byte {
 			dst = binary.AppendUvarint(dst, tagEnded)
 			dst = binary.AppendUvarint(dst, uint64(b.ended))
 		}
+		for _, l := range b.lost {
+			dst = binary.AppendUvarint(dst, tagLost)
+			dst = binary.AppendUvarint(dst, uint64(l.after))
+			dst = binary.AppendUvarint(dst, uint64(l.upTo))
+		}
 		dst = binary.AppendUvarint(dst, tagBucket)
 		dst = b.append(dst)
 	}
@@ -139,6 +146,7 @@ func decodeEdit(body []byte) (*edit, error) {
 	e := &edit{}
 	d := decoder{b: body}
 	var ended kv.Revision // of the bucket that follows
+	var lost []lostRange  // likewise
 	for len(d.b) > 0 && d.err == nil {
 		switch tag := d.uvarint(); tag {
 		case tagLogLow:
@@ -154,17 +162,20 @@ func decodeEdit(body []byte) (*edit, error) {
 		case tagBucket:
 			b := d.bucket()
 			b.ended, ended = ended, 0
+			b.lost, lost = lost, nil
 			e.buckets = append(e.buckets, b)
 		case tagBucketDeleted:
 			e.deleted = append(e.deleted, d.uvarint())
 		case tagEnded:
 			ended = kv.Revision(d.uvarint())
+		case tagLost:
+			lost = append(lost, lostRange{kv.Revision(d.uvarint()), kv.Revision(d.uvarint())})
 		default:
 			return nil, fmt.Errorf("%w: manifest tag %d", kv.ErrVersion, tag)
 		}
 	}
-	if ended != 0 {
-		d.fail(fmt.Sprintf("no bucket follows where keys ended at revision %d", ended))
+	if ended != 0 || lost != nil {
+		d.fail(fmt.Sprintf("no bucket follows where keys ended at revision %d, and %d ranges were lost", ended, len(lost)))
 	}
 	return e, d.err
 }

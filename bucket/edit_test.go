@@ -40,6 +40,7 @@ func TestAnEditComesBackAsItWas(t *testing.T) {
 		{"log position alone", &edit{logLow: 1}},
 		{"deletions alone", &edit{deleted: []uint64{3}}},
 		{"closed in good order", &edit{clean: true, clock: 7}},
+		{"lost revisions", &edit{buckets: []*bucketDesc{{id: 1, next: 9, config: kv.Config{Bucket: "b"}.WithDefaults(), ended: 2, lost: []lostRange{{1, 5}, {6, 1 << 40}}}}}},
 		{"everything", sampleEdit()},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -75,7 +76,7 @@ func TestACutEditHoldsNothingNew(t *testing.T) {
 }
 
 func TestAnUnknownTagIsOfANewerVersion(t *testing.T) {
-	for _, tag := range []uint64{0, tagClean + 1, 1<<64 - 1} {
+	for _, tag := range []uint64{0, tagLost + 1, 1<<64 - 1} {
 		_, err := decodeEdit(binary.AppendUvarint(sampleEdit().append(nil), tag))
 		wantError(t, err, kv.ErrVersion, "tag")
 	}

@@ -76,7 +76,10 @@ func (b *Bucket) checkFrom(from kv.Revision) (resumption, error) {
 	defer b.mu.RUnlock()
 	r := resumption{newest: b.mu.revision}
 	r.scan = from > r.newest || uint64(r.newest-from) < uint64(b.mu.index.Len())
-	return r, b.endedLocked(from)
+	if err := b.endedLocked(from); err != nil {
+		return r, err
+	}
+	return r, b.lostLocked(from)
 }
 
 // endedLocked returns a *kv.CompactedError if the marker of a key that has nothing

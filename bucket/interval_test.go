@@ -390,3 +390,61 @@ func TestEveryCallOfIntervalWritesFails(t *testing.T) {
 		}
 	}
 }
+
+// Of many crashes the oldest are remembered less precisely.
+func TestLostRangesAreBounded(t *testing.T) {
+	b := &Bucket{}
+	for n := range kv.Revision(2 * lostMax) {
+		after := n * 2 * unsyncedMax
+		b.noteLost(lostRange{after, after + unsyncedMax/2})
+		b.noteLost(lostRange{after + unsyncedMax/2, after + unsyncedMax}) // nothing was written in between
+	}
+	first := kv.Revision(lostMax * 2 * unsyncedMax)
+	if len(b.mu.lost) != lostMax || b.mu.lost[0] != (lostRange{first, first + unsyncedMax}) || b.mu.ended != first-unsyncedMax {
+		t.Errorf("%d ranges from %+v on, and keys ended up to %d", len(b.mu.lost), b.mu.lost[0], b.mu.ended)
+	}
+}
+
+// Who was told of revisions that a crash took must not resume as if nothing had
+// happened, not even after a later open; who was told of less may.
+func TestAWatchOfLostRevisionsDoesNotResume(t *testing.T) {
+	h := newHarness(t)
+	b := h.bucket("b", lax, withHistory(5))
+	mustPut(t, b, "k", "durable") // 1
+	mustSync(t, h.s)
+	mustPut(t, b, "k", "lost") // 2
+	h.powerCut()
+	h.open()
+	next := mustPut(t, h.find("b"), "k", "v")
+	if next != 2+unsyncedMax {
+		t.Fatalf("the bucket goes on at revision %d", next)
+	}
+	resume := func(from kv.Revision) error {
+		w, err := h.find("b").Watch(ctx, nil, kv.ResumeFromRevision(from))
+		if err != nil {
+			return err
+		}
+		defer w.Stop()
+		if u := <-w.Updates(); u.Entry == nil || u.Entry.Revision < from {
+			return fmt.Errorf("began with %+v", u)
+		}
+		return nil
+	}
+	for _, again := range []func(){func() {}, h.reopen, func() { h.kill(); h.open() }, h.reopen} {
+		again()
+		if err := resume(2); err != nil { // behind what is there
+			t.Fatalf("resumed behind what is durable: %v", err)
+		}
+		for _, from := range []kv.Revision{3, 100, unsyncedMax} {
+			err := resume(from)
+			wantError(t, err, kv.ErrCompacted)
+			var gone *kv.CompactedError
+			if !errors.As(err, &gone) || gone.First < next {
+				t.Fatalf("resumed from %d: %v", from, err)
+			}
+		}
+		if err := resume(next); err != nil {
+			t.Fatalf("resumed behind the crash: %v", err)
+		}
+	}
+}

@@ -54,6 +54,8 @@ import (
 //	     of a record that compaction dropped when it was the newest of its key
 //	8    no more than the tag: the store was closed in good order; void once an
 //	     edit follows
+//	9    of the bucket in the part that follows: two revisions, between which some
+//	     were told and taken by a crash; as often as that happened, ascending
 //
 // The first record is the whole state; the checksums form a chain, so a record
 // counts only behind all its predecessors. Opening takes the copy of the higher

@@ -182,7 +182,7 @@ func TestANewerManifestIsRefused(t *testing.T) {
 func TestANewerRecordInAManifestIsRefused(t *testing.T) {
 	b, chain := appendManifestHeader(nil, testIdentity, 1)
 	b, chain = appendManifestRecord(b, chain, &edit{numbers: 1})
-	body := binary.AppendUvarint(nil, tagClean+1)
+	body := binary.AppendUvarint(nil, tagLost+1)
 	record := make([]byte, manifestRecordHead)
 	binary.LittleEndian.PutUint32(record, uint32(len(body)))
 	binary.LittleEndian.PutUint64(record[8:], manifestSum(chain, record[:8], body))

@@ -265,7 +265,7 @@ func (r *recovery) renewMemory() {
 		r.path.nextID++
 		r.mu.ids[b.id] = b
 		b.next, b.position = 1, 0
-		b.mu.live, b.mu.ended, b.mu.revision, b.mu.written = liveness{}, 0, 0, 0
+		b.mu.live, b.mu.ended, b.mu.lost, b.mu.revision, b.mu.written = liveness{}, 0, nil, 0, 0
 		b.markDirty()
 	}
 }

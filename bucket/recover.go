@@ -300,7 +300,7 @@ func (r *recovery) loadBuckets() error {
 // is missing or unreadable makes the bucket read-only and leaves the others be.
 func (r *recovery) loadBucket(d *bucketDesc, progress *meter) (*Bucket, error) {
 	b := newBucket(r.Store, d.id, d.created, d.config)
-	b.next, b.mu.live, b.mu.ended, b.position = d.next, d.live, d.ended, d.position
+	b.next, b.mu.live, b.mu.ended, b.mu.lost, b.position = d.next, d.live, d.ended, d.lost, d.position
 	b.mu.revision = d.next - 1
 	b.mu.index.Grow(d.expectedKeys())
 	for i := range d.segments {

@@ -131,8 +131,9 @@ func (e *LimitError) text(n int64) string {
 func (e *LimitError) Unwrap() error { return e.Err }
 
 // CompactedError ends a watch because the end of a key may be among the
-// revisions that are gone: silence about it would be wrong. It matches
-// ErrCompacted.
+// revisions that are gone: silence about it would be wrong. So it would about
+// revisions that a crash took, where the watch resumes behind one of them; what it
+// knows is then best forgotten, and the watch begun anew. It matches ErrCompacted.
 type CompactedError struct {
 	Bucket string
 	Wanted Revision // the next that the watch had to look at

@@ -107,7 +107,9 @@ func IgnoreDeletes() WatchOption { return func(o *WatchOptions) { o.IgnoreDelete
 // MetaOnly leaves the values out.
 func MetaOnly() WatchOption { return func(o *WatchOptions) { o.MetaOnly = true } }
 
-// ResumeFromRevision makes a watch begin with revision and everything after it.
+// ResumeFromRevision makes a watch begin with revision and everything after it. It
+// is refused with a [CompactedError] where something of that is gone, or where a crash
+// took revisions below it, which a bucket with SyncInterval had told of already.
 func ResumeFromRevision(revision Revision) WatchOption {
 	return func(o *WatchOptions) { o.ResumeFrom = revision }
 }
