@@ -59,8 +59,8 @@ var mutants = []mutant{
 		old: "if present = newest.Op == kv.Put; present {", new: "if present = newest.Op == kv.Put && !(mutant && m.op != mutateExpire); present {",
 	},
 	{
-		name: "the sweep ends what was written meanwhile", test: "TestModelOfLife", file: "bucket/judge.go",
-		old: "if present && hasDied(&newest, b.mu.config.TTL, now, true) {", new: "if present && (mutant && m.op == mutateExpire || hasDied(&newest, b.mu.config.TTL, now, true)) {",
+		name: "the sweep forgets what is old of keys that were written again", test: "TestModelOfLife", file: "bucket/sweep.go",
+		old: "if ok && newest.Revision == d.revision && newest.Op == kv.Put {", new: "if ok && (mutant || newest.Revision == d.revision) && newest.Op == kv.Put {",
 	},
 	{
 		name: "an edit of the TTL does not sweep", test: "TestModelOfLife", file: "bucket/control.go",
