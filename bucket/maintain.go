@@ -14,8 +14,13 @@ import (
 // without one, damage to that frame could not be told from a torn tail.
 const vouchAfter = time.Second
 
+// checkpointAfter is how much longer a store rests until a checkpoint covers what
+// only its log has: an open after a crash then has nothing to replay, whenever that
+// comes. A store that is written to now and then should not pay one for each write.
+const checkpointAfter = time.Minute
+
 // maintainer is the background of an open store: one goroutine that runs
-// checkpoints, keeps a log file ready and vouches for an idle log, one that syncs
+// checkpoints, keeps a log file ready and looks after an idle log, one that syncs
 // the log for buckets that do not wait for it (interval.go), one that sweeps what
 // has expired (sweep.go), one that compacts (compactor.go), and one that completes
 // the indexes' trees after an open. Store.start starts them, Store.Close stops them
@@ -86,6 +91,7 @@ func (m *maintainer) run() {
 	defer timer.Stop()
 	m.timer.Store(true)
 	var seen wal.LSN
+	vouched := false // for the log up to seen
 	for {
 		select {
 		case <-m.quit:
@@ -96,15 +102,35 @@ func (m *maintainer) run() {
 				timer.Reset(vouchAfter)
 			}
 		case <-timer.C:
-			if last := m.store.log.Last(); last != seen {
-				seen = last
+			switch last := m.store.log.Last(); {
+			case last != seen:
+				seen, vouched = last, false
 				timer.Reset(vouchAfter)
-				continue
+			case !vouched:
+				m.timer.Store(false)
+				_ = m.store.vouch() // an error has poisoned the store, and is logged
+				seen, vouched = m.store.log.Last(), true
+				timer.Reset(checkpointAfter)
+			default:
+				m.checkpointAtRest()
 			}
-			m.timer.Store(false)
-			_ = m.store.vouch() // an error has poisoned the store, and is logged
-			seen = m.store.log.Last()
 		}
+	}
+}
+
+// checkpointAtRest writes a checkpoint if there is anything that only the log has.
+func (m *maintainer) checkpointAtRest() {
+	m.store.path.Lock()
+	dirty := len(m.store.path.dirty) > 0
+	m.store.path.Unlock()
+	if dirty {
+		m.checkpoint()
+	}
+}
+
+func (m *maintainer) checkpoint() {
+	if err := m.store.runCheckpoint(paced); err != nil && !errors.Is(err, kv.ErrReadOnly) {
+		m.store.opts.Logger.Error("checkpoint", "cause", err)
 	}
 }
 
@@ -116,11 +142,8 @@ func (m *maintainer) work() {
 			s.opts.Logger.Warn("no log file could be made ready; the next rotation tries again", "cause", err)
 		}
 	}
-	if !s.checkpointDue() {
-		return
-	}
-	if err := s.runCheckpoint(paced); err != nil && !errors.Is(err, kv.ErrReadOnly) {
-		s.opts.Logger.Error("checkpoint", "cause", err)
+	if s.checkpointDue() {
+		m.checkpoint()
 	}
 }
 

@@ -41,6 +41,7 @@ func TestAnIdleLogIsVouchedForOnce(t *testing.T) {
 			if got := h.s.log.Last(); got != last+1 {
 				t.Fatalf("after %v of idleness the log went from LSN %d to %d", 2*vouchAfter, last, got)
 			}
+			pass(checkpointAfter)
 			calls := h.fs.Calls()
 			pass(time.Hour)
 			if got := h.s.log.Last(); got != last+1 {
@@ -58,6 +59,30 @@ func TestAnIdleLogIsVouchedForOnce(t *testing.T) {
 		h.flip(file, offset, 0)
 		h.open()
 		wantError(t, h.s.Report().ReadOnly, kv.ErrReadOnly, file)
+	})
+}
+
+// A store that has rested for a while has nothing to replay after a crash.
+func TestAStoreAtRestWritesACheckpoint(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := background(t)
+		b := h.bucket("b")
+		for round := range 2 {
+			mustPut(t, b, "k", "v")
+			pass(vouchAfter + checkpointAfter - 10*time.Millisecond)
+			h.s.path.Lock()
+			dirty := b.dirty
+			h.s.path.Unlock()
+			if !dirty {
+				t.Fatalf("round %d: a checkpoint before its time", round)
+			}
+			pass(2 * vouchAfter)
+		}
+		h.powerCut()
+		h.open()
+		if r := h.s.Report(); r.Records != 0 || r.Keys != 1 {
+			t.Errorf("%v; want a key and no replay", r)
+		}
 	})
 }
 
