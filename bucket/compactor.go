@@ -12,8 +12,6 @@ import (
 const (
 	// compactGlance is how often the compactor looks for work while there is any.
 	compactGlance = 250 * time.Millisecond
-	// idleAfter is how long nobody may have written for the store to be at rest.
-	idleAfter = time.Second
 	// compactRetry is how long the compactor waits after an error, at first.
 	compactRetry    = time.Second
 	compactRetryMax = time.Minute
@@ -27,9 +25,9 @@ type compactor struct {
 	pacer *pacer
 	quit  <-chan struct{}
 
-	seen    wal.LSN   // the log's position
-	changed time.Time // when it was last seen to change
-	retry   time.Duration
+	seen  wal.LSN // the log's position
+	lull  lull
+	retry time.Duration
 }
 
 func (m *maintainer) compact() {
@@ -63,20 +61,18 @@ func (m *maintainer) stirCompaction() {
 	}
 }
 
-// run works until there is nothing to do and nobody writes, and returns true, or
-// false if the store is closing.
+// run works until there is nothing to do and hardly anybody writes, and returns
+// true, or false if the store is closing.
 func (c *compactor) run() bool {
-	c.changed = time.Now()
+	c.lull.begin(time.Now(), c.store.logged.Load())
 	for wait := compactGlance; ; {
 		select {
 		case <-c.quit:
 			return false
 		case <-time.After(wait):
 		}
-		if last := c.store.log.Last(); last != c.seen {
-			c.seen, c.changed = last, time.Now()
-		}
-		idle := time.Since(c.changed) >= idleAfter
+		c.seen = c.store.log.Last()
+		idle := c.lull.look(time.Now(), c.store.logged.Load())
 		did, err := c.work(idle)
 		switch wait = compactGlance; {
 		case err != nil && c.store.takesWrites() != nil:

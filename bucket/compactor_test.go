@@ -39,6 +39,24 @@ func TestTheBackgroundGivesBackTheDisk(t *testing.T) {
 	})
 }
 
+// So it does while there is a write now and then, in whatever bucket.
+func TestTheBackgroundGivesBackTheDiskBesideLightWriters(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := background(t, smallFiles)
+		b, other := h.bucket("b"), h.bucket("other")
+		churn(t, b, 400, 8) // not so much that it goes while writers are busy
+		for n := range 100 {
+			mustPut(t, other, "k", "v")
+			mustPut(t, b, fmt.Sprintf("key-%03d", n), "v")
+			pass(100 * time.Millisecond)
+		}
+		live := b.mu.index.Bytes()
+		if size := b.diskSize(); size > live*3/2+1<<20/8 {
+			t.Errorf("%d bytes of files for %d live ones", size, live)
+		}
+	})
+}
+
 // While writers go on, the files of a bucket do not grow without bound.
 func TestTheBackgroundKeepsUpWithWriters(t *testing.T) {
 	bubble(t, func(t *testing.T) {

@@ -124,8 +124,8 @@
 // they need it. A segment with damage in it stays as it is.
 //
 // It yields to writers: it starts when a bucket takes 1.75 times what it needs, or
-// when nobody writes, and is bounded in bytes a second (pace.go, compactor.go). Each
-// round costs a checkpoint, since a record may be dead by another that only the log
+// when hardly anybody writes (lull.go), and is bounded in bytes a second (pace.go,
+// compactor.go). Each round costs a checkpoint, since a record may be dead by another that only the log
 // has, and the manifest must know it before the dead one goes.
 //
 // # Lock order

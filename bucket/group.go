@@ -126,6 +126,7 @@ func (s *Store) commitGroup(g *group) {
 			g.fail(s.logBroke(err))
 			return
 		}
+		s.logged.Add(int64(len(g.frame)))
 		took, err := s.makeDurable(g)
 		if err != nil {
 			g.fail(err)

@@ -37,6 +37,7 @@ type Store struct {
 	clock   clock
 	commit  committer
 	failure atomic.Pointer[failure] // set once: why there are no more writes
+	logged  atomic.Int64            // bytes of frames that groups appended to the log
 	closed  atomic.Bool
 
 	// path is the right to write the log and to change what is visible: held for
