@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -117,4 +118,53 @@ func (*compactions) Committed(bucket.Commit) {}
 func (c *compactions) Compacted(done bucket.Compaction) {
 	c.runs.Add(1)
 	c.written.Add(done.Written)
+}
+
+// BenchmarkLightWriters overwrites half of the keys of a bucket and then goes on with
+// a hundred puts a second for ten seconds: the store never rests, and the disk that
+// the segments take, in multiples of what lives, should be at most 1.5 in the end. It
+// reports the latency of those puts. It wants -benchtime=1x.
+func BenchmarkLightWriters(b *testing.B) {
+	for _, compaction := range []string{"on", "off"} {
+		b.Run("compaction="+compaction, func(b *testing.B) {
+			for b.Loop() {
+				lightWriters(b, compaction == "on")
+			}
+		})
+	}
+}
+
+func lightWriters(b *testing.B, compaction bool) {
+	dir, opts := b.TempDir(), bucket.Options{}
+	if !compaction {
+		opts.CompactionRate = -1
+	}
+	s, err := bucket.Open(dir, opts)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	bk := createBucket(b, s, kv.Config{Bucket: "bench"})
+	load(b, bk, s, overKeys, 128)
+	load(b, bk, s, overKeys/2, 128)
+	status, err := bk.Status(ctx)
+	if err != nil {
+		b.Fatal(err)
+	}
+	live := float64(status.Bytes) + overKeys*40
+	keys, value := keys16(0, overKeys), make([]byte, 128)
+	var times []time.Duration
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for n := 0; time.Duration(n)*10*time.Millisecond < churnRest; n++ {
+		<-tick.C
+		start := time.Now()
+		if _, err := bk.Put(ctx, keys[rand.IntN(overKeys)], value); err != nil {
+			b.Fatal(err)
+		}
+		times = append(times, time.Since(start))
+	}
+	slices.Sort(times)
+	b.ReportMetric(float64(diskUse(filepath.Join(dir, "seg")))/live, "x-live-end")
+	reportLatency(b, times)
 }

@@ -66,7 +66,7 @@ func submitAll(b *testing.B, s *bucket.Store, bk *bucket.Bucket, op kv.MutationO
 
 var smallValue = make([]byte, 16)
 
-// settle reports how long do takes, and what it does to writers of another bucket
+// settle reports how long do takes until all is done, and what it does to writers of another bucket
 // beside three seconds without it.
 func settle(b *testing.B, s *bucket.Store, do func() error) {
 	others := createBucket(b, s, kv.Config{Bucket: "others"})
@@ -79,7 +79,7 @@ func settle(b *testing.B, s *bucket.Store, do func() error) {
 		}
 		took = time.Since(start)
 	})
-	b.ReportMetric(took.Seconds(), "call-s")
+	b.ReportMetric(took.Seconds(), "all-s")
 	for _, c := range []struct {
 		name  string
 		times []time.Duration

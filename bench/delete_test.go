@@ -1,0 +1,47 @@
+package bench
+
+import (
+	"flag"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"kvd/bucket"
+	"kvd/kv"
+)
+
+var deleteKeys = flag.Int("delete-keys", 1_000_000, "keys of the bucket that BenchmarkDeleteBucket deletes")
+
+// BenchmarkDeleteBucket deletes a bucket of many keys beside four closed-loop writers
+// of another, and says how long the call takes, what the longest put was until the
+// disk was free, and when that was. It wants -benchtime=1x.
+func BenchmarkDeleteBucket(b *testing.B) {
+	for b.Loop() {
+		b.StopTimer()
+		deleteBucket(b, b.TempDir(), *deleteKeys)
+		b.StartTimer()
+	}
+}
+
+func deleteBucket(b *testing.B, dir string, keys int) {
+	s, err := bucket.Open(dir, bucket.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	bk := createBucket(b, s, kv.Config{Bucket: "bench"})
+	submitAll(b, s, bk, kv.MutatePut, keys)
+	segments := filepath.Join(dir, "seg")
+	before := diskUse(segments)
+	var call time.Duration
+	settle(b, s, func() error {
+		start := time.Now()
+		err := s.DeleteBucket(ctx, "bench")
+		call = time.Since(start)
+		for err == nil && diskUse(segments) > before/10 { // the rest is the others'
+			<-time.After(10 * time.Millisecond)
+		}
+		return err
+	})
+	b.ReportMetric(call.Seconds()*1e3, "call-ms")
+}
