@@ -83,12 +83,12 @@ func (s *Store) syncHeld() error {
 	if err := s.log.Sync(); err != nil {
 		return s.logBroke(err)
 	}
-	s.settle()
+	s.noteDurable()
 	return nil
 }
 
-// settle notes that the log is durable as far as it goes. The caller holds path.
-func (s *Store) settle() {
+// noteDurable notes that the log is durable as far as it goes. The caller holds path.
+func (s *Store) noteDurable() {
 	for _, b := range s.path.unsure {
 		b.unsure, b.synced = false, b.next
 	}

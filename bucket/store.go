@@ -205,7 +205,7 @@ func (s *Store) vouch() error {
 	if err := s.log.Vouch(now); err != nil {
 		return s.logBroke(err)
 	}
-	s.settle()
+	s.noteDurable()
 	return nil
 }
 
