@@ -61,11 +61,12 @@
 //     shorter than the marker's holds as it is. An expected sequence of 0 also
 //     succeeds over the marker of an expiry that such a stream would not show.
 //   - Sizes (state.bytes, max_bytes) are those of kvd's records. max_bytes reserves
-//     nothing (10047 is not to be seen), and deletes and purges are admitted past it.
+//     nothing, so none is too large, and deletes and purges are admitted past it.
 //   - A subject that is no key by kv.CheckKey is refused (10003): NATS' key/value clients
 //     allow the same characters, so none meets this but with a key beyond 1,024 bytes. So
-//     are a marker with a payload, the TTL of a delete marker where a history is kept, and
-//     a message that never expires where the bucket ends all.
+//     are a marker with a payload, the TTL of a delete marker where a history is kept
+//     (elsewhere kvd's own clients see a purge), and a message that never expires where
+//     the bucket ends all.
 //   - A rollup of all subjects needs admin. It is two steps: after a crash in between the
 //     message is there, which was not acknowledged, and so is what it was to replace.
 //   - The id of the last message is not known once that was erased or has expired. Where

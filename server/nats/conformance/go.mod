@@ -15,7 +15,6 @@ require (
 )
 
 require (
-	github.com/nats-io/nats-server/v2 v2.15.2
 	dario.cat/mergo v1.0.2 // indirect
 	github.com/AlecAivazis/survey/v2 v2.3.7 // indirect
 	github.com/CloudyKit/fastprinter v0.0.0-20251202014920-1725d2651bd4 // indirect
