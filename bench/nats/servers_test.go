@@ -3,6 +3,7 @@ package nats
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,17 +22,24 @@ import (
 var peers = []struct {
 	name  string
 	start func(testing.TB) string // returns its URL
+	only  string                  // the benchmarks that it can serve; empty: all
 }{
-	{"kvd", startKVD},
-	{"nats-sync-always", func(b testing.TB) string { return startNATS(b, true) }},
-	{"nats-default", func(b testing.TB) string { return startNATS(b, false) }},
+	{"kvd", startKVD, ""},
+	{"nats-sync-always", func(b testing.TB) string { return startNATS(b, true) }, ""},
+	{"nats-default", func(b testing.TB) string { return startNATS(b, false) }, ""},
+	{"floor", func(b testing.TB) string { return startFloor(b, false) }, "Put Get Snapshot Ls History"},
+	{"floor-synced", func(b testing.TB) string { return startFloor(b, true) }, "Put"},
 }
 
 // each runs a benchmark against every peer.
 func each(b *testing.B, run func(*testing.B, *client)) {
+	name, _, _ := strings.Cut(strings.TrimPrefix(b.Name(), "Benchmark"), "/")
 	for _, p := range peers {
 		if p.name == "nats-sync-always" && strings.Contains(b.Name(), "keys=") {
 			continue // it reads like the other, and takes minutes to fill
+		}
+		if p.only != "" && !slices.Contains(strings.Fields(p.only), name) {
+			continue
 		}
 		b.Run("server="+p.name, func(b *testing.B) { run(b, connect(b, p.start(b))) })
 	}
