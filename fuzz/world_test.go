@@ -460,10 +460,14 @@ func (w *world) writeAmid(o *op, next *Model) error {
 	w.midway = append(w.midway, written.sweeps()...)
 	w.flight = w.midway[len(w.midway)-1]
 	got, err := w.send(mut)
-	if err = compare(got, err, rev, want); err == nil {
-		w.acked, w.midway = written, written.sweeps()
+	if err = compare(got, err, rev, want); err != nil {
+		return err
 	}
-	return err
+	if was.Config.Sync == kv.SyncInterval {
+		w.since = append(w.since, next)
+	}
+	w.acked, w.midway = written, written.sweeps()
+	return nil
 }
 
 // erase erases some of a bucket's records.
