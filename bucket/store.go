@@ -199,7 +199,8 @@ func (s *Store) vouch() error {
 		return err
 	}
 	now := s.path.clock
-	if !s.leapt { // else it is not made the store's by resting or closing alone
+	// A leap is not made the store's by resting or closing alone; a write has done so.
+	if !s.leapt || now >= s.clock.base {
 		now = s.now()
 	}
 	if err := s.log.Vouch(now); err != nil {
