@@ -272,6 +272,7 @@ func (b *Bucket) sift(walked int) {
 			}
 		}
 		b.mu.RUnlock()
+		runtime.Gosched() // a leader whose sync has returned waits for a processor
 	}
 	w.found = kept
 }
