@@ -116,7 +116,7 @@ func (f *configFlags) addFlags(c *cobra.Command) {
 	flags := c.Flags()
 	flags.IntVar(&f.history, "history", 1, "revisions to keep per key, at most 64")
 	flags.Var(&f.ttl, "ttl", "how long values live (30s, 12h, 7d); 0s: for ever")
-	flags.Var(&f.markerTTL, "marker-ttl", "how long expiry markers stay")
+	flags.Var(&f.markerTTL, "marker-ttl", "how long expiry markers stay (default 15m)")
 	flags.Var(&f.maxValueSize, "max-value-size", "largest value (64KB, 1MB), at most 64MB")
 	flags.Var(&f.maxBucketSize, "max-bucket-size", "largest sum of what the bucket keeps; -1: no limit")
 	flags.StringVar(&f.description, "description", "", "what the bucket is for")

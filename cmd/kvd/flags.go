@@ -106,7 +106,13 @@ func (f *ageFlag) Set(s string) error {
 	return err
 }
 
-func (f *ageFlag) String() string { return time.Duration(*f).String() }
+// String returns "0" for none, which is what the help leaves out.
+func (f *ageFlag) String() string {
+	if *f == 0 {
+		return "0"
+	}
+	return time.Duration(*f).String()
+}
 
 // Type names the argument in the help.
 func (f *ageFlag) Type() string { return "duration" }
