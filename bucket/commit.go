@@ -184,6 +184,13 @@ func (c *committer) lead(self *request) {
 	c.mu.Unlock()
 }
 
+// busy reports whether somebody leads, or is about to.
+func (c *committer) busy() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.leading
+}
+
 // passOnLocked makes the first in the queue lead, or a patient one, or leaves the
 // path idle.
 func (c *committer) passOnLocked() {

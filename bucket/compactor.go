@@ -119,8 +119,9 @@ func (c *compactor) work(idle bool) (did bool, err error) {
 
 // bloat is how much of the disk a bucket takes for what.
 type bloat struct {
-	disk int64 // bytes of its segments
-	need int64 // of those, what is not garbage
+	disk  int64 // bytes of its segments
+	need  int64 // of those, what is not garbage
+	swept bool  // being swept
 }
 
 // How many times what it needs a bucket's segments may take while there are
@@ -137,6 +138,8 @@ func (b *bloat) policy(idle, full bool) policy {
 	switch {
 	case full:
 		return policyFull
+	case b.swept: // what would be copied may be about to die, and writers have enough beside them
+		return policyNone
 	case idle:
 		return policyIdle
 	case b.factor() > bloated:
@@ -173,6 +176,7 @@ func (b *Bucket) victim(by func(*bloat) policy) (v victim, ok bool) {
 	if b.memory { // whoever fills it compacts it: memory.go
 		return v, false
 	}
+	v.bloat.swept = len(b.sweeping.turn) == 0
 	b.mu.RLock()
 	list := b.candidatesLocked()
 	takes := b.takesWritesLocked() == nil

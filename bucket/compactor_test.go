@@ -190,6 +190,32 @@ func TestCompactionEndsWithItsBucketAndStore(t *testing.T) {
 }
 
 // Several compactions of one bucket may be written before the first is put in place.
+// What a sweep is about to mark is not copied meanwhile, unless the disk is full.
+func TestABucketThatIsSweptIsNotCompacted(t *testing.T) {
+	h := newHarness(t, smallSegments)
+	b := h.bucket("b")
+	churn(t, b, 400, 20)
+	b.sealRotten()
+	h.checkpoint()
+	found := func(idle, full bool) bool {
+		_, ok := b.victim(func(b *bloat) policy { return b.policy(idle, full) })
+		return ok
+	}
+	if !found(true, false) {
+		t.Fatal("there is nothing to compact")
+	}
+	if err := b.takeTurn(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if found(true, false) || !found(true, true) {
+		t.Error("beside a sweep it is chosen, or on a full disk it is not")
+	}
+	b.giveTurn()
+	if !found(true, false) {
+		t.Error("after the sweep it is not chosen")
+	}
+}
+
 func TestCompactionsOfOneRound(t *testing.T) {
 	h := newHarness(t, smallSegments)
 	b := h.bucket("b")

@@ -27,7 +27,15 @@ import (
 
 // pathTurn is for how long what can wait holds the path at a time, about: no longer
 // than a sync takes.
-const pathTurn = 500 * time.Microsecond
+const pathTurn = 150 * time.Microsecond
+
+// giveWay is called between two such turns. A lock goes to who runs, and writers who
+// wait for the path have to wake up first: so who has time sleeps while there are any.
+func (s *Store) giveWay() {
+	if s.commit.busy() {
+		time.Sleep(pathTurn)
+	}
+}
 
 // change changes the bucket's rules. The caller holds path. At run time whoever
 // had the operation decided settles the bucket afterwards; of what is replayed,
@@ -88,6 +96,7 @@ func (b *Bucket) settlePart(n int) (more bool) {
 			b.mu.Unlock()
 		}
 		b.store.path.Unlock()
+		b.store.giveWay()
 	}
 	return more
 }

@@ -400,7 +400,7 @@ func (b *Bucket) drop(next func() []dying) {
 			b.mu.Unlock()
 		}
 		b.store.path.Unlock()
-		runtime.Gosched() // who waits for the path gets it, and not this loop again
+		b.store.giveWay()
 	}
 }
 
