@@ -7,7 +7,7 @@
 //
 // It holds nothing but benchmarks, and a test that the engines do what is measured.
 //
-//	go test -run '^$' -bench Put -benchtime 20000x .
+//	go test -run '^$' -bench Put -benchtime 8000x .
 //	go test -run '^$' -bench Get -benchtime 1000000x . -args -peers.keys=1000000
 //	go test -run '^$' -bench Open -benchtime 5x . -args -peers.keys=1000000
 //	go test -run '^$' -bench Disk -benchtime 1x . -args -peers.keys=1000000
