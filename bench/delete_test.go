@@ -32,13 +32,13 @@ func deleteBucket(b *testing.B, dir string, keys int) {
 	bk := createBucket(b, s, kv.Config{Bucket: "bench"})
 	submitAll(b, s, bk, kv.MutatePut, keys)
 	segments := filepath.Join(dir, "seg")
-	before := diskUse(segments)
+	before := diskUsed(b, segments)
 	var call time.Duration
 	settle(b, s, func() error {
 		start := time.Now()
 		err := s.DeleteBucket(ctx, "bench")
 		call = time.Since(start)
-		for err == nil && diskUse(segments) > before/10 { // the rest is the others'
+		for err == nil && diskUsed(b, segments) > before/10 { // the rest is the others'
 			<-time.After(10 * time.Millisecond)
 		}
 		return err

@@ -14,10 +14,12 @@ import (
 	"kvd/server"
 )
 
+// pass lets the clock of a synctest bubble go on: no time is spent.
+func pass(d time.Duration) { <-time.After(d) }
+
 // drip writes a piece of text every second until the connection ends.
 func drip(p *peer, piece string) {
-	for {
-		time.Sleep(time.Second) // of the bubble
+	for range time.Tick(time.Second) {
 		if _, err := io.WriteString(p.conn, piece); err != nil {
 			return
 		}
@@ -68,20 +70,20 @@ func TestAnIdleConnectionMayStayForever(t *testing.T) {
 		p := servePipes(t, newFakeStore(), server.Options{}).dial()
 		for range 5 {
 			p.ask("PING", "+OK")
-			time.Sleep(1000 * time.Hour)
+			pass(1000 * time.Hour)
 		}
 		// A buffer that was large is given back meanwhile, and there again when needed.
 		value := strings.Repeat("v", 10_000)
 		for i := range 5 {
 			p.ask(fmt.Sprintf("PUT b k %d\n%s", len(value), value), fmt.Sprintf("+OK %d", i+1))
-			time.Sleep(time.Hour)
+			pass(time.Hour)
 		}
 		// The time of a command begins with its first byte.
 		p.sendRaw("PI")
-		time.Sleep(commandTime - time.Millisecond)
+		pass(commandTime - time.Millisecond)
 		p.sendRaw("NG\r\n")
 		p.expect("+OK")
-		time.Sleep(time.Hour)
+		pass(time.Hour)
 		p.ask("PING", "+OK")
 	})
 }
@@ -122,7 +124,7 @@ func TestASlowReaderIsServed(t *testing.T) {
 		p.send("GET b k\n")
 		piece := make([]byte, 100_000)
 		for got := 0; got < len(value); {
-			time.Sleep(time.Second)
+			pass(time.Second)
 			n, err := io.ReadFull(p.r, piece[:min(len(piece), len(value)-got)])
 			if got += n; err != nil {
 				t.Fatalf("after %d bytes: %v", got, err)
@@ -190,7 +192,7 @@ func TestAnIdleConnectionIsCheap(t *testing.T) {
 			p.ask(fmt.Sprintf("PUT b k %d\n%s", len(value), value), fmt.Sprintf("+OK %d", i+1))
 			conns[i] = p.conn
 		}
-		time.Sleep(2 * server.InputIdleTime) // of the bubble
+		pass(2 * server.InputIdleTime)
 		synctest.Wait()
 		each := (weigh() - before) / n
 		t.Logf("%d bytes each, the client's end included", each)

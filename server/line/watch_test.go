@@ -169,7 +169,7 @@ func TestAWatchThatIsNotReadIsKept(t *testing.T) {
 		r := servePipes(t, s, server.Options{})
 		p, other := r.dial(), r.dial()
 		p.ask("WATCH 1 b >", "+OK")
-		time.Sleep(time.Hour) // of the bubble
+		pass(time.Hour)
 		other.ask("PING", "+OK")
 		taken := w.delivered()
 		if size := taken * len("EVENT 1 k 1"+at+"0 1\r\nv\r\n"); size > 2*flushSize {
@@ -191,12 +191,12 @@ func TestRepliesAreReadOrTheConnectionEnds(t *testing.T) {
 			s.bucket.watch = watching(w)
 			p := servePipes(t, s, server.Options{}).dial()
 			p.ask("WATCH 1 b >", "+OK")
-			time.Sleep(time.Hour) // of the bubble
+			pass(time.Hour)
 			p.send(command)
 			start := time.Now()
 			<-w.stopped
 			synctest.Wait()
-			time.Sleep(writeTime)
+			pass(writeTime)
 			if _, err := p.conn.Write([]byte("PING\r\n")); err == nil {
 				t.Errorf("%q: the connection is still there after %v", command, time.Since(start))
 			}
@@ -215,7 +215,7 @@ func TestEventsAreNotBoundByAReplysTime(t *testing.T) {
 		for rev := kv.Revision(1); rev < 5; rev++ {
 			p.ask("PING", "+OK")
 			w.feed(event("k", rev))
-			time.Sleep(10 * writeTime) // of the bubble
+			pass(10 * writeTime)
 			p.expectPrefix(fmt.Sprintf("EVENT 1 k %d ", rev))
 		}
 	})

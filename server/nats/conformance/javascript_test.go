@@ -14,7 +14,7 @@ import (
 func TestJavaScript(t *testing.T) {
 	for _, tool := range []string{"node", "npm"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("%s is not present: a Go toolchain alone does not bring it", tool)
+			t.Skipf("no %s in PATH: NATS' JavaScript client runs in Node.js; install that, and this test runs", tool)
 		}
 	}
 	f := start(t, t.TempDir(), natsfront.Options{})
