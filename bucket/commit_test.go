@@ -683,7 +683,7 @@ func TestWhatASubmitRefusesItRefusesAlone(t *testing.T) {
 		kv.Mutation{Bucket: "a b", Op: kv.MutatePut, Key: "k"},
 		kv.Mutation{Bucket: "b", Op: kv.MutatePut, Key: ".k"},
 		kv.Mutation{Bucket: "b", Op: 0, Key: "k"},
-		kv.Mutation{Bucket: "b", Op: kv.MutateTouch + 1, Key: "k"},
+		kv.Mutation{Bucket: "b", Op: kv.MutateAppend + 1, Key: "k"},
 		kv.Mutation{Bucket: "b", Op: kv.MutatePut, Key: "k", Value: make([]byte, 11)},
 		kv.Mutation{Bucket: "b", Op: kv.MutatePut, Key: "k", TTL: -1},
 		kv.Mutation{Bucket: "b", Op: kv.MutateDelete, Key: "k", TTL: 1},

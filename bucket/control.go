@@ -293,6 +293,9 @@ func (b *Bucket) decideEdit(config kv.Config) (operation, error) {
 	if have.Storage != config.Storage {
 		return operation{}, fmt.Errorf("%w: the storage of bucket %q is %v and cannot become %v", kv.ErrInvalidConfig, b.name, have.Storage, config.Storage)
 	}
+	if have.Silent != config.Silent {
+		return operation{}, fmt.Errorf("%w: bucket %q is silent or not for good", kv.ErrInvalidConfig, b.name)
+	}
 	op := operation{kind: opEdit, bucketID: b.id, config: config}
 	if config.History < have.History {
 		op.a, op.b = uint64(b.next-1), uint64(config.History)
@@ -304,6 +307,9 @@ func (b *Bucket) decideEdit(config kv.Config) (operation, error) {
 func checkConfig(config kv.Config) (kv.Config, error) {
 	if err := config.Validate(); err != nil {
 		return config, err
+	}
+	if config.Silent {
+		return config, fmt.Errorf("%w: a silent bucket", kv.ErrNotSupported)
 	}
 	return config.WithDefaults(), nil
 }

@@ -141,6 +141,7 @@ type configOnDisk struct {
 	Sync         kv.SyncMode       `json:"sync,omitempty"`
 	SyncInterval time.Duration     `json:"sync_interval,omitempty"`
 	Metadata     map[string]string `json:"metadata,omitempty"`
+	Silent       bool              `json:"silent,omitempty"`
 }
 
 func encodeConfig(c kv.Config) []byte {

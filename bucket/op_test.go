@@ -143,15 +143,18 @@ func TestAnEditsCutIsChecked(t *testing.T) {
 }
 
 func TestAConfigurationComesBackWithFieldsThatWereAdded(t *testing.T) {
-	b := encodeConfig(fullConfig)
-	added := append([]byte(`{"a_later_field":[1,2],`), b[1:]...)
-	for _, text := range [][]byte{b, added} {
-		got, err := decodeConfig(text)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !reflect.DeepEqual(got, fullConfig) {
-			t.Errorf("got %+v, want %+v", got, fullConfig)
+	for _, want := range []kv.Config{fullConfig, {Bucket: "silent", Silent: true}} {
+		want = want.WithDefaults()
+		b := encodeConfig(want)
+		added := append([]byte(`{"a_later_field":[1,2],`), b[1:]...)
+		for _, text := range [][]byte{b, added} {
+			got, err := decodeConfig(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("got %+v, want %+v", got, want)
+			}
 		}
 	}
 }

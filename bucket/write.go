@@ -191,6 +191,9 @@ func (s *Store) submit(ctx context.Context, mutations []kv.Mutation) error {
 
 // translate turns a mutation of the contract into the engine's.
 func (s *Store) translate(m *kv.Mutation) (mutation, error) {
+	if m.Op == kv.MutateAppend {
+		return mutation{}, fmt.Errorf("%w: %v", kv.ErrNotSupported, m.Op)
+	}
 	if m.Op < kv.MutatePut || m.Op > kv.MutateTouch {
 		return mutation{}, fmt.Errorf("%w: %v", kv.ErrInvalidOption, m.Op)
 	}

@@ -38,6 +38,9 @@ func setMutation(c *lineproto.Command, m *kv.Mutation) {
 
 // checkMutation returns why a mutation cannot be asked for.
 func checkMutation(m *kv.Mutation) error {
+	if m.Op == kv.MutateAppend {
+		return fmt.Errorf("%w: appending over the line protocol", kv.ErrNotSupported)
+	}
 	if m.Op == 0 || int(m.Op) >= len(verbs) {
 		return fmt.Errorf("%w: %v", kv.ErrInvalidOption, m.Op)
 	}

@@ -205,17 +205,23 @@ func TestSubmitLeavesRefusedMutationsOut(t *testing.T) {
 		{Bucket: "b", Op: 77, Key: "k"},
 		{Bucket: "b", Op: kv.MutateCreate, Key: "k", TTL: 2e9},
 		{Bucket: "b", Op: kv.MutatePut, Key: "k", IfNewest: true},
+		{Bucket: "b", Op: kv.MutateAppend, Key: "k"},
 		{Bucket: "b", Op: kv.MutateTouch, Key: "k"},
 	}
 	if err := c.Submit(t.Context(), ms); err != nil {
 		t.Error(err)
 	}
-	if got, want := describe(ms), "1 - - 3 - 4 - - - 6"; got != want {
+	if got, want := describe(ms), "1 - - 3 - 4 - - - - 6"; got != want {
 		t.Errorf("outcomes are %s, want %s", got, want)
 	}
 	var mismatch *kv.RevisionMismatchError
 	if !errors.As(ms[2].Err, &mismatch) || mismatch.Got != 9 || mismatch.Key != "k" {
 		t.Errorf("refusal is %#v", ms[2].Err)
+	}
+	for _, i := range []int{8, 9} {
+		if !errors.Is(ms[i].Err, kv.ErrNotSupported) {
+			t.Errorf("mutation %d: %v, want %v", i, ms[i].Err, kv.ErrNotSupported)
+		}
 	}
 }
 

@@ -27,6 +27,10 @@ const (
 // themselves: who shows a bucket leaves them out, and who edits one keeps them.
 const ReservedMetadata = "_kvd."
 
+// ReservedBucket begins the names of buckets that front ends keep for themselves:
+// who lists buckets for people leaves them out.
+const ReservedBucket = "_kvd_"
+
 // Storage says where a bucket lives.
 type Storage uint8
 
@@ -82,6 +86,11 @@ type Config struct {
 	Sync         SyncMode
 	SyncInterval time.Duration     // how long after its acknowledgement a write may not be durable, with Sync = SyncInterval; default 100 ms
 	Metadata     map[string]string // at most 128 KiB in all
+
+	// Silent has records expire without a marker, and none has a TTL of its own. It is
+	// for front ends whose protocol knows no markers: kvd's own protocol and tools do
+	// not offer it. It cannot be changed.
+	Silent bool
 }
 
 // WithDefaults returns the configuration with every default filled in: two that
@@ -116,7 +125,7 @@ func (c Config) Equal(d Config) bool {
 	return c.Bucket == d.Bucket && c.Description == d.Description && c.History == d.History &&
 		c.TTL == d.TTL && c.MarkerTTL == d.MarkerTTL && c.MaxValueSize == d.MaxValueSize &&
 		c.MaxBytes == d.MaxBytes && c.Storage == d.Storage && c.Compression == d.Compression &&
-		c.Sync == d.Sync && c.SyncInterval == d.SyncInterval && maps.Equal(c.Metadata, d.Metadata)
+		c.Sync == d.Sync && c.SyncInterval == d.SyncInterval && c.Silent == d.Silent && maps.Equal(c.Metadata, d.Metadata)
 }
 
 // Validate checks every field, defaults filled in or not. It returns a

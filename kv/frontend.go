@@ -58,6 +58,17 @@ type Eraser interface {
 	Erase(ctx context.Context, pattern string, below Revision, keep uint64) (uint64, error)
 }
 
+// Trimmer is a [Bucket] that can drop its oldest records.
+type Trimmer interface {
+	// Trim drops the oldest records, whatever their keys, until at most records (0: any
+	// number) of at most bytes in all (0: any), as in [Status.Bytes], are left; or, for
+	// below > 0, all below that revision, whatever the other two say. It returns how
+	// many went. No marker is written, and watchers are not told. It is durable when it
+	// returns, and writes nothing where nothing is to go. ErrNotSupported where the
+	// bucket is not Silent.
+	Trim(ctx context.Context, below Revision, records uint64, bytes int64) (uint64, error)
+}
+
 // Watched is a [Bucket] that tells how its watchers do.
 type Watched interface {
 	// Watchers returns how many watches there are, and how many revisions the one

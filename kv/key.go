@@ -47,6 +47,21 @@ func CheckKey(key string) error { return checkTokens(ErrInvalidKey, key, false) 
 // and the last may be ">", else a *NameError.
 func CheckPattern(pattern string) error { return checkTokens(ErrInvalidPattern, pattern, true) }
 
+// AppendedKeySize is how many bytes [MutateAppend] adds to Key: a dot and the suffix.
+const AppendedKeySize = 1 + suffixSize
+
+const suffixSize = 16
+
+// AppendSuffix appends 16 lower-case hexadecimal digits of ^revision to dst: of the
+// keys that begin alike, the newest comes first.
+func AppendSuffix(dst []byte, r Revision) []byte {
+	const digits = "0123456789abcdef"
+	for shift := 60; shift >= 0; shift -= 4 {
+		dst = append(dst, digits[^r>>shift&15])
+	}
+	return dst
+}
+
 func checkTokens(kind error, name string, wildcards bool) error {
 	if name == "" {
 		return nameError(kind, name, -1, "it is empty")

@@ -63,7 +63,7 @@ type Mutation struct {
 	Bucket string
 	Op     MutationOp
 	Key    string
-	Value  []byte        // MutatePut, MutateCreate, MutateUpdate; nil is the empty value
+	Value  []byte        // MutatePut, MutateCreate, MutateUpdate, MutateAppend; nil is the empty value
 	Last   Revision      // MutateUpdate: the revision expected to be the newest, 0 for none
 	IfLast bool          // MutateDelete, MutatePurge: succeed only if Last is the newest
 	TTL    time.Duration // of the key, or of a purge's marker; 0 is none
@@ -89,7 +89,7 @@ type Mutation struct {
 // MutationOp says which write a [Mutation] is.
 type MutationOp uint8
 
-// The writes, named as the methods of [Bucket].
+// The writes, named as the methods of [Bucket] where there is one.
 const (
 	MutatePut MutationOp = iota + 1
 	MutateCreate
@@ -97,11 +97,16 @@ const (
 	MutateDelete
 	MutatePurge
 	MutateTouch
+	// MutateAppend puts a value under a key of its own: Key, a dot and the suffix that
+	// [AppendSuffix] makes of the revision it gets. Key and AppendedKeySize together
+	// are at most MaxKeySize bytes. There is no condition but IfNewest, no TTL and no
+	// Rollup.
+	MutateAppend
 )
 
-// String returns the name of the method.
+// String returns the name of the method, or Append.
 func (op MutationOp) String() string {
-	names := [...]string{"", "Put", "Create", "Update", "Delete", "Purge", "Touch"}
+	names := [...]string{"", "Put", "Create", "Update", "Delete", "Purge", "Touch", "Append"}
 	if op == 0 || int(op) >= len(names) {
 		return fmt.Sprintf("MutationOp(%d)", uint8(op))
 	}

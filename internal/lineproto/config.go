@@ -25,11 +25,14 @@ const descriptionInline = 1024
 // SetConfig makes the command ADD or EDIT to this configuration, every field of
 // it: Bucket, Options and Value. With orEdit an ADD changes a bucket that is
 // there. The defaults are filled in first. An error matches kv.ErrInvalidConfig: text
-// that is not UTF-8, or a field that has no word.
+// that is not UTF-8, or a field that has no word; kv.ErrNotSupported if it is Silent.
 func (c *Command) SetConfig(cfg kv.Config, orEdit bool) error {
 	cfg = cfg.WithDefaults()
 	if cfg.Storage > kv.MemoryStorage || cfg.Sync > kv.SyncInterval {
 		return fmt.Errorf("%w: %v, %v", kv.ErrInvalidConfig, cfg.Storage, cfg.Sync)
+	}
+	if cfg.Silent {
+		return fmt.Errorf("%w: a silent bucket over the line protocol", kv.ErrNotSupported)
 	}
 	line, text, err := appendConfig(nil, &cfg, c.Verb == VerbEdit)
 	if err != nil {

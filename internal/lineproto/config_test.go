@@ -94,10 +94,18 @@ func apply(t *testing.T, text string, cfg *kv.Config) error {
 	return err
 }
 
+func TestASilentBucketCannotBeSent(t *testing.T) {
+	c := lineproto.Command{Verb: lineproto.VerbAdd}
+	if err := c.SetConfig(kv.Config{Bucket: "b", Silent: true}, false); !errors.Is(err, kv.ErrNotSupported) {
+		t.Errorf("error is %v", err)
+	}
+}
+
 func TestAnEditLeavesTheRest(t *testing.T) {
 	want := fullConfig()
-	want.History, want.Description = 3, "new"
+	want.History, want.Description, want.Silent = 3, "new", true
 	got := fullConfig()
+	got.Silent = true
 	if err := apply(t, "EDIT b history=3 description=new\r\n", &got); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, error %v", got, err)
 	}

@@ -58,22 +58,26 @@ type handle struct{ of, bucket kv.Bucket }
 // for, if b does.
 func observeBucket(b kv.Bucket, m *Metrics) kv.Bucket {
 	o := &observedBucket{Bucket: b, metrics: m, tally: m.operations.of(b.Name())}
-	records, isRecords := b.(kv.Records)
-	eraser, isEraser := b.(kv.Eraser)
-	switch {
-	case isRecords && isEraser:
+	switch b := b.(type) {
+	case frontEnded:
+		return &struct {
+			*observedBucket
+			frontEnded
+		}{o, b}
+	case kv.Records:
 		return &struct {
 			*observedBucket
 			kv.Records
-			kv.Eraser
-		}{o, records, eraser}
-	case isRecords:
-		return &struct {
-			*observedBucket
-			kv.Records
-		}{o, records}
+		}{o, b}
 	}
 	return o
+}
+
+// frontEnded is what a bucket of the engine has for front ends.
+type frontEnded interface {
+	kv.Records
+	kv.Eraser
+	kv.Trimmer
 }
 
 func (o *observedStore) Bucket(ctx context.Context, name string) (kv.Bucket, error) {

@@ -36,7 +36,7 @@ var operationNames = [operationKinds]string{
 // mutationOps maps a mutation to its operation.
 var mutationOps = [...]operation{
 	kv.MutatePut: opPut, kv.MutateCreate: opCreate, kv.MutateUpdate: opUpdate,
-	kv.MutateDelete: opDelete, kv.MutatePurge: opPurge, kv.MutateTouch: opTouch,
+	kv.MutateDelete: opDelete, kv.MutatePurge: opPurge, kv.MutateTouch: opTouch, kv.MutateAppend: opPut,
 }
 
 // result is what became of an operation.

@@ -21,7 +21,8 @@
 // Besides what the test's list of differences names:
 //
 //   - Durable is what the server makes of it: sync_interval in its configuration.
-//     A bucket that asks for an interval of its own is [kv.ErrNotSupported].
+//     A bucket that asks for an interval of its own is [kv.ErrNotSupported], and so
+//     is a silent one.
 //   - A write whose context ends while it is under way returns the context's
 //     error; it may have been carried out.
 //   - Create over a marker, and Touch, take two steps, the second on condition

@@ -45,10 +45,12 @@ func TestTTLReachesTheServer(t *testing.T) {
 	}
 }
 
-func TestIntervalSyncIsNotSupported(t *testing.T) {
+func TestConfigsThatAreNotSupported(t *testing.T) {
 	o := start(t, t.TempDir())
-	_, err := o.CreateBucket(t.Context(), kv.Config{Bucket: "b", Sync: kv.SyncInterval})
-	if !errors.Is(err, kv.ErrNotSupported) {
-		t.Errorf("error is %v", err)
+	for name, cfg := range map[string]kv.Config{"interval": {Sync: kv.SyncInterval}, "silent": {Silent: true}} {
+		cfg.Bucket = "b"
+		if _, err := o.CreateBucket(t.Context(), cfg); !errors.Is(err, kv.ErrNotSupported) {
+			t.Errorf("%s: error is %v", name, err)
+		}
 	}
 }
