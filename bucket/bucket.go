@@ -26,6 +26,7 @@ type Bucket struct {
 	created int64           // unix ns
 	ready   chan struct{}   // closed when the tree holds every key: listings wait for it
 	memory  bool            // storage=memory
+	silent  bool            // what expires leaves without a marker
 	disk    segment.Options // where its segments are: with the store's, or in memory of its own
 	hub     *watch.Hub
 
@@ -85,7 +86,7 @@ type slot struct {
 }
 
 func newBucket(s *Store, id uint64, created int64, config kv.Config) *Bucket {
-	b := &Bucket{store: s, id: id, name: config.Bucket, created: created, next: 1, ready: make(chan struct{})}
+	b := &Bucket{store: s, id: id, name: config.Bucket, created: created, next: 1, ready: make(chan struct{}), silent: config.Silent}
 	b.sweeping.turn = make(chan struct{}, 1)
 	b.giveTurn()
 	b.mu.config = config

@@ -308,9 +308,6 @@ func checkConfig(config kv.Config) (kv.Config, error) {
 	if err := config.Validate(); err != nil {
 		return config, err
 	}
-	if config.Silent {
-		return config, fmt.Errorf("%w: a silent bucket", kv.ErrNotSupported)
-	}
 	return config.WithDefaults(), nil
 }
 

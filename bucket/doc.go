@@ -67,6 +67,11 @@
 // that instant: the newest time on the disk, below which the store's time never
 // falls, is that of the newest write.
 //
+// In a silent bucket no record has a deadline, and what its TTL has ended leaves
+// without a marker: a write finds the key absent, and the sweep says no more than up to
+// which revision all is dead, and which of those was the last of its key, for watches
+// that resume.
+//
 // # Decisions about many keys
 //
 // A purge-deletes and a shorter history concern any number of keys and are one

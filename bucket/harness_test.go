@@ -152,6 +152,8 @@ func (h *harness) find(name string) *Bucket {
 
 func withHistory(n int) func(*kv.Config) { return func(c *kv.Config) { c.History = n } }
 
+func silent(c *kv.Config) { c.Silent = true }
+
 func withMaxBytes(n int64) func(*kv.Config) { return func(c *kv.Config) { c.MaxBytes = n } }
 
 func (h *harness) checkpoint() {

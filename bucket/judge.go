@@ -52,7 +52,7 @@ func (g *group) judgeOne(m *mutation, now int64) error {
 	prev := g.pending.find(g, m)
 	newest, present := g.newest(m, prev)
 	if present && hasDied(&newest, b.mu.config.TTL, now, true) {
-		if present = newest.Op == kv.Put; present {
+		if present = newest.Op == kv.Put && !b.silent; present {
 			prev = g.expire(m, prev, now)
 			newest = g.effects[prev].version
 		}

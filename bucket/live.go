@@ -18,7 +18,7 @@ type liveness struct {
 	cuts      []cut       // in ascending order of revision
 	forgotten forgetting
 	lapsed    int64       // unix ns: purge markers with a deadline up to it are dead
-	aged      kv.Revision // no marker that was its key's newest, and died by itself, is newer. It kills nothing: for watches.
+	aged      kv.Revision // no record that was its key's newest, and left without a marker, is newer. It kills nothing: for watches.
 }
 
 // cut says that of a key's records up to a revision only the newest few stay. It
@@ -60,7 +60,7 @@ func (l *liveness) trivial() bool {
 }
 
 // ended returns the newest revision at which the end of a key was forgotten: its
-// newest record was a marker, and went.
+// newest record went without a marker.
 func (l *liveness) ended() kv.Revision { return max(l.forgotten.markers, l.aged) }
 
 // keep filters the versions of one key, oldest first, in place. They are all the

@@ -46,7 +46,7 @@ type sweepState struct {
 	slot     *slot       // where the walk is; nil: it has to be found
 	offset   int64       // in slot
 	walked   kv.Revision // the TTL has ended all up to it
-	aged     kv.Revision // of those walked over: the newest marker that was its key's newest record
+	aged     kv.Revision // of those walked over: the newest without a marker that was its key's newest record
 	youngest int64       // unix ns: nothing behind walked is older
 	unsaid   int         // how many were walked over and not yet said to be dead
 	dropping []dying     // of these: what gets no marker in its place
@@ -252,8 +252,9 @@ func (w *sweepState) find(key []byte, revision kv.Revision) {
 }
 
 // sift leaves of the batch the values that are the newest of their keys: those get
-// a marker, which takes all that the key has with it. Of what else was walked over,
-// the batch from that place on, it notes what the index still shows. It is also
+// a marker, which takes all that the key has with it; in a silent bucket none does.
+// Of what else was walked over, the batch from that place on, it notes what the index
+// still shows. It is also
 // what brings the keys' part of the index into the processor's cache, where judging
 // and applying the markers need it: half of what a marker costs is waiting for
 // that, and here no writer waits too.
@@ -265,7 +266,7 @@ func (b *Bucket) sift(walked int) {
 		for end := min(at+4*sweepSlice, len(w.found)); at < end; at++ {
 			d := w.found[at]
 			newest, ok := b.mu.index.Newest(d.hash, d.key)
-			if ok && newest.Revision == d.revision && newest.Op == kv.Put {
+			if ok && newest.Revision == d.revision && newest.Op == kv.Put && !b.silent {
 				kept = append(kept, d)
 			} else if ok && at >= walked {
 				b.noteLeftLocked(d, &newest)

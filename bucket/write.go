@@ -101,6 +101,9 @@ func (b *Bucket) prepare(m *mutation) error {
 	if err != nil {
 		return err
 	}
+	if config.Silent && m.ttl != 0 {
+		return fmt.Errorf("%w: TTL of %q: bucket %q is silent, in which no record has one of its own", kv.ErrInvalidOption, m.key, b.name)
+	}
 	if int64(len(m.value)) > config.MaxValueSize {
 		return &kv.LimitError{What: fmt.Sprintf("value of %q", m.key), Got: int64(len(m.value)), Max: config.MaxValueSize, Err: kv.ErrValueTooLarge}
 	}

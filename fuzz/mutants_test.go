@@ -56,11 +56,11 @@ var mutants = []mutant{
 	},
 	{
 		name: "a write to a key that has expired writes no marker", test: "TestModelOfLife", file: "bucket/judge.go",
-		old: "if present = newest.Op == kv.Put; present {", new: "if present = newest.Op == kv.Put && !(mutant && m.op != mutateExpire); present {",
+		old: "if present = newest.Op == kv.Put && !b.silent; present {", new: "if present = newest.Op == kv.Put && !b.silent && !(mutant && m.op != mutateExpire); present {",
 	},
 	{
 		name: "the sweep forgets what is old of keys that were written again", test: "TestModelOfLife", file: "bucket/sweep.go",
-		old: "if ok && newest.Revision == d.revision && newest.Op == kv.Put {", new: "if ok && (mutant || newest.Revision == d.revision) && newest.Op == kv.Put {",
+		old: "if ok && newest.Revision == d.revision && newest.Op == kv.Put && !b.silent {", new: "if ok && (mutant || newest.Revision == d.revision) && newest.Op == kv.Put && !b.silent {",
 	},
 	{
 		name: "an edit of the TTL does not sweep", test: "TestModelOfLife", file: "bucket/control.go",
