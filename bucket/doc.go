@@ -72,6 +72,10 @@
 // which revision all is dead, and which of those was the last of its key, for watches
 // that resume.
 //
+// # Message logs
+//
+// An append is a put of a key that its revision makes, when it is judged (append.go).
+//
 // # Decisions about many keys
 //
 // A purge-deletes and a shorter history concern any number of keys and are one

@@ -34,6 +34,7 @@ type group struct {
 	worked  time.Duration // what all else took; measured where the group is shared
 	scratch []byte        // a part's records where they are not contiguous
 	pending pendingTable  // newest effect of each key
+	keys    []byte        // those that appends made
 	events  []kv.Entry    // scratch: what watchers are told
 }
 
@@ -84,7 +85,7 @@ func (g *group) forget() {
 	clear(g.effects)
 	clear(g.parts)
 	g.effects, g.parts, g.frame, g.expired = g.effects[:0], g.parts[:0], g.frame[:0], 0
-	g.kept, g.logged = g.kept[:0], 0
+	g.kept, g.keys, g.logged = g.kept[:0], g.keys[:0], 0
 	g.pending.reset()
 }
 

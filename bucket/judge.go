@@ -29,7 +29,11 @@ func (g *group) judge(puts bool) {
 			m.err = kv.ErrNoSpace
 			continue
 		}
-		m.err = g.judgeOne(m, now)
+		if m.op == kv.MutateAppend {
+			m.err = g.judgeAppend(m, now)
+		} else {
+			m.err = g.judgeOne(m, now)
+		}
 	}
 	g.frame = sealItem(g.frame, head)
 }

@@ -94,7 +94,7 @@ func (b *Bucket) write(ctx context.Context, m mutation, opts []kv.WriteOption) (
 // here, by the configuration of this moment, so that writers do it side by side
 // and not one after the other under the path.
 func (b *Bucket) prepare(m *mutation) error {
-	if err := kv.CheckKey(m.key); err != nil {
+	if err := m.checkKey(); err != nil {
 		return err
 	}
 	config, err := b.config()
@@ -118,7 +118,7 @@ func (b *Bucket) prepare(m *mutation) error {
 	}
 	m.bucket = b
 	m.hash = index.Hash(m.key)
-	m.size = segment.RecordSize(len(m.key), len(m.headers), len(m.value), m.ttl != 0, m.rawLen != 0)
+	m.size = segment.RecordSize(m.recordKeySize(), len(m.headers), len(m.value), m.ttl != 0, m.rawLen != 0)
 	return nil
 }
 
@@ -194,25 +194,22 @@ func (s *Store) submit(ctx context.Context, mutations []kv.Mutation) error {
 
 // translate turns a mutation of the contract into the engine's.
 func (s *Store) translate(m *kv.Mutation) (mutation, error) {
-	if m.Op == kv.MutateAppend {
-		return mutation{}, fmt.Errorf("%w: %v", kv.ErrNotSupported, m.Op)
-	}
-	if m.Op < kv.MutatePut || m.Op > kv.MutateTouch {
+	if m.Op < kv.MutatePut || m.Op > kv.MutateAppend || m.Op == kv.MutateTouch {
 		return mutation{}, fmt.Errorf("%w: %v", kv.ErrInvalidOption, m.Op)
 	}
 	b, err := s.lookup(m.Bucket)
 	if err != nil {
 		return mutation{}, err
 	}
-	if m.TTL < 0 || m.TTL > 0 && m.Op == kv.MutateDelete {
+	if m.TTL < 0 || m.TTL > 0 && (m.Op == kv.MutateDelete || m.Op == kv.MutateAppend) {
 		return mutation{}, &kv.LimitError{What: fmt.Sprintf("TTL of a %v", m.Op), Got: int64(m.TTL), Duration: true, Err: kv.ErrInvalidOption}
 	}
 	own := mutation{op: m.Op, key: m.Key, last: m.Last, ttl: m.TTL, headers: m.Headers, newest: m.Newest, ifNewest: m.IfNewest}
+	if m.Rollup && (m.Op == kv.MutateDelete || m.Op == kv.MutateAppend) {
+		return mutation{}, fmt.Errorf("%w: %v keeps the history", kv.ErrInvalidOption, m.Op)
+	}
 	switch m.Op {
 	case kv.MutateDelete, kv.MutatePurge:
-		if m.Rollup && m.Op == kv.MutateDelete {
-			return mutation{}, fmt.Errorf("%w: %v keeps the history", kv.ErrInvalidOption, m.Op)
-		}
 		own.ifLast = m.IfLast
 	default:
 		own.value, own.rollup = m.Value, m.Rollup

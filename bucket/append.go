@@ -1,0 +1,53 @@
+package bucket
+
+import (
+	"fmt"
+
+	"kvd/index"
+	"kvd/kv"
+)
+
+// This file is about appends: puts of a key of their own, which their revision makes.
+// So the key is not known before an append is judged, and may be another each time
+// that is done.
+
+// recordKeySize returns how many bytes the key of the mutation's record has.
+func (m *mutation) recordKeySize() int {
+	if m.op == kv.MutateAppend {
+		return len(m.key) + kv.AppendedKeySize
+	}
+	return len(m.key)
+}
+
+// checkKey is kv.CheckKey for the key of the mutation's record.
+func (m *mutation) checkKey() error {
+	if err := kv.CheckKey(m.key); err != nil {
+		return err
+	}
+	if n := m.recordKeySize(); n > kv.MaxKeySize {
+		const shown = 64 // bytes of the name
+		return &kv.NameError{
+			Name: m.key[:shown], Offset: -1, Err: kv.ErrInvalidKey,
+			Reason: fmt.Sprintf("%d bytes with what an append adds, at most %d", n, kv.MaxKeySize),
+		}
+	}
+	return nil
+}
+
+// judgeAppend is judgeOne for an append, whose key it makes.
+func (g *group) judgeAppend(m *mutation, now int64) error {
+	put := *m // the caller's key stays, should this be judged again
+	put.key = g.appendedKey(m.key, m.bucket.next)
+	put.hash = index.Hash(put.key)
+	err := g.judgeOne(&put, now)
+	m.revision = put.revision
+	return err
+}
+
+// appendedKey returns the key of an append, in memory of the group.
+func (g *group) appendedKey(key string, revision kv.Revision) string {
+	from := len(g.keys)
+	g.keys = append(append(g.keys, key...), '.')
+	g.keys = kv.AppendSuffix(g.keys, revision)
+	return stringOf(g.keys[from:])
+}
