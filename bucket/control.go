@@ -130,6 +130,9 @@ func (s *Store) apply(op *operation) {
 	case opExpire:
 		b.change(func(l *liveness) {
 			l.expired, l.aged = max(l.expired, kv.Revision(op.a)), max(l.aged, kv.Revision(op.b))
+			for _, d := range op.leaving {
+				b.dropLocked(d)
+			}
 		})
 	case opLapse:
 		b.change(func(l *liveness) {

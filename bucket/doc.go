@@ -75,6 +75,11 @@
 // # Message logs
 //
 // An append is a put of a key that its revision makes, when it is judged (append.go).
+// A trim drops the oldest records of a silent bucket by the sweep's operation, in the
+// sweep's turn (trim.go): it finds them in the order of revisions, from the first that
+// is left, which it remembers. Up to 256 leave the index in one moment; more go in
+// rounds, each of which a crash leaves as a whole or not at all. It drops what there
+// was too many of when it looked: what is written meanwhile is for the next.
 //
 // # Decisions about many keys
 //

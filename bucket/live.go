@@ -84,7 +84,7 @@ func (l *liveness) keep(versions []index.Version) []index.Version {
 }
 
 // isDead applies the rules that look at one record: it was ended by its bucket's
-// TTL, or it is a marker that was ended by its deadline. What they leave of a key
+// TTL, or trimmed, or it is a marker that was ended by its deadline. What they leave of a key
 // is always its newest few records, so that it does not matter whether a cut was
 // made before or after.
 func (l *liveness) isDead(v *index.Version, newest bool) bool {

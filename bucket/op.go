@@ -41,7 +41,7 @@ const (
 	opEdit      itemKind = 3 // a, b: the cut that it makes: revision and records kept; 0, 0: none
 	opDelete    itemKind = 4
 	opForget    itemKind = 5 // a, b: purge-deletes: revision, and that of the newest marker to drop
-	opExpire    itemKind = 6 // a: every record up to this revision is dead, but for a newest that is a marker with a deadline; b: liveness.aged
+	opExpire    itemKind = 6 // a: every record up to this revision is dead, expired or trimmed, but for a newest that is a marker with a deadline; b: liveness.aged
 	opLapse     itemKind = 7 // a: purge markers with a deadline up to this instant, unix ns, are dead; b: liveness.aged
 )
 
@@ -53,6 +53,7 @@ type operation struct {
 	bucketID uint64
 	a, b     uint64
 	config   kv.Config // of opCreate and opEdit
+	leaving  []dying   // of opExpire: what leaves the index in the same moment; not on disk
 }
 
 // cuts reports whether the operation shortens the history of a bucket.

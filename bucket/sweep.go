@@ -12,6 +12,7 @@ import (
 	"kvd/index"
 	"kvd/kv"
 	"kvd/segment"
+	"kvd/watch"
 )
 
 // The sweep writes down what has expired. It finds records with a deadline of
@@ -55,6 +56,8 @@ type sweepState struct {
 	found   []dying
 	markers []mutation
 	keys    []byte // those that the batch is to copy
+
+	oldest watch.Position // nothing up to it is left: where a trim begins
 }
 
 // dying is a version that is dead, or about to be.
@@ -417,11 +420,16 @@ func (b *Bucket) dropLocked(d dying) {
 // records there are: it sweeps before, so that the outcome does not depend on when
 // the sweep came by.
 func (b *Bucket) operateAfterSweep(ctx context.Context, decide func() (operation, error)) error {
-	const tries = 32 // in a bucket with a TTL of a millisecond something is always due
 	if err := b.takeTurn(ctx); err != nil {
 		return err
 	}
 	defer b.giveTurn()
+	return b.operateInTurn(ctx, decide)
+}
+
+// operateInTurn is operateAfterSweep for who has the turn.
+func (b *Bucket) operateInTurn(ctx context.Context, decide func() (operation, error)) error {
+	const tries = 32 // in a bucket with a TTL of a millisecond something is always due
 	for n := 1; ; n++ {
 		if err := b.sweepInTurn(ctx); err != nil {
 			return err

@@ -76,6 +76,21 @@ func (b *Bucket) walkUnread(before kv.Revision, ttl time.Duration, now int64) bo
 	if before <= w.walked+1 {
 		return true
 	}
+	ended := true
+	b.eachUnread(w.walked, before, func(key string, v index.Version) bool {
+		if ended = later(v.Created, ttl) <= now; !ended {
+			w.youngest = v.Created
+			return false
+		}
+		w.walkOver(bytesOf(key), v.Revision)
+		return true
+	})
+	return ended
+}
+
+// eachUnread calls fn for what the index has between two revisions, both exclusive, in
+// the order of revisions, until fn returns false.
+func (b *Bucket) eachUnread(after, before kv.Revision, fn func(key string, v index.Version) bool) {
 	type unread struct {
 		key string
 		index.Version
@@ -87,7 +102,7 @@ func (b *Bucket) walkUnread(before kv.Revision, ttl time.Duration, now int64) bo
 			var room [kv.MaxHistory]index.Version
 			name := stringOf(key)
 			for _, v := range b.mu.index.Versions(room[:0], index.Hash(name), name) {
-				if w.walked < v.Revision && v.Revision < before {
+				if after < v.Revision && v.Revision < before {
 					list = append(list, unread{string(key), v})
 				}
 			}
@@ -97,13 +112,10 @@ func (b *Bucket) walkUnread(before kv.Revision, ttl time.Duration, now int64) bo
 	slices.SortFunc(list, func(a, b unread) int { return cmp.Compare(a.Revision, b.Revision) })
 	list = slices.CompactFunc(list, func(a, b unread) bool { return a.Revision == b.Revision })
 	for _, u := range list {
-		if later(u.Created, ttl) > now {
-			w.youngest = u.Created
-			return false
+		if !fn(u.key, u.Version) {
+			return
 		}
-		w.walkOver(bytesOf(u.key), u.Revision)
 	}
-	return true
 }
 
 // endOf returns a revision behind those of a segment.

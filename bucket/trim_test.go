@@ -1,0 +1,310 @@
+package bucket
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"kvd/index"
+	"kvd/internal/vfs"
+	"kvd/kv"
+)
+
+func mustTrim(t testing.TB, b *Bucket, below kv.Revision, records uint64, bytes int64, want uint64) {
+	t.Helper()
+	if n, err := b.Trim(ctx, below, records, bytes); n != want || err != nil {
+		t.Fatalf("trim below %d to %d records of %d bytes: %d went, want %d; error %v", below, records, bytes, n, want, err)
+	}
+}
+
+func TestTrim(t *testing.T) {
+	// Revisions: a 1, 4, 7; b 2, 5; c 3, 6 (a delete). A record has 64 bytes.
+	all := showing{"a": revs{1, 4, 7}, "b": revs{2, 5}, "c": revs{3, 6}}
+	for _, c := range []struct {
+		name    string
+		below   kv.Revision
+		records uint64
+		bytes   int64
+		trimmed uint64
+		want    showing
+	}{
+		{"to any number", 0, 0, 0, 0, all},
+		{"to as many as there are", 0, 7, 7 * 64, 0, all},
+		{"to one less", 0, 6, 0, 1, showing{"a": revs{4, 7}, "b": revs{2, 5}, "c": revs{3, 6}}},
+		{"to two", 0, 2, 0, 5, showing{"a": revs{7}, "c": revs{6}}},
+		{"to one", 0, 1, 0, 6, showing{"a": revs{7}}},
+		{"to bytes of four", 0, 0, 4 * 64, 3, showing{"a": revs{4, 7}, "b": revs{5}, "c": revs{6}}},
+		{"to a byte less than four", 0, 0, 4*64 - 1, 4, showing{"a": revs{7}, "b": revs{5}, "c": revs{6}}},
+		{"to a byte", 0, 0, 1, 7, showing{}},
+		{"to records and more bytes", 0, 3, 6 * 64, 4, showing{"a": revs{7}, "b": revs{5}, "c": revs{6}}},
+		{"to bytes and more records", 0, 6, 3 * 64, 4, showing{"a": revs{7}, "b": revs{5}, "c": revs{6}}},
+		{"below a revision", 5, 6, 1, 4, showing{"a": revs{7}, "b": revs{5}, "c": revs{6}}},
+		{"below the first", 1, 1, 1, 0, all},
+		{"below what is not there yet", 99, 0, 0, 7, showing{}},
+	} {
+		for storage, change := range map[string]func(*kv.Config){"file": func(*kv.Config) {}, "memory": inMemory} {
+			t.Run(c.name+"/"+storage, func(t *testing.T) {
+				h := newHarness(t)
+				b := h.bucket("b", silent, withHistory(3), change)
+				for _, key := range []string{"a", "b", "c", "a", "b"} {
+					mustPut(t, b, key, "v")
+				}
+				if _, err := b.Delete(ctx, "c"); err != nil {
+					t.Fatal(err)
+				}
+				mustPut(t, b, "a", "v")
+				mustTrim(t, b, c.below, c.records, c.bytes, c.trimmed)
+				wantShown(t, b, c.want)
+				mustTrim(t, b, c.below, c.records, c.bytes, 0)
+				if storage == "memory" {
+					return
+				}
+				for _, end := range []func(){h.powerCut, h.kill, h.powerCut} {
+					end()
+					h.open()
+					wantShown(t, h.find("b"), c.want)
+				}
+				if rev := mustPut(t, h.find("b"), "a", "v"); rev != 8 {
+					t.Fatalf("the next revision is %d, want 8", rev)
+				}
+			})
+		}
+	}
+}
+
+func TestTrimRefuses(t *testing.T) {
+	h := newHarness(t)
+	_, err := h.bucket("loud").Trim(ctx, 0, 1, 0)
+	wantError(t, err, kv.ErrNotSupported)
+	b := h.bucket("b", silent)
+	if err := h.s.DeleteBucket(ctx, "b"); err != nil {
+		t.Fatal(err)
+	}
+	_, err = b.Trim(ctx, 0, 1, 0)
+	wantError(t, err, kv.ErrBucketNotFound)
+}
+
+func TestATrimOfNothingWritesNothing(t *testing.T) {
+	h := newHarness(t)
+	b := h.bucket("b", silent)
+	mustTrim(t, b, 0, 1, 1, 0)
+	mustTrim(t, b, 9, 0, 0, 0)
+	mustAppend(t, b, "k", "v")
+	mustAppend(t, b, "k", "v")
+	last, syncs := h.s.log.Last(), h.count(vfs.OpSync, "")
+	mustTrim(t, b, 0, 2, 0, 0)
+	mustTrim(t, b, 1, 0, 0, 0)
+	if h.s.log.Last() != last || syncs() != 0 {
+		t.Errorf("the log went from LSN %d to %d, with %d syncs", last, h.s.log.Last(), syncs())
+	}
+}
+
+// What was trimmed is one after the other, over segments, index blocks and what
+// compaction left, and is not read again.
+func TestTrimGoesOnWhereItWas(t *testing.T) {
+	h := newHarness(t, func(o *Options) { o.SegmentSize = 4 << 10 })
+	b := h.bucket("b", silent)
+	left, next := 0, kv.Revision(1) // the newest that went
+	for round := range 30 {
+		for range 20 {
+			mustAppend(t, b, "k", strings.Repeat("v", 100))
+			left++
+		}
+		switch round % 5 {
+		case 1:
+			h.checkpoint()
+		case 3:
+			if _, err := b.Reclaim(ctx, nil); err != nil {
+				t.Fatal(err)
+			}
+		case 4:
+			h.reopen()
+			b = h.find("b")
+		}
+		for ; left > 10; left-- {
+			mustTrim(t, b, 0, uint64(left-1), 0, 1)
+			next++
+			if p := b.sweeping.oldest.Revision; p != next-2 {
+				t.Fatalf("round %d: the search began behind revision %d, want %d", round, p, next-2)
+			}
+		}
+	}
+	want := showing{}
+	for r := next; r < next+10; r++ {
+		want[appended("k", r)] = revs{r}
+	}
+	wantShown(t, b, want)
+}
+
+// A large trim goes in rounds, and nothing but the oldest goes in any of them.
+func TestATrimOfMany(t *testing.T) {
+	for _, n := range []int{trimAtOnce, trimAtOnce + 1, trimRound, trimRound + 1, 3*trimRound + 100} {
+		h := newHarness(t)
+		b := h.bucket("b", silent)
+		batch := make([]kv.Mutation, n+10)
+		for i := range batch {
+			batch[i] = appendTo(b, "k", "v")
+		}
+		h.submit(batch...)
+		mustTrim(t, b, 0, 10, 0, uint64(n))
+		for range 2 {
+			if keys := collect(t, h.find("b")); len(keys) != 10 || keys[9] != appended("k", kv.Revision(n+1)) {
+				t.Fatalf("of %d the %d keys %q are left", n+10, len(keys), keys)
+			}
+			h.powerCut()
+			h.open()
+		}
+	}
+}
+
+// Records that died by the bucket's TTL, or by a rule about all keys that the index
+// does not follow yet, are none of those that may be left.
+func TestTrimDoesNotCountTheDead(t *testing.T) {
+	a := newAging(t)
+	b := a.bucket("b", silent, withHistory(2), withTTL(time.Minute))
+	for range 3 {
+		mustAppend(t, b, "old", "v")
+	}
+	a.clock.advance(time.Minute)
+	for i := range 4 {
+		mustPut(t, b, fmt.Sprint("k", i%2), "v")
+	}
+	mustTrim(t, b, 0, 4, 0, 0)
+	a.s.path.Lock()
+	b.unsettle(func(l *liveness) { l.addCut(cut{upTo: 7, keep: 1}) })
+	a.s.path.Unlock()
+	mustTrim(t, b, 0, 2, 0, 0)
+	b.settle()
+	wantShown(t, b, showing{"k0": revs{6}, "k1": revs{7}})
+}
+
+// A record that was found may be gone when the trim is decided: others stay for it.
+func TestATrimIsDecidedByWhatIsLeft(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		amid  func(h *harness, b *Bucket)
+		going int
+		want  showing
+	}{
+		{"as it was", func(*harness, *Bucket) {}, 2, showing{"c": revs{3}, "d": revs{4}}},
+		{"one was written again", func(_ *harness, b *Bucket) { mustPut(t, b, "a", "v") }, 1, showing{"a": revs{5}, "c": revs{3}, "d": revs{4}}},
+		{"one was erased", func(_ *harness, b *Bucket) { _, _ = b.Erase(ctx, "d", 0, 0) }, 1, showing{"b": revs{2}, "c": revs{3}}},
+		{"all that is too many was", func(_ *harness, b *Bucket) { _, _ = b.Erase(ctx, ">", 3, 0) }, 0, showing{"c": revs{3}, "d": revs{4}}},
+		{"the log is full", func(h *harness, _ *Bucket) {
+			other := h.bucket("other")
+			for h.s.log.Reserve(8<<10) == nil {
+				mustPut(t, other, "k", strings.Repeat("v", 3000))
+			}
+		}, 2, showing{"c": revs{3}, "d": revs{4}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := newHarness(t, func(o *Options) { o.LogFileSize, o.LogMaxSize = 16<<10, 32<<10 })
+			b := h.bucket("b", silent)
+			for _, key := range []string{"a", "b", "c", "d"} {
+				mustPut(t, b, key, "v")
+			}
+			if err := b.takeTurn(ctx); err != nil {
+				t.Fatal(err)
+			}
+			trim := trim{bucket: b, records: 2}
+			if err := trim.find(ctx); err != nil || len(trim.found) != 2 {
+				t.Fatalf("%d records found, error %v", len(trim.found), err)
+			}
+			c.amid(h, b)
+			if err := trim.drop(ctx); err != nil || trim.going != c.going {
+				t.Errorf("%d records go, want %d; error %v", trim.going, c.going, err)
+			}
+			b.giveTurn()
+			wantShown(t, b, c.want)
+			h.powerCut()
+			h.open()
+			wantShown(t, h.find("b"), c.want)
+		})
+	}
+}
+
+// A watch that resumes behind the end of a key is told; one that saw the key, or
+// asked not to be told, is not.
+func TestAWatchBehindATrimIsTold(t *testing.T) {
+	h := newHarness(t)
+	b := h.bucket("b", silent)
+	live := mustWatch(t, b, nil)
+	for _, key := range []string{"a", "b", "a", "c"} {
+		mustPut(t, b, key, "v")
+	}
+	drain(t, live)
+	mustTrim(t, b, 0, 1, 0, 2)
+	if got := drain(t, live); len(got) != 0 {
+		t.Errorf("a watcher is told of %d", len(got))
+	}
+	_, err := b.Watch(ctx, nil, kv.ResumeFromRevision(3))
+	wantError(t, err, kv.ErrCompacted)
+	h.powerCut()
+	h.open()
+	b = h.find("b")
+	_, err = b.Watch(ctx, nil, kv.ResumeFromRevision(3))
+	wantError(t, err, kv.ErrCompacted)
+	for _, opts := range [][]kv.WatchOption{{kv.ResumeFromRevision(4)}, {kv.ResumeFromRevision(1), kv.PassForgotten()}} {
+		if got := drain(t, mustWatch(t, b, nil, opts...)); len(got) != 2 || got[0].Entry.Revision != 4 {
+			t.Errorf("%d events, want one and the signal", len(got))
+		}
+	}
+}
+
+// What damage hides from who reads the segments goes by the index.
+func TestTrimPassesDamage(t *testing.T) {
+	h := newHarness(t)
+	b := h.bucket("b", silent)
+	for i := range 6 {
+		mustPut(t, b, fmt.Sprint(i), "v")
+	}
+	h.checkpoint()
+	b.mu.RLock()
+	v, _ := b.mu.index.Newest(index.Hash("2"), "2")
+	b.mu.RUnlock()
+	h.flip(h.segmentFiles()[0], v.Offset+40, 1)
+	mustTrim(t, b, 0, 2, 0, 4)
+	wantShown(t, b, showing{"4": revs{5}, "5": revs{6}})
+}
+
+// Writers replace and append while others trim: what is left in the end are the
+// newest.
+func TestTrimBesideWriters(t *testing.T) {
+	const seed, writers, each, limit = 1, 3, 300, 20
+	h := newHarness(t)
+	b := h.bucket("b", silent)
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			rng := rand.New(rand.NewPCG(seed, uint64(w)))
+			for range each {
+				m := []kv.Mutation{{Bucket: "b", Op: kv.MutatePut, Key: fmt.Sprint("k", rng.IntN(10))}}
+				if rng.IntN(2) == 0 {
+					m[0].Op = kv.MutateAppend
+				}
+				if err := b.store.Submit(ctx, m); err != nil || m[0].Err != nil {
+					t.Error(err, m[0].Err)
+				}
+				if rng.IntN(4) == 0 {
+					if _, err := b.Trim(ctx, 0, limit, 0); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if _, err := b.Trim(ctx, 0, limit, 0); err != nil {
+		t.Fatal(err)
+	}
+	before := shown(t, b)
+	if len(before) > limit {
+		t.Errorf("%d keys are left, want at most %d", len(before), limit)
+	}
+	h.powerCut()
+	h.open()
+	wantShown(t, h.find("b"), before)
+}
