@@ -181,7 +181,7 @@ func (s *Store) CreateBucket(ctx context.Context, config kv.Config) (kv.Bucket, 
 	}
 	err = s.operate(ctx, func() (operation, error) {
 		if b, err := s.lookup(config.Bucket); err == nil {
-			if have, _ := b.config(); !have.Equal(config) {
+			if have, _ := b.config(); !have.Equal(config.Keeping(have)) {
 				return operation{}, fmt.Errorf("%w: %q", kv.ErrBucketExists, config.Bucket)
 			}
 			return operation{}, errUnchanged
@@ -287,8 +287,11 @@ func (b *Bucket) decideEdit(config kv.Config) (operation, error) {
 	if err != nil {
 		return operation{}, err
 	}
-	if have.Equal(config) {
+	if config = config.Keeping(have); have.Equal(config) {
 		return operation{}, errUnchanged
+	}
+	if err := config.Validate(); err != nil { // with what is kept it may be too large
+		return operation{}, err
 	}
 	if err := b.takesWrites(); err != nil {
 		return operation{}, err

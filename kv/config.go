@@ -3,6 +3,7 @@ package kv
 import (
 	"fmt"
 	"maps"
+	"strings"
 	"time"
 )
 
@@ -24,7 +25,8 @@ const (
 )
 
 // ReservedMetadata begins the keys of Config.Metadata that front ends keep for
-// themselves: who shows a bucket leaves them out, and who edits one keeps them.
+// themselves: who shows a bucket leaves them out. They stay where an edit does not
+// mention them, and a bucket is the same without them for who makes it again.
 const ReservedMetadata = "_kvd."
 
 // ReservedBucket begins the names of buckets that front ends keep for themselves:
@@ -115,6 +117,25 @@ func (c Config) WithDefaults() Config {
 		c.Metadata = nil
 	} else {
 		c.Metadata = maps.Clone(c.Metadata)
+	}
+	return c
+}
+
+// Keeping returns c with the reserved metadata of have that c does not mention: what
+// front ends keep for themselves outlives an edit by those who know nothing of it.
+func (c Config) Keeping(have Config) Config {
+	shared := true // the caller's map
+	for k, v := range have.Metadata {
+		if _, given := c.Metadata[k]; given || !strings.HasPrefix(k, ReservedMetadata) {
+			continue
+		}
+		if shared {
+			c.Metadata, shared = maps.Clone(c.Metadata), false
+		}
+		if c.Metadata == nil {
+			c.Metadata = make(map[string]string)
+		}
+		c.Metadata[k] = v
 	}
 	return c
 }
