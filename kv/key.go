@@ -2,6 +2,7 @@ package kv
 
 import (
 	"fmt"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -35,6 +36,15 @@ func CheckBucketName(name string) error {
 		if classes[name[i]]&inBucketName == 0 {
 			return badByte(ErrInvalidBucketName, name, i)
 		}
+	}
+	return nil
+}
+
+// CheckUnreserved returns a *NameError for the name of a bucket that front ends keep for
+// themselves; see ReservedBucket.
+func CheckUnreserved(name string) error {
+	if strings.HasPrefix(name, ReservedBucket) {
+		return nameError(ErrInvalidBucketName, name, -1, fmt.Sprintf("names that begin with %q are kept for streams of NATS' clients", ReservedBucket))
 	}
 	return nil
 }

@@ -34,6 +34,9 @@ configuration is left as it is; with another it is a conflict (exit code 4).`,
 			if err != nil {
 				return err
 			}
+			if err := kv.CheckUnreserved(cfg.Bucket); err != nil {
+				return err
+			}
 			return a.withStore(c.Context(), mayCreate, func(ctx context.Context, s store) error {
 				ctx, cancel := context.WithTimeout(ctx, a.target.timeout)
 				defer cancel()

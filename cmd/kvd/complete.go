@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"kvd/kv"
 )
 
 // completer yields values for one argument of a verb, given those before it and
@@ -45,7 +47,13 @@ func (a *app) completeArgs(by ...completer) cobra.CompletionFunc {
 }
 
 func completeBucket(ctx context.Context, s store, _ []string, _ string) iter.Seq2[string, error] {
-	return s.BucketNames(ctx)
+	return func(yield func(string, error) bool) {
+		for name, err := range s.BucketNames(ctx) {
+			if !strings.HasPrefix(name, kv.ReservedBucket) && !yield(name, err) {
+				return
+			}
+		}
+	}
 }
 
 // completeKey proposes the keys of the bucket before it. The server sends those

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -42,6 +43,7 @@ revision, and the value with --display-value.`,
 		},
 	}
 	c.Flags().BoolVarP(&l.names, "names", "n", false, "just the names of the buckets")
+	c.Flags().BoolVar(&l.all, "all", false, "also the buckets that hold streams of NATS' clients")
 	c.Flags().BoolVarP(&l.verbose, "verbose", "v", false, "with revision and time of each key")
 	c.Flags().BoolVar(&l.values, "display-value", false, "with -v: the values too")
 	a.addTarget(c)
@@ -51,7 +53,7 @@ revision, and the value with --display-value.`,
 
 // lister is a listing on its way to the output.
 type lister struct {
-	names, verbose, values bool
+	names, all, verbose, values bool
 }
 
 func (l *lister) buckets(ctx context.Context, a *app, s store) error {
@@ -60,7 +62,9 @@ func (l *lister) buckets(ctx context.Context, a *app, s store) error {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintln(a.out, name)
+			if l.shows(name) {
+				fmt.Fprintln(a.out, name)
+			}
 		}
 		return nil
 	}
@@ -69,6 +73,9 @@ func (l *lister) buckets(ctx context.Context, a *app, s store) error {
 	for st, err := range s.Buckets(ctx) {
 		if err != nil {
 			return err
+		}
+		if !l.shows(st.Config.Bucket) {
+			continue
 		}
 		found = true
 		switch c := &st.Config; {
@@ -83,6 +90,11 @@ func (l *lister) buckets(ctx context.Context, a *app, s store) error {
 		}
 	}
 	return a.endList(t, found, "No Key-Value buckets found")
+}
+
+// shows reports whether a bucket is listed: not one that a front end keeps for itself.
+func (l *lister) shows(bucket string) bool {
+	return l.all || !strings.HasPrefix(bucket, kv.ReservedBucket)
 }
 
 // endList prints the table, or on a terminal that there is nothing in it: a

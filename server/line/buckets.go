@@ -75,6 +75,9 @@ func (c *conn) status(cmd *lineproto.Command) (st kv.Status, err error) {
 
 func (c *conn) add(cmd *lineproto.Command) error {
 	cfg := kv.Config{Bucket: strings.Clone(cmd.Bucket)}
+	if err := kv.CheckUnreserved(cfg.Bucket); err != nil {
+		return err
+	}
 	orEdit, err := cmd.ApplyConfig(&cfg)
 	if err != nil {
 		return err

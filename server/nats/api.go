@@ -23,7 +23,7 @@ type request struct {
 func (r *request) stream() string { return r.tokens[0] }
 
 // bucket returns the name of the stream's bucket.
-func (r *request) bucket() (string, bool) { return strings.CutPrefix(r.stream(), streamPrefix) }
+func (r *request) bucket() (string, bool) { return bucketOf(r.stream()) }
 
 // call is an operation of the API.
 type call struct {

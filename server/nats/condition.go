@@ -10,7 +10,7 @@ import (
 // guard is what a message expects of its stream that the store cannot check by
 // itself: it is looked up, and the message is stored if nothing else was since.
 type guard struct {
-	subject  string      // whose newest message has the sequence; empty: any has
+	subject  string      // whose newest message has the sequence, wildcards allowed; empty: any has
 	sequence kv.Revision // 0: there is none
 	id       string      // of the stream's newest message; empty: any is right
 	pinned   bool        // the stream's sequence is expected by the client too
@@ -26,16 +26,20 @@ func condition(o *op, h *publishHeaders, m *kv.Mutation, p *publication) *apiErr
 	if len(h.last) > 0 {
 		m.Newest, m.IfNewest = parseSequence(h.last), true
 	}
-	other := len(h.lastSubjectFor) > 0 && string(h.lastSubjectFor) != string(o.subject)
-	if other || len(h.lastMsgID) > 0 {
+	s, subject := p.stream, o.subject
+	if len(h.lastSubjectFor) > 0 {
+		subject = h.lastSubjectFor
+	}
+	guarded := len(h.lastSubject) > 0 && (s.layout.apart || string(subject) != string(o.subject))
+	if guarded || len(h.lastMsgID) > 0 || s.config.isBounded() {
 		p.guard = &guard{id: string(h.lastMsgID), pinned: m.IfNewest}
 	}
 	switch {
 	case len(h.lastSubject) == 0 && len(h.lastSubjectFor) > 0:
 		return errMissingSequence
 	case len(h.lastSubject) == 0:
-	case other:
-		p.guard.subject, p.guard.sequence = string(h.lastSubjectFor), parseSequence(h.lastSubject)
+	case guarded:
+		p.guard.subject, p.guard.sequence = string(subject), parseSequence(h.lastSubject)
 	default:
 		m.Op, m.Last, m.IfLast = kv.MutateUpdate, parseSequence(h.lastSubject), true
 	}
@@ -106,6 +110,9 @@ func (c *conn) hold(p *publication, m *kv.Mutation) *apiError {
 		if id := headerField(e.Headers, "Nats-Msg-Id"); string(id) != p.guard.id {
 			return wrongMessageID(string(id))
 		}
+	}
+	if failure := p.stream.roomFor(c.ctx); failure != nil {
+		return failure
 	}
 	m.Newest, m.IfNewest = newest, true
 	return nil

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -84,22 +82,6 @@ const (
 	retentionLimits    = "limits"
 	persistModeDefault = "default"
 )
-
-// extras are what a stream's configuration says beyond the bucket's. They are kept in
-// the bucket's metadata, hidden from NATS' clients. The zero value is what the
-// clients of NATS ask for where they are asked for nothing.
-type extras struct {
-	MaxMsgSize      int64           `json:"max_msg_size,omitempty"` // where the bucket's is not the same; 0: it is
-	DiscardOld      bool            `json:"discard_old,omitempty"`
-	DuplicateWindow time.Duration   `json:"duplicate_window,omitempty"` // 0: the default
-	Placement       json.RawMessage `json:"placement,omitempty"`
-	NoDirect        bool            `json:"no_direct,omitempty"`
-	MayDelete       bool            `json:"may_delete,omitempty"`
-	DenyPurge       bool            `json:"deny_purge,omitempty"`
-	NoRollup        bool            `json:"no_rollup,omitempty"`
-	MsgTTL          bool            `json:"msg_ttl,omitempty"`    // without a marker's TTL
-	NoMarkers       bool            `json:"no_markers,omitempty"` // no marker's TTL was asked for
-}
 
 // parseStreamConfig reads and normalises the body of a create or update request for
 // the stream of that name.
@@ -202,7 +184,6 @@ func (r *streamRequest) checkUnsupported() *apiError {
 		{r.AllowBatched, "batch publish"}, {r.AllowCounter, "message counters"}, {r.AllowSchedules, "message schedules"},
 		{r.PersistMode != "" && r.PersistMode != persistModeDefault, "persist mode " + r.PersistMode},
 		{r.Template != "", "a stream template"}, {r.MaxConsumers > 0, "max_consumers"},
-		{r.MaxMsgs > 0, "max_msgs (choose max_msgs_per_subject, max_age or max_bytes)"},
 	} {
 		if f.on {
 			return invalidConfig("%s is not supported", f.name)
@@ -251,36 +232,25 @@ func duplicatesFor(maxAge time.Duration) time.Duration {
 	return duplicatesDefault
 }
 
-// check refuses a configuration that is no bucket's, or not a valid one.
+// check refuses a configuration that is not valid, or that kvd has no bucket for.
 func (c *streamConfig) check(maxPayload int) *apiError {
-	bucket, ok := strings.CutPrefix(c.Name, streamPrefix)
+	failure := c.checkName()
+	if failure == nil {
+		failure = c.checkTimes()
+	}
+	if failure == nil && c.isPlain() {
+		failure = c.checkPlain()
+	} else if failure == nil {
+		failure = c.checkBucket()
+	}
+	if failure != nil {
+		return failure
+	}
 	switch {
-	case len(c.Name) > streamNameMax:
-		return invalidConfig("stream name is too long, maximum allowed is %d", streamNameMax)
-	case !ok || kv.CheckBucketName(bucket) != nil:
-		return invalidConfig("stream %q is not supported: kvd has the streams of key/value buckets, KV_<bucket>, which \"nats kv add\" makes; other streams need a nats-server", c.Name)
-	case len(c.Subjects) != 1 || c.Subjects[0] != subjectsOf(bucket):
-		return invalidConfig("the subjects of stream %q have to be %q: a bucket has its keys, and other streams need a nats-server", c.Name, subjectsOf(bucket))
-	case c.MaxAge < 0:
-		return invalidConfig("max age can not be negative")
-	case c.MaxAge > 0 && c.MaxAge < maxAgeMin:
-		return invalidConfig("max age needs to be >= 100ms")
-	case c.DuplicateWindow < 0:
-		return invalidConfig("duplicates window can not be negative")
-	case c.MaxAge > 0 && c.DuplicateWindow > c.MaxAge:
-		return invalidConfig("duplicates window can not be larger then max age")
-	case c.SubjectDeleteMarkerTTL < 0:
-		return invalidConfig("subject delete marker TTL must not be negative")
-	case c.SubjectDeleteMarkerTTL > 0 && c.SubjectDeleteMarkerTTL < markerTTLMin:
-		return invalidConfig("subject delete marker TTL must be at least 1 second")
 	case c.MirrorDirect:
 		return invalidConfig("stream has no mirror but does have mirror direct")
 	case c.AllowRollup && c.DenyPurge:
 		return invalidConfig("roll-ups require the purge permission")
-	case c.MaxMsgsPerSubject < 1 || c.MaxMsgsPerSubject > kv.MaxHistory:
-		return invalidConfig("max_msgs_per_subject of a bucket is 1 to %d, not %d: choose how many revisions of a key are kept", kv.MaxHistory, c.MaxMsgsPerSubject)
-	case c.Discard == discardOld && c.MaxBytes > 0:
-		return invalidConfig("discard old with max_bytes is not supported: a full bucket refuses writes, which is discard new")
 	}
 	for key := range c.Metadata {
 		if strings.HasPrefix(key, kv.ReservedMetadata) {
@@ -294,124 +264,92 @@ func (c *streamConfig) check(maxPayload int) *apiError {
 	return nil
 }
 
-func subjectsOf(bucket string) string { return keyPrefix + bucket + ".>" }
+// isPlain reports whether the stream is no key/value bucket.
+func (c *streamConfig) isPlain() bool { return !strings.HasPrefix(c.Name, streamPrefix) }
 
-// bucketConfig is the bucket that a valid configuration asks for.
-func (c *streamConfig) bucketConfig(maxPayload int) kv.Config {
-	cfg := kv.Config{
-		Bucket: strings.TrimPrefix(c.Name, streamPrefix), Description: c.Description,
-		History: int(c.MaxMsgsPerSubject), TTL: c.MaxAge, MarkerTTL: c.SubjectDeleteMarkerTTL,
-		MaxValueSize: c.MaxMsgSize, MaxBytes: c.MaxBytes, Compression: c.Compression == compressionS2,
-		Metadata: maps.Clone(c.Metadata),
+func (c *streamConfig) checkName() *apiError {
+	if len(c.Name) > streamNameMax {
+		return invalidConfig("stream name is too long, maximum allowed is %d", streamNameMax)
 	}
-	if c.Storage == storageMemory {
-		cfg.Storage = kv.MemoryStorage
+	if _, ok := bucketOf(c.Name); ok {
+		return nil
 	}
-	var x extras
-	if c.MaxMsgSize < 0 || c.MaxMsgSize > kv.MaxValueSizeLimit {
-		x.MaxMsgSize = c.MaxMsgSize
-		cfg.MaxValueSize = min(max(kv.MaxValueSizeDefault, int64(maxPayload)), kv.MaxValueSizeLimit)
-	}
-	if c.DuplicateWindow != duplicatesFor(c.MaxAge) {
-		x.DuplicateWindow = c.DuplicateWindow
-	}
-	x.DiscardOld, x.Placement = c.Discard == discardOld, c.Placement
-	x.NoDirect, x.MayDelete = !c.AllowDirect, !c.DenyDelete
-	x.DenyPurge, x.NoRollup = c.DenyPurge, !c.AllowRollup
-	x.NoMarkers = c.SubjectDeleteMarkerTTL == 0
-	x.MsgTTL = x.NoMarkers && c.AllowMsgTTL
-	if !reflect.ValueOf(x).IsZero() {
-		if cfg.Metadata == nil {
-			cfg.Metadata = make(map[string]string)
-		}
-		text, _ := json.Marshal(x) // plain fields and JSON that was read as such
-		cfg.Metadata[extrasMetadata] = string(text)
-	}
-	return cfg
-}
-
-// configOf is the stream that a bucket is, whoever made it.
-func configOf(cfg *kv.Config) *streamConfig {
-	var x extras
-	if text, ok := cfg.Metadata[extrasMetadata]; ok {
-		_ = json.Unmarshal([]byte(text), &x) // what somebody has spoilt is the default
-	}
-	c := &streamConfig{
-		Name: streamPrefix + cfg.Bucket, Description: cfg.Description, Subjects: []string{subjectsOf(cfg.Bucket)},
-		Retention: retentionLimits, MaxConsumers: -1, MaxMsgs: -1, MaxBytes: cfg.MaxBytes, MaxAge: cfg.TTL,
-		MaxMsgsPerSubject: int64(cfg.History), MaxMsgSize: cfg.MaxValueSize,
-		Discard: discardNew, Storage: storageFile, Replicas: 1, DuplicateWindow: duplicatesFor(cfg.TTL),
-		Placement: x.Placement, Compression: compressionNone, AllowDirect: !x.NoDirect,
-		DenyDelete: !x.MayDelete, DenyPurge: x.DenyPurge, AllowRollup: !x.NoRollup,
-		AllowMsgTTL: !x.NoMarkers || x.MsgTTL, SubjectDeleteMarkerTTL: cfg.MarkerTTL,
-	}
-	if x.MaxMsgSize != 0 {
-		c.MaxMsgSize = x.MaxMsgSize
-	}
-	if x.DiscardOld {
-		c.Discard = discardOld
-	}
-	if x.DuplicateWindow != 0 {
-		c.DuplicateWindow = x.DuplicateWindow
-	}
-	if cfg.Storage == kv.MemoryStorage {
-		c.Storage = storageMemory
-	}
-	if cfg.Compression {
-		c.Compression = compressionS2
-	}
-	if x.NoMarkers {
-		c.SubjectDeleteMarkerTTL = 0
-	}
-	c.Metadata = maps.Clone(cfg.Metadata)
-	maps.DeleteFunc(c.Metadata, func(key, _ string) bool { return strings.HasPrefix(key, kv.ReservedMetadata) })
-	if len(c.Metadata) == 0 {
-		c.Metadata = nil
-	}
-	return c
-}
-
-// sizeLimit is how large a message may be, header and payload.
-func (c *streamConfig) sizeLimit() int64 {
-	if c.MaxMsgSize < 0 {
-		return math.MaxInt64
-	}
-	return c.MaxMsgSize
-}
-
-// equal reports whether two normalised configurations are the same.
-func (c *streamConfig) equal(d *streamConfig) bool {
-	a, b := *c, *d
-	a.Placement, b.Placement = nil, nil
-	return reflect.DeepEqual(a, b) && bytes.Equal(c.Placement, d.Placement)
-}
-
-// adopt takes what a request leaves to the server from a stream whose bucket kvd's own
-// tools made, where those left it to the store: for whoever asks, that is the same.
-func (c *streamConfig) adopt(s *stream) {
-	if _, fromNATS := s.status.Config.Metadata[extrasMetadata]; fromNATS {
-		return
-	}
-	if c.MaxMsgSize < 0 && s.config.MaxMsgSize == kv.MaxValueSizeDefault {
-		c.MaxMsgSize = s.config.MaxMsgSize
-	}
-	if c.SubjectDeleteMarkerTTL == 0 && s.config.SubjectDeleteMarkerTTL == kv.MarkerTTLDefault {
-		c.SubjectDeleteMarkerTTL = s.config.SubjectDeleteMarkerTTL
-		c.normalise()
-	}
-}
-
-// checkUpdate refuses what an update must not change.
-func (c *streamConfig) checkUpdate(old *streamConfig) *apiError {
 	switch {
-	case c.Storage != old.Storage:
-		return invalidConfig("stream configuration update can not change storage type")
-	case old.DenyDelete && !c.DenyDelete:
-		return invalidConfig("stream configuration update can not cancel deny message deletes")
-	case old.DenyPurge && !c.DenyPurge:
-		return invalidConfig("stream configuration update can not cancel deny purge")
-	case old.AllowMsgTTL && !c.AllowMsgTTL:
-		return invalidConfig("message TTL status can not be disabled")
+	case !c.isPlain():
+		return invalidConfig("stream %q is not supported: what follows KV_ names a bucket, of letters, digits, \"-\" and \"_\", and does not begin with %q", c.Name, kv.ReservedBucket)
+	case isStreamName(c.Name):
+		return invalidConfig("stream name %q takes more than the %d bytes that kvd has for it", c.Name, kv.MaxBucketNameSize-len(plainPrefix))
+	}
+	return invalidConfig(`stream name is required and can not contain '.', '*', '>', '\', '/'`)
+}
+
+func (c *streamConfig) checkTimes() *apiError {
+	switch {
+	case c.MaxAge < 0:
+		return invalidConfig("max age can not be negative")
+	case c.MaxAge > 0 && c.MaxAge < maxAgeMin:
+		return invalidConfig("max age needs to be >= 100ms")
+	case c.DuplicateWindow < 0:
+		return invalidConfig("duplicates window can not be negative")
+	case c.MaxAge > 0 && c.DuplicateWindow > c.MaxAge:
+		return invalidConfig("duplicates window can not be larger then max age")
+	case c.SubjectDeleteMarkerTTL < 0:
+		return invalidConfig("subject delete marker TTL must not be negative")
+	case c.SubjectDeleteMarkerTTL > 0 && c.SubjectDeleteMarkerTTL < markerTTLMin:
+		return invalidConfig("subject delete marker TTL must be at least 1 second")
+	}
+	return nil
+}
+
+// checkBucket checks what a key/value bucket's stream may be.
+func (c *streamConfig) checkBucket() *apiError {
+	subjects := subjectsOf(strings.TrimPrefix(c.Name, streamPrefix))
+	switch {
+	case len(c.Subjects) != 1 || c.Subjects[0] != subjects:
+		return invalidConfig("the subjects of stream %q have to be %q: other subjects need a stream whose name does not begin with KV_", c.Name, subjects)
+	case c.MaxMsgsPerSubject < 1 || c.MaxMsgsPerSubject > kv.MaxHistory:
+		return invalidConfig("max_msgs_per_subject of a bucket is 1 to %d, not %d: choose how many revisions of a key are kept", kv.MaxHistory, c.MaxMsgsPerSubject)
+	case c.MaxMsgs > 0:
+		return invalidConfig("max_msgs is not supported in a bucket: choose max_msgs_per_subject, max_age or max_bytes")
+	case c.Discard == discardOld && c.MaxBytes > 0:
+		return invalidConfig("discard old with max_bytes is not supported in a bucket: a full one refuses writes, which is discard new")
+	}
+	return nil
+}
+
+// checkPlain checks what a plain stream may be.
+func (c *streamConfig) checkPlain() *apiError {
+	switch {
+	case c.MaxMsgsPerSubject > kv.MaxHistory:
+		return invalidConfig("max_msgs_per_subject of %d is not supported: choose 1 to %d, or no limit", c.MaxMsgsPerSubject, kv.MaxHistory)
+	case c.MaxMsgsPerSubject > 0 && c.MaxMsgs > 0 && c.Discard == discardNew:
+		return invalidConfig("discard new with both max_msgs and max_msgs_per_subject is not supported: choose one of the two")
+	case c.AllowMsgTTL:
+		return invalidConfig("TTLs of messages are not supported in a stream that is no bucket: choose max_age")
+	}
+	return checkSubjects(c.Subjects)
+}
+
+// checkSubjects checks the subjects of a plain stream.
+func checkSubjects(subjects []string) *apiError {
+	for _, s := range subjects {
+		switch {
+		case !validSubject([]byte(s)) || strings.ContainsAny(s, " \t\r\n"):
+			return invalidConfig("invalid subject")
+		case s == ">":
+			return invalidConfig("capturing all subjects requires no-ack to be true")
+		case (overlap(s, "$JS.>") || overlap(s, "$JSC.>") || overlap(s, "$NRG.>")) && !strings.HasPrefix(s, "$JS.EVENT."):
+			return invalidConfig("subjects that overlap with jetstream api require no-ack to be true")
+		case overlap(s, "$SYS.>") && !strings.HasPrefix(s, "$SYS.ACCOUNT."):
+			return invalidConfig("subjects that overlap with system api require no-ack to be true")
+		}
+	}
+	for i, s := range subjects {
+		for _, other := range subjects[i+1:] {
+			if overlap(s, other) {
+				return invalidConfig("subject %q overlaps with %q", s, other)
+			}
+		}
 	}
 	return nil
 }

@@ -23,19 +23,31 @@ func TestStreamConfigsComeBack(t *testing.T) {
 		`{"deny_purge":true,"allow_msg_ttl":true,"placement":{"cluster":"c","tags":["a"]},"max_msg_size":100000000}`,
 		`{"subject_delete_marker_ttl":900000000000,"max_age":60000000000,"metadata":{"_nats.ver":"2"}}`,
 	} {
-		body := `{"name":"KV_b","subjects":["$KV.b.>"],"max_msgs_per_subject":1,` + strings.TrimPrefix(sent, "{")
-		body = strings.Replace(body, ",}", "}", 1)
-		c, failure := parseStreamConfig([]byte(body), "KV_b", payloadDefault)
-		if failure != nil {
-			t.Fatalf("%s: %v", sent, failure)
-		}
-		cfg := c.bucketConfig(payloadDefault).WithDefaults()
-		back := configOf(&cfg)
-		if !back.equal(c) {
-			got, _ := json.Marshal(back)
-			want, _ := json.Marshal(c)
-			t.Errorf("%s is\n%s, sent was\n%s", sent, got, want)
-		}
+		comesBack(t, "KV_b", `{"name":"KV_b","subjects":["$KV.b.>"],"max_msgs_per_subject":1,`+strings.TrimPrefix(sent, "{"))
+	}
+	for _, sent := range []string{
+		`{}`,
+		`{"subjects":["a.*","b.>","$KV.c.d"],"max_msgs":5,"max_bytes":1000,"max_age":3600000000000}`,
+		`{"max_msgs_per_subject":64,"max_bytes":1000,"discard":"new","storage":"memory","compression":"s2"}`,
+		`{"max_msgs":7,"discard":"new","allow_direct":true,"allow_rollup_hdrs":true,"deny_delete":true,"metadata":{"a":"b"}}`,
+	} {
+		comesBack(t, "a_ü", `{"name":"a_ü",`+strings.TrimPrefix(sent, "{"))
+	}
+}
+
+func comesBack(t *testing.T, name, body string) {
+	t.Helper()
+	body = strings.Replace(body, ",}", "}", 1)
+	c, failure := parseStreamConfig([]byte(body), name, payloadDefault)
+	if failure != nil {
+		t.Fatalf("%s: %v", body, failure)
+	}
+	cfg := c.bucketConfig(payloadDefault).WithDefaults()
+	back := configOf(&cfg)
+	if !back.equal(c) {
+		got, _ := json.Marshal(back)
+		want, _ := json.Marshal(c)
+		t.Errorf("%s is\n%s, sent was\n%s", body, got, want)
 	}
 }
 
@@ -59,8 +71,8 @@ func TestStreamConfigsRefused(t *testing.T) {
 func TestConfigsNotice(t *testing.T) {
 	var cs configs
 	base := kv.Config{Bucket: "b", Metadata: map[string]string{"a": "b"}}.WithDefaults()
-	before := cs.of(&base)
-	if cs.of(&base) != before {
+	before, _ := cs.of(&base)
+	if again, _ := cs.of(&base); again != before {
 		t.Error("the same configuration is derived twice")
 	}
 	base.Metadata["a"] = "c" // the caller's own
@@ -82,7 +94,7 @@ func TestConfigsNotice(t *testing.T) {
 		default:
 			field.SetInt(int64(time.Minute))
 		}
-		if got := cs.of(&changed); !got.equal(configOf(&changed)) {
+		if got, _ := cs.of(&changed); !got.equal(configOf(&changed)) {
 			t.Errorf("a change of %s is not noticed", fields.Field(i).Name)
 		}
 	}

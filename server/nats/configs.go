@@ -15,19 +15,21 @@ type configs struct {
 
 // derivedConfig is a bucket's configuration and the stream's. Immutable.
 type derivedConfig struct {
-	from kv.Config
-	to   *streamConfig
+	from   kv.Config
+	to     *streamConfig
+	layout *layout
 }
 
 // of returns the stream that a bucket is. Nobody may write to it.
-func (cs *configs) of(cfg *kv.Config) *streamConfig {
+func (cs *configs) of(cfg *kv.Config) (*streamConfig, *layout) {
 	if d, ok := cs.byBucket.Load(cfg.Bucket); ok && d.(*derivedConfig).isFrom(cfg) {
-		return d.(*derivedConfig).to
+		return d.(*derivedConfig).to, d.(*derivedConfig).layout
 	}
 	d := &derivedConfig{from: *cfg, to: configOf(cfg)}
 	d.from.Metadata = maps.Clone(cfg.Metadata)
+	d.layout = newLayout(cfg.Bucket, d.to.isApart())
 	cs.byBucket.Store(cfg.Bucket, d)
-	return d.to
+	return d.to, d.layout
 }
 
 // drop forgets a bucket.

@@ -22,6 +22,7 @@ type consumer struct {
 	user    string // of owner
 	name    string
 	stream  string // the bucket's name
+	layout  *layout
 	config  consumerConfig
 	created time.Time
 	bucket  kv.Bucket
@@ -81,7 +82,7 @@ func (k *consumer) reopen() error {
 	if k.config.HeadersOnly {
 		opts = append(opts, kv.MetaOnly())
 	}
-	err := k.open(k.config.patterns(k.stream), opts)
+	err := k.open(k.config.patterns(k.layout), opts)
 	if err == nil && k.gone.Load() { // it was removed meanwhile, with the watch before
 		k.watch.Load().stop()
 	}
@@ -163,7 +164,7 @@ func (k *consumer) ended(err error) {
 func (k *consumer) deliver(dst []byte, targets []*subscription, e *kv.Entry, valueSize int) (out []byte, size int) {
 	k.seq++
 	k.streamSeq = e.Revision
-	b := appendKeySubject(k.buf[:0], k.stream, e.Key)
+	b := k.layout.appendSubject(k.buf[:0], e.Key)
 	subject := len(b)
 	b = k.appendReply(b, e)
 	reply := len(b)
@@ -190,8 +191,8 @@ func (k *consumer) deliver(dst []byte, targets []*subscription, e *kv.Entry, val
 // appendReply appends the subject to acknowledge a message with: clients read from it
 // where the message stands.
 func (k *consumer) appendReply(b []byte, e *kv.Entry) []byte {
-	b = append(b, ackPrefix+streamPrefix...)
-	b = append(b, k.stream...)
+	b = append(b, ackPrefix...)
+	b = append(b, k.layout.stream...)
 	b = append(b, '.')
 	b = append(b, k.name...)
 	b = append(b, ".1."...)

@@ -157,8 +157,8 @@ func (c *consumerConfig) checkDelivery() *apiError {
 	return nil
 }
 
-// patterns are what the filters select of a bucket's keys; none: nothing.
-func (c *consumerConfig) patterns(bucket string) []string {
+// patterns are what the filters select of a stream's keys; none: nothing.
+func (c *consumerConfig) patterns(l *layout) []string {
 	filters := c.FilterSubjects
 	switch {
 	case c.FilterSubject != "":
@@ -168,7 +168,7 @@ func (c *consumerConfig) patterns(bucket string) []string {
 	}
 	var patterns []string
 	for _, f := range filters {
-		if p, ok := keyPattern(f, bucket); ok {
+		if p, ok := l.pattern(f); ok {
 			patterns = append(patterns, p)
 		}
 	}
@@ -219,7 +219,7 @@ func (k *consumer) info() consumerInfo {
 	defer k.feed.Unlock()
 	at := sequencePair{k.seq, uint64(k.streamSeq)}
 	info := consumerInfo{
-		Stream: streamPrefix + k.stream, Name: k.name, Created: k.created, Config: k.config,
+		Stream: k.layout.stream, Name: k.name, Created: k.created, Config: k.config,
 		Delivered: at, AckFloor: at, PushBound: k.targets.Load() != nil, Time: now(),
 	}
 	if w := k.watch.Load(); w != nil {
@@ -251,6 +251,9 @@ func (c *conn) consumerCreate(r *request) (any, *apiError) {
 	}
 	if failure := cfg.check(); failure != nil {
 		return nil, failure
+	}
+	if cfg.DeliverPolicy == deliverLastPer && s.layout.apart {
+		return nil, unsupportedConsumer("deliver policy %s is not supported in a stream without max_msgs_per_subject: choose all, new or by_start_sequence", deliverLastPer)
 	}
 	if there := c.front.consumers.find(s.name, cfg.Name); there != nil {
 		return existing(there, cfg)
@@ -313,7 +316,7 @@ func randomName() string {
 // newConsumer makes a consumer and its watch. What it will deliver is decided now.
 func (c *conn) newConsumer(s *stream, cfg *consumerConfig) (*consumer, error) {
 	k := &consumer{
-		front: c.front, owner: c, user: c.user, name: cfg.Name, stream: s.name, config: *cfg,
+		front: c.front, owner: c, user: c.user, name: cfg.Name, stream: s.name, layout: s.layout, config: *cfg,
 		created: now(), bucket: s.bucket, ttl: s.status.Config.MarkerTTL,
 	}
 	k.timer = time.AfterFunc(time.Hour, k.tick)
@@ -324,7 +327,7 @@ func (c *conn) newConsumer(s *stream, cfg *consumerConfig) (*consumer, error) {
 	case deliverFrom:
 		k.streamSeq = kv.Revision(cfg.StartSeq) - 1
 	}
-	if patterns := cfg.patterns(s.name); len(patterns) > 0 {
+	if patterns := cfg.patterns(s.layout); len(patterns) > 0 {
 		if err := k.open(patterns, cfg.watchOptions()); err != nil {
 			return nil, err
 		}

@@ -177,7 +177,8 @@ func (cs *consumers) all(stream string) []*consumer {
 func (cs *consumers) flowed(subject string) {
 	stream, rest, _ := strings.Cut(strings.TrimPrefix(subject, flowPrefix), ".")
 	name, _, _ := strings.Cut(rest, ".")
-	k := cs.find(strings.TrimPrefix(stream, streamPrefix), name)
+	bucket, _ := bucketOf(stream)
+	k := cs.find(bucket, name)
 	if k == nil {
 		return
 	}

@@ -32,6 +32,20 @@
 // gets, rollups and TTLs of messages allowed; a create that leaves sizes and markers to
 // the server finds it. kvd's tools do not show what is kept so, and leave it as it is.
 //
+// # Streams that are no buckets
+//
+// A stream of any other name is a log of messages: it captures the subjects that it
+// says, and none that another stream has. It lies in a bucket of its own whose name
+// begins with "_kvd_stream_" (file layout.go), which the listings of buckets leave out
+// and which nothing but the front end writes to; permissions name it so. With a
+// max_msgs_per_subject of 1 to 64 a subject is a key and keeps so many; with no such
+// limit every message has a key of its own. Of the other limits max_age lets messages
+// go without a marker; max_msgs and max_bytes drop the oldest before the
+// acknowledgement of what was too many (discard old), or refuse the newest (discard
+// new). KV-Operation means nothing there. Where every message has a key of its own, what
+// is expected of a subject's sequence is looked up, and tried again while others write;
+// the number of subjects is counted by listing the keys, once after each change.
+//
 // # The surface
 //
 //	INFO CONNECT PING PONG SUB UNSUB PUB HPUB MSG HMSG +OK -ERR
@@ -40,7 +54,7 @@
 //	$JS.API.INFO, $SYS.REQ.USER.INFO
 //	$JS.API.STREAM.{CREATE,UPDATE,INFO,DELETE,PURGE}.<stream>
 //	$JS.API.STREAM.{NAMES,LIST}
-//	$JS.API.STREAM.MSG.GET.<stream>
+//	$JS.API.STREAM.MSG.{GET,DELETE}.<stream>
 //	$JS.API.DIRECT.GET.<stream>[.<subject>]
 //	$JS.API.CONSUMER.{CREATE,INFO,DELETE}.<stream>.<consumer>, push, ack policy none
 //	$JS.API.CONSUMER.{NAMES,LIST}.<stream>
@@ -49,9 +63,11 @@
 //
 // Everything else under $JS and $SYS has no responder, and clients say so. What a
 // request asks for beyond this is refused, never dropped: replicas (10074), mirrors,
-// sources, republish, limits of messages or consumers, interest and work queues,
-// streams that are no buckets (10052), pull and durable consumers (10012), deletion of
-// a single message (10057), backups of streams (a backup is a copy of the data directory, made while kvd is stopped).
+// sources, republish, limits of consumers, interest and work queues (10052); of plain
+// streams TTLs of messages, and a max_msgs_per_subject above 64 (10052); pull and durable
+// consumers, and last_per_subject where a stream has no limit of each subject (10012);
+// deletion of a message that is not its subject's oldest (10057); backups of streams (a
+// backup is a copy of the data directory, made while kvd is stopped).
 //
 // # Where it differs from nats-server
 //
@@ -115,6 +131,6 @@
 // goroutine lives while consumers wait. So nothing is buffered for a client beyond
 // what is being written to it, and a slow one holds up nobody.
 //
-// Locks, in this order: consumers.mu, consumer.feed, consumer.mu, sublist.mu, conn.subsMu,
+// Locks, in this order: consumers.mu, consumer.feed, consumer.mu, subjectTree.mu, conn.subsMu,
 // pump.mu, output.mu; consumer.feed is not taken under consumers.mu.
 package nats

@@ -30,8 +30,10 @@ var (
 	errNameInUse        = &apiError{400, 10058, "stream name already in use with a different configuration"}
 	errStreamNotFound   = &apiError{404, 10059, "stream not found"}
 	errExpectedStream   = &apiError{400, 10060, "expected stream does not match"}
+	errSubjectsOverlap  = &apiError{400, 10065, "subjects overlap with an existing stream"}
 	errReplicas         = &apiError{500, 10074, "replicas > 1 not supported in non-clustered mode"}
 	errMaxBytes         = &apiError{503, 10077, "maximum bytes exceeded"}
+	errMaxMessages      = &apiError{503, 10077, "maximum messages exceeded"}
 	errDeliverWildcards = &apiError{400, 10079, "consumer deliver subject has wildcards"}
 	errHeartbeatShort   = &apiError{400, 10083, "consumer idle heartbeat needs to be >= 100ms"}
 	errHeaderTooLarge   = &apiError{400, 10097, "header size exceeds maximum allowed of 64k"}

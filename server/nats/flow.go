@@ -30,7 +30,7 @@ func (f *flow) sent(k *consumer, size int) string {
 	}
 	f.count++
 	f.asked = f.unheard
-	f.request = flowPrefix + streamPrefix + k.stream + "." + k.name + "." + strconv.FormatUint(f.count, 36)
+	f.request = flowPrefix + k.layout.stream + "." + k.name + "." + strconv.FormatUint(f.count, 36)
 	return f.request
 }
 

@@ -46,10 +46,12 @@ type Front struct {
 	version    string
 	id         string // as nats-server's: 56 characters
 
-	subs      sublist
+	subs      subjectTree[*subscription]
 	consumers consumers
+	plains    plains
 	configs   configs
 	firsts    firsts
+	counts    subjectCounts
 	ids       duplicates
 	clients   atomic.Uint64                         // connections there have been
 	api       struct{ total, errors atomic.Uint64 } // calls of the API
@@ -77,6 +79,9 @@ func New(store kv.Store, opts Options) (*Front, error) {
 	var ok bool
 	if f.submitter, ok = store.(kv.Submitter); !ok {
 		return nil, errors.New("nats: the store takes no mutations by Submit")
+	}
+	if err := f.plains.load(context.Background(), store); err != nil {
+		return nil, fmt.Errorf("nats: find the streams: %w", err)
 	}
 	f.ids.since = time.Now()
 	f.consumers.init(f)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -54,12 +55,8 @@ func (r *getRequest) criteria() int {
 // directGet answers DIRECT.GET, and reports whether there is such a stream.
 func (c *conn) directGet(o *op) bool {
 	name, subject, bySubject := bytes.Cut(o.subject[len(directPrefix):], dot)
-	name, ok := bytes.CutPrefix(name, []byte(streamPrefix))
-	if !ok {
-		return false
-	}
-	s, err := c.stream(name)
-	if err != nil || !s.config.AllowDirect {
+	s := c.streamNamed(name)
+	if s == nil || !s.config.AllowDirect {
 		return false
 	}
 	if !c.May(server.MayGet, s.name) {
@@ -74,9 +71,8 @@ func (c *conn) directGet(o *op) bool {
 		c.directGetBody(o, s)
 		return true
 	}
-	bucket, key, ok := cutKey(subject)
-	if ok && string(bucket) == s.name && kv.CheckKey(stringOf(key)) == nil {
-		c.directGetKey(o, s, stringOf(key))
+	if key, ok := s.layout.key(subject); ok && !s.layout.apart && kv.CheckKey(key) == nil {
+		c.directGetKey(o, s, key)
 		return true
 	}
 	c.directGetAsked(o, s, &getRequest{LastFor: string(subject)})
@@ -126,18 +122,18 @@ func (c *conn) directGetKey(o *op, s *stream, key string) {
 func (c *conn) findMessage(s *stream, ask *getRequest) (kv.Entry, error) {
 	switch {
 	case ask.NextFor != "":
-		pattern, ok := keyPattern(ask.NextFor, s.name)
+		pattern, ok := s.layout.pattern(ask.NextFor)
 		if !ok {
 			return kv.Entry{}, kv.ErrKeyNotFound
 		}
 		return s.next(c.ctx, pattern, kv.Revision(max(ask.Seq, 1)))
 	case ask.LastFor != "":
-		pattern, ok := keyPattern(ask.LastFor, s.name)
+		if isLiteral([]byte(ask.LastFor)) {
+			return s.lastOf(c.ctx, []byte(ask.LastFor))
+		}
+		pattern, ok := s.layout.pattern(ask.LastFor)
 		if !ok {
 			return kv.Entry{}, kv.ErrKeyNotFound
-		}
-		if kv.LiteralPrefix(pattern) == pattern {
-			return s.last(c.ctx, pattern)
 		}
 		return c.newestOf(s, pattern)
 	}
@@ -191,10 +187,10 @@ func oneLine(text string) string {
 // stored, then where the message is from.
 func (s *stream) appendDirectHeader(dst []byte, e *kv.Entry) []byte {
 	dst = appendHeader(dst, e, s.status.Config.MarkerTTL)
-	dst = append(dst, "Nats-Stream: "+streamPrefix...)
-	dst = append(dst, s.name...)
+	dst = append(dst, "Nats-Stream: "...)
+	dst = append(dst, s.layout.stream...)
 	dst = append(dst, "\r\nNats-Subject: "...)
-	dst = appendKeySubject(dst, s.name, e.Key)
+	dst = s.layout.appendSubject(dst, e.Key)
 	dst = append(dst, "\r\nNats-Sequence: "...)
 	dst = strconv.AppendUint(dst, uint64(e.Revision), 10)
 	dst = append(dst, "\r\nNats-Time-Stamp: "...)
@@ -232,7 +228,7 @@ func (c *conn) messageGet(r *request) (any, *apiError) {
 		Message message `json:"message"`
 	}
 	answer.Message = message{
-		Subject: string(appendKeySubject(nil, s.name, e.Key)), Seq: uint64(e.Revision), Data: e.Value, Time: e.Created.UTC(),
+		Subject: string(s.layout.appendSubject(nil, e.Key)), Seq: uint64(e.Revision), Data: e.Value, Time: e.Created.UTC(),
 	}
 	if hasHeader(&e) {
 		answer.Message.Header = append(appendHeader(nil, &e, s.status.Config.MarkerTTL), headerEnd...)
@@ -240,12 +236,53 @@ func (c *conn) messageGet(r *request) (any, *apiError) {
 	return answer, nil
 }
 
-// messageDelete refuses STREAM.MSG.DELETE: a record leaves a bucket with its key.
+// messageDelete answers STREAM.MSG.DELETE. A record leaves with those of its key that
+// are older, so it has to be the oldest.
 func (c *conn) messageDelete(r *request) (any, *apiError) {
-	if _, err := c.find(r, server.MayAny, "permission"); err != nil {
+	var ask struct {
+		Seq uint64 `json:"seq"`
+	}
+	if err := decodeBody(r.body, &ask); err != nil {
 		return nil, err
 	}
-	return nil, errNoMessageDelete
+	s, failure := c.find(r, server.MayDel, "del")
+	if failure != nil {
+		return nil, failure
+	}
+	if s.config.DenyDelete {
+		return nil, errNoMessageDelete
+	}
+	e, err := s.at(c.ctx, kv.Revision(ask.Seq))
+	switch {
+	case errors.Is(err, kv.ErrKeyNotFound):
+		return nil, s.cannotDelete(ask.Seq)
+	case err != nil:
+		return nil, refusal(err)
+	}
+	for oldest, err := range s.bucket.History(c.ctx, e.Key) {
+		if err != nil {
+			return nil, refusal(err)
+		}
+		if oldest.Revision != e.Revision {
+			return nil, &apiError{500, 10057, "message delete not permitted: older messages of the subject are kept, which go first"}
+		}
+		break
+	}
+	if err := c.erase(s, e.Key, e.Revision+1); err != nil {
+		return nil, refusal(err)
+	}
+	return success{Success: true}, nil
+}
+
+// cannotDelete refuses the deletion of a message that is not there, as nats-server does.
+func (s *stream) cannotDelete(seq uint64) *apiError {
+	switch {
+	case seq == 0:
+		return &apiError{500, 10057, errNoMessage.Description}
+	case seq > uint64(s.status.Revision):
+		return &apiError{500, 10057, "stream store EOF"}
+	}
+	return &apiError{400, 10043, fmt.Sprintf("sequence %d not found", seq)}
 }
 
 // stringOf views bytes as a string, for as long as nobody writes to them.

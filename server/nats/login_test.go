@@ -94,6 +94,9 @@ func TestPermissions(t *testing.T) {
 		`< MSG i.3 1 {n}\r\n{"error":{"code":403,"err_code":10003,"description":"permissions violation: the user has no del in bucket \"a\""},"stream":"KV_a","seq":0}`,
 		`> HPUB $KV.a.k i.4 {h} {n}\r\nNATS/1.0\r\nNats-Rollup: all\r\n\r\n`,
 		`< MSG i.4 1 {n}\r\n{"error":{"code":403,"err_code":10003,"description":"permissions violation: the user has no admin in bucket \"a\""},"stream":"KV_a","seq":0}`)
+	// A stream that is no bucket is granted by its bucket's name.
+	exchange(t, alice, `> PUB $JS.API.STREAM.CREATE.S i.4 {n}\r\n{"name":"S"}`,
+		`< MSG i.4 1 {n}\r\n{"type":"io.nats.jetstream.api.v1.stream_create_response","error":{"code":403,"err_code":10003,"description":"permissions violation: the user has no admin in bucket \"_kvd_stream_S\""}}`)
 	// Users are strangers to each other: bob, who hears everything, has heard nothing of that.
 	exchange(t, bob, "> PING", "< PONG")
 }

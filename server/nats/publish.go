@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"bytes"
 	"errors"
 	"strconv"
 	"strings"
@@ -23,7 +24,7 @@ type publication struct {
 	id     *messageID // held until the outcome is known; nil: none
 	guard  *guard     // nil: the store knows what the message expects
 
-	rollupAll bool // the message takes the place of all that the stream has
+	replaces string // the pattern of the keys whose records before it the message takes the place of; empty: the store does that
 }
 
 const runMax = 4096 // mutations
@@ -31,19 +32,44 @@ const runMax = 4096 // mutations
 // publishKey stores a message to a bucket's key, and reports whether there is such a
 // bucket.
 func (c *conn) publishKey(o *op) bool {
-	name, key, ok := cutKey(o.subject)
-	if !ok {
+	name, _, ok := cutKey(o.subject)
+	if !ok || bytes.HasPrefix(name, []byte(kv.ReservedBucket)) {
 		return false
 	}
 	s, err := c.stream(name)
 	if err != nil {
 		return false
 	}
+	c.publishTo(s, o)
+	return true
+}
+
+// publishPlain stores a message to a subject of a plain stream, and reports whether
+// there is one that captures it. For a user who may do nothing with it there is none.
+func (c *conn) publishPlain(o *op) bool {
+	bucket := c.front.plains.capturing(o.subject)
+	if bucket == "" || !c.May(server.MayAny, bucket) {
+		return false
+	}
+	s, err := c.stream([]byte(bucket))
+	if err != nil {
+		return false
+	}
+	c.publishTo(s, o)
+	return true
+}
+
+// publishTo stores a message, or refuses it.
+func (c *conn) publishTo(s *stream, o *op) {
 	var h publishHeaders
 	if len(o.header) > 0 {
 		readPublishHeaders(o.header, &h)
 	}
-	m := kv.Mutation{Bucket: s.name, Op: kv.MutatePut, Key: stringOf(key), Value: o.payload}
+	key, _ := s.layout.key(o.subject)
+	m := kv.Mutation{Bucket: s.name, Op: kv.MutatePut, Key: key, Value: o.payload}
+	if s.layout.apart {
+		m.Op = kv.MutateAppend
+	}
 	p := publication{stream: s, reply: o.reply}
 	failure := c.admit(s, o, &h)
 	if failure == nil {
@@ -54,7 +80,7 @@ func (c *conn) publishKey(o *op) bool {
 	}
 	if failure == nil {
 		if len(h.msgID) > 0 && !c.reserveID(&p, string(h.msgID), &m) {
-			return true
+			return
 		}
 		failure = c.shape(&p, o, &h, &m)
 	}
@@ -62,14 +88,13 @@ func (c *conn) publishKey(o *op) bool {
 		c.finishRun() // acknowledgements come in the order of the messages
 		c.settleID(&p, &m)
 		c.acknowledge(o.reply, s, 0, failure)
-		return true
+		return
 	}
 	c.run.mutations = append(c.run.mutations, m)
 	c.run.entries = append(c.run.entries, p)
 	if len(c.run.mutations) >= runMax || p.guard != nil { // what stands behind a guarded message comes after it
 		c.finishRun()
 	}
-	return true
 }
 
 // admit checks what comes before a message's condition.
@@ -140,7 +165,7 @@ func (h *publishHeaders) isMarker() bool {
 
 // mayPublish checks the user's permission to write.
 func (c *conn) mayPublish(s *stream, h *publishHeaders) *apiError {
-	if h.isMarker() {
+	if h.isMarker() && !s.layout.isPlain() {
 		return c.may(server.MayDel, "del", s.name)
 	}
 	return c.may(server.MayPut, "put", s.name)
@@ -156,9 +181,15 @@ func (c *conn) rollup(p *publication, h *publishHeaders, m *kv.Mutation) *apiErr
 		if err := c.may(server.MayAdmin, "admin", p.stream.name); err != nil { // as for a purge of the stream
 			return err
 		}
-		p.rollupAll = true
+		p.replaces = ">"
 	case value != "sub":
 		return &apiError{500, 10111, "rollup value invalid: " + strconv.Quote(value)}
+	case p.stream.layout.apart:
+		p.replaces = m.Key + ".*"
+	}
+	if p.stream.layout.isPlain() { // nothing of its messages is a marker
+		m.Rollup = len(h.rollup) > 0 && !p.stream.layout.apart
+		return nil
 	}
 	marker := h.isMarker()
 	switch {
@@ -190,10 +221,11 @@ func (c *conn) finishRun() {
 		if m.Err != nil && p.guard != nil {
 			c.insist(p, m)
 		}
-		if m.Err == nil && p.rollupAll {
-			m.Err = c.erase(p.stream, m.Revision)
+		if m.Err == nil && p.replaces != "" {
+			m.Err = c.erase(p.stream, p.replaces, m.Revision)
 		}
 	}
+	r.trim(c.ctx, c.Logger())
 	c.LeaveStore()
 	for i := range r.mutations {
 		m, p := &r.mutations[i], &r.entries[i]
@@ -228,13 +260,13 @@ func (c *conn) overlook(s *stream, m *kv.Mutation) {
 	m.Revision, m.Err = again[0].Revision, again[0].Err
 }
 
-// erase drops all that a stream had before a revision.
-func (c *conn) erase(s *stream, below kv.Revision) error {
+// erase drops what a stream had of some keys before a revision.
+func (c *conn) erase(s *stream, pattern string, below kv.Revision) error {
 	eraser, ok := s.bucket.(kv.Eraser)
 	if !ok {
 		return kv.ErrNotSupported
 	}
-	_, err := eraser.Erase(c.ctx, ">", below, 0)
+	_, err := eraser.Erase(c.ctx, pattern, below, 0)
 	return err
 }
 
@@ -251,8 +283,8 @@ func (c *conn) acknowledge(reply []byte, s *stream, seq uint64, failure *apiErro
 	} else {
 		b = append(b, '{')
 	}
-	b = append(b, `"stream":"`+streamPrefix...)
-	b = append(b, s.name...)
+	b = append(b, `"stream":"`...)
+	b = append(b, s.layout.stream...)
 	b = append(b, `","seq":`...)
 	b = strconv.AppendUint(b, seq, 10)
 	c.header = append(b, '}')

@@ -19,6 +19,8 @@ func (c *conn) publish(o *op) error {
 	served := c.route(o) > 0
 	if len(o.subject) > 0 && o.subject[0] == '$' {
 		served = c.serveOwn(o) || served
+	} else {
+		served = c.publishPlain(o) || served
 	}
 	if !served && len(o.reply) > 0 && c.options.NoResponders {
 		c.answer(o.reply, noResponders, nil)
@@ -31,7 +33,7 @@ func (c *conn) publish(o *op) error {
 func (c *conn) serveOwn(o *op) bool {
 	switch {
 	case bytes.HasPrefix(o.subject, []byte(keyPrefix)):
-		return c.publishKey(o)
+		return c.publishKey(o) || c.publishPlain(o)
 	case bytes.HasPrefix(o.subject, []byte(directPrefix)):
 		c.finishRun() // what was published before is there
 		return c.directGet(o)
@@ -44,9 +46,9 @@ func (c *conn) serveOwn(o *op) bool {
 		c.front.consumers.flowed(string(o.subject))
 		return true
 	case bytes.HasPrefix(o.subject, []byte(systemPrefix)):
-		return c.system(o)
+		return c.system(o) || c.publishPlain(o)
 	}
-	return false
+	return c.publishPlain(o)
 }
 
 // route delivers a message to the subscriptions that its subject reaches, one of each

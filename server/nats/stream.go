@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"bytes"
 	"context"
 	"sync"
 	"time"
@@ -15,6 +16,7 @@ type stream struct {
 	records kv.Records // nil: the bucket is none
 	name    string     // of the bucket
 	config  *streamConfig
+	layout  *layout
 	status  kv.Status
 }
 
@@ -28,7 +30,8 @@ func (f *Front) stream(ctx context.Context, name string) (*stream, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &stream{bucket: b, name: b.Name(), config: f.configs.of(&st.Config), status: st}
+	s := &stream{bucket: b, name: b.Name(), status: st}
+	s.config, s.layout = f.configs.of(&st.Config)
 	s.records, _ = b.(kv.Records)
 	return s, nil
 }
@@ -47,6 +50,24 @@ func (c *conn) stream(name []byte) (*stream, error) {
 	}
 	c.streams[s.name] = s
 	return s, nil
+}
+
+// streamNamed looks up the stream of a name that a client has, which may be a view; nil
+// if there is none.
+func (c *conn) streamNamed(name []byte) *stream {
+	bucket, ok := bytes.CutPrefix(name, []byte(streamPrefix))
+	if !ok {
+		plain, valid := bucketOf(stringOf(name))
+		bucket, ok = []byte(plain), valid
+	}
+	if !ok || bytes.HasPrefix(bucket, []byte(kv.ReservedBucket)) != !bytes.HasPrefix(name, []byte(streamPrefix)) {
+		return nil
+	}
+	s, err := c.stream(bucket)
+	if err != nil {
+		return nil
+	}
+	return s
 }
 
 // may returns nil, or that the user lacks the permission in the bucket.
@@ -73,6 +94,24 @@ func (s *stream) last(ctx context.Context, key string) (kv.Entry, error) {
 		return e, kv.ErrKeyNotFound
 	}
 	return e, nil
+}
+
+// lastOf returns the newest record of a subject, marker or not.
+func (s *stream) lastOf(ctx context.Context, subject []byte) (kv.Entry, error) {
+	key, ok := s.layout.key(subject)
+	if !ok {
+		return kv.Entry{}, kv.ErrKeyNotFound
+	}
+	if !s.layout.apart {
+		return s.last(ctx, key)
+	}
+	for newest, err := range s.bucket.Keys(ctx, key+".*") { // the first is the newest, see kv.AppendSuffix
+		if err != nil {
+			return kv.Entry{}, err
+		}
+		return s.last(ctx, newest)
+	}
+	return kv.Entry{}, kv.ErrKeyNotFound
 }
 
 // lastSequence returns the revision of a key's newest record as NATS' clients know it:
@@ -150,8 +189,7 @@ type streamState struct {
 func (f *Front) state(ctx context.Context, s *stream) streamState {
 	st := &s.status
 	state := streamState{
-		Messages: st.Values, Bytes: st.Bytes, LastSeq: uint64(st.Revision), NumSubjects: st.Named,
-		Consumers: f.consumers.count(s.name),
+		Messages: st.Values, Bytes: st.Bytes, LastSeq: uint64(st.Revision), Consumers: f.consumers.count(s.name),
 	}
 	if st.Revision == 0 {
 		return state
@@ -163,6 +201,7 @@ func (f *Front) state(ctx context.Context, s *stream) streamState {
 		state.FirstSeq = state.LastSeq + 1
 		return state
 	}
+	state.NumSubjects, _ = f.counts.of(ctx, s) // an error leaves it out
 	if e, err := f.firsts.of(ctx, s); err == nil {
 		state.FirstSeq, state.FirstTime = uint64(e.Revision), e.Created
 		state.NumDeleted = state.LastSeq - state.FirstSeq + 1 - min(st.Values, state.LastSeq-state.FirstSeq+1)

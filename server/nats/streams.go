@@ -1,9 +1,11 @@
 package nats
 
 import (
+	"context"
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"kvd/kv"
@@ -109,12 +111,12 @@ func (c *conn) streamInfo(r *request) (any, *apiError) {
 // countSubjects returns how many messages each subject has that the filter selects.
 func (c *conn) countSubjects(s *stream, filter string) (map[string]uint64, error) {
 	counts := make(map[string]uint64)
-	pattern, ok := keyPattern(filter, s.name)
+	pattern, ok := s.layout.pattern(filter)
 	if !ok {
 		return counts, nil
 	}
 	return counts, s.scan(c.ctx, pattern, 1, s.status.Revision, func(e *kv.Entry) bool {
-		counts[string(appendKeySubject(nil, s.name, e.Key))]++
+		counts[string(s.layout.appendSubject(nil, e.Key))]++
 		return true
 	})
 }
@@ -153,21 +155,27 @@ func (c *conn) streamCreate(r *request) (any, *apiError) {
 	if err := c.may(server.MayAdmin, "admin", name); err != nil {
 		return nil, err
 	}
+	defer c.front.plains.begin(cfg)()
 	s, err := c.front.stream(c.ctx, name)
 	switch {
 	case errors.Is(err, kv.ErrBucketNotFound):
+		if failure := c.front.overlaps(c.ctx, cfg, name); failure != nil {
+			return nil, failure
+		}
 		if _, err = c.front.store.CreateBucket(c.ctx, cfg.bucketConfig(c.front.maxPayload)); err != nil {
 			return nil, refusal(err)
 		}
 		s, err = c.front.stream(c.ctx, name)
 	case err == nil:
-		if cfg.adopt(s); !s.config.equal(cfg) {
-			return nil, errNameInUse
-		}
+		cfg.adopt(s)
 	}
 	if err != nil {
 		return nil, refusal(err)
 	}
+	if !s.config.equal(cfg) { // also where another made it meanwhile: to the store they may be the same
+		return nil, errNameInUse
+	}
+	c.front.plains.put(s)
 	return streamAnswer{c.front.describe(c, s), true}, nil
 }
 
@@ -177,6 +185,7 @@ func (c *conn) streamUpdate(r *request) (any, *apiError) {
 	if failure != nil {
 		return nil, failure
 	}
+	defer c.front.plains.begin(cfg)()
 	s, failure := c.find(r, server.MayAdmin, "admin")
 	if failure != nil {
 		return nil, failure
@@ -185,12 +194,20 @@ func (c *conn) streamUpdate(r *request) (any, *apiError) {
 	if failure := cfg.checkUpdate(s.config); failure != nil {
 		return nil, failure
 	}
+	if failure := c.front.overlaps(c.ctx, cfg, s.name); failure != nil {
+		return nil, failure
+	}
 	to := cfg.bucketConfig(c.front.maxPayload)
 	to.Sync, to.SyncInterval = s.status.Config.Sync, s.status.Config.SyncInterval
+	overrule(&to, &s.status.Config)
 	if _, err := c.front.store.UpdateBucket(c.ctx, to); err != nil {
 		return nil, refusal(err)
 	}
 	s, err := c.front.stream(c.ctx, s.name)
+	if err == nil {
+		c.front.plains.put(s)
+		err = s.trim(c.ctx)
+	}
 	if err != nil {
 		return nil, refusal(err)
 	}
@@ -209,13 +226,16 @@ func (c *conn) streamDelete(r *request) (any, *apiError) {
 	if failure != nil {
 		return nil, failure
 	}
+	defer c.front.plains.begin(s.config)()
 	if err := c.front.store.DeleteBucket(c.ctx, s.name); err != nil {
 		return nil, refusal(err)
 	}
+	c.front.plains.drop(s.name)
 	c.front.consumers.dropStream(s.name)
 	c.front.ids.drop(s.name)
 	c.front.configs.drop(s.name)
 	c.front.firsts.drop(s.name)
+	c.front.counts.drop(s.name)
 	return success{Success: true}, nil
 }
 
@@ -239,22 +259,48 @@ func (c *conn) streamPurge(r *request) (any, *apiError) {
 	if s.config.DenyPurge {
 		return nil, errNoPurge
 	}
-	pattern, ok := ">", true
-	if ask.Filter != "" {
-		pattern, ok = keyPattern(ask.Filter, s.name)
-	}
-	var purged uint64
-	if ok {
-		eraser, can := s.bucket.(kv.Eraser)
-		if !can {
-			return nil, invalidConfig("purging a stream is not supported by this store")
-		}
-		var err error
-		if purged, err = eraser.Erase(c.ctx, pattern, kv.Revision(ask.Seq), ask.Keep); err != nil {
-			return nil, refusal(err)
-		}
+	purged, err := c.purge(s, ask.Filter, kv.Revision(ask.Seq), ask.Keep)
+	if err != nil {
+		return nil, refusal(err)
 	}
 	return success{Success: true, Purged: &purged}, nil
+}
+
+// purge drops the messages that a filter selects (empty: all), those below a sequence
+// (0: all) but for the newest keep, and returns how many went.
+func (c *conn) purge(s *stream, filter string, below kv.Revision, keep uint64) (uint64, error) {
+	if filter == "" && s.layout.isPlain() {
+		return s.purgeAll(c.ctx, below, keep)
+	}
+	pattern, ok := ">", true
+	if filter != "" {
+		pattern, ok = s.layout.pattern(filter)
+	}
+	if !ok {
+		return 0, nil
+	}
+	eraser, can := s.bucket.(kv.Eraser)
+	if !can {
+		return 0, kv.ErrNotSupported
+	}
+	return eraser.Erase(c.ctx, pattern, below, keep)
+}
+
+// purgeAll is purge of a plain stream without a filter: one decision, where it would be
+// one for each key.
+func (s *stream) purgeAll(ctx context.Context, below kv.Revision, keep uint64) (uint64, error) {
+	if below == 0 && keep == 0 {
+		st, err := s.bucket.Status(ctx)
+		if err != nil || st.Revision == 0 {
+			return 0, err
+		}
+		below = st.Revision + 1
+	}
+	trimmer, ok := s.bucket.(kv.Trimmer)
+	if !ok {
+		return 0, kv.ErrNotSupported
+	}
+	return trimmer.Trim(ctx, below, keep, 0)
 }
 
 // listRequest is the body of a request for a list.
@@ -263,33 +309,45 @@ type listRequest struct {
 	Subject string `json:"subject"`
 }
 
+// listed is a stream in a list.
+type listed struct{ stream, bucket string }
+
+// list returns the streams that the user sees and that have a subject in common with
+// the given one (empty: all), by name.
+func (c *conn) list(subject string) (all []listed, failure *apiError) {
+	for bucket, err := range c.front.store.BucketNames(c.ctx) {
+		if err != nil {
+			return nil, refusal(err)
+		}
+		stream, ok := streamOf(bucket)
+		if ok && c.May(server.MayAny, bucket) && (subject == "" || anyOverlap([]string{subject}, c.front.subjects(bucket))) {
+			all = append(all, listed{stream, bucket})
+		}
+	}
+	slices.SortFunc(all, func(a, b listed) int { return strings.Compare(a.stream, b.stream) })
+	return all, nil
+}
+
 // streamNames answers STREAM.NAMES.
 func (c *conn) streamNames(r *request) (any, *apiError) {
 	var ask listRequest
 	if err := decodeBody(r.body, &ask); err != nil {
 		return nil, err
 	}
-	names := []string{}
-	for bucket, err := range c.front.store.BucketNames(c.ctx) {
-		if err != nil {
-			return nil, refusal(err)
-		}
-		if c.lists(bucket, ask.Subject) {
-			names = append(names, streamPrefix+bucket)
-		}
+	all, failure := c.list(ask.Subject)
+	if failure != nil {
+		return nil, failure
 	}
 	var answer struct {
 		page
 		Streams []string `json:"streams"`
 	}
-	answer.Streams, answer.page = pageOf(names, ask.Offset, namesLimit)
+	answer.Streams = []string{}
+	all, answer.page = pageOf(all, ask.Offset, namesLimit)
+	for _, l := range all {
+		answer.Streams = append(answer.Streams, l.stream)
+	}
 	return answer, nil
-}
-
-// lists reports whether a list of the streams with such a subject has the bucket in
-// it.
-func (c *conn) lists(bucket, subject string) bool {
-	return c.May(server.MayAny, bucket) && (subject == "" || overlap(subject, subjectsOf(bucket)))
 }
 
 // streamList answers STREAM.LIST. A bucket that is deleted meanwhile is left out.
@@ -298,23 +356,18 @@ func (c *conn) streamList(r *request) (any, *apiError) {
 	if err := decodeBody(r.body, &ask); err != nil {
 		return nil, err
 	}
-	var names []string
-	for bucket, err := range c.front.store.BucketNames(c.ctx) {
-		if err != nil {
-			return nil, refusal(err)
-		}
-		if c.lists(bucket, ask.Subject) {
-			names = append(names, bucket)
-		}
+	all, failure := c.list(ask.Subject)
+	if failure != nil {
+		return nil, failure
 	}
 	var answer struct {
 		page
 		Streams []streamDescription `json:"streams"`
 	}
 	answer.Streams = []streamDescription{}
-	names, answer.page = pageOf(names, ask.Offset, listLimit)
-	for _, name := range names {
-		s, err := c.front.stream(c.ctx, name)
+	all, answer.page = pageOf(all, ask.Offset, listLimit)
+	for _, l := range all {
+		s, err := c.front.stream(c.ctx, l.bucket)
 		if errors.Is(err, kv.ErrBucketNotFound) {
 			continue
 		}

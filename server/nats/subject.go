@@ -82,14 +82,6 @@ func cutKey(subject []byte) (bucket, key []byte, ok bool) {
 	return bytes.Cut(rest, dot)
 }
 
-// appendKeySubject appends the subject of a bucket's key.
-func appendKeySubject(dst []byte, bucket, key string) []byte {
-	dst = append(dst, keyPrefix...)
-	dst = append(dst, bucket...)
-	dst = append(dst, '.')
-	return append(dst, key...)
-}
-
 // keyPattern turns a filter of subjects into the pattern of a bucket's keys that it
 // selects. It reports false for one that selects none.
 func keyPattern(filter, bucket string) (string, bool) {

@@ -1,6 +1,23 @@
 package nats
 
-import "strconv"
+import (
+	"strconv"
+	"sync/atomic"
+)
+
+// subscription is one SUB of a connection.
+type subscription struct {
+	// Immutable.
+	conn    *conn
+	user    string // who made it; empty: there are none
+	sid     string
+	subject string
+	queue   string // empty: none
+
+	delivered atomic.Uint64
+	max       atomic.Uint64 // remove it after so many deliveries; 0: never
+	closed    atomic.Bool
+}
 
 // subscribe carries out SUB.
 func (c *conn) subscribe(o *op) {
@@ -22,7 +39,7 @@ func (c *conn) subscribe(o *op) {
 	c.subsMu.Lock()
 	c.subs[s.sid] = s
 	c.subsMu.Unlock()
-	c.front.subs.insert(s)
+	c.front.subs.insert(s.subject, s)
 	c.front.consumers.interested(s)
 }
 
@@ -53,7 +70,7 @@ func (c *conn) unsubscribe(s *subscription) {
 		delete(c.subs, s.sid)
 	}
 	c.subsMu.Unlock()
-	c.front.subs.remove(s)
+	c.front.subs.remove(s.subject, s)
 	c.front.consumers.lost(s)
 }
 

@@ -3,6 +3,7 @@ package conformance_test
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os/exec"
 	"path/filepath"
@@ -55,57 +56,57 @@ func (d *daemon) kill() {
 	_ = d.cmd.Wait()
 }
 
-// TestKilledServer kills the server under nats.go's writers and a watcher, again and
-// again. What was acknowledged is there, once, though writers repeat what was not; and
-// the watcher sees all of it.
-func TestKilledServer(t *testing.T) {
-	kvd := filepath.Join(t.TempDir(), "kvd")
-	build := exec.Command("go", "build", "-o", kvd, "./cmd/kvd")
+// killed is kvd as a process that is killed now and then, and nats.go's client of it.
+type killed struct {
+	*daemon
+	kvd, dir string
+	js       js.JetStream
+}
+
+func startKilled(t *testing.T) *killed {
+	t.Helper()
+	k := &killed{kvd: filepath.Join(t.TempDir(), "kvd"), dir: filepath.Join(t.TempDir(), "data")}
+	build := exec.Command("go", "build", "-o", k.kvd, "./cmd/kvd")
 	build.Dir = filepath.Join("..", "..", "..")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	dir := filepath.Join(t.TempDir(), "data")
-	d := startDaemon(t, kvd, dir, "127.0.0.1:0")
-	conn, err := nats.Connect("nats://"+d.addr, nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond))
+	k.daemon = startDaemon(t, k.kvd, k.dir, "127.0.0.1:0")
+	conn, err := nats.Connect("nats://"+k.addr, nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
-	stream, err := js.New(conn)
-	if err != nil {
+	t.Cleanup(conn.Close)
+	if k.js, err = js.New(conn); err != nil {
 		t.Fatal(err)
 	}
-	ctx := t.Context()
-	values, err := stream.CreateKeyValue(ctx, js.KeyValueConfig{Bucket: "b"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w, err := values.WatchAll(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer w.Stop()
+	return k
+}
 
-	const writers, each, kills = 8, 400, 3
+const writers, each, kills = 8, 400, 3
+
+// publish publishes writers*each messages to subjects that begin so, from many
+// goroutines, each until it is acknowledged, while the server is killed, and returns
+// their sequences.
+func (k *killed) publish(t *testing.T, prefix string) map[string]uint64 {
 	var acked struct {
 		sync.Mutex
-		revisions map[string]uint64
+		sequences map[string]uint64
 		more      sync.Cond
 	}
-	acked.revisions = map[string]uint64{}
+	acked.sequences = map[string]uint64{}
 	acked.more.L = &acked.Mutex
 	var wg sync.WaitGroup
 	for i := range writers {
 		wg.Go(func() {
 			for n := 0; n < each; {
 				key := fmt.Sprintf("k%d.%d", i, n)
-				ack, err := stream.Publish(ctx, "$KV.b."+key, []byte(key), js.WithMsgID(key))
+				ack, err := k.js.Publish(t.Context(), prefix+key, []byte(key), js.WithMsgID(key))
 				if err != nil { // the outcome is unknown: the same again
 					continue
 				}
 				acked.Lock()
-				acked.revisions[key] = ack.Sequence
+				acked.sequences[key] = ack.Sequence
 				acked.more.Broadcast()
 				acked.Unlock()
 				n++
@@ -114,14 +115,33 @@ func TestKilledServer(t *testing.T) {
 	}
 	for n := range kills {
 		acked.Lock()
-		for len(acked.revisions) < (n+1)*writers*each/(kills+1) {
+		for len(acked.sequences) < (n+1)*writers*each/(kills+1) {
 			acked.more.Wait()
 		}
 		acked.Unlock()
-		d.kill()
-		d = startDaemon(t, kvd, dir, d.addr)
+		k.kill()
+		k.daemon = startDaemon(t, k.kvd, k.dir, k.addr)
 	}
 	wg.Wait()
+	return acked.sequences
+}
+
+// TestKilledServer kills the server under nats.go's writers and a watcher, again and
+// again. What was acknowledged is there, once, though writers repeat what was not; and
+// the watcher sees all of it.
+func TestKilledServer(t *testing.T) {
+	k := startKilled(t)
+	ctx := t.Context()
+	values, err := k.js.CreateKeyValue(ctx, js.KeyValueConfig{Bucket: "b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := values.WatchAll(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Stop()
+	acked := k.publish(t, "$KV.b.")
 
 	seen := map[string]uint64{}
 	timeout := time.After(2 * time.Minute)
@@ -132,26 +152,50 @@ func TestKilledServer(t *testing.T) {
 				seen[e.Key()] = e.Revision()
 			}
 		case <-timeout:
-			t.Fatalf("the watcher has seen %d keys of %d", len(seen), len(acked.revisions))
+			t.Fatalf("the watcher has seen %d keys of %d", len(seen), len(acked))
 		}
-		missing = len(seen) < len(acked.revisions)
-		for key, rev := range acked.revisions {
+		missing = len(seen) < len(acked)
+		for key, rev := range acked {
 			if missing = missing || seen[key] < rev; missing {
 				break
 			}
 		}
 	}
-	for key, rev := range acked.revisions {
+	for key, rev := range acked {
 		e, err := values.Get(ctx, key)
 		if err != nil || string(e.Value()) != key || e.Revision() < rev {
 			t.Fatalf("%s, acknowledged at revision %d, is %v: %v", key, rev, e, err)
 		}
 	}
-	if info, err := stream.Stream(ctx, "KV_b"); err != nil || info.CachedInfo().State.LastSeq != writers*each {
+	if info, err := k.js.Stream(ctx, "KV_b"); err != nil || info.CachedInfo().State.LastSeq != writers*each {
 		t.Errorf("the stream is %+v, want %d messages: %v", info.CachedInfo().State, writers*each, err)
 	}
 	keys, err := values.Keys(ctx)
 	if err != nil || len(keys) != writers*each {
 		t.Errorf("%d keys are listed: %v", len(keys), err)
+	}
+}
+
+// The same of a stream that is no bucket, and that keeps the newest half.
+func TestKilledServerOfAPlainStream(t *testing.T) {
+	k := startKilled(t)
+	ctx := t.Context()
+	const kept = writers * each / 2
+	if _, err := k.js.CreateStream(ctx, js.StreamConfig{Name: "S", Subjects: []string{"s.>"}, MaxMsgs: kept}); err != nil {
+		t.Fatal(err)
+	}
+	acked := k.publish(t, "s.")
+	s, err := k.js.Stream(ctx, "S")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st := s.CachedInfo().State; st.LastSeq != writers*each || st.Msgs != kept || st.FirstSeq != kept+1 || st.NumSubjects != kept {
+		t.Errorf("the stream is %+v", st)
+	}
+	for key, seq := range acked {
+		m, err := s.GetMsg(ctx, seq)
+		if seq <= kept && !errors.Is(err, js.ErrMsgNotFound) || seq > kept && (err != nil || m.Subject != "s."+key || string(m.Data) != key) {
+			t.Fatalf("message %d of %s is %+v: %v", seq, key, m, err)
+		}
 	}
 }

@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// TestSublist compares what is found with what matches, subscription by subscription,
+// TestSubjectTree compares what is found with what matches, subscription by subscription,
 // while they come and go.
-func TestSublist(t *testing.T) {
+func TestSubjectTree(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 1))
@@ -28,18 +28,18 @@ func TestSublist(t *testing.T) {
 		}
 		return strings.Join(parts, ".")
 	}
-	var l sublist
+	var l subjectTree[*subscription]
 	var there []*subscription
 	for range 5000 {
 		if n := len(there); n > 0 && r.IntN(3) == 0 {
 			i := r.IntN(n)
-			if !l.remove(there[i]) || l.remove(there[i]) {
+			if !l.remove(there[i].subject, there[i]) || l.remove(there[i].subject, there[i]) {
 				t.Fatal("a subscription is not removed once")
 			}
 			there = slices.Delete(there, i, i+1)
 		} else {
 			s := &subscription{subject: subject(true)}
-			l.insert(s)
+			l.insert(s.subject, s)
 			there = append(there, s)
 		}
 		published := subject(false)
@@ -51,7 +51,7 @@ func TestSublist(t *testing.T) {
 		}
 	}
 	for _, s := range there {
-		l.remove(s)
+		l.remove(s.subject, s)
 	}
 	if !l.root.isEmpty() || l.size != 0 {
 		t.Error("levels are left")

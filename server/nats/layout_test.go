@@ -1,0 +1,79 @@
+package nats
+
+import (
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"kvd/kv"
+)
+
+// What a stream's layout makes of a subject is a key, says the subject again, and is
+// selected by what the layout makes of a filter where the filter selects the subject.
+func TestLayout(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 2))
+	tokens := []string{"a", "b", "a_b", "=", "=41", "ü", "a*", "x:y", "\xff", "-/_", "%"}
+	subject := func(wild ...string) string {
+		all := append(tokens[:len(tokens):len(tokens)], wild...)
+		var parts []string
+		for range 1 + r.IntN(4) {
+			parts = append(parts, all[r.IntN(len(all))])
+			if parts[len(parts)-1] == ">" {
+				break
+			}
+		}
+		return strings.Join(parts, ".")
+	}
+	for _, l := range []*layout{newLayout(plainPrefix+"S", false), newLayout(plainPrefix+"S", true)} {
+		selected := 0
+		for n := range 20000 {
+			published, filter := subject(), subject("*", ">", "*", ">")
+			key, ok := l.key([]byte(published))
+			if !ok || kv.CheckKey(key) != nil {
+				t.Fatalf("%q is the key %q", published, key)
+			}
+			if l.apart {
+				key = string(kv.AppendSuffix([]byte(key+"."), kv.Revision(n)))
+			}
+			if back := string(l.appendSubject(nil, key)); back != published {
+				t.Fatalf("%q is %q again", published, back)
+			}
+			pattern, ok := l.pattern(filter)
+			if !ok {
+				t.Fatalf("%q selects nothing", filter)
+			}
+			if got, want := kv.Match(pattern, key), matches(filter, published); got != want {
+				t.Fatalf("apart %v: %q selects %q: %v; %q %q: %v", l.apart, filter, published, want, pattern, key, got)
+			} else if got {
+				selected++
+			}
+		}
+		if selected == 0 {
+			t.Error("nothing was selected")
+		}
+	}
+}
+
+func TestStreamNames(t *testing.T) {
+	for stream, want := range map[string]string{
+		"KV_b": "b", "ORDERS": plainPrefix + "ORDERS", "my_stream-1": plainPrefix + "my__stream-1", "ü": plainPrefix + "_C3_BC",
+		"KV": plainPrefix + "KV", "_41": plainPrefix + "__41", "": "", "a.b": "", "a b": "", "a/b": "", "KV_": "", "KV_ü": "",
+		"KV_" + plainPrefix + "ORDERS": "", strings.Repeat("_", 200): "",
+	} {
+		bucket, ok := bucketOf(stream)
+		if !ok {
+			bucket = ""
+		}
+		if bucket != want {
+			t.Errorf("%q is in bucket %q, want %q", stream, bucket, want)
+		}
+		if back, ok := streamOf(bucket); want != "" && (!ok || back != stream || kv.CheckBucketName(bucket) != nil) {
+			t.Errorf("bucket %q is stream %q, want %q", bucket, back, stream)
+		}
+	}
+	if stream, ok := streamOf(kv.ReservedBucket + "else"); ok {
+		t.Errorf("another front end's bucket is stream %q", stream)
+	}
+}

@@ -1,0 +1,157 @@
+package nats
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"kvd/kv"
+)
+
+// plains are the streams that are no key/value buckets, by what they capture. Only the
+// front end makes and changes them, so it need not ask the store for each message.
+// Safe for concurrent use.
+type plains struct {
+	// making is held by who makes or changes a plain stream, so that no subject is
+	// captured twice, and shared by who makes a bucket.
+	making sync.RWMutex
+
+	count    atomic.Int64
+	captures subjectTree[string] // buckets
+
+	mu       sync.Mutex // guards subjects
+	subjects map[string][]string
+}
+
+// load finds the streams of a store.
+func (p *plains) load(ctx context.Context, store kv.Store) error {
+	for st, err := range store.Buckets(ctx) {
+		if err != nil {
+			return err
+		}
+		p.set(st.Config.Bucket, configOf(&st.Config).Subjects)
+	}
+	return nil
+}
+
+// begin begins the making or changing of a stream; the function returned ends it.
+func (p *plains) begin(cfg *streamConfig) func() {
+	if cfg.isPlain() {
+		p.making.Lock()
+		return p.making.Unlock
+	}
+	p.making.RLock()
+	return p.making.RUnlock
+}
+
+// put notes what a stream captures from now on, if it is a plain one.
+func (p *plains) put(s *stream) { p.set(s.name, s.config.Subjects) }
+
+func (p *plains) set(bucket string, subjects []string) {
+	if !strings.HasPrefix(bucket, plainPrefix) {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	before := p.subjects[bucket]
+	if slices.Equal(before, subjects) {
+		return
+	}
+	p.dropLocked(bucket)
+	if p.subjects == nil {
+		p.subjects = make(map[string][]string)
+	}
+	p.subjects[bucket] = subjects
+	for _, s := range subjects {
+		p.captures.insert(s, bucket)
+	}
+	p.count.Add(1)
+}
+
+// drop forgets a stream.
+func (p *plains) drop(bucket string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dropLocked(bucket)
+}
+
+func (p *plains) dropLocked(bucket string) {
+	subjects, ok := p.subjects[bucket]
+	if !ok {
+		return
+	}
+	for _, s := range subjects {
+		p.captures.remove(s, bucket)
+	}
+	delete(p.subjects, bucket)
+	p.count.Add(-1)
+}
+
+// capturing returns the bucket of the stream that captures a literal subject, empty if
+// there is none.
+func (p *plains) capturing(subject []byte) string {
+	if p.count.Load() == 0 {
+		return ""
+	}
+	var room [1]string
+	if found := p.captures.match(room[:0], subject); len(found) > 0 && validSubject(subject) {
+		return found[0]
+	}
+	return ""
+}
+
+// overlap reports whether a stream other than that bucket's captures some of what the
+// subjects select.
+func (p *plains) overlap(subjects []string, bucket string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for other, captured := range p.subjects {
+		if other != bucket && anyOverlap(subjects, captured) {
+			return true
+		}
+	}
+	return false
+}
+
+// of returns the subjects that a plain stream captures.
+func (p *plains) of(bucket string) []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.subjects[bucket]
+}
+
+// subjects returns the subjects of a bucket's stream.
+func (f *Front) subjects(bucket string) []string {
+	if strings.HasPrefix(bucket, plainPrefix) {
+		return f.plains.of(bucket)
+	}
+	return []string{subjectsOf(bucket)}
+}
+
+// anyOverlap reports whether some subject is selected by both.
+func anyOverlap(a, b []string) bool {
+	return slices.ContainsFunc(a, func(s string) bool {
+		return slices.ContainsFunc(b, func(t string) bool { return overlap(s, t) })
+	})
+}
+
+// overlaps refuses subjects that another stream captures. The caller holds making.
+func (f *Front) overlaps(ctx context.Context, cfg *streamConfig, bucket string) *apiError {
+	if f.plains.overlap(cfg.Subjects, bucket) {
+		return errSubjectsOverlap
+	}
+	if !cfg.isPlain() { // two buckets have nothing in common
+		return nil
+	}
+	for name, err := range f.store.BucketNames(ctx) {
+		if err != nil {
+			return refusal(err)
+		}
+		if !strings.HasPrefix(name, kv.ReservedBucket) && anyOverlap(cfg.Subjects, []string{subjectsOf(name)}) {
+			return errSubjectsOverlap
+		}
+	}
+	return nil
+}
