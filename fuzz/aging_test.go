@@ -84,6 +84,9 @@ func runAging(load *workload) error {
 				return fmt.Errorf("after step %d: bucket %q counts %d records that nobody sees", i, name, b.Hidden)
 			}
 		}
+		if err := w.tellsOfEnds(); err != nil {
+			return fmt.Errorf("after step %d: %w", i, err)
+		}
 	}
 	return w.stop()
 }

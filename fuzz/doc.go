@@ -16,6 +16,9 @@
 //     sync=interval, and the bucket itself comes and goes. The machine may be off for
 //     hours, and the wall clock is set all the time. What is in memory is empty
 //     afterwards, under an id that no bucket had.
+//   - The same among message logs: in silent buckets, whose records expire without a
+//     marker, values are appended and the oldest trimmed, and a watch that resumes
+//     behind what left is told.
 //   - Power cuts during the recovery from a power cut: recovering again gives
 //     the same records.
 //   - Power cuts among buckets with sync=interval: one of the states since the last

@@ -57,10 +57,10 @@ func (b *Bucket) hides(now int64) bool {
 }
 
 // expire writes the expiry marker of a key whose newest record is a value that has
-// died, and returns the bucket as it is then.
+// died, and returns the bucket as it is then. A silent bucket has no markers.
 func (m *Model) expire(b *Bucket, key string) *Bucket {
 	kept := b.Keys[key]
-	if n := len(kept); n == 0 || kept[n-1].Operation != kv.Put || !b.died(kept[n-1], true, m.Clock) {
+	if n := len(kept); n == 0 || b.Config.Silent || kept[n-1].Operation != kv.Put || !b.died(kept[n-1], true, m.Clock) {
 		return b
 	}
 	b = m.change(b)
@@ -90,10 +90,20 @@ func (m *Model) Sweep(name string) {
 	}
 	b = m.change(b)
 	for key := range b.Keys {
-		if b.Keys[key] = b.Shown(key, m.Clock); len(b.Keys[key]) == 0 {
-			delete(b.Keys, key)
-		}
+		b.keep(key, b.Shown(key, m.Clock))
 	}
+}
+
+// keep makes records all that is left of a key. The bucket is not shared yet.
+func (b *Bucket) keep(key string, records []Record) {
+	if len(records) > 0 {
+		b.Keys[key] = records
+		return
+	}
+	if b.Config.Silent {
+		b.ended = max(b.ended, b.Keys[key][len(b.Keys[key])-1].Revision)
+	}
+	delete(b.Keys, key)
 }
 
 // Erase drops the records of the keys that match, below a revision (0: all), but
@@ -125,4 +135,37 @@ func (m *Model) Erase(name, pattern string, below kv.Revision, keep uint64) (uin
 		}
 	}
 	return uint64(len(going)), nil
+}
+
+// Trim drops a silent bucket's oldest records: those below a revision or, where that is
+// 0, until so many of so many bytes are left (0: any). It returns how many went.
+func (m *Model) Trim(name string, below kv.Revision, records uint64, bytes int64) (uint64, error) {
+	b := m.Buckets[name]
+	if b == nil {
+		return 0, kv.ErrBucketNotFound
+	}
+	if !b.Config.Silent {
+		return 0, kv.ErrNotSupported
+	}
+	m.Sweep(name)
+	b = m.change(m.Buckets[name])
+	sizes := make(map[kv.Revision]int64)
+	for key, kept := range b.Keys {
+		for i := range kept {
+			sizes[kept[i].Revision] = size(key, kept[i:i+1])
+		}
+	}
+	left, size := uint64(len(sizes)), b.Bytes()
+	var last kv.Revision // that goes
+	for _, r := range slices.Sorted(maps.Keys(sizes)) {
+		fits := (records == 0 || left <= records) && (bytes == 0 || size <= bytes)
+		if below > 0 && r >= below || below == 0 && fits {
+			break
+		}
+		left, size, last = left-1, size-sizes[r], r
+	}
+	for key, kept := range b.Keys {
+		b.keep(key, slices.DeleteFunc(slices.Clone(kept), func(r Record) bool { return r.Revision <= last }))
+	}
+	return uint64(len(sizes)) - left, nil
 }

@@ -34,6 +34,7 @@ type Bucket struct {
 	Keys     map[string][]Record // oldest record first; no key without one
 	Hidden   uint64              // records that a store counts and does not show; 0 in a model
 	aged     int64               // unix ns: a sweep has ended everything as old as this by the bucket's TTL
+	ended    kv.Revision         // the newest record that left a silent bucket as the last of its key
 }
 
 // Record is one kept record of a key.
@@ -81,7 +82,7 @@ func (m *Model) restarted() *Model {
 	for _, b := range m.Buckets {
 		if b.Config.Storage == kv.MemoryStorage {
 			b = m.change(b)
-			b.ID, b.Revision, b.Keys, b.aged = 0, 0, make(map[string][]Record), 0
+			b.ID, b.Revision, b.Keys, b.aged, b.ended = 0, 0, make(map[string][]Record), 0, 0
 		}
 	}
 	return m
@@ -121,8 +122,8 @@ func (m *Model) change(b *Bucket) *Bucket {
 
 // Write carries out one mutation and returns the revision of its record, or the
 // error of package kv that it must be refused with. A key that has expired gets its
-// marker before, whatever becomes of the write; nothing else changes where it is
-// refused.
+// marker before, whatever becomes of the write, but in a silent bucket; nothing else
+// changes where it is refused.
 func (m *Model) Write(w kv.Mutation) (kv.Revision, error) {
 	b := m.Buckets[w.Bucket]
 	if b == nil {
@@ -130,6 +131,12 @@ func (m *Model) Write(w kv.Mutation) (kv.Revision, error) {
 	}
 	if int64(len(w.Value)) > b.Config.MaxValueSize {
 		return 0, kv.ErrValueTooLarge
+	}
+	if w.Op == kv.MutateAppend {
+		if len(w.Key)+kv.AppendedKeySize > kv.MaxKeySize {
+			return 0, kv.ErrInvalidKey
+		}
+		w.Key = string(kv.AppendSuffix([]byte(w.Key+"."), b.Revision+1))
 	}
 	if w.Op != kv.MutateTouch { // which looks before it writes
 		b = m.expire(b, w.Key)
@@ -243,6 +250,9 @@ func (m *Model) UpdateBucket(c kv.Config) error {
 	b := m.Buckets[c.Bucket]
 	if b == nil {
 		return kv.ErrBucketNotFound
+	}
+	if c.Silent != b.Config.Silent {
+		return kv.ErrInvalidConfig
 	}
 	if c = c.WithDefaults(); c.TTL != b.Config.TTL || c.History < b.Config.History {
 		m.Sweep(c.Bucket) // what has expired does not come back, and does not count

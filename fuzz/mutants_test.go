@@ -75,6 +75,36 @@ var mutants = []mutant{
 		old: "\tif before <= w.walked+1 {\n", new: "\tif mutant || before <= w.walked+1 {\n",
 	},
 
+	// Message logs.
+	{
+		name: "an append has the suffix of the revision before", test: "TestModelOfLogs", file: "bucket/append.go",
+		old: "g.appendedKey(m.key, m.bucket.next)", new: "g.appendedKey(m.key, m.bucket.next-map[bool]kv.Revision{true: 1}[mutant])",
+	},
+	{
+		name: "an append that is judged again keeps its key", test: "TestModelOfLogs", file: "bucket/append.go",
+		old: "\tm.revision = put.revision\n", new: "\tif m.revision = put.revision; mutant {\n\t\t*m = put\n\t}\n",
+	},
+	{
+		name: "a silent bucket writes expiry markers", test: "TestModelOfLogs", file: "bucket/sweep.go",
+		old: "} else if ok && at >= walked {", new: "} else if ok && mutant && newest.Op == kv.Put {\n\t\t\t\tb.silent, kept = false, append(kept, d)\n\t\t\t} else if ok && at >= walked {",
+	},
+	{
+		name: "a silent sweep forgets which keys ended", test: "TestModelOfLogs", file: "bucket/sweep.go",
+		old: "\t\tw.aged = d.revision\n", new: "\t\tif !(mutant) {\n\t\t\tw.aged = d.revision\n\t\t}\n",
+	},
+	{
+		name: "a trim says one revision less", test: "TestModelOfLogs", file: "bucket/trim.go",
+		old: "\t\top.a = uint64(d.revision)\n", new: "\t\top.a = uint64(d.revision)\n\t\tif mutant {\n\t\t\top.a--\n\t\t}\n",
+	},
+	{
+		name: "a trim forgets which keys ended", test: "TestModelOfLogs", file: "bucket/trim.go",
+		old: "newest.Revision == d.revision {\n\t\t\top.b", new: "newest.Revision == d.revision && !(mutant) {\n\t\t\top.b",
+	},
+	{
+		name: "a trim leaves the log out", test: "TestCrashInLogs", file: "bucket/memory.go",
+		old: "return b != nil && b.memory &&", new: "return b != nil && (b.memory || mutant && len(op.leaving) > 0) &&",
+	},
+
 	// Compaction.
 	{
 		name: "a tombstone is dropped early", test: "TestTombstonesOutliveWhatTheyHide", file: "bucket/drop.go",

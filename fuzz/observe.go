@@ -19,8 +19,9 @@ type Loss struct {
 }
 
 // Observe reads a store through its interface into a Model, whose Clock stays 0.
-// Keys are those that may have records: no listing shows a key that ends in a
-// marker, and counts that do not add up give away the ones left out.
+// Keys are those that may have records besides the ones that are listed: no listing
+// shows a key that ends in a marker, and counts that do not add up give away the ones
+// left out.
 //
 // Every record is read three ways, and listings and counts are compared with
 // what was read: an error says where the store contradicts itself, or that a
@@ -60,7 +61,11 @@ func (o *observer) bucket(name string, keys []string) error {
 		Revision: status.Revision, Keys: make(map[string][]Record),
 	}
 	o.model.Buckets[name] = m
-	for _, key := range keys {
+	listed, err := keysOf(b)
+	if err != nil {
+		return err
+	}
+	for _, key := range distinct(keys, listed) {
 		records, err := o.history(b, key)
 		if err == nil && len(records) > 0 {
 			m.Keys[key] = records
@@ -70,7 +75,25 @@ func (o *observer) bucket(name string, keys []string) error {
 			return fmt.Errorf("key %q: %w", key, err)
 		}
 	}
-	return m.checkCounts(b, status)
+	return m.checkCounts(listed, status)
+}
+
+// keysOf lists the keys of a bucket.
+func keysOf(b kv.Bucket) (listed []string, err error) {
+	for key, err := range b.Keys(context.Background()) {
+		if err != nil {
+			return nil, fmt.Errorf("keys: %w", err)
+		}
+		listed = append(listed, key)
+	}
+	return listed, nil
+}
+
+// distinct returns what is in any of the lists, once each.
+func distinct(lists ...[]string) []string {
+	all := slices.Concat(lists...)
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // history reads the records of one key and checks that they are in order.
@@ -145,14 +168,7 @@ func fromDisk(err error) bool {
 }
 
 // checkCounts compares the bucket's listing and status with what was read.
-func (b *Bucket) checkCounts(got kv.Bucket, status kv.Status) error {
-	var listed []string
-	for key, err := range got.Keys(context.Background()) {
-		if err != nil {
-			return fmt.Errorf("keys: %w", err)
-		}
-		listed = append(listed, key)
-	}
+func (b *Bucket) checkCounts(listed []string, status kv.Status) error {
 	live := b.Live()
 	if !slices.Equal(listed, live) {
 		return fmt.Errorf("keys lists %q, histories have %q", listed, live)

@@ -54,11 +54,13 @@ const (
 	opKinds // that a generator draws; those of aging come on top
 	opSweep
 	opErase
+	opAppend // and those of message logs
+	opTrim
 	opEnd
 )
 
 var opNames = [opEnd]string{"put", "create", "update", "touch", "delete", "deleteIf", "purge", "purgeIf", "submit",
-	"createBucket", "updateBucket", "upsertBucket", "deleteBucket", "purgeDeletes", "checkpoint", "reclaim", "reopen", "crash", "", "sweep", "erase"}
+	"createBucket", "updateBucket", "upsertBucket", "deleteBucket", "purgeDeletes", "checkpoint", "reclaim", "reopen", "crash", "", "sweep", "erase", "append", "trim"}
 
 // want is which revision a conditional write expects.
 type want uint8
@@ -80,12 +82,13 @@ type config struct {
 	ttl      time.Duration
 	markers  time.Duration // how long expiry markers stay; 0: the default
 	memory   bool
+	silent   bool
 }
 
 func (c config) of(bucket string) kv.Config {
 	k := kv.Config{Bucket: bucket, History: c.history, MaxBytes: c.maxBytes, MaxValueSize: 64 << 10}
 	k.Compression = c.history%2 == 0 // and not by a draw of its own: seeds keep their meaning
-	k.TTL, k.MarkerTTL = c.ttl, c.markers
+	k.TTL, k.MarkerTTL, k.Silent = c.ttl, c.markers, c.silent
 	if c.memory {
 		k.Storage = kv.MemoryStorage
 	}
@@ -116,6 +119,9 @@ func (o op) String() string {
 		s += fmt.Sprintf(" %s olderThan=%v", o.bucket, o.age)
 	case opErase:
 		s += fmt.Sprintf(" %s %s below=%d keep=%d", o.bucket, o.key, o.size%7, o.size%3)
+	case opTrim:
+		below, records, bytes := o.limits()
+		s += fmt.Sprintf(" %s newest-%d, %d records, %d bytes", o.bucket, below, records, bytes)
 	case opSweep:
 		if o.amid != nil {
 			s += fmt.Sprintf(" {%v}", *o.amid)
@@ -125,7 +131,7 @@ func (o op) String() string {
 		s += fmt.Sprintf(" at call %d of the next step, cut %d", o.call, o.cut)
 	default:
 		s += fmt.Sprintf(" %s/%.20s", o.bucket, o.key)
-		if o.kind < opTouch {
+		if o.hasValue() {
 			s += fmt.Sprintf(" [%d zeros=%t]", o.size, o.zeros)
 		}
 		if o.conditional() {
@@ -142,6 +148,27 @@ func (o op) String() string {
 		s += fmt.Sprintf(" wall%+v", o.skew)
 	}
 	return s
+}
+
+// writes reports whether the step is one write.
+func (o op) writes() bool { return o.kind < opSubmit || o.kind == opAppend }
+
+// hasValue reports whether the step is a write that brings a value.
+func (o op) hasValue() bool { return o.kind < opTouch || o.kind == opAppend }
+
+// limits returns what a trim leaves: what is not further below the newest revision
+// than that, or where that is 0 so many records of so many bytes, 0 for any.
+func (o op) limits() (below kv.Revision, records uint64, bytes int64) {
+	n := o.size / 4
+	switch o.size % 4 {
+	case 0:
+		return kv.Revision(1 + n%8), 0, 0
+	case 1:
+		return 0, uint64(n % 8), 0
+	case 2:
+		return 0, 0, int64(n%8) * 500
+	}
+	return 0, uint64(1 + n%8), int64(1+n%5) * 700
 }
 
 func (o op) conditional() bool {

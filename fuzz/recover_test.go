@@ -109,7 +109,7 @@ func (w *world) recover(before, after *Model, since []*Model) (*Model, error) {
 		got = states[at].at(w.now).restarted().named(got)
 	}
 	w.acked, w.flight, w.since = got, got, nil
-	return got, nil
+	return got, w.tellsOfEnds()
 }
 
 // renewed checks that buckets in memory have ids that none had, and notes them all.

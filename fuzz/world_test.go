@@ -132,6 +132,29 @@ func (w *world) agrees() error {
 	return nil
 }
 
+// tellsOfEnds checks that a watch which resumes behind the end of a key that left a
+// silent bucket is told.
+func (w *world) tellsOfEnds() error {
+	for name, b := range w.acked.Buckets {
+		if b.ended == 0 {
+			continue
+		}
+		handle, err := w.store.Bucket(context.Background(), name)
+		if err != nil {
+			return err
+		}
+		watch, err := handle.Watch(context.Background(), nil, kv.ResumeFromRevision(b.ended), kv.Notify(func() {}))
+		var gone *kv.CompactedError
+		if err == nil {
+			err = watch.Stop()
+		}
+		if !errors.As(err, &gone) || gone.First <= b.ended {
+			return fmt.Errorf("bucket %q: a watch resumes from revision %d, at which a key ended without a marker: %v", name, b.ended, err)
+		}
+	}
+	return nil
+}
+
 // run carries out one step other than a crash on store and model. The error
 // says where they differ; err is what the store said, nil or a refusal that the
 // model expects too.
@@ -143,7 +166,7 @@ func (w *world) run(o *op) error {
 	w.flight, w.midway = next, nil
 	var err error
 	switch {
-	case o.kind < opSubmit:
+	case o.writes():
 		err = w.write(o, next)
 	case o.kind == opSubmit:
 		err = w.submit(o, next)
@@ -158,6 +181,8 @@ func (w *world) run(o *op) error {
 		err = w.sweep(o, next)
 	case o.kind == opErase:
 		err = w.erase(o, next)
+	case o.kind == opTrim:
+		err = w.trim(o, next)
 	default:
 		err = w.control(o, next)
 	}
@@ -225,7 +250,7 @@ func (o *op) syncs(before, after *Model) bool {
 		return is != nil && (was == nil || !was.Config.Equal(is.Config))
 	case opDeleteBucket:
 		return was != nil
-	case opSweep, opErase, opPurgeDeletes: // of several buckets, in any order, or nothing
+	case opSweep, opErase, opTrim, opPurgeDeletes: // of several buckets, in any order, or nothing
 		return false
 	}
 	for name, b := range after.Buckets {
@@ -248,12 +273,14 @@ func (w *world) mutation(o *op, m *Model) kv.Mutation {
 		mut.Op = kv.MutateUpdate
 	case opTouch:
 		mut.Op = kv.MutateTouch
+	case opAppend:
+		mut.Op = kv.MutateAppend
 	case opDelete, opDeleteIf:
 		mut.Op, mut.IfLast = kv.MutateDelete, o.kind == opDeleteIf
 	case opPurge, opPurgeIf:
 		mut.Op, mut.IfLast = kv.MutatePurge, o.kind == opPurgeIf
 	}
-	if o.kind < opTouch {
+	if o.hasValue() {
 		mut.Value = w.value(o)
 	}
 	if b := m.Buckets[o.bucket]; b != nil && o.conditional() && o.want != wantNone {
@@ -293,7 +320,7 @@ func (w *world) write(o *op, next *Model) error {
 	return compare(got, err, rev, want)
 }
 
-// send carries out one mutation by its method.
+// send carries out one mutation by its method, where it has one.
 func (w *world) send(m kv.Mutation) (kv.Revision, error) {
 	ctx := context.Background()
 	if w.workload.lie != nil {
@@ -302,6 +329,11 @@ func (w *world) send(m kv.Mutation) (kv.Revision, error) {
 	b, err := w.store.Bucket(ctx, m.Bucket)
 	if err != nil {
 		return 0, err
+	}
+	if m.Op == kv.MutateAppend {
+		batch := []kv.Mutation{m}
+		err := w.store.Submit(ctx, batch)
+		return batch[0].Revision, cmp.Or(err, batch[0].Err)
 	}
 	var opts []kv.WriteOption
 	if m.IfLast {
@@ -487,6 +519,29 @@ func (w *world) erase(o *op, next *Model) error {
 	}
 	if err == nil && got != n {
 		return fmt.Errorf("%d records erased, want %d", got, n)
+	}
+	return compare(0, err, 0, want)
+}
+
+// trim drops the oldest of a bucket's records.
+func (w *world) trim(o *op, next *Model) error {
+	below, records, bytes := o.limits()
+	if b := next.Buckets[o.bucket]; b != nil && below > 0 {
+		below = max(b.Revision, below) - below + 1
+	}
+	if b := next.Buckets[o.bucket]; b != nil && b.Config.Silent {
+		swept := next.Clone()
+		swept.Sweep(o.bucket)
+		w.midway = []*Model{swept}
+	}
+	n, want := next.Trim(o.bucket, below, records, bytes)
+	b, err := w.store.Bucket(context.Background(), o.bucket)
+	var got uint64
+	if err == nil {
+		got, err = b.(kv.Trimmer).Trim(context.Background(), below, records, bytes)
+	}
+	if err == nil && got != n {
+		return fmt.Errorf("%d records trimmed, want %d", got, n)
 	}
 	return compare(0, err, 0, want)
 }
