@@ -45,8 +45,10 @@ func (b *Bucket) Trim(ctx context.Context, below kv.Revision, records uint64, by
 		return 0, err
 	}
 	defer b.giveTurn()
-	if err := b.sweepInTurn(ctx); err != nil {
-		return 0, err
+	if !b.store.leapt {
+		if err := b.sweepInTurn(ctx); err != nil {
+			return 0, err
+		}
 	}
 	t := trim{bucket: b, below: below, records: records, bytes: bytes}
 	var trimmed uint64
@@ -98,7 +100,11 @@ func (t *trim) round(ctx context.Context) error {
 // drop drops those of the records found that are to go.
 func (t *trim) drop(ctx context.Context) error {
 	b := t.bucket
-	err := b.operateInTurn(ctx, t.decide)
+	operate := b.operateInTurn
+	if b.store.leapt { // what has expired may not have: it stays, and counts
+		operate = b.store.operate
+	}
+	err := operate(ctx, t.decide)
 	if errors.Is(err, errUnchanged) {
 		return nil
 	}

@@ -226,6 +226,33 @@ func TestATrimIsDecidedByWhatIsLeft(t *testing.T) {
 	}
 }
 
+// Where the clock may be wrong a trim sweeps nothing, and counts what the clock says
+// has expired.
+func TestATrimAfterALeapOfTheClockSweepsNothing(t *testing.T) {
+	a := newAging(t)
+	b := a.bucket("b", silent, withTTL(time.Minute))
+	for i := range 5 {
+		mustPut(t, b, fmt.Sprint(i), "v")
+	}
+	a.powerCut()
+	a.clock.advance(clockLeap + time.Hour)
+	a.open()
+	mustTrim(t, a.find("b"), 0, 5, 0, 0)
+	if err := a.s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	a.clock.advance(-clockLeap - time.Hour)
+	a.open() // with the clock set right nothing has happened
+	wantShown(t, a.find("b"), showing{"0": revs{1}, "1": revs{2}, "2": revs{3}, "3": revs{4}, "4": revs{5}})
+	a.powerCut()
+	a.clock.advance(clockLeap + time.Hour)
+	a.open()
+	mustTrim(t, a.find("b"), 0, 3, 0, 2)
+	if n := a.find("b").mu.index.Count(); n != 3 {
+		t.Errorf("%d records are left, want 3", n)
+	}
+}
+
 // A watch that resumes behind the end of a key is told; one that saw the key, or
 // asked not to be told, is not.
 func TestAWatchBehindATrimIsTold(t *testing.T) {
