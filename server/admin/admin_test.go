@@ -360,6 +360,11 @@ func TestObserveKeepsWhatAServerAsksFor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for name, ok := range map[string]bool{"records": is[kv.Records](first), "an eraser": is[kv.Eraser](first), "a trimmer": is[kv.Trimmer](first)} {
+		if !ok {
+			t.Errorf("the bucket is not %s any more", name)
+		}
+	}
 	again, err := s.Bucket(ctx, "b")
 	if err != nil || again != first {
 		t.Errorf("another handle of one bucket, %v", err)
@@ -377,6 +382,11 @@ func TestObserveKeepsWhatAServerAsksFor(t *testing.T) {
 	if _, err := second.Put(ctx, "k", nil); err != nil {
 		t.Errorf("the handle of its successor: %v", err)
 	}
+}
+
+func is[T any](b kv.Bucket) bool {
+	_, ok := b.(T)
+	return ok
 }
 
 // TestSeriesAreBounded has more buckets than have series of their own.
