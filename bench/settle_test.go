@@ -53,7 +53,7 @@ func submitAll(b *testing.B, s *bucket.Store, bk *bucket.Bucket, op kv.MutationO
 		muts = muts[:0]
 		for ; i < n && len(muts) < batch; i++ {
 			m := kv.Mutation{Bucket: bk.Name(), Op: op, Key: key16(i)}
-			if op == kv.MutatePut {
+			if op == kv.MutatePut || op == kv.MutateAppend {
 				m.Value = smallValue
 			}
 			muts = append(muts, m)
