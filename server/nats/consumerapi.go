@@ -1,195 +1,11 @@
 package nats
 
 import (
-	"crypto/rand"
-	"encoding/json"
 	"reflect"
-	"strings"
 	"time"
 
-	"kvd/kv"
 	"kvd/server"
 )
-
-// consumerConfig is a consumer's configuration as clients send and read it.
-type consumerConfig struct {
-	Name              string            `json:"name,omitempty"`
-	Durable           string            `json:"durable_name,omitempty"`
-	Description       string            `json:"description,omitempty"`
-	DeliverPolicy     string            `json:"deliver_policy"`
-	StartSeq          uint64            `json:"opt_start_seq,omitempty"`
-	StartTime         json.RawMessage   `json:"opt_start_time,omitempty"`
-	AckPolicy         string            `json:"ack_policy"`
-	AckWait           time.Duration     `json:"ack_wait,omitempty"`
-	MaxDeliver        int               `json:"max_deliver,omitempty"`
-	FilterSubject     string            `json:"filter_subject,omitempty"`
-	FilterSubjects    []string          `json:"filter_subjects,omitempty"`
-	ReplayPolicy      string            `json:"replay_policy"`
-	RateLimit         uint64            `json:"rate_limit_bps,omitempty"`
-	MaxAckPending     int               `json:"max_ack_pending,omitempty"`
-	Heartbeat         time.Duration     `json:"idle_heartbeat,omitempty"`
-	FlowControl       bool              `json:"flow_control,omitempty"`
-	HeadersOnly       bool              `json:"headers_only,omitempty"`
-	DeliverSubject    string            `json:"deliver_subject,omitempty"`
-	DeliverGroup      string            `json:"deliver_group,omitempty"`
-	InactiveThreshold time.Duration     `json:"inactive_threshold,omitempty"`
-	Replicas          int               `json:"num_replicas"`
-	MemoryStorage     bool              `json:"mem_storage,omitempty"`
-	Metadata          map[string]string `json:"metadata,omitempty"`
-}
-
-// createRequest is the body of a request for a consumer.
-type createRequest struct {
-	Stream string         `json:"stream_name"`
-	Config consumerConfig `json:"config"`
-	Action string         `json:"action"`
-}
-
-const (
-	deliverAll     = "all"
-	deliverNew     = "new"
-	deliverLastPer = "last_per_subject"
-	deliverFrom    = "by_start_sequence"
-
-	actionUpdate = "update" // of a consumer that is there
-
-	heartbeatMin      = 100 * time.Millisecond
-	thresholdDefault  = 5 * time.Second
-	thresholdMax      = time.Hour
-	consumerNameSize  = 8
-	consumerNameMax   = 255
-	consumerNameBytes = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-)
-
-// normalise fills in what was left out, as nats-server does.
-func (c *consumerConfig) normalise() {
-	for field, value := range map[*string]string{&c.DeliverPolicy: deliverAll, &c.AckPolicy: "explicit", &c.ReplayPolicy: "instant"} {
-		if *field == "" {
-			*field = value
-		}
-	}
-	if c.MaxDeliver <= 0 {
-		c.MaxDeliver = -1
-	}
-	if c.InactiveThreshold <= 0 {
-		c.InactiveThreshold = thresholdDefault
-	}
-	c.InactiveThreshold = min(c.InactiveThreshold, thresholdMax)
-}
-
-// checkEnums refuses what is none of the values of its field.
-func (c *consumerConfig) checkEnums() *apiError {
-	return checkEnums(
-		enum{c.DeliverPolicy, []string{deliverAll, deliverNew, deliverLastPer, deliverFrom, "last", "by_start_time"}},
-		enum{c.AckPolicy, []string{"none", "all", "explicit", "flow_control"}},
-		enum{c.ReplayPolicy, []string{"instant", "original"}},
-	)
-}
-
-// check refuses what is not valid, and what kvd does not have.
-func (c *consumerConfig) check() *apiError {
-	switch {
-	case c.DeliverSubject == "":
-		return unsupportedConsumer("pull consumers are not supported: kvd serves the push consumers of key/value clients")
-	case !isLiteral([]byte(c.DeliverSubject)):
-		return errDeliverWildcards
-	case c.AckPolicy != "none":
-		return unsupportedConsumer("ack policy %s is not supported: a watch needs none", c.AckPolicy)
-	case c.Durable != "":
-		return unsupportedConsumer("durable consumers are not supported: a consumer ends with the interest in it")
-	case c.DeliverGroup != "":
-		return unsupportedConsumer("deliver groups are not supported")
-	case c.RateLimit > 0:
-		return unsupportedConsumer("rate limits are not supported")
-	case c.ReplayPolicy != "instant":
-		return unsupportedConsumer("replay policy %s is not supported", c.ReplayPolicy)
-	case c.Replicas > 1:
-		return errReplicas
-	case c.Heartbeat != 0 && c.Heartbeat < heartbeatMin:
-		return errHeartbeatShort
-	case c.FlowControl && c.Heartbeat == 0:
-		return errFlowNeedsBeat
-	}
-	if err := c.checkFilters(); err != nil {
-		return err
-	}
-	return c.checkDelivery()
-}
-
-func (c *consumerConfig) checkFilters() *apiError {
-	if c.FilterSubject != "" && len(c.FilterSubjects) > 0 {
-		return errTwoFilters
-	}
-	for i, f := range c.FilterSubjects {
-		if f == "" {
-			return errEmptyFilter
-		}
-		for _, g := range c.FilterSubjects[:i] {
-			if overlap(f, g) {
-				return errFiltersOverlap
-			}
-		}
-	}
-	return nil
-}
-
-func (c *consumerConfig) checkDelivery() *apiError {
-	filtered := c.FilterSubject != "" || len(c.FilterSubjects) > 0
-	switch c.DeliverPolicy {
-	case deliverAll, deliverNew:
-	case deliverLastPer:
-		if !filtered {
-			return invalidConsumer("consumer delivery policy is deliver last per subject, but optional filter subject is not set")
-		}
-	case deliverFrom:
-		if c.StartSeq == 0 {
-			return invalidConsumer("consumer delivery policy is deliver by start sequence, but optional start sequence is not set")
-		}
-	default:
-		return unsupportedConsumer("deliver policy %s is not supported", c.DeliverPolicy)
-	}
-	switch {
-	case c.StartSeq != 0 && c.DeliverPolicy != deliverFrom:
-		return invalidConsumer("consumer delivery policy is deliver %s, but optional start sequence is also set", c.DeliverPolicy)
-	case given(c.StartTime):
-		return invalidConsumer("consumer delivery policy is deliver %s, but optional start time is also set", c.DeliverPolicy)
-	}
-	return nil
-}
-
-// patterns are what the filters select of a stream's keys; none: nothing.
-func (c *consumerConfig) patterns(l *layout) []string {
-	filters := c.FilterSubjects
-	switch {
-	case c.FilterSubject != "":
-		filters = []string{c.FilterSubject}
-	case len(filters) == 0:
-		return []string{">"}
-	}
-	var patterns []string
-	for _, f := range filters {
-		if p, ok := l.pattern(f); ok {
-			patterns = append(patterns, p)
-		}
-	}
-	return patterns
-}
-
-// watchOptions are the watch that the configuration asks for.
-func (c *consumerConfig) watchOptions() (opts []kv.WatchOption) {
-	if c.HeadersOnly {
-		opts = append(opts, kv.MetaOnly())
-	}
-	switch c.DeliverPolicy {
-	case deliverAll:
-		return append(opts, kv.IncludeHistory())
-	case deliverNew:
-		return append(opts, kv.UpdatesOnly())
-	case deliverFrom:
-		return append(opts, kv.ResumeFromRevision(kv.Revision(c.StartSeq)), kv.PassForgotten())
-	}
-	return opts
-}
 
 // sequencePair is a place in a consumer's deliveries and in its stream.
 type sequencePair struct {
@@ -286,33 +102,6 @@ func existing(k *consumer, cfg *consumerConfig) (any, *apiError) {
 	return k.info(), nil
 }
 
-// takeName takes name and filter from the request's subject, which the configuration
-// must agree with.
-func (c *consumerConfig) takeName(r *request) *apiError {
-	if len(r.tokens) > 1 {
-		c.Name = r.tokens[1]
-	}
-	if len(r.tokens) > 2 && strings.Join(r.tokens[2:], ".") != c.FilterSubject {
-		return errFilterSubject
-	}
-	if c.Name == "" {
-		c.Name = randomName()
-	}
-	if len(c.Name) > consumerNameMax || strings.ContainsAny(c.Name, ".*> \t\r\n") {
-		return invalidConsumer("consumer name %q is not allowed", c.Name)
-	}
-	return nil
-}
-
-func randomName() string {
-	var b [consumerNameSize]byte
-	_, _ = rand.Read(b[:]) // never fails
-	for i := range b {
-		b[i] = consumerNameBytes[int(b[i])%len(consumerNameBytes)]
-	}
-	return string(b[:])
-}
-
 // newConsumer makes a consumer and its watch. What it will deliver is decided now.
 func (c *conn) newConsumer(s *stream, cfg *consumerConfig) (*consumer, error) {
 	k := &consumer{
@@ -321,18 +110,18 @@ func (c *conn) newConsumer(s *stream, cfg *consumerConfig) (*consumer, error) {
 	}
 	k.timer = time.AfterFunc(time.Hour, k.tick)
 	k.timer.Stop() // until it is registered
-	switch cfg.DeliverPolicy {
-	case deliverNew:
+	patterns := cfg.patterns(s.layout)
+	from, err := cfg.begin(c.ctx, s, patterns)
+	switch {
+	case from > 0:
+		k.streamSeq = from - 1
+	case cfg.DeliverPolicy == deliverNew:
 		k.streamSeq = s.status.Revision
-	case deliverFrom:
-		k.streamSeq = kv.Revision(cfg.StartSeq) - 1
 	}
-	if patterns := cfg.patterns(s.layout); len(patterns) > 0 {
-		if err := k.open(patterns, cfg.watchOptions()); err != nil {
-			return nil, err
-		}
+	if err == nil && len(patterns) > 0 {
+		err = k.open(patterns, cfg.watchOptions(from))
 	}
-	return k, nil
+	return k, err
 }
 
 // end releases what a consumer holds.

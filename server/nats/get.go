@@ -135,27 +135,9 @@ func (c *conn) findMessage(s *stream, ask *getRequest) (kv.Entry, error) {
 		if !ok {
 			return kv.Entry{}, kv.ErrKeyNotFound
 		}
-		return c.newestOf(s, pattern)
+		return s.newestOf(c.ctx, pattern)
 	}
 	return s.at(c.ctx, kv.Revision(ask.Seq))
-}
-
-// newestOf returns the newest record whose key matches a pattern: it looks at all that
-// do, since nothing but a person's probe asks for it.
-func (c *conn) newestOf(s *stream, pattern string) (kv.Entry, error) {
-	st, err := s.bucket.Status(c.ctx)
-	if err != nil {
-		return kv.Entry{}, err
-	}
-	var newest kv.Revision
-	err = s.scan(c.ctx, pattern, 1, st.Revision, func(e *kv.Entry) bool {
-		newest = e.Revision
-		return true
-	})
-	if err != nil {
-		return kv.Entry{}, err
-	}
-	return s.at(c.ctx, newest)
 }
 
 // answerMessage answers a direct get with a record, or why there is none.

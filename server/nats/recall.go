@@ -67,7 +67,7 @@ func (s *stream) messageIDs(ctx context.Context, from, to time.Time) (found []*m
 	}
 	known := make(chan struct{})
 	close(known)
-	err = s.scan(ctx, ">", s.firstSince(ctx, from, st.Revision), st.Revision, func(e *kv.Entry) bool {
+	err = s.scan(ctx, ">", s.firstSince(ctx, from, firstRecalled(st.Revision), st.Revision), st.Revision, func(e *kv.Entry) bool {
 		if !e.Created.Before(to) {
 			return false
 		}
@@ -79,11 +79,13 @@ func (s *stream) messageIDs(ctx context.Context, from, to time.Time) (found []*m
 	return found, err
 }
 
-// firstSince returns a revision up to the newest before which no record is of that
-// time, or is looked for.
-func (s *stream) firstSince(ctx context.Context, from time.Time, newest kv.Revision) kv.Revision {
-	first := max(newest, recallMax) - recallMax + 1
-	n := sort.Search(int(newest-first), func(i int) bool { // times do not fall as revisions rise
+// firstRecalled returns the first revision that is looked through.
+func firstRecalled(newest kv.Revision) kv.Revision { return max(newest, recallMax) - recallMax + 1 }
+
+// firstSince returns the revision before which, of [first, newest], all records are
+// older than that time; newest+1 if all are.
+func (s *stream) firstSince(ctx context.Context, from time.Time, first, newest kv.Revision) kv.Revision {
+	n := sort.Search(int(newest+1-first), func(i int) bool { // times do not fall as revisions rise
 		e, err := s.next(ctx, ">", first+kv.Revision(i))
 		return err != nil || !e.Created.Before(from)
 	})

@@ -125,7 +125,7 @@ func TestWhichMessagesAreRecalled(t *testing.T) {
 	if got := ids(end, end); got != "" {
 		t.Errorf("of later: %q", got)
 	}
-	if first := s.firstSince(ctx, time.Time{}, recallMax+7); first != 8 {
+	if first := s.firstSince(ctx, time.Time{}, firstRecalled(recallMax+7), recallMax+7); first != 8 {
 		t.Errorf("of many the first is %d, want 8", first)
 	}
 	cancelled, cancel := context.WithCancel(ctx)

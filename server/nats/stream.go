@@ -141,6 +141,31 @@ func (s *stream) next(ctx context.Context, pattern string, from kv.Revision) (kv
 	return s.records.Next(ctx, pattern, from)
 }
 
+// newestOf returns the newest record whose key matches a pattern. It looks at ever more
+// of the newest records, all of them in the end.
+func (s *stream) newestOf(ctx context.Context, pattern string) (kv.Entry, error) {
+	st, err := s.bucket.Status(ctx)
+	if err != nil {
+		return kv.Entry{}, err
+	}
+	var newest kv.Revision
+	for to, count := st.Revision, kv.Revision(1024); to > 0 && newest == 0 && err == nil; count *= 8 {
+		from := max(to, count) - count + 1
+		err = s.scan(ctx, pattern, from, to, func(e *kv.Entry) bool {
+			newest = e.Revision
+			return true
+		})
+		to = from - 1
+	}
+	switch {
+	case err != nil:
+		return kv.Entry{}, err
+	case newest == 0:
+		return kv.Entry{}, kv.ErrKeyNotFound
+	}
+	return s.at(ctx, newest)
+}
+
 // scan calls fn for the records of [from, to] whose keys match, in order and without
 // their values, until it returns false. It reads them one after the other, where next
 // would look for each.

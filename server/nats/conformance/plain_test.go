@@ -89,11 +89,27 @@ func TestPlainStreamIsConsumed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	half, err := stream.GetMsg("S", messages/2)
+	if err != nil {
+		t.Fatal(err)
+	}
 	publish(messages/2, messages)
+	subscribe := func(subject string, from nats.SubOpt) *nats.Subscription {
+		sub, err := stream.SubscribeSync(subject, nats.OrderedConsumer(), from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sub
+	}
+	since := subscribe("s.>", nats.StartTime(half.Time))
+	before := int(half.Sequence) - 1 // messages of one commit may have one time
+	for m, err := stream.GetMsg("S", uint64(before)); err == nil && m.Time.Equal(half.Time); m, err = stream.GetMsg("S", uint64(before)) {
+		before--
+	}
 	for _, c := range []struct {
 		sub         *nats.Subscription
 		first, step int
-	}{{all, 0, 1}, {some, 1, 3}} {
+	}{{all, 0, 1}, {some, 1, 3}, {since, before, 1}, {subscribe("s.*.1", nats.DeliverLast()), messages - 2, 3}, {subscribe("s.>", nats.StartSequence(messages)), messages - 1, 1}} {
 		for n := c.first; n < messages; n += c.step {
 			m, err := c.sub.NextMsg(patience)
 			if err != nil || string(m.Data) != fmt.Sprint(n) || m.Subject != fmt.Sprintf("s.a.%d", n%3) {

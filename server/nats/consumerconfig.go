@@ -1,0 +1,249 @@
+package nats
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"strings"
+	"time"
+
+	"kvd/kv"
+)
+
+// consumerConfig is a consumer's configuration as clients send and read it.
+type consumerConfig struct {
+	Name              string            `json:"name,omitempty"`
+	Durable           string            `json:"durable_name,omitempty"`
+	Description       string            `json:"description,omitempty"`
+	DeliverPolicy     string            `json:"deliver_policy"`
+	StartSeq          uint64            `json:"opt_start_seq,omitempty"`
+	StartTime         *time.Time        `json:"opt_start_time,omitempty"`
+	AckPolicy         string            `json:"ack_policy"`
+	AckWait           time.Duration     `json:"ack_wait,omitempty"`
+	MaxDeliver        int               `json:"max_deliver,omitempty"`
+	FilterSubject     string            `json:"filter_subject,omitempty"`
+	FilterSubjects    []string          `json:"filter_subjects,omitempty"`
+	ReplayPolicy      string            `json:"replay_policy"`
+	RateLimit         uint64            `json:"rate_limit_bps,omitempty"`
+	MaxAckPending     int               `json:"max_ack_pending,omitempty"`
+	Heartbeat         time.Duration     `json:"idle_heartbeat,omitempty"`
+	FlowControl       bool              `json:"flow_control,omitempty"`
+	HeadersOnly       bool              `json:"headers_only,omitempty"`
+	DeliverSubject    string            `json:"deliver_subject,omitempty"`
+	DeliverGroup      string            `json:"deliver_group,omitempty"`
+	InactiveThreshold time.Duration     `json:"inactive_threshold,omitempty"`
+	Replicas          int               `json:"num_replicas"`
+	MemoryStorage     bool              `json:"mem_storage,omitempty"`
+	Metadata          map[string]string `json:"metadata,omitempty"`
+}
+
+// createRequest is the body of a request for a consumer.
+type createRequest struct {
+	Stream string         `json:"stream_name"`
+	Config consumerConfig `json:"config"`
+	Action string         `json:"action"`
+}
+
+const (
+	deliverAll     = "all"
+	deliverNew     = "new"
+	deliverLastPer = "last_per_subject"
+	deliverFrom    = "by_start_sequence"
+	deliverLast    = "last"
+	deliverSince   = "by_start_time"
+
+	actionUpdate = "update" // of a consumer that is there
+
+	heartbeatMin      = 100 * time.Millisecond
+	thresholdDefault  = 5 * time.Second
+	thresholdMax      = time.Hour
+	consumerNameSize  = 8
+	consumerNameMax   = 255
+	consumerNameBytes = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+)
+
+// normalise fills in what was left out, as nats-server does.
+func (c *consumerConfig) normalise() {
+	for field, value := range map[*string]string{&c.DeliverPolicy: deliverAll, &c.AckPolicy: "explicit", &c.ReplayPolicy: "instant"} {
+		if *field == "" {
+			*field = value
+		}
+	}
+	if c.MaxDeliver <= 0 {
+		c.MaxDeliver = -1
+	}
+	if c.InactiveThreshold <= 0 {
+		c.InactiveThreshold = thresholdDefault
+	}
+	c.InactiveThreshold = min(c.InactiveThreshold, thresholdMax)
+}
+
+// checkEnums refuses what is none of the values of its field.
+func (c *consumerConfig) checkEnums() *apiError {
+	return checkEnums(
+		enum{c.DeliverPolicy, []string{deliverAll, deliverNew, deliverLastPer, deliverFrom, deliverLast, deliverSince}},
+		enum{c.AckPolicy, []string{"none", "all", "explicit", "flow_control"}},
+		enum{c.ReplayPolicy, []string{"instant", "original"}},
+	)
+}
+
+// check refuses what is not valid, and what kvd does not have.
+func (c *consumerConfig) check() *apiError {
+	switch {
+	case c.DeliverSubject == "":
+		return unsupportedConsumer("pull consumers are not supported: kvd serves the push consumers of key/value clients")
+	case !isLiteral([]byte(c.DeliverSubject)):
+		return errDeliverWildcards
+	case c.AckPolicy != "none":
+		return unsupportedConsumer("ack policy %s is not supported: a watch needs none", c.AckPolicy)
+	case c.Durable != "":
+		return unsupportedConsumer("durable consumers are not supported: a consumer ends with the interest in it")
+	case c.DeliverGroup != "":
+		return unsupportedConsumer("deliver groups are not supported")
+	case c.RateLimit > 0:
+		return unsupportedConsumer("rate limits are not supported")
+	case c.ReplayPolicy != "instant":
+		return unsupportedConsumer("replay policy %s is not supported", c.ReplayPolicy)
+	case c.Replicas > 1:
+		return errReplicas
+	case c.Heartbeat != 0 && c.Heartbeat < heartbeatMin:
+		return errHeartbeatShort
+	case c.FlowControl && c.Heartbeat == 0:
+		return errFlowNeedsBeat
+	}
+	if err := c.checkFilters(); err != nil {
+		return err
+	}
+	return c.checkDelivery()
+}
+
+func (c *consumerConfig) checkFilters() *apiError {
+	if c.FilterSubject != "" && len(c.FilterSubjects) > 0 {
+		return errTwoFilters
+	}
+	for i, f := range c.FilterSubjects {
+		if f == "" {
+			return errEmptyFilter
+		}
+		for _, g := range c.FilterSubjects[:i] {
+			if overlap(f, g) {
+				return errFiltersOverlap
+			}
+		}
+	}
+	return nil
+}
+
+// policyTexts are the policies as nats-server's refusals have them.
+var policyTexts = map[string]string{
+	deliverAll: "all", deliverNew: "new", deliverLast: "last", deliverLastPer: "last per subject",
+	deliverFrom: "by start sequence", deliverSince: "by start time",
+}
+
+func (c *consumerConfig) checkDelivery() *apiError {
+	filtered := c.FilterSubject != "" || len(c.FilterSubjects) > 0
+	refuse := func(what, but string) *apiError {
+		return invalidConsumer("consumer delivery policy is deliver %s, but optional %s is %s", policyTexts[c.DeliverPolicy], what, but)
+	}
+	switch {
+	case c.DeliverPolicy == deliverLastPer && !filtered:
+		return refuse("filter subject", "not set")
+	case c.DeliverPolicy == deliverFrom && c.StartSeq == 0:
+		return refuse("start sequence", "not set")
+	case c.DeliverPolicy == deliverSince && c.StartTime == nil:
+		return refuse("start time", "not set")
+	case c.DeliverPolicy != deliverFrom && c.StartSeq != 0:
+		return refuse("start sequence", "also set")
+	case c.DeliverPolicy != deliverSince && c.StartTime != nil:
+		return refuse("start time", "also set")
+	}
+	return nil
+}
+
+// patterns are what the filters select of a stream's keys; none: nothing.
+func (c *consumerConfig) patterns(l *layout) []string {
+	filters := c.FilterSubjects
+	switch {
+	case c.FilterSubject != "":
+		filters = []string{c.FilterSubject}
+	case len(filters) == 0:
+		return []string{">"}
+	}
+	var patterns []string
+	for _, f := range filters {
+		if p, ok := l.pattern(f); ok {
+			patterns = append(patterns, p)
+		}
+	}
+	return patterns
+}
+
+// begin returns the sequence from which on a consumer of the stream delivers; 0: its
+// policy says by itself what comes.
+func (c *consumerConfig) begin(ctx context.Context, s *stream, patterns []string) (kv.Revision, error) {
+	newest := s.status.Revision
+	switch c.DeliverPolicy {
+	case deliverFrom:
+		return kv.Revision(c.StartSeq), nil
+	case deliverSince:
+		return s.firstSince(ctx, *c.StartTime, 1, newest), nil
+	case deliverLast:
+		var last kv.Revision
+		for _, p := range patterns {
+			e, err := s.newestOf(ctx, p)
+			if err != nil && !errors.Is(err, kv.ErrKeyNotFound) {
+				return 0, err
+			}
+			last = max(last, e.Revision)
+		}
+		if last == 0 { // what comes is the first
+			return newest + 1, nil
+		}
+		return last, nil
+	}
+	return 0, nil
+}
+
+// watchOptions are the watch that the configuration asks for, which begins at a
+// sequence, or as its policy says.
+func (c *consumerConfig) watchOptions(from kv.Revision) (opts []kv.WatchOption) {
+	if c.HeadersOnly {
+		opts = append(opts, kv.MetaOnly())
+	}
+	switch {
+	case from != 0:
+		return append(opts, kv.ResumeFromRevision(from), kv.PassForgotten())
+	case c.DeliverPolicy == deliverAll:
+		return append(opts, kv.IncludeHistory())
+	case c.DeliverPolicy == deliverNew:
+		return append(opts, kv.UpdatesOnly())
+	}
+	return opts
+}
+
+// takeName takes name and filter from the request's subject, which the configuration
+// must agree with.
+func (c *consumerConfig) takeName(r *request) *apiError {
+	if len(r.tokens) > 1 {
+		c.Name = r.tokens[1]
+	}
+	if len(r.tokens) > 2 && strings.Join(r.tokens[2:], ".") != c.FilterSubject {
+		return errFilterSubject
+	}
+	if c.Name == "" {
+		c.Name = randomName()
+	}
+	if len(c.Name) > consumerNameMax || strings.ContainsAny(c.Name, ".*> \t\r\n") {
+		return invalidConsumer("consumer name %q is not allowed", c.Name)
+	}
+	return nil
+}
+
+func randomName() string {
+	var b [consumerNameSize]byte
+	_, _ = rand.Read(b[:]) // never fails
+	for i := range b {
+		b[i] = consumerNameBytes[int(b[i])%len(consumerNameBytes)]
+	}
+	return string(b[:])
+}
