@@ -30,9 +30,9 @@
 //     write, or a sync that drops its pages.
 //   - A full disk: refused cleanly, reads and deletes go on, and it heals.
 //   - Many writers with crashes at random calls, under the race detector.
-//   - A hundred and sixty watchers with random patterns and options beside writers,
-//     a million events in all: they stall, disconnect and resume, the power goes off
-//     at random calls, keys expire, are purged and forgotten. What was acknowledged or
+//   - Two hundred watchers with random patterns and options beside writers, a million
+//     events in all: they stall, disconnect and resume, the power goes off at random
+//     calls, keys expire, are purged, trimmed and forgotten. What was acknowledged or
 //     delivered is there after a power cut, and comes to every watcher that it is
 //     owed to, in order, once; or the watcher is told that it may be missing.
 //   - A real process on a real file system, killed while it writes.

@@ -34,7 +34,7 @@ type follower struct {
 	newest  kv.Revision      // delivered
 	joined  kv.Revision      // everything from it on is due; 0: not known yet
 	anew    kv.Revision      // the newest when it last began anew
-	forgot  kv.Revision      // markers up to it may have been dropped before it had the initial entries
+	forgot  kv.Revision      // markers, or where there are trims records, up to it may have been dropped before it had the initial entries
 	missing [][2]kv.Revision // it was told that these may be, the second not included
 
 	// Of the present connection.
@@ -121,7 +121,7 @@ func (f *follower) gap(j *journal, gone *kv.CompactedError) error {
 	if f.signals == 0 { // the initial entries are owed as a whole
 		from = max(f.from, f.options.ResumeFrom)
 	}
-	if !f.chapter.purges || gone.First <= from {
+	if !f.chapter.purges && !f.chapter.trims || gone.First <= from {
 		return fmt.Errorf("%w, and nothing was dropped from %d on", gone, from)
 	}
 	f.missing = append(f.missing, [2]kv.Revision{from, gone.First})
@@ -378,14 +378,14 @@ func (f *follower) excused(rev kv.Revision, s seen, ofKey []kv.Revision) bool {
 	if len(after) >= f.chapter.history {
 		return true
 	}
-	marker := s.operation.IsMarker() && rev <= f.forgot // dropped before it was looked at
-	marker = marker || s.expires
+	dropped := (s.operation.IsMarker() || f.chapter.trims) && rev <= f.forgot // before it was looked at
+	dropped = dropped || s.expires
 	for _, r := range after {
-		marker = marker || f.chapter.records[r].expires
+		dropped = dropped || f.chapter.records[r].expires
 		op := f.chapter.records[r].operation
-		marker = marker || op == kv.Purge || op == kv.Delete && f.chapter.purges
+		dropped = dropped || op == kv.Purge || op == kv.Delete && f.chapter.purges
 	}
-	return marker
+	return dropped
 }
 
 func (f *follower) String() string {

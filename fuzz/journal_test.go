@@ -37,9 +37,11 @@ type chapter struct {
 	history int
 	purges  bool // there are PurgeDeletes, all of which drop markers whatever their age
 	expires bool // some keys have a time to live
+	trims   bool // the oldest records go
 	records map[kv.Revision]seen
 	newest  kv.Revision // acknowledged
-	forgot  kv.Revision // the newest revision when a PurgeDeletes last ended; the largest while one runs
+	forgot  kv.Revision // the newest revision when a PurgeDeletes or a Trim last ended; the largest while one runs
+	running int         // PurgeDeletes and Trims
 	last    kv.Revision // the record that ends the run; 0: there is none yet
 	alarms  map[chan struct{}]kv.Revision
 }
@@ -52,6 +54,9 @@ func (j *journal) powerOn() {
 	defer j.mu.Unlock()
 	j.dark, j.quiet, j.off, j.image = false, false, make(chan struct{}), nil
 	j.done = make(chan struct{})
+	for _, c := range j.buckets {
+		c.running = 0
+	}
 }
 
 // powerOff takes an image of the disk. Nothing that happens afterwards counts.
@@ -127,17 +132,21 @@ func (j *journal) acknowledged(c *chapter) kv.Revision {
 	return c.newest
 }
 
-// forgets is called before a PurgeDeletes, and forgotten after it.
+// forgets is called before a PurgeDeletes or a Trim, and forgotten after it.
 func (j *journal) forgets(c *chapter) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	c.running++
 	c.forgot = 1 << 62
 }
 
 func (j *journal) forgotten(c *chapter, newest kv.Revision) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if !j.dark {
+	if j.dark {
+		return
+	}
+	if c.running--; c.running == 0 {
 		c.forgot = newest
 	}
 }

@@ -40,6 +40,7 @@ var followBuckets = map[string]*chapter{
 	"short":    {history: 2},                // laggards get successors
 	"purged":   {history: 4, purges: true},  // ends are forgotten
 	"expiring": {history: 4, expires: true}, // keys go by themselves
+	"trimmed":  {history: 1, trims: true},   // the oldest go, without a marker
 }
 
 // TestWatchersMissNothing has watchers with random patterns and options follow
@@ -142,10 +143,10 @@ func follow(ctx context.Context, seed uint64, lie func(kv.Update) []kv.Update) (
 	r := &following{seed: seed, journal: newJournal(), disk: vfs.NewMem(), ctx: ctx}
 	random := rand.New(rand.NewPCG(seed, 11))
 	for name, like := range followBuckets {
-		c := &chapter{history: like.history, purges: like.purges, expires: like.expires, records: map[kv.Revision]seen{}, alarms: map[chan struct{}]kv.Revision{}}
+		c := &chapter{history: like.history, purges: like.purges, expires: like.expires, trims: like.trims, records: map[kv.Revision]seen{}, alarms: map[chan struct{}]kv.Revision{}}
 		r.journal.buckets[name] = c
 	}
-	for _, name := range []string{"complete", "short", "purged", "expiring"} {
+	for _, name := range []string{"complete", "short", "purged", "expiring", "trimmed"} {
 		for n := range followersEach {
 			r.followers = append(r.followers, randomFollower(random, n, name, r.journal.buckets[name]))
 		}
@@ -215,7 +216,7 @@ func (r *following) work(session int, final bool, store *bucket.Store, random *r
 	j := r.journal
 	handles := map[string]kv.Bucket{}
 	for name, c := range j.buckets {
-		b, err := store.CreateBucket(r.ctx, kv.Config{Bucket: name, History: c.history})
+		b, err := store.CreateBucket(r.ctx, kv.Config{Bucket: name, History: c.history, Silent: c.trims})
 		if err != nil {
 			return r.darkOr(err)
 		}
@@ -269,8 +270,8 @@ func (r *following) work(session int, final bool, store *bucket.Store, random *r
 // write makes a writer's writes.
 func (r *following) write(b kv.Bucket, c *chapter, random *rand.Rand, name string) error {
 	for n := range writesEach {
-		if c.purges && random.IntN(150) == 0 {
-			if err := r.purgeDeletes(b, c); err != nil {
+		if c.purges && random.IntN(150) == 0 || c.trims && random.IntN(20) == 0 {
+			if err := r.forget(b, c); err != nil {
 				return err
 			}
 		}
@@ -302,9 +303,17 @@ func (r *following) write(b kv.Bucket, c *chapter, random *rand.Rand, name strin
 	return nil
 }
 
-func (r *following) purgeDeletes(b kv.Bucket, c *chapter) error {
+// forget has a bucket drop old records or markers, as its chapter says.
+func (r *following) forget(b kv.Bucket, c *chapter) error {
+	const left = 100 // records, of 180 keys
 	r.journal.forgets(c)
-	if err := b.PurgeDeletes(r.ctx, -1); err != nil {
+	var err error
+	if c.trims {
+		_, err = b.(kv.Trimmer).Trim(r.ctx, 0, left, 0)
+	} else {
+		err = b.PurgeDeletes(r.ctx, -1)
+	}
+	if err != nil {
 		return err
 	}
 	st, err := b.Status(r.ctx)
