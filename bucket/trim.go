@@ -85,7 +85,7 @@ type trim struct {
 
 // fits reports whether so much may be left.
 func (t *trim) fits(records int, bytes int64) bool {
-	return (t.records == 0 || uint64(records) <= t.records) && (t.bytes == 0 || bytes <= t.bytes)
+	return (t.records == 0 || uint64(records) <= t.records) && (t.bytes <= 0 || bytes <= t.bytes)
 }
 
 // round finds a round of the oldest records and drops those that are to go.

@@ -33,6 +33,7 @@ func TestTrim(t *testing.T) {
 	}{
 		{"to any number", 0, 0, 0, 0, all},
 		{"to as many as there are", 0, 7, 7 * 64, 0, all},
+		{"to any number of any size", 0, 0, -1, 0, all},
 		{"to one less", 0, 6, 0, 1, showing{"a": revs{4, 7}, "b": revs{2, 5}, "c": revs{3, 6}}},
 		{"to two", 0, 2, 0, 5, showing{"a": revs{7}, "c": revs{6}}},
 		{"to one", 0, 1, 0, 6, showing{"a": revs{7}}},

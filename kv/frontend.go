@@ -61,12 +61,12 @@ type Eraser interface {
 // Trimmer is a [Bucket] that can drop its oldest records.
 type Trimmer interface {
 	// Trim drops the oldest records, whatever their keys, until at most records (0: any
-	// number) of at most bytes in all (0: any), as in [Status.Bytes], are left; or, for
-	// below > 0, all below that revision, whatever the other two say. It returns how
-	// many went. What is written while it runs may be counted or not. No marker is
-	// written, and watchers are not told. It is durable when it returns, in one step or,
-	// where many go, in several, the oldest first; it writes nothing where nothing is to
-	// go. ErrNotSupported where the bucket is not Silent.
+	// number) of at most bytes in all (0 or less: any), as in [Status.Bytes], are left;
+	// or, for below > 0, all below that revision, whatever the other two say. It returns
+	// how many went, those that went before an error included. What is written while it
+	// runs may be counted or not. No marker is written, and watchers are not told. It is
+	// durable when it returns, in one step or, where many go, in several, the oldest
+	// first; it writes nothing where nothing is to go. ErrNotSupported where the bucket is not Silent.
 	Trim(ctx context.Context, below Revision, records uint64, bytes int64) (uint64, error)
 }
 
