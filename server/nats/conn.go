@@ -33,9 +33,9 @@ type conn struct {
 	out     output
 	op      op
 	options connectOptions
-	headers atomic.Bool // the client takes HMSG; others deliver too
-	user    string      // empty: there are none
-	run     run
+	headers atomic.Bool        // the client takes HMSG; others deliver too
+	user    string             // empty: there are none
+	run     run                // of views of the input: nothing is read while there is one
 	streams map[string]*stream // looked up in this round
 	found   []*subscription    // scratch
 	touched map[*conn]struct{} // others that got messages in this round
