@@ -38,6 +38,14 @@ func TestSilentExpiry(t *testing.T) {
 						t.Errorf("status is %+v, %v", st, err)
 					}
 				})
+				t.Run("a watch that resumes behind it is told", func(t *testing.T) {
+					_, b := begin(t)
+					_, err := b.Watch(ctx, nil, kv.ResumeFromRevision(2))
+					var gone *kv.CompactedError
+					if !errors.As(err, &gone) || gone.First != 3 {
+						t.Errorf("a watch from revision 2: %v", err)
+					}
+				})
 				t.Run("a write meets an absent key", func(t *testing.T) {
 					a, b := begin(t)
 					got := a.submit(
