@@ -134,7 +134,8 @@ func (s *selection) scan(ctx context.Context, newest kv.Revision) (watch.Selecti
 
 // take takes a record that is kept. One that a newer record has replaced since the
 // selection began counts: that one will stand for it. So does one whose key was
-// forgotten meanwhile: the watch is told at the end of its initial entries.
+// forgotten meanwhile: the watch is told at the end of its initial entries, unless it
+// is to pass over that.
 func (s *selection) take(f *scanned) bool {
 	key := stringOf(f.record.Key)
 	if !kv.MatchAny(s.query.Patterns, key) || s.query.IgnoreDeletes && f.marker() {
@@ -150,7 +151,7 @@ func (s *selection) take(f *scanned) bool {
 	switch {
 	case kept:
 		s.add(watch.Ref{Revision: f.record.Revision, Segment: f.slot.number, Offset: f.offset, Size: uint32(f.size)})
-	case !present || newest.Revision > s.upTo:
+	case !present && !s.query.PassForgotten, newest.Revision > s.upTo:
 		s.Total++
 	}
 	return true

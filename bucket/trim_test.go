@@ -336,3 +336,36 @@ func TestTrimBesideWriters(t *testing.T) {
 	h.open()
 	wantShown(t, h.find("b"), before)
 }
+
+// A watch that resumes and asked to pass over what was forgotten counts what it will
+// get, where records on its way were erased with all that their keys had.
+func TestAResumedWatchDoesNotAwaitWhatWasErased(t *testing.T) {
+	b := newHarness(t).bucket("b", silent)
+	for i := range 8 {
+		mustPut(t, b, fmt.Sprint(i), "v")
+	}
+	for _, key := range []string{"3", "5"} {
+		if _, err := b.Erase(ctx, key, 0, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w := mustWatch(t, b, nil, kv.ResumeFromRevision(4), kv.PassForgotten(), kv.Notify(func() {}))
+	if n := w.(kv.Poller).Pending(); n != 3 {
+		t.Errorf("%d entries are to come, want 3", n)
+	}
+	var got []uint64
+	for more := true; more; {
+		var err error
+		if more, err = w.(kv.Poller).Poll(func(u kv.Update) bool {
+			if u.Entry != nil {
+				got = append(got, uint64(u.Entry.Revision), u.Entry.Delta)
+			}
+			return true
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if fmt.Sprint(got) != "[5 2 7 1 8 0]" {
+		t.Errorf("revisions and deltas are %d", got)
+	}
+}
