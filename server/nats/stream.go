@@ -3,6 +3,7 @@ package nats
 import (
 	"bytes"
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -212,6 +213,7 @@ type streamState struct {
 // state describes a stream. Of an empty one that was used before the process began,
 // the last time is unknown: then it is that of the stream's creation.
 func (f *Front) state(ctx context.Context, s *stream) streamState {
+	first, isEmpty := f.first(ctx, s)
 	st := &s.status
 	state := streamState{
 		Messages: st.Values, Bytes: st.Bytes, LastSeq: uint64(st.Revision), Consumers: f.consumers.count(s.name),
@@ -222,16 +224,46 @@ func (f *Front) state(ctx context.Context, s *stream) streamState {
 	if state.LastTime = st.Written; state.LastTime.IsZero() {
 		state.LastTime = st.Created
 	}
-	if st.Values == 0 {
-		state.FirstSeq = state.LastSeq + 1
+	if isEmpty {
+		state.Messages, state.Bytes, state.FirstSeq = 0, 0, state.LastSeq+1 // what has expired may be counted
 		return state
 	}
 	state.NumSubjects, _ = f.counts.of(ctx, s) // an error leaves it out
-	if e, err := f.firsts.of(ctx, s); err == nil {
-		state.FirstSeq, state.FirstTime = uint64(e.Revision), e.Created
-		state.NumDeleted = state.LastSeq - state.FirstSeq + 1 - min(st.Values, state.LastSeq-state.FirstSeq+1)
+	if first.Revision != 0 {
+		state.FirstSeq, state.FirstTime = uint64(first.Revision), first.Created
+		span := state.LastSeq - state.FirstSeq + 1
+		state.NumDeleted = span - min(st.Values, span)
 	}
 	return state
+}
+
+// first returns a stream's first record, of revision 0 where the store fails, or that
+// there is none. What the stream had when it was looked up may have gone since: then it
+// is looked up again, so that the record is not newer than what its status says.
+func (f *Front) first(ctx context.Context, s *stream) (first kv.Entry, isEmpty bool) {
+	if s.status.Values == 0 {
+		return first, true
+	}
+	again := func() (err error) {
+		st, err := s.bucket.Status(ctx)
+		if err == nil {
+			s.status = st
+		}
+		return err
+	}
+	first, err := f.firsts.of(ctx, s)
+	if errors.Is(err, kv.ErrKeyNotFound) {
+		if err = again(); err == nil {
+			first, err = f.firsts.of(ctx, s)
+		}
+	}
+	if err == nil && first.Revision > s.status.Revision {
+		err = again()
+	}
+	if err != nil {
+		return kv.Entry{}, errors.Is(err, kv.ErrKeyNotFound)
+	}
+	return first, s.status.Values == 0
 }
 
 // firsts remembers which records were the first of their streams: the next to be the

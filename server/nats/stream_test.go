@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"context"
 	"fmt"
 	"testing"
 
@@ -51,5 +52,58 @@ func TestFirstRecord(t *testing.T) {
 		if err := store.DeleteBucket(ctx, "b"); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// What a stream holds is described as of one moment, although it was emptied and filled
+// between the looks at it.
+func TestAStreamThatChangesIsDescribed(t *testing.T) {
+	ctx := context.Background()
+	store, err := bucket.Open(t.TempDir(), bucket.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	b, err := store.CreateBucket(ctx, kv.Config{Bucket: plainPrefix + "S", Silent: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(n int) {
+		t.Helper()
+		for range n {
+			if _, err := b.PutString(ctx, "k", ""); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	trim := func(below kv.Revision) {
+		t.Helper()
+		if _, err := b.(kv.Trimmer).Trim(ctx, below, 0, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f, err := New(store, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		meanwhile         func()
+		first, last, gone uint64
+	}{
+		{func() {}, 3, 3, 0},
+		{func() { put(5) }, 15, 15, 0},
+		{func() { trim(99) }, 23, 22, 0},
+		{func() { trim(99); put(1) }, 30, 30, 0},
+	} {
+		put(3)
+		s, err := f.stream(ctx, b.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.meanwhile()
+		if got := f.state(ctx, s); got.FirstSeq != c.first || got.LastSeq != c.last || got.NumDeleted != c.gone {
+			t.Errorf("the stream has %+v, want %d to %d without %d", got, c.first, c.last, c.gone)
+		}
+		put(4)
 	}
 }
