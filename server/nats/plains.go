@@ -2,6 +2,7 @@ package nats
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -10,8 +11,8 @@ import (
 	"kvd/kv"
 )
 
-// plains are the streams that are no key/value buckets, by what they capture. Only the
-// front end makes and changes them, so it need not ask the store for each message.
+// plains are the streams that are no key/value buckets, by what they capture. Nobody but
+// the front end makes and changes them, so it need not ask the store for each message.
 // Safe for concurrent use.
 type plains struct {
 	// making is held by who makes or changes a plain stream, so that no subject is
@@ -46,28 +47,31 @@ func (p *plains) begin(cfg *streamConfig) func() {
 	return p.making.RUnlock
 }
 
-// put notes what a stream captures from now on, if it is a plain one.
-func (p *plains) put(s *stream) { p.set(s.name, s.config.Subjects) }
-
+// set notes what a bucket's stream captures from now on, if it is a plain one.
 func (p *plains) set(bucket string, subjects []string) {
 	if !strings.HasPrefix(bucket, plainPrefix) {
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	before := p.subjects[bucket]
-	if slices.Equal(before, subjects) {
-		return
-	}
-	p.dropLocked(bucket)
+	before, there := p.subjects[bucket]
 	if p.subjects == nil {
 		p.subjects = make(map[string][]string)
 	}
 	p.subjects[bucket] = subjects
-	for _, s := range subjects {
-		p.captures.insert(s, bucket)
+	for _, s := range subjects { // first: what is captured before and after always is
+		if !slices.Contains(before, s) {
+			p.captures.insert(s, bucket)
+		}
 	}
-	p.count.Add(1)
+	for _, s := range before {
+		if !slices.Contains(subjects, s) {
+			p.captures.remove(s, bucket)
+		}
+	}
+	if !there {
+		p.count.Add(1)
+	}
 }
 
 // drop forgets a stream.
@@ -102,17 +106,17 @@ func (p *plains) capturing(subject []byte) string {
 	return ""
 }
 
-// overlap reports whether a stream other than that bucket's captures some of what the
-// subjects select.
-func (p *plains) overlap(subjects []string, bucket string) bool {
+// overlapping returns the buckets of the streams, other than that bucket's, that capture
+// some of what the subjects select.
+func (p *plains) overlapping(subjects []string, bucket string) (others []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for other, captured := range p.subjects {
 		if other != bucket && anyOverlap(subjects, captured) {
-			return true
+			others = append(others, other)
 		}
 	}
-	return false
+	return others
 }
 
 // of returns the subjects that a plain stream captures.
@@ -137,10 +141,14 @@ func anyOverlap(a, b []string) bool {
 	})
 }
 
-// overlaps refuses subjects that another stream captures. The caller holds making.
+// overlaps refuses subjects that another stream captures. One whose bucket kvd's tools
+// have deleted does not any more. The caller holds making.
 func (f *Front) overlaps(ctx context.Context, cfg *streamConfig, bucket string) *apiError {
-	if f.plains.overlap(cfg.Subjects, bucket) {
-		return errSubjectsOverlap
+	for _, other := range f.plains.overlapping(cfg.Subjects, bucket) {
+		if _, err := f.store.Bucket(ctx, other); !errors.Is(err, kv.ErrBucketNotFound) {
+			return errSubjectsOverlap
+		}
+		f.plains.drop(other)
 	}
 	if !cfg.isPlain() { // two buckets have nothing in common
 		return nil

@@ -165,6 +165,7 @@ func (c *conn) streamCreate(r *request) (any, *apiError) {
 		if _, err = c.front.store.CreateBucket(c.ctx, cfg.bucketConfig(c.front.maxPayload)); err != nil {
 			return nil, refusal(err)
 		}
+		c.front.plains.set(name, cfg.Subjects) // whatever comes next, it is there
 		s, err = c.front.stream(c.ctx, name)
 	case err == nil:
 		cfg.adopt(s)
@@ -175,7 +176,7 @@ func (c *conn) streamCreate(r *request) (any, *apiError) {
 	if !s.config.equal(cfg) { // also where another made it meanwhile: to the store they may be the same
 		return nil, errNameInUse
 	}
-	c.front.plains.put(s)
+	c.front.plains.set(name, s.config.Subjects)
 	return streamAnswer{c.front.describe(c, s), true}, nil
 }
 
@@ -203,9 +204,9 @@ func (c *conn) streamUpdate(r *request) (any, *apiError) {
 	if _, err := c.front.store.UpdateBucket(c.ctx, to); err != nil {
 		return nil, refusal(err)
 	}
+	c.front.plains.set(s.name, cfg.Subjects)
 	s, err := c.front.stream(c.ctx, s.name)
 	if err == nil {
-		c.front.plains.put(s)
 		err = s.trim(c.ctx)
 	}
 	if err != nil {

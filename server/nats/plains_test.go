@@ -1,0 +1,72 @@
+package nats
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"kvd/bucket"
+	"kvd/server"
+)
+
+// What a stream captures before and after its subjects change, it captures meanwhile.
+func TestAnUpdatedStreamCaptures(t *testing.T) {
+	var p plains
+	const name = plainPrefix + "S"
+	lists := [][]string{{"a.>"}, {"a.>", "b"}, {"c", "a.*"}}
+	p.set(name, lists[0])
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		defer close(done)
+		for n := range 20_000 {
+			p.set(name, lists[n%len(lists)])
+		}
+	})
+	for missed := 0; ; {
+		if got := p.capturing([]byte("a.b")); got != name {
+			missed++
+		}
+		select {
+		case <-done:
+			wg.Wait()
+			if missed > 0 {
+				t.Errorf("%d times the subject was not captured", missed)
+			}
+			for _, c := range []struct{ subject, want string }{{"a.b", name}, {"b", name}, {"a.b.c", name}, {"c", ""}} {
+				if got := p.capturing([]byte(c.subject)); got != c.want {
+					t.Errorf("%s is captured by %q, want %q", c.subject, got, c.want)
+				}
+			}
+			return
+		default:
+		}
+	}
+}
+
+// The subjects of a stream whose bucket kvd's tools deleted are free.
+func TestAStreamDeletedBehindTheFrontEnd(t *testing.T) {
+	store, err := bucket.Open(t.TempDir(), bucket.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, addr := listen(t, store, store, server.Options{})
+	p := dial(t, addr)
+	exchange(t, p, `> CONNECT {"verbose":false,"headers":true,"no_responders":true}`, "> SUB i 1")
+	create := func(name string) {
+		t.Helper()
+		exchange(t, p, fmt.Sprintf(`> PUB $JS.API.STREAM.CREATE.%[1]s i {n}\r\n{"name":"%[1]s","subjects":["s.*"]}`, name))
+		if got := p.next(t); !strings.Contains(got, `"did_create":true`) {
+			t.Errorf("create %s: %s", name, got)
+		}
+		exchange(t, p, `> PUB s.a i {n}\r\nx`, fmt.Sprintf(`< MSG i 1 {n}\r\n{"stream":"%s","seq":1}`, name))
+	}
+	for _, name := range []string{"S", "S", "T"} {
+		create(name)
+		if err := store.DeleteBucket(t.Context(), plainPrefix+name); err != nil {
+			t.Fatal(err)
+		}
+		exchange(t, p, `> PUB s.a i {n}\r\nx`, `< HMSG i 1 {h} {n}\r\nNATS/1.0 503\r\n\r\n`)
+	}
+}
