@@ -31,7 +31,7 @@ func condition(o *op, h *publishHeaders, m *kv.Mutation, p *publication) *apiErr
 		subject = h.lastSubjectFor
 	}
 	guarded := len(h.lastSubject) > 0 && (s.layout.apart || string(subject) != string(o.subject))
-	if guarded || len(h.lastMsgID) > 0 || s.config.isBounded() {
+	if guarded || len(h.lastMsgID) > 0 {
 		p.guard = &guard{id: string(h.lastMsgID), pinned: m.IfNewest}
 	}
 	switch {
@@ -110,9 +110,6 @@ func (c *conn) hold(p *publication, m *kv.Mutation) *apiError {
 		if id := headerField(e.Headers, "Nats-Msg-Id"); string(id) != p.guard.id {
 			return wrongMessageID(string(id))
 		}
-	}
-	if failure := p.stream.roomFor(c.ctx); failure != nil {
-		return failure
 	}
 	m.Newest, m.IfNewest = newest, true
 	return nil

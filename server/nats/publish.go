@@ -90,6 +90,7 @@ func (c *conn) publishTo(s *stream, o *op) {
 		c.acknowledge(o.reply, s, 0, failure)
 		return
 	}
+	c.begin(s)
 	c.run.mutations = append(c.run.mutations, m)
 	c.run.entries = append(c.run.entries, p)
 	if len(c.run.mutations) >= runMax || p.guard != nil { // what stands behind a guarded message comes after it
@@ -212,19 +213,7 @@ func (c *conn) finishRun() {
 		return
 	}
 	c.EnterStore()
-	_ = c.front.submitter.Submit(c.ctx, r.mutations) // each mutation has its error
-	for i := range r.mutations {
-		m, p := &r.mutations[i], &r.entries[i]
-		if m.Err != nil && m.IfLast && m.Last == 0 {
-			c.overlook(p.stream, m)
-		}
-		if m.Err != nil && p.guard != nil {
-			c.insist(p, m)
-		}
-		if m.Err == nil && p.replaces != "" {
-			m.Err = c.erase(p.stream, p.replaces, m.Revision)
-		}
-	}
+	c.store(r)
 	r.trim(c.ctx, c.Logger())
 	c.LeaveStore()
 	for i := range r.mutations {
@@ -242,6 +231,30 @@ func (c *conn) finishRun() {
 	clear(r.mutations)
 	clear(r.entries)
 	r.mutations, r.entries = r.mutations[:0], r.entries[:0]
+}
+
+// store has the store carry out the run: each mutation has its error then.
+func (c *conn) store(r *run) {
+	if s := r.entries[0].stream; s.config.isBounded() {
+		filling := c.front.plains.filling(s.name)
+		filling.Lock()
+		defer filling.Unlock()
+		c.fill(s, r)
+	} else {
+		_ = c.front.submitter.Submit(c.ctx, r.mutations) // each mutation has its error
+	}
+	for i := range r.mutations {
+		m, p := &r.mutations[i], &r.entries[i]
+		if m.Err != nil && m.IfLast && m.Last == 0 {
+			c.overlook(p.stream, m)
+		}
+		if m.Err != nil && p.guard != nil {
+			c.insist(p, m)
+		}
+		if m.Err == nil && p.replaces != "" {
+			m.Err = c.erase(p.stream, p.replaces, m.Revision)
+		}
+	}
 }
 
 // overlook carries out a mutation that expected no record and found the marker of an

@@ -1,0 +1,50 @@
+package nats
+
+import "kvd/kv"
+
+// A stream that refuses the newest message where there are as many as may be is filled
+// by one connection at a time: nobody else stores to it, so what there is room for when
+// a run begins is there until it ends. Its messages have runs of their own.
+
+// isBounded reports whether a message is refused where there are as many as may be.
+func (c *streamConfig) isBounded() bool { return c.Discard == discardNew && c.MaxMsgs > 0 }
+
+// begin ends the run if a message to the stream cannot be in it.
+func (c *conn) begin(s *stream) {
+	if len(c.run.entries) == 0 {
+		return
+	}
+	if first := c.run.entries[0].stream; first != s && (first.config.isBounded() || s.config.isBounded()) {
+		c.finishRun()
+	}
+}
+
+// fill stores as many of a run's messages as the stream has room for, and refuses the
+// others. What a message expects comes before that refusal.
+func (c *conn) fill(s *stream, r *run) {
+	for at := 0; at < len(r.mutations); {
+		st, err := s.bucket.Status(c.ctx)
+		rest := r.mutations[at:]
+		room := uint64(s.config.MaxMsgs) - min(st.Values, uint64(s.config.MaxMsgs))
+		switch {
+		case err != nil:
+			rest[0].Err = err
+			at++
+		case room == 0:
+			rest[0].Err = c.refuse(&r.entries[at], &rest[0])
+			at++
+		default:
+			n := min(len(rest), int(min(room, runMax)))
+			_ = c.front.submitter.Submit(c.ctx, rest[:n]) // each mutation has its error
+			at += n
+		}
+	}
+}
+
+// refuse returns why a message is not stored for which there is no room.
+func (c *conn) refuse(p *publication, m *kv.Mutation) error {
+	if _, unmet := c.unmet(p, m); unmet != nil {
+		return unmet
+	}
+	return errMaxMessages
+}
