@@ -20,6 +20,7 @@ import (
 // Immutable.
 type layout struct {
 	stream string
+	quoted string // stream, as JSON has it
 	bucket string
 	prefix string // of the subjects of a key/value bucket, with its dot; empty: the stream is plain
 	apart  bool   // every message has a key of its own, see kv.MutateAppend
@@ -140,10 +141,13 @@ func appendUnhex(dst []byte, mark byte, rest string) ([]byte, string) {
 // newLayout returns the layout of a bucket's stream; apart counts for plain ones.
 func newLayout(bucket string, apart bool) *layout {
 	stream, _ := streamOf(bucket)
+	l := &layout{stream: stream, quoted: string(encodeJSON(stream)), bucket: bucket}
 	if strings.HasPrefix(bucket, plainPrefix) {
-		return &layout{stream: stream, bucket: bucket, apart: apart}
+		l.apart = apart
+	} else {
+		l.prefix = keyPrefix + bucket + "."
 	}
-	return &layout{stream: stream, bucket: bucket, prefix: keyPrefix + bucket + "."}
+	return l
 }
 
 // isPlain reports whether the stream is no key/value bucket.

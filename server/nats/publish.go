@@ -296,9 +296,9 @@ func (c *conn) acknowledge(reply []byte, s *stream, seq uint64, failure *apiErro
 	} else {
 		b = append(b, '{')
 	}
-	b = append(b, `"stream":"`...)
-	b = append(b, s.layout.stream...)
-	b = append(b, `","seq":`...)
+	b = append(b, `"stream":`...)
+	b = append(b, s.layout.quoted...)
+	b = append(b, `,"seq":`...)
 	b = strconv.AppendUint(b, seq, 10)
 	c.header = append(b, '}')
 	c.answer(reply, nil, c.header)
