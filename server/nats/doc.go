@@ -88,6 +88,8 @@
 //   - The id of the last message is not known once that was erased or has expired. Where
 //     others write without a pause, a message that expects a sequence of another subject
 //     may be refused (10071) though it holds.
+//   - A purge up to a sequence that is still to come leaves the next one as it is. A
+//     consumer that is behind may get what was purged or has expired meanwhile.
 //   - Fields of a request that are not known are passed over. Sequences that are gone are
 //     listed up to 1,048,576 (deleted_details). Of a stream that was emptied before the
 //     process began last_ts is the time of its creation.

@@ -250,7 +250,7 @@ func (c *conn) messageDelete(r *request) (any, *apiError) {
 		}
 		break
 	}
-	if err := c.erase(s, e.Key, e.Revision+1); err != nil {
+	if _, err := s.erase(c.ctx, e.Key, e.Revision+1, 0); err != nil {
 		return nil, refusal(err)
 	}
 	return success{Success: true}, nil

@@ -252,7 +252,7 @@ func (c *conn) store(r *run) {
 			c.insist(p, m)
 		}
 		if m.Err == nil && p.replaces != "" {
-			m.Err = c.erase(p.stream, p.replaces, m.Revision)
+			_, m.Err = p.stream.erase(c.ctx, p.replaces, m.Revision, 0)
 		}
 	}
 }
@@ -271,16 +271,6 @@ func (c *conn) overlook(s *stream, m *kv.Mutation) {
 	again[0].Last = e.Revision
 	_ = c.front.submitter.Submit(c.ctx, again) // the mutation has its error
 	m.Revision, m.Err = again[0].Revision, again[0].Err
-}
-
-// erase drops what a stream had of some keys before a revision.
-func (c *conn) erase(s *stream, pattern string, below kv.Revision) error {
-	eraser, ok := s.bucket.(kv.Eraser)
-	if !ok {
-		return kv.ErrNotSupported
-	}
-	_, err := eraser.Erase(c.ctx, pattern, below, 0)
-	return err
 }
 
 // acknowledge answers a publish.

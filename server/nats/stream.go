@@ -143,7 +143,9 @@ func (s *stream) next(ctx context.Context, pattern string, from kv.Revision) (kv
 }
 
 // newestOf returns the newest record whose key matches a pattern. It looks at ever more
-// of the newest records, all of them in the end.
+// of the newest records, all of them in the end; where the keys tell which is the newest,
+// at those soon: who expects a sequence of many subjects wrote to one of them just now,
+// or they are few.
 func (s *stream) newestOf(ctx context.Context, pattern string) (kv.Entry, error) {
 	st, err := s.bucket.Status(ctx)
 	if err != nil {
@@ -157,6 +159,9 @@ func (s *stream) newestOf(ctx context.Context, pattern string) (kv.Entry, error)
 			return true
 		})
 		to = from - 1
+		if newest == 0 && s.layout.apart && err == nil {
+			return s.newestApart(ctx, pattern)
+		}
 	}
 	switch {
 	case err != nil:
@@ -165,6 +170,24 @@ func (s *stream) newestOf(ctx context.Context, pattern string) (kv.Entry, error)
 		return kv.Entry{}, kv.ErrKeyNotFound
 	}
 	return s.at(ctx, newest)
+}
+
+// newestApart is newestOf for messages apart, by their keys: see kv.AppendSuffix.
+func (s *stream) newestApart(ctx context.Context, pattern string) (kv.Entry, error) {
+	suffix := func(key string) string { return key[len(s.layout.base(key)):] }
+	var newest string
+	for key, err := range s.bucket.Keys(ctx, pattern) {
+		if err != nil {
+			return kv.Entry{}, err
+		}
+		if newest == "" || suffix(key) < suffix(newest) {
+			newest = key
+		}
+	}
+	if newest == "" {
+		return kv.Entry{}, kv.ErrKeyNotFound
+	}
+	return s.last(ctx, newest)
 }
 
 // scan calls fn for the records of [from, to] whose keys match, in order and without

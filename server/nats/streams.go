@@ -260,7 +260,7 @@ func (c *conn) streamPurge(r *request) (any, *apiError) {
 	if s.config.DenyPurge {
 		return nil, errNoPurge
 	}
-	purged, err := c.purge(s, ask.Filter, kv.Revision(ask.Seq), ask.Keep)
+	purged, err := s.purge(c.ctx, ask.Filter, kv.Revision(ask.Seq), ask.Keep)
 	if err != nil {
 		return nil, refusal(err)
 	}
@@ -269,39 +269,15 @@ func (c *conn) streamPurge(r *request) (any, *apiError) {
 
 // purge drops the messages that a filter selects (empty: all), those below a sequence
 // (0: all) but for the newest keep, and returns how many went.
-func (c *conn) purge(s *stream, filter string, below kv.Revision, keep uint64) (uint64, error) {
-	if filter == "" && s.layout.isPlain() {
-		return s.purgeAll(c.ctx, below, keep)
+func (s *stream) purge(ctx context.Context, filter string, below kv.Revision, keep uint64) (uint64, error) {
+	if filter == "" || filter == ">" {
+		return s.erase(ctx, ">", below, keep)
 	}
-	pattern, ok := ">", true
-	if filter != "" {
-		pattern, ok = s.layout.pattern(filter)
-	}
+	pattern, ok := s.layout.pattern(filter)
 	if !ok {
 		return 0, nil
 	}
-	eraser, can := s.bucket.(kv.Eraser)
-	if !can {
-		return 0, kv.ErrNotSupported
-	}
-	return eraser.Erase(c.ctx, pattern, below, keep)
-}
-
-// purgeAll is purge of a plain stream without a filter: one decision, where it would be
-// one for each key.
-func (s *stream) purgeAll(ctx context.Context, below kv.Revision, keep uint64) (uint64, error) {
-	if below == 0 && keep == 0 {
-		st, err := s.bucket.Status(ctx)
-		if err != nil || st.Revision == 0 {
-			return 0, err
-		}
-		below = st.Revision + 1
-	}
-	trimmer, ok := s.bucket.(kv.Trimmer)
-	if !ok {
-		return 0, kv.ErrNotSupported
-	}
-	return trimmer.Trim(ctx, below, keep, 0)
+	return s.erase(ctx, pattern, below, keep)
 }
 
 // listRequest is the body of a request for a list.

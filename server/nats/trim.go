@@ -57,3 +57,33 @@ func (r *run) trim(ctx context.Context, log *slog.Logger) {
 		}
 	}
 }
+
+// erase drops the messages whose keys match, those below a sequence (0: all) but for the
+// newest keep, and returns how many went.
+func (s *stream) erase(ctx context.Context, pattern string, below kv.Revision, keep uint64) (uint64, error) {
+	if pattern == ">" && s.layout.isPlain() && (below == 0 || keep == 0) {
+		return s.eraseOldest(ctx, below, keep)
+	}
+	eraser, ok := s.bucket.(kv.Eraser)
+	if !ok {
+		return 0, kv.ErrNotSupported
+	}
+	return eraser.Erase(ctx, pattern, below, keep)
+}
+
+// eraseOldest is erase of whatever key, below a sequence or but for the newest keep: one
+// decision, where it would be one for each key.
+func (s *stream) eraseOldest(ctx context.Context, below kv.Revision, keep uint64) (uint64, error) {
+	if below == 0 && keep == 0 {
+		st, err := s.bucket.Status(ctx)
+		if err != nil || st.Revision == 0 {
+			return 0, err
+		}
+		below = st.Revision + 1
+	}
+	trimmer, ok := s.bucket.(kv.Trimmer)
+	if !ok {
+		return 0, kv.ErrNotSupported
+	}
+	return trimmer.Trim(ctx, below, keep, 0)
+}
