@@ -5,6 +5,7 @@
 //	go test -run '^$' -bench 'Snapshot|Ls' -benchtime 5x     # KVD_BENCH_KEYS=1000000 for a million keys
 //	go test -run '^$' -bench History -benchtime 1500x
 //	go test -run '^$' -bench Watchers -benchtime 1000x
+//	go test -run '^$' -bench Publish -benchtime 100000x
 //	go test -run '^$' -bench Buckets -benchtime 1025x
 //	go test -run '^$' -bench SlowestPut -benchtime 100000x
 //

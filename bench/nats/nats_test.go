@@ -191,6 +191,41 @@ func BenchmarkWatchers(b *testing.B) {
 	})
 }
 
+// Messages to a stream that is no bucket, five hundred under way; kept=N is its limit,
+// where the oldest make room.
+func BenchmarkPublish(b *testing.B) {
+	for _, kept := range []int64{-1, 1000} {
+		b.Run(fmt.Sprintf("kept=%d", kept), func(b *testing.B) {
+			each(b, func(b *testing.B, c *client) {
+				if _, err := c.js.CreateStream(ctx, js.StreamConfig{Name: "S", Subjects: []string{"s.>"}, MaxMsgs: kept}); err != nil {
+					b.Fatal(err)
+				}
+				acks := make(chan js.PubAckFuture, 500)
+				b.ResetTimer()
+				go func() {
+					defer close(acks)
+					for i := range b.N {
+						ack, err := c.js.PublishAsync("s."+key(i%1000), value[:])
+						if err != nil {
+							b.Error(err)
+							return
+						}
+						acks <- ack
+					}
+				}()
+				for ack := range acks {
+					select {
+					case <-ack.Ok():
+					case err := <-ack.Err():
+						b.Fatal(err)
+					}
+				}
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msgs/s")
+			})
+		})
+	}
+}
+
 func BenchmarkBuckets(b *testing.B) {
 	each(b, func(b *testing.B, c *client) {
 		for i := range b.N {
