@@ -8,10 +8,12 @@ import (
 )
 
 // guard is what a message expects of its stream that the store cannot check by
-// itself: it is looked up, and the message is stored if nothing else was since.
+// itself: it is looked up, and the message is stored if nothing else was since. In a
+// plain stream its gate sees to that, in a bucket the store.
 type guard struct {
 	subject  string      // whose newest message has the sequence, wildcards allowed; empty: any has
 	sequence kv.Revision // 0: there is none
+	own      bool        // it is about the message's own subject alone
 	id       string      // of the stream's newest message; empty: any is right
 	pinned   bool        // the stream's sequence is expected by the client too
 }
@@ -40,6 +42,7 @@ func condition(o *op, h *publishHeaders, m *kv.Mutation, p *publication) *apiErr
 	case len(h.lastSubject) == 0:
 	case guarded:
 		p.guard.subject, p.guard.sequence = string(subject), parseSequence(h.lastSubject)
+		p.guard.own = len(h.lastMsgID) == 0 && string(subject) == string(o.subject)
 	default:
 		m.Op, m.Last, m.IfLast = kv.MutateUpdate, parseSequence(h.lastSubject), true
 	}
@@ -113,6 +116,22 @@ func (c *conn) hold(p *publication, m *kv.Mutation) *apiError {
 	}
 	m.Newest, m.IfNewest = newest, true
 	return nil
+}
+
+// refuses looks up what the only message of a run to a plain stream expects, and reports
+// whether that is a reason not to store it. The stream's gate is held.
+func (c *conn) refuses(r *run) bool {
+	p, m := &r.entries[0], &r.mutations[0]
+	if p.guard == nil || !p.stream.layout.isPlain() {
+		return false
+	}
+	newest, pinned := m.Newest, m.IfNewest
+	failure := c.hold(p, m)
+	m.Newest, m.IfNewest = newest, pinned
+	if failure != nil {
+		m.Err = failure
+	}
+	return failure != nil
 }
 
 // insist carries a guarded message out again for as long as what was stored meanwhile

@@ -42,9 +42,9 @@
 // limit every message has a key of its own. Of the other limits max_age lets messages
 // go without a marker; max_msgs and max_bytes drop the oldest before the
 // acknowledgement of what was too many (discard old), or refuse the newest (discard
-// new). KV-Operation means nothing there. Where every message has a key of its own, what
-// is expected of a subject's sequence is looked up, and tried again while others write;
-// the number of subjects is counted by listing the keys, once after each change.
+// new). KV-Operation means nothing there. What is expected of a sequence is looked up where
+// every message has a key of its own, while nobody else stores to that subject (file
+// gate.go); the number of subjects is counted by listing the keys, once after each change.
 //
 // # The surface
 //
@@ -86,8 +86,8 @@
 //   - A rollup of all subjects needs admin. It is two steps: after a crash in between the
 //     message is there, which was not acknowledged, and so is what it was to replace.
 //   - The id of the last message is not known once that was erased or has expired. Where
-//     others write without a pause, a message that expects a sequence of another subject
-//     may be refused (10071) though it holds.
+//     others write to a bucket without a pause, a message that expects a sequence of another
+//     subject may be refused (10071) though it holds.
 //   - A purge up to a sequence that is still to come leaves the next one as it is. A
 //     consumer that is behind may get what was purged or has expired meanwhile.
 //   - Fields of a request that are not known are passed over. Sequences that are gone are

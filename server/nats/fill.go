@@ -3,8 +3,8 @@ package nats
 import "kvd/kv"
 
 // A stream that refuses the newest message where there are as many as may be is filled
-// by one connection at a time: nobody else stores to it, so what there is room for when
-// a run begins is there until it ends. Its messages have runs of their own.
+// by one connection at a time, which has its whole gate: what there is room for when a
+// run begins is there until it ends. Its messages have runs of their own.
 
 // isBounded reports whether a message is refused where there are as many as may be.
 func (c *streamConfig) isBounded() bool { return c.Discard == discardNew && c.MaxMsgs > 0 }

@@ -21,7 +21,7 @@ type plains struct {
 
 	count    atomic.Int64
 	captures subjectTree[string] // buckets
-	fillings sync.Map            // bucket → *sync.Mutex, see filling
+	gates    sync.Map            // bucket → *gate
 
 	mu       sync.Mutex // guards subjects
 	subjects map[string][]string
@@ -91,14 +91,8 @@ func (p *plains) dropLocked(bucket string) {
 		p.captures.remove(s, bucket)
 	}
 	delete(p.subjects, bucket)
-	p.fillings.Delete(bucket)
+	p.gates.Delete(bucket)
 	p.count.Add(-1)
-}
-
-// filling returns what is held by who stores to a stream that may be full.
-func (p *plains) filling(bucket string) *sync.Mutex {
-	m, _ := p.fillings.LoadOrStore(bucket, new(sync.Mutex))
-	return m.(*sync.Mutex)
 }
 
 // capturing returns the bucket of the stream that captures a literal subject, empty if

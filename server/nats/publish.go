@@ -132,6 +132,8 @@ func (c *conn) shape(p *publication, o *op, h *publishHeaders, m *kv.Mutation) *
 	}
 	if failure != nil || p.guard != nil {
 		c.finishRun() // what was published before counts
+	}
+	if failure != nil || p.guard != nil && !p.stream.layout.isPlain() {
 		c.InStore(func() {
 			if unmet := c.hold(p, m); unmet != nil {
 				failure = unmet
@@ -235,12 +237,13 @@ func (c *conn) finishRun() {
 
 // store has the store carry out the run: each mutation has its error then.
 func (c *conn) store(r *run) {
-	if s := r.entries[0].stream; s.config.isBounded() {
-		filling := c.front.plains.filling(s.name)
-		filling.Lock()
-		defer filling.Unlock()
+	leave := c.front.plains.enter(r)
+	defer leave()
+	switch s := r.entries[0].stream; {
+	case c.refuses(r):
+	case s.config.isBounded():
 		c.fill(s, r)
-	} else {
+	default:
 		_ = c.front.submitter.Submit(c.ctx, r.mutations) // each mutation has its error
 	}
 	for i := range r.mutations {
