@@ -1,6 +1,7 @@
 package bucket
 
 import (
+	"context"
 	"fmt"
 
 	"kvd/index"
@@ -50,4 +51,33 @@ func (g *group) appendedKey(key string, revision kv.Revision) string {
 	g.keys = append(append(g.keys, key...), '.')
 	g.keys = kv.AppendSuffix(g.keys, revision)
 	return stringOf(g.keys[from:])
+}
+
+// LastAppended returns the newest append of key; see [kv.Records]. Of the keys that
+// begin with the key and a dot it passes over none but appends of it that have expired:
+// there may be many, of other keys.
+func (b *Bucket) LastAppended(ctx context.Context, key string) (kv.Entry, error) {
+	s, err := b.openSnapshot(ctx)
+	if err != nil {
+		return kv.Entry{}, err
+	}
+	config, _ := b.config() // of a bucket that is gone nothing is found
+	now := b.store.clock.now()
+	first := string(kv.AppendSuffix([]byte(key+"."), s.at))
+	last := string(kv.AppendSuffix([]byte(key+"."), 0))
+	var found string
+	s.Ascend(first, func(k []byte, newest index.Version) bool {
+		if string(k) > last {
+			return false
+		}
+		if len(k) == len(last) && newest.Op == kv.Put && !hasDied(&newest, config.TTL, now, true) {
+			found = string(k)
+		}
+		return found == ""
+	})
+	b.closeSnapshot(s)
+	if found == "" {
+		return kv.Entry{}, kv.ErrKeyNotFound
+	}
+	return b.Last(ctx, found)
 }

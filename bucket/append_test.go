@@ -1,6 +1,7 @@
 package bucket
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -154,4 +155,49 @@ func TestAnAppendAllocatesNoMoreThanAPut(t *testing.T) {
 			t.Errorf("%v allocates %v times for %d", op, allocs, len(m))
 		}
 	}
+}
+
+// The newest append of a key is found among keys that begin with it, whatever is left
+// of it.
+func TestLastAppended(t *testing.T) {
+	h := newHarness(t)
+	b := h.bucket("b", silent)
+	want := func(key string, r kv.Revision) {
+		t.Helper()
+		e, err := b.LastAppended(ctx, key)
+		if e.Revision != r || (r == 0) != errors.Is(err, kv.ErrKeyNotFound) {
+			t.Errorf("the newest append of %q is %d, want %d: %v", key, e.Revision, r, err)
+		}
+	}
+	want("a", 0)
+	mustPut(t, b, "a", "no append")
+	want("a", 0)
+	for range 2 { // 2 to 11
+		for _, key := range []string{"a", "a.b", "a.g", "a.b.c", "a.ffffffffffffffff"} {
+			mustAppend(t, b, key, "v")
+		}
+	}
+	for round := range 2 {
+		want("a", 7)
+		want("a.b", 8)
+		want("a.g", 9)
+		want("a.b.c", 10)
+		want("a.ffffffffffffffff", 11)
+		want("a.f", 0)
+		want("b", 0)
+		want("", 0)
+		if round == 0 {
+			h.powerCut()
+			h.open()
+			b = h.find("b")
+		}
+	}
+	if _, err := b.Erase(ctx, appended("a", 7), 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	want("a", 2)
+	mustTrim(t, b, 9, 0, 0, 7)
+	want("a", 0)
+	want("a.b", 0)
+	want("a.g", 9)
 }

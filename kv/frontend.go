@@ -41,6 +41,9 @@ type Records interface {
 	// Last returns the newest record of key, marker or not. ErrKeyNotFound if
 	// there is none.
 	Last(ctx context.Context, key string) (Entry, error)
+	// LastAppended returns the newest record that [MutateAppend] has made of key.
+	// ErrKeyNotFound if there is none.
+	LastAppended(ctx context.Context, key string) (Entry, error)
 	// At returns the record with that revision, whatever its key, marker or not,
 	// as long as it is kept. ErrKeyNotFound if there is none.
 	At(ctx context.Context, revision Revision) (Entry, error)

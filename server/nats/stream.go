@@ -106,13 +106,10 @@ func (s *stream) lastOf(ctx context.Context, subject []byte) (kv.Entry, error) {
 	if !s.layout.apart {
 		return s.last(ctx, key)
 	}
-	for newest, err := range s.bucket.Keys(ctx, key+".*") { // the first is the newest, see kv.AppendSuffix
-		if err != nil {
-			return kv.Entry{}, err
-		}
-		return s.last(ctx, newest)
+	if s.records == nil {
+		return kv.Entry{}, kv.ErrNotSupported
 	}
-	return kv.Entry{}, kv.ErrKeyNotFound
+	return s.records.LastAppended(ctx, key)
 }
 
 // lastSequence returns the revision of a key's newest record as NATS' clients know it:
