@@ -259,7 +259,7 @@ func (f *Front) state(ctx context.Context, s *stream) streamState {
 
 // first returns a stream's first record, of revision 0 where the store fails, or that
 // there is none. What the stream had when it was looked up may have gone since: then it
-// is looked up again, so that the record is not newer than what its status says.
+// is looked up again, so that the record and what its status says agree.
 func (f *Front) first(ctx context.Context, s *stream) (first kv.Entry, isEmpty bool) {
 	if s.status.Values == 0 {
 		return first, true
@@ -277,7 +277,7 @@ func (f *Front) first(ctx context.Context, s *stream) (first kv.Entry, isEmpty b
 			first, err = f.firsts.of(ctx, s)
 		}
 	}
-	if err == nil && first.Revision > s.status.Revision {
+	if st := &s.status; err == nil && (first.Revision > st.Revision || st.Values > uint64(st.Revision-first.Revision)+1) {
 		err = again()
 	}
 	if err != nil {

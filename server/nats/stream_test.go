@@ -70,8 +70,8 @@ func TestAStreamThatChangesIsDescribed(t *testing.T) {
 	}
 	put := func(n int) {
 		t.Helper()
-		for range n {
-			if _, err := b.PutString(ctx, "k", ""); err != nil {
+		for i := range n {
+			if _, err := b.PutString(ctx, fmt.Sprint(i%2), ""); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -87,13 +87,15 @@ func TestAStreamThatChangesIsDescribed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
-		meanwhile         func()
-		first, last, gone uint64
+		meanwhile                   func()
+		messages, first, last, gone uint64
 	}{
-		{func() {}, 3, 3, 0},
-		{func() { put(5) }, 15, 15, 0},
-		{func() { trim(99) }, 23, 22, 0},
-		{func() { trim(99); put(1) }, 30, 30, 0},
+		{func() {}, 2, 2, 3, 0},
+		{func() { put(5) }, 2, 14, 15, 0},
+		{func() { trim(99) }, 0, 23, 22, 0},
+		{func() { trim(99); put(1) }, 1, 30, 30, 0},
+		{func() { trim(37) }, 1, 37, 37, 0},
+		{func() { put(2) }, 2, 45, 46, 0},
 	} {
 		put(3)
 		s, err := f.stream(ctx, b.Name())
@@ -101,8 +103,8 @@ func TestAStreamThatChangesIsDescribed(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.meanwhile()
-		if got := f.state(ctx, s); got.FirstSeq != c.first || got.LastSeq != c.last || got.NumDeleted != c.gone {
-			t.Errorf("the stream has %+v, want %d to %d without %d", got, c.first, c.last, c.gone)
+		if got := f.state(ctx, s); got.Messages != c.messages || got.FirstSeq != c.first || got.LastSeq != c.last || got.NumDeleted != c.gone {
+			t.Errorf("the stream has %+v, want %d from %d to %d without %d", got, c.messages, c.first, c.last, c.gone)
 		}
 		put(4)
 	}
