@@ -369,3 +369,22 @@ func TestAResumedWatchDoesNotAwaitWhatWasErased(t *testing.T) {
 		t.Errorf("revisions and deltas are %d", got)
 	}
 }
+
+// A trim goes on where the disk is full, and survives a restart there.
+func TestATrimOnAFullDisk(t *testing.T) {
+	h := newHarness(t, func(o *Options) { o.ReserveSize = 8 << 20 })
+	b := h.bucket("b", silent)
+	h.disk.SetCapacity(h.disk.Used() + 2<<20)
+	n := fillDisk(t, b, "k")
+	for left := n - 1; left > 0; left-- { // each is an operation of its own
+		mustTrim(t, b, 0, uint64(left), 0, 1)
+	}
+	h.powerCut()
+	h.open()
+	b = h.find("b")
+	if keys := collect(t, b); len(keys) != 1 {
+		t.Errorf("%d keys are left, want 1", len(keys))
+	}
+	h.disk.SetCapacity(-1)
+	mustPut(t, b, "more", "v")
+}

@@ -48,10 +48,10 @@ func (b *Bucket) Watch(ctx context.Context, patterns []string, opts ...kv.WatchO
 // watch that resumes behind it is told whether or not the sweep came by. A bucket that
 // takes no writes stays as it is.
 func (b *Bucket) sweepSilently(ctx context.Context) error {
-	if !b.expires.Load() || b.store.leapt || b.takesWrites() != nil {
-		return nil
+	if b.expires.Load() && !b.store.leapt && b.takesWrites() == nil {
+		return b.sweepNow(ctx)
 	}
-	return b.sweepNow(ctx)
+	return nil
 }
 
 // Watchers describes the bucket's watchers; see [kv.Watched].
