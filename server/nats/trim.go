@@ -17,11 +17,13 @@ func (c *streamConfig) isTrimmed() bool {
 	return c.isPlain() && c.Discard == discardOld && (c.MaxMsgs > 0 || c.MaxBytes > 0)
 }
 
-// trim drops the oldest messages of a stream that has more than it may.
+// trim drops the oldest messages of a stream that has more than it may, whether or not
+// the client that is to wait for it is still there.
 func (s *stream) trim(ctx context.Context) error {
 	if !s.config.isTrimmed() {
 		return nil
 	}
+	ctx = context.WithoutCancel(ctx)
 	st, err := s.bucket.Status(ctx)
 	if err != nil {
 		return err
@@ -41,10 +43,9 @@ func (s *stream) trim(ctx context.Context) error {
 	return err
 }
 
-// trim trims the streams that the run has stored to, whether or not its client is still
-// there. What is stored stays so if that fails: the next message tries again.
+// trim trims the streams that the run has stored to. What is stored stays so if that
+// fails: the next message tries again.
 func (r *run) trim(ctx context.Context, log *slog.Logger) {
-	ctx = context.WithoutCancel(ctx)
 	var done *stream
 	for i := range r.entries {
 		s := r.entries[i].stream
