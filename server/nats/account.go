@@ -1,7 +1,5 @@
 package nats
 
-import "kvd/kv"
-
 // accountInfo is the answer to $JS.API.INFO.
 type accountInfo struct {
 	Memory          uint64        `json:"memory"`
@@ -31,10 +29,10 @@ type accountLimits struct {
 
 var unlimitedAccount = accountLimits{-1, -1, -1, -1, -1, -1, -1, false}
 
-// add counts a bucket's bytes.
-func (i *accountInfo) add(cfg *kv.Config, bytes uint64) {
+// add counts a stream's bytes.
+func (i *accountInfo) add(cfg *streamConfig, bytes uint64) {
 	stored, reserved := &i.Storage, &i.ReservedStorage
-	if cfg.Storage == kv.MemoryStorage {
+	if cfg.Storage == storageMemory {
 		stored, reserved = &i.Memory, &i.ReservedMemory
 	}
 	*stored += bytes

@@ -172,7 +172,8 @@ func (c *conn) accountInfo(*request) (any, *apiError) {
 		}
 		info.Streams++
 		info.Consumers += c.front.consumers.count(st.Config.Bucket)
-		info.add(&st.Config, st.Bytes)
+		cfg, _ := c.front.configs.of(&st.Config)
+		info.add(cfg, st.Bytes)
 	}
 	info.Limits = unlimitedAccount
 	info.API.Level, info.API.Total, info.API.Errors = apiLevel, c.front.api.total.Load(), c.front.api.errors.Load()

@@ -4,20 +4,10 @@ import "kvd/kv"
 
 // A stream that refuses the newest message where there are as many as may be is filled
 // by one connection at a time, which has its whole gate: what there is room for when a
-// run begins is there until it ends. Its messages have runs of their own.
+// run begins is there until it ends.
 
 // isBounded reports whether a message is refused where there are as many as may be.
 func (c *streamConfig) isBounded() bool { return c.Discard == discardNew && c.MaxMsgs > 0 }
-
-// begin ends the run if a message to the stream cannot be in it.
-func (c *conn) begin(s *stream) {
-	if len(c.run.entries) == 0 {
-		return
-	}
-	if first := c.run.entries[0].stream; first != s && (first.config.isBounded() || s.config.isBounded()) {
-		c.finishRun()
-	}
-}
 
 // fill stores as many of a run's messages as the stream has room for, and refuses the
 // others. What a message expects comes before that refusal.

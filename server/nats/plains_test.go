@@ -70,3 +70,13 @@ func TestAStreamDeletedBehindTheFrontEnd(t *testing.T) {
 		exchange(t, p, `> PUB s.a i {n}\r\nx`, `< HMSG i 1 {h} {n}\r\nNATS/1.0 503\r\n\r\n`)
 	}
 }
+
+// What streams reserve counts whether the oldest messages go or the newest are refused.
+func TestWhatStreamsReserve(t *testing.T) {
+	exchange(t, dial(t, serve(t, server.Options{})), `> CONNECT {"verbose":false,"headers":true}`, "> SUB i 1",
+		`> PUB $JS.API.STREAM.CREATE.S i {n}\r\n{"name":"S","subjects":["s"],"max_bytes":1000}`, "< MSG…",
+		`> PUB $JS.API.STREAM.CREATE.T i {n}\r\n{"name":"T","subjects":["t"],"max_bytes":2000,"discard":"new"}`, "< MSG…",
+		`> PUB $JS.API.STREAM.CREATE.U i {n}\r\n{"name":"U","subjects":["u"],"max_bytes":4000,"storage":"memory"}`, "< MSG…",
+		`> PUB $JS.API.INFO i {n}\r\n`,
+		`< MSG i 1 {n}\r\n{"type":"io.nats.jetstream.api.v1.account_info_response","memory":0,"storage":0,"reserved_memory":4000,"reserved_storage":3000,"streams":3,…`)
+}
