@@ -2,6 +2,7 @@ package bucket
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"kvd/index"
@@ -54,30 +55,27 @@ func (g *group) appendedKey(key string, revision kv.Revision) string {
 }
 
 // LastAppended returns the newest append of key; see [kv.Records]. Of the keys that
-// begin with the key and a dot it passes over none but appends of it that have expired:
-// there may be many, of other keys.
+// begin with the key and a dot, of which there may be many, it comes by its appends alone.
 func (b *Bucket) LastAppended(ctx context.Context, key string) (kv.Entry, error) {
 	s, err := b.openSnapshot(ctx)
 	if err != nil {
 		return kv.Entry{}, err
 	}
+	defer b.closeSnapshot(s)
 	config, _ := b.config() // of a bucket that is gone nothing is found
 	now := b.store.clock.now()
-	first := string(kv.AppendSuffix([]byte(key+"."), s.at))
-	last := string(kv.AppendSuffix([]byte(key+"."), 0))
-	var found string
-	s.Ascend(first, func(k []byte, newest index.Version) bool {
-		if string(k) > last {
+	newest := string(kv.AppendSuffix([]byte(key+"."), s.at))
+	oldest := string(kv.AppendSuffix([]byte(key+"."), 0))
+	var last kv.Entry
+	err = kv.ErrKeyNotFound
+	s.Ascend(newest, func(k []byte, v index.Version) bool {
+		if string(k) > oldest {
 			return false
 		}
-		if len(k) == len(last) && newest.Op == kv.Put && !hasDied(&newest, config.TTL, now, true) {
-			found = string(k)
+		if len(k) == len(oldest) && v.Op == kv.Put && !hasDied(&v, config.TTL, now, true) {
+			last, err = b.Last(ctx, string(k))
 		}
-		return found == ""
+		return errors.Is(err, kv.ErrKeyNotFound) // it may have gone since
 	})
-	b.closeSnapshot(s)
-	if found == "" {
-		return kv.Entry{}, kv.ErrKeyNotFound
-	}
-	return b.Last(ctx, found)
+	return last, err
 }

@@ -175,12 +175,14 @@ func (l *layout) appendSubject(dst []byte, key string) []byte {
 	return appendUnescaped(dst, l.base(key))
 }
 
-// base returns the part of a record's key that its subject has to say.
+// base returns the part of a record's key that its subject has to say. What somebody
+// else wrote stays as it is.
 func (l *layout) base(key string) string {
-	if l.apart && len(key) > kv.AppendedKeySize {
-		return key[:len(key)-kv.AppendedKeySize]
+	n := len(key) - kv.AppendedKeySize
+	if !l.apart || n <= 0 || key[n] != '.' || strings.Trim(key[n+1:], "0123456789abcdef") != "" {
+		return key
 	}
-	return key
+	return key[:n]
 }
 
 // pattern turns a filter of subjects into the pattern of keys that it selects. It

@@ -56,6 +56,19 @@ func TestLayout(t *testing.T) {
 	}
 }
 
+// A key that no append made, as kvd's tools may put one, is a subject as it is.
+func TestKeysThatNoAppendMade(t *testing.T) {
+	l := newLayout(plainPrefix+"S", true)
+	for key, want := range map[string]string{
+		string(kv.AppendSuffix([]byte("a."), 7)): "a", "a": "a", "a.key.of.many.tokens.and.bytes": "a.key.of.many.tokens.and.bytes",
+		"a.fffffffffffffffg": "a.fffffffffffffffg", ".ffffffffffffffff": ".ffffffffffffffff",
+	} {
+		if got := string(l.appendSubject(nil, key)); got != want {
+			t.Errorf("key %q is subject %q, want %q", key, got, want)
+		}
+	}
+}
+
 func TestStreamNames(t *testing.T) {
 	for stream, want := range map[string]string{
 		"KV_b": "b", "ORDERS": plainPrefix + "ORDERS", "my_stream-1": plainPrefix + "my__stream-1", "ü": plainPrefix + "_C3_BC",

@@ -171,13 +171,13 @@ func (s *stream) newestOf(ctx context.Context, pattern string) (kv.Entry, error)
 
 // newestApart is newestOf for messages apart, by their keys: see kv.AppendSuffix.
 func (s *stream) newestApart(ctx context.Context, pattern string) (kv.Entry, error) {
-	suffix := func(key string) string { return key[len(s.layout.base(key)):] }
+	suffix := func(key string) string { return key[len(s.layout.base(key)):] } // empty: somebody else's
 	var newest string
 	for key, err := range s.bucket.Keys(ctx, pattern) {
 		if err != nil {
 			return kv.Entry{}, err
 		}
-		if newest == "" || suffix(key) < suffix(newest) {
+		if end := suffix(key); end != "" && (newest == "" || end < suffix(newest)) {
 			newest = key
 		}
 	}
