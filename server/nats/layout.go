@@ -128,10 +128,11 @@ func hexDigits(c byte) string {
 }
 
 // appendUnhex appends the byte that the first two digits of rest stand for, and
-// returns what follows. What somebody else wrote stays as it is.
+// returns what follows. What somebody else wrote stays as it is: a blank or the end of a
+// line, which would end a subject where it is sent.
 func appendUnhex(dst []byte, mark byte, rest string) ([]byte, string) {
 	if len(rest) >= 2 {
-		if c, err := strconv.ParseUint(rest[:2], 16, 8); err == nil {
+		if c, err := strconv.ParseUint(rest[:2], 16, 8); err == nil && !strings.ContainsRune(" \t\r\n", rune(c)) {
 			return append(dst, byte(c)), rest[2:]
 		}
 	}

@@ -61,7 +61,7 @@ func TestKeysThatNoAppendMade(t *testing.T) {
 	l := newLayout(plainPrefix+"S", true)
 	for key, want := range map[string]string{
 		string(kv.AppendSuffix([]byte("a."), 7)): "a", "a": "a", "a.key.of.many.tokens.and.bytes": "a.key.of.many.tokens.and.bytes",
-		"a.fffffffffffffffg": "a.fffffffffffffffg", ".ffffffffffffffff": ".ffffffffffffffff",
+		"a.fffffffffffffffg": "a.fffffffffffffffg", "a=3Db=0D=0APING=20=9": "a=b=0D=0APING=20=9", ".ffffffffffffffff": ".ffffffffffffffff",
 	} {
 		if got := string(l.appendSubject(nil, key)); got != want {
 			t.Errorf("key %q is subject %q, want %q", key, got, want)
