@@ -76,11 +76,11 @@ func TestFailuresMakeAnAddressWait(t *testing.T) {
 			if got := try(t, l, there, "alice", "secret"); got != "" {
 				t.Fatalf("another address: %q", got)
 			}
-			time.Sleep(wait - time.Millisecond)
+			pass(wait - time.Millisecond)
 			if got := try(t, l, here, "alice", "secret"); !strings.HasPrefix(got, "too many failures") {
 				t.Fatalf("before the time: %q", got)
 			}
-			time.Sleep(time.Millisecond)
+			pass(time.Millisecond)
 		}
 		if got := try(t, l, here, "alice", "secret"); got != "" {
 			t.Fatal(got)
@@ -98,7 +98,7 @@ func TestFailuresAreForgotten(t *testing.T) {
 		for range failuresFree + 1 {
 			try(t, l, here, "alice", "wrong")
 		}
-		time.Sleep(failuresForget + time.Second)
+		pass(failuresForget + time.Second)
 		for range failuresFree {
 			if got := try(t, l, here, "alice", "wrong"); got != wrong {
 				t.Fatal(got)
@@ -111,7 +111,7 @@ func TestFailuresAreForgotten(t *testing.T) {
 		if len(l.failures) > failuresMax {
 			t.Errorf("%d addresses are remembered", len(l.failures))
 		}
-		time.Sleep(failuresForget + time.Second)
+		pass(failuresForget + time.Second)
 		l.failed(here)
 		if len(l.failures) != 1 {
 			t.Errorf("%d addresses are remembered after a long time", len(l.failures))
