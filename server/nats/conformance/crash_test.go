@@ -130,6 +130,7 @@ func (k *killed) publish(t *testing.T, prefix string) map[string]uint64 {
 // again. What was acknowledged is there, once, though writers repeat what was not; and
 // the watcher sees all of it.
 func TestKilledServer(t *testing.T) {
+	t.Parallel() // much of it is the client's waiting for heartbeats
 	k := startKilled(t)
 	ctx := t.Context()
 	values, err := k.js.CreateKeyValue(ctx, js.KeyValueConfig{Bucket: "b"})
@@ -178,6 +179,7 @@ func TestKilledServer(t *testing.T) {
 
 // The same of a stream that is no bucket, and that keeps the newest half.
 func TestKilledServerOfAPlainStream(t *testing.T) {
+	t.Parallel()
 	k := startKilled(t)
 	ctx := t.Context()
 	const kept = writers * each / 2

@@ -1,3 +1,5 @@
+//go:build javascript
+
 package conformance_test
 
 import (
@@ -10,13 +12,8 @@ import (
 )
 
 // TestJavaScript has NATS' JavaScript client do the walkthrough, in the version that
-// package-lock.json pins, where node and npm are present.
+// package-lock.json pins. It needs node and npm, and so -tags javascript.
 func TestJavaScript(t *testing.T) {
-	for _, tool := range []string{"node", "npm"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("no %s in PATH: NATS' JavaScript client runs in Node.js; install that, and this test runs", tool)
-		}
-	}
 	f := start(t, t.TempDir(), natsfront.Options{})
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, os.DirFS(filepath.Join("testdata", "javascript"))); err != nil {
