@@ -87,23 +87,31 @@ func wantGone(t testing.TB, b *Bucket, key string, revisions ...kv.Revision) {
 	}
 }
 
+// justExpired returns a bucket with a key k whose newest value, v, was put by put and
+// has lived for its minute.
+func justExpired(t *testing.T, swept bool, put func(*Bucket), change ...func(*kv.Config)) (*aging, *Bucket) {
+	t.Helper()
+	a := newAging(t)
+	b := a.bucket("b", change...)
+	mustPut(t, b, "k", "old")
+	put(b)
+	a.clock.advance(time.Minute - 1)
+	mustGet(t, b, "k", "v")
+	a.clock.advance(1)
+	if swept {
+		a.sweep()
+	}
+	return a, b
+}
+
 // Everything below is tried with the sweep having come by and without it: no
 // outcome may depend on that.
 func TestExpiryDoesNotWaitForTheSweep(t *testing.T) {
 	for _, swept := range []bool{false, true} {
 		t.Run(fmt.Sprintf("swept=%t", swept), func(t *testing.T) {
 			begin := func(t *testing.T, change ...func(*kv.Config)) (*aging, *Bucket) {
-				a := newAging(t)
-				b := a.bucket("b", append([]func(*kv.Config){withHistory(5)}, change...)...)
-				mustPut(t, b, "k", "old")
-				putTTL(t, b, "k", "v", time.Minute)
-				a.clock.advance(time.Minute - 1)
-				mustGet(t, b, "k", "v")
-				a.clock.advance(1)
-				if swept {
-					a.sweep()
-				}
-				return a, b
+				put := func(b *Bucket) { putTTL(t, b, "k", "v", time.Minute) }
+				return justExpired(t, swept, put, append([]func(*kv.Config){withHistory(5)}, change...)...)
 			}
 			t.Run("the key is gone with its history", func(t *testing.T) {
 				_, b := begin(t)

@@ -16,17 +16,8 @@ func TestSilentExpiry(t *testing.T) {
 		for name, storage := range map[string]func(*kv.Config){"file": func(*kv.Config) {}, "memory": inMemory} {
 			t.Run(fmt.Sprintf("%s/swept=%t", name, swept), func(t *testing.T) {
 				begin := func(t *testing.T) (*aging, *Bucket) {
-					a := newAging(t)
-					b := a.bucket("b", silent, withHistory(3), withTTL(time.Minute), storage)
-					mustPut(t, b, "k", "old")
-					mustPut(t, b, "k", "v")
-					a.clock.advance(time.Minute - 1)
-					mustGet(t, b, "k", "v")
-					a.clock.advance(1)
-					if swept {
-						a.sweep()
-					}
-					return a, b
+					put := func(b *Bucket) { mustPut(t, b, "k", "v") }
+					return justExpired(t, swept, put, silent, withHistory(3), withTTL(time.Minute), storage)
 				}
 				t.Run("the key is gone with its history, without a word", func(t *testing.T) {
 					a, b := begin(t)
