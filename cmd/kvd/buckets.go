@@ -296,7 +296,7 @@ func (a *app) printStatus(ctx context.Context, b kv.Bucket) error {
 		{"Description", c.Description},
 		{"History Kept", fmt.Sprint(c.History)},
 		{"Maximum Age", ageText(c.TTL)},
-		{"Expiry Marker Age", ageText(c.MarkerTTL)},
+		{"Expiry Marker Age", markerAgeText(c)},
 		{"Maximum Value Size", bytesText(uint64(c.MaxValueSize))},
 		{"Maximum Bucket Size", limitText(c.MaxBytes)},
 		{"Compressed", fmt.Sprint(c.Compression)},
@@ -333,6 +333,15 @@ func (a *app) printFields(heading string, fields [][2]string) {
 			fmt.Fprintf(a.out, "%23s: %s\n", f[0], f[1])
 		}
 	}
+}
+
+// markerAgeText is how long expiry markers stay; empty for a bucket that has none, which
+// only its name tells here.
+func markerAgeText(c *kv.Config) string {
+	if strings.HasPrefix(c.Bucket, kv.ReservedBucket) {
+		return ""
+	}
+	return ageText(c.MarkerTTL)
 }
 
 // diskText says what a bucket's files take, and for what.

@@ -51,6 +51,36 @@ func TestNATSPortTaken(t *testing.T) {
 	}
 }
 
+// Buckets that hold streams are shown to those who ask for them, and made by nobody.
+func TestReservedBucketsAreHidden(t *testing.T) {
+	dir := t.TempDir()
+	const name = kv.ReservedBucket + "stream_S"
+	s, err := bucket.Open(dir, bucket.Options{LogFileSize: 64 << 10, ReserveSize: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.CreateBucket(t.Context(), kv.Config{Bucket: name, Silent: true})
+	if err := errors.Join(err, s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for args, want := range map[string]struct {
+		code  exitCode
+		shows bool
+	}{
+		"ls -n": {exitOK, false}, "ls": {exitOK, false}, "ls --json": {exitOK, false}, "__complete info _kvd": {exitOK, false},
+		"ls -n --all": {exitOK, true}, "ls --all": {exitOK, true}, "ls --all --json": {exitOK, true}, "info " + name: {exitOK, true},
+		"add " + name + "2": {exitUsage, false},
+	} {
+		a := newTestApp("")
+		if code := a.run(append(strings.Fields(args), "--dir", dir)); code != want.code {
+			t.Errorf("%s: exit code %d: %s", args, code, a.err.String())
+		}
+		if out := a.out.String(); strings.Contains(out, name) != want.shows || strings.Contains(out, "Marker") {
+			t.Errorf("%s prints\n%s", args, out)
+		}
+	}
+}
+
 // What a front end keeps in a bucket's metadata is not shown, and outlives an edit.
 func TestReservedMetadataIsHiddenAndKept(t *testing.T) {
 	dir := t.TempDir()

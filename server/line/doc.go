@@ -71,6 +71,9 @@
 //	C: PUT my-kv a,b 1
 //	C: x
 //	S: -ERR INVALID_KEY name=a,b at=1 reason="',' is not allowed" : invalid key "a,b": ',' is not allowed at byte 1
+//	C: PUT _kvd_x k 1
+//	C: x
+//	S: -ERR INVALID_BUCKET_NAME name=_kvd_x at=-1 reason="names that begin with \"_kvd_\" are kept for streams of NATS' clients" : invalid bucket name "_kvd_x": names that begin with "_kvd_" are kept for streams of NATS' clients
 //	C: GET other k
 //	S: -ERR BUCKET_NOT_FOUND : "other"
 //	C: ADD labels description="two words" 28
@@ -281,7 +284,9 @@
 //	watch  WATCH
 //	admin  ADD EDIT RM PURGEDELETES RECLAIM
 //
-// INFO and BUCKETS show the buckets with which the user may do anything at all.
+// Buckets whose names begin with _kvd_ hold the streams of NATS' clients: ADD makes none,
+// and nothing is written to one. INFO and BUCKETS show the buckets with which the user
+// may do anything at all.
 //
 // # Why
 //

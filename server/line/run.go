@@ -30,8 +30,14 @@ var mutationOps = [...]kv.MutationOp{
 	lineproto.VerbPurge:  kv.MutatePurge,
 }
 
-// write adds a command to the run.
+// write adds a command to the run. What a front end keeps for itself is for nobody else
+// to write to: it relies on that.
 func (c *conn) write(cmd *lineproto.Command) {
+	if err := kv.CheckUnreserved(cmd.Bucket); err != nil {
+		c.finishRun()
+		c.fail(err, cmd.Bucket)
+		return
+	}
 	if cmd.BucketID != 0 {
 		if _, err := c.bucket(cmd); err != nil {
 			c.finishRun()
