@@ -18,13 +18,14 @@ import (
 	"kvd/server"
 )
 
-// users are alice, who may do anything in a*, bob, who may read in all buckets, and a
-// token. A password is the name, backwards.
+// users are alice, who may do anything in a*, bob, who may read in all buckets, root, who
+// may do anything, and a token. A password is the name, backwards.
 func users(t *testing.T) *server.Users {
 	t.Helper()
 	var file strings.Builder
 	for _, u := range [][3]string{
 		{"alice", "ecila", "a*=get,put,del,watch,admin"}, {"bob", "bob", "*=get"}, {"token", "s3cret", "a*=put"},
+		{"root", "toor", "*=get,put,del,watch,admin"},
 	} {
 		hash, err := bcrypt.GenerateFromPassword([]byte(u[1]), bcrypt.MinCost)
 		if err != nil {
@@ -97,6 +98,14 @@ func TestPermissions(t *testing.T) {
 	// A stream that is no bucket is granted by its bucket's name.
 	exchange(t, alice, `> PUB $JS.API.STREAM.CREATE.S i.4 {n}\r\n{"name":"S"}`,
 		`< MSG i.4 1 {n}\r\n{"type":"io.nats.jetstream.api.v1.stream_create_response","error":{"code":403,"err_code":10003,"description":"permissions violation: the user has no admin in bucket \"_kvd_stream_S\""}}`)
+	root := dial(t, addr)
+	exchange(t, root, `> CONNECT {"verbose":false,"headers":true,"user":"root","pass":"toor"}`, "> SUB i.* 1",
+		`> PUB $JS.API.STREAM.CREATE.S i.1 {n}\r\n{"name":"S","subjects":["s.*"]}`, `< MSG i.1 1 {n}\r\n{"type":"io.nats.jetstream.api.v1.stream_create_response","config"…`,
+		`> PUB s.1 i.2 {n}\r\nv`, `< MSG i.2 1 {n}\r\n{"stream":"S","seq":1}`)
+	// Who may read it is told that it takes nothing from him; to who may do nothing with it, it is not there.
+	exchange(t, bob, `> PUB s.1 i.5 {n}\r\nv`, `< MSG s.1 1 i.5 1\r\nv`,
+		`< MSG i.5 1 {n}\r\n{"error":{"code":403,"err_code":10003,"description":"permissions violation: the user has no put in bucket \"_kvd_stream_S\""},"stream":"S","seq":0}`)
+	exchange(t, alice, `> PUB s.1 i.6 {n}\r\nv`, "> PING", "< PONG")
 	// Users are strangers to each other: bob, who hears everything, has heard nothing of that.
 	exchange(t, bob, "> PING", "< PONG")
 }

@@ -57,11 +57,14 @@ func (c *conn) stream(name []byte) (*stream, error) {
 // if there is none.
 func (c *conn) streamNamed(name []byte) *stream {
 	bucket, ok := bytes.CutPrefix(name, []byte(streamPrefix))
-	if !ok {
-		plain, valid := bucketOf(stringOf(name))
-		bucket, ok = []byte(plain), valid
+	if ok { // a read that matters: no allocation
+		ok = !bytes.HasPrefix(bucket, []byte(kv.ReservedBucket))
+	} else {
+		var plain string
+		plain, ok = bucketOf(stringOf(name))
+		bucket = []byte(plain)
 	}
-	if !ok || bytes.HasPrefix(bucket, []byte(kv.ReservedBucket)) != !bytes.HasPrefix(name, []byte(streamPrefix)) {
+	if !ok {
 		return nil
 	}
 	s, err := c.stream(bucket)
