@@ -328,6 +328,45 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
+// BenchmarkWatchMoved reads a snapshot whose segments are compacted once it has begun:
+// its rate beside that of one that is left in peace.
+func BenchmarkWatchMoved(b *testing.B) {
+	const keys = 200_000
+	s := openStore(b, b.TempDir())
+	bk := createBucket(b, s, kv.Config{Bucket: "b"})
+	load(b, bk, s, keys, 128)
+	read := func(begun func()) (took time.Duration) {
+		load(b, bk, s, keys/2, 128) // so that there is something to compact
+		w, err := bk.Watch(ctx, nil, kv.Notify(func() {}))
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer w.Stop()
+		poll := func(until int) {
+			for n := 0; n < until; {
+				if _, err := w.(kv.Poller).Poll(func(kv.Update) bool { n++; return n < until }); err != nil {
+					b.Fatal(err)
+				}
+			}
+		}
+		poll(1)
+		begun()
+		return timed(func() { poll(keys - 1) })
+	}
+	var still, moved time.Duration
+	for b.Loop() {
+		still += read(func() {})
+		moved += read(func() {
+			if _, err := s.Reclaim(ctx, nil, "b"); err != nil {
+				b.Fatal(err)
+			}
+		})
+	}
+	rate := func(took time.Duration) float64 { return float64(b.N) * keys / took.Seconds() }
+	b.ReportMetric(rate(still), "keys/s")
+	b.ReportMetric(rate(moved), "moved-keys/s")
+}
+
 // BenchmarkWatchCatchUp has a watcher come from a million events behind while 16
 // writers go on: its rate, and their p99 against that without it.
 func BenchmarkWatchCatchUp(b *testing.B) {

@@ -36,6 +36,64 @@ func mustWatch(t *testing.T, b kv.Bucket, patterns []string, opts ...kv.WatchOpt
 	return w
 }
 
+// A snapshot is read to its end although what it selected was compacted, overwritten or
+// purged meanwhile, whether the records that are wanted stand together or far apart.
+func TestASnapshotOutlivesCompaction(t *testing.T) {
+	const keys = 3 * wayMax
+	name := func(i int) string {
+		if i%(wayMax+100) == 0 {
+			return fmt.Sprint("far.", i)
+		}
+		return fmt.Sprint("near.", i)
+	}
+	for _, pattern := range []string{">", "far.*", "near.*"} {
+		h := newHarness(t)
+		b := h.bucket("b")
+		newest := map[string]kv.Revision{}
+		put := func(i int) { newest[name(i)] = mustPut(t, b, name(i), fmt.Sprint(i)) }
+		for range 2 { // half of it is dead
+			for i := range keys {
+				put(i)
+			}
+		}
+		w := mustWatch(t, b, []string{pattern})
+		var all []kv.Update
+		if _, err := w.(kv.Poller).Poll(func(u kv.Update) bool { all = append(all, u); return false }); err != nil {
+			t.Fatal(err)
+		}
+		for i := 100; i < keys; i += 7 {
+			put(i)
+		}
+		for i := 101; i < keys; i += 7 {
+			rev, err := b.Purge(ctx, name(i))
+			if err != nil {
+				t.Fatal(err)
+			}
+			newest[name(i)] = rev
+		}
+		if r, err := h.s.Reclaim(ctx, nil); err != nil || r.Freed == 0 {
+			t.Fatalf("%+v, %v", r, err)
+		}
+		seen, last := map[string]kv.Revision{}, kv.Revision(0)
+		for _, u := range append(all, drain(t, w)...) {
+			switch e := u.Entry; {
+			case e == nil:
+			case u.Err != nil || e.Revision <= last:
+				t.Fatalf("%s: %+v behind revision %d", pattern, u, last)
+			case e.Operation == kv.Put && kv.Match("*."+string(e.Value), e.Key), e.Operation == kv.Purge:
+				last, seen[e.Key] = e.Revision, e.Revision
+			default:
+				t.Fatalf("%s: %s has the value %q", pattern, e.Key, e.Value)
+			}
+		}
+		for key, rev := range newest {
+			if kv.Match(pattern, key) != (seen[key] == rev) {
+				t.Errorf("%s: %s was seen at revision %d, its newest is %d", pattern, key, seen[key], rev)
+			}
+		}
+	}
+}
+
 // TestALaggardReadsEverySegment leaves a watcher far behind, with values that fill
 // several segments, index blocks between records, and a reopened store behind it.
 func TestALaggardReadsEverySegment(t *testing.T) {

@@ -68,26 +68,64 @@ func (b watchLog) loadRun(q *watch.Query, refs []watch.Ref, fn func(*kv.Entry, i
 	if err != nil {
 		return err
 	}
-	if sl != nil {
-		defer sl.Unpin()
+	if sl == nil {
+		return b.loadMoved(q, refs, fn)
 	}
+	defer sl.Unpin()
 	var room entryRoom
 	var buf []byte
 	for i := range refs {
+		var rec segment.Record
+		var valueSize int
 		var cause error
-		if sl != nil {
-			var rec segment.Record
-			var valueSize int
-			if rec, valueSize, buf, cause = readRef(sl, buf[:0], &refs[i], q.MetaOnly); cause == nil {
-				fn(room.entry(b.Bucket, &rec), valueSize, nil)
-				continue
-			}
+		if rec, valueSize, buf, cause = readRef(sl, buf[:0], &refs[i], q.MetaOnly); cause == nil {
+			fn(room.entry(b.Bucket, &rec), valueSize, nil)
+			continue
 		}
 		if err := b.loadByRevision(q, refs[i].Revision, cause, fn); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// loadMoved loads references whose segment was compacted.
+func (b watchLog) loadMoved(q *watch.Query, refs []watch.Ref, fn func(*kv.Entry, int, error)) error {
+	for len(refs) > 0 {
+		n := b.loadOnTheWay(q, refs, fn)
+		if n == 0 { // not even the first: it says why
+			if err := b.loadByRevision(q, refs[0].Revision, nil, fn); err != nil {
+				return err
+			}
+			n = 1
+		}
+		refs = refs[n:]
+	}
+	return nil
+}
+
+// wayMax is how many other records a scan passes on its way to the next that is wanted:
+// beyond that a scan of its own reads no more.
+const wayMax = 512
+
+// loadOnTheWay looks for the first reference by its revision and loads it and those that
+// it comes upon from there, and returns how many. Damage ends it.
+func (b watchLog) loadOnTheWay(q *watch.Query, refs []watch.Ref, fn func(*kv.Entry, int, error)) (n int) {
+	var room entryRoom
+	p, passed := watch.Position{Revision: refs[0].Revision - 1}, 0
+	_ = b.scan(&p, refs[len(refs)-1].Revision, func(f *scanned) bool { // whoever wants the next has the error too
+		for ; refs[n].Revision < f.record.Revision; n++ {
+			fn(nil, 0, nil)
+		}
+		if refs[n].Revision > f.record.Revision {
+			passed++
+			return passed < wayMax
+		}
+		fn(b.entryIn(&room, f, q.MetaOnly))
+		n, passed = n+1, 0
+		return n < len(refs)
+	})
+	return n
 }
 
 // pinRef pins the segment of a reference; nil if it was compacted meanwhile.
