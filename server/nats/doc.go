@@ -134,5 +134,7 @@
 // what is being written to it, and a slow one holds up nobody.
 //
 // Locks, in this order: consumers.mu, consumer.feed, consumer.mu, subjectTree.mu, conn.subsMu,
-// pump.mu, output.mu; consumer.feed is not taken under consumers.mu.
+// pump.mu, output.mu; consumer.feed is not taken under consumers.mu. Apart from these:
+// plains.making or the gates of a run, by bucket and part, then plains.mu, then
+// subjectTree.mu; the store is called under the first two, never under plains.mu.
 package nats
