@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"kvd/internal/patterns"
 	"kvd/kv"
 )
 
@@ -19,7 +20,8 @@ type Hub struct {
 
 	mu struct { // guards the fields inside, topics and what of a Watcher says so
 		sync.Mutex
-		trie     trie
+		trie     patterns.Trie[*topic]
+		found    []*topic // scratch of publishLocked
 		topics   map[string]*topic
 		watchers *Watcher    // a list
 		count    int         // of watchers
@@ -102,16 +104,17 @@ func wakeAll(watchers []*Watcher) {
 func (h *Hub) publishLocked(r *kv.Entry, woken []*Watcher) []*Watcher {
 	var event *kv.Entry
 	h.mu.turn++
-	h.mu.trie.match(r.Key, func(t *topic) {
+	h.mu.found = h.mu.trie.Match(h.mu.found[:0], r.Key)
+	for _, t := range h.mu.found {
 		if t.matched == h.mu.turn {
-			return
+			continue
 		}
 		t.matched = h.mu.turn
 		woken = t.wake(r.Revision, woken)
 		size := len(r.Key) + len(r.Value) + len(r.Headers) + recentCost
 		if t.following == 0 || size > eventMax {
 			t.skip(r.Revision)
-			return
+			continue
 		}
 		if event == nil {
 			event = own(r)
@@ -119,7 +122,8 @@ func (h *Hub) publishLocked(r *kv.Entry, woken []*Watcher) []*Watcher {
 		t.queue = append(t.queue, event)
 		h.mu.recent = append(h.mu.recent, recent{t, r.Revision, size})
 		h.mu.held += size
-	})
+	}
+	clear(h.mu.found)
 	return woken
 }
 
@@ -175,7 +179,7 @@ func (h *Hub) join(w *Watcher) error {
 		}
 		t = &topic{name: name}
 		h.mu.topics[name] = t
-		t.each(func(p string) { h.mu.trie.add(p, t) })
+		t.each(func(p string) { h.mu.trie.Add(p, t) })
 	}
 	t.watchers++
 	w.topic = t
@@ -211,7 +215,7 @@ func (h *Hub) leaveLocked(w *Watcher) {
 		return
 	}
 	delete(h.mu.topics, t.name)
-	t.each(func(p string) { h.mu.trie.remove(p, t) })
+	t.each(func(p string) { h.mu.trie.Remove(p, t) })
 	if h.mu.count == 0 {
 		h.mu.recent, h.mu.held = nil, 0
 		h.active.Store(false)

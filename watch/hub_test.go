@@ -339,7 +339,7 @@ func TestEndsOfAWatch(t *testing.T) {
 					if !errors.Is(w.Err(), tt.want) || tt.want == nil && w.Err() != nil {
 						t.Errorf("it ended with %v, want %v", w.Err(), tt.want)
 					}
-					if x.hub.Active() || len(x.hub.mu.topics) > 0 || !x.hub.mu.trie.root.empty() {
+					if x.hub.Active() || len(x.hub.mu.topics) > 0 || !x.hub.mu.trie.IsEmpty() {
 						t.Error("the hub still has something of it")
 					}
 				})
@@ -522,4 +522,12 @@ func (r *reader) check(x *world) {
 			x.t.Fatalf("revision %d (%q) came: %v, wanted: %v; began at %d with %+v", e.Revision, e.Key, seen[e.Revision], wanted, r.began, r.options)
 		}
 	}
+}
+
+func randomName(rng *rand.Rand, tokens ...string) string {
+	name := make([]string, 1+rng.IntN(4))
+	for i := range name {
+		name[i] = tokens[rng.IntN(len(tokens))]
+	}
+	return strings.Join(name, ".")
 }
