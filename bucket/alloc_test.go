@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"kvd/internal/vfs"
+	"kvd/kv"
 )
 
 func TestGetAppendDoesNotAllocate(t *testing.T) {
@@ -34,6 +35,27 @@ func TestAPutAllocatesAtMostOnce(t *testing.T) {
 	})
 	if allocs > putAllocs {
 		t.Errorf("Put allocates %v times, want at most %d", allocs, putAllocs)
+	}
+}
+
+// TestASubmitOfOneCostsAPut checks that a front end loses nothing by Submit.
+func TestASubmitOfOneCostsAPut(t *testing.T) {
+	h := osHarness(t)
+	b := h.bucket("b")
+	mustPut(t, b, "some.key", "v")
+	for _, op := range []kv.MutationOp{kv.MutatePut, kv.MutateDelete, kv.MutatePurge} {
+		ms := []kv.Mutation{{Bucket: "b", Op: op, Key: "some.key"}}
+		if op == kv.MutatePut {
+			ms[0].Value = make([]byte, 100)
+		}
+		allocs := testing.AllocsPerRun(200, func() {
+			if err := h.s.Submit(ctx, ms); err != nil || ms[0].Err != nil {
+				t.Fatal(err, ms[0].Err)
+			}
+		})
+		if allocs > putAllocs {
+			t.Errorf("Submit of one %v allocates %v times, want at most %d", op, allocs, putAllocs)
+		}
 	}
 }
 

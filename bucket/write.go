@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"kvd/index"
 	"kvd/kv"
@@ -40,20 +41,26 @@ func (b *Bucket) Purge(ctx context.Context, key string, opts ...kv.WriteOption) 
 	return b.write(ctx, mutation{op: kv.MutatePurge, key: key}, opts)
 }
 
-// Touch writes the newest value of key again. The value is read outside the
-// commit path, so a page fault stalls nobody; if another write comes between, it
-// is read again.
+// Touch writes the newest value of key again.
 func (b *Bucket) Touch(ctx context.Context, key string, opts ...kv.WriteOption) (kv.Revision, error) {
-	if _, err := kv.ResolveWrite(kv.MutateTouch, opts); err != nil {
+	o, err := kv.ResolveWrite(kv.MutateTouch, opts)
+	if err != nil {
 		return 0, err
 	}
+	return b.touch(ctx, key, o.TTL)
+}
+
+// touch writes the newest value of key again, with that TTL. The value is read
+// outside the commit path, so a page fault stalls no other writer. If another write
+// of the key comes between the read and the write, touch starts over.
+func (b *Bucket) touch(ctx context.Context, key string, ttl time.Duration) (kv.Revision, error) {
 	for {
 		e, err := b.Get(ctx, key)
 		if err != nil {
 			return 0, err
 		}
-		again := mutation{op: kv.MutateUpdate, key: key, value: e.Value, headers: e.Headers, last: e.Revision}
-		rev, err := b.write(ctx, again, opts)
+		again := mutation{op: kv.MutateUpdate, key: key, value: e.Value, headers: e.Headers, last: e.Revision, ttl: ttl}
+		rev, err := b.write(ctx, again, nil)
 		if !errors.Is(err, kv.ErrKeyRevisionMismatch) {
 			return rev, err
 		}
@@ -154,29 +161,30 @@ func (s *Store) submitTouch(ctx context.Context, m *kv.Mutation) {
 		m.Revision, m.Err = 0, fmt.Errorf("%w: %v keeps headers and history, and has no condition", kv.ErrInvalidOption, m.Op)
 		return
 	}
-	var opts []kv.WriteOption
-	if m.TTL != 0 {
-		opts = append(opts, kv.KeyTTL(m.TTL))
+	if m.TTL < 0 {
+		m.Revision, m.Err = 0, &kv.LimitError{What: "TTL", Got: int64(m.TTL), Min: 1, Duration: true, Err: kv.ErrInvalidOption}
+		return
 	}
-	m.Revision, m.Err = b.Touch(ctx, m.Key, opts...)
+	m.Revision, m.Err = b.touch(ctx, m.Key, m.TTL)
 }
 
-// submit hands in mutations other than touches as one request.
+// submit carries out mutations other than touches as one request.
 func (s *Store) submit(ctx context.Context, mutations []kv.Mutation) error {
 	r := newRequest()
 	defer r.free()
-	r.mutations = make([]mutation, 0, len(mutations))
-	at := make([]int, 0, len(mutations)) // of mutations, for each of r.mutations
+	r.mutations = r.single[:0]
+	if len(mutations) > 1 {
+		r.mutations = make([]mutation, 0, len(mutations))
+	}
 	for i := range mutations {
 		m := &mutations[i]
 		m.Revision = 0
 		own, err := s.translate(m)
 		if m.Err = err; err == nil {
 			r.mutations = append(r.mutations, own)
-			at = append(at, i)
 		}
 	}
-	if len(at) == 0 {
+	if len(r.mutations) == 0 {
 		return ctx.Err()
 	}
 	err := ctx.Err()
@@ -186,8 +194,12 @@ func (s *Store) submit(ctx context.Context, mutations []kv.Mutation) error {
 		r.cancelled = err
 		r.cutOff()
 	}
-	for i, n := range at {
-		mutations[n].Revision, mutations[n].Err = r.mutations[i].revision, r.mutations[i].err
+	n := 0 // r.mutations are those without an error, in the same order
+	for i := range mutations {
+		if m := &mutations[i]; m.Err == nil {
+			m.Revision, m.Err = r.mutations[n].revision, r.mutations[n].err
+			n++
+		}
 	}
 	return err
 }

@@ -272,7 +272,8 @@ func TestWritesThatFollowEachOtherAreOneSubmit(t *testing.T) {
 		p.expect(fmt.Sprintf("+OK %d", i+1))
 	}
 	p.expect("-ERR KEY_NOT_FOUND : k", "-ERR KEY_NOT_FOUND : k", "+OK 22", "+OK 23", "+OK 24")
-	if fmt.Sprint(s.submits) != "[22 3]" {
+	p.ask("PUT b k 1\nx", "+OK 25")
+	if fmt.Sprint(s.submits) != "[22 3 1]" {
 		t.Errorf("Submit was called with %v mutations", s.submits)
 	}
 }

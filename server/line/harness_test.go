@@ -248,6 +248,19 @@ func (s *fakeStore) Bucket(ctx context.Context, name string) (kv.Bucket, error) 
 	return &s.bucket, nil
 }
 
+// Submit takes puts alone.
+func (s *fakeStore) Submit(ctx context.Context, mutations []kv.Mutation) error {
+	for i := range mutations {
+		m := &mutations[i]
+		if m.Op != kv.MutatePut || m.Bucket != "b" {
+			m.Err = kv.ErrNotSupported
+			continue
+		}
+		m.Revision, m.Err = s.bucket.Put(ctx, m.Key, m.Value)
+	}
+	return nil
+}
+
 func (b *fakeBucket) Name() string { return "b" }
 func (b *fakeBucket) ID() uint64   { return 9 }
 

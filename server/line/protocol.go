@@ -28,15 +28,14 @@ const (
 // call, as kv.Submitter says of its own: they are views of a connection's buffer.
 type Protocol struct {
 	store     kv.Store
-	submitter kv.Submitter // nil if the store is none
+	submitter kv.Submitter
 	hello     lineproto.Hello
 }
 
 // New returns the protocol for a store. The version is what HELLO says of the
 // program.
 func New(store kv.Store, version string) *Protocol {
-	p := &Protocol{store: store, hello: lineproto.Hello{Protocol: lineproto.Version, Server: version}}
-	p.submitter, _ = store.(kv.Submitter)
+	p := &Protocol{store: store, submitter: submitterOf(store), hello: lineproto.Hello{Protocol: lineproto.Version, Server: version}}
 	if s, ok := store.(interface{ ID() [16]byte }); ok {
 		p.hello.StoreID = s.ID()
 	}
