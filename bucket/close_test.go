@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"testing"
 
-	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 )
 
@@ -150,7 +150,7 @@ func TestCloseLeavesNoGoroutine(t *testing.T) {
 		t.Errorf("left:\n%s", strings.Join(left, "\n\n"))
 	}
 	h.open()
-	h.fs.Inject(vfs.FailKind(vfs.OpSync, syscall.EIO))
+	h.fs.Inject(simdisk.FailKind(simdisk.OpSync, syscall.EIO))
 	if err := h.s.Close(); err == nil {
 		t.Error("Close says nothing of the sync that failed")
 	}
@@ -192,11 +192,11 @@ func TestCloseLeavesARunningHistoryItsFiles(t *testing.T) {
 func TestCloseSaysWhatTheFaultWas(t *testing.T) {
 	h := newHarness(t)
 	b := h.bucket("b")
-	h.fail(vfs.OpSync, logDir, syscall.EIO)
+	h.fail(simdisk.OpSync, logDir, syscall.EIO)
 	if _, err := b.PutString(ctx, "k", "v"); !errors.Is(err, kv.ErrOutcomeUnknown) {
 		t.Fatal(err)
 	}
-	writes := h.count(vfs.OpWriteAt, "")
+	writes := h.count(simdisk.OpWriteAt, "")
 	err := h.s.Close()
 	wantError(t, err, syscall.EIO, testDir, "sync")
 	if n := writes(); n != 0 {

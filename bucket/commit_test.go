@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"testing"
 
-	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 	"kvd/segment"
 )
@@ -220,7 +220,7 @@ func TestAConditionThatFailsInAGroupThatIsLostHasNoOutcome(t *testing.T) {
 	h := newHarness(t)
 	h.bucket("b")
 	h.bucket("quiet")
-	h.fail(vfs.OpSync, logDir, syscall.EIO)
+	h.fail(simdisk.OpSync, logDir, syscall.EIO)
 	expect := func(bucket, key string) kv.Mutation {
 		return kv.Mutation{Bucket: bucket, Op: kv.MutatePut, Key: key, IfNewest: true, Newest: 9}
 	}
@@ -241,7 +241,7 @@ func TestAFailingConditionCostsNoSync(t *testing.T) {
 	h := newHarness(t)
 	b := h.bucket("b")
 	rev := mustPut(t, b, "k", "v")
-	syncs, writes := h.count(vfs.OpSync, ""), 0
+	syncs, writes := h.count(simdisk.OpSync, ""), 0
 	for range 10 {
 		if _, err := b.Create(ctx, "k", nil); !errors.Is(err, kv.ErrKeyExists) {
 			t.Error(err)
@@ -256,7 +256,7 @@ func TestAFailingConditionCostsNoSync(t *testing.T) {
 	if n := syncs(); n != 0 {
 		t.Errorf("%d syncs", n)
 	}
-	count := h.count(vfs.OpWriteAt, "")
+	count := h.count(simdisk.OpWriteAt, "")
 	h.submit(kv.Mutation{Bucket: "b", Op: kv.MutateCreate, Key: "k"})
 	if writes = count(); writes != 0 {
 		t.Errorf("%d writes", writes)
@@ -271,7 +271,7 @@ func TestEachPutOfALoneWriterCostsOneSync(t *testing.T) {
 	h := newHarness(t)
 	b := h.bucket("b")
 	mustPut(t, b, "k", "v") // makes the segment
-	syncs := h.count(vfs.OpSync, "")
+	syncs := h.count(simdisk.OpSync, "")
 	for range 10 {
 		mustPut(t, b, "k", "v")
 	}

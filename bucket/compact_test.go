@@ -9,7 +9,7 @@ import (
 	"syscall"
 	"testing"
 
-	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 	"kvd/segment"
 )
@@ -387,14 +387,14 @@ func TestCompactionLeavesDamageAlone(t *testing.T) {
 func TestACompactionThatFailsChangesNothing(t *testing.T) {
 	for _, c := range []struct {
 		name string
-		kind vfs.OpKind
+		kind simdisk.OpKind
 		err  error
 	}{
-		{"its sync fails", vfs.OpSync, syscall.EIO},
-		{"its sync finds no room", vfs.OpSync, syscall.ENOSPC},
-		{"a write fails", vfs.OpWriteAt, syscall.EIO},
-		{"it finds no room", vfs.OpAllocate, syscall.ENOSPC},
-		{"it cannot be made", vfs.OpOpen, syscall.EMFILE},
+		{"its sync fails", simdisk.OpSync, syscall.EIO},
+		{"its sync finds no room", simdisk.OpSync, syscall.ENOSPC},
+		{"a write fails", simdisk.OpWriteAt, syscall.EIO},
+		{"it finds no room", simdisk.OpAllocate, syscall.ENOSPC},
+		{"it cannot be made", simdisk.OpOpen, syscall.EMFILE},
 	} {
 		t.Run(strings.ReplaceAll(c.name, " ", "_"), func(t *testing.T) {
 			h := newHarness(t, smallSegments)
@@ -433,13 +433,13 @@ func TestAnIndexThatCannotFollowLosesNothing(t *testing.T) {
 	h.checkpoint()
 	before := shown(t, b)
 	output, opened := segment.FileName(h.s.path.numbers), 0
-	h.fs.Inject(func(op vfs.Op) vfs.Action {
-		if op.Kind == vfs.OpOpen && strings.HasSuffix(op.Path, output) {
+	h.fs.Inject(func(op simdisk.Op) simdisk.Action {
+		if op.Kind == simdisk.OpOpen && strings.HasSuffix(op.Path, output) {
 			if opened++; opened > 1 {
-				return vfs.Action{Err: syscall.EIO}
+				return simdisk.Action{Err: syscall.EIO}
 			}
 		}
-		return vfs.Action{}
+		return simdisk.Action{}
 	})
 	h.reclaim()
 	h.fs.Inject(nil)

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 )
 
@@ -227,7 +227,7 @@ func TestCompactionsOfOneRound(t *testing.T) {
 	h.checkpoint()
 	v := victim{bucket: b, runs: []run{{from: 3, to: 5}, {from: 0, to: 1}, {from: 1, to: 2}}}
 	before, size := shown(t, b), b.diskSize()
-	syncs := h.count(vfs.OpSync, "manifest.1")
+	syncs := h.count(simdisk.OpSync, "manifest.1")
 	if err := v.compact(h.unpacedPacer()); err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 )
 
@@ -171,13 +171,13 @@ func TestACrashDuringErase(t *testing.T) {
 				kv.Mutation{Bucket: "b", Op: kv.MutatePut, Key: fmt.Sprint("k", i)},
 			)
 		}
-		var image *vfs.Mem
+		var image *simdisk.Disk
 		calls := 0
-		h.fs.Inject(func(op vfs.Op) vfs.Action {
+		h.fs.Inject(func(op simdisk.Op) simdisk.Action {
 			if calls++; calls == call {
-				image = h.disk.Crash(vfs.KeepNone())
+				image = h.disk.Crash(simdisk.KeepNone())
 			}
-			return vfs.Action{}
+			return simdisk.Action{}
 		})
 		n, err := b.Erase(ctx, ">", 0, 0)
 		if n != 2*keys || err != nil {

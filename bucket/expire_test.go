@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"kvd/index"
-	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 	"kvd/segment"
 )
@@ -708,11 +708,11 @@ func TestAFaultDuringASweep(t *testing.T) {
 		a.clock.advance(time.Hour)
 		mustPut(t, b, "stays", "v")
 		calls := 0
-		a.fs.Inject(func(vfs.Op) vfs.Action {
+		a.fs.Inject(func(simdisk.Op) simdisk.Action {
 			if calls++; calls == call {
-				return vfs.Action{Err: errors.New("injected")}
+				return simdisk.Action{Err: errors.New("injected")}
 			}
-			return vfs.Action{}
+			return simdisk.Action{}
 		})
 		err := a.s.Sweep(ctx)
 		a.fs.Inject(nil)
@@ -813,7 +813,7 @@ func TestTheSweepNeedsNoReadableRecord(t *testing.T) {
 		damage func(a *aging, files []string) (heal func())
 	}{
 		{"unreadable for now", func(a *aging, _ []string) func() {
-			a.fail(vfs.OpReadAt, ".seg", errors.New("injected"))
+			a.fail(simdisk.OpReadAt, ".seg", errors.New("injected"))
 			return func() { a.fs.Inject(nil) }
 		}},
 		{"damaged for good", func(a *aging, files []string) func() {
@@ -893,13 +893,13 @@ func TestATouchComesTooLate(t *testing.T) {
 	b := a.bucket("b", withHistory(3))
 	putTTL(t, b, "k", "v", time.Minute)
 	reads := 0
-	a.fs.Inject(func(op vfs.Op) vfs.Action {
-		if op.Kind == vfs.OpReadMapping {
+	a.fs.Inject(func(op simdisk.Op) simdisk.Action {
+		if op.Kind == simdisk.OpReadMapping {
 			if reads++; reads == 1 {
 				a.clock.advance(time.Minute)
 			}
 		}
-		return vfs.Action{}
+		return simdisk.Action{}
 	})
 	_, err := b.Touch(ctx, "k", kv.KeyTTL(time.Hour))
 	wantError(t, err, kv.ErrKeyNotFound)

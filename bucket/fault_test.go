@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 )
 
@@ -34,11 +35,11 @@ func TestAFailedSyncPoisonsTheStore(t *testing.T) {
 		t.Fatal(o.err)
 	}
 	<-g.reached
-	h.fs.Inject(func(op vfs.Op) vfs.Action {
-		if op.Kind == vfs.OpSync {
-			return vfs.Action{Err: syscall.EIO, DropSync: true}
+	h.fs.Inject(func(op simdisk.Op) simdisk.Action {
+		if op.Kind == simdisk.OpSync {
+			return simdisk.Action{Err: syscall.EIO, DropSync: true}
 		}
-		return vfs.Action{}
+		return simdisk.Action{}
 	})
 	open()
 	for i, d := range group {
@@ -86,10 +87,10 @@ func TestAFailedSyncPoisonsTheStore(t *testing.T) {
 func TestTheFirstFaultIsTheOneReported(t *testing.T) {
 	h := newHarness(t)
 	b := h.bucket("b")
-	h.fail(vfs.OpWriteAt, logDir, syscall.EIO)
+	h.fail(simdisk.OpWriteAt, logDir, syscall.EIO)
 	_, err := b.PutString(ctx, "k", "v")
 	wantError(t, err, kv.ErrOutcomeUnknown)
-	h.fail(vfs.OpWriteAt, logDir, syscall.EDQUOT)
+	h.fail(simdisk.OpWriteAt, logDir, syscall.EDQUOT)
 	for range 3 {
 		_, err = b.PutString(ctx, "k", "v")
 		wantError(t, err, syscall.EIO)
@@ -120,7 +121,7 @@ func TestAWriteSurvivesTheFailureOfEachOfItsCalls(t *testing.T) {
 			b := h.bucket("b")
 			acked := showing{"k": revs{mustPut(t, b, "k", "v")}}
 			start := h.fs.Calls()
-			h.fs.Inject(vfs.FailNth(start+n, cause))
+			h.fs.Inject(simdisk.FailNth(start+n, cause))
 			for i := range 40 { // past the end of a log file
 				key := fmt.Sprintf("k%02d", i)
 				rev, err := b.Put(ctx, key, make([]byte, 4000))
@@ -273,12 +274,12 @@ func TestADiskThatIsFullWhenTheStoreOpens(t *testing.T) {
 func TestACheckpointOnAFullDiskIsTriedAgain(t *testing.T) {
 	for _, c := range []struct {
 		name string
-		kind vfs.OpKind
+		kind simdisk.OpKind
 		part string
 	}{
-		{"at the manifest", vfs.OpAllocate, "manifest"},
-		{"at an index block", vfs.OpWriteAt, segmentDir},
-		{"at the end of a segment", vfs.OpTruncate, segmentDir},
+		{"at the manifest", simdisk.OpAllocate, "manifest"},
+		{"at an index block", simdisk.OpWriteAt, segmentDir},
+		{"at the end of a segment", simdisk.OpTruncate, segmentDir},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := newHarness(t)
@@ -315,13 +316,13 @@ func TestACheckpointOnAFullDiskIsTriedAgain(t *testing.T) {
 func TestACheckpointThatFailsPoisonsTheStore(t *testing.T) {
 	for _, c := range []struct {
 		name string
-		kind vfs.OpKind
+		kind simdisk.OpKind
 		part string
 	}{
-		{"at the sync of a segment", vfs.OpSync, segmentDir},
-		{"at the segments' directory", vfs.OpSyncDir, segmentDir},
-		{"at the write of the manifest", vfs.OpWriteAt, "manifest"},
-		{"at the sync of the manifest", vfs.OpSync, "manifest"},
+		{"at the sync of a segment", simdisk.OpSync, segmentDir},
+		{"at the segments' directory", simdisk.OpSyncDir, segmentDir},
+		{"at the write of the manifest", simdisk.OpWriteAt, "manifest"},
+		{"at the sync of the manifest", simdisk.OpSync, "manifest"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := newHarness(t)
@@ -680,10 +681,10 @@ func TestAnUnreadablePageIsAnErrorOfItsKey(t *testing.T) {
 	h := newHarness(t)
 	b := h.bucket("b")
 	mustPut(t, b, "k", "v")
-	h.fail(vfs.OpReadMapping, segmentDir, vfs.ErrFault)
+	h.fail(simdisk.OpReadMapping, segmentDir, vfs.ErrFault)
 	_, err := b.Get(ctx, "k")
 	wantError(t, err, kv.ErrCorrupt, `"k"`, segmentDir)
-	h.fail(vfs.OpMap, segmentDir, syscall.ENOMEM)
+	h.fail(simdisk.OpMap, segmentDir, syscall.ENOMEM)
 	h.fs.Inject(nil)
 	mustGet(t, b, "k", "v")
 	mustPut(t, b, "k", "w")
@@ -699,7 +700,7 @@ func TestAFailedRecycleIsTriedAgain(t *testing.T) {
 		}
 	}
 	files := len(h.names(logDir))
-	h.fail(vfs.OpRemove, logDir, syscall.EIO)
+	h.fail(simdisk.OpRemove, logDir, syscall.EIO)
 	h.checkpoint()
 	h.fs.Inject(nil)
 	mustPut(t, b, "k", "v")
@@ -716,11 +717,11 @@ func TestAFaultBesideManyWriters(t *testing.T) {
 	for _, n := range []int64{5, 50, 333} {
 		h := newHarness(t, func(o *Options) { o.Manual = false })
 		b := h.bucket("b")
-		h.fs.Inject(func(op vfs.Op) vfs.Action {
-			if op.N >= n && op.Kind == vfs.OpSync && strings.Contains(op.Path, logDir) {
-				return vfs.Action{Err: syscall.EIO, DropSync: true}
+		h.fs.Inject(func(op simdisk.Op) simdisk.Action {
+			if op.N >= n && op.Kind == simdisk.OpSync && strings.Contains(op.Path, logDir) {
+				return simdisk.Action{Err: syscall.EIO, DropSync: true}
 			}
-			return vfs.Action{}
+			return simdisk.Action{}
 		})
 		var wg sync.WaitGroup
 		var mu sync.Mutex

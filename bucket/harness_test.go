@@ -19,6 +19,7 @@ import (
 
 	"kvd/index"
 	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 	"kvd/segment"
 )
@@ -55,9 +56,9 @@ const testDir = "store"
 // harness is a store on a disk in memory.
 type harness struct {
 	t     testing.TB
-	disk  *vfs.Mem
-	fs    *vfs.Fault // around disk
-	gates *gatedFS   // around fs
+	disk  *simdisk.Disk
+	fs    *simdisk.Fault // around disk
+	gates *gatedFS       // around fs
 	opts  Options
 	s     *Store
 }
@@ -70,15 +71,15 @@ func newHarness(t testing.TB, change ...func(*Options)) *harness {
 	for _, f := range change {
 		f(&h.opts)
 	}
-	h.insert(vfs.NewMem())
+	h.insert(simdisk.New())
 	h.open()
 	t.Cleanup(func() { h.close() })
 	return h
 }
 
 // insert gives the harness another disk. No store is open.
-func (h *harness) insert(disk *vfs.Mem) {
-	h.disk, h.fs = disk, vfs.NewFault(disk)
+func (h *harness) insert(disk *simdisk.Disk) {
+	h.disk, h.fs = disk, simdisk.NewFault(disk)
 	h.gates = &gatedFS{FS: h.fs}
 	h.opts.FS = h.gates
 }
@@ -121,7 +122,7 @@ func (h *harness) kill() {
 
 // powerCut ends the store as a power cut that loses all that was not synced.
 func (h *harness) powerCut() {
-	disk := h.disk.Crash(vfs.KeepNone())
+	disk := h.disk.Crash(simdisk.KeepNone())
 	h.close()
 	h.insert(disk)
 }
@@ -173,16 +174,16 @@ func (h *harness) submit(mutations ...kv.Mutation) []kv.Mutation {
 
 // count counts the calls of a kind whose path contains part, from now on. It
 // replaces what was injected.
-func (h *harness) count(kind vfs.OpKind, part string) func() int {
+func (h *harness) count(kind simdisk.OpKind, part string) func() int {
 	var mu sync.Mutex
 	n := 0
-	h.fs.Inject(func(op vfs.Op) vfs.Action {
+	h.fs.Inject(func(op simdisk.Op) simdisk.Action {
 		mu.Lock()
 		defer mu.Unlock()
 		if op.Kind == kind && strings.Contains(op.Path, part) {
 			n++
 		}
-		return vfs.Action{}
+		return simdisk.Action{}
 	})
 	return func() int {
 		mu.Lock()
@@ -192,12 +193,12 @@ func (h *harness) count(kind vfs.OpKind, part string) func() int {
 }
 
 // fail makes calls of a kind whose path contains part fail.
-func (h *harness) fail(kind vfs.OpKind, part string, err error) {
-	h.fs.Inject(func(op vfs.Op) vfs.Action {
+func (h *harness) fail(kind simdisk.OpKind, part string, err error) {
+	h.fs.Inject(func(op simdisk.Op) simdisk.Action {
 		if op.Kind == kind && strings.Contains(op.Path, part) {
-			return vfs.Action{Err: err}
+			return simdisk.Action{Err: err}
 		}
-		return vfs.Action{}
+		return simdisk.Action{}
 	})
 }
 
@@ -466,7 +467,7 @@ func (w *written) harness(t testing.TB) *harness {
 	t.Helper()
 	h := &harness{t: t, opts: Options{Manual: true, LogFileSize: 64 << 10, ReserveSize: -1}}
 	h.opts.Now = func() time.Time { return time.Unix(0, 0) } // before every deadline
-	h.insert(vfs.NewMem())
+	h.insert(simdisk.New())
 	w.onto(t, h.disk)
 	h.open()
 	t.Cleanup(func() { h.close() })

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 )
 
@@ -28,7 +28,7 @@ func mustSync(t *testing.T, s *Store) {
 func TestIntervalWritesAreVisibleBeforeTheSync(t *testing.T) {
 	h := newHarness(t)
 	b := h.bucket("b", lax)
-	syncs := h.count(vfs.OpSync, logDir)
+	syncs := h.count(simdisk.OpSync, logDir)
 	rev := mustPut(t, b, "k", "1")
 	if _, err := b.Create(ctx, "k", nil); !errors.Is(err, kv.ErrKeyExists) {
 		t.Errorf("create over it: %v", err)
@@ -123,7 +123,7 @@ func TestTheTimerSyncsWithinTheInterval(t *testing.T) {
 		slow := h.bucket("slow", lax, func(c *kv.Config) { c.SyncInterval = 400 * time.Millisecond })
 		durable := h.bucket("durable")
 		pass(3 * vouchAfter)
-		syncs := h.count(vfs.OpSync, logDir)
+		syncs := h.count(simdisk.OpSync, logDir)
 		step := func(what string, d time.Duration, want int) {
 			t.Helper()
 			pass(d)
@@ -168,7 +168,7 @@ func TestACrashLeavesAPrefix(t *testing.T) {
 			mustPut(t, h.find(names[i%2]), fmt.Sprint(i), strings.Repeat("v", rng.IntN(3000)))
 		}
 		n := h.disk.Pending()
-		image := h.disk.Crash(vfs.Random(seed))
+		image := h.disk.Crash(simdisk.Random(seed))
 		h.close()
 		h.insert(image)
 		h.open()
@@ -236,7 +236,7 @@ func TestLostRevisionsAreNotIssuedAgain(t *testing.T) {
 func TestManyRevisionsDoNotWait(t *testing.T) {
 	h := newHarness(t)
 	b := h.bucket("b", lax)
-	syncs := h.count(vfs.OpSync, logDir)
+	syncs := h.count(simdisk.OpSync, logDir)
 	mustPut(t, b, "k", "v")
 	h.s.path.Lock()
 	b.next += unsyncedMax - 2 // as if so many had been written
@@ -260,7 +260,7 @@ func TestSyncModeIsEdited(t *testing.T) {
 		}
 	}
 	edit(kv.SyncInterval)
-	syncs := h.count(vfs.OpSync, logDir)
+	syncs := h.count(simdisk.OpSync, logDir)
 	mustPut(t, b, "k", "1")
 	if n := syncs(); n != 0 {
 		t.Errorf("%d syncs of an interval bucket", n)
@@ -307,7 +307,7 @@ func TestAFailedSyncReportsWhatMayBeLost(t *testing.T) {
 				mustSync(t, h.s)
 				mustPut(t, b, "k", "2")
 				mustPut(t, b, "k", "3")
-				h.fail(vfs.OpSync, logDir, syscall.EIO)
+				h.fail(simdisk.OpSync, logDir, syscall.EIO)
 				wantError(t, do(h), kv.ErrOutcomeUnknown, "input/output error")
 				h.fs.Inject(nil)
 				if _, err := b.PutString(ctx, "k", "4"); !errors.Is(err, kv.ErrReadOnly) {
@@ -352,11 +352,11 @@ func TestEveryCallOfIntervalWritesFails(t *testing.T) {
 		h := newHarness(t)
 		b := h.bucket("b", lax, withHistory(64))
 		calls := 0
-		h.fs.Inject(func(vfs.Op) vfs.Action {
+		h.fs.Inject(func(simdisk.Op) simdisk.Action {
 			if calls++; calls == n {
-				return vfs.Action{Err: syscall.EIO}
+				return simdisk.Action{Err: syscall.EIO}
 			}
-			return vfs.Action{}
+			return simdisk.Action{}
 		})
 		var put, synced int
 		for put < 12 {

@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 	"kvd/wal"
 )
@@ -178,12 +178,12 @@ func TestAFaultInTheBackgroundIsReported(t *testing.T) {
 		mustPut(t, b, "k", "v")
 		synctest.Wait()
 		var syncs atomic.Int64
-		h.fs.Inject(func(op vfs.Op) vfs.Action {
-			if op.Kind == vfs.OpSync && strings.Contains(op.Path, logDir) {
+		h.fs.Inject(func(op simdisk.Op) simdisk.Action {
+			if op.Kind == simdisk.OpSync && strings.Contains(op.Path, logDir) {
 				syncs.Add(1)
-				return vfs.Action{Err: syscall.EIO}
+				return simdisk.Action{Err: syscall.EIO}
 			}
-			return vfs.Action{}
+			return simdisk.Action{}
 		})
 		pass(3 * vouchAfter)
 		_, err := b.PutString(ctx, "k", "w")
@@ -202,7 +202,7 @@ func TestASpareThatCannotBeMadeIsNoFault(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h := background(t)
 		b := h.bucket("b")
-		h.fail(vfs.OpOpen, ".wal.tmp", syscall.EMFILE)
+		h.fail(simdisk.OpOpen, ".wal.tmp", syscall.EMFILE)
 		mustPut(t, b, "k", "v")
 		pass(time.Minute)
 		if err := h.s.writable(); err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 )
 
@@ -192,9 +193,9 @@ func TestANewerRecordInAManifestIsRefused(t *testing.T) {
 }
 
 // writeCopies puts the two copies on a disk; nil leaves one out.
-func writeCopies(t *testing.T, copies ...[]byte) *vfs.Mem {
+func writeCopies(t *testing.T, copies ...[]byte) *simdisk.Disk {
 	t.Helper()
-	disk := vfs.NewMem()
+	disk := simdisk.New()
 	if err := disk.Mkdir(testDir); err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"kvd/index"
 	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 	"kvd/watch"
 )
@@ -148,19 +149,19 @@ func TestMemoryBucketsAcrossOpens(t *testing.T) {
 func TestIDsOfMemoryBucketsAreDurable(t *testing.T) {
 	h := newHarness(t)
 	h.bucket("b", inMemory)
-	base := h.disk.Crash(vfs.KeepNone())
+	base := h.disk.Crash(simdisk.KeepNone())
 	h.close()
 	for n := 1; ; n++ {
 		h.insert(base.Clone())
 		calls := 0
-		h.fs.Inject(func(op vfs.Op) vfs.Action {
+		h.fs.Inject(func(op simdisk.Op) simdisk.Action {
 			switch op.Kind {
-			case vfs.OpWriteAt, vfs.OpSync, vfs.OpSyncDir, vfs.OpRename:
+			case simdisk.OpWriteAt, simdisk.OpSync, simdisk.OpSyncDir, simdisk.OpRename:
 				if calls++; calls == n {
-					return vfs.Action{Stop: true}
+					return simdisk.Action{Stop: true}
 				}
 			}
-			return vfs.Action{}
+			return simdisk.Action{}
 		})
 		err := h.tryOpen()
 		told := uint64(1)
@@ -170,8 +171,8 @@ func TestIDsOfMemoryBucketsAreDurable(t *testing.T) {
 				t.Fatal("the bucket has the id of its life before")
 			}
 		}
-		image := h.disk.Crash(vfs.KeepNone())
-		h.fs.Inject(vfs.StopAt(0))
+		image := h.disk.Crash(simdisk.KeepNone())
+		h.fs.Inject(simdisk.StopAt(0))
 		h.close()
 		h.insert(image)
 		h.open()

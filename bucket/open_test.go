@@ -19,12 +19,13 @@ import (
 	"testing"
 
 	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 	"kvd/wal"
 )
 
 func TestAStoreThatIsOpenIsLockedWithinTheProcess(t *testing.T) {
-	for name, disk := range map[string]vfs.FS{"on the system's files": vfs.OS(), "in memory": vfs.NewMem()} {
+	for name, disk := range map[string]vfs.FS{"on the system's files": vfs.OS(), "in memory": simdisk.New()} {
 		t.Run(name, func(t *testing.T) {
 			dir := testDir
 			if disk == vfs.OS() {
@@ -103,7 +104,7 @@ func TestADirectoryOfSomethingElseIsRefusedUntouched(t *testing.T) {
 		{name: "a name that begins like ours", files: []string{"manifest"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			disk := vfs.NewMem()
+			disk := simdisk.New()
 			if err := disk.Mkdir(testDir); err != nil {
 				t.Fatal(err)
 			}
@@ -129,7 +130,7 @@ func TestADirectoryOfSomethingElseIsRefusedUntouched(t *testing.T) {
 
 // tree returns the files below a directory and their contents; directories have
 // none.
-func tree(t testing.TB, disk *vfs.Mem, dir string) map[string]string {
+func tree(t testing.TB, disk *simdisk.Disk, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
 	infos, err := disk.List(dir)
@@ -153,7 +154,7 @@ func tree(t testing.TB, disk *vfs.Mem, dir string) map[string]string {
 }
 
 func TestAFileIsNotAStore(t *testing.T) {
-	disk := vfs.NewMem()
+	disk := simdisk.New()
 	if err := disk.WriteFile("file", nil); err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +166,7 @@ func TestAFileIsNotAStore(t *testing.T) {
 }
 
 func TestMissingParentsAreMadeAndDurable(t *testing.T) {
-	disk := vfs.NewMem()
+	disk := simdisk.New()
 	o := Options{FS: disk, Manual: true, LogFileSize: 64 << 10, ReserveSize: -1}
 	s, err := Open("a/b/c", o)
 	if err != nil {
@@ -177,7 +178,7 @@ func TestMissingParentsAreMadeAndDurable(t *testing.T) {
 	if _, err := s.CreateBucket(ctx, kv.Config{Bucket: "b"}); err != nil {
 		t.Fatal(err)
 	}
-	o.FS = disk.Crash(vfs.KeepNone())
+	o.FS = disk.Crash(simdisk.KeepNone())
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -193,24 +194,24 @@ func TestMissingParentsAreMadeAndDurable(t *testing.T) {
 
 // A file system mounted read-only is met at the first thing that Open writes.
 func TestAReadOnlyFileSystemIsNamed(t *testing.T) {
-	writes := map[vfs.OpKind]bool{
-		vfs.OpLock: true, vfs.OpWriteAt: true, vfs.OpTruncate: true, vfs.OpAllocate: true,
-		vfs.OpRename: true, vfs.OpRemove: true,
+	writes := map[simdisk.OpKind]bool{
+		simdisk.OpLock: true, simdisk.OpWriteAt: true, simdisk.OpTruncate: true, simdisk.OpAllocate: true,
+		simdisk.OpRename: true, simdisk.OpRemove: true,
 	}
 	for _, c := range []struct {
 		name  string
 		exist bool
-		fails func(vfs.Op) bool
+		fails func(simdisk.Op) bool
 	}{
-		{"where the directory is missing", false, func(op vfs.Op) bool { return op.Kind == vfs.OpMkdir }},
-		{"at the lock", true, func(op vfs.Op) bool { return writes[op.Kind] }},
-		{"where the lock can be taken", true, func(op vfs.Op) bool { return writes[op.Kind] && op.Kind != vfs.OpLock }},
-		{"at the manifest", true, func(op vfs.Op) bool { return op.Kind == vfs.OpRename }},
-		{"at the log", true, func(op vfs.Op) bool {
-			return op.Kind == vfs.OpWriteAt && strings.Contains(op.Path, "/"+logDir+"/")
+		{"where the directory is missing", false, func(op simdisk.Op) bool { return op.Kind == simdisk.OpMkdir }},
+		{"at the lock", true, func(op simdisk.Op) bool { return writes[op.Kind] }},
+		{"where the lock can be taken", true, func(op simdisk.Op) bool { return writes[op.Kind] && op.Kind != simdisk.OpLock }},
+		{"at the manifest", true, func(op simdisk.Op) bool { return op.Kind == simdisk.OpRename }},
+		{"at the log", true, func(op simdisk.Op) bool {
+			return op.Kind == simdisk.OpWriteAt && strings.Contains(op.Path, "/"+logDir+"/")
 		}},
-		{"at a segment", true, func(op vfs.Op) bool {
-			return op.Kind == vfs.OpTruncate && strings.Contains(op.Path, "/"+segmentDir+"/")
+		{"at a segment", true, func(op simdisk.Op) bool {
+			return op.Kind == simdisk.OpTruncate && strings.Contains(op.Path, "/"+segmentDir+"/")
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -223,13 +224,13 @@ func TestAReadOnlyFileSystemIsNamed(t *testing.T) {
 			}
 			h.kill()
 			if !c.exist {
-				h.insert(vfs.NewMem())
+				h.insert(simdisk.New())
 			}
-			h.fs.Inject(func(op vfs.Op) vfs.Action {
+			h.fs.Inject(func(op simdisk.Op) simdisk.Action {
 				if c.fails(op) {
-					return vfs.Action{Err: syscall.EROFS}
+					return simdisk.Action{Err: syscall.EROFS}
 				}
-				return vfs.Action{}
+				return simdisk.Action{}
 			})
 			err := h.tryOpen()
 			wantError(t, err, kv.ErrReadOnly, testDir)
@@ -354,7 +355,7 @@ func TestOptionsAreChecked(t *testing.T) {
 		"a log file that is unaligned": {LogFileSize: 64<<10 + 1},
 		"a log of less than two files": {LogFileSize: 64 << 10, LogMaxSize: 100 << 10},
 	} {
-		o.FS = vfs.NewMem()
+		o.FS = simdisk.New()
 		_, err := Open(testDir, o)
 		if !errors.Is(err, kv.ErrInvalidConfig) {
 			t.Errorf("%s: %v", name, err)
@@ -393,7 +394,7 @@ func sampleStore(t *testing.T) (*harness, showing) {
 func TestOpenSurvivesTheFailureOfEachOfItsCalls(t *testing.T) {
 	h, want := sampleStore(t)
 	left := h.disk
-	for what, fail := range map[string]func(int64, error) func(vfs.Op) vfs.Action{"once": vfs.FailNth, "from then on": vfs.FailFrom} {
+	for what, fail := range map[string]func(int64, error) func(simdisk.Op) simdisk.Action{"once": simdisk.FailNth, "from then on": simdisk.FailFrom} {
 		for _, cause := range []error{syscall.EIO, syscall.ENOSPC} {
 			for n := int64(1); ; n++ {
 				h.insert(left.Clone())

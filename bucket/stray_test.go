@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 	"kvd/segment"
 )
 
@@ -80,13 +80,13 @@ func TestNoCrashLosesAStranger(t *testing.T) {
 	left := h.disk
 	for n := int64(1); ; n++ {
 		h.insert(left.Clone())
-		h.fs.Inject(vfs.StopAt(n))
+		h.fs.Inject(simdisk.StopAt(n))
 		err := h.tryOpen()
 		done := h.fs.Calls() < n
 		if done && err != nil {
 			t.Fatal(err)
 		}
-		for _, choice := range []vfs.Choice{vfs.KeepNone(), vfs.KeepAll()} {
+		for _, choice := range []simdisk.Choice{simdisk.KeepNone(), simdisk.KeepAll()} {
 			crashed := &harness{t: t, opts: h.opts}
 			crashed.insert(h.disk.Crash(choice))
 			crashed.open()

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"kvd/index"
-	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 )
 
@@ -95,7 +95,7 @@ func TestATrimOfNothingWritesNothing(t *testing.T) {
 	mustTrim(t, b, 9, 0, 0, 0)
 	mustAppend(t, b, "k", "v")
 	mustAppend(t, b, "k", "v")
-	last, syncs := h.s.log.Last(), h.count(vfs.OpSync, "")
+	last, syncs := h.s.log.Last(), h.count(simdisk.OpSync, "")
 	mustTrim(t, b, 0, 2, 0, 0)
 	mustTrim(t, b, 1, 0, 0, 0)
 	if h.s.log.Last() != last || syncs() != 0 {

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 	"kvd/segment"
 )
@@ -27,12 +28,12 @@ func (h *harness) verify() VerifyReport {
 
 func (h *harness) tryVerify() (VerifyReport, error) {
 	h.t.Helper()
-	h.fs.Inject(func(op vfs.Op) vfs.Action {
+	h.fs.Inject(func(op simdisk.Op) simdisk.Action {
 		switch op.Kind {
-		case vfs.OpWriteAt, vfs.OpTruncate, vfs.OpAllocate, vfs.OpSync, vfs.OpSyncDir, vfs.OpMkdir, vfs.OpRename, vfs.OpRemove:
+		case simdisk.OpWriteAt, simdisk.OpTruncate, simdisk.OpAllocate, simdisk.OpSync, simdisk.OpSyncDir, simdisk.OpMkdir, simdisk.OpRename, simdisk.OpRemove:
 			h.t.Errorf("verify calls %v of %s", op.Kind, op.Path)
 		}
-		return vfs.Action{}
+		return simdisk.Action{}
 	})
 	defer h.fs.Inject(nil)
 	return Verify(testDir, VerifyOptions{FS: h.gates})
@@ -247,7 +248,7 @@ func TestVerifyMissingLog(t *testing.T) {
 
 // TestVerifyRecordOutOfOrder has sound records where no store writes them.
 func TestVerifyRecordOutOfOrder(t *testing.T) {
-	disk := vfs.NewMem()
+	disk := simdisk.New()
 	w := written{segments: [][]segment.Record{
 		{put("a", 1, 1), put("b", 2, 2)},
 		{put("c", 2, 2)},
@@ -289,7 +290,7 @@ func TestVerifyRefusals(t *testing.T) {
 		wantError(t, err, kv.ErrLocked, testDir)
 	})
 	t.Run("a directory of something else", func(t *testing.T) {
-		disk := vfs.NewMem()
+		disk := simdisk.New()
 		if err := disk.Mkdir(testDir); err != nil {
 			t.Fatal(err)
 		}
@@ -313,7 +314,7 @@ func TestVerifyRefusals(t *testing.T) {
 		h.fill()
 		h.close()
 		boom := errors.New("boom")
-		h.fail(vfs.OpList, segmentDir, boom)
+		h.fail(simdisk.OpList, segmentDir, boom)
 		_, err := Verify(testDir, VerifyOptions{FS: h.gates})
 		wantError(t, err, boom)
 	})

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 )
 
 // age makes a workload of one in which nothing expires: some writes have a TTL,
@@ -60,7 +60,7 @@ func TestModelOfAging(t *testing.T) {
 }
 
 func runAging(load *workload) error {
-	w := newWorld(load, vfs.NewMem())
+	w := newWorld(load, simdisk.New())
 	if err := w.start(); err != nil {
 		return err
 	}

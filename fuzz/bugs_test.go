@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 )
 
@@ -123,7 +124,7 @@ func byDamage(t *testing.T, b seededBug) error {
 }
 
 func byFault(_ *testing.T, b seededBug) error {
-	dropped := fault{err: syscall.EIO, drop: true, applies: isKind(vfs.OpSync)}
+	dropped := fault{err: syscall.EIO, drop: true, applies: isKind(simdisk.OpSync)}
 	for seed := range uint64(4) {
 		load := generate(1000+seed, 30)
 		kinds, err := callsOf(load)
@@ -132,7 +133,7 @@ func byFault(_ *testing.T, b seededBug) error {
 		}
 		b.plant(load)
 		for n, kind := range kinds {
-			if kind == vfs.OpSync {
+			if kind == simdisk.OpSync {
 				if err := suffer(load, &dropped, n, once, func() {}); err != nil {
 					return err
 				}

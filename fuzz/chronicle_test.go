@@ -8,14 +8,14 @@ import (
 	"testing"
 
 	"kvd/bucket"
-	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 )
 
 // chronicle is a store at rest, and all that it ever was.
 type chronicle struct {
 	workload *workload
-	disk     *vfs.Mem // nothing is pending
+	disk     *simdisk.Disk // nothing is pending
 	now      int64
 	states   []*Model   // after each step; the first is empty, the last what the disk holds
 	writes   []logWrite // of frames, in order
@@ -32,15 +32,15 @@ type logWrite struct {
 // for its last frame; the other is left by a power cut after the last step.
 func record(t testing.TB, load *workload, closed bool) *chronicle {
 	t.Helper()
-	w := newWorld(load, vfs.NewMem())
+	w := newWorld(load, simdisk.New())
 	c := &chronicle{workload: load, states: []*Model{w.acked}}
-	w.judge = func(o vfs.Op) vfs.Action {
+	w.judge = func(o simdisk.Op) simdisk.Action {
 		end := o.Offset + int64(o.Len)
 		path := strings.TrimSuffix(o.Path, ".tmp") // a file has its name by the time it gets frames
-		if o.Kind == vfs.OpWriteAt && strings.HasSuffix(path, ".wal") && o.Offset >= 4096 && end < load.logFileSize {
+		if o.Kind == simdisk.OpWriteAt && strings.HasSuffix(path, ".wal") && o.Offset >= 4096 && end < load.logFileSize {
 			c.wrote(logWrite{path, o.Offset, end, len(c.states)})
 		}
-		return vfs.Action{}
+		return simdisk.Action{}
 	}
 	if err := w.start(); err != nil {
 		t.Fatal(err)
@@ -53,14 +53,14 @@ func record(t testing.TB, load *workload, closed bool) *chronicle {
 	}
 	c.now, c.disk = w.now, w.disk
 	if !closed {
-		c.disk = w.disk.Crash(vfs.KeepNone())
+		c.disk = w.disk.Crash(simdisk.KeepNone())
 		w.fault.Inject(nil)
 	}
 	if err := w.stop(); err != nil {
 		t.Fatal(err)
 	}
 	if closed {
-		c.disk = w.disk.Crash(vfs.KeepNone())
+		c.disk = w.disk.Crash(simdisk.KeepNone())
 	}
 	return c
 }
@@ -147,7 +147,7 @@ type verdict struct {
 // its states, but for records that it says are lost, and none older than silent
 // unless it is read-only and says why. Where damage took both a record and the
 // index block that names it, the verdict is hidden.
-func (c *chronicle) examine(image *vfs.Mem, silent int, count func()) (v verdict, err error) {
+func (c *chronicle) examine(image *simdisk.Disk, silent int, count func()) (v verdict, err error) {
 	f := finding{workload: c.workload, image: image, now: c.now, seed: 1}
 	w := f.world()
 	defer func() {

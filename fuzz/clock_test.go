@@ -4,14 +4,14 @@ import (
 	"testing"
 	"time"
 
-	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 )
 
 // TestClockGoesBack sets the clock back while a store is closed, after a close
 // and after a crash: times never fall.
 func TestClockGoesBack(t *testing.T) {
 	for _, crash := range []bool{false, true} {
-		w := newWorld(&workload{logFileSize: 16 << 10, logMaxSize: 32 << 10, reserveSize: -1}, vfs.NewMem())
+		w := newWorld(&workload{logFileSize: 16 << 10, logMaxSize: 32 << 10, reserveSize: -1}, simdisk.New())
 		put := op{kind: opPut, bucket: "a", key: "k", size: 10, tick: time.Hour}
 		w.must(t, op{kind: opCreateBucket, bucket: "a", config: config{history: 5, maxBytes: -1}}, put)
 		if err := w.start(); err != nil {
@@ -22,7 +22,7 @@ func TestClockGoesBack(t *testing.T) {
 		}
 		image := w.disk
 		if crash {
-			image = w.disk.Crash(vfs.KeepNone())
+			image = w.disk.Crash(simdisk.KeepNone())
 		}
 		if err := w.stop(); err != nil {
 			t.Fatal(err)

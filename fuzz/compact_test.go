@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 )
 
@@ -145,7 +145,7 @@ func TestCompactionOnAFullDisk(t *testing.T) {
 // other, and compacts it.
 func reclaimFull(room int64, count func()) error {
 	load := &workload{seed: uint64(room), logFileSize: 16 << 10, logMaxSize: 64 << 10, reserveSize: 1 << 20, segmentSize: 4 << 10}
-	w := newWorld(load, vfs.NewMem())
+	w := newWorld(load, simdisk.New())
 	if err := w.start(); err != nil {
 		return err
 	}

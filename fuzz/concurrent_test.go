@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"kvd/bucket"
-	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 )
 
@@ -31,7 +31,7 @@ type event struct {
 // crowd is many clients on one store, and the crashes that happen meanwhile.
 type crowd struct {
 	store *bucket.Store
-	disk  *vfs.Mem
+	disk  *simdisk.Disk
 	ticks atomic.Int64
 	mu    struct {
 		sync.Mutex
@@ -42,7 +42,7 @@ type crowd struct {
 
 // snapshot is the disk after a power cut at a tick.
 type snapshot struct {
-	disk *vfs.Mem
+	disk *simdisk.Disk
 	tick int64
 	name string
 }
@@ -80,8 +80,8 @@ func TestConcurrentWriters(t *testing.T) {
 }
 
 func newCrowd(t *testing.T, seed uint64) *crowd {
-	c := &crowd{disk: vfs.NewMem()}
-	fault := vfs.NewFault(c.disk)
+	c := &crowd{disk: simdisk.New()}
+	fault := simdisk.NewFault(c.disk)
 	fault.Inject(c.crashes(rand.New(rand.NewPCG(seed, 7))))
 	store, err := bucket.Open(storeDir, bucket.Options{
 		FS: fault, LogFileSize: 32 << 10, LogMaxSize: 128 << 10, ReserveSize: -1,
@@ -95,8 +95,8 @@ func newCrowd(t *testing.T, seed uint64) *crowd {
 }
 
 // crashes returns a judge that lets every call pass and takes images before some.
-func (c *crowd) crashes(r *rand.Rand) func(vfs.Op) vfs.Action {
-	return func(vfs.Op) vfs.Action {
+func (c *crowd) crashes(r *rand.Rand) func(simdisk.Op) simdisk.Action {
+	return func(simdisk.Op) simdisk.Action {
 		if r.IntN(60) == 0 {
 			tick := c.ticks.Add(1) // what was answered before it must be there
 			for _, cut := range cuts(c.disk.Pending(), r.Uint64(), 1) {
@@ -106,7 +106,7 @@ func (c *crowd) crashes(r *rand.Rand) func(vfs.Op) vfs.Action {
 				c.keep(snapshot{cut.make(c.disk), tick, cut.name})
 			}
 		}
-		return vfs.Action{}
+		return simdisk.Action{}
 	}
 }
 
@@ -132,7 +132,7 @@ func (c *crowd) run(t *testing.T, seed uint64) {
 	if err := c.store.Close(); err != nil {
 		t.Fatal(err)
 	}
-	c.keep(snapshot{c.disk.Crash(vfs.KeepNone()), c.ticks.Add(1), "after the end"})
+	c.keep(snapshot{c.disk.Crash(simdisk.KeepNone()), c.ticks.Add(1), "after the end"})
 	for end := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before; runtime.Gosched() {
 		if time.Now().After(end) {
 			t.Fatalf("%d goroutines before the store was used, %d after", before, runtime.NumGoroutine())

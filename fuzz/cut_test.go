@@ -4,29 +4,29 @@ import (
 	"fmt"
 	"strings"
 
-	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 )
 
 // cut is one way in which a machine may stop: the disk as it is found then.
 type cut struct {
 	name string
-	make func(*vfs.Mem) *vfs.Mem
+	make func(*simdisk.Disk) *simdisk.Disk
 }
 
-func powerCut(name string, c vfs.Choice) cut {
-	return cut{name, func(disk *vfs.Mem) *vfs.Mem { return disk.Crash(c) }}
+func powerCut(name string, c simdisk.Choice) cut {
+	return cut{name, func(disk *simdisk.Disk) *simdisk.Disk { return disk.Crash(c) }}
 }
 
 // cuts returns the ways to stop with so many items pending: the extremes, and
 // some more by the seed. With nothing pending they are all one.
 func cuts(pending int, seed uint64, samples int) []cut {
-	list := []cut{powerCut("keep none", vfs.KeepNone())}
+	list := []cut{powerCut("keep none", simdisk.KeepNone())}
 	if pending == 0 {
 		return list
 	}
 	list = append(list,
-		powerCut("keep all", vfs.KeepAll()),
-		cut{"kill", (*vfs.Mem).Clone})
+		powerCut("keep all", simdisk.KeepAll()),
+		cut{"kill", (*simdisk.Disk).Clone})
 	for i := range samples {
 		list = append(list, someCut(pending, seed+uint64(i)*0x9e3779b97f4a7c15))
 	}
@@ -37,35 +37,35 @@ func cuts(pending int, seed uint64, samples int) []cut {
 func someCut(pending int, seed uint64) cut {
 	kind, rest := seed%7, seed/7
 	if pending == 0 {
-		return powerCut("keep none", vfs.KeepNone())
+		return powerCut("keep none", simdisk.KeepNone())
 	}
 	k := int(rest % uint64(pending))
 	switch kind {
 	case 0:
-		return powerCut(fmt.Sprintf("keep the first %d of %d", k+1, pending), vfs.Prefix(k+1))
+		return powerCut(fmt.Sprintf("keep the first %d of %d", k+1, pending), simdisk.Prefix(k+1))
 	case 1:
-		return powerCut(fmt.Sprintf("lose item %d of %d", k, pending), vfs.AllBut(k))
+		return powerCut(fmt.Sprintf("lose item %d of %d", k, pending), simdisk.AllBut(k))
 	case 2:
-		return powerCut(fmt.Sprintf("keep item %d of %d", k, pending), vfs.Only(k))
+		return powerCut(fmt.Sprintf("keep item %d of %d", k, pending), simdisk.Only(k))
 	case 3:
-		odds := vfs.Odds{Keep: 0.7, Torn: 0.2, Stale: true}
+		odds := simdisk.Odds{Keep: 0.7, Torn: 0.2, Stale: true}
 		return powerCut(fmt.Sprintf("odds %+v, seed %d", odds, rest), odds.Choice(rest))
 	case 4:
-		odds := vfs.Odds{Keep: 0.6, Ruin: 0.5}
+		odds := simdisk.Odds{Keep: 0.6, Ruin: 0.5}
 		return powerCut(fmt.Sprintf("odds %+v, seed %d", odds, rest), sparingManifests(odds.Choice(rest)))
 	}
-	return powerCut(fmt.Sprintf("random seed %d", rest), vfs.Random(rest))
+	return powerCut(fmt.Sprintf("random seed %d", rest), simdisk.Random(rest))
 }
 
 // sparingManifests ruins no sector of a manifest, but loses it: a copy of it grows in
 // place, so that a sector in flight takes others along. Nothing is lost by that, for
 // there is the other copy; but it is a damage, and reported as one.
-func sparingManifests(c vfs.Choice) vfs.Choice {
+func sparingManifests(c simdisk.Choice) simdisk.Choice {
 	decide := c.Decide
-	c.Decide = func(it vfs.Item) vfs.Verdict {
+	c.Decide = func(it simdisk.Item) simdisk.Verdict {
 		v := decide(it)
-		if v == vfs.Ruin && strings.Contains(it.Path, "manifest") {
-			return vfs.Lose
+		if v == simdisk.Ruin && strings.Contains(it.Path, "manifest") {
+			return simdisk.Lose
 		}
 		return v
 	}
@@ -73,9 +73,9 @@ func sparingManifests(c vfs.Choice) vfs.Choice {
 }
 
 // mutates reports whether a call may change what is on the disk or pending.
-func mutates(kind vfs.OpKind) bool {
+func mutates(kind simdisk.OpKind) bool {
 	switch kind {
-	case vfs.OpList, vfs.OpStat, vfs.OpReadAt, vfs.OpSize, vfs.OpMap, vfs.OpReadMapping:
+	case simdisk.OpList, simdisk.OpStat, simdisk.OpReadAt, simdisk.OpSize, simdisk.OpMap, simdisk.OpReadMapping:
 		return false
 	}
 	return true

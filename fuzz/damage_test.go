@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 )
 
 // smallStore is a workload that leaves a bit of everything in every file.
@@ -67,7 +67,7 @@ func damageAll(t *testing.T, load *workload, checks *checks, tol tolerance, try 
 }
 
 // damage examines a copy of the store in which f changed the given parts.
-func (d *damageSweep) damage(what string, f func(*vfs.Mem) error, parts ...span) {
+func (d *damageSweep) damage(what string, f func(*simdisk.Disk) error, parts ...span) {
 	d.add(func(count func()) error {
 		image := d.disk.Clone()
 		err := f(image)
@@ -98,7 +98,7 @@ func (d *damageSweep) judge(v verdict) error {
 
 // change examines a copy in which f was let loose on a part.
 func (d *damageSweep) change(what string, s span, f func(b []byte)) {
-	d.damage(what, func(m *vfs.Mem) error { return m.Corrupt(s.path, s.offset, s.end-s.offset, f) }, s)
+	d.damage(what, func(m *simdisk.Disk) error { return m.Corrupt(s.path, s.offset, s.end-s.offset, f) }, s)
 }
 
 func zero(b []byte) { clear(b) }
@@ -125,7 +125,7 @@ func TestLogPrefixes(t *testing.T) {
 			}
 			if n%(61*stride) == 0 || n%stride == 0 && n > 0 && f.bytes[n-1] != 0 {
 				// The file's length tells of what was cut off.
-				d.damage(fmt.Sprintf("cut to %d", n), func(m *vfs.Mem) error { return m.WriteFile(f.path, f.bytes[:n]) })
+				d.damage(fmt.Sprintf("cut to %d", n), func(m *simdisk.Disk) error { return m.WriteFile(f.path, f.bytes[:n]) })
 			}
 		}
 	})
@@ -172,7 +172,7 @@ func TestSectors(t *testing.T) {
 				if at > 0 {
 					d.change("overwritten with the first", s, func(b []byte) { copy(b, f.bytes) })
 					before := span{f.path, at - size, at}
-					d.damage("swapped", func(m *vfs.Mem) error {
+					d.damage("swapped", func(m *simdisk.Disk) error {
 						return m.Corrupt(f.path, at-size, 2*size, func(b []byte) {
 							copy(b, f.bytes[at:at+size])
 							copy(b[size:], f.bytes[at-size:at])

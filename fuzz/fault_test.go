@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 )
 
@@ -20,35 +20,35 @@ type fault struct {
 	err     error
 	short   bool // a write does half of its work first
 	drop    bool // a sync loses what it should have written
-	applies func(vfs.OpKind) bool
+	applies func(simdisk.OpKind) bool
 }
 
 var faults = []fault{
-	{name: "EIO", err: syscall.EIO, applies: func(vfs.OpKind) bool { return true }},
+	{name: "EIO", err: syscall.EIO, applies: func(simdisk.OpKind) bool { return true }},
 	{name: "ENOSPC", err: syscall.ENOSPC, applies: needsSpace},
-	{name: "EIO after half", err: syscall.EIO, short: true, applies: isKind(vfs.OpWriteAt)},
-	{name: "ENOSPC after half", err: syscall.ENOSPC, short: true, applies: isKind(vfs.OpWriteAt)},
-	{name: "EIO, pages dropped", err: syscall.EIO, drop: true, applies: isKind(vfs.OpSync)},
-	{name: "ENOSPC, pages dropped", err: syscall.ENOSPC, drop: true, applies: isKind(vfs.OpSync)},
+	{name: "EIO after half", err: syscall.EIO, short: true, applies: isKind(simdisk.OpWriteAt)},
+	{name: "ENOSPC after half", err: syscall.ENOSPC, short: true, applies: isKind(simdisk.OpWriteAt)},
+	{name: "EIO, pages dropped", err: syscall.EIO, drop: true, applies: isKind(simdisk.OpSync)},
+	{name: "ENOSPC, pages dropped", err: syscall.ENOSPC, drop: true, applies: isKind(simdisk.OpSync)},
 }
 
-func isKind(kind vfs.OpKind) func(vfs.OpKind) bool {
-	return func(k vfs.OpKind) bool { return k == kind }
+func isKind(kind simdisk.OpKind) func(simdisk.OpKind) bool {
+	return func(k simdisk.OpKind) bool { return k == kind }
 }
 
 // needsSpace reports whether a call can meet a full disk. A sync can where
 // blocks are given out late, and a write to blocks that are there can where they
 // are never overwritten in place.
-func needsSpace(kind vfs.OpKind) bool {
+func needsSpace(kind simdisk.OpKind) bool {
 	switch kind {
-	case vfs.OpOpen, vfs.OpMkdir, vfs.OpRename, vfs.OpWriteAt, vfs.OpAllocate, vfs.OpSync, vfs.OpSyncDir:
+	case simdisk.OpOpen, simdisk.OpMkdir, simdisk.OpRename, simdisk.OpWriteAt, simdisk.OpAllocate, simdisk.OpSync, simdisk.OpSyncDir:
 		return true
 	}
 	return false
 }
 
-func (f *fault) action(o vfs.Op) vfs.Action {
-	a := vfs.Action{Err: f.err, DropSync: f.drop}
+func (f *fault) action(o simdisk.Op) simdisk.Action {
+	a := simdisk.Action{Err: f.err, DropSync: f.drop}
 	if f.short {
 		a.Short = o.Len / 2
 	}
@@ -108,12 +108,12 @@ func failEvery(load *workload, checks *checks) error {
 }
 
 // callsOf returns the kinds of the calls that a workload makes.
-func callsOf(load *workload) ([]vfs.OpKind, error) {
-	w := newWorld(load, vfs.NewMem())
-	var kinds []vfs.OpKind
-	w.judge = func(o vfs.Op) vfs.Action {
+func callsOf(load *workload) ([]simdisk.OpKind, error) {
+	w := newWorld(load, simdisk.New())
+	var kinds []simdisk.OpKind
+	w.judge = func(o simdisk.Op) simdisk.Action {
 		kinds = append(kinds, o.Kind)
-		return vfs.Action{}
+		return simdisk.Action{}
 	}
 	p := patient{world: w}
 	return kinds, p.live()
@@ -122,17 +122,17 @@ func callsOf(load *workload) ([]vfs.OpKind, error) {
 // suffer runs a workload whose n-th call fails, from 0, and checks that the store
 // says so, goes on reading, and recovers what it had acknowledged.
 func suffer(load *workload, f *fault, n int, lasts duration, count func()) error {
-	w := newWorld(load, vfs.NewMem())
+	w := newWorld(load, simdisk.New())
 	p := &patient{world: w, fault: f, lasts: lasts}
 	calls := -1
-	var first vfs.OpKind
-	w.judge = func(o vfs.Op) vfs.Action {
+	var first simdisk.OpKind
+	w.judge = func(o simdisk.Op) simdisk.Action {
 		calls++
 		switch {
 		case calls == n:
 			p.hit, first = true, o.Kind
 		case calls < n, lasts == once, lasts == forKind && o.Kind != first, !f.applies(o.Kind):
-			return vfs.Action{}
+			return simdisk.Action{}
 		}
 		return f.action(o)
 	}

@@ -7,7 +7,7 @@ import (
 	"syscall"
 	"testing"
 
-	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 )
 
@@ -16,7 +16,7 @@ import (
 // TestFrameLargerThanLog: a frame that the log could never hold beside its
 // current file made its writer run checkpoints for ever.
 func TestFrameLargerThanLog(t *testing.T) {
-	w := newWorld(&workload{logFileSize: 16 << 10, logMaxSize: 32 << 10, reserveSize: -1}, vfs.NewMem())
+	w := newWorld(&workload{logFileSize: 16 << 10, logMaxSize: 32 << 10, reserveSize: -1}, simdisk.New())
 	if err := w.start(); err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +74,7 @@ func TestCrashWithOneHeader(t *testing.T) {
 	for _, last := range []bool{true, false} {
 		// Files of the size wanted are reused, others removed.
 		for _, size := range []int64{16 << 10, 32 << 10} {
-			w := newWorld(&workload{logFileSize: 16 << 10, logMaxSize: 64 << 10, reserveSize: -1}, vfs.NewMem())
+			w := newWorld(&workload{logFileSize: 16 << 10, logMaxSize: 64 << 10, reserveSize: -1}, simdisk.New())
 			steps := []op{{kind: opCreateBucket, bucket: "a", config: config{history: 1, maxBytes: -1}}}
 			for range 12 {
 				steps = append(steps, op{kind: opPut, bucket: "a", key: "k", size: 3000})
@@ -91,7 +91,7 @@ func TestCrashWithOneHeader(t *testing.T) {
 }
 
 // tearHeaders damages one header of every file of the log.
-func tearHeaders(t *testing.T, disk *vfs.Mem, last bool) {
+func tearHeaders(t *testing.T, disk *simdisk.Disk, last bool) {
 	t.Helper()
 	files, err := disk.List(storeDir + "/wal")
 	if err != nil {
@@ -113,7 +113,7 @@ func tearHeaders(t *testing.T, disk *vfs.Mem, last bool) {
 // that the next open writes, made of a record that the first cut off a damage to
 // be reported.
 func TestCrashWhileReplacingTornManifest(t *testing.T) {
-	w := newWorld(&workload{logFileSize: 16 << 10, logMaxSize: 64 << 10, reserveSize: -1}, vfs.NewMem())
+	w := newWorld(&workload{logFileSize: 16 << 10, logMaxSize: 64 << 10, reserveSize: -1}, simdisk.New())
 	w.must(t, op{kind: opCreateBucket, bucket: "a", config: config{history: 1, maxBytes: -1}},
 		op{kind: opPut, bucket: "a", key: "k", size: 10}, op{kind: opCheckpoint})
 	const second = storeDir + "/manifest.2"
@@ -145,14 +145,14 @@ func TestCrashAfterBucketDelete(t *testing.T) {
 // TestRefusedByWhatFailed: of a batch whose commit failed, a create said that the
 // key exists, at the revision of the put before it that nobody may hear of.
 func TestRefusedByWhatFailed(t *testing.T) {
-	w := newWorld(&workload{logFileSize: 16 << 10, logMaxSize: 32 << 10, reserveSize: -1}, vfs.NewMem())
+	w := newWorld(&workload{logFileSize: 16 << 10, logMaxSize: 32 << 10, reserveSize: -1}, simdisk.New())
 	if err := w.start(); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.run(&op{kind: opCreateBucket, bucket: "a", config: config{history: 1, maxBytes: -1}}); err != nil {
 		t.Fatal(err)
 	}
-	w.fault.Inject(vfs.FailKind(vfs.OpSync, syscall.EIO))
+	w.fault.Inject(simdisk.FailKind(simdisk.OpSync, syscall.EIO))
 	batch := []kv.Mutation{
 		{Bucket: "a", Op: kv.MutatePut, Key: "k"},
 		{Bucket: "a", Op: kv.MutateCreate, Key: "k"},
@@ -173,7 +173,7 @@ func TestRefusedByWhatFailed(t *testing.T) {
 // for a full disk, tried it again, and let go of the log for pages that the
 // system had dropped.
 func TestSyncWithoutSpace(t *testing.T) {
-	w := newWorld(&workload{logFileSize: 16 << 10, logMaxSize: 32 << 10, reserveSize: -1}, vfs.NewMem())
+	w := newWorld(&workload{logFileSize: 16 << 10, logMaxSize: 32 << 10, reserveSize: -1}, simdisk.New())
 	if err := w.start(); err != nil {
 		t.Fatal(err)
 	}
@@ -185,18 +185,18 @@ func TestSyncWithoutSpace(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	w.fault.Inject(func(o vfs.Op) vfs.Action {
-		if o.Kind == vfs.OpSync && strings.HasSuffix(o.Path, ".seg") {
-			return vfs.Action{Err: syscall.ENOSPC, DropSync: true}
+	w.fault.Inject(func(o simdisk.Op) simdisk.Action {
+		if o.Kind == simdisk.OpSync && strings.HasSuffix(o.Path, ".seg") {
+			return simdisk.Action{Err: syscall.ENOSPC, DropSync: true}
 		}
-		return vfs.Action{}
+		return simdisk.Action{}
 	})
 	if err := w.store.Checkpoint(t.Context()); !errors.Is(err, kv.ErrOutcomeUnknown) {
 		t.Errorf("got %v, want ErrOutcomeUnknown", err)
 	}
 	w.fault.Inject(nil)
 	_ = w.stop() // it writes nothing any more
-	f := finding{workload: w.workload, image: w.disk.Crash(vfs.KeepNone()), now: w.now, before: w.acked, after: w.acked}
+	f := finding{workload: w.workload, image: w.disk.Crash(simdisk.KeepNone()), now: w.now, before: w.acked, after: w.acked}
 	if err := f.check(func() {}); err != nil {
 		t.Error(err)
 	}
@@ -205,14 +205,14 @@ func TestSyncWithoutSpace(t *testing.T) {
 // TestLogThatCannotBeFreed: where the files that a checkpoint freed could not be
 // recycled, whoever found the log full ran checkpoints for ever.
 func TestLogThatCannotBeFreed(t *testing.T) {
-	w := newWorld(&workload{logFileSize: 16 << 10, logMaxSize: 64 << 10, reserveSize: -1}, vfs.NewMem())
+	w := newWorld(&workload{logFileSize: 16 << 10, logMaxSize: 64 << 10, reserveSize: -1}, simdisk.New())
 	if err := w.start(); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.run(&op{kind: opCreateBucket, bucket: "a", config: config{history: 1, maxBytes: -1}}); err != nil {
 		t.Fatal(err)
 	}
-	w.fault.Inject(vfs.FailKind(vfs.OpTruncate, syscall.EIO))
+	w.fault.Inject(simdisk.FailKind(simdisk.OpTruncate, syscall.EIO))
 	refused := false
 	for range 40 {
 		err := w.run(&op{kind: opPut, bucket: "a", key: "k", size: 3000})

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 )
 
@@ -34,7 +35,7 @@ func TestFullDisk(t *testing.T) {
 
 // fillDisk fills a disk that has so many bytes of room behind a store at work.
 func fillDisk(room int64, bug func(vfs.FS) vfs.FS, count func()) error {
-	w := newWorld(&workload{bug: bug, seed: uint64(room), logFileSize: 16 << 10, logMaxSize: 64 << 10, reserveSize: 2 << 20}, vfs.NewMem())
+	w := newWorld(&workload{bug: bug, seed: uint64(room), logFileSize: 16 << 10, logMaxSize: 64 << 10, reserveSize: 2 << 20}, simdisk.New())
 	if err := w.start(); err != nil {
 		return err
 	}

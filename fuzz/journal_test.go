@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"sync"
 
-	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 )
 
@@ -28,7 +28,7 @@ type journal struct {
 	quiet   bool          // nobody writes any more
 	off     chan struct{} // closed when it goes off
 	done    chan struct{} // closed when the last records are written
-	image   *vfs.Mem      // of the disk when it went off
+	image   *simdisk.Disk // of the disk when it went off
 	buckets map[string]*chapter
 }
 
@@ -60,7 +60,7 @@ func (j *journal) powerOn() {
 }
 
 // powerOff takes an image of the disk. Nothing that happens afterwards counts.
-func (j *journal) powerOff(disk *vfs.Mem, seed uint64) {
+func (j *journal) powerOff(disk *simdisk.Disk, seed uint64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.dark {

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"testing"
 
-	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 )
 
 // TestModel runs workloads without any fault: store and model agree after every
@@ -14,7 +14,7 @@ func TestModel(t *testing.T) {
 }
 
 func runPlainly(load *workload) error {
-	w := newWorld(load, vfs.NewMem())
+	w := newWorld(load, simdisk.New())
 	if err := w.start(); err != nil {
 		return err
 	}

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"testing"
 
-	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 )
 
@@ -94,7 +94,7 @@ func FuzzDamage(f *testing.F) {
 }
 
 // damageAt changes a part of a file as five bytes say.
-func damageAt(c *byteChooser, image *vfs.Mem, files []stored) error {
+func damageAt(c *byteChooser, image *simdisk.Disk, files []stored) error {
 	f := files[c.IntN(len(files))]
 	at := c.IntN(1<<16) % len(f.bytes)
 	how, size := c.IntN(3), 1+c.IntN(256)
@@ -115,7 +115,7 @@ func damageAt(c *byteChooser, image *vfs.Mem, files []stored) error {
 }
 
 // glimpse opens the store, reads it and closes it.
-func (c *chronicle) glimpse(image *vfs.Mem) (*Model, error) {
+func (c *chronicle) glimpse(image *simdisk.Disk) (*Model, error) {
 	w := (&finding{workload: c.workload, image: image, now: c.now}).world()
 	if err := w.start(); err != nil {
 		return nil, err

@@ -6,14 +6,14 @@ import (
 	"slices"
 	"strings"
 
-	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 )
 
 // finding is a disk as a crash left it, and what may be on it.
 type finding struct {
 	workload *workload
-	image    *vfs.Mem
+	image    *simdisk.Disk
 	now      int64
 	before   *Model          // what was acknowledged
 	after    *Model          // the same with the step in flight
@@ -28,17 +28,17 @@ type finding struct {
 func (f *finding) check(count func()) error {
 	w := f.world()
 	settled := f.image.Pending() == 0 // else the process was killed, and the power may go yet
-	var again []*vfs.Mem
+	var again []*simdisk.Disk
 	if f.nested > 0 {
 		calls := int(f.seed) % f.nested
-		w.judge = func(vfs.Op) vfs.Action {
+		w.judge = func(simdisk.Op) simdisk.Action {
 			if calls++; calls%f.nested == 0 {
-				again = append(again, w.disk.Crash(vfs.KeepNone()))
+				again = append(again, w.disk.Crash(simdisk.KeepNone()))
 				if n := w.disk.Pending(); n > 0 {
 					again = append(again, someCut(n, f.seed+uint64(calls)).make(w.disk))
 				}
 			}
-			return vfs.Action{}
+			return simdisk.Action{}
 		}
 	}
 	got, err := w.recover(f.before, f.after, f.since)
@@ -135,7 +135,7 @@ func (w *world) goesOn(count func()) error {
 			return fmt.Errorf("write after recovery: %w", err)
 		}
 	}
-	crashed := finding{workload: w.workload, image: w.disk.Crash(vfs.KeepNone()), now: w.now,
+	crashed := finding{workload: w.workload, image: w.disk.Crash(simdisk.KeepNone()), now: w.now,
 		before: w.acked, after: w.acked, since: w.since, ids: w.ids, seed: w.random.Uint64()}
 	if err := crashed.check(count); err != nil {
 		return fmt.Errorf("crash after recovery: %w", err)

@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 )
 
 // plan says how thoroughly a sweep looks.
@@ -36,7 +36,7 @@ type sweep struct {
 
 // runSweep runs a workload and returns what its checks found.
 func runSweep(load *workload, p plan, c *checks) error {
-	return runSweepOn(newWorld(load, vfs.NewMem()), p, c)
+	return runSweepOn(newWorld(load, simdisk.New()), p, c)
 }
 
 // runSweepOn is runSweep in a world that has a past.
@@ -108,7 +108,7 @@ func (s *sweep) do(i int) error {
 }
 
 // call is asked before every call of the store.
-func (s *sweep) call(call vfs.Op) vfs.Action {
+func (s *sweep) call(call simdisk.Op) simdisk.Action {
 	s.calls++
 	if s.changed {
 		s.look(call)
@@ -116,13 +116,13 @@ func (s *sweep) call(call vfs.Op) vfs.Action {
 	s.changed = mutates(call.Kind)
 	if s.crashIn > 0 && s.calls == s.crashIn {
 		s.crash()
-		return vfs.Action{Stop: true}
+		return simdisk.Action{Stop: true}
 	}
-	return vfs.Action{}
+	return simdisk.Action{}
 }
 
 // look hands in the images of a crash right now.
-func (s *sweep) look(call vfs.Op) {
+func (s *sweep) look(call simdisk.Op) {
 	for _, c := range cuts(s.disk.Pending(), s.random.Uint64(), s.samples) {
 		s.images++
 		f := s.finding(c)
@@ -162,7 +162,7 @@ func (s *sweep) crash() {
 func (s *sweep) resume() error {
 	f := s.crashed
 	s.crashed = nil
-	s.fault.Inject(vfs.StopAt(0))
+	s.fault.Inject(simdisk.StopAt(0))
 	if s.store != nil {
 		_ = s.store.Close() // it can write nothing
 	}

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"kvd/bucket"
-	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 )
 
@@ -45,7 +45,7 @@ func FuzzTTLClock(f *testing.F) {
 
 // clockRun is a store of two buckets beside what is known of it.
 type clockRun struct {
-	disk  *vfs.Mem
+	disk  *simdisk.Disk
 	store *bucket.Store
 	said  []string // the steps
 
@@ -78,7 +78,7 @@ type clockRecord struct {
 var clockKeys = []string{"a", "b", "c"}
 
 func newClockRun() *clockRun {
-	return &clockRun{disk: vfs.NewMem(), buckets: map[string]*clockBucket{
+	return &clockRun{disk: simdisk.New(), buckets: map[string]*clockBucket{
 		"keys": {records: map[string]clockRecord{}},
 		"aged": {records: map[string]clockRecord{}, ttl: time.Hour},
 	}}
@@ -265,7 +265,7 @@ func (r *clockRun) sweep() error {
 func (r *clockRun) reopen(crash, accept bool) error {
 	image := r.disk
 	if crash {
-		image = r.disk.Crash(vfs.KeepNone())
+		image = r.disk.Crash(simdisk.KeepNone())
 	}
 	leapt := r.resting && !r.wrote // a leap is not made the store's by closing alone
 	if !leapt {

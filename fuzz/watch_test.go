@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"kvd/bucket"
-	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 )
 
@@ -22,7 +22,7 @@ type following struct {
 	seed      uint64
 	journal   *journal
 	followers []*follower
-	disk      *vfs.Mem
+	disk      *simdisk.Disk
 	ctx       context.Context
 }
 
@@ -143,7 +143,7 @@ func TestWatchBugsAreFound(t *testing.T) {
 func follow(ctx context.Context, seed uint64, lie func(kv.Update) []kv.Update) (events int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, followTime)
 	defer cancel()
-	r := &following{seed: seed, journal: newJournal(), disk: vfs.NewMem(), ctx: ctx}
+	r := &following{seed: seed, journal: newJournal(), disk: simdisk.New(), ctx: ctx}
 	random := rand.New(rand.NewPCG(seed, 11))
 	for name, like := range followBuckets {
 		c := &chapter{history: like.history, purges: like.purges, expires: like.expires, trims: like.trims, records: map[kv.Revision]seen{}, alarms: map[chan struct{}]kv.Revision{}}
@@ -173,21 +173,21 @@ func follow(ctx context.Context, seed uint64, lie func(kv.Update) []kv.Update) (
 func (r *following) session(n int, final bool, seed uint64) error {
 	j := r.journal
 	j.powerOn()
-	fault := vfs.NewFault(r.disk)
+	fault := simdisk.NewFault(r.disk)
 	random := rand.New(rand.NewPCG(seed, 12))
 	if !final {
 		calls := 100 + random.IntN(3000)
 		var mu sync.Mutex
-		fault.Inject(func(o vfs.Op) vfs.Action {
+		fault.Inject(func(o simdisk.Op) simdisk.Action {
 			mu.Lock()
 			defer mu.Unlock()
 			if !mutates(o.Kind) {
-				return vfs.Action{}
+				return simdisk.Action{}
 			}
 			if calls--; calls == 0 {
 				j.powerOff(r.disk, seed)
 			}
-			return vfs.Action{Stop: calls <= 0}
+			return simdisk.Action{Stop: calls <= 0}
 		})
 	}
 	store, err := bucket.Open(storeDir, bucket.Options{FS: fault, LogFileSize: 64 << 10, LogMaxSize: 256 << 10, ReserveSize: -1})

@@ -17,6 +17,7 @@ import (
 
 	"kvd/bucket"
 	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 )
 
@@ -30,10 +31,10 @@ const storeDir = "db"
 // that the workload alone decides.
 type world struct {
 	workload *workload
-	disk     *vfs.Mem
-	fault    *vfs.Fault              // of the open store
-	judge    func(vfs.Op) vfs.Action // asked before every call of the store
-	open     atomic.Int64            // files, mappings and locks
+	disk     *simdisk.Disk
+	fault    *simdisk.Fault                  // of the open store
+	judge    func(simdisk.Op) simdisk.Action // asked before every call of the store
+	open     atomic.Int64                    // files, mappings and locks
 	store    *bucket.Store
 	random   *rand.Rand
 	now      int64
@@ -48,14 +49,14 @@ type world struct {
 	since  []*Model // what it had acknowledged before, from the last sync on
 }
 
-func newWorld(w *workload, disk *vfs.Mem) *world {
+func newWorld(w *workload, disk *simdisk.Disk) *world {
 	m := NewModel()
 	return &world{workload: w, disk: disk, now: epoch, acked: m, flight: m,
 		random: rand.New(rand.NewPCG(w.seed, 2))}
 }
 
 func (w *world) options() bucket.Options {
-	w.fault = vfs.NewFault(w.disk)
+	w.fault = simdisk.NewFault(w.disk)
 	w.fault.Inject(w.judge)
 	var fs vfs.FS = w.fault
 	if w.workload.bug != nil {

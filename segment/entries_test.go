@@ -7,7 +7,7 @@ import (
 	"reflect"
 	"testing"
 
-	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 )
 
@@ -158,11 +158,11 @@ func TestEntriesWithAnUnreadableBlock(t *testing.T) {
 	x := sampleSegment(t, o)
 	for _, b := range x.blocks() {
 		for what, at := range map[string]int64{"header": b.offset, "body": b.offset + blockHeaderSize} {
-			f.Inject(func(op vfs.Op) vfs.Action {
-				if op.Kind == vfs.OpReadAt && op.Offset == at && op.Len < pageSize {
-					return vfs.Action{Err: io.ErrNoProgress}
+			f.Inject(func(op simdisk.Op) simdisk.Action {
+				if op.Kind == simdisk.OpReadAt && op.Offset == at && op.Len < pageSize {
+					return simdisk.Action{Err: io.ErrNoProgress}
 				}
-				return vfs.Action{}
+				return simdisk.Action{}
 			})
 			entries, damage := x.list()
 			if !reflect.DeepEqual(entries, x.entries) || len(damage) != 1 || damage[0].Offset != b.offset || !errors.Is(damage[0], io.ErrNoProgress) {

@@ -4,14 +4,14 @@ import (
 	"fmt"
 	"log"
 
-	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 	"kvd/segment"
 )
 
 // A record goes in, an index block over it, and the sealed file gives it back.
 func Example() {
-	o := segment.Options{FS: vfs.NewMem(), Dir: "/", Seed: 0x5eed}
+	o := segment.Options{FS: simdisk.New(), Dir: "/", Seed: 0x5eed}
 	s, err := segment.Create(o, 1, 7, 1<<20)
 	if err != nil {
 		log.Fatal(err)

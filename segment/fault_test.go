@@ -6,7 +6,7 @@ import (
 	"reflect"
 	"testing"
 
-	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 )
 
@@ -85,11 +85,11 @@ func TestEveryCallFails(t *testing.T) {
 		t.Fatalf("%d calls", calls)
 	}
 	for n := int64(1); n <= calls; n++ {
-		for name, inject := range map[string]func(vfs.Op) vfs.Action{"once": vfs.FailNth(n, errInjected), "for good": vfs.FailFrom(n, errInjected)} {
+		for name, inject := range map[string]func(simdisk.Op) simdisk.Action{"once": simdisk.FailNth(n, errInjected), "for good": simdisk.FailFrom(n, errInjected)} {
 			o := memOptions(t)
-			kind := vfs.OpKind(0)
+			kind := simdisk.OpKind(0)
 			f := faulty(&o)
-			f.Inject(func(op vfs.Op) vfs.Action {
+			f.Inject(func(op simdisk.Op) simdisk.Action {
 				if op.N == n {
 					kind = op.Kind
 				}
@@ -97,7 +97,7 @@ func TestEveryCallFails(t *testing.T) {
 			})
 			err := life(o)
 			// One failed read of a large piece is made up for by reads of its pages.
-			if retried := kind == vfs.OpReadAt && name == "once" && err == nil; !errors.Is(err, errInjected) && !retried {
+			if retried := kind == simdisk.OpReadAt && name == "once" && err == nil; !errors.Is(err, errInjected) && !retried {
 				t.Errorf("call %d, %v, fails %s: %v", n, kind, name, err)
 			}
 		}
@@ -119,9 +119,9 @@ func TestPowerCutBesideAppends(t *testing.T) {
 	x.put("d", string(make([]byte, 3*pageSize)))
 	x.index()
 	x.seal()
-	mem := x.o.FS.(*vfs.Mem)
+	mem := x.o.FS.(*simdisk.Disk)
 	sealed := *x
-	sealed.o.FS = mem.Crash(vfs.KeepNone())
+	sealed.o.FS = mem.Crash(simdisk.KeepNone())
 	var err error
 	if sealed.s, err = Open(sealed.o, x.s.Desc()); err != nil {
 		t.Fatal(err)
@@ -130,7 +130,7 @@ func TestPowerCutBesideAppends(t *testing.T) {
 	<-sealed.s.Retire()
 	for seed := range uint64(300) {
 		y := *x
-		y.o.FS = mem.Crash(vfs.Random(seed))
+		y.o.FS = mem.Crash(simdisk.Random(seed))
 		s, err := Open(y.o, d)
 		if err != nil {
 			t.Fatalf("seed %d: %v", seed, err)

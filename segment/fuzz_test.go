@@ -7,7 +7,7 @@ import (
 	"slices"
 	"testing"
 
-	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 )
 
@@ -110,7 +110,7 @@ func FuzzSegmentWalk(f *testing.F) {
 		copy(b[(int(at)+len(garbage))%len(b):], moved[:min(len(moved), len(garbage))])
 		d := x.s.Desc()
 		o := x.o
-		mem := vfs.NewMem()
+		mem := simdisk.New()
 		o.FS, o.Dir = mem, "/"
 		if err := mem.WriteFile("/"+FileName(testNumber), b); err != nil {
 			t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 )
 
@@ -30,7 +31,7 @@ type fixture struct {
 
 func memOptions(t testing.TB) Options {
 	t.Helper()
-	fs := vfs.NewMem()
+	fs := simdisk.New()
 	if err := fs.Mkdir("segments"); err != nil {
 		t.Fatal(err)
 	}

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 )
 
@@ -195,8 +195,8 @@ func TestWalkLargeValues(t *testing.T) {
 }
 
 // faulty puts a fault injector between a segment and its files.
-func faulty(o *Options) *vfs.Fault {
-	f := vfs.NewFault(o.FS)
+func faulty(o *Options) *simdisk.Fault {
+	f := simdisk.NewFault(o.FS)
 	o.FS = f
 	return f
 }
@@ -210,11 +210,11 @@ func TestWalkUnreadablePages(t *testing.T) {
 		x.put("key", strings.Repeat("v", 2000))
 	}
 	x.index()
-	f.Inject(func(op vfs.Op) vfs.Action {
-		if op.Kind == vfs.OpReadAt && op.Offset < 2*pageSize && op.Offset+int64(op.Len) > pageSize {
-			return vfs.Action{Err: io.ErrUnexpectedEOF}
+	f.Inject(func(op simdisk.Op) simdisk.Action {
+		if op.Kind == simdisk.OpReadAt && op.Offset < 2*pageSize && op.Offset+int64(op.Len) > pageSize {
+			return simdisk.Action{Err: io.ErrUnexpectedEOF}
 		}
-		return vfs.Action{}
+		return simdisk.Action{}
 	})
 	var want []Entry
 	heads := 0
@@ -251,11 +251,11 @@ func TestWalkUnreadableZeros(t *testing.T) {
 	x := create(t, o)
 	x.put("zeros", string(make([]byte, 4*pageSize)))
 	x.index()
-	f.Inject(func(op vfs.Op) vfs.Action {
-		if op.Kind == vfs.OpReadAt && op.Offset < 2*pageSize && op.Offset+int64(op.Len) > pageSize {
-			return vfs.Action{Err: io.ErrUnexpectedEOF}
+	f.Inject(func(op simdisk.Op) simdisk.Action {
+		if op.Kind == simdisk.OpReadAt && op.Offset < 2*pageSize && op.Offset+int64(op.Len) > pageSize {
+			return simdisk.Action{Err: io.ErrUnexpectedEOF}
 		}
-		return vfs.Action{}
+		return simdisk.Action{}
 	})
 	if walked, lost, damage := x.walk(); len(walked) != 1 || len(lost) != 1 || len(damage) != 1 || !errors.Is(damage[0], io.ErrUnexpectedEOF) {
 		t.Errorf("walked %+v, %v, %v", walked, lost, damage)

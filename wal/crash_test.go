@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 )
 
 // history is what a log's user may rely on, whatever happens to the machine.
@@ -149,28 +150,28 @@ func (h *history) run(o Options, steps []step) error {
 
 // images calls f with each disk that a power cut may leave now: none, all, every
 // prefix, each item alone and each missing, some random and torn.
-func images(disk *vfs.Mem, random uint64, f func(name string, image *vfs.Mem)) {
-	f("none", disk.Crash(vfs.KeepNone()))
+func images(disk *simdisk.Disk, random uint64, f func(name string, image *simdisk.Disk)) {
+	f("none", disk.Crash(simdisk.KeepNone()))
 	f("page cache", disk.Clone())
 	n := disk.Pending()
 	for k := range n {
-		f(fmt.Sprintf("prefix %d of %d", k+1, n), disk.Crash(vfs.Prefix(k+1)))
-		f(fmt.Sprintf("only %d of %d", k, n), disk.Crash(vfs.Only(k)))
-		f(fmt.Sprintf("all but %d of %d", k, n), disk.Crash(vfs.AllBut(k)))
+		f(fmt.Sprintf("prefix %d of %d", k+1, n), disk.Crash(simdisk.Prefix(k+1)))
+		f(fmt.Sprintf("only %d of %d", k, n), disk.Crash(simdisk.Only(k)))
+		f(fmt.Sprintf("all but %d of %d", k, n), disk.Crash(simdisk.AllBut(k)))
 	}
 	for seed := range random {
 		if n > 0 {
-			f(fmt.Sprintf("random %d", seed), disk.Crash(vfs.Random(seed)))
+			f(fmt.Sprintf("random %d", seed), disk.Crash(simdisk.Random(seed)))
 		}
 	}
 }
 
 // crashAt runs a workload on a disk that stops at its n-th call, and reports
 // whether it got that far.
-func (h *history) crashAt(t *testing.T, disk *vfs.Mem, n int64, seed uint64, steps []step) (stopped bool) {
+func (h *history) crashAt(t *testing.T, disk *simdisk.Disk, n int64, seed uint64, steps []step) (stopped bool) {
 	t.Helper()
-	fault := vfs.NewFault(disk)
-	fault.Inject(vfs.StopAt(n))
+	fault := simdisk.NewFault(disk)
+	fault.Inject(simdisk.StopAt(n))
 	err := h.run(crashOptions(fault, seed), steps)
 	if fault.Calls() < n {
 		check(t, err)
@@ -190,12 +191,12 @@ func TestPowerCutAtEveryCall(t *testing.T) {
 			}
 			disk, h := newDisk(t), newHistory()
 			stopped := h.crashAt(t, disk, n, 1, steps)
-			images(disk, 4, func(image string, crashed *vfs.Mem) {
+			images(disk, 4, func(image string, crashed *simdisk.Disk) {
 				count++
 				again := h.clone()
 				err := again.run(crashOptions(crashed, 2), []step{appendStep(7), syncStep, appendStep(4000), syncStep})
 				if err == nil {
-					err = again.run(crashOptions(crashed.Crash(vfs.KeepNone()), 3), nil)
+					err = again.run(crashOptions(crashed.Crash(simdisk.KeepNone()), 3), nil)
 				}
 				if err != nil {
 					t.Fatalf("%s, call %d, %s: %v", name, n, image, err)
@@ -223,10 +224,10 @@ func TestPowerCutDuringRecovery(t *testing.T) {
 				for k := int64(1); ; k++ {
 					crashed, again := disk.Clone(), h.clone()
 					if seed > 0 { // 0: the process was killed, the machine went on
-						crashed = disk.Crash(vfs.Random(seed))
+						crashed = disk.Crash(simdisk.Random(seed))
 					}
 					stoppedAgain := again.crashAt(t, crashed, k, 2, []step{appendStep(7), syncStep})
-					for _, c := range []vfs.Choice{vfs.KeepNone(), vfs.KeepAll(), vfs.Random(seed + 100), vfs.Random(seed + 200)} {
+					for _, c := range []simdisk.Choice{simdisk.KeepNone(), simdisk.KeepAll(), simdisk.Random(seed + 100), simdisk.Random(seed + 200)} {
 						count++
 						if err := again.clone().run(crashOptions(crashed.Crash(c), 3), []step{appendStep(3), syncStep}); err != nil {
 							t.Fatalf("%s, call %d, seed %d, then call %d: %v", name, n, seed, k, err)
@@ -250,11 +251,11 @@ func TestPowerCutDuringRecovery(t *testing.T) {
 // with the page cache and without.
 func TestEveryCallFails(t *testing.T) {
 	errBroken := fmt.Errorf("injected: %w", syscall.EIO)
-	actions := map[string]func(op vfs.Op) vfs.Action{
-		"EIO":         func(vfs.Op) vfs.Action { return vfs.Action{Err: errBroken} },
-		"ENOSPC":      func(vfs.Op) vfs.Action { return vfs.Action{Err: syscall.ENOSPC} },
-		"short write": func(op vfs.Op) vfs.Action { return vfs.Action{Err: errBroken, Short: op.Len / 2} },
-		"dropped":     func(vfs.Op) vfs.Action { return vfs.Action{Err: errBroken, DropSync: true} },
+	actions := map[string]func(op simdisk.Op) simdisk.Action{
+		"EIO":         func(simdisk.Op) simdisk.Action { return simdisk.Action{Err: errBroken} },
+		"ENOSPC":      func(simdisk.Op) simdisk.Action { return simdisk.Action{Err: syscall.ENOSPC} },
+		"short write": func(op simdisk.Op) simdisk.Action { return simdisk.Action{Err: errBroken, Short: op.Len / 2} },
+		"dropped":     func(simdisk.Op) simdisk.Action { return simdisk.Action{Err: errBroken, DropSync: true} },
 	}
 	for name, steps := range workloads {
 		for how, action := range actions {
@@ -263,29 +264,29 @@ func TestEveryCallFails(t *testing.T) {
 					continue
 				}
 				disk, h := newDisk(t), newHistory()
-				fault := vfs.NewFault(disk)
-				var failed vfs.Op
-				fault.Inject(func(op vfs.Op) vfs.Action {
+				fault := simdisk.NewFault(disk)
+				var failed simdisk.Op
+				fault.Inject(func(op simdisk.Op) simdisk.Action {
 					if op.N == n {
 						failed = op
 						return action(op)
 					}
-					return vfs.Action{}
+					return simdisk.Action{}
 				})
 				err := h.runOn(t, crashOptions(fault, 1), steps)
 				if failed.N == 0 {
 					check(t, err)
 					break
 				}
-				surfaced := err != nil || failed.Kind == vfs.OpReadAt // which is read again, page by page, or the other header is
+				surfaced := err != nil || failed.Kind == simdisk.OpReadAt // which is read again, page by page, or the other header is
 				if !surfaced {
 					t.Fatalf("%s, %s of call %d (%v %s): no error", name, how, n, failed.Kind, failed.Path)
 				}
-				for _, left := range []*vfs.Mem{disk.Clone(), disk.Crash(vfs.KeepNone()), disk.Crash(vfs.KeepAll()), disk.Crash(vfs.Random(uint64(n)))} {
+				for _, left := range []*simdisk.Disk{disk.Clone(), disk.Crash(simdisk.KeepNone()), disk.Crash(simdisk.KeepAll()), disk.Crash(simdisk.Random(uint64(n)))} {
 					again := h.clone()
 					err := again.run(crashOptions(left, 2), []step{appendStep(7), syncStep})
 					if err == nil {
-						err = again.run(crashOptions(left.Crash(vfs.KeepNone()), 3), nil)
+						err = again.run(crashOptions(left.Crash(simdisk.KeepNone()), 3), nil)
 					}
 					if err != nil {
 						t.Fatalf("%s, %s of call %d (%v %s): %v", name, how, n, failed.Kind, failed.Path, err)
@@ -334,16 +335,16 @@ func TestPowerCutInRotationToAFileWithOneHeader(t *testing.T) {
 	for _, torn := range []int64{0, 4 * PageSize} {
 		for n := int64(1); ; n++ {
 			disk, h := newDisk(t), newHistory()
-			fault := vfs.NewFault(disk)
+			fault := simdisk.NewFault(disk)
 			l, err := h.recoverLog(crashOptions(fault, 1))
 			check(t, err)
 			check(t, l.Prepare())
 			check(t, appendStep(5000)(h, l))
 			check(t, syncStep(h, l))
 			check(t, disk.Corrupt(l.mu.spares[0].path, torn+100, 1, func(b []byte) { b[0] ^= 1 }))
-			fault.Inject(vfs.StopAt(fault.Calls() + n))
+			fault.Inject(simdisk.StopAt(fault.Calls() + n))
 			err = appendStep(5000)(h, l)
-			images(disk, 8, func(image string, crashed *vfs.Mem) {
+			images(disk, 8, func(image string, crashed *simdisk.Disk) {
 				if err := h.clone().run(crashOptions(crashed, 2), []step{appendStep(7), syncStep}); err != nil {
 					t.Fatalf("header at %d torn, call %d, %s: %v", torn, n, image, err)
 				}
@@ -360,7 +361,7 @@ func TestPowerCutInRemovalOfAFileWithOneHeader(t *testing.T) {
 	for _, torn := range []int64{0, 4 * PageSize} {
 		for n := int64(1); ; n++ {
 			disk, h := newDisk(t), newHistory()
-			fault := vfs.NewFault(disk)
+			fault := simdisk.NewFault(disk)
 			l, err := h.recoverLog(crashOptions(fault, 1))
 			check(t, err)
 			for range 4 {
@@ -368,9 +369,9 @@ func TestPowerCutInRemovalOfAFileWithOneHeader(t *testing.T) {
 				check(t, syncStep(h, l))
 			}
 			check(t, disk.Corrupt(path.Join(testDir, fileName(3)), torn+100, 1, func(b []byte) { b[0] ^= 1 }))
-			fault.Inject(vfs.StopAt(fault.Calls() + n))
+			fault.Inject(simdisk.StopAt(fault.Calls() + n))
 			err = checkpointStep(0)(h, l) // two spares, and the third is removed
-			images(disk, 8, func(image string, crashed *vfs.Mem) {
+			images(disk, 8, func(image string, crashed *simdisk.Disk) {
 				if err := h.clone().run(crashOptions(crashed, 2), []step{appendStep(7), syncStep}); err != nil {
 					t.Fatalf("header at %d torn, call %d, %s: %v", torn, n, image, err)
 				}

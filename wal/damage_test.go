@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 )
 
@@ -622,9 +622,9 @@ func TestOpenReportsWhatTheSystemSays(t *testing.T) {
 	w := startLog(t, o)
 	w.addSynced(10)
 	w.close()
-	for _, kind := range []vfs.OpKind{vfs.OpList, vfs.OpOpen, vfs.OpSize, vfs.OpSync} {
-		fault := vfs.NewFault(disk)
-		fault.Inject(vfs.FailKind(kind, errBroken))
+	for _, kind := range []simdisk.OpKind{simdisk.OpList, simdisk.OpOpen, simdisk.OpSize, simdisk.OpSync} {
+		fault := simdisk.NewFault(disk)
+		fault.Inject(simdisk.FailKind(kind, errBroken))
 		o.FS = fault
 		if _, _, err := replayAll(o, 0); !errors.Is(err, errBroken) || !strings.HasPrefix(err.Error(), "wal: ") {
 			t.Errorf("%v: got %v", kind, err)

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 )
 
 const testDir = "log"
@@ -26,9 +27,9 @@ func testOptions(disk vfs.FS) Options {
 	}
 }
 
-func newDisk(t testing.TB) *vfs.Mem {
+func newDisk(t testing.TB) *simdisk.Disk {
 	t.Helper()
-	disk := vfs.NewMem()
+	disk := simdisk.New()
 	check(t, disk.Mkdir(testDir))
 	check(t, disk.SyncDir("."))
 	return disk
@@ -192,7 +193,7 @@ type rom struct {
 	lost   map[string]map[int64]bool // pages that cannot be read
 }
 
-func romOf(t testing.TB, disk *vfs.Mem) *rom {
+func romOf(t testing.TB, disk *simdisk.Disk) *rom {
 	t.Helper()
 	r := &rom{files: map[string][]byte{}, lost: map[string]map[int64]bool{}}
 	for _, name := range fileNames(t, disk) {

@@ -3,13 +3,13 @@ package wal_test
 import (
 	"fmt"
 
-	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 	"kvd/wal"
 )
 
 // A log is replayed, started after its last frame, and written to in groups.
 func Example() {
-	disk := vfs.NewMem()
+	disk := simdisk.New()
 	_ = disk.Mkdir("log")
 	for run := range 2 {
 		reader, err := wal.Open(wal.Options{FS: disk, Dir: "log"})

@@ -6,14 +6,14 @@ import (
 	"runtime"
 	"testing"
 
-	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 )
 
 // FuzzWALDecode reads a log file that data replaced a part of, or all; patches
 // are small, because the fuzzer is slow with inputs as large as files. What is
 // delivered must be what was written.
 func FuzzWALDecode(f *testing.F) {
-	disk := vfs.NewMem()
+	disk := simdisk.New()
 	check(f, disk.Mkdir(testDir))
 	o := testOptions(disk)
 	o.FileSize = 5 * PageSize
@@ -72,7 +72,7 @@ func FuzzWALDecode(f *testing.F) {
 // FuzzWALRecycle writes a log, as ops say, into files that hold stale bytes, and
 // cuts the power at the end. ops are a step each.
 func FuzzWALRecycle(f *testing.F) {
-	donor := vfs.NewMem()
+	donor := simdisk.New()
 	check(f, donor.Mkdir(testDir))
 	w := startLog(f, crashOptions(donor, 9))
 	w.addSynced(100, 100, 100)
@@ -102,7 +102,7 @@ func FuzzWALRecycle(f *testing.F) {
 			}
 		}
 		for k := range uint64(4) {
-			if _, err := h.clone().recoverLog(crashOptions(disk.Crash(vfs.Random(seed+k)), seed+2)); err != nil {
+			if _, err := h.clone().recoverLog(crashOptions(disk.Crash(simdisk.Random(seed+k)), seed+2)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -125,7 +125,7 @@ func opStep(op byte) step {
 }
 
 // spoil fills the frames of the log's spares with stale bytes.
-func spoil(t *testing.T, disk *vfs.Mem, l *Log, stale []byte) {
+func spoil(t *testing.T, disk *simdisk.Disk, l *Log, stale []byte) {
 	for _, f := range l.mu.spares {
 		if len(stale) == 0 {
 			return

@@ -1,6 +1,8 @@
 package wal
 
 import (
+	"kvd/internal/vfs/simdisk"
+
 	_ "embed"
 	"encoding/hex"
 	"fmt"
@@ -8,8 +10,6 @@ import (
 	"path"
 	"strings"
 	"testing"
-
-	"kvd/internal/vfs"
 )
 
 // golden is a log of version 1, dumped: the files of goldenLog.
@@ -19,7 +19,7 @@ var golden string
 
 // goldenLog writes a log of two files with all that the format has: packed and
 // synced frames, one over two pages, an empty one, and a vouching frame.
-func goldenLog(t *testing.T, disk *vfs.Mem) *writer {
+func goldenLog(t *testing.T, disk *simdisk.Disk) *writer {
 	o := testOptions(disk)
 	salt := uint64(0)
 	o.FileSize, o.Salt = 5*PageSize, func() uint64 { salt += 0x0123456789abcdef; return salt }
@@ -82,7 +82,7 @@ func undump(t *testing.T, text string) map[string][]byte {
 
 // The example of the package documentation: the bytes there are these.
 func ExampleLog() {
-	disk := vfs.NewMem()
+	disk := simdisk.New()
 	if err := disk.Mkdir("log"); err != nil {
 		fmt.Println(err)
 		return

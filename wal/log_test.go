@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 )
 
@@ -374,7 +375,7 @@ func TestRecycleKeepsWhatIsNeeded(t *testing.T) {
 
 func TestRecycleShrinksBeforeItRemoves(t *testing.T) {
 	disk := newDisk(t)
-	fault := vfs.NewFault(disk)
+	fault := simdisk.NewFault(disk)
 	o := testOptions(fault)
 	o.FileSize, o.MaxSize = 2<<20+4*PageSize, 32<<20
 	w := startLog(t, o)
@@ -383,14 +384,14 @@ func TestRecycleShrinksBeforeItRemoves(t *testing.T) {
 	}
 	var sizes []int64
 	removed := 0
-	fault.Inject(func(op vfs.Op) vfs.Action {
+	fault.Inject(func(op simdisk.Op) simdisk.Action {
 		switch op.Kind {
-		case vfs.OpTruncate:
+		case simdisk.OpTruncate:
 			sizes = append(sizes, op.Offset)
-		case vfs.OpRemove:
+		case simdisk.OpRemove:
 			removed++
 		}
-		return vfs.Action{}
+		return simdisk.Action{}
 	})
 	check(t, w.Recycle(5))
 	step := []int64{1<<20 + 4*PageSize, 4 * PageSize, PageSize}

@@ -8,9 +8,11 @@ import (
 	"syscall"
 )
 
-// pathError words an error as package os does, with the operation and the path.
-// All three implementations report through it, so they can be compared.
-func pathError(op, path string, err error) error {
+// PathError words an error as package os does, with the operation and the path,
+// and returns nil for nil. An error of a full disk then matches [ErrNoSpace]. It is
+// for implementations of [FS]: all of them report through it, so that a test can
+// compare them.
+func PathError(op, path string, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -36,5 +38,7 @@ func (e *noSpaceError) Error() string        { return e.err.Error() }
 func (e *noSpaceError) Unwrap() error        { return e.err }
 func (e *noSpaceError) Is(target error) bool { return target == ErrNoSpace }
 
-// validRange reports whether [off, off+n) is a range that Allocate takes.
-func validRange(off, n int64) bool { return off >= 0 && n > 0 && off <= math.MaxInt64-n }
+// ValidRange reports whether [off, off+n) is a range that [File.Allocate] takes:
+// neither negative nor empty, and its end is an int64. It is for implementations
+// of [FS].
+func ValidRange(off, n int64) bool { return off >= 0 && n > 0 && off <= math.MaxInt64-n }

@@ -35,7 +35,7 @@ func (osFS) Open(path string, mode Mode) (File, error) {
 	case Create:
 		flag |= os.O_RDWR | os.O_CREATE | os.O_EXCL
 	default:
-		return nil, pathError("open", path, fs.ErrInvalid)
+		return nil, PathError("open", path, fs.ErrInvalid)
 	}
 	f, err := os.OpenFile(path, flag, 0o600)
 	if err != nil {
@@ -45,9 +45,9 @@ func (osFS) Open(path string, mode Mode) (File, error) {
 	switch {
 	case err != nil:
 	case info.IsDir():
-		err = pathError("open", path, unix.EISDIR)
+		err = PathError("open", path, unix.EISDIR)
 	case !info.Mode().IsRegular():
-		err = pathError("open", path, fs.ErrInvalid)
+		err = PathError("open", path, fs.ErrInvalid)
 	}
 	if err != nil {
 		f.Close()
@@ -183,8 +183,8 @@ func (f *osFile) Sync() error { return f.call("sync", datasync) }
 // Allocate is fallocate. Where the file system has none it writes zeros beyond
 // the end of the file; holes below the end then stay holes.
 func (f *osFile) Allocate(off, n int64) error {
-	if !validRange(off, n) {
-		return pathError("allocate", f.f.Name(), fs.ErrInvalid)
+	if !ValidRange(off, n) {
+		return PathError("allocate", f.f.Name(), fs.ErrInvalid)
 	}
 	size, err := f.Size()
 	if err != nil {
@@ -218,7 +218,7 @@ func (f *osFile) writeZeros(off, end int64) error {
 
 func (f *osFile) Map(n int64) (Mapping, error) {
 	if n < 0 || int64(int(n)) != n {
-		return nil, pathError("map", f.f.Name(), fs.ErrInvalid)
+		return nil, PathError("map", f.f.Name(), fs.ErrInvalid)
 	}
 	m := &osMapping{path: f.f.Name()}
 	err := f.call("map", func(int) (err error) {
@@ -239,7 +239,7 @@ func (f *osFile) Map(n int64) (Mapping, error) {
 func (f *osFile) call(op string, syscall func(fd int) error) error {
 	conn, err := f.f.SyscallConn()
 	if err != nil {
-		return pathError(op, f.f.Name(), err)
+		return PathError(op, f.f.Name(), err)
 	}
 	closed := conn.Control(func(fd uintptr) {
 		for err = unix.EINTR; errors.Is(err, unix.EINTR); {
@@ -249,7 +249,7 @@ func (f *osFile) call(op string, syscall func(fd int) error) error {
 	if closed != nil { // the only reason to refuse
 		err = fs.ErrClosed
 	}
-	return pathError(op, f.f.Name(), err)
+	return PathError(op, f.f.Name(), err)
 }
 
 // osMapping is a read-only shared mapping.
@@ -262,7 +262,7 @@ type osMapping struct {
 // which the guard makes the runtime turn into a panic, and that into an error.
 func (m *osMapping) ReadAt(p []byte, off int64) (n int, err error) {
 	if off < 0 {
-		return 0, pathError("read mapping of", m.path, fs.ErrInvalid)
+		return 0, PathError("read mapping of", m.path, fs.ErrInvalid)
 	}
 	if off >= int64(len(m.data)) {
 		if len(p) == 0 {
@@ -290,7 +290,7 @@ func (m *osMapping) catchFault(panicOnFault bool, n *int, err *error) {
 	if fault, ok := r.(interface{ Addr() uintptr }); !ok || !m.holds(fault.Addr()) {
 		panic(r)
 	}
-	*n, *err = 0, pathError("read mapping of", m.path, ErrFault)
+	*n, *err = 0, PathError("read mapping of", m.path, ErrFault)
 }
 
 func (m *osMapping) holds(addr uintptr) bool {
@@ -302,5 +302,5 @@ func (m *osMapping) Close() error {
 	if m.data == nil {
 		return nil
 	}
-	return pathError("unmap", m.path, m.data.Unmap())
+	return PathError("unmap", m.path, m.data.Unmap())
 }

@@ -17,6 +17,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// pageSize divides the sizes of files and mappings here.
+const pageSize = 4096
+
 // create makes a file with that content in a directory of the test's own.
 func create(t testing.TB, content string) (path string, f File) {
 	t.Helper()
@@ -346,7 +349,7 @@ func TestErrors(t *testing.T) {
 	}{
 		{syscall.ENOSPC, true}, {syscall.EDQUOT, true}, {syscall.EIO, false}, {fs.ErrClosed, false},
 	} {
-		for _, err := range []error{pathError("write", "f", c.err), mark(&fs.PathError{Op: "write", Path: "f", Err: c.err})} {
+		for _, err := range []error{PathError("write", "f", c.err), mark(&fs.PathError{Op: "write", Path: "f", Err: c.err})} {
 			t.Run(fmt.Sprintf("%v_matches_itself_and_ErrNoSpace_%v", c.err, c.noSpace), func(t *testing.T) {
 				wantErr(t, err, c.err)
 				if got := errors.Is(err, ErrNoSpace); got != c.noSpace {
@@ -359,7 +362,7 @@ func TestErrors(t *testing.T) {
 		}
 	}
 	t.Run("the_end_of_a_file_stays_a_bare_EOF", func(t *testing.T) {
-		if mark(io.EOF) != io.EOF || mark(nil) != nil || pathError("read", "f", nil) != nil {
+		if mark(io.EOF) != io.EOF || mark(nil) != nil || PathError("read", "f", nil) != nil {
 			t.Error("wrapped")
 		}
 	})

@@ -13,8 +13,8 @@ import (
 )
 
 // NewRAM returns a file system in memory, for files that are gone with the
-// process on purpose. It promises nothing about crashes and makes no images: for
-// tests there is [Mem]. Syncs do nothing. It has no directories: a path is a name,
+// process on purpose. It promises nothing about crashes; tests of crashes use
+// package simdisk. Syncs do nothing. It has no directories: a path is a name,
 // and Mkdir, Rename and Lock are errors.
 //
 // A file is a list of extents, one for each time that it grew, so growing copies

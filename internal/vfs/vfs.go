@@ -1,12 +1,11 @@
-// Package vfs is the engine's only door to files: a small interface with four
-// implementations. [OS] is the operating system. [NewRAM] is memory and no more.
-// [Mem] is a disk in memory that knows which writes were synced and yields every
-// image that a power cut may leave. [Fault] wraps one and makes the n-th call fail.
+// Package vfs is the engine's only door to files: a small interface, [FS]. [OS] is
+// the operating system. [NewRAM] is memory and no more. The tests of the engine
+// run on a third implementation, the simulated disk of package simdisk.
 //
 // # What a disk promises
 //
-// The engine relies on these rules and no others, and Mem breaks everything
-// that they do not promise:
+// The engine relies on these rules and no others. The simulated disk breaks
+// everything that they do not promise:
 //
 //   - File.Sync makes the file's bytes and size durable, as fdatasync does. It
 //     says nothing about the directory entry.
@@ -14,8 +13,8 @@
 //     durable; a rename between two directories is durable after both. Until
 //     then a power cut may undo each of them, alone. A rename is atomic: the file
 //     has its old name or the new one, and what it replaced is back with the old.
-//     Of two changes of one name that survive, the later counts, also where that
-//     leaves a file without any: its move away from the name was the one undone.
+//     If two changes of one name survive, the later counts, also where that
+//     leaves a file without any name: its move away from the name was undone.
 //   - A power cut keeps any subset of the un-synced 512-byte sectors, in any
 //     order, and may tear any of them at any byte. Size changes persist
 //     independently of the bytes.
@@ -25,34 +24,27 @@
 //   - The end of the process loses nothing that was written; locks end with it.
 //   - A full disk fails Allocate and leaves the file as it was, or cuts a write
 //     short. Bytes that were written or allocated before can be overwritten on a
-//     full disk. (Not on a copy-on-write file system: there the engine's reserve
-//     is a hope.)
+//     full disk. (A copy-on-write file system breaks this rule: there the engine's
+//     reserve may not help.)
 //
 // # Why
 //
-// An interface this small, and not io/fs or a library: the engine needs what
-// those leave out, which is where a store loses data: syncing directories,
-// allocating, mapping, locking. Each call added here must be modelled by Mem,
-// failed by Fault and tested at every place that makes it.
+// An interface this small, and not io/fs or a library: a store loses data in the
+// calls that those leave out, which are syncing directories, allocating, mapping
+// and locking. Each call added here must be modelled by simdisk.Disk, failed by
+// simdisk.Fault and tested at every place that makes it.
 //
 // Sync is fdatasync, as nothing reads the times that fsync writes as well.
 //
-// Reads of a mapping copy, so that no slice of it can be held while it goes
-// away, and so that a page that cannot be read (a bad sector, a file truncated
-// by somebody else) is an error of that read: the kernel's SIGBUS would end the
-// process. The guard costs 6.5 ns on 6.1 for 128 bytes, where pread takes 320
+// Reads of a mapping copy. So no slice of a mapping can be held after its end, and
+// a page that cannot be read (a bad sector, a file truncated by another process)
+// is an error of that read; otherwise the kernel's SIGBUS would end the process.
+// The guard costs 6.5 ns on 6.1 for 128 bytes, where pread takes 320
 // (BenchmarkMappingReadAt). Writing through a mapping is not offered: there a
-// full disk is a signal too, and a stray pointer damage.
+// full disk is a signal too, and a stray pointer damages the file.
 //
-// Mem keeps every version of a sector since the last sync and not just the last
-// one, because the system writes pages back when it likes. It stores files as
-// pages that images share until one of them writes, so an image of a small store
-// costs 4 to 20 µs and 1 to 70 KB (BenchmarkCrash): a test can afford to cut the
-// power at every item of every call.
-//
-// What Mem does not model: a disk that lies about its flush, bytes of other
-// files gone (a torn sector that reads as an error, for instance: Fault fails
-// reads), and the order that a journal keeps between changes of names.
+// The simulated disk is a package of its own, so that go doc shows the door alone
+// and lint can tell that no program contains it.
 package vfs
 
 import (

@@ -15,7 +15,7 @@ import (
 
 	"kvd/bucket"
 	"kvd/internal/lineproto"
-	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 	"kvd/server"
 )
@@ -31,7 +31,7 @@ func openStore(t testing.TB) *bucket.Store {
 	t.Helper()
 	random := uint64(0)
 	s, err := bucket.Open("store", bucket.Options{
-		FS: vfs.NewMem(), Manual: true, ReserveSize: -1, LogFileSize: 1 << 20,
+		FS: simdisk.New(), Manual: true, ReserveSize: -1, LogFileSize: 1 << 20,
 		Now: func() time.Time { return instant }, Random: func() uint64 { random++; return random },
 	})
 	if err != nil {

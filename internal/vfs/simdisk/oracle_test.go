@@ -1,4 +1,4 @@
-package vfs
+package simdisk
 
 import (
 	"bytes"
@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"kvd/internal/vfs"
 )
 
 // oracle is the disk rules said a second time, byte by byte and in no other way
@@ -114,7 +116,7 @@ func runCrash(t *testing.T, calls []byte, seed uint64, seen *tally) {
 	t.Helper()
 	d := newDisk(t)
 	names := []string{"f", "g"}
-	files := []File{d.stored("f", ""), d.stored("g", "")}
+	files := []vfs.File{d.stored("f", ""), d.stored("g", "")}
 	oracles := []*oracle{newOracle(), newOracle()}
 	next := func() int64 {
 		if len(calls) == 0 {
@@ -151,7 +153,7 @@ func runCrash(t *testing.T, calls []byte, seed uint64, seen *tally) {
 }
 
 // callOnce makes one call of a file and tells the oracle.
-func callOnce(t *testing.T, file File, o *oracle, op int64, next func() int64, fill byte) {
+func callOnce(t *testing.T, file vfs.File, o *oracle, op int64, next func() int64, fill byte) {
 	t.Helper()
 	size := int64(len(o.live))
 	switch {
@@ -182,7 +184,7 @@ func callOnce(t *testing.T, file File, o *oracle, op int64, next func() int64, f
 		}
 		o.sync()
 	case op == 14:
-		file.(*memFile).dropSync()
+		file.(*openFile).dropSync()
 		o.dropped = o.dropped || len(o.versions) > 0
 	}
 }

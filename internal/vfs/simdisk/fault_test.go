@@ -1,4 +1,4 @@
-package vfs
+package simdisk
 
 import (
 	"errors"
@@ -8,23 +8,25 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"kvd/internal/vfs"
 )
 
 // calls makes every call that a Fault counts, once each and in the order of
 // their kinds, and returns the errors. Handles are opened beforehand.
-func calls(t *testing.T, f *Fault, mem *Mem) []error {
+func calls(t *testing.T, f *Fault, mem *Disk) []error {
 	t.Helper()
 	must(t, mem.Mkdir("/d"))
 	must(t, mem.WriteFile("/f", []byte("content")))
 	must(t, mem.WriteFile("/gone", nil))
-	file, err := f.Open("/f", ReadWrite)
+	file, err := f.Open("/f", vfs.ReadWrite)
 	must(t, err)
 	m, err := file.Map(3)
 	must(t, err)
 	before := f.Calls()
 	var errs []error
 	note := func(err error) { errs = append(errs, err) }
-	_, err = f.Open("/f", ReadOnly)
+	_, err = f.Open("/f", vfs.ReadOnly)
 	note(err)
 	note(f.Mkdir("/e"))
 	note(f.Rename("/f", "/g"))
@@ -62,7 +64,7 @@ const opened = 2 // calls that calls makes beforehand
 func TestFault(t *testing.T) {
 	broken := errors.New("broken")
 	t.Run("without_injection_every_call_passes", func(t *testing.T) {
-		mem := NewMem()
+		mem := New()
 		for i, err := range calls(t, NewFault(mem), mem) {
 			if err != nil {
 				t.Errorf("%v: %v", OpKind(i+1), err)
@@ -70,7 +72,7 @@ func TestFault(t *testing.T) {
 		}
 	})
 	t.Run("each_call_is_told_with_its_arguments", func(t *testing.T) {
-		mem := NewMem()
+		mem := New()
 		f := NewFault(mem)
 		var got []Op
 		f.Inject(func(op Op) Action { got = append(got, op); return Action{} })
@@ -90,7 +92,7 @@ func TestFault(t *testing.T) {
 	})
 	t.Run("FailNth_fails_that_call_and_no_other", func(t *testing.T) {
 		for n := range int(OpReadMapping) {
-			mem := NewMem()
+			mem := New()
 			f := NewFault(mem)
 			f.Inject(FailNth(int64(opened+n+1), broken))
 			for i, err := range calls(t, f, mem) {
@@ -102,7 +104,7 @@ func TestFault(t *testing.T) {
 		}
 	})
 	t.Run("a_failed_call_does_nothing", func(t *testing.T) {
-		mem := NewMem()
+		mem := New()
 		f := NewFault(mem)
 		f.Inject(FailFrom(opened+1, broken))
 		for i, err := range calls(t, f, mem) {
@@ -114,7 +116,7 @@ func TestFault(t *testing.T) {
 	})
 	t.Run("FailKind_fails_every_call_of_the_kind", func(t *testing.T) {
 		for kind := OpOpen; kind <= OpReadMapping; kind++ {
-			mem := NewMem()
+			mem := New()
 			f := NewFault(mem)
 			f.Inject(func(op Op) Action {
 				if op.N <= opened {
@@ -131,7 +133,7 @@ func TestFault(t *testing.T) {
 	})
 	t.Run("StopAt_ends_everything", func(t *testing.T) {
 		for n := range int(OpReadMapping) {
-			mem := NewMem()
+			mem := New()
 			f := NewFault(mem)
 			f.Inject(StopAt(int64(opened + n + 1)))
 			for i, err := range calls(t, f, mem) {
@@ -145,7 +147,7 @@ func TestFault(t *testing.T) {
 		}
 	})
 	t.Run("a_new_injection_undoes_a_stop", func(t *testing.T) {
-		f := NewFault(NewMem())
+		f := NewFault(New())
 		f.Inject(StopAt(1))
 		wantErr(t, f.Mkdir("/a"), ErrStopped)
 		wantErr(t, f.Mkdir("/a"), ErrStopped)
@@ -153,22 +155,22 @@ func TestFault(t *testing.T) {
 		must(t, f.Mkdir("/a"))
 	})
 	t.Run("an_error_reads_like_the_systems", func(t *testing.T) {
-		f := NewFault(NewMem())
+		f := NewFault(New())
 		f.Inject(FailNth(1, syscall.ENOSPC))
 		err := f.Mkdir("/a")
-		wantErr(t, err, ErrNoSpace)
+		wantErr(t, err, vfs.ErrNoSpace)
 		wantErr(t, err, syscall.ENOSPC)
 		if want := "mkdir /a: no space left on device"; err.Error() != want {
 			t.Errorf("%q, want %q", err, want)
 		}
 	})
 	t.Run("the_inner_errors_come_through", func(t *testing.T) {
-		f := NewFault(NewMem())
-		_, err := f.Open("/none", ReadOnly)
+		f := NewFault(New())
+		_, err := f.Open("/none", vfs.ReadOnly)
 		wantErr(t, err, fs.ErrNotExist)
 		_, err = f.Stat("/none")
 		wantErr(t, err, fs.ErrNotExist)
-		file, err := f.Open("/f", Create)
+		file, err := f.Open("/f", vfs.Create)
 		must(t, err)
 		_, err = file.ReadAt(make([]byte, 1), 0)
 		wantErr(t, err, io.EOF)
@@ -176,7 +178,7 @@ func TestFault(t *testing.T) {
 		wantErr(t, err, fs.ErrInvalid)
 	})
 	t.Run("concurrent_calls_have_numbers_of_their_own", func(t *testing.T) {
-		f := NewFault(NewMem())
+		f := NewFault(New())
 		seen := make(map[int64]bool)
 		f.Inject(func(op Op) Action { seen[op.N] = true; return Action{} })
 		var wg sync.WaitGroup
@@ -202,10 +204,10 @@ func TestFault(t *testing.T) {
 }
 
 // unchanged checks that the files which calls began with are as they were.
-func unchanged(t *testing.T, mem *Mem) {
+func unchanged(t *testing.T, mem *Disk) {
 	t.Helper()
 	infos, err := mem.List("/")
-	if err != nil || len(infos) != 3 || infos[1] != (Info{Name: "f", Size: 7}) {
+	if err != nil || len(infos) != 3 || infos[1] != (vfs.Info{Name: "f", Size: 7}) {
 		t.Errorf("%+v, %v", infos, err)
 	}
 	if b, err := mem.ReadFile("/f"); string(b) != "content" || err != nil {
@@ -222,10 +224,10 @@ func TestFaultShortWrite(t *testing.T) {
 		n     int
 		left  string
 	}{{0, 0, "old"}, {-1, 0, "old"}, {1, 1, "nld"}, {2, 2, "ned"}, {3, 3, "new"}, {9, 3, "new"}} {
-		mem := NewMem()
+		mem := New()
 		must(t, mem.WriteFile("f", []byte("old")))
 		f := NewFault(mem)
-		file, err := f.Open("f", ReadWrite)
+		file, err := f.Open("f", vfs.ReadWrite)
 		must(t, err)
 		f.Inject(func(Op) Action { return Action{Err: syscall.EIO, Short: c.short} })
 		n, err := file.WriteAt([]byte("new"), 0)
@@ -235,21 +237,21 @@ func TestFaultShortWrite(t *testing.T) {
 		}
 	}
 	t.Run("on_a_full_disk_the_disks_error_counts", func(t *testing.T) {
-		mem := NewMem()
+		mem := New()
 		mem.SetCapacity(0)
 		f := NewFault(mem)
-		file, err := f.Open("f", Create)
+		file, err := f.Open("f", vfs.Create)
 		must(t, err)
 		f.Inject(func(Op) Action { return Action{Err: syscall.EIO, Short: 1} })
 		_, err = file.WriteAt([]byte("xx"), 0)
-		wantErr(t, err, ErrNoSpace)
+		wantErr(t, err, vfs.ErrNoSpace)
 	})
 }
 
 // A stop in the middle of work, then a power cut: the test every store needs.
 func TestFaultStopThenCrash(t *testing.T) {
-	work := func(fs FS) error {
-		f, err := fs.Open("tmp", Create)
+	work := func(fs vfs.FS) error {
+		f, err := fs.Open("tmp", vfs.Create)
 		if err != nil {
 			return err
 		}
@@ -267,7 +269,7 @@ func TestFaultStopThenCrash(t *testing.T) {
 	}
 	var old, changed int
 	for n := int64(1); ; n++ {
-		mem := NewMem()
+		mem := New()
 		must(t, mem.WriteFile("f", []byte("old")))
 		f := NewFault(mem)
 		f.Inject(StopAt(n))

@@ -1,18 +1,20 @@
-package vfs
+package simdisk
 
 import (
 	"io/fs"
 	"syscall"
+
+	"kvd/internal/vfs"
 )
 
 // ReadFile returns the bytes of a file as processes see them. The slice is the
 // caller's.
-func (m *Mem) ReadFile(name string) ([]byte, error) {
+func (m *Disk) ReadFile(name string) ([]byte, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	n, err := m.file(name)
 	if err != nil {
-		return nil, pathError("read", name, err)
+		return nil, vfs.PathError("read", name, err)
 	}
 	c := &n.faces[live].content
 	b := make([]byte, c.size)
@@ -22,12 +24,12 @@ func (m *Mem) ReadFile(name string) ([]byte, error) {
 
 // WriteFile makes a file hold data as if it always had: nothing of it is
 // pending, its name neither. The directory must exist.
-func (m *Mem) WriteFile(name string, data []byte) error {
+func (m *Disk) WriteFile(name string, data []byte) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	at, err := m.place(name)
 	if err != nil {
-		return pathError("write", name, err)
+		return vfs.PathError("write", name, err)
 	}
 	n := at.dir.child(live, at.name)
 	switch {
@@ -35,7 +37,7 @@ func (m *Mem) WriteFile(name string, data []byte) error {
 		n = m.create(name, at, false)
 		m.commit(at.dir.pending[len(at.dir.pending)-1])
 	case n.dir:
-		return pathError("write", name, syscall.EISDIR)
+		return vfs.PathError("write", name, syscall.EISDIR)
 	}
 	m.syncFile(n)
 	var c content
@@ -50,15 +52,15 @@ func (m *Mem) WriteFile(name string, data []byte) error {
 // and in the page cache, without a write that anybody would notice. The bytes
 // may differ between the two: then f is called for each. They must lie within
 // the file. What is pending is not changed, and may overwrite the damage.
-func (m *Mem) Corrupt(name string, off, n int64, f func(b []byte)) error {
+func (m *Disk) Corrupt(name string, off, n int64, f func(b []byte)) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	file, err := m.file(name)
-	if err == nil && (!validRange(off, n) || off+n > file.faces[live].content.size) {
+	if err == nil && (!vfs.ValidRange(off, n) || off+n > file.faces[live].content.size) {
 		err = fs.ErrInvalid
 	}
 	if err != nil {
-		return pathError("corrupt", name, err)
+		return vfs.PathError("corrupt", name, err)
 	}
 	b := make([]byte, n)
 	for v := range views {
@@ -77,7 +79,7 @@ func (m *Mem) Corrupt(name string, off, n int64, f func(b []byte)) error {
 	return nil
 }
 
-func (m *Mem) file(name string) (*node, error) {
+func (m *Disk) file(name string) (*node, error) {
 	n, err := m.lookup(name)
 	if err == nil && n.dir {
 		err = syscall.EISDIR

@@ -1,33 +1,35 @@
-package vfs
+package simdisk
 
 import (
 	"io"
 	"io/fs"
 	"syscall"
+
+	"kvd/internal/vfs"
 )
 
-// memFile is an open file of a Mem.
-type memFile struct {
-	disk   *Mem
+// openFile is an open file of a Disk.
+type openFile struct {
+	disk   *Disk
 	node   *node
 	name   string
-	mode   Mode
+	mode   vfs.Mode
 	closed bool // guarded by disk.mu
 }
 
 // check says why an operation cannot be, or nil. Caller holds disk.mu.
-func (f *memFile) check(writes bool) error {
+func (f *openFile) check(writes bool) error {
 	switch {
 	case f.closed:
 		return fs.ErrClosed
-	case writes && f.mode == ReadOnly:
+	case writes && f.mode == vfs.ReadOnly:
 		return syscall.EBADF
 	}
 	return nil
 }
 
 // change runs do on the live content, keeping count of the disk's pages.
-func (f *memFile) change(op string, do func(c *content) error) error {
+func (f *openFile) change(op string, do func(c *content) error) error {
 	f.disk.mu.Lock()
 	defer f.disk.mu.Unlock()
 	err := f.check(true)
@@ -37,10 +39,10 @@ func (f *memFile) change(op string, do func(c *content) error) error {
 		err = do(c)
 		f.disk.used += c.used - before
 	}
-	return pathError(op, f.name, err)
+	return vfs.PathError(op, f.name, err)
 }
 
-func (f *memFile) ReadAt(p []byte, off int64) (int, error) {
+func (f *openFile) ReadAt(p []byte, off int64) (int, error) {
 	f.disk.mu.RLock()
 	defer f.disk.mu.RUnlock()
 	err := f.check(false)
@@ -48,7 +50,7 @@ func (f *memFile) ReadAt(p []byte, off int64) (int, error) {
 		err = fs.ErrInvalid
 	}
 	if err != nil {
-		return 0, pathError("read", f.name, err)
+		return 0, vfs.PathError("read", f.name, err)
 	}
 	c := &f.node.faces[live].content
 	n := int(min(int64(len(p)), max(c.size-off, 0)))
@@ -59,8 +61,8 @@ func (f *memFile) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// WriteAt implements File. On a full disk it writes what there is room for.
-func (f *memFile) WriteAt(p []byte, off int64) (n int, err error) {
+// WriteAt implements vfs.File. On a full disk it writes what there is room for.
+func (f *openFile) WriteAt(p []byte, off int64) (n int, err error) {
 	err = f.change("write", func(c *content) error {
 		switch {
 		case off < 0:
@@ -81,7 +83,7 @@ func (f *memFile) WriteAt(p []byte, off int64) (n int, err error) {
 	return n, err
 }
 
-func (f *memFile) write(c *content, p []byte, off int64) {
+func (f *openFile) write(c *content, p []byte, off int64) {
 	c.write(p, off)
 	end := off + int64(len(p))
 	grown := end > c.size
@@ -93,7 +95,7 @@ func (f *memFile) write(c *content, p []byte, off int64) {
 	f.disk.queueData(f.node, w)
 }
 
-func (f *memFile) Truncate(size int64) error {
+func (f *openFile) Truncate(size int64) error {
 	return f.change("truncate", func(c *content) error {
 		switch {
 		case size < 0:
@@ -110,10 +112,10 @@ func (f *memFile) Truncate(size int64) error {
 	})
 }
 
-func (f *memFile) Allocate(off, n int64) error {
+func (f *openFile) Allocate(off, n int64) error {
 	return f.change("allocate", func(c *content) error {
 		switch {
-		case !validRange(off, n):
+		case !vfs.ValidRange(off, n):
 			return fs.ErrInvalid
 		case off+n > maxFileSize:
 			return syscall.EFBIG
@@ -135,11 +137,11 @@ func (f *memFile) Allocate(off, n int64) error {
 	})
 }
 
-func (f *memFile) Sync() error {
+func (f *openFile) Sync() error {
 	f.disk.mu.Lock()
 	defer f.disk.mu.Unlock()
 	if err := f.check(false); err != nil {
-		return pathError("sync", f.name, err)
+		return vfs.PathError("sync", f.name, err)
 	}
 	f.disk.syncFile(f.node)
 	return nil
@@ -147,7 +149,7 @@ func (f *memFile) Sync() error {
 
 // dropSync does what a failed Sync does: the dirty bytes become clean but not
 // durable. [Fault] calls it.
-func (f *memFile) dropSync() {
+func (f *openFile) dropSync() {
 	f.disk.mu.Lock()
 	defer f.disk.mu.Unlock()
 	if f.check(false) == nil {
@@ -155,16 +157,16 @@ func (f *memFile) dropSync() {
 	}
 }
 
-func (f *memFile) Size() (int64, error) {
+func (f *openFile) Size() (int64, error) {
 	f.disk.mu.RLock()
 	defer f.disk.mu.RUnlock()
 	if err := f.check(false); err != nil {
-		return 0, pathError("stat", f.name, err)
+		return 0, vfs.PathError("stat", f.name, err)
 	}
 	return f.node.faces[live].content.size, nil
 }
 
-func (f *memFile) Map(n int64) (Mapping, error) {
+func (f *openFile) Map(n int64) (vfs.Mapping, error) {
 	f.disk.mu.Lock()
 	defer f.disk.mu.Unlock()
 	err := f.check(false)
@@ -172,41 +174,41 @@ func (f *memFile) Map(n int64) (Mapping, error) {
 		err = fs.ErrInvalid
 	}
 	if err != nil {
-		return nil, pathError("map", f.name, err)
+		return nil, vfs.PathError("map", f.name, err)
 	}
 	f.node.handles++
-	return &memMapping{disk: f.disk, node: f.node, name: f.name, size: n}, nil
+	return &mapping{disk: f.disk, node: f.node, name: f.name, size: n}, nil
 }
 
-func (f *memFile) Close() error {
+func (f *openFile) Close() error {
 	f.disk.mu.Lock()
 	defer f.disk.mu.Unlock()
 	if err := f.check(false); err != nil {
-		return pathError("close", f.name, err)
+		return vfs.PathError("close", f.name, err)
 	}
 	f.closed = true
 	f.disk.put(f.node)
 	return nil
 }
 
-// memMapping is a view of a Mem's file. It is stricter than the system's, which
+// mapping is a view of a file of a Disk. It is stricter than the system's, which
 // shows zeros between the end of a file and the end of its page.
-type memMapping struct {
-	disk   *Mem
+type mapping struct {
+	disk   *Disk
 	node   *node
 	name   string
 	size   int64
 	closed bool // guarded by disk.mu
 }
 
-func (v *memMapping) ReadAt(p []byte, off int64) (int, error) {
+func (v *mapping) ReadAt(p []byte, off int64) (int, error) {
 	v.disk.mu.RLock()
 	defer v.disk.mu.RUnlock()
 	switch {
 	case v.closed:
-		return 0, pathError("read mapping of", v.name, fs.ErrClosed)
+		return 0, vfs.PathError("read mapping of", v.name, fs.ErrClosed)
 	case off < 0:
-		return 0, pathError("read mapping of", v.name, fs.ErrInvalid)
+		return 0, vfs.PathError("read mapping of", v.name, fs.ErrInvalid)
 	case len(p) == 0:
 		return 0, nil
 	case off >= v.size:
@@ -215,7 +217,7 @@ func (v *memMapping) ReadAt(p []byte, off int64) (int, error) {
 	c := &v.node.faces[live].content
 	n := int(min(int64(len(p)), v.size-off))
 	if off+int64(n) > c.size {
-		return 0, pathError("read mapping of", v.name, ErrFault)
+		return 0, vfs.PathError("read mapping of", v.name, vfs.ErrFault)
 	}
 	c.read(p[:n], off)
 	if n < len(p) {
@@ -224,7 +226,7 @@ func (v *memMapping) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-func (v *memMapping) Close() error {
+func (v *mapping) Close() error {
 	v.disk.mu.Lock()
 	defer v.disk.mu.Unlock()
 	if !v.closed {

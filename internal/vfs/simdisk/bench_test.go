@@ -1,4 +1,4 @@
-package vfs
+package simdisk
 
 import (
 	"fmt"
@@ -47,8 +47,8 @@ func BenchmarkCrash(b *testing.B) {
 	}
 }
 
-// BenchmarkMemWrite measures a log's work: a 4 KiB frame and a sync.
-func BenchmarkMemWrite(b *testing.B) {
+// BenchmarkWrite measures a log's work: a 4 KiB frame and a sync.
+func BenchmarkWrite(b *testing.B) {
 	d := newDisk(b)
 	f := d.create("log")
 	must(b, f.Allocate(0, 16<<20))
@@ -68,8 +68,8 @@ func BenchmarkMemWrite(b *testing.B) {
 	}
 }
 
-// BenchmarkMemZeroFill preallocates a log of 16 MiB as the engine does.
-func BenchmarkMemZeroFill(b *testing.B) {
+// BenchmarkZeroFill preallocates a log of 16 MiB as the engine does.
+func BenchmarkZeroFill(b *testing.B) {
 	zeros := make([]byte, 1<<20)
 	b.ReportAllocs()
 	b.SetBytes(16 << 20)

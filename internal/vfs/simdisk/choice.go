@@ -1,4 +1,4 @@
-package vfs
+package simdisk
 
 import "encoding/binary"
 
@@ -20,7 +20,7 @@ type Choice struct {
 // KeepAll is no power cut but the end of the process: everything that could be
 // read is there, and the system had the time to write it to the disk. Other than
 // all items kept, this includes bytes that a failed Sync left in the page cache.
-// [Mem.Clone] leaves them pending.
+// [Disk.Clone] leaves them pending.
 func KeepAll() Choice { return Choice{pageCache: true} }
 
 // KeepNone leaves what was synced and nothing else.

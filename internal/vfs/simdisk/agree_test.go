@@ -1,6 +1,6 @@
 //go:build linux || darwin
 
-package vfs
+package simdisk
 
 import (
 	"errors"
@@ -12,14 +12,16 @@ import (
 	"slices"
 	"syscall"
 	"testing"
+
+	"kvd/internal/vfs"
 )
 
-// TestMemAgreesWithOS makes the same random calls on both and compares what they
+// TestDiskAgreesWithOS makes the same random calls on both and compares what they
 // return, errors included, and what is left.
-func TestMemAgreesWithOS(t *testing.T) {
+func TestDiskAgreesWithOS(t *testing.T) {
 	seen := make(map[string]int) // call and outcome: how often
 	for seed := range uint64(24) {
-		mem, sys := newCaller(NewMem(), "/"), newCaller(OS(), t.TempDir())
+		mem, sys := newCaller(New(), "/"), newCaller(vfs.OS(), t.TempDir())
 		must(t, mem.fs.Mkdir("/root"))
 		must(t, sys.fs.Mkdir(filepath.Join(sys.root, "root")))
 		r := rand.New(rand.NewPCG(seed, 1))
@@ -29,7 +31,7 @@ func TestMemAgreesWithOS(t *testing.T) {
 			got, want := step.run(mem), step.run(sys)
 			log = append(log, fmt.Sprintf("%s: %s", step.name, short(want)))
 			if got != want {
-				t.Fatalf("seed %d: Mem returns %s, the system %s; the last calls:\n%q",
+				t.Fatalf("seed %d: Disk returns %s, the system %s; the last calls:\n%q",
 					seed, short(got), short(want), log[max(0, len(log)-12):])
 			}
 			seen[step.call+" "+want[:min(len(want), 8)]]++
@@ -52,15 +54,15 @@ func TestMemAgreesWithOS(t *testing.T) {
 
 // caller is a file system with the handles that a sequence of calls has open.
 type caller struct {
-	fs    FS
+	fs    vfs.FS
 	root  string
-	files []File
-	maps  []Mapping
+	files []vfs.File
+	maps  []vfs.Mapping
 	sizes []int64 // of the mappings
 	locks []io.Closer
 }
 
-func newCaller(fs FS, root string) *caller { return &caller{fs: fs, root: root} }
+func newCaller(fs vfs.FS, root string) *caller { return &caller{fs: fs, root: root} }
 
 func (c *caller) closeAll() {
 	for _, f := range c.files {
@@ -83,7 +85,7 @@ type step struct {
 // outcome tells the errors apart that callers may branch on.
 func outcome(err error) string {
 	var errno syscall.Errno
-	var locked *LockedError
+	var locked *vfs.LockedError
 	switch {
 	case err == nil:
 		return "ok"
@@ -91,7 +93,7 @@ func outcome(err error) string {
 		return "EOF"
 	case errors.As(err, &locked):
 		return fmt.Sprintf("locked by %d", locked.PID)
-	case errors.Is(err, ErrFault):
+	case errors.Is(err, vfs.ErrFault):
 		return "fault"
 	case errors.Is(err, fs.ErrClosed):
 		return "closed"
@@ -122,7 +124,7 @@ func randomStep(r *rand.Rand) step {
 			data[i] = byte(r.Uint32())
 		}
 	}
-	on := func(call string, arg any, run func(c *caller, f File) string) step {
+	on := func(call string, arg any, run func(c *caller, f vfs.File) string) step {
 		return step{call, fmt.Sprintf("%s(#%d, %v)", call, handle, arg), func(c *caller) string {
 			if len(c.files) == 0 {
 				return "no file"
@@ -137,7 +139,7 @@ func randomStep(r *rand.Rand) step {
 	}
 	switch r.IntN(24) {
 	case 0, 1, 2, 3:
-		mode := Mode(1 + r.IntN(3))
+		mode := vfs.Mode(1 + r.IntN(3))
 		return at("Open", path, func(c *caller, path string) string {
 			f, err := c.fs.Open(path, mode)
 			if err == nil {
@@ -156,7 +158,7 @@ func randomStep(r *rand.Rand) step {
 	case 9:
 		return at("List", dir, func(c *caller, path string) string {
 			infos, err := c.fs.List(path)
-			infos = slices.DeleteFunc(infos, func(i Info) bool { return i.Name == "LOCK" }) // Mem writes no pid
+			infos = slices.DeleteFunc(infos, func(i vfs.Info) bool { return i.Name == "LOCK" }) // Disk writes no pid
 			return fmt.Sprintf("%s %+v", outcome(err), infos)
 		})
 	case 10:
@@ -184,25 +186,25 @@ func randomStep(r *rand.Rand) step {
 			return outcome(l.Close())
 		}}
 	case 14, 15:
-		return on("ReadAt", [2]any{off, n}, func(_ *caller, f File) string {
+		return on("ReadAt", [2]any{off, n}, func(_ *caller, f vfs.File) string {
 			p := make([]byte, n)
 			n, err := f.ReadAt(p, off)
 			return fmt.Sprintf("%s %d %x", outcome(err), n, p)
 		})
 	case 16, 17, 18:
-		return on("WriteAt", [2]any{off, n}, func(_ *caller, f File) string {
+		return on("WriteAt", [2]any{off, n}, func(_ *caller, f vfs.File) string {
 			n, err := f.WriteAt(data, off)
 			return fmt.Sprintf("%s %d", outcome(err), n)
 		})
 	case 19:
-		return on("Truncate", off, func(_ *caller, f File) string { return outcome(f.Truncate(off)) })
+		return on("Truncate", off, func(_ *caller, f vfs.File) string { return outcome(f.Truncate(off)) })
 	case 20:
-		return on("Allocate", [2]any{off, n}, func(_ *caller, f File) string { return outcome(f.Allocate(off, int64(n))) })
+		return on("Allocate", [2]any{off, n}, func(_ *caller, f vfs.File) string { return outcome(f.Allocate(off, int64(n))) })
 	case 21:
-		return on("Sync", "", func(_ *caller, f File) string { return outcome(f.Sync()) })
+		return on("Sync", "", func(_ *caller, f vfs.File) string { return outcome(f.Sync()) })
 	case 22:
 		if r.IntN(4) > 0 {
-			return on("Map", off, func(c *caller, f File) string {
+			return on("Map", off, func(c *caller, f vfs.File) string {
 				m, err := f.Map(off)
 				if err == nil {
 					c.maps, c.sizes = append(c.maps, m), append(c.sizes, off)
@@ -231,7 +233,7 @@ func randomStep(r *rand.Rand) step {
 }
 
 // readMapping reads where both agree: not between the end of the file and the
-// end of its page, where the system shows zeros and Mem an error. Whole pages
+// end of its page, where the system shows zeros and Disk an error. Whole pages
 // beyond the end are errors for both.
 func (c *caller) readMapping(i int, off int64, n int) string {
 	if off >= 0 {
@@ -240,8 +242,8 @@ func (c *caller) readMapping(i int, off int64, n int) string {
 	}
 	p := make([]byte, n)
 	got, err := c.maps[i].ReadAt(p, off)
-	if mem, ok := c.maps[i].(*memMapping); ok {
-		if end := off + min(int64(n), max(mem.size-off, 0)); off < mem.node.faces[live].content.size && errors.Is(err, ErrFault) {
+	if mem, ok := c.maps[i].(*mapping); ok {
+		if end := off + min(int64(n), max(mem.size-off, 0)); off < mem.node.faces[live].content.size && errors.Is(err, vfs.ErrFault) {
 			p, got, err = make([]byte, n), int(end-off), nil
 			mem.node.faces[live].content.read(p[:got], off)
 			if got < n {

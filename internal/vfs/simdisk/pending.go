@@ -1,4 +1,4 @@
-package vfs
+package simdisk
 
 import (
 	"container/list"
@@ -138,7 +138,7 @@ func (r *rename) uses(other *rename, d *node) bool {
 }
 
 // queueData makes a change of a file pending.
-func (m *Mem) queueData(n *node, ch dataChange) {
+func (m *Disk) queueData(n *node, ch dataChange) {
 	if !n.gone() {
 		n.pending = append(n.pending, m.push(ch))
 	}
@@ -146,7 +146,7 @@ func (m *Mem) queueData(n *node, ch dataChange) {
 
 // queueRename carries out a change of names in the live view and makes it
 // pending.
-func (m *Mem) queueRename(r *rename) {
+func (m *Disk) queueRename(r *rename) {
 	r.redo(live)
 	r.node.entries++
 	e := m.push(r)
@@ -155,18 +155,18 @@ func (m *Mem) queueRename(r *rename) {
 	}
 }
 
-func (m *Mem) push(ch change) *list.Element {
+func (m *Disk) push(ch change) *list.Element {
 	m.items += ch.items()
 	return m.pending.PushBack(ch)
 }
 
-func (m *Mem) unlist(e *list.Element) {
+func (m *Disk) unlist(e *list.Element) {
 	m.items -= e.Value.(change).items()
 	m.pending.Remove(e)
 }
 
 // syncFile makes durable what was done to a file since the last time.
-func (m *Mem) syncFile(n *node) {
+func (m *Disk) syncFile(n *node) {
 	for _, e := range n.pending {
 		e.Value.(dataChange).redo(&n.faces[durable].content)
 		m.unlist(e)
@@ -178,7 +178,7 @@ func (m *Mem) syncFile(n *node) {
 // dropBytes forgets the pending bytes of a file, as a failed sync does: the live
 // view keeps them, no later sync writes them. Sizes are metadata and stay
 // pending.
-func (m *Mem) dropBytes(n *node) {
+func (m *Disk) dropBytes(n *node) {
 	n.pending = slices.DeleteFunc(n.pending, func(e *list.Element) bool {
 		w, ok := e.Value.(*write)
 		if !ok {
@@ -197,7 +197,7 @@ func (m *Mem) dropBytes(n *node) {
 // syncEntries makes durable what was done to a directory's names. A rename to or
 // from another directory waits for that one too, unless a later change builds
 // upon it: then it is made durable with all that came before, as a journal does.
-func (m *Mem) syncEntries(d *node) {
+func (m *Disk) syncEntries(d *node) {
 	pending := slices.Clone(d.pending)
 	for i, e := range pending {
 		r := e.Value.(*rename)
@@ -212,7 +212,7 @@ func (m *Mem) syncEntries(d *node) {
 }
 
 // commitUpTo makes durable every change of names up to e.
-func (m *Mem) commitUpTo(e *list.Element) {
+func (m *Disk) commitUpTo(e *list.Element) {
 	var names []*list.Element
 	for at := e; at != nil; at = at.Prev() {
 		if _, ok := at.Value.(*rename); ok {
@@ -225,7 +225,7 @@ func (m *Mem) commitUpTo(e *list.Element) {
 }
 
 // commit makes one change of names durable.
-func (m *Mem) commit(e *list.Element) {
+func (m *Disk) commit(e *list.Element) {
 	r := e.Value.(*rename)
 	var replaced *node
 	if r.to.dir != nil {
@@ -240,7 +240,7 @@ func (m *Mem) commit(e *list.Element) {
 }
 
 // withdraw takes a change of names off the lists.
-func (m *Mem) withdraw(e *list.Element) {
+func (m *Disk) withdraw(e *list.Element) {
 	r := e.Value.(*rename)
 	for _, d := range r.dirs() {
 		if i := slices.Index(d.pending, e); i >= 0 {
@@ -253,7 +253,7 @@ func (m *Mem) withdraw(e *list.Element) {
 
 // forget drops what is pending for a node that no view can show again, and for
 // what only that node held.
-func (m *Mem) forget(n *node) {
+func (m *Disk) forget(n *node) {
 	if !n.gone() {
 		return
 	}

@@ -1,4 +1,4 @@
-package vfs
+package simdisk
 
 import (
 	"bytes"
@@ -9,28 +9,30 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"kvd/internal/vfs"
 )
 
-// disk is a Mem with the calls of a test that expects no errors.
+// disk is a Disk with the calls of a test that expects no errors.
 type disk struct {
-	*Mem
+	*Disk
 	t testing.TB
 }
 
-func newDisk(t testing.TB) disk { return disk{NewMem(), t} }
+func newDisk(t testing.TB) disk { return disk{New(), t} }
 
-func (d disk) create(path string) File {
+func (d disk) create(path string) vfs.File {
 	d.t.Helper()
-	f, err := d.Open(path, Create)
+	f, err := d.Open(path, vfs.Create)
 	must(d.t, err)
 	return f
 }
 
 // stored makes a file that is durable, name and content.
-func (d disk) stored(path, content string) File {
+func (d disk) stored(path, content string) vfs.File {
 	d.t.Helper()
 	must(d.t, d.WriteFile(path, []byte(content)))
-	f, err := d.Open(path, ReadWrite)
+	f, err := d.Open(path, vfs.ReadWrite)
 	must(d.t, err)
 	return f
 }
@@ -235,7 +237,7 @@ func TestDiskSizes(t *testing.T) {
 			return Keep
 		}})
 		image.want("f", "ab")
-		g, err := image.Open("f", ReadWrite)
+		g, err := image.Open("f", vfs.ReadWrite)
 		must(t, err)
 		must(t, g.Truncate(3*pageSize))
 		image.want("f", "ab·")
@@ -516,11 +518,11 @@ func TestDiskNames(t *testing.T) {
 }
 
 func TestDiskFailedSync(t *testing.T) {
-	start := func(t *testing.T) (disk, File) {
+	start := func(t *testing.T) (disk, vfs.File) {
 		d := newDisk(t)
 		d.stored("f", sector("a")+sector("b"))
-		fault := NewFault(d.Mem)
-		f, err := fault.Open("f", ReadWrite)
+		fault := NewFault(d.Disk)
+		f, err := fault.Open("f", vfs.ReadWrite)
 		must(t, err)
 		writeAt(t, f, "lost", 0)
 		fault.Inject(func(op Op) Action { return Action{Err: syscall.EIO, DropSync: op.Kind == OpSync} })
@@ -562,7 +564,7 @@ func TestDiskFailedSync(t *testing.T) {
 		f := d.stored("f", "")
 		writeAt(t, f, "abc", 0)
 		must(t, f.Truncate(2))
-		f.(*memFile).dropSync()
+		f.(*openFile).dropSync()
 		if d.Pending() != 2 {
 			t.Errorf("%d items pending, want two sizes", d.Pending())
 		}
@@ -574,8 +576,8 @@ func TestDiskFailedSync(t *testing.T) {
 	t.Run("without_DropSync_the_bytes_stay_pending", func(t *testing.T) {
 		d := newDisk(t)
 		d.stored("f", "old")
-		fault := NewFault(d.Mem)
-		f, err := fault.Open("f", ReadWrite)
+		fault := NewFault(d.Disk)
+		f, err := fault.Open("f", vfs.ReadWrite)
 		must(t, err)
 		writeAt(t, f, "new", 0)
 		fault.Inject(FailKind(OpSync, syscall.EIO))
@@ -602,9 +604,9 @@ func TestDiskImages(t *testing.T) {
 	t.Run("an_image_and_its_source_do_not_see_each_other", func(t *testing.T) {
 		d := newDisk(t)
 		f := d.stored("f", strings.Repeat("a", 3*pageSize))
-		for _, make := range []func() *Mem{func() *Mem { return d.Crash(KeepAll()) }, d.Clone, func() *Mem { return d.Crash(Random(1)) }} {
+		for _, make := range []func() *Disk{func() *Disk { return d.Crash(KeepAll()) }, d.Clone, func() *Disk { return d.Crash(Random(1)) }} {
 			image := disk{make(), t}
-			g, err := image.Open("f", ReadWrite)
+			g, err := image.Open("f", vfs.ReadWrite)
 			must(t, err)
 			writeAt(t, g, "image", 0)
 			writeAt(t, f, "source", pageSize)
@@ -649,7 +651,7 @@ func TestDiskImages(t *testing.T) {
 		d := newDisk(t)
 		_, err := d.Lock("LOCK")
 		must(t, err)
-		for _, image := range []*Mem{d.Crash(KeepAll()), d.Clone()} {
+		for _, image := range []*Disk{d.Crash(KeepAll()), d.Clone()} {
 			if _, err := image.Lock("LOCK"); err != nil {
 				t.Error(err)
 			}
@@ -664,7 +666,7 @@ func TestDiskImages(t *testing.T) {
 				for seed := range uint64(50) {
 					writeAt(t, f, "x", int64(i*pageSize))
 					image := disk{d.Crash(Random(seed)), t}
-					g, err := image.Open("f", ReadWrite)
+					g, err := image.Open("f", vfs.ReadWrite)
 					if err != nil {
 						t.Error(err)
 						return
@@ -763,7 +765,7 @@ func TestDiskSpace(t *testing.T) {
 		d.SetCapacity(2 * pageSize)
 		f := d.create("f")
 		n, err := f.WriteAt(make([]byte, 3*pageSize), 100)
-		wantErr(t, err, ErrNoSpace)
+		wantErr(t, err, vfs.ErrNoSpace)
 		wantErr(t, err, syscall.ENOSPC)
 		if size, _ := f.Size(); n != 2*pageSize-100 || size != 2*pageSize || d.Used() != 2*pageSize {
 			t.Errorf("%d bytes written, size %d, %d in use", n, size, d.Used())
@@ -774,7 +776,7 @@ func TestDiskSpace(t *testing.T) {
 		d.SetCapacity(2*pageSize + 1)
 		f := d.create("f")
 		pending := d.Pending()
-		wantErr(t, f.Allocate(0, 2*pageSize+1), ErrNoSpace)
+		wantErr(t, f.Allocate(0, 2*pageSize+1), vfs.ErrNoSpace)
 		if size, _ := f.Size(); size != 0 || d.Used() != 0 || d.Pending() != pending {
 			t.Errorf("size %d, %d in use, %d items pending", size, d.Used(), d.Pending())
 		}
@@ -787,7 +789,7 @@ func TestDiskSpace(t *testing.T) {
 		must(t, f.Allocate(0, 3*pageSize))
 		writeAt(t, g, "x", 0)
 		_, err := g.WriteAt([]byte("x"), pageSize)
-		wantErr(t, err, ErrNoSpace)
+		wantErr(t, err, vfs.ErrNoSpace)
 		for range 3 {
 			writeAt(t, f, strings.Repeat("y", 3*pageSize), 0)
 			writeAt(t, f, strings.Repeat("\x00", 3*pageSize), 0)
@@ -806,7 +808,7 @@ func TestDiskSpace(t *testing.T) {
 		must(t, f.Truncate(1<<30))
 		writeAt(t, f, "x", 1<<29)
 		_, err := f.WriteAt([]byte("x"), 0)
-		wantErr(t, err, ErrNoSpace)
+		wantErr(t, err, vfs.ErrNoSpace)
 	})
 	t.Run("truncating_and_removing_give_room_back", func(t *testing.T) {
 		d := newDisk(t)
@@ -845,7 +847,7 @@ func TestDiskSpace(t *testing.T) {
 		f := d.stored("f", "x")
 		d.SetCapacity(0)
 		_, err := f.WriteAt([]byte("x"), pageSize)
-		wantErr(t, err, ErrNoSpace)
+		wantErr(t, err, vfs.ErrNoSpace)
 		writeAt(t, f, "y", 0)
 		d.create("g")
 		d.SetCapacity(-1)
@@ -857,15 +859,15 @@ func TestDiskSpace(t *testing.T) {
 		f := d.stored("f", "x")
 		writeAt(t, f, "y", pageSize)
 		for _, c := range []struct {
-			image *Mem
+			image *Disk
 			used  int64
 		}{{d.Crash(KeepNone()), pageSize}, {d.Crash(KeepAll()), 2 * pageSize}, {d.Clone(), 2 * pageSize}} {
 			if got := c.image.Used(); got != c.used {
 				t.Errorf("%d in use, want %d", got, c.used)
 			}
-			g, err := c.image.Open("f", ReadWrite)
+			g, err := c.image.Open("f", vfs.ReadWrite)
 			must(t, err)
-			if err := g.Allocate(2*pageSize, 2*pageSize); !errors.Is(err, ErrNoSpace) {
+			if err := g.Allocate(2*pageSize, 2*pageSize); !errors.Is(err, vfs.ErrNoSpace) {
 				t.Errorf("Allocate: %v", err)
 			}
 		}
@@ -881,7 +883,7 @@ func TestDiskSpace(t *testing.T) {
 	})
 }
 
-func TestMemAtRest(t *testing.T) {
+func TestAtRest(t *testing.T) {
 	t.Run("WriteFile_leaves_nothing_pending", func(t *testing.T) {
 		d := newDisk(t)
 		f := d.create("f")
@@ -921,7 +923,7 @@ func TestMemAtRest(t *testing.T) {
 	})
 }
 
-func TestMemPaths(t *testing.T) {
+func TestPaths(t *testing.T) {
 	d := newDisk(t)
 	d.stored("f", "x")
 	must(t, d.Mkdir("d"))
@@ -930,9 +932,9 @@ func TestMemPaths(t *testing.T) {
 		want error
 	}{
 		"the_root_cannot_be_made":        {func() error { return d.Mkdir("/") }, fs.ErrExist},
-		"nor_opened":                     {func() error { _, err := d.Open(".", ReadOnly); return err }, fs.ErrExist},
+		"nor_opened":                     {func() error { _, err := d.Open(".", vfs.ReadOnly); return err }, fs.ErrExist},
 		"an_empty_path_is_none":          {func() error { _, err := d.Stat(""); return err }, fs.ErrNotExist},
-		"and_no_name_for_a_file":         {func() error { _, err := d.Open("", Create); return err }, fs.ErrNotExist},
+		"and_no_name_for_a_file":         {func() error { _, err := d.Open("", vfs.Create); return err }, fs.ErrNotExist},
 		"a_parent_must_exist":            {func() error { return d.Mkdir("no/d") }, fs.ErrNotExist},
 		"and_be_a_directory":             {func() error { return d.Mkdir("f/d") }, syscall.ENOTDIR},
 		"an_unknown_mode_is_invalid":     {func() error { _, err := d.Open("f", 0); return err }, fs.ErrInvalid},
@@ -950,7 +952,7 @@ func TestMemPaths(t *testing.T) {
 	})
 }
 
-func TestMemHandles(t *testing.T) {
+func TestHandles(t *testing.T) {
 	t.Run("nothing_to_do_leaves_nothing_pending", func(t *testing.T) {
 		d := newDisk(t)
 		f := d.stored("f", "abc")
@@ -979,7 +981,7 @@ func TestMemHandles(t *testing.T) {
 		f := newDisk(t).stored("f", "abc")
 		m := mapFile(t, f, 100)
 		p := make([]byte, 4)
-		if n, err := m.ReadAt(p, 0); n != 0 || !errors.Is(err, ErrFault) {
+		if n, err := m.ReadAt(p, 0); n != 0 || !errors.Is(err, vfs.ErrFault) {
 			t.Errorf("%d, %v; want ErrFault", n, err)
 		}
 		writeAt(t, f, "d", 3)
@@ -995,7 +997,7 @@ func TestMemHandles(t *testing.T) {
 		l, err := d.Lock("LOCK")
 		must(t, err)
 		_, err = d.Lock("LOCK")
-		var locked *LockedError
+		var locked *vfs.LockedError
 		if !errors.As(err, &locked) || locked.PID != syscall.Getpid() {
 			t.Errorf("a second lock: %v", err)
 		}
@@ -1004,4 +1006,35 @@ func TestMemHandles(t *testing.T) {
 		_, err = d.Lock("LOCK")
 		must(t, err)
 	})
+}
+
+func writeAt(t testing.TB, f vfs.File, s string, off int64) {
+	t.Helper()
+	if n, err := f.WriteAt([]byte(s), off); n != len(s) || err != nil {
+		t.Fatalf("WriteAt of %d bytes at %d: %d, %v", len(s), off, n, err)
+	}
+}
+
+func mapFile(t testing.TB, f vfs.File, n int64) vfs.Mapping {
+	t.Helper()
+	m, err := f.Map(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.Close() })
+	return m
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantErr(t testing.TB, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Fatalf("error %v, want one that matches %v", err, want)
+	}
 }

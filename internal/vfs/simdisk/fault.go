@@ -1,10 +1,12 @@
-package vfs
+package simdisk
 
 import (
 	"errors"
 	"fmt"
 	"io"
 	"sync"
+
+	"kvd/internal/vfs"
 )
 
 // ErrStopped is returned by every call of a [Fault] that was stopped.
@@ -14,7 +16,7 @@ var ErrStopped = errors.New("stopped by fault injection")
 // makes those fail that a test asks for. Only Close is neither counted nor
 // failed. All methods are safe for concurrent use.
 type Fault struct {
-	inner FS
+	inner vfs.FS
 	mu    struct { // guards the fields inside
 		sync.Mutex
 		calls   int64
@@ -24,7 +26,7 @@ type Fault struct {
 }
 
 // NewFault returns a Fault that fails nothing yet.
-func NewFault(inner FS) *Fault { return &Fault{inner: inner} }
+func NewFault(inner vfs.FS) *Fault { return &Fault{inner: inner} }
 
 // Op is a call about to be made.
 type Op struct {
@@ -43,12 +45,12 @@ type Action struct {
 	// Short lets the first bytes of a write, this many, reach the file. A
 	// negative count is none.
 	Short int
-	// DropSync makes a failed Sync of a Mem's file do what real ones do: the
+	// DropSync makes a failed Sync of a file of a Disk do what real ones do: the
 	// dirty bytes become clean without being durable, readable until the power
 	// is cut, and no later Sync makes up for it.
 	DropSync bool
 	// Stop makes this call and every later one return ErrStopped and change
-	// nothing: the moment for Mem.Crash.
+	// nothing: the moment for Disk.Crash.
 	Stop bool
 }
 
@@ -110,12 +112,12 @@ func (f *Fault) judge(op Op) Action {
 	if f.mu.stopped = f.mu.stopped || a.Stop; f.mu.stopped {
 		a = Action{Err: ErrStopped}
 	}
-	a.Err = pathError(op.Kind.String(), op.Path, a.Err)
+	a.Err = vfs.PathError(op.Kind.String(), op.Path, a.Err)
 	return a
 }
 
-// Open implements FS.
-func (f *Fault) Open(path string, mode Mode) (File, error) {
+// Open implements vfs.FS.
+func (f *Fault) Open(path string, mode vfs.Mode) (vfs.File, error) {
 	if a := f.judge(Op{Kind: OpOpen, Path: path}); a.Err != nil {
 		return nil, a.Err
 	}
@@ -126,7 +128,7 @@ func (f *Fault) Open(path string, mode Mode) (File, error) {
 	return &faultFile{fault: f, inner: file, path: path}, nil
 }
 
-// Mkdir implements FS.
+// Mkdir implements vfs.FS.
 func (f *Fault) Mkdir(path string) error {
 	if a := f.judge(Op{Kind: OpMkdir, Path: path}); a.Err != nil {
 		return a.Err
@@ -134,7 +136,7 @@ func (f *Fault) Mkdir(path string) error {
 	return f.inner.Mkdir(path)
 }
 
-// Rename implements FS.
+// Rename implements vfs.FS.
 func (f *Fault) Rename(oldPath, newPath string) error {
 	if a := f.judge(Op{Kind: OpRename, Path: oldPath}); a.Err != nil {
 		return a.Err
@@ -142,7 +144,7 @@ func (f *Fault) Rename(oldPath, newPath string) error {
 	return f.inner.Rename(oldPath, newPath)
 }
 
-// Remove implements FS.
+// Remove implements vfs.FS.
 func (f *Fault) Remove(path string) error {
 	if a := f.judge(Op{Kind: OpRemove, Path: path}); a.Err != nil {
 		return a.Err
@@ -150,23 +152,23 @@ func (f *Fault) Remove(path string) error {
 	return f.inner.Remove(path)
 }
 
-// List implements FS.
-func (f *Fault) List(dir string) ([]Info, error) {
+// List implements vfs.FS.
+func (f *Fault) List(dir string) ([]vfs.Info, error) {
 	if a := f.judge(Op{Kind: OpList, Path: dir}); a.Err != nil {
 		return nil, a.Err
 	}
 	return f.inner.List(dir)
 }
 
-// Stat implements FS.
-func (f *Fault) Stat(path string) (Info, error) {
+// Stat implements vfs.FS.
+func (f *Fault) Stat(path string) (vfs.Info, error) {
 	if a := f.judge(Op{Kind: OpStat, Path: path}); a.Err != nil {
-		return Info{}, a.Err
+		return vfs.Info{}, a.Err
 	}
 	return f.inner.Stat(path)
 }
 
-// SyncDir implements FS.
+// SyncDir implements vfs.FS.
 func (f *Fault) SyncDir(dir string) error {
 	if a := f.judge(Op{Kind: OpSyncDir, Path: dir}); a.Err != nil {
 		return a.Err
@@ -174,7 +176,7 @@ func (f *Fault) SyncDir(dir string) error {
 	return f.inner.SyncDir(dir)
 }
 
-// Lock implements FS.
+// Lock implements vfs.FS.
 func (f *Fault) Lock(path string) (io.Closer, error) {
 	if a := f.judge(Op{Kind: OpLock, Path: path}); a.Err != nil {
 		return nil, a.Err
@@ -184,7 +186,7 @@ func (f *Fault) Lock(path string) (io.Closer, error) {
 
 type faultFile struct {
 	fault *Fault
-	inner File
+	inner vfs.File
 	path  string
 }
 
@@ -230,7 +232,7 @@ func (f *faultFile) Sync() error {
 	if a.Err == nil {
 		return f.inner.Sync()
 	}
-	if mem, ok := f.inner.(*memFile); ok && a.DropSync {
+	if mem, ok := f.inner.(*openFile); ok && a.DropSync {
 		mem.dropSync()
 	}
 	return a.Err
@@ -243,7 +245,7 @@ func (f *faultFile) Size() (int64, error) {
 	return f.inner.Size()
 }
 
-func (f *faultFile) Map(n int64) (Mapping, error) {
+func (f *faultFile) Map(n int64) (vfs.Mapping, error) {
 	if a := f.fault.judge(Op{Kind: OpMap, Path: f.path, Len: int(n)}); a.Err != nil {
 		return nil, a.Err
 	}
@@ -258,7 +260,7 @@ func (f *faultFile) Close() error { return f.inner.Close() }
 
 type faultMapping struct {
 	fault *Fault
-	inner Mapping
+	inner vfs.Mapping
 	path  string
 }
 

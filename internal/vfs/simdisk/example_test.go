@@ -1,15 +1,16 @@
-package vfs_test
+package simdisk_test
 
 import (
 	"fmt"
 
 	"kvd/internal/vfs"
+	"kvd/internal/vfs/simdisk"
 )
 
 // A write that was synced survives every power cut, one that was not survives
 // some; and a file whose directory was not synced may be gone altogether.
-func ExampleMem_Crash() {
-	disk := vfs.NewMem()
+func ExampleDisk_Crash() {
+	disk := simdisk.New()
 	f, _ := disk.Open("log", vfs.Create)
 	f.WriteAt([]byte("one "), 0)
 	f.Sync()
@@ -18,7 +19,7 @@ func ExampleMem_Crash() {
 	disk.Open("other", vfs.Create)
 
 	for i := range disk.Pending() {
-		image := disk.Crash(vfs.Only(i))
+		image := disk.Crash(simdisk.Only(i))
 		log, _ := image.ReadFile("log")
 		_, err := image.Stat("other")
 		fmt.Printf("item %d: log %q, other %v\n", i, log, err == nil)
@@ -43,8 +44,8 @@ func ExampleFault() {
 		return f.Sync()
 	}
 	for n := int64(1); ; n++ {
-		disk := vfs.NewFault(vfs.NewMem())
-		disk.Inject(vfs.FailNth(n, fmt.Errorf("broken")))
+		disk := simdisk.NewFault(simdisk.New())
+		disk.Inject(simdisk.FailNth(n, fmt.Errorf("broken")))
 		err := work(disk)
 		if disk.Calls() < n {
 			break

@@ -1,4 +1,4 @@
-package vfs
+package simdisk
 
 import (
 	"bytes"
@@ -8,7 +8,7 @@ import (
 
 // Pending returns how many items a power cut may lose now, each alone. They are
 // numbered from 0 in the order in which they were issued, over the whole disk.
-func (m *Mem) Pending() int {
+func (m *Disk) Pending() int {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return m.items
@@ -19,7 +19,7 @@ func (m *Mem) Pending() int {
 // m, which stays as it is.
 //
 // The cost is that of the files, the items pending, and the pages they touch.
-func (m *Mem) Crash(c Choice) *Mem {
+func (m *Disk) Crash(c Choice) *Disk {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	im := m.newImage(c)
@@ -42,7 +42,7 @@ func (m *Mem) Crash(c Choice) *Mem {
 // Clone returns an independent copy of the disk with everything that is pending
 // on it, as a killed process leaves it: the page cache survives, locks and open
 // files do not. A power cut may follow.
-func (m *Mem) Clone() *Mem {
+func (m *Disk) Clone() *Disk {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	im := m.newImage(Choice{})
@@ -57,7 +57,7 @@ func (m *Mem) Clone() *Mem {
 
 // image is a disk in the making. Its nodes are twins of the source's.
 type image struct {
-	disk   *Mem
+	disk   *Disk
 	choice Choice
 	stamp  uint64 // marks the twins of this image
 	faces  []copied
@@ -75,9 +75,9 @@ type sectorKey struct {
 	sector int64
 }
 
-func (m *Mem) newImage(c Choice) *image {
+func (m *Disk) newImage(c Choice) *image {
 	m.stamp++
-	return &image{disk: &Mem{capacity: m.capacity}, choice: c, stamp: m.stamp}
+	return &image{disk: &Disk{capacity: m.capacity}, choice: c, stamp: m.stamp}
 }
 
 // twin returns the image's copy of n, and copies it first if this is the first
@@ -268,7 +268,7 @@ const ruin = 0xa5
 // on the disk. It panics unless 0 <= from <= to <= SectorSize.
 func Torn(from, to int) Verdict {
 	if from < 0 || from > to || to > SectorSize {
-		panic(fmt.Sprintf("vfs: a sector has no bytes [%d, %d)", from, to))
+		panic(fmt.Sprintf("simdisk: a sector has no bytes [%d, %d)", from, to))
 	}
 	if from == to {
 		return Lose

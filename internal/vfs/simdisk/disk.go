@@ -1,4 +1,4 @@
-package vfs
+package simdisk
 
 import (
 	"container/list"
@@ -9,18 +9,20 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+
+	"kvd/internal/vfs"
 )
 
 // maxFileSize bounds the table of pages that a stray offset can make.
 const maxFileSize = 64 << 30
 
-// Mem is a disk in memory that keeps the package's rules and breaks everything
+// Disk is a disk in memory that keeps the package's rules and breaks everything
 // that they do not promise. It knows what was synced, and makes, as often as one
-// likes, the disks that a power cut may leave: see [Mem.Crash].
+// likes, the disks that a power cut may leave: see [Disk.Crash].
 //
 // Paths are taken from the root, so "a/b" and "/a/b" are the same; the root
 // exists. Files are sparse. All methods are safe for concurrent use.
-type Mem struct {
+type Disk struct {
 	mu       sync.RWMutex
 	root     *node
 	pending  list.List // of change, in the order of issue
@@ -31,15 +33,15 @@ type Mem struct {
 	stamp    uint64 // of the image made last
 }
 
-// NewMem returns an empty disk without a limit.
-func NewMem() *Mem {
-	return &Mem{root: &node{dir: true}, capacity: -1}
+// New returns an empty disk without a limit.
+func New() *Disk {
+	return &Disk{root: &node{dir: true}, capacity: -1}
 }
 
 // SetCapacity limits the disk to that many bytes, rounded down to pages of
 // 4 KiB; negative is no limit. Pages count once they are written or allocated,
 // holes do not. A limit below what is in use only refuses what comes.
-func (m *Mem) SetCapacity(size int64) {
+func (m *Disk) SetCapacity(size int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.capacity = -1
@@ -50,34 +52,34 @@ func (m *Mem) SetCapacity(size int64) {
 
 // Used returns the bytes in use, in pages of 4 KiB. A removed file counts until
 // it is closed.
-func (m *Mem) Used() int64 {
+func (m *Disk) Used() int64 {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return int64(m.used) * pageSize
 }
 
 // free returns how many pages may still be taken.
-func (m *Mem) free() int {
+func (m *Disk) free() int {
 	if m.capacity < 0 {
 		return maxFileSize / pageSize
 	}
 	return max(m.capacity-m.used, 0)
 }
 
-// Open implements FS.
-func (m *Mem) Open(name string, mode Mode) (File, error) {
+// Open implements vfs.FS.
+func (m *Disk) Open(name string, mode vfs.Mode) (vfs.File, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	n, err := m.open(name, mode)
 	if err != nil {
-		return nil, pathError("open", name, err)
+		return nil, vfs.PathError("open", name, err)
 	}
 	n.handles++
-	return &memFile{disk: m, node: n, name: name, mode: mode}, nil
+	return &openFile{disk: m, node: n, name: name, mode: mode}, nil
 }
 
-func (m *Mem) open(name string, mode Mode) (*node, error) {
-	if mode < ReadOnly || mode > Create {
+func (m *Disk) open(name string, mode vfs.Mode) (*node, error) {
+	if mode < vfs.ReadOnly || mode > vfs.Create {
 		return nil, fs.ErrInvalid
 	}
 	at, err := m.place(name)
@@ -86,9 +88,9 @@ func (m *Mem) open(name string, mode Mode) (*node, error) {
 	}
 	n := at.dir.child(live, at.name)
 	switch {
-	case mode == Create && n != nil:
+	case mode == vfs.Create && n != nil:
 		return nil, syscall.EEXIST
-	case mode == Create:
+	case mode == vfs.Create:
 		return m.create(name, at, false), nil
 	case n == nil:
 		return nil, syscall.ENOENT
@@ -99,14 +101,14 @@ func (m *Mem) open(name string, mode Mode) (*node, error) {
 }
 
 // create makes a file or directory at a free place.
-func (m *Mem) create(name string, at place, dir bool) *node {
+func (m *Disk) create(name string, at place, dir bool) *node {
 	n := &node{dir: dir, path: name}
 	m.queueRename(&rename{node: n, to: at})
 	return n
 }
 
-// Mkdir implements FS.
-func (m *Mem) Mkdir(name string) error {
+// Mkdir implements vfs.FS.
+func (m *Disk) Mkdir(name string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	at, err := m.place(name)
@@ -114,20 +116,20 @@ func (m *Mem) Mkdir(name string) error {
 		err = syscall.EEXIST
 	}
 	if err != nil {
-		return pathError("mkdir", name, err)
+		return vfs.PathError("mkdir", name, err)
 	}
 	m.create(name, at, true)
 	return nil
 }
 
-// Rename implements FS.
-func (m *Mem) Rename(oldPath, newPath string) error {
+// Rename implements vfs.FS.
+func (m *Disk) Rename(oldPath, newPath string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return pathError("rename", oldPath, m.rename(oldPath, newPath))
+	return vfs.PathError("rename", oldPath, m.rename(oldPath, newPath))
 }
 
-func (m *Mem) rename(oldPath, newPath string) error {
+func (m *Disk) rename(oldPath, newPath string) error {
 	from, err := m.place(oldPath)
 	if err != nil {
 		return err
@@ -169,14 +171,14 @@ func (n *node) within(dir *node) bool {
 	return false
 }
 
-// Remove implements FS.
-func (m *Mem) Remove(name string) error {
+// Remove implements vfs.FS.
+func (m *Disk) Remove(name string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return pathError("remove", name, m.remove(name))
+	return vfs.PathError("remove", name, m.remove(name))
 }
 
-func (m *Mem) remove(name string) error {
+func (m *Disk) remove(name string) error {
 	from, err := m.place(name)
 	if err != nil {
 		return err
@@ -194,90 +196,90 @@ func (m *Mem) remove(name string) error {
 }
 
 // release frees the pages of a file that has neither name nor user.
-func (m *Mem) release(n *node) {
+func (m *Disk) release(n *node) {
 	if n.faces[live].parent == nil && n.handles == 0 {
 		m.used -= n.faces[live].content.used
 		n.faces[live].content = content{}
 	}
 }
 
-// List implements FS.
-func (m *Mem) List(dir string) ([]Info, error) {
+// List implements vfs.FS.
+func (m *Disk) List(dir string) ([]vfs.Info, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	n, err := m.directory(dir)
 	if err != nil {
-		return nil, pathError("list", dir, err)
+		return nil, vfs.PathError("list", dir, err)
 	}
-	infos := make([]Info, len(n.faces[live].entries))
+	infos := make([]vfs.Info, len(n.faces[live].entries))
 	for i, e := range n.faces[live].entries {
 		infos[i] = e.node.info(e.name)
 	}
 	return infos, nil
 }
 
-func (n *node) info(name string) Info {
-	return Info{Name: name, Size: n.faces[live].content.size, Dir: n.dir}
+func (n *node) info(name string) vfs.Info {
+	return vfs.Info{Name: name, Size: n.faces[live].content.size, Dir: n.dir}
 }
 
-// Stat implements FS.
-func (m *Mem) Stat(name string) (Info, error) {
+// Stat implements vfs.FS.
+func (m *Disk) Stat(name string) (vfs.Info, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	n, err := m.lookup(name)
 	if err != nil {
-		return Info{}, pathError("stat", name, err)
+		return vfs.Info{}, vfs.PathError("stat", name, err)
 	}
 	return n.info(path.Base(name)), nil
 }
 
-// SyncDir implements FS. A rename between two directories is durable once both
+// SyncDir implements vfs.FS. A rename between two directories is durable once both
 // were synced.
-func (m *Mem) SyncDir(dir string) error {
+func (m *Disk) SyncDir(dir string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	n, err := m.directory(dir)
 	if err != nil {
-		return pathError("sync", dir, err)
+		return vfs.PathError("sync", dir, err)
 	}
 	m.syncEntries(n)
 	return nil
 }
 
-// Lock implements FS. Locks are of the process, so no image of a crash has any.
-func (m *Mem) Lock(name string) (io.Closer, error) {
+// Lock implements vfs.FS. Locks are of the process, so no image of a crash has any.
+func (m *Disk) Lock(name string) (io.Closer, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	n, err := m.open(name, ReadWrite)
+	n, err := m.open(name, vfs.ReadWrite)
 	if errors.Is(err, syscall.ENOENT) {
-		n, err = m.open(name, Create)
+		n, err = m.open(name, vfs.Create)
 	}
 	if err != nil {
-		return nil, pathError("open", name, err)
+		return nil, vfs.PathError("open", name, err)
 	}
 	if m.locked[n] {
-		return nil, pathError("lock", name, &LockedError{Path: name, PID: syscall.Getpid()})
+		return nil, vfs.PathError("lock", name, &vfs.LockedError{Path: name, PID: syscall.Getpid()})
 	}
 	if m.locked == nil {
 		m.locked = make(map[*node]bool)
 	}
 	m.locked[n] = true
 	n.handles++
-	return &memLock{disk: m, node: n, name: name}, nil
+	return &heldLock{disk: m, node: n, name: name}, nil
 }
 
-type memLock struct {
-	disk   *Mem
+type heldLock struct {
+	disk   *Disk
 	node   *node
 	name   string
 	closed bool
 }
 
-func (l *memLock) Close() error {
+func (l *heldLock) Close() error {
 	l.disk.mu.Lock()
 	defer l.disk.mu.Unlock()
 	if l.closed {
-		return pathError("close", l.name, fs.ErrClosed)
+		return vfs.PathError("close", l.name, fs.ErrClosed)
 	}
 	l.closed = true
 	delete(l.disk.locked, l.node)
@@ -286,13 +288,13 @@ func (l *memLock) Close() error {
 }
 
 // put ends one use of a file.
-func (m *Mem) put(n *node) {
+func (m *Disk) put(n *node) {
 	n.handles--
 	m.release(n)
 }
 
 // lookup returns what has the path in the live view.
-func (m *Mem) lookup(name string) (*node, error) {
+func (m *Disk) lookup(name string) (*node, error) {
 	if name == "" {
 		return nil, syscall.ENOENT
 	}
@@ -311,7 +313,7 @@ func (m *Mem) lookup(name string) (*node, error) {
 	return n, nil
 }
 
-func (m *Mem) directory(name string) (*node, error) {
+func (m *Disk) directory(name string) (*node, error) {
 	n, err := m.lookup(name)
 	if err == nil && !n.dir {
 		err = syscall.ENOTDIR
@@ -320,7 +322,7 @@ func (m *Mem) directory(name string) (*node, error) {
 }
 
 // place returns the directory of a path, which must exist, and the last element.
-func (m *Mem) place(name string) (place, error) {
+func (m *Disk) place(name string) (place, error) {
 	clean := path.Clean("/" + name)
 	if name == "" {
 		return place{}, syscall.ENOENT
