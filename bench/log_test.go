@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"kvd/kv"
+	"kvd/kv/msglog"
 )
 
 // logBatch is how many messages a client of a log has under way at a time.
@@ -13,11 +14,11 @@ const logBatch = 256
 // BenchmarkAppend is a message of a log: a value under a key of its own, beside a put
 // of a key that its caller made.
 func BenchmarkAppend(b *testing.B) {
-	for name, op := range map[string]kv.MutationOp{"append": kv.MutateAppend, "put": kv.MutatePut} {
+	for name, op := range map[string]kv.MutationOp{"append": msglog.Append, "put": kv.MutatePut} {
 		for _, storage := range []kv.Storage{kv.FileStorage, kv.MemoryStorage} {
 			b.Run(fmt.Sprintf("op=%s/storage=%v", name, storage), func(b *testing.B) {
 				s := openStore(b, b.TempDir())
-				bk := createBucket(b, s, kv.Config{Bucket: "bench", Silent: true, Storage: storage})
+				bk := createBucket(b, s, kv.Config{Bucket: "bench", Kind: msglog.Kind, Storage: storage})
 				batch := make([]kv.Mutation, logBatch)
 				for i := range batch {
 					batch[i] = kv.Mutation{Bucket: "bench", Op: op, Key: "orders.new", Value: smallValue}
@@ -27,7 +28,7 @@ func BenchmarkAppend(b *testing.B) {
 				for n := 0; b.Loop(); n += logBatch {
 					for i := range batch {
 						if op == kv.MutatePut {
-							key = kv.AppendSuffix(append(key[:0], "orders.new."...), kv.Revision(n+i+1))
+							key = msglog.AppendSuffix(append(key[:0], "orders.new."...), kv.Revision(n+i+1))
 							batch[i].Key = string(key)
 						}
 					}
@@ -54,8 +55,8 @@ func BenchmarkTrim(b *testing.B) {
 		for _, storage := range []kv.Storage{kv.FileStorage, kv.MemoryStorage} {
 			b.Run(fmt.Sprintf("of=one/dropped=%d/storage=%v", dropped, storage), func(b *testing.B) {
 				s := openStore(b, b.TempDir())
-				bk := createBucket(b, s, kv.Config{Bucket: "bench", Silent: true, Storage: storage})
-				submitAll(b, s, bk, kv.MutateAppend, dropped+left+b.N)
+				bk := createBucket(b, s, kv.Config{Bucket: "bench", Kind: msglog.Kind, Storage: storage})
+				submitAll(b, s, bk, msglog.Append, dropped+left+b.N)
 				if _, err := bk.Trim(ctx, 0, uint64(left+b.N), 0); err != nil {
 					b.Fatal(err)
 				}
@@ -70,8 +71,8 @@ func BenchmarkTrim(b *testing.B) {
 	}
 	b.Run("of=many", func(b *testing.B) {
 		s := openStore(b, b.TempDir())
-		bk := createBucket(b, s, kv.Config{Bucket: "bench", Silent: true})
-		submitAll(b, s, bk, kv.MutateAppend, b.N)
+		bk := createBucket(b, s, kv.Config{Bucket: "bench", Kind: msglog.Kind})
+		submitAll(b, s, bk, msglog.Append, b.N)
 		b.ResetTimer()
 		if went, err := bk.Trim(ctx, kv.Revision(b.N)+1, 0, 0); went != uint64(b.N) || err != nil {
 			b.Fatal(went, err)

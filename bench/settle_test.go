@@ -7,6 +7,7 @@ import (
 
 	"kvd/bucket"
 	"kvd/kv"
+	"kvd/kv/msglog"
 )
 
 // settleKeys is how many keys a decision concerns at once.
@@ -53,7 +54,7 @@ func submitAll(b *testing.B, s *bucket.Store, bk *bucket.Bucket, op kv.MutationO
 		muts = muts[:0]
 		for ; i < n && len(muts) < batch; i++ {
 			m := kv.Mutation{Bucket: bk.Name(), Op: op, Key: key16(i)}
-			if op == kv.MutatePut || op == kv.MutateAppend {
+			if op == kv.MutatePut || op == msglog.Append {
 				m.Value = smallValue
 			}
 			muts = append(muts, m)

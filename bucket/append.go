@@ -7,6 +7,7 @@ import (
 
 	"kvd/index"
 	"kvd/kv"
+	"kvd/kv/msglog"
 )
 
 // This file is about appends: puts of a key of their own, which their revision makes.
@@ -15,8 +16,8 @@ import (
 
 // recordKeySize returns how many bytes the key of the mutation's record has.
 func (m *mutation) recordKeySize() int {
-	if m.op == kv.MutateAppend {
-		return len(m.key) + kv.AppendedKeySize
+	if m.op == msglog.Append {
+		return len(m.key) + msglog.AppendedKeySize
 	}
 	return len(m.key)
 }
@@ -50,11 +51,11 @@ func (g *group) judgeAppend(m *mutation, now int64) error {
 func (g *group) appendedKey(key string, revision kv.Revision) string {
 	from := len(g.keys)
 	g.keys = append(append(g.keys, key...), '.')
-	g.keys = kv.AppendSuffix(g.keys, revision)
+	g.keys = msglog.AppendSuffix(g.keys, revision)
 	return stringOf(g.keys[from:])
 }
 
-// LastAppended returns the newest append of key; see [kv.Records]. Of the keys that
+// LastAppended returns the newest append of key; see [msglog.Log]. Of the keys that
 // begin with the key and a dot, of which there may be many, it comes by its appends alone.
 func (b *Bucket) LastAppended(ctx context.Context, key string) (kv.Entry, error) {
 	s, err := b.openSnapshot(ctx)
@@ -64,8 +65,8 @@ func (b *Bucket) LastAppended(ctx context.Context, key string) (kv.Entry, error)
 	defer b.closeSnapshot(s)
 	config, _ := b.config() // of a bucket that is gone nothing is found
 	now := b.store.clock.now()
-	newest := string(kv.AppendSuffix([]byte(key+"."), s.at))
-	oldest := string(kv.AppendSuffix([]byte(key+"."), 0))
+	newest := string(msglog.AppendSuffix([]byte(key+"."), s.at))
+	oldest := string(msglog.AppendSuffix([]byte(key+"."), 0))
 	var last kv.Entry
 	err = kv.ErrKeyNotFound
 	s.Ascend(newest, func(k []byte, v index.Version) bool {

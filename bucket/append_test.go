@@ -7,14 +7,15 @@ import (
 	"testing"
 
 	"kvd/kv"
+	"kvd/kv/msglog"
 )
 
 func appendTo(b *Bucket, key, value string) kv.Mutation {
-	return kv.Mutation{Bucket: b.name, Op: kv.MutateAppend, Key: key, Value: []byte(value)}
+	return kv.Mutation{Bucket: b.name, Op: msglog.Append, Key: key, Value: []byte(value)}
 }
 
 func appended(key string, r kv.Revision) string {
-	return string(kv.AppendSuffix([]byte(key+"."), r))
+	return string(msglog.AppendSuffix([]byte(key+"."), r))
 }
 
 func mustAppend(t testing.TB, b *Bucket, key, value string) kv.Revision {
@@ -80,7 +81,7 @@ func TestWatchersOfAppendsGetTheirKeys(t *testing.T) {
 func TestAppendRefuses(t *testing.T) {
 	h := newHarness(t)
 	b := h.bucket("b")
-	longest := strings.Repeat("k", kv.MaxKeySize-kv.AppendedKeySize)
+	longest := strings.Repeat("k", kv.MaxKeySize-msglog.AppendedKeySize)
 	with := func(change func(*kv.Mutation)) kv.Mutation {
 		m := appendTo(b, "k", "v")
 		change(&m)
@@ -141,7 +142,7 @@ func TestAnAppendAfterARefusalHasTheNextKey(t *testing.T) {
 func TestAnAppendAllocatesNoMoreThanAPut(t *testing.T) {
 	h := osHarness(t)
 	b := h.bucket("b", silent)
-	for _, op := range []kv.MutationOp{kv.MutatePut, kv.MutateAppend} {
+	for _, op := range []kv.MutationOp{kv.MutatePut, msglog.Append} {
 		m := make([]kv.Mutation, 100)
 		for i := range m {
 			m[i] = kv.Mutation{Bucket: "b", Op: op, Key: "some.key", Value: []byte("v")}

@@ -11,6 +11,7 @@ import (
 
 	"kvd/index"
 	"kvd/kv"
+	"kvd/kv/msglog"
 	"kvd/segment"
 	"kvd/wal"
 	"kvd/watch"
@@ -86,7 +87,7 @@ type slot struct {
 }
 
 func newBucket(s *Store, id uint64, created int64, config kv.Config) *Bucket {
-	b := &Bucket{store: s, id: id, name: config.Bucket, created: created, next: 1, ready: make(chan struct{}), silent: config.Silent}
+	b := &Bucket{store: s, id: id, name: config.Bucket, created: created, next: 1, ready: make(chan struct{}), silent: config.Kind == msglog.Kind}
 	b.sweeping.turn = make(chan struct{}, 1)
 	b.giveTurn()
 	b.mu.config = config

@@ -13,6 +13,7 @@ import (
 
 	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
+	"kvd/kv/msglog"
 	"kvd/segment"
 )
 
@@ -683,7 +684,7 @@ func TestWhatASubmitRefusesItRefusesAlone(t *testing.T) {
 		kv.Mutation{Bucket: "a b", Op: kv.MutatePut, Key: "k"},
 		kv.Mutation{Bucket: "b", Op: kv.MutatePut, Key: ".k"},
 		kv.Mutation{Bucket: "b", Op: 0, Key: "k"},
-		kv.Mutation{Bucket: "b", Op: kv.MutateAppend + 1, Key: "k"},
+		kv.Mutation{Bucket: "b", Op: msglog.Append + 1, Key: "k"},
 		kv.Mutation{Bucket: "b", Op: kv.MutatePut, Key: "k", Value: make([]byte, 11)},
 		kv.Mutation{Bucket: "b", Op: kv.MutatePut, Key: "k", TTL: -1},
 		kv.Mutation{Bucket: "b", Op: kv.MutateDelete, Key: "k", TTL: 1},

@@ -7,6 +7,7 @@ import (
 
 	"kvd/internal/vfs"
 	"kvd/kv"
+	"kvd/kv/msglog"
 	"kvd/wal"
 )
 
@@ -181,7 +182,7 @@ func (s *Store) CreateBucket(ctx context.Context, config kv.Config) (kv.Bucket, 
 	}
 	err = s.operate(ctx, func() (operation, error) {
 		if b, err := s.lookup(config.Bucket); err == nil {
-			if have, _ := b.config(); !have.Equal(config.Keeping(have)) {
+			if have, _ := b.config(); !have.Equal(msglog.KeepReserved(config, have)) {
 				return operation{}, fmt.Errorf("%w: %q", kv.ErrBucketExists, config.Bucket)
 			}
 			return operation{}, errUnchanged
@@ -287,7 +288,7 @@ func (b *Bucket) decideEdit(config kv.Config) (operation, error) {
 	if err != nil {
 		return operation{}, err
 	}
-	if config = config.Keeping(have); have.Equal(config) {
+	if config = msglog.KeepReserved(config, have); have.Equal(config) {
 		return operation{}, errUnchanged
 	}
 	if err := config.Validate(); err != nil { // with what is kept it may be too large
@@ -299,8 +300,8 @@ func (b *Bucket) decideEdit(config kv.Config) (operation, error) {
 	if have.Storage != config.Storage {
 		return operation{}, fmt.Errorf("%w: the storage of bucket %q is %v and cannot become %v", kv.ErrInvalidConfig, b.name, have.Storage, config.Storage)
 	}
-	if have.Silent != config.Silent {
-		return operation{}, fmt.Errorf("%w: bucket %q is silent or not for good", kv.ErrInvalidConfig, b.name)
+	if have.Kind != config.Kind {
+		return operation{}, fmt.Errorf("%w: the kind of bucket %q is %d and cannot become %d", kv.ErrInvalidConfig, b.name, have.Kind, config.Kind)
 	}
 	op := operation{kind: opEdit, bucketID: b.id, config: config}
 	if config.History < have.History {

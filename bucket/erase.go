@@ -6,6 +6,7 @@ import (
 
 	"kvd/index"
 	"kvd/kv"
+	"kvd/kv/msglog"
 	"kvd/segment"
 )
 
@@ -17,9 +18,9 @@ const mutateErase kv.MutationOp = 129
 // writers pass in between.
 const eraseBatch = 256
 
-var _ kv.Eraser = (*Bucket)(nil)
+var _ msglog.Log = (*Bucket)(nil)
 
-// Erase drops records without writing a marker; see [kv.Eraser]. What it drops are,
+// Erase drops records without writing a marker; see [msglog.Log]. What it drops are,
 // of the keys that match, the records below one revision: so it is a floor for each
 // key, which an erase record carries. A crash leaves some keys erased and the
 // others as they were.

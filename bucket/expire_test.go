@@ -14,6 +14,7 @@ import (
 	"kvd/index"
 	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
+	"kvd/kv/msglog"
 	"kvd/segment"
 )
 
@@ -628,7 +629,7 @@ func TestWatchesSeeKeysExpire(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	over, err := b.Watch(ctx, nil, kv.ResumeFromRevision(1), kv.PassForgotten())
+	over, err := b.Watch(ctx, nil, kv.ResumeFromRevision(1), msglog.PassForgotten())
 	if err != nil {
 		t.Fatal(err)
 	}

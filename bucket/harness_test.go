@@ -21,6 +21,7 @@ import (
 	"kvd/internal/vfs"
 	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
+	"kvd/kv/msglog"
 	"kvd/segment"
 )
 
@@ -153,7 +154,7 @@ func (h *harness) find(name string) *Bucket {
 
 func withHistory(n int) func(*kv.Config) { return func(c *kv.Config) { c.History = n } }
 
-func silent(c *kv.Config) { c.Silent = true }
+func silent(c *kv.Config) { c.Kind = msglog.Kind }
 
 func withMaxBytes(n int64) func(*kv.Config) { return func(c *kv.Config) { c.MaxBytes = n } }
 

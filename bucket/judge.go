@@ -7,6 +7,7 @@ import (
 
 	"kvd/index"
 	"kvd/kv"
+	"kvd/kv/msglog"
 	"kvd/segment"
 	"kvd/wal"
 )
@@ -29,7 +30,7 @@ func (g *group) judge(puts bool) {
 			m.err = kv.ErrNoSpace
 			continue
 		}
-		if m.op == kv.MutateAppend {
+		if m.op == msglog.Append {
 			m.err = g.judgeAppend(m, now)
 		} else {
 			m.err = g.judgeOne(m, now)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"kvd/kv"
+	"kvd/kv/msglog"
 )
 
 // The payload of a log frame is a sequence of items, each 8-byte aligned: an
@@ -142,11 +143,15 @@ type configOnDisk struct {
 	Sync         kv.SyncMode       `json:"sync,omitempty"`
 	SyncInterval time.Duration     `json:"sync_interval,omitempty"`
 	Metadata     map[string]string `json:"metadata,omitempty"`
-	Silent       bool              `json:"silent,omitempty"`
+	Silent       bool              `json:"silent,omitempty"` // Kind is msglog.Kind
 }
 
 func encodeConfig(c kv.Config) []byte {
-	b, err := json.Marshal(configOnDisk(c))
+	b, err := json.Marshal(configOnDisk{
+		Bucket: c.Bucket, Description: c.Description, History: c.History, TTL: c.TTL, MarkerTTL: c.MarkerTTL,
+		MaxValueSize: c.MaxValueSize, MaxBytes: c.MaxBytes, Storage: c.Storage, Compression: c.Compression,
+		Sync: c.Sync, SyncInterval: c.SyncInterval, Metadata: c.Metadata, Silent: c.Kind == msglog.Kind,
+	})
 	if err != nil {
 		panic("bucket: configuration does not encode: " + err.Error()) // strings and numbers always do
 	}
@@ -154,9 +159,17 @@ func encodeConfig(c kv.Config) []byte {
 }
 
 func decodeConfig(b []byte) (kv.Config, error) {
-	var c configOnDisk
-	if err := json.Unmarshal(b, &c); err != nil {
+	var d configOnDisk
+	if err := json.Unmarshal(b, &d); err != nil {
 		return kv.Config{}, fmt.Errorf("configuration: %w", err)
 	}
-	return kv.Config(c), kv.Config(c).Validate()
+	c := kv.Config{
+		Bucket: d.Bucket, Description: d.Description, History: d.History, TTL: d.TTL, MarkerTTL: d.MarkerTTL,
+		MaxValueSize: d.MaxValueSize, MaxBytes: d.MaxBytes, Storage: d.Storage, Compression: d.Compression,
+		Sync: d.Sync, SyncInterval: d.SyncInterval, Metadata: d.Metadata,
+	}
+	if d.Silent {
+		c.Kind = msglog.Kind
+	}
+	return c, c.Validate()
 }

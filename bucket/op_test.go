@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"kvd/kv"
+	"kvd/kv/msglog"
 )
 
 // golden compares bytes with a file in testdata, as text that a diff can show.
@@ -143,7 +144,7 @@ func TestAnEditsCutIsChecked(t *testing.T) {
 }
 
 func TestAConfigurationComesBackWithFieldsThatWereAdded(t *testing.T) {
-	for _, want := range []kv.Config{fullConfig, {Bucket: "silent", Silent: true}} {
+	for _, want := range []kv.Config{fullConfig, {Bucket: "silent", Kind: msglog.Kind}} {
 		want = want.WithDefaults()
 		b := encodeConfig(want)
 		added := append([]byte(`{"a_later_field":[1,2],`), b[1:]...)

@@ -145,7 +145,7 @@ func (b *Bucket) pinVersions(ctx context.Context, key string) ([]index.Version, 
 	return versions, pinned, nil
 }
 
-// Last returns the newest record of key, marker or not; see [kv.Records].
+// Last returns the newest record of key, marker or not; see [msglog.Log].
 func (b *Bucket) Last(ctx context.Context, key string) (kv.Entry, error) {
 	if err := ctx.Err(); err != nil {
 		return kv.Entry{}, err

@@ -9,7 +9,7 @@ import (
 	"kvd/watch"
 )
 
-// At returns the kept record with that revision; see [kv.Records].
+// At returns the kept record with that revision; see [msglog.Log].
 func (b *Bucket) At(ctx context.Context, revision kv.Revision) (kv.Entry, error) {
 	if err := b.usable(ctx); err != nil {
 		return kv.Entry{}, err
@@ -22,7 +22,7 @@ func (b *Bucket) At(ctx context.Context, revision kv.Revision) (kv.Entry, error)
 }
 
 // Next returns the first kept record from a revision on whose key matches; see
-// [kv.Records].
+// [msglog.Log].
 func (b *Bucket) Next(ctx context.Context, pattern string, from kv.Revision) (kv.Entry, error) {
 	if err := b.usable(ctx); err != nil {
 		return kv.Entry{}, err

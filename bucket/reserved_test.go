@@ -7,13 +7,14 @@ import (
 	"testing"
 
 	"kvd/kv"
+	"kvd/kv/msglog"
 )
 
 // What a front end keeps in a bucket's metadata stays where an edit does not mention
 // it, and does not make the bucket another for who makes it again.
 func TestReservedMetadataStays(t *testing.T) {
 	s := newHarness(t).s
-	const kept = kv.ReservedMetadata + "test"
+	const kept = msglog.ReservedMetadata + "test"
 	made := kv.Config{Bucket: "b", Metadata: map[string]string{"a": "b", kept: "1"}}
 	if _, err := s.CreateBucket(ctx, made); err != nil {
 		t.Fatal(err)

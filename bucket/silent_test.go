@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"kvd/kv"
+	"kvd/kv/msglog"
 )
 
 // Everything below is tried with the sweep having come by and without it: no
@@ -70,7 +71,7 @@ func TestSilentExpiry(t *testing.T) {
 					a, b := begin(t)
 					mustPut(t, b, "k", "new")
 					wantEntries(t, b, "k", "PUT@3")
-					if _, err := a.s.UpdateBucket(ctx, kv.Config{Bucket: "b", Silent: true, History: 3, Storage: b.mu.config.Storage}); err != nil {
+					if _, err := a.s.UpdateBucket(ctx, kv.Config{Bucket: "b", Kind: msglog.Kind, History: 3, Storage: b.mu.config.Storage}); err != nil {
 						t.Fatal(err)
 					}
 					a.clock.advance(time.Hour)
@@ -133,7 +134,7 @@ func TestAWatchThatMissedASilentEndIsTold(t *testing.T) {
 	if _, err := b.Watch(ctx, nil, kv.ResumeFromRevision(2)); !errors.As(err, &gone) || gone.First != 4 {
 		t.Errorf("resuming behind it: %v, want revisions from 4 on", err)
 	}
-	for _, opts := range [][]kv.WatchOption{{kv.ResumeFromRevision(4)}, {kv.ResumeFromRevision(2), kv.PassForgotten()}} {
+	for _, opts := range [][]kv.WatchOption{{kv.ResumeFromRevision(4)}, {kv.ResumeFromRevision(2), msglog.PassForgotten()}} {
 		w := mustWatch(t, b, nil, opts...)
 		if got := drain(t, w); len(got) != 2 || got[0].Entry.Revision != 4 {
 			t.Errorf("%d events of a watch that resumes, want one and the signal", len(got))
@@ -146,15 +147,15 @@ func TestASilentBucketRefuses(t *testing.T) {
 	b := h.bucket("b", silent)
 	mustPut(t, b, "k", "v")
 	_, err := b.Put(ctx, "k", nil, kv.KeyTTL(time.Hour))
-	wantError(t, err, kv.ErrInvalidOption, "silent")
+	wantError(t, err, kv.ErrInvalidOption, "message log")
 	_, err = b.Touch(ctx, "k", kv.KeyTTL(time.Hour))
 	wantError(t, err, kv.ErrInvalidOption)
 	_, err = b.Purge(ctx, "k", kv.PurgeTTL(time.Hour))
 	wantError(t, err, kv.ErrInvalidOption)
 	_, err = h.s.UpdateBucket(ctx, kv.Config{Bucket: "b"})
-	wantError(t, err, kv.ErrInvalidConfig, "silent")
+	wantError(t, err, kv.ErrInvalidConfig, "kind of bucket")
 	h.bucket("loud")
-	_, err = h.s.UpdateBucket(ctx, kv.Config{Bucket: "loud", Silent: true})
-	wantError(t, err, kv.ErrInvalidConfig, "silent")
+	_, err = h.s.UpdateBucket(ctx, kv.Config{Bucket: "loud", Kind: msglog.Kind})
+	wantError(t, err, kv.ErrInvalidConfig, "kind of bucket")
 	wantShown(t, b, showing{"k": revs{1}})
 }

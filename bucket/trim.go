@@ -26,20 +26,18 @@ const (
 	trimAtOnce = 256
 )
 
-var _ kv.Trimmer = (*Bucket)(nil)
-
 // errUnsettled says that what is dead by a rule has to leave the index before the
 // decision: it counts there.
 var errUnsettled = errors.New("what is dead goes first")
 
-// Trim drops the oldest records; see [kv.Trimmer]. A crash leaves all of a round or
+// Trim drops the oldest records; see [msglog.Log]. A crash leaves all of a round or
 // nothing, and rounds in the order of revisions.
 func (b *Bucket) Trim(ctx context.Context, below kv.Revision, records uint64, bytes int64) (uint64, error) {
 	if err := b.usable(ctx); err != nil {
 		return 0, err
 	}
 	if !b.silent {
-		return 0, fmt.Errorf("%w: trimming bucket %q, which is not silent", kv.ErrNotSupported, b.name)
+		return 0, fmt.Errorf("%w: trimming bucket %q, which is no message log", kv.ErrNotSupported, b.name)
 	}
 	if err := b.takeTurn(ctx); err != nil {
 		return 0, err

@@ -11,6 +11,7 @@ import (
 	"kvd/index"
 	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
+	"kvd/kv/msglog"
 )
 
 func mustTrim(t testing.TB, b *Bucket, below kv.Revision, records uint64, bytes int64, want uint64) {
@@ -275,7 +276,7 @@ func TestAWatchBehindATrimIsTold(t *testing.T) {
 	b = h.find("b")
 	_, err = b.Watch(ctx, nil, kv.ResumeFromRevision(3))
 	wantError(t, err, kv.ErrCompacted)
-	for _, opts := range [][]kv.WatchOption{{kv.ResumeFromRevision(4)}, {kv.ResumeFromRevision(1), kv.PassForgotten()}} {
+	for _, opts := range [][]kv.WatchOption{{kv.ResumeFromRevision(4)}, {kv.ResumeFromRevision(1), msglog.PassForgotten()}} {
 		if got := drain(t, mustWatch(t, b, nil, opts...)); len(got) != 2 || got[0].Entry.Revision != 4 {
 			t.Errorf("%d events, want one and the signal", len(got))
 		}
@@ -311,7 +312,7 @@ func TestTrimBesideWriters(t *testing.T) {
 			for range each {
 				m := []kv.Mutation{{Bucket: "b", Op: kv.MutatePut, Key: fmt.Sprint("k", rng.IntN(10))}}
 				if rng.IntN(2) == 0 {
-					m[0].Op = kv.MutateAppend
+					m[0].Op = msglog.Append
 				}
 				if err := b.store.Submit(ctx, m); err != nil || m[0].Err != nil {
 					t.Error(err, m[0].Err)
@@ -349,7 +350,7 @@ func TestAResumedWatchDoesNotAwaitWhatWasErased(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	w := mustWatch(t, b, nil, kv.ResumeFromRevision(4), kv.PassForgotten(), kv.Notify(func() {}))
+	w := mustWatch(t, b, nil, kv.ResumeFromRevision(4), msglog.PassForgotten(), kv.Notify(func() {}))
 	if n := w.(kv.Poller).Pending(); n != 3 {
 		t.Errorf("%d entries are to come, want 3", n)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"kvd/index"
 	"kvd/kv"
+	"kvd/kv/msglog"
 	"kvd/segment"
 )
 
@@ -108,8 +109,8 @@ func (b *Bucket) prepare(m *mutation) error {
 	if err != nil {
 		return err
 	}
-	if config.Silent && m.ttl != 0 {
-		return fmt.Errorf("%w: TTL of %q: bucket %q is silent, in which no record has one of its own", kv.ErrInvalidOption, m.key, b.name)
+	if config.Kind == msglog.Kind && m.ttl != 0 {
+		return fmt.Errorf("%w: TTL of %q: bucket %q is a message log, in which no record has a TTL of its own", kv.ErrInvalidOption, m.key, b.name)
 	}
 	if int64(len(m.value)) > config.MaxValueSize {
 		return &kv.LimitError{What: fmt.Sprintf("value of %q", m.key), Got: int64(len(m.value)), Max: config.MaxValueSize, Err: kv.ErrValueTooLarge}
@@ -206,18 +207,18 @@ func (s *Store) submit(ctx context.Context, mutations []kv.Mutation) error {
 
 // translate turns a mutation of the contract into the engine's.
 func (s *Store) translate(m *kv.Mutation) (mutation, error) {
-	if m.Op < kv.MutatePut || m.Op > kv.MutateAppend || m.Op == kv.MutateTouch {
+	if m.Op < kv.MutatePut || m.Op > msglog.Append || m.Op == kv.MutateTouch {
 		return mutation{}, fmt.Errorf("%w: %v", kv.ErrInvalidOption, m.Op)
 	}
 	b, err := s.lookup(m.Bucket)
 	if err != nil {
 		return mutation{}, err
 	}
-	if m.TTL < 0 || m.TTL > 0 && (m.Op == kv.MutateDelete || m.Op == kv.MutateAppend) {
+	if m.TTL < 0 || m.TTL > 0 && (m.Op == kv.MutateDelete || m.Op == msglog.Append) {
 		return mutation{}, &kv.LimitError{What: fmt.Sprintf("TTL of a %v", m.Op), Got: int64(m.TTL), Duration: true, Err: kv.ErrInvalidOption}
 	}
 	own := mutation{op: m.Op, key: m.Key, last: m.Last, ttl: m.TTL, headers: m.Headers, newest: m.Newest, ifNewest: m.IfNewest}
-	if m.Rollup && (m.Op == kv.MutateDelete || m.Op == kv.MutateAppend) {
+	if m.Rollup && (m.Op == kv.MutateDelete || m.Op == msglog.Append) {
 		return mutation{}, fmt.Errorf("%w: %v keeps the history", kv.ErrInvalidOption, m.Op)
 	}
 	switch m.Op {

@@ -6,6 +6,7 @@ import (
 
 	"kvd/internal/lineproto"
 	"kvd/kv"
+	"kvd/kv/msglog"
 )
 
 // A Submit is sent in runs of mutations, so that the first are under way while
@@ -38,7 +39,7 @@ func setMutation(c *lineproto.Command, m *kv.Mutation) {
 
 // checkMutation returns why a mutation cannot be asked for.
 func checkMutation(m *kv.Mutation) error {
-	if m.Op == kv.MutateAppend {
+	if m.Op == msglog.Append {
 		return fmt.Errorf("%w: appending over the line protocol", kv.ErrNotSupported)
 	}
 	if m.Op == 0 || int(m.Op) >= len(verbs) {

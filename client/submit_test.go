@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 
 	"kvd/kv"
+	"kvd/kv/msglog"
 )
 
 // puts returns mutations of the keys k0, k1, …
@@ -205,7 +206,7 @@ func TestSubmitLeavesRefusedMutationsOut(t *testing.T) {
 		{Bucket: "b", Op: 77, Key: "k"},
 		{Bucket: "b", Op: kv.MutateCreate, Key: "k", TTL: 2e9},
 		{Bucket: "b", Op: kv.MutatePut, Key: "k", IfNewest: true},
-		{Bucket: "b", Op: kv.MutateAppend, Key: "k"},
+		{Bucket: "b", Op: msglog.Append, Key: "k"},
 		{Bucket: "b", Op: kv.MutateTouch, Key: "k"},
 	}
 	if err := c.Submit(t.Context(), ms); err != nil {

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"kvd/kv"
+	"kvd/kv/msglog"
 )
 
 // This file is what the specification says of times to live. A Model keeps records
@@ -60,7 +61,7 @@ func (b *Bucket) hides(now int64) bool {
 // died, and returns the bucket as it is then. A silent bucket has no markers.
 func (m *Model) expire(b *Bucket, key string) *Bucket {
 	kept := b.Keys[key]
-	if n := len(kept); n == 0 || b.Config.Silent || kept[n-1].Operation != kv.Put || !b.died(kept[n-1], true, m.Clock) {
+	if n := len(kept); n == 0 || b.Config.Kind == msglog.Kind || kept[n-1].Operation != kv.Put || !b.died(kept[n-1], true, m.Clock) {
 		return b
 	}
 	b = m.change(b)
@@ -100,7 +101,7 @@ func (b *Bucket) keep(key string, records []Record) {
 		b.Keys[key] = records
 		return
 	}
-	if b.Config.Silent {
+	if b.Config.Kind == msglog.Kind {
 		b.ended = max(b.ended, b.Keys[key][len(b.Keys[key])-1].Revision)
 	}
 	delete(b.Keys, key)
@@ -144,7 +145,7 @@ func (m *Model) Trim(name string, below kv.Revision, records uint64, bytes int64
 	if b == nil {
 		return 0, kv.ErrBucketNotFound
 	}
-	if !b.Config.Silent {
+	if b.Config.Kind != msglog.Kind {
 		return 0, kv.ErrNotSupported
 	}
 	m.Sweep(name)

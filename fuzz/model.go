@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"kvd/kv"
+	"kvd/kv/msglog"
 	"kvd/segment"
 )
 
@@ -132,11 +133,11 @@ func (m *Model) Write(w kv.Mutation) (kv.Revision, error) {
 	if int64(len(w.Value)) > b.Config.MaxValueSize {
 		return 0, kv.ErrValueTooLarge
 	}
-	if w.Op == kv.MutateAppend {
-		if len(w.Key)+kv.AppendedKeySize > kv.MaxKeySize {
+	if w.Op == msglog.Append {
+		if len(w.Key)+msglog.AppendedKeySize > kv.MaxKeySize {
 			return 0, kv.ErrInvalidKey
 		}
-		w.Key = string(kv.AppendSuffix([]byte(w.Key+"."), b.Revision+1))
+		w.Key = string(msglog.AppendSuffix([]byte(w.Key+"."), b.Revision+1))
 	}
 	if w.Op != kv.MutateTouch { // which looks before it writes
 		b = m.expire(b, w.Key)
@@ -251,7 +252,7 @@ func (m *Model) UpdateBucket(c kv.Config) error {
 	if b == nil {
 		return kv.ErrBucketNotFound
 	}
-	if c.Silent != b.Config.Silent {
+	if c.Kind != b.Config.Kind {
 		return kv.ErrInvalidConfig
 	}
 	if c = c.WithDefaults(); c.TTL != b.Config.TTL || c.History < b.Config.History {

@@ -8,6 +8,7 @@ import (
 
 	"kvd/internal/vfs"
 	"kvd/kv"
+	"kvd/kv/msglog"
 )
 
 // op is one step of a workload. What it means may depend on the state it meets
@@ -88,7 +89,10 @@ type config struct {
 func (c config) of(bucket string) kv.Config {
 	k := kv.Config{Bucket: bucket, History: c.history, MaxBytes: c.maxBytes, MaxValueSize: 64 << 10}
 	k.Compression = c.history%2 == 0 // and not by a draw of its own: seeds keep their meaning
-	k.TTL, k.MarkerTTL, k.Silent = c.ttl, c.markers, c.silent
+	k.TTL, k.MarkerTTL = c.ttl, c.markers
+	if c.silent {
+		k.Kind = msglog.Kind
+	}
 	if c.memory {
 		k.Storage = kv.MemoryStorage
 	}

@@ -12,6 +12,7 @@ import (
 	"kvd/bucket"
 	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
+	"kvd/kv/msglog"
 )
 
 // endKey is written last, and in every follower's patterns.
@@ -219,7 +220,11 @@ func (r *following) work(session int, final bool, store *bucket.Store, random *r
 	j := r.journal
 	handles := map[string]kv.Bucket{}
 	for name, c := range j.buckets {
-		b, err := store.CreateBucket(r.ctx, kv.Config{Bucket: name, History: c.history, Silent: c.trims})
+		cfg := kv.Config{Bucket: name, History: c.history}
+		if c.trims {
+			cfg.Kind = msglog.Kind
+		}
+		b, err := store.CreateBucket(r.ctx, cfg)
 		if err != nil {
 			return r.darkOr(err)
 		}
@@ -312,7 +317,7 @@ func (r *following) forget(b kv.Bucket, c *chapter) error {
 	r.journal.forgets(c)
 	var err error
 	if c.trims {
-		_, err = b.(kv.Trimmer).Trim(r.ctx, 0, left, 0)
+		_, err = b.(msglog.Log).Trim(r.ctx, 0, left, 0)
 	} else {
 		err = b.PurgeDeletes(r.ctx, -1)
 	}

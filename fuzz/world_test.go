@@ -19,6 +19,7 @@ import (
 	"kvd/internal/vfs"
 	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
+	"kvd/kv/msglog"
 )
 
 // epoch is when every workload begins.
@@ -275,7 +276,7 @@ func (w *world) mutation(o *op, m *Model) kv.Mutation {
 	case opTouch:
 		mut.Op = kv.MutateTouch
 	case opAppend:
-		mut.Op = kv.MutateAppend
+		mut.Op = msglog.Append
 	case opDelete, opDeleteIf:
 		mut.Op, mut.IfLast = kv.MutateDelete, o.kind == opDeleteIf
 	case opPurge, opPurgeIf:
@@ -331,7 +332,7 @@ func (w *world) send(m kv.Mutation) (kv.Revision, error) {
 	if err != nil {
 		return 0, err
 	}
-	if m.Op == kv.MutateAppend {
+	if m.Op == msglog.Append {
 		batch := []kv.Mutation{m}
 		err := w.store.Submit(ctx, batch)
 		return batch[0].Revision, cmp.Or(err, batch[0].Err)
@@ -516,7 +517,7 @@ func (w *world) erase(o *op, next *Model) error {
 	b, err := w.store.Bucket(context.Background(), o.bucket)
 	var got uint64
 	if err == nil {
-		got, err = b.(kv.Eraser).Erase(context.Background(), o.key, below, keep)
+		got, err = b.(msglog.Log).Erase(context.Background(), o.key, below, keep)
 	}
 	if err == nil && got != n {
 		return fmt.Errorf("%d records erased, want %d", got, n)
@@ -530,7 +531,7 @@ func (w *world) trim(o *op, next *Model) error {
 	if b := next.Buckets[o.bucket]; b != nil && below > 0 {
 		below = max(b.Revision, below) - below + 1
 	}
-	if b := next.Buckets[o.bucket]; b != nil && b.Config.Silent {
+	if b := next.Buckets[o.bucket]; b != nil && b.Config.Kind == msglog.Kind {
 		swept := next.Clone()
 		swept.Sweep(o.bucket)
 		w.midway = []*Model{swept}
@@ -539,7 +540,7 @@ func (w *world) trim(o *op, next *Model) error {
 	b, err := w.store.Bucket(context.Background(), o.bucket)
 	var got uint64
 	if err == nil {
-		got, err = b.(kv.Trimmer).Trim(context.Background(), below, records, bytes)
+		got, err = b.(msglog.Log).Trim(context.Background(), below, records, bytes)
 	}
 	if err == nil && got != n {
 		return fmt.Errorf("%d records trimmed, want %d", got, n)

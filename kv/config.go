@@ -3,7 +3,6 @@ package kv
 import (
 	"fmt"
 	"maps"
-	"strings"
 	"time"
 )
 
@@ -24,14 +23,14 @@ const (
 	unlimited             int64 = -1
 )
 
-// ReservedMetadata begins the keys of Config.Metadata that front ends keep for
-// themselves: who shows a bucket leaves them out. They stay where an edit does not
-// mention them, and a bucket is the same without them for who makes it again.
-const ReservedMetadata = "_kvd."
+// BucketKind says what a bucket is for.
+type BucketKind uint8
 
-// ReservedBucket begins the names of buckets that front ends keep for themselves:
-// who lists buckets for people leaves them out.
-const ReservedBucket = "_kvd_"
+// KeyValue is the kind of a bucket of keys and values. The other kind is a log of
+// messages: msglog.Kind of package kvd/kv/msglog.
+const KeyValue BucketKind = 0
+
+const kindMax BucketKind = 1
 
 // Storage says where a bucket lives.
 type Storage uint8
@@ -89,10 +88,9 @@ type Config struct {
 	SyncInterval time.Duration     // how long after its acknowledgement a write may not be durable, with Sync = SyncInterval; default 100 ms
 	Metadata     map[string]string // at most 128 KiB in all
 
-	// Silent has records expire without a marker, and none has a TTL of its own. It is
-	// for front ends whose protocol knows no markers: kvd's own protocol and tools do
-	// not offer it. It cannot be changed.
-	Silent bool
+	// Kind is KeyValue unless a front end keeps something else in the bucket. kvd's own
+	// protocol and tools neither make nor show other kinds. It cannot be changed.
+	Kind BucketKind
 }
 
 // WithDefaults returns the configuration with every default filled in: two that
@@ -121,32 +119,13 @@ func (c Config) WithDefaults() Config {
 	return c
 }
 
-// Keeping returns c with the reserved metadata of have that c does not mention: what
-// front ends keep for themselves outlives an edit by those who know nothing of it.
-func (c Config) Keeping(have Config) Config {
-	shared := true // the caller's map
-	for k, v := range have.Metadata {
-		if _, given := c.Metadata[k]; given || !strings.HasPrefix(k, ReservedMetadata) {
-			continue
-		}
-		if shared {
-			c.Metadata, shared = maps.Clone(c.Metadata), false
-		}
-		if c.Metadata == nil {
-			c.Metadata = make(map[string]string)
-		}
-		c.Metadata[k] = v
-	}
-	return c
-}
-
 // Equal reports whether two configurations mean the same bucket.
 func (c Config) Equal(d Config) bool {
 	c, d = c.WithDefaults(), d.WithDefaults()
 	return c.Bucket == d.Bucket && c.Description == d.Description && c.History == d.History &&
 		c.TTL == d.TTL && c.MarkerTTL == d.MarkerTTL && c.MaxValueSize == d.MaxValueSize &&
 		c.MaxBytes == d.MaxBytes && c.Storage == d.Storage && c.Compression == d.Compression &&
-		c.Sync == d.Sync && c.SyncInterval == d.SyncInterval && c.Silent == d.Silent && maps.Equal(c.Metadata, d.Metadata)
+		c.Sync == d.Sync && c.SyncInterval == d.SyncInterval && c.Kind == d.Kind && maps.Equal(c.Metadata, d.Metadata)
 }
 
 // Validate checks every field, defaults filled in or not. It returns a
@@ -178,6 +157,7 @@ func (c Config) Validate() error {
 		{"max bytes", c.MaxBytes, unlimited, 0, false},
 		{"storage", int64(c.Storage), 0, int64(MemoryStorage), false},
 		{"sync", int64(c.Sync), 0, int64(SyncInterval), false},
+		{"kind", int64(c.Kind), 0, int64(kindMax), false},
 		{"sync interval", int64(c.SyncInterval), 0, int64(time.Hour), true},
 	} {
 		if f.got < f.min || f.max > 0 && f.got > f.max {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"kvd/kv"
+	"kvd/kv/msglog"
 )
 
 func TestConfigWithDefaults(t *testing.T) {
@@ -56,7 +57,7 @@ func otherConfig() kv.Config {
 	return kv.Config{
 		Bucket: "b", Description: "d", History: 2, TTL: time.Hour, MarkerTTL: time.Minute,
 		MaxValueSize: 100, MaxBytes: 1000, Storage: kv.MemoryStorage, Compression: true,
-		Sync: kv.SyncInterval, SyncInterval: time.Second, Metadata: map[string]string{"k": "v"}, Silent: true,
+		Sync: kv.SyncInterval, SyncInterval: time.Second, Metadata: map[string]string{"k": "v"}, Kind: msglog.Kind,
 	}
 }
 

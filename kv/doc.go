@@ -31,15 +31,12 @@
 // was written, and that of a purge with [PurgeTTL] after the time given there.
 // Until a marker is written, counts in [Status] include what has expired.
 //
-// # Message logs
+// # More than every store has
 //
-// A front end may keep messages in a bucket whose name begins with [ReservedBucket].
-// [MutateAppend] stores each under a key of its own, made of the key given and the
-// revision. In a bucket with [Config.Silent] no record has a TTL of its own, and what
-// the bucket's TTL has ended leaves without a marker: a key that has expired is absent
-// at once, as ever, but nothing of it stays, its last revision included. [Trimmer]
-// drops the oldest records there. A watch that resumes behind the end of a key that
-// left so gets [ErrCompacted], unless it asked for [PassForgotten].
+// [Store] and [Bucket] are what every store has. Some have more: [Submitter],
+// [Reclaimer], [Poller] and [Watched], and for logs of messages what package
+// kvd/kv/msglog names. Ask for them with [As], which sees through wrappers; a type
+// assertion does not.
 //
 // # Where kvd differs from NATS on purpose
 //

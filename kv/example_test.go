@@ -31,16 +31,6 @@ func ExampleCheckKey() {
 	// 9 true
 }
 
-func ExampleAppendSuffix() {
-	for _, r := range []kv.Revision{1, 2, 1 << 40} {
-		fmt.Println(string(kv.AppendSuffix([]byte("orders."), r)))
-	}
-	// Output:
-	// orders.fffffffffffffffe
-	// orders.fffffffffffffffd
-	// orders.fffffeffffffffff
-}
-
 func ExampleRevisionMismatchError() {
 	err := fmt.Errorf("save the settings: %w", &kv.RevisionMismatchError{Bucket: "cfg", Key: "db", Want: 3, Got: 5})
 	var refused *kv.RevisionMismatchError

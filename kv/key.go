@@ -2,7 +2,6 @@ package kv
 
 import (
 	"fmt"
-	"strings"
 	"unicode/utf8"
 )
 
@@ -40,15 +39,6 @@ func CheckBucketName(name string) error {
 	return nil
 }
 
-// CheckUnreserved returns a *NameError for the name of a bucket that front ends keep for
-// themselves; see ReservedBucket.
-func CheckUnreserved(name string) error {
-	if strings.HasPrefix(name, ReservedBucket) {
-		return nameError(ErrInvalidBucketName, name, -1, fmt.Sprintf("names that begin with %q are kept for streams of NATS' clients", ReservedBucket))
-	}
-	return nil
-}
-
 // CheckKey returns nil if key is [-/_=.a-zA-Z0-9]+ of at most 1,024 bytes with
 // no empty token between, before or after its dots, else a *NameError.
 func CheckKey(key string) error { return checkTokens(ErrInvalidKey, key, false) }
@@ -56,21 +46,6 @@ func CheckKey(key string) error { return checkTokens(ErrInvalidKey, key, false) 
 // CheckPattern returns nil if pattern is a key in which any token may be "*"
 // and the last may be ">", else a *NameError.
 func CheckPattern(pattern string) error { return checkTokens(ErrInvalidPattern, pattern, true) }
-
-// AppendedKeySize is how many bytes [MutateAppend] adds to Key: a dot and the suffix.
-const AppendedKeySize = 1 + suffixSize
-
-const suffixSize = 16
-
-// AppendSuffix appends 16 lower-case hexadecimal digits of ^revision to dst: of the
-// keys that begin alike, the newest comes first.
-func AppendSuffix(dst []byte, r Revision) []byte {
-	const digits = "0123456789abcdef"
-	for shift := 60; shift >= 0; shift -= 4 {
-		dst = append(dst, digits[^r>>shift&15])
-	}
-	return dst
-}
 
 func checkTokens(kind error, name string, wildcards bool) error {
 	if name == "" {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"kvd/kv"
+	"kvd/kv/msglog"
 )
 
 // allOps are the writes there are.
@@ -108,7 +109,7 @@ func TestWatchOptionsSetOneFieldEach(t *testing.T) {
 		"MetaOnly":       kv.MetaOnly(),
 		"ResumeFrom":     kv.ResumeFromRevision(7),
 		"ResumeBucketID": kv.ResumeBucketID(8),
-		"PassForgotten":  kv.PassForgotten(),
+		"PassForgotten":  msglog.PassForgotten(),
 		"Notify":         kv.Notify(func() {}),
 	}
 	fields := reflect.TypeFor[kv.WatchOptions]()

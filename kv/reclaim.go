@@ -2,8 +2,8 @@ package kv
 
 import "context"
 
-// Reclaimer is a [Store] that gives back the disk of records that are gone. It
-// does so by itself in the background; Reclaim does it now.
+// Reclaimer is a [Store] that gives back the disk space of records that are gone. It
+// does so by itself in the background; Reclaim does it now. [As] finds it.
 type Reclaimer interface {
 	// Reclaim gives back what the buckets of those names hold and do not need, or
 	// all buckets where none is named, and returns what came of it. progress, if it

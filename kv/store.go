@@ -45,8 +45,8 @@ type Store interface {
 	Buckets(ctx context.Context) iter.Seq2[Status, error]
 }
 
-// Submitter is what a server wants of a store beyond Store: one caller's many
-// mutations in one go, so that they share commit groups and syncs.
+// Submitter is a [Store] that takes many mutations of one caller in one call, so that
+// they share commit groups and syncs. [As] finds it.
 type Submitter interface {
 	// Submit carries out the mutations in order, each seeing those before it, and
 	// returns when all have an outcome. It is not atomic: each mutation succeeds
@@ -63,7 +63,7 @@ type Mutation struct {
 	Bucket string
 	Op     MutationOp
 	Key    string
-	Value  []byte        // MutatePut, MutateCreate, MutateUpdate, MutateAppend; nil is the empty value
+	Value  []byte        // MutatePut, MutateCreate, MutateUpdate, msglog.Append; nil is the empty value
 	Last   Revision      // MutateUpdate: the revision expected to be the newest, 0 for none
 	IfLast bool          // MutateDelete, MutatePurge: succeed only if Last is the newest
 	TTL    time.Duration // of the key, or of a purge's marker; 0 is none
@@ -89,7 +89,7 @@ type Mutation struct {
 // MutationOp says which write a [Mutation] is.
 type MutationOp uint8
 
-// The writes, named as the methods of [Bucket] where there is one.
+// The writes, named as the methods of [Bucket]. The number 7 is msglog.Append.
 const (
 	MutatePut MutationOp = iota + 1
 	MutateCreate
@@ -97,14 +97,9 @@ const (
 	MutateDelete
 	MutatePurge
 	MutateTouch
-	// MutateAppend puts a value under a key of its own: Key, a dot and the suffix that
-	// [AppendSuffix] makes of the revision it gets. Key and AppendedKeySize together
-	// are at most MaxKeySize bytes. There is no condition but IfNewest, no TTL and no
-	// Rollup.
-	MutateAppend
 )
 
-// String returns the name of the method, or Append.
+// String returns the name of the method, or Append for that of package msglog.
 func (op MutationOp) String() string {
 	names := [...]string{"", "Put", "Create", "Update", "Delete", "Purge", "Touch", "Append"}
 	if op == 0 || int(op) >= len(names) {

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kvd/kv"
+	"kvd/kv/msglog"
 )
 
 // bucketCommands are the verbs on buckets as such.
@@ -34,7 +35,7 @@ configuration is left as it is; with another it is a conflict (exit code 4).`,
 			if err != nil {
 				return err
 			}
-			if err := kv.CheckUnreserved(cfg.Bucket); err != nil {
+			if err := msglog.CheckUnreserved(cfg.Bucket); err != nil {
 				return err
 			}
 			return a.withStore(c.Context(), mayCreate, func(ctx context.Context, s store) error {
@@ -202,8 +203,8 @@ func parseMetadata(pairs []string, c *kv.Config) error {
 		if !ok || key == "" {
 			return fmt.Errorf("--metadata %q: KEY:VALUE is needed", p)
 		}
-		if strings.HasPrefix(key, kv.ReservedMetadata) {
-			return fmt.Errorf("--metadata %q: keys that begin with %s are kvd's own", p, kv.ReservedMetadata)
+		if strings.HasPrefix(key, msglog.ReservedMetadata) {
+			return fmt.Errorf("--metadata %q: keys that begin with %s are kvd's own", p, msglog.ReservedMetadata)
 		}
 		c.Metadata[key] = value
 	}
@@ -213,7 +214,7 @@ func parseMetadata(pairs []string, c *kv.Config) error {
 // shownMetadata returns what is the user's of a bucket's metadata.
 func shownMetadata(c *kv.Config) map[string]string {
 	shown := maps.Clone(c.Metadata)
-	maps.DeleteFunc(shown, func(key, _ string) bool { return strings.HasPrefix(key, kv.ReservedMetadata) })
+	maps.DeleteFunc(shown, func(key, _ string) bool { return strings.HasPrefix(key, msglog.ReservedMetadata) })
 	return shown
 }
 
@@ -338,7 +339,7 @@ func (a *app) printFields(heading string, fields [][2]string) {
 // markerAgeText is how long expiry markers stay; empty for a bucket that has none, which
 // only its name tells here.
 func markerAgeText(c *kv.Config) string {
-	if strings.HasPrefix(c.Bucket, kv.ReservedBucket) {
+	if strings.HasPrefix(c.Bucket, msglog.ReservedBucket) {
 		return ""
 	}
 	return ageText(c.MarkerTTL)

@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"kvd/kv"
+	"kvd/kv/msglog"
 )
 
 // completer yields values for one argument of a verb, given those before it and
@@ -49,7 +49,7 @@ func (a *app) completeArgs(by ...completer) cobra.CompletionFunc {
 func completeBucket(ctx context.Context, s store, _ []string, _ string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		for name, err := range s.BucketNames(ctx) {
-			if !strings.HasPrefix(name, kv.ReservedBucket) && !yield(name, err) {
+			if !strings.HasPrefix(name, msglog.ReservedBucket) && !yield(name, err) {
 				return
 			}
 		}

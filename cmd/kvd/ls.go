@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kvd/kv"
+	"kvd/kv/msglog"
 )
 
 func (a *app) lsCommand() *cobra.Command {
@@ -94,7 +95,7 @@ func (l *lister) buckets(ctx context.Context, a *app, s store) error {
 
 // shows reports whether a bucket is listed: not one that a front end keeps for itself.
 func (l *lister) shows(bucket string) bool {
-	return l.all || !strings.HasPrefix(bucket, kv.ReservedBucket)
+	return l.all || !strings.HasPrefix(bucket, msglog.ReservedBucket)
 }
 
 // endList prints the table, or on a terminal that there is nothing in it: a

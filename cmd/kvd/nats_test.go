@@ -12,6 +12,7 @@ import (
 
 	"kvd/bucket"
 	"kvd/kv"
+	"kvd/kv/msglog"
 	"kvd/server/admin"
 )
 
@@ -54,12 +55,12 @@ func TestNATSPortTaken(t *testing.T) {
 // Buckets that hold streams are shown to those who ask for them, and made by nobody.
 func TestReservedBucketsAreHidden(t *testing.T) {
 	dir := t.TempDir()
-	const name = kv.ReservedBucket + "stream_S"
+	const name = msglog.ReservedBucket + "stream_S"
 	s, err := bucket.Open(dir, bucket.Options{LogFileSize: 64 << 10, ReserveSize: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = s.CreateBucket(t.Context(), kv.Config{Bucket: name, Silent: true})
+	_, err = s.CreateBucket(t.Context(), kv.Config{Bucket: name, Kind: msglog.Kind})
 	if err := errors.Join(err, s.Close()); err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +85,7 @@ func TestReservedBucketsAreHidden(t *testing.T) {
 // What a front end keeps in a bucket's metadata is not shown, and outlives an edit.
 func TestReservedMetadataIsHiddenAndKept(t *testing.T) {
 	dir := t.TempDir()
-	metadata := map[string]string{kv.ReservedMetadata + "nats": `{"no_direct":true}`, "owner": "me"}
+	metadata := map[string]string{msglog.ReservedMetadata + "nats": `{"no_direct":true}`, "owner": "me"}
 	open := func() *bucket.Store {
 		s, err := bucket.Open(dir, bucket.Options{LogFileSize: 64 << 10, ReserveSize: -1})
 		if err != nil {
@@ -102,7 +103,7 @@ func TestReservedMetadataIsHiddenAndKept(t *testing.T) {
 		if code := a.run(append(strings.Fields(args), "--dir", dir)); code != exitOK {
 			t.Fatalf("%s: exit code %d: %s", args, code, a.err.String())
 		}
-		if out := a.out.String(); !strings.Contains(out, "owner") || strings.Contains(out, kv.ReservedMetadata) {
+		if out := a.out.String(); !strings.Contains(out, "owner") || strings.Contains(out, msglog.ReservedMetadata) {
 			t.Errorf("%s prints\n%s", args, out)
 		}
 	}

@@ -32,7 +32,7 @@ patience; this does it now, and shows its progress. Reads and writes go on.`,
 }
 
 func (a *app) reclaim(ctx context.Context, s store, buckets []string) error {
-	r, ok := s.(kv.Reclaimer)
+	r, ok := kv.As[kv.Reclaimer](s)
 	if !ok {
 		return fmt.Errorf("reclaim: %w", kv.ErrNotSupported)
 	}

@@ -31,7 +31,7 @@ func (c *Command) SetConfig(cfg kv.Config, orEdit bool) error {
 	if cfg.Storage > kv.MemoryStorage || cfg.Sync > kv.SyncInterval {
 		return fmt.Errorf("%w: %v, %v", kv.ErrInvalidConfig, cfg.Storage, cfg.Sync)
 	}
-	if cfg.Silent {
+	if cfg.Kind != kv.KeyValue {
 		return fmt.Errorf("%w: a silent bucket over the line protocol", kv.ErrNotSupported)
 	}
 	line, text, err := appendConfig(nil, &cfg, c.Verb == VerbEdit)

@@ -9,6 +9,7 @@ import (
 
 	"kvd/internal/lineproto"
 	"kvd/kv"
+	"kvd/kv/msglog"
 )
 
 // fullConfig has every field set to something else than its default.
@@ -96,16 +97,16 @@ func apply(t *testing.T, text string, cfg *kv.Config) error {
 
 func TestASilentBucketCannotBeSent(t *testing.T) {
 	c := lineproto.Command{Verb: lineproto.VerbAdd}
-	if err := c.SetConfig(kv.Config{Bucket: "b", Silent: true}, false); !errors.Is(err, kv.ErrNotSupported) {
+	if err := c.SetConfig(kv.Config{Bucket: "b", Kind: msglog.Kind}, false); !errors.Is(err, kv.ErrNotSupported) {
 		t.Errorf("error is %v", err)
 	}
 }
 
 func TestAnEditLeavesTheRest(t *testing.T) {
 	want := fullConfig()
-	want.History, want.Description, want.Silent = 3, "new", true
+	want.History, want.Description, want.Kind = 3, "new", msglog.Kind
 	got := fullConfig()
-	got.Silent = true
+	got.Kind = msglog.Kind
 	if err := apply(t, "EDIT b history=3 description=new\r\n", &got); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, error %v", got, err)
 	}

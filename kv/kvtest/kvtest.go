@@ -178,7 +178,7 @@ func groupsFor(t *testing.T, h *Harness, store kv.Store) []group {
 	if polls(t, store) {
 		groups = append(groups, group{"watch poll", pollFacts})
 	}
-	if _, ok := store.(kv.Submitter); ok {
+	if _, ok := kv.As[kv.Submitter](store); ok {
 		groups = append(groups, group{"submit", submitFacts})
 	}
 	if _, ok := store.(io.Closer); ok {
@@ -201,7 +201,7 @@ func polls(t *testing.T, store kv.Store) bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, ok := w.(kv.Poller)
+	_, ok := kv.As[kv.Poller](w)
 	if err := w.Stop(); err != nil {
 		t.Fatal(err)
 	}

@@ -36,7 +36,7 @@ func (l *logged) pollIn(ctx context.Context, patterns []string, opts ...kv.Watch
 	w, err := l.Watch(ctx, patterns, append(opts, notify)...)
 	l.t.ok(err)
 	l.t.Cleanup(func() { _ = w.Stop() })
-	p.Poller = w.(kv.Poller)
+	p.Poller, _ = kv.As[kv.Poller](w)
 	return p
 }
 

@@ -12,7 +12,7 @@ import (
 // submit hands mutations to the store, which must take them all.
 func (t *trial) submit(mutations ...kv.Mutation) []kv.Mutation {
 	t.Helper()
-	t.ok(t.Store.(kv.Submitter).Submit(t.ctx, mutations))
+	t.ok(t.submitter().Submit(t.ctx, mutations))
 	return mutations
 }
 
@@ -242,7 +242,7 @@ var submitFacts = []fact{
 			{Bucket: b.Name(), Op: kv.MutatePut, Key: "k", Value: []byte("v")},
 			{Bucket: b.Name(), Op: kv.MutateDelete, Key: "l"},
 		}
-		t.fails(t.Store.(kv.Submitter).Submit(cancelled, ms), context.Canceled)
+		t.fails(t.submitter().Submit(cancelled, ms), context.Canceled)
 		for _, m := range ms {
 			t.fails(m.Err, context.Canceled)
 		}
@@ -261,7 +261,7 @@ var submitFacts = []fact{
 				for n := range ms {
 					ms[n] = kv.Mutation{Bucket: b.Name(), Op: kv.MutatePut, Key: key}
 				}
-				if errs[i] = t.Store.(kv.Submitter).Submit(t.ctx, ms); errs[i] != nil {
+				if errs[i] = t.submitter().Submit(t.ctx, ms); errs[i] != nil {
 					return
 				}
 			}
@@ -272,4 +272,13 @@ var submitFacts = []fact{
 		}
 		equal(t, "values", t.status(b).Values, 25*callers)
 	}},
+}
+
+// submitter returns the store as a kv.Submitter, which it is where these facts are tried.
+func (t *trial) submitter() kv.Submitter {
+	s, ok := kv.As[kv.Submitter](t.Store)
+	if !ok {
+		t.Fatal("the store is no kv.Submitter")
+	}
+	return s
 }

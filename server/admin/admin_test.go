@@ -310,7 +310,7 @@ func exercise(t *testing.T, s kv.Store) {
 		{Bucket: "none", Op: kv.MutatePut, Key: "x"},
 		{Bucket: "no name", Op: kv.MutatePut, Key: "x"},
 	}
-	check(s.(kv.Submitter).Submit(ctx, mutations), nil)
+	check(submitter(t, s).Submit(ctx, mutations), nil)
 	check(mutations[1].Err, kv.ErrKeyExists)
 
 	b, err = s.Bucket(ctx, "b")
@@ -341,52 +341,13 @@ func exercise(t *testing.T, s kv.Store) {
 	check(err, nil)
 }
 
-// TestObserveKeepsWhatAServerAsksFor has the wrapped store be as able as the one
-// inside.
-func TestObserveKeepsWhatAServerAsksFor(t *testing.T) {
-	m := admin.NewMetrics("", "")
-	inner := openStore(t, m)
-	s := m.Observe(inner)
-	if id, ok := s.(interface{ ID() [16]byte }); !ok || id.ID() != inner.ID() {
-		t.Error("the store's id is lost")
+func submitter(t *testing.T, s kv.Store) kv.Submitter {
+	t.Helper()
+	submitter, ok := kv.As[kv.Submitter](s)
+	if !ok {
+		t.Fatal("the store takes no many mutations in one call")
 	}
-	if _, ok := s.(kv.Submitter); !ok {
-		t.Error("the store takes no many mutations at once")
-	}
-	if _, ok := m.Observe(struct{ kv.Store }{inner}).(kv.Submitter); ok {
-		t.Error("a store that is no Submitter became one")
-	}
-	first, err := s.CreateBucket(ctx, kv.Config{Bucket: "b"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, ok := range map[string]bool{"records": is[kv.Records](first), "an eraser": is[kv.Eraser](first), "a trimmer": is[kv.Trimmer](first)} {
-		if !ok {
-			t.Errorf("the bucket is not %s any more", name)
-		}
-	}
-	again, err := s.Bucket(ctx, "b")
-	if err != nil || again != first {
-		t.Errorf("another handle of one bucket, %v", err)
-	}
-	if err := s.DeleteBucket(ctx, "b"); err != nil {
-		t.Fatal(err)
-	}
-	second, err := s.CreateBucket(ctx, kv.Config{Bucket: "b"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := first.Get(ctx, "k"); !errors.Is(err, kv.ErrBucketNotFound) {
-		t.Errorf("the handle of a bucket that is gone: %v", err)
-	}
-	if _, err := second.Put(ctx, "k", nil); err != nil {
-		t.Errorf("the handle of its successor: %v", err)
-	}
-}
-
-func is[T any](b kv.Bucket) bool {
-	_, ok := b.(T)
-	return ok
+	return submitter
 }
 
 // TestSeriesAreBounded has more buckets than have series of their own.
@@ -406,7 +367,7 @@ func TestSeriesAreBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := observed.(kv.Submitter).Submit(ctx, []kv.Mutation{{Bucket: "b259", Op: kv.MutatePut, Key: "k", Value: []byte("v")}}); err != nil {
+	if err := submitter(t, observed).Submit(ctx, []kv.Mutation{{Bucket: "b259", Op: kv.MutatePut, Key: "k", Value: []byte("v")}}); err != nil {
 		t.Fatal(err)
 	}
 	_, text := s.get("/metrics")

@@ -90,7 +90,7 @@ func (c *bucketCollector) watchers(ctx context.Context, ch chan<- prometheus.Met
 	if err != nil {
 		return // deleted meanwhile
 	}
-	if w, ok := b.(kv.Watched); ok {
+	if w, ok := kv.As[kv.Watched](b); ok {
 		count, lag := w.Watchers()
 		gauge(ch, watchersDesc, float64(count), name)
 		gauge(ch, lagDesc, float64(lag), name)

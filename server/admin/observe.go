@@ -11,15 +11,9 @@ import (
 	"kvd/kv"
 )
 
-// Observe returns the store with everything done through it counted. It
-// implements kv.Submitter if s does.
-func (m *Metrics) Observe(s kv.Store) kv.Store {
-	o := &observedStore{Store: s, metrics: m}
-	if submitter, ok := s.(kv.Submitter); ok {
-		return &observedSubmitter{o, submitter}
-	}
-	return o
-}
+// Observe returns the store with everything done through it counted. What s has beyond
+// kv.Store, and its buckets beyond kv.Bucket, kv.As finds through it.
+func (m *Metrics) Observe(s kv.Store) kv.Store { return &observedStore{Store: s, metrics: m} }
 
 // observedStore counts what is done through it.
 type observedStore struct {
@@ -28,12 +22,24 @@ type observedStore struct {
 	handles sync.Map // name → *handle; a name that is made again gets another
 }
 
-// ID returns the store's id, or zeros if it has none.
-func (o *observedStore) ID() (id [16]byte) {
-	if s, ok := o.Store.(interface{ ID() [16]byte }); ok {
-		return s.ID()
+// Unwrap returns the store inside, for kv.As.
+func (o *observedStore) Unwrap() kv.Store { return o.Store }
+
+// As gives kv.As the interfaces whose calls are counted, where the store inside has them.
+func (o *observedStore) As(target any) (ok bool) {
+	switch target := target.(type) {
+	case *kv.Submitter:
+		var inside kv.Submitter
+		if inside, ok = kv.As[kv.Submitter](o.Store); ok {
+			*target = &observedSubmitter{inside, o.metrics}
+		}
+	case *kv.Reclaimer:
+		var inside kv.Reclaimer
+		if inside, ok = kv.As[kv.Reclaimer](o.Store); ok {
+			*target = &observedReclaimer{inside, o.metrics}
+		}
 	}
-	return id
+	return ok
 }
 
 // handle returns the counting handle of a bucket. Those of a name are kept, so
@@ -46,39 +52,13 @@ func (o *observedStore) handle(b kv.Bucket, err error) (kv.Bucket, error) {
 	if h, ok := o.handles.Load(name); ok && h.(*handle).of == b {
 		return h.(*handle).bucket, nil
 	}
-	h := &handle{of: b, bucket: observeBucket(b, o.metrics)}
+	h := &handle{of: b, bucket: &observedBucket{Bucket: b, metrics: o.metrics, tally: o.metrics.operations.of(name)}}
 	o.handles.Store(name, h)
 	return h.bucket, nil
 }
 
 // handle is a bucket's counting handle, and what it is a handle of.
 type handle struct{ of, bucket kv.Bucket }
-
-// observeBucket returns a bucket's counting handle. It implements what front ends ask
-// for, if b does.
-func observeBucket(b kv.Bucket, m *Metrics) kv.Bucket {
-	o := &observedBucket{Bucket: b, metrics: m, tally: m.operations.of(b.Name())}
-	switch b := b.(type) {
-	case frontEnded:
-		return &struct {
-			*observedBucket
-			frontEnded
-		}{o, b}
-	case kv.Records:
-		return &struct {
-			*observedBucket
-			kv.Records
-		}{o, b}
-	}
-	return o
-}
-
-// frontEnded is what a bucket of the engine has for front ends.
-type frontEnded interface {
-	kv.Records
-	kv.Eraser
-	kv.Trimmer
-}
 
 func (o *observedStore) Bucket(ctx context.Context, name string) (kv.Bucket, error) {
 	return o.handle(o.Store.Bucket(ctx, name))
@@ -109,25 +89,26 @@ func (o *observedStore) DeleteBucket(ctx context.Context, name string) error {
 	return err
 }
 
-// Reclaim implements kv.Reclaimer, if the store does.
-func (o *observedStore) Reclaim(ctx context.Context, progress func(kv.Reclaimed), buckets ...string) (kv.Reclaimed, error) {
-	r, ok := o.Store.(kv.Reclaimer)
-	if !ok {
-		return kv.Reclaimed{}, fmt.Errorf("%w: reclaiming disk", kv.ErrNotSupported)
-	}
-	defer o.metrics.observe(kindAdmin, time.Now())
-	return r.Reclaim(ctx, progress, buckets...)
+// observedReclaimer counts the calls of Reclaim.
+type observedReclaimer struct {
+	inside  kv.Reclaimer
+	metrics *Metrics
 }
 
-// observedSubmitter is an observedStore that takes many mutations at once.
+func (o *observedReclaimer) Reclaim(ctx context.Context, progress func(kv.Reclaimed), buckets ...string) (kv.Reclaimed, error) {
+	defer o.metrics.observe(kindAdmin, time.Now())
+	return o.inside.Reclaim(ctx, progress, buckets...)
+}
+
+// observedSubmitter counts the mutations that are handed in.
 type observedSubmitter struct {
-	*observedStore
-	submitter kv.Submitter
+	inside  kv.Submitter
+	metrics *Metrics
 }
 
 func (o *observedSubmitter) Submit(ctx context.Context, mutations []kv.Mutation) error {
 	start := time.Now()
-	err := o.submitter.Submit(ctx, mutations)
+	err := o.inside.Submit(ctx, mutations)
 	o.metrics.observe(kindWrite, start)
 	for i := range mutations {
 		if m := &mutations[i]; m.Op > 0 && int(m.Op) < len(mutationOps) {
@@ -261,13 +242,8 @@ func (b *observedBucket) Watch(ctx context.Context, patterns []string, opts ...k
 	return w, err
 }
 
-// ID returns the bucket's id, or 0 if it has none.
-func (b *observedBucket) ID() uint64 {
-	if i, ok := b.Bucket.(interface{ ID() uint64 }); ok {
-		return i.ID()
-	}
-	return 0
-}
+// Unwrap returns the bucket inside, for kv.As.
+func (b *observedBucket) Unwrap() kv.Bucket { return b.Bucket }
 
 // FirstUnwritable returns why a bucket of the store takes no writes, or nil if
 // all do: a Health for Options.

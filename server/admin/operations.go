@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"kvd/kv"
+	"kvd/kv/msglog"
 )
 
 // operation is what a client asked for.
@@ -36,7 +37,7 @@ var operationNames = [operationKinds]string{
 // mutationOps maps a mutation to its operation.
 var mutationOps = [...]operation{
 	kv.MutatePut: opPut, kv.MutateCreate: opCreate, kv.MutateUpdate: opUpdate,
-	kv.MutateDelete: opDelete, kv.MutatePurge: opPurge, kv.MutateTouch: opTouch, kv.MutateAppend: opPut,
+	kv.MutateDelete: opDelete, kv.MutatePurge: opPurge, kv.MutateTouch: opTouch, msglog.Append: opPut,
 }
 
 // result is what became of an operation.

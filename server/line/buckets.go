@@ -5,6 +5,7 @@ import (
 
 	"kvd/internal/lineproto"
 	"kvd/kv"
+	"kvd/kv/msglog"
 	"kvd/server"
 )
 
@@ -75,7 +76,7 @@ func (c *conn) status(cmd *lineproto.Command) (st kv.Status, err error) {
 
 func (c *conn) add(cmd *lineproto.Command) error {
 	cfg := kv.Config{Bucket: strings.Clone(cmd.Bucket)}
-	if err := kv.CheckUnreserved(cfg.Bucket); err != nil {
+	if err := msglog.CheckUnreserved(cfg.Bucket); err != nil {
 		return err
 	}
 	orEdit, err := cmd.ApplyConfig(&cfg)

@@ -299,7 +299,7 @@ func (c *conn) checkID(want uint64) (err error) {
 // bucketID returns a bucket's id, without a full status where there is a shorter
 // way.
 func bucketID(ctx context.Context, b kv.Bucket) (uint64, error) {
-	if i, ok := b.(interface{ ID() uint64 }); ok {
+	if i, ok := kv.As[interface{ ID() uint64 }](b); ok {
 		return i.ID(), nil
 	}
 	st, err := b.Status(ctx)

@@ -36,7 +36,7 @@ type Protocol struct {
 // program.
 func New(store kv.Store, version string) *Protocol {
 	p := &Protocol{store: store, submitter: submitterOf(store), hello: lineproto.Hello{Protocol: lineproto.Version, Server: version}}
-	if s, ok := store.(interface{ ID() [16]byte }); ok {
+	if s, ok := kv.As[interface{ ID() [16]byte }](store); ok {
 		p.hello.StoreID = s.ID()
 	}
 	return p

@@ -19,7 +19,7 @@ func (c *conn) reclaim(cmd *lineproto.Command) {
 		c.fail(err, cmd.Bucket)
 		return
 	}
-	store, ok := c.protocol.store.(kv.Reclaimer)
+	store, ok := kv.As[kv.Reclaimer](c.protocol.store)
 	if !ok {
 		c.fail(fmt.Errorf("%w: RECLAIM", kv.ErrNotSupported), cmd.Bucket)
 		return

@@ -5,6 +5,7 @@ import (
 
 	"kvd/internal/lineproto"
 	"kvd/kv"
+	"kvd/kv/msglog"
 )
 
 // run is consecutive writes of one connection. They go to the store in one Submit, so
@@ -32,7 +33,7 @@ var mutationOps = [...]kv.MutationOp{
 // write adds a command to the run. Clients cannot write to buckets that a front end
 // reserves for itself, because the front end relies on what it stored there.
 func (c *conn) write(cmd *lineproto.Command) {
-	if err := kv.CheckUnreserved(cmd.Bucket); err != nil {
+	if err := msglog.CheckUnreserved(cmd.Bucket); err != nil {
 		c.finishRun()
 		c.fail(err, cmd.Bucket)
 		return

@@ -13,7 +13,7 @@ type singleSubmitter struct{ store kv.Store }
 
 // submitterOf returns the store's own Submit where it has one.
 func submitterOf(store kv.Store) kv.Submitter {
-	if s, ok := store.(kv.Submitter); ok {
+	if s, ok := kv.As[kv.Submitter](store); ok {
 		return s
 	}
 	return singleSubmitter{store}

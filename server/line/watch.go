@@ -63,7 +63,7 @@ func (c *conn) open(w *watch, b kv.Bucket, cmd *lineproto.Command) error {
 	if err != nil {
 		return err
 	}
-	poller, ok := watcher.(kv.Poller)
+	poller, ok := kv.As[kv.Poller](watcher)
 	if !ok {
 		_ = watcher.Stop()
 		return fmt.Errorf("%w: watches of a store that cannot be polled", kv.ErrNotSupported)

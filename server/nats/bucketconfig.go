@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"kvd/kv"
+	"kvd/kv/msglog"
 )
 
 // extras are what a stream's configuration says beyond the bucket's. They are kept in
@@ -43,7 +44,10 @@ func (c *streamConfig) bucketConfig(maxPayload int) kv.Config {
 		Bucket: bucket, Description: c.Description,
 		History: int(max(c.MaxMsgsPerSubject, 1)), TTL: c.MaxAge, MarkerTTL: c.SubjectDeleteMarkerTTL,
 		MaxValueSize: c.MaxMsgSize, MaxBytes: c.MaxBytes, Compression: c.Compression == compressionS2,
-		Metadata: maps.Clone(c.Metadata), Silent: c.isPlain(),
+		Metadata: maps.Clone(c.Metadata),
+	}
+	if c.isPlain() {
+		cfg.Kind = msglog.Kind
 	}
 	if c.Storage == storageMemory {
 		cfg.Storage = kv.MemoryStorage
@@ -126,7 +130,7 @@ func configOf(cfg *kv.Config) *streamConfig {
 		c.SubjectDeleteMarkerTTL = 0
 	}
 	c.Metadata = maps.Clone(cfg.Metadata)
-	maps.DeleteFunc(c.Metadata, func(key, _ string) bool { return strings.HasPrefix(key, kv.ReservedMetadata) })
+	maps.DeleteFunc(c.Metadata, func(key, _ string) bool { return strings.HasPrefix(key, msglog.ReservedMetadata) })
 	if len(c.Metadata) == 0 {
 		c.Metadata = nil
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"kvd/kv"
+	"kvd/kv/msglog"
 )
 
 // streamConfig is a stream's configuration as clients send and read it, in
@@ -70,8 +71,8 @@ const (
 	duplicatesDefault  = 2 * time.Minute
 	maxAgeMin          = 100 * time.Millisecond
 	markerTTLMin       = time.Second
-	serverMetadata     = "_nats."                     // keys that belong to a server: clients hide them
-	extrasMetadata     = kv.ReservedMetadata + "nats" // see extras
+	serverMetadata     = "_nats."                         // keys that belong to a server: clients hide them
+	extrasMetadata     = msglog.ReservedMetadata + "nats" // see extras
 	replicasMax        = 5
 	compressionNone    = "none"
 	compressionS2      = "s2"
@@ -253,8 +254,8 @@ func (c *streamConfig) check(maxPayload int) *apiError {
 		return invalidConfig("roll-ups require the purge permission")
 	}
 	for key := range c.Metadata {
-		if strings.HasPrefix(key, kv.ReservedMetadata) {
-			return invalidConfig("metadata key %q: keys that begin with %q are kvd's own", key, kv.ReservedMetadata)
+		if strings.HasPrefix(key, msglog.ReservedMetadata) {
+			return invalidConfig("metadata key %q: keys that begin with %q are kvd's own", key, msglog.ReservedMetadata)
 		}
 	}
 	cfg := c.bucketConfig(maxPayload)
@@ -276,7 +277,7 @@ func (c *streamConfig) checkName() *apiError {
 	}
 	switch {
 	case !c.isPlain():
-		return invalidConfig("stream %q is not supported: what follows KV_ names a bucket, of letters, digits, \"-\" and \"_\", and does not begin with %q", c.Name, kv.ReservedBucket)
+		return invalidConfig("stream %q is not supported: what follows KV_ names a bucket, of letters, digits, \"-\" and \"_\", and does not begin with %q", c.Name, msglog.ReservedBucket)
 	case isStreamName(c.Name):
 		return invalidConfig("stream name %q takes more than the %d bytes that kvd has for it", c.Name, kv.MaxBucketNameSize-len(plainPrefix))
 	}

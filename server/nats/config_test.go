@@ -81,7 +81,7 @@ func TestConfigsNotice(t *testing.T) {
 		changed := kv.Config{Bucket: "b", Metadata: map[string]string{"a": "b"}}.WithDefaults()
 		field := reflect.ValueOf(&changed).Elem().Field(i)
 		switch name := fields.Field(i).Name; name {
-		case "Bucket", "Sync", "SyncInterval", "Silent": // a stream does not show these
+		case "Bucket", "Sync", "SyncInterval", "Kind": // a stream does not show these
 			continue
 		case "Metadata":
 			field.Set(reflect.ValueOf(map[string]string{}))

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"kvd/kv"
+	"kvd/kv/msglog"
 	"kvd/server"
 )
 
@@ -65,7 +66,7 @@ func (k *consumer) open(patterns []string, opts []kv.WatchOption) error {
 		cancel()
 		return err
 	}
-	poller, ok := made.(kv.Poller)
+	poller, ok := kv.As[kv.Poller](made)
 	if !ok {
 		cancel()
 		return errors.Join(kv.ErrNotSupported, made.Stop())
@@ -78,7 +79,7 @@ func (k *consumer) open(patterns []string, opts []kv.WatchOption) error {
 // end of a key was forgotten meanwhile: NATS' clients expect nothing to end then.
 func (k *consumer) reopen() error {
 	k.watch.Load().stop()
-	opts := []kv.WatchOption{kv.ResumeFromRevision(k.streamSeq + 1), kv.PassForgotten()}
+	opts := []kv.WatchOption{kv.ResumeFromRevision(k.streamSeq + 1), msglog.PassForgotten()}
 	if k.config.HeadersOnly {
 		opts = append(opts, kv.MetaOnly())
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"kvd/kv"
+	"kvd/kv/msglog"
 )
 
 // consumerConfig is a consumer's configuration as clients send and read it.
@@ -212,7 +213,7 @@ func (c *consumerConfig) watchOptions(from kv.Revision) (opts []kv.WatchOption) 
 	}
 	switch {
 	case from != 0:
-		return append(opts, kv.ResumeFromRevision(from), kv.PassForgotten())
+		return append(opts, kv.ResumeFromRevision(from), msglog.PassForgotten())
 	case c.DeliverPolicy == deliverAll:
 		return append(opts, kv.IncludeHistory())
 	case c.DeliverPolicy == deliverNew:

@@ -77,7 +77,7 @@ func New(store kv.Store, opts Options) (*Front, error) {
 		f.version += "-kvd." + semanticSuffix(opts.Version)
 	}
 	var ok bool
-	if f.submitter, ok = store.(kv.Submitter); !ok {
+	if f.submitter, ok = kv.As[kv.Submitter](store); !ok {
 		return nil, errors.New("nats: the store takes no mutations by Submit")
 	}
 	if err := f.plains.load(context.Background(), store); err != nil {

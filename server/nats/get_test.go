@@ -7,6 +7,7 @@ import (
 
 	"kvd/bucket"
 	"kvd/kv"
+	"kvd/kv/msglog"
 )
 
 // The newest record of the keys that match is found among the newest of all, and far
@@ -48,7 +49,7 @@ func TestTheNewestOfManyKeys(t *testing.T) {
 				}
 				m := kv.Mutation{Bucket: b.Name(), Op: kv.MutatePut, Key: key}
 				if s.layout.apart {
-					m.Op = kv.MutateAppend
+					m.Op = msglog.Append
 				}
 				ms = append(ms, m)
 			}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"kvd/kv"
+	"kvd/kv/msglog"
 )
 
 // layout says where a stream's messages are: in which bucket, and under which key.
@@ -23,17 +24,17 @@ type layout struct {
 	quoted string // stream, as JSON has it
 	bucket string
 	prefix string // of the subjects of a key/value bucket, with its dot; empty: the stream is plain
-	apart  bool   // every message has a key of its own, see kv.MutateAppend
+	apart  bool   // every message has a key of its own, see msglog.Append
 }
 
 // plainPrefix begins the names of the buckets of plain streams.
-const plainPrefix = kv.ReservedBucket + "stream_"
+const plainPrefix = msglog.ReservedBucket + "stream_"
 
 // bucketOf returns the bucket of the stream of that name. It reports false for one
 // that no stream of kvd can have.
 func bucketOf(stream string) (bucket string, ok bool) {
 	if bucket, ok = strings.CutPrefix(stream, streamPrefix); ok {
-		return bucket, kv.CheckBucketName(bucket) == nil && !strings.HasPrefix(bucket, kv.ReservedBucket)
+		return bucket, kv.CheckBucketName(bucket) == nil && !strings.HasPrefix(bucket, msglog.ReservedBucket)
 	}
 	bucket = plainPrefix + escapeName(stream)
 	return bucket, isStreamName(stream) && len(bucket) <= kv.MaxBucketNameSize
@@ -45,7 +46,7 @@ func streamOf(bucket string) (stream string, ok bool) {
 	if name, ok := strings.CutPrefix(bucket, plainPrefix); ok {
 		return unescapeName(name), true
 	}
-	return streamPrefix + bucket, !strings.HasPrefix(bucket, kv.ReservedBucket)
+	return streamPrefix + bucket, !strings.HasPrefix(bucket, msglog.ReservedBucket)
 }
 
 // isStreamName reports whether a stream may have that name, as nats-server has it.
@@ -179,7 +180,7 @@ func (l *layout) appendSubject(dst []byte, key string) []byte {
 // base returns the part of a record's key that its subject has to say. What somebody
 // else wrote stays as it is.
 func (l *layout) base(key string) string {
-	n := len(key) - kv.AppendedKeySize
+	n := len(key) - msglog.AppendedKeySize
 	if !l.apart || n <= 0 || key[n] != '.' || strings.Trim(key[n+1:], "0123456789abcdef") != "" {
 		return key
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"kvd/kv"
+	"kvd/kv/msglog"
 )
 
 // What a stream's layout makes of a subject is a key, says the subject again, and is
@@ -35,7 +36,7 @@ func TestLayout(t *testing.T) {
 				t.Fatalf("%q is the key %q", published, key)
 			}
 			if l.apart {
-				key = string(kv.AppendSuffix([]byte(key+"."), kv.Revision(n)))
+				key = string(msglog.AppendSuffix([]byte(key+"."), kv.Revision(n)))
 			}
 			if back := string(l.appendSubject(nil, key)); back != published {
 				t.Fatalf("%q is %q again", published, back)
@@ -60,7 +61,7 @@ func TestLayout(t *testing.T) {
 func TestKeysThatNoAppendMade(t *testing.T) {
 	l := newLayout(plainPrefix+"S", true)
 	for key, want := range map[string]string{
-		string(kv.AppendSuffix([]byte("a."), 7)): "a", "a": "a", "a.key.of.many.tokens.and.bytes": "a.key.of.many.tokens.and.bytes",
+		string(msglog.AppendSuffix([]byte("a."), 7)): "a", "a": "a", "a.key.of.many.tokens.and.bytes": "a.key.of.many.tokens.and.bytes",
 		"a.fffffffffffffffg": "a.fffffffffffffffg", "a=3Db=0D=0APING=20=9": "a=b=0D=0APING=20=9", ".ffffffffffffffff": ".ffffffffffffffff",
 	} {
 		if got := string(l.appendSubject(nil, key)); got != want {
@@ -86,7 +87,7 @@ func TestStreamNames(t *testing.T) {
 			t.Errorf("bucket %q is stream %q, want %q", bucket, back, stream)
 		}
 	}
-	if stream, ok := streamOf(kv.ReservedBucket + "else"); ok {
+	if stream, ok := streamOf(msglog.ReservedBucket + "else"); ok {
 		t.Errorf("another front end's bucket is stream %q", stream)
 	}
 }

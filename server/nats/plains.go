@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"kvd/kv"
+	"kvd/kv/msglog"
 )
 
 // plains are the streams that are no key/value buckets, by what they capture. Nobody but
@@ -159,7 +160,7 @@ func (f *Front) overlaps(ctx context.Context, cfg *streamConfig, bucket string) 
 		if err != nil {
 			return refusal(err)
 		}
-		if !strings.HasPrefix(name, kv.ReservedBucket) && anyOverlap(cfg.Subjects, []string{subjectsOf(name)}) {
+		if !strings.HasPrefix(name, msglog.ReservedBucket) && anyOverlap(cfg.Subjects, []string{subjectsOf(name)}) {
 			return errSubjectsOverlap
 		}
 	}

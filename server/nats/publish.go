@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"kvd/kv"
+	"kvd/kv/msglog"
 	"kvd/server"
 )
 
@@ -13,7 +14,7 @@ import (
 // bucket.
 func (c *conn) publishKey(o *op) bool {
 	name, _, ok := cutKey(o.subject)
-	if !ok || bytes.HasPrefix(name, []byte(kv.ReservedBucket)) {
+	if !ok || bytes.HasPrefix(name, []byte(msglog.ReservedBucket)) {
 		return false
 	}
 	s, err := c.stream(name)
@@ -48,7 +49,7 @@ func (c *conn) publishTo(s *stream, o *op) {
 	key, _ := s.layout.key(o.subject)
 	m := kv.Mutation{Bucket: s.name, Op: kv.MutatePut, Key: key, Value: o.payload}
 	if s.layout.apart {
-		m.Op = kv.MutateAppend
+		m.Op = msglog.Append
 	}
 	p := publication{stream: s, reply: o.reply}
 	failure := c.admit(s, o, &h)

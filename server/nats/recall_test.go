@@ -8,6 +8,7 @@ import (
 
 	"kvd/bucket"
 	"kvd/kv"
+	"kvd/kv/msglog"
 	"kvd/server"
 )
 
@@ -80,7 +81,7 @@ func TestWhichMessagesAreRecalled(t *testing.T) {
 		t.Fatal(err)
 	}
 	const messages = 40
-	s := &stream{bucket: b, records: b.(kv.Records), name: "b"}
+	s := &stream{bucket: b, records: b.(msglog.Log), name: "b"}
 	ids := func(from, to time.Time) (ids string) {
 		t.Helper()
 		found, err := s.messageIDs(ctx, from, to)

@@ -8,13 +8,14 @@ import (
 	"time"
 
 	"kvd/kv"
+	"kvd/kv/msglog"
 	"kvd/server"
 )
 
 // stream is a bucket as it was when a round of a connection looked it up.
 type stream struct {
 	bucket  kv.Bucket
-	records kv.Records // nil: the bucket is none
+	records msglog.Log // nil: the bucket is none
 	name    string     // of the bucket
 	config  *streamConfig
 	layout  *layout
@@ -33,7 +34,7 @@ func (f *Front) stream(ctx context.Context, name string) (*stream, error) {
 	}
 	s := &stream{bucket: b, name: b.Name(), status: st}
 	s.config, s.layout = f.configs.of(&st.Config)
-	s.records, _ = b.(kv.Records)
+	s.records, _ = kv.As[msglog.Log](b)
 	return s, nil
 }
 
@@ -58,7 +59,7 @@ func (c *conn) stream(name []byte) (*stream, error) {
 func (c *conn) streamNamed(name []byte) *stream {
 	bucket, ok := bytes.CutPrefix(name, []byte(streamPrefix))
 	if ok { // a read that matters: no allocation
-		ok = !bytes.HasPrefix(bucket, []byte(kv.ReservedBucket))
+		ok = !bytes.HasPrefix(bucket, []byte(msglog.ReservedBucket))
 	} else {
 		var plain string
 		plain, ok = bucketOf(stringOf(name))
@@ -172,7 +173,7 @@ func (s *stream) newestOf(ctx context.Context, pattern string) (kv.Entry, error)
 	return s.at(ctx, newest)
 }
 
-// newestApart is newestOf for messages apart, by their keys: see kv.AppendSuffix.
+// newestApart is newestOf for messages apart, by their keys: see msglog.AppendSuffix.
 func (s *stream) newestApart(ctx context.Context, pattern string) (kv.Entry, error) {
 	suffix := func(key string) string { return key[len(s.layout.base(key)):] } // empty: somebody else's
 	var newest string
@@ -197,12 +198,12 @@ func (s *stream) scan(ctx context.Context, pattern string, from, to kv.Revision,
 	if to == 0 {
 		return nil
 	}
-	w, err := s.bucket.Watch(ctx, []string{pattern}, kv.ResumeFromRevision(max(from, 1)), kv.PassForgotten(), kv.MetaOnly(), kv.Notify(func() {}))
+	w, err := s.bucket.Watch(ctx, []string{pattern}, kv.ResumeFromRevision(max(from, 1)), msglog.PassForgotten(), kv.MetaOnly(), kv.Notify(func() {}))
 	if err != nil {
 		return err
 	}
 	defer func() { _ = w.Stop() }() // an error says that it has ended
-	poller, ok := w.(kv.Poller)
+	poller, ok := kv.As[kv.Poller](w)
 	if !ok {
 		return kv.ErrNotSupported
 	}

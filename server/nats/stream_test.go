@@ -7,6 +7,7 @@ import (
 
 	"kvd/bucket"
 	"kvd/kv"
+	"kvd/kv/msglog"
 )
 
 // The first record is found wherever it has moved to, and in each life of a bucket.
@@ -29,7 +30,7 @@ func TestFirstRecord(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			e, _ := fs.of(ctx, &stream{bucket: b, records: b.(kv.Records), name: "b", status: st}) // of revision 0 where there is none
+			e, _ := fs.of(ctx, &stream{bucket: b, records: b.(msglog.Log), name: "b", status: st}) // of revision 0 where there is none
 			if e.Revision != want {
 				t.Errorf("life %d: %s the first is %d, want %d", life, what, e.Revision, want)
 			}
@@ -41,7 +42,7 @@ func TestFirstRecord(t *testing.T) {
 			}
 			first(want, fmt.Sprint("behind put ", i+1))
 		}
-		if _, err := b.(kv.Eraser).Erase(ctx, ">", 0, 0); err != nil {
+		if _, err := b.(msglog.Log).Erase(ctx, ">", 0, 0); err != nil {
 			t.Fatal(err)
 		}
 		first(0, "where all is erased")
@@ -64,7 +65,7 @@ func TestAStreamThatChangesIsDescribed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer store.Close()
-	b, err := store.CreateBucket(ctx, kv.Config{Bucket: plainPrefix + "S", Silent: true})
+	b, err := store.CreateBucket(ctx, kv.Config{Bucket: plainPrefix + "S", Kind: msglog.Kind})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +79,7 @@ func TestAStreamThatChangesIsDescribed(t *testing.T) {
 	}
 	trim := func(below kv.Revision) {
 		t.Helper()
-		if _, err := b.(kv.Trimmer).Trim(ctx, below, 0, 0); err != nil {
+		if _, err := b.(msglog.Log).Trim(ctx, below, 0, 0); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -32,11 +32,10 @@ func (s *stream) trim(ctx context.Context) error {
 	if (count == 0 || st.Values <= uint64(count)) && (size == 0 || st.Bytes <= uint64(size)) {
 		return nil
 	}
-	trimmer, ok := s.bucket.(kv.Trimmer)
-	if !ok {
+	if s.records == nil {
 		return kv.ErrNotSupported
 	}
-	if _, err = trimmer.Trim(ctx, 0, uint64(count), size); err != nil {
+	if _, err = s.records.Trim(ctx, 0, uint64(count), size); err != nil {
 		return err
 	}
 	s.status, err = s.bucket.Status(ctx)
@@ -65,11 +64,10 @@ func (s *stream) erase(ctx context.Context, pattern string, below kv.Revision, k
 	if pattern == ">" && s.layout.isPlain() && (below == 0 || keep == 0) {
 		return s.eraseOldest(ctx, below, keep)
 	}
-	eraser, ok := s.bucket.(kv.Eraser)
-	if !ok {
+	if s.records == nil {
 		return 0, kv.ErrNotSupported
 	}
-	return eraser.Erase(ctx, pattern, below, keep)
+	return s.records.Erase(ctx, pattern, below, keep)
 }
 
 // eraseOldest is erase of whatever key, below a sequence or but for the newest keep: one
@@ -82,9 +80,8 @@ func (s *stream) eraseOldest(ctx context.Context, below kv.Revision, keep uint64
 		}
 		below = st.Revision + 1
 	}
-	trimmer, ok := s.bucket.(kv.Trimmer)
-	if !ok {
+	if s.records == nil {
 		return 0, kv.ErrNotSupported
 	}
-	return trimmer.Trim(ctx, below, keep, 0)
+	return s.records.Trim(ctx, below, keep, 0)
 }

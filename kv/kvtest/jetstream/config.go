@@ -43,7 +43,7 @@ func checkConfig(cfg kv.Config) error {
 	if cfg.Sync != kv.SyncAlways {
 		return fmt.Errorf("jetstream: bucket %q: %w: sync=%v of one bucket", cfg.Bucket, kv.ErrNotSupported, cfg.Sync)
 	}
-	if cfg.Silent {
+	if cfg.Kind != kv.KeyValue {
 		return fmt.Errorf("jetstream: bucket %q: %w: a silent bucket", cfg.Bucket, kv.ErrNotSupported)
 	}
 	return nil

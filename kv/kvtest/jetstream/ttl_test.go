@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"kvd/kv"
+	"kvd/kv/msglog"
 )
 
 // TestTTLReachesTheServer checks what every kind of write asks of it.
@@ -47,7 +48,7 @@ func TestTTLReachesTheServer(t *testing.T) {
 
 func TestConfigsThatAreNotSupported(t *testing.T) {
 	o := start(t, t.TempDir())
-	for name, cfg := range map[string]kv.Config{"interval": {Sync: kv.SyncInterval}, "silent": {Silent: true}} {
+	for name, cfg := range map[string]kv.Config{"interval": {Sync: kv.SyncInterval}, "silent": {Kind: msglog.Kind}} {
 		cfg.Bucket = "b"
 		if _, err := o.CreateBucket(t.Context(), cfg); !errors.Is(err, kv.ErrNotSupported) {
 			t.Errorf("%s: error is %v", name, err)
