@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"kvd/index"
+	"kvd/internal/view"
 	"kvd/kv"
 	"kvd/kv/msglog"
 )
@@ -52,7 +53,7 @@ func (g *group) appendedKey(key string, revision kv.Revision) string {
 	from := len(g.keys)
 	g.keys = append(append(g.keys, key...), '.')
 	g.keys = msglog.AppendSuffix(g.keys, revision)
-	return stringOf(g.keys[from:])
+	return view.String(g.keys[from:])
 }
 
 // LastAppended returns the newest append of key; see [msglog.Log]. Of the keys that

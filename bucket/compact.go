@@ -7,6 +7,7 @@ import (
 
 	"kvd/index"
 	"kvd/internal/vfs"
+	"kvd/internal/view"
 	"kvd/kv"
 	"kvd/segment"
 	"kvd/wal"
@@ -257,7 +258,7 @@ func (c *compaction) damaged(sl *slot, d *kv.CorruptError) error {
 // sight looks up a record of an input. A version of its revision is the record,
 // wherever the index has it: there are no two.
 func (c *compaction) sight(e *segment.Entry, input int) (s sighting) {
-	b, key := c.bucket, stringOf(e.Key)
+	b, key := c.bucket, view.String(e.Key)
 	hash := index.Hash(key)
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -326,7 +327,7 @@ func (c *compaction) keep(sl *slot, e *segment.Entry) error {
 			return err
 		}
 	}
-	rec, batch, err := sl.ReadStored(c.batch, e.Offset, e.Size, stringOf(e.Key), e.Revision)
+	rec, batch, err := sl.ReadStored(c.batch, e.Offset, e.Size, view.String(e.Key), e.Revision)
 	var damage *kv.CorruptError
 	if errors.As(err, &damage) {
 		return c.damaged(sl, damage)

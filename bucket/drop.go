@@ -1,6 +1,9 @@
 package bucket
 
-import "kvd/segment"
+import (
+	"kvd/internal/view"
+	"kvd/segment"
+)
 
 // verdict is what becomes of a record that compaction comes upon.
 type verdict uint8
@@ -62,7 +65,7 @@ func (d *dropping) note(e *segment.Entry, position int64, s sighting) {
 	if s.live || s.newer || d.lowest {
 		return
 	}
-	end := d.keys[stringOf(e.Key)]
+	end := d.keys[view.String(e.Key)]
 	if end == nil {
 		if len(d.keys) >= droppingMax {
 			return
@@ -84,7 +87,7 @@ func (d *dropping) noteBelow(e *segment.Entry) {
 	if e.Op == segment.Erase {
 		return
 	}
-	if end := d.keys[stringOf(e.Key)]; end != nil {
+	if end := d.keys[view.String(e.Key)]; end != nil {
 		end.older = true
 	}
 }
@@ -109,7 +112,7 @@ func (d *dropping) decide(e *segment.Entry, position int64, s sighting) verdict 
 		}
 		return ended
 	}
-	end := d.keys[stringOf(e.Key)]
+	end := d.keys[view.String(e.Key)]
 	switch {
 	case end == nil:
 		return detained

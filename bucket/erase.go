@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"kvd/index"
+	"kvd/internal/view"
 	"kvd/kv"
 	"kvd/kv/msglog"
 	"kvd/segment"
@@ -70,7 +71,7 @@ func (b *Bucket) erasable(ctx context.Context, pattern string, below kv.Revision
 		if snapshot.rules != nil {
 			versions = snapshot.rules.keep(versions)
 		}
-		if len(versions) == 0 || versions[0].Revision >= floor || !kv.Match(pattern, stringOf(key)) {
+		if len(versions) == 0 || versions[0].Revision >= floor || !kv.Match(pattern, view.String(key)) {
 			return true
 		}
 		keys, oldest = append(keys, string(key)), append(oldest, versions[0].Revision)

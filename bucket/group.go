@@ -7,6 +7,7 @@ import (
 
 	"kvd/index"
 	"kvd/internal/vfs"
+	"kvd/internal/view"
 	"kvd/kv"
 	"kvd/segment"
 	"kvd/wal"
@@ -331,7 +332,7 @@ func (e *effect) note(g *group) {
 		return
 	}
 	b.active.Note(&segment.Entry{
-		Key: bytesOf(e.key), Revision: e.version.Revision, Floor: e.floor,
+		Key: view.Bytes(e.key), Revision: e.version.Revision, Floor: e.floor,
 		Created: e.version.Created, Deadline: e.version.Deadline,
 		Offset: e.version.Offset, Size: e.version.Size,
 		Op: e.op, Reason: e.version.Reason,

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"kvd/index"
+	"kvd/internal/view"
 	"kvd/kv"
 	"kvd/watch"
 )
@@ -57,7 +58,7 @@ func (s *selection) look(ctx context.Context) (watch.Selection, error) {
 			versions = versions[n-1:]
 		}
 		if len(versions) > 0 {
-			s.visit(ctx, bytesOf(key), versions...)
+			s.visit(ctx, view.Bytes(key), versions...)
 		}
 	}
 	return s.finish(ctx)
@@ -137,7 +138,7 @@ func (s *selection) scan(ctx context.Context, newest kv.Revision) (watch.Selecti
 // forgotten meanwhile: the watch is told at the end of its initial entries, unless it
 // is to pass over that.
 func (s *selection) take(f *scanned) bool {
-	key := stringOf(f.record.Key)
+	key := view.String(f.record.Key)
 	if !kv.MatchAny(s.query.Patterns, key) || s.query.IgnoreDeletes && f.marker() {
 		return true
 	}
@@ -176,7 +177,7 @@ func (s *selection) visit(ctx context.Context, key []byte, versions ...index.Ver
 	if s.seen++; s.seen%contextCheck == 0 && ctx.Err() != nil {
 		return false
 	}
-	if !kv.MatchAny(s.query.Patterns, stringOf(key)) {
+	if !kv.MatchAny(s.query.Patterns, view.String(key)) {
 		return true
 	}
 	if s.rules != nil {

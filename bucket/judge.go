@@ -3,9 +3,9 @@ package bucket
 import (
 	"fmt"
 	"math/bits"
-	"unsafe"
 
 	"kvd/index"
+	"kvd/internal/view"
 	"kvd/kv"
 	"kvd/kv/msglog"
 	"kvd/segment"
@@ -247,7 +247,7 @@ func (g *group) encode(m *mutation, e *effect) {
 		BucketID: p.bucket.id, Revision: e.version.Revision, Floor: e.floor,
 		Created: e.version.Created, Deadline: e.version.Deadline, Op: e.op, Reason: e.version.Reason,
 		Compressed: m.rawLen != 0, RawLen: m.rawLen,
-		Key: bytesOf(m.key), Headers: m.headers, Value: m.value,
+		Key: view.Bytes(m.key), Headers: m.headers, Value: m.value,
 	})
 	p.bucket.next = e.version.Revision + 1
 	p.size += m.size
@@ -255,12 +255,6 @@ func (g *group) encode(m *mutation, e *effect) {
 	g.pending.set(len(g.effects), e)
 	g.effects = append(g.effects, *e)
 }
-
-// bytesOf views a string as bytes that nobody writes to.
-func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
-
-// stringOf views bytes as a string, for as long as nobody writes to them.
-func stringOf(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // pendingTable finds the newest effect of a key within a group: open addressing
 // over the effects, sized for one group.

@@ -8,6 +8,7 @@ import (
 
 	"kvd/index"
 	"kvd/internal/vfs"
+	"kvd/internal/view"
 	"kvd/kv"
 	"kvd/segment"
 )
@@ -191,7 +192,7 @@ func (a *alive) sort(b *Bucket, r *segment.Record, at index.Place, record []byte
 	if r.Op == segment.Erase {
 		return
 	}
-	key := stringOf(r.Key)
+	key := view.String(r.Key)
 	hash := index.Hash(key)
 	b.mu.RLock()
 	defer b.mu.RUnlock()

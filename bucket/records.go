@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"kvd/index"
+	"kvd/internal/view"
 	"kvd/kv"
 	"kvd/watch"
 )
@@ -56,7 +57,7 @@ func (b *Bucket) firstKept(ctx context.Context, from, to kv.Revision, patterns [
 			return nil, nil, err
 		}
 		err = b.scan(&p, to, func(f *scanned) bool {
-			key := stringOf(f.record.Key)
+			key := view.String(f.record.Key)
 			if !kv.MatchAny(patterns, key) || !b.keeps(key, f.record.Revision) {
 				return true
 			}

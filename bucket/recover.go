@@ -15,6 +15,7 @@ import (
 
 	"kvd/index"
 	"kvd/internal/vfs"
+	"kvd/internal/view"
 	"kvd/kv"
 	"kvd/segment"
 	"kvd/wal"
@@ -368,10 +369,10 @@ func (r *recovery) loadSegment(b *Bucket, d *segmentDesc, last bool) error {
 
 // load puts one entry of an index block into the index.
 func (b *Bucket) load(e *segment.Entry, sl *slot) {
-	hash := index.Hash(stringOf(e.Key))
+	hash := index.Hash(view.String(e.Key))
 	sl.records += int64(e.Size)
 	if e.Op == segment.Erase {
-		b.mu.index.Trim(hash, stringOf(e.Key), e.Floor, nil)
+		b.mu.index.Trim(hash, view.String(e.Key), e.Floor, nil)
 		return
 	}
 	sl.note(e.Revision, e.Offset)
@@ -571,7 +572,7 @@ func (r *recovery) replayRecords(g *group, run []byte, lsn wal.LSN) error {
 // replayRecord is judging, where all is decided already.
 func (g *group) replayRecord(b *Bucket, rec *segment.Record, at, size int) {
 	e := effect{
-		key: stringOf(rec.Key), hash: index.Hash(stringOf(rec.Key)), floor: rec.Floor, prev: -1, at: at,
+		key: view.String(rec.Key), hash: index.Hash(view.String(rec.Key)), floor: rec.Floor, prev: -1, at: at,
 		op: rec.Op, part: g.partOf(b),
 		version: index.Version{
 			Revision: rec.Revision, Created: rec.Created, Deadline: rec.Deadline, Size: uint32(size),

@@ -3,6 +3,7 @@ package bucket
 import (
 	"time"
 
+	"kvd/internal/view"
 	"kvd/kv"
 	"kvd/segment"
 )
@@ -25,7 +26,7 @@ type entryRoom struct {
 func (r *entryRoom) entry(b *Bucket, rec *segment.Record) *kv.Entry {
 	r.reserve(len(rec.Key) + len(rec.Value) + len(rec.Headers))
 	r.entries = append(r.entries, kv.Entry{
-		Bucket: b.name, Key: stringOf(r.clone(rec.Key)), Value: r.clone(rec.Value), Headers: r.clone(rec.Headers),
+		Bucket: b.name, Key: view.String(r.clone(rec.Key)), Value: r.clone(rec.Value), Headers: r.clone(rec.Headers),
 		Revision: rec.Revision, Created: time.Unix(0, rec.Created).UTC(),
 		Operation: kv.Operation(rec.Op), Reason: rec.Reason,
 	})

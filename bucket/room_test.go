@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	"kvd/internal/view"
 	"kvd/segment"
 )
 
@@ -25,7 +26,7 @@ func TestEntriesOfOneRoomAreApart(t *testing.T) {
 		clear(rec.Value)
 		clear(rec.Headers)
 		_, _ = append(e.Value, 'x'), append(e.Headers, 'x')
-		got = append(got, &segment.Record{Key: bytesOf(e.Key), Value: e.Value, Headers: e.Headers})
+		got = append(got, &segment.Record{Key: view.Bytes(e.Key), Value: e.Value, Headers: e.Headers})
 	}
 	for i, w := range wants {
 		if g := got[i]; string(g.Key) != w.key || string(g.Value) != w.value || string(g.Headers) != w.headers {

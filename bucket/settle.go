@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"kvd/index"
+	"kvd/internal/view"
 	"kvd/kv"
 )
 
@@ -112,7 +113,7 @@ func (b *Bucket) affected(n int) (keys []string, more bool) {
 	}
 	var room [kv.MaxHistory]index.Version
 	more = b.mu.index.Part(n, func(key []byte, _ index.Version) {
-		name := stringOf(key)
+		name := view.String(key)
 		versions := b.mu.index.Versions(room[:0], index.Hash(name), name)
 		if n := len(versions); len(b.mu.live.keep(versions)) < n {
 			keys = append(keys, string(key))
@@ -260,7 +261,7 @@ func (y *survey) part(b *Bucket, n int) (more bool) {
 			y.found, y.markers = true, max(y.markers, newest.Revision)
 			return
 		}
-		name := stringOf(key)
+		name := view.String(key)
 		oldest := b.mu.index.FloorAfter(index.Hash(name), name, kv.MaxHistory)
 		y.found = y.found || oldest != newest.Revision
 	})

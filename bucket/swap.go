@@ -7,6 +7,7 @@ import (
 
 	"kvd/index"
 	"kvd/internal/vfs"
+	"kvd/internal/view"
 	"kvd/kv"
 	"kvd/segment"
 	"kvd/wal"
@@ -212,7 +213,7 @@ func (c *compaction) apply(m *moves) {
 	defer b.mu.Unlock()
 	start := 0
 	for i := range m.entries {
-		e, key := &m.entries[i], stringOf(m.keys[start:m.ends[i]])
+		e, key := &m.entries[i], view.String(m.keys[start:m.ends[i]])
 		start = m.ends[i]
 		hash := index.Hash(key)
 		v, ok := b.mu.index.At(hash, key, e.Revision)

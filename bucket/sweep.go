@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"kvd/index"
+	"kvd/internal/view"
 	"kvd/kv"
 	"kvd/segment"
 	"kvd/watch"
@@ -251,7 +252,7 @@ func (b *Bucket) findDying(now int64) (more bool, err error) {
 func (w *sweepState) find(key []byte, revision kv.Revision) {
 	from := len(w.keys)
 	w.keys = append(w.keys, key...)
-	w.found = append(w.found, dying{key: stringOf(w.keys[from:]), revision: revision})
+	w.found = append(w.found, dying{key: view.String(w.keys[from:]), revision: revision})
 }
 
 // sift leaves of the batch the values that are the newest of their keys: those get
@@ -370,7 +371,7 @@ func (b *Bucket) endLapsed(ctx context.Context, now int64) error {
 	}
 	b.drop(func() (batch []dying) {
 		b.mu.index.Due(index.Lapsing, func(key []byte, v index.Version) bool {
-			batch = append(batch, dying{string(key), index.Hash(stringOf(key)), v.Revision})
+			batch = append(batch, dying{string(key), index.Hash(view.String(key)), v.Revision})
 			return len(batch) < sweepSlice
 		})
 		return batch

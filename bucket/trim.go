@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"kvd/index"
+	"kvd/internal/view"
 	"kvd/kv"
 	"kvd/watch"
 )
@@ -141,7 +142,7 @@ func (t *trim) find(ctx context.Context) error {
 		switch {
 		case errors.As(err, &damage): // what reads it, or verifies it, reports it
 			b.eachUnread(seen, p.Revision+1, func(key string, v index.Version) bool {
-				t.look(bytesOf(key), v.Revision, watch.Position{Revision: v.Revision - 1})
+				t.look(view.Bytes(key), v.Revision, watch.Position{Revision: v.Revision - 1})
 				return !t.enough()
 			})
 		case err != nil:
@@ -177,9 +178,9 @@ func (t *trim) enough() bool {
 // look takes a record that is left.
 func (t *trim) look(key []byte, revision kv.Revision, at watch.Position) {
 	b := t.bucket
-	hash := index.Hash(stringOf(key))
+	hash := index.Hash(view.String(key))
 	b.mu.RLock()
-	v, ok := b.mu.index.At(hash, stringOf(key), revision)
+	v, ok := b.mu.index.At(hash, view.String(key), revision)
 	b.mu.RUnlock()
 	if !ok {
 		return
@@ -189,7 +190,7 @@ func (t *trim) look(key []byte, revision kv.Revision, at watch.Position) {
 	}
 	from := len(t.keys)
 	t.keys = append(t.keys, key...)
-	t.found = append(t.found, dying{key: stringOf(t.keys[from:]), hash: hash, revision: revision})
+	t.found = append(t.found, dying{key: view.String(t.keys[from:]), hash: hash, revision: revision})
 	t.left, t.size = t.left-1, t.size-int64(v.Size)
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"kvd/internal/vfs"
+	"kvd/internal/view"
 	"kvd/kv"
 	"kvd/segment"
 	"kvd/wal"
@@ -260,7 +261,7 @@ func (v *verification) decompresses(seg *segment.Segment, offset int64, size int
 	}
 	var err error
 	var corrupt *kv.CorruptError
-	if _, v.value, err = seg.Read(v.value[:0], offset, uint32(size), stringOf(r.Key), r.Revision); errors.As(err, &corrupt) {
+	if _, v.value, err = seg.Read(v.value[:0], offset, uint32(size), view.String(r.Key), r.Revision); errors.As(err, &corrupt) {
 		v.damaged(corrupt)
 	}
 	return err == nil

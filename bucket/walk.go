@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"kvd/index"
+	"kvd/internal/view"
 	"kvd/kv"
 	"kvd/segment"
 )
@@ -82,7 +83,7 @@ func (b *Bucket) walkUnread(before kv.Revision, ttl time.Duration, now int64) bo
 			w.youngest = v.Created
 			return false
 		}
-		w.walkOver(bytesOf(key), v.Revision)
+		w.walkOver(view.Bytes(key), v.Revision)
 		return true
 	})
 	return ended
@@ -100,7 +101,7 @@ func (b *Bucket) eachUnread(after, before kv.Revision, fn func(key string, v ind
 		b.mu.RLock()
 		more = b.mu.index.Part(n, func(key []byte, _ index.Version) {
 			var room [kv.MaxHistory]index.Version
-			name := stringOf(key)
+			name := view.String(key)
 			for _, v := range b.mu.index.Versions(room[:0], index.Hash(name), name) {
 				if after < v.Revision && v.Revision < before {
 					list = append(list, unread{string(key), v})

@@ -3,6 +3,7 @@ package bucket
 import (
 	"errors"
 
+	"kvd/internal/view"
 	"kvd/kv"
 	"kvd/segment"
 	"kvd/watch"
@@ -28,7 +29,7 @@ func (b watchLog) Read(q *watch.Query, p *watch.Position, fn func(*kv.Entry, int
 	}
 	var room entryRoom
 	return b.scan(p, newest, func(f *scanned) bool {
-		if !kv.MatchAny(q.Patterns, stringOf(f.record.Key)) || q.IgnoreDeletes && f.marker() {
+		if !kv.MatchAny(q.Patterns, view.String(f.record.Key)) || q.IgnoreDeletes && f.marker() {
 			return true
 		}
 		return fn(b.entryIn(&room, f, q.MetaOnly))

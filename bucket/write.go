@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"kvd/index"
+	"kvd/internal/view"
 	"kvd/kv"
 	"kvd/kv/msglog"
 	"kvd/segment"
@@ -19,7 +20,7 @@ func (b *Bucket) Put(ctx context.Context, key string, value []byte, opts ...kv.W
 
 // PutString is Put of a string.
 func (b *Bucket) PutString(ctx context.Context, key, value string, opts ...kv.WriteOption) (kv.Revision, error) {
-	return b.Put(ctx, key, bytesOf(value), opts...)
+	return b.Put(ctx, key, view.Bytes(value), opts...)
 }
 
 // Create is Put if the key is absent.

@@ -4,9 +4,9 @@ import (
 	"context"
 	"iter"
 	"time"
-	"unsafe"
 
 	"kvd/internal/lineproto"
+	"kvd/internal/view"
 	"kvd/kv"
 )
 
@@ -79,7 +79,7 @@ func (b *Bucket) Put(ctx context.Context, key string, value []byte, opts ...kv.W
 
 // PutString is Put of a string.
 func (b *Bucket) PutString(ctx context.Context, key, value string, opts ...kv.WriteOption) (kv.Revision, error) {
-	return b.Put(ctx, key, unsafe.Slice(unsafe.StringData(value), len(value)), opts...) // it is only read
+	return b.Put(ctx, key, view.Bytes(value), opts...) // it is only read
 }
 
 // Create is Put if the key is absent.
@@ -210,6 +210,6 @@ func (b *Bucket) own(from *kv.Entry) kv.Entry {
 	memory = append(append(memory, e.Value...), e.Key...)
 	split := len(e.Value)
 	e.Value = memory[:split:split]
-	e.Key = unsafe.String(unsafe.SliceData(memory[split:]), len(memory)-split)
+	e.Key = view.String(memory[split:])
 	return e
 }

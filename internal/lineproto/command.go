@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"kvd/internal/view"
 	"kvd/kv"
 )
 
@@ -160,14 +161,14 @@ func (c *Command) setArgument(a argument, word []byte) (ok bool) {
 	ok = true
 	switch a {
 	case argBucket: // not merely refused: it ends an HTTP request at its first line
-		c.Bucket = view(word)
+		c.Bucket = view.String(word)
 		ok = kv.CheckBucketName(c.Bucket) == nil
 	case argKey:
-		c.Key = view(word)
+		c.Key = view.String(word)
 	case argPatterns:
-		c.Patterns = view(word)
+		c.Patterns = view.String(word)
 	case argUser:
-		c.User = view(word)
+		c.User = view.String(word)
 	case argPassword:
 		c.Password, ok = parseText(word)
 	case argWatch:

@@ -8,6 +8,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"kvd/internal/view"
 	"kvd/kv"
 )
 
@@ -39,7 +40,7 @@ func (c *Command) SetConfig(cfg kv.Config, orEdit bool) error {
 		return err
 	}
 	line = appendYes(line, "edit", orEdit)
-	c.Bucket, c.Options, c.Value = cfg.Bucket, strings.TrimPrefix(view(line), " "), nil
+	c.Bucket, c.Options, c.Value = cfg.Bucket, strings.TrimPrefix(view.String(line), " "), nil
 	if text != (configText{}) {
 		c.Value, _ = json.Marshal(text) // strings and maps of them never fail
 	}

@@ -8,8 +8,8 @@ import (
 	"strconv"
 	"time"
 	"unicode/utf8"
-	"unsafe"
 
+	"kvd/internal/view"
 	"kvd/kv"
 )
 
@@ -158,9 +158,6 @@ var (
 	errBlank  = syntaxError("one blank stands between two words, and none elsewhere")
 )
 
-// view returns b as a string that shares its memory.
-func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
-
 // parseNumber reads plain digits: no sign, no leading zero.
 func parseNumber(b []byte) (uint64, bool) {
 	const digitsMax = 20 // of 1<<64 - 1
@@ -192,7 +189,7 @@ func parseTime(b []byte) (time.Time, bool) {
 	if len(b) == 0 || b[len(b)-1] != 'Z' {
 		return time.Time{}, false
 	}
-	t, err := time.Parse(time.RFC3339Nano, view(b))
+	t, err := time.Parse(time.RFC3339Nano, view.String(b))
 	return t, err == nil
 }
 
@@ -242,7 +239,7 @@ func appendFraction(dst []byte, nanos int) []byte {
 // parseText reads a word that may be a JSON string.
 func parseText(word []byte) (string, bool) {
 	if len(word) == 0 || word[0] != '"' {
-		return view(word), utf8.Valid(word) // or it could not be written back
+		return view.String(word), utf8.Valid(word) // or it could not be written back
 	}
 	var s string
 	if !utf8.Valid(word) || json.Unmarshal(word, &s) != nil {

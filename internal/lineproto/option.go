@@ -3,6 +3,7 @@ package lineproto
 import (
 	"time"
 
+	"kvd/internal/view"
 	"kvd/kv"
 )
 
@@ -30,14 +31,14 @@ func (c *Command) parseOptions(w *words, s *shape) error {
 			break
 		}
 		if s.options&optConfig == 0 {
-			c.refuse(c.parseOption(s, &seen, view(name), value))
+			c.refuse(c.parseOption(s, &seen, view.String(name), value))
 		}
 	}
 	if s.options&optConfig != 0 && len(line) > 0 {
 		if line[len(line)-1] == ' ' { // before the length
 			line = line[:len(line)-1]
 		}
-		c.Options = view(line)
+		c.Options = view.String(line)
 	}
 	return nil
 }
@@ -98,7 +99,7 @@ func (c *Command) setOption(o optionSet, value []byte) (ok bool) {
 			c.OlderThan = -1
 			return true
 		}
-		d, err := time.ParseDuration(view(value))
+		d, err := time.ParseDuration(view.String(value))
 		c.OlderThan = d
 		return err == nil && d > 0
 	}
@@ -109,7 +110,7 @@ func (c *Command) setOption(o optionSet, value []byte) (ok bool) {
 const olderAll = "0s"
 
 func (c *Command) setTTL(value []byte) error {
-	ttl, err := time.ParseDuration(view(value))
+	ttl, err := time.ParseDuration(view.String(value))
 	if err != nil {
 		return invalidOption("ttl cannot be %.32q: it is a duration such as 90s or 1h30m", value)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"math"
 
+	"kvd/internal/view"
 	"kvd/kv"
 )
 
@@ -195,7 +196,7 @@ func takeBytes(w *words, into *int64) bool {
 
 func takeName(w *words, into *string) bool {
 	word, err := w.next()
-	*into = view(word)
+	*into = view.String(word)
 	return err == nil
 }
 
@@ -307,7 +308,7 @@ func (r *Reply) parseHello(w *words) bool {
 			return false
 		}
 		name, value, ok := cutOption(word)
-		if !ok || !r.Hello.set(view(name), value) {
+		if !ok || !r.Hello.set(view.String(name), value) {
 			return false
 		}
 	}
@@ -325,7 +326,7 @@ func (h *Hello) set(name string, value []byte) (ok bool) {
 		n, err := hex.Decode(h.StoreID[:], value[:min(len(value), 2*len(h.StoreID))])
 		return err == nil && len(value) == 2*n && n == len(h.StoreID)
 	case "sync":
-		return setNamed(&h.Sync, view(value), kv.SyncAlways, kv.SyncInterval)
+		return setNamed(&h.Sync, view.String(value), kv.SyncAlways, kv.SyncInterval)
 	case "auth":
 		h.Auth, ok = parseYesNo(value)
 		return ok

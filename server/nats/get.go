@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unsafe"
 
 	"kvd/kv"
 	"kvd/server"
@@ -266,6 +265,3 @@ func (s *stream) cannotDelete(seq uint64) *apiError {
 	}
 	return &apiError{400, 10043, fmt.Sprintf("sequence %d not found", seq)}
 }
-
-// stringOf views bytes as a string, for as long as nobody writes to them.
-func stringOf(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

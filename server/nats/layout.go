@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"kvd/internal/view"
 	"kvd/kv"
 	"kvd/kv/msglog"
 )
@@ -162,10 +163,10 @@ func (l *layout) key(subject []byte) (string, bool) {
 		if bytes.IndexFunc(subject, func(r rune) bool { return r > 0x7f || !isPlain(byte(r)) }) >= 0 {
 			subject = appendEscaped(nil, subject)
 		}
-		return stringOf(subject), true
+		return view.String(subject), true
 	}
 	key, ok := bytes.CutPrefix(subject, []byte(l.prefix))
-	return stringOf(key), ok
+	return view.String(key), ok
 }
 
 // appendSubject appends the subject of a record's key.

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"kvd/internal/view"
 	"kvd/kv"
 	"kvd/kv/msglog"
 	"kvd/server"
@@ -62,7 +63,7 @@ func (c *conn) streamNamed(name []byte) *stream {
 		ok = !bytes.HasPrefix(bucket, []byte(msglog.ReservedBucket))
 	} else {
 		var plain string
-		plain, ok = bucketOf(stringOf(name))
+		plain, ok = bucketOf(view.String(name))
 		bucket = []byte(plain)
 	}
 	if !ok {

@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"kvd/internal/patterns"
+	"kvd/internal/view"
 )
 
 // subjectTree finds the subscriptions, or the streams, that a subject reaches. Safe for
@@ -31,5 +32,5 @@ func (t *subjectTree[T]) remove(pattern string, v T) {
 func (t *subjectTree[T]) match(found []T, subject []byte) []T {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	return t.trie.Match(found, stringOf(subject))
+	return t.trie.Match(found, view.String(subject))
 }
