@@ -128,7 +128,7 @@ func (g *group) erase(m *mutation, prev int, now int64) error {
 	e := m.effect(prev, now)
 	e.op, e.version.Op = segment.Erase, 0
 	e.version.Revision-- // it takes none: that of the record before it
-	e.floor = max(min(m.last, m.bucket.next), g.bound(prev))
+	e.floor = max(min(m.last, m.bucket.next), g.pendingFloor(prev))
 	m.erased = g.below(&e, m.bucket)
 	if m.erased == 0 {
 		return nil
@@ -141,17 +141,9 @@ func (g *group) erase(m *mutation, prev int, now int64) error {
 	return nil
 }
 
-// bound returns the floor that the group has given a key so far.
-func (g *group) bound(prev int) kv.Revision {
-	if prev < 0 {
-		return 0
-	}
-	return g.effects[prev].floor
-}
-
 // below returns how many records an erasure drops.
 func (g *group) below(e *effect, b *Bucket) (n int) {
-	bound := g.bound(e.prev)
+	bound := g.pendingFloor(e.prev)
 	for i := e.prev; i >= 0; i = g.effects[i].prev {
 		if p := &g.effects[i]; p.op != segment.Erase && p.version.Revision >= bound && p.version.Revision < e.floor {
 			n++
@@ -164,17 +156,4 @@ func (g *group) below(e *effect, b *Bucket) (n int) {
 		}
 	}
 	return n
-}
-
-// newest returns the newest record of the mutation's key, whose newest effect in
-// the group is prev. The caller holds bucket.mu.
-func (g *group) newest(m *mutation, prev int) (index.Version, bool) {
-	bound := g.bound(prev)
-	for ; prev >= 0; prev = g.effects[prev].prev {
-		if e := &g.effects[prev]; e.op != segment.Erase {
-			return e.version, e.version.Revision >= bound
-		}
-	}
-	v, ok := m.bucket.mu.index.Newest(m.hash, m.key)
-	return v, ok && v.Revision >= bound
 }

@@ -2,7 +2,6 @@ package bucket
 
 import (
 	"fmt"
-	"math/bits"
 
 	"kvd/index"
 	"kvd/internal/view"
@@ -148,7 +147,7 @@ func (g *group) floor(m *mutation, prev int) kv.Revision {
 	if m.op == kv.MutatePurge || m.rollup {
 		return oldest
 	}
-	bound := max(min(b.mu.live.expired+1, oldest), g.bound(prev)) // floors only rise
+	bound := max(min(b.mu.live.expired+1, oldest), g.pendingFloor(prev)) // floors only rise
 	for i := prev; i >= 0 && keep > 0; i = g.effects[i].prev {
 		if g.effects[i].op != segment.Erase {
 			oldest = g.effects[i].version.Revision
@@ -196,7 +195,7 @@ func (g *group) roomFor(e *effect, b *Bucket) (frees int64, err error) {
 // frees returns the bytes of the key's records that the effect's floor takes away
 // beyond what the one before it took.
 func (g *group) frees(e *effect, b *Bucket) int64 {
-	taken := g.bound(e.prev)
+	taken := g.pendingFloor(e.prev)
 	var n int64
 	for i := e.prev; i >= 0; i = g.effects[i].prev { // newest first
 		v := &g.effects[i].version
@@ -254,48 +253,4 @@ func (g *group) encode(m *mutation, e *effect) {
 	p.entries += segment.EntryBound(len(m.key))
 	g.pending.set(len(g.effects), e)
 	g.effects = append(g.effects, *e)
-}
-
-// pendingTable finds the newest effect of a key within a group: open addressing
-// over the effects, sized for one group.
-type pendingTable struct {
-	slots []int32 // effect + 1; 0 is empty
-}
-
-func (t *pendingTable) reset() { clear(t.slots) }
-
-// grow makes room for n effects. The table is empty.
-func (t *pendingTable) grow(n int) {
-	size := 1 << bits.Len(uint(2*n))
-	if cap(t.slots) < size {
-		t.slots = make([]int32, size)
-	}
-	t.slots = t.slots[:size]
-	clear(t.slots)
-}
-
-// find returns the newest effect on the mutation's key, -1 for none.
-func (t *pendingTable) find(g *group, m *mutation) int {
-	mask := uint64(len(t.slots) - 1)
-	for i := m.hash & mask; t.slots[i] != 0; i = (i + 1) & mask {
-		n := int(t.slots[i] - 1)
-		if e := &g.effects[n]; e.hash == m.hash && e.key == m.key && g.parts[e.part].bucket == m.bucket {
-			return n
-		}
-	}
-	return -1
-}
-
-// has reports whether the group has an effect on the mutation's key.
-func (t *pendingTable) has(g *group, m *mutation) bool {
-	return len(g.effects) > 0 && t.find(g, m) >= 0
-}
-
-// set makes the effect n, about to be appended, the newest of its key.
-func (t *pendingTable) set(n int, e *effect) {
-	mask := uint64(len(t.slots) - 1)
-	i := e.hash & mask
-	for ; t.slots[i] != 0 && t.slots[i] != int32(e.prev+1); i = (i + 1) & mask {
-	}
-	t.slots[i] = int32(n + 1)
 }
