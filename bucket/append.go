@@ -3,7 +3,6 @@ package bucket
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"kvd/index"
 	"kvd/internal/view"
@@ -14,29 +13,6 @@ import (
 // This file is about appends: puts of a key of their own, which their revision makes.
 // So the key is not known before an append is judged, and may be another each time
 // that is done.
-
-// recordKeySize returns how many bytes the key of the mutation's record has.
-func (m *mutation) recordKeySize() int {
-	if m.op == msglog.Append {
-		return len(m.key) + msglog.AppendedKeySize
-	}
-	return len(m.key)
-}
-
-// checkKey is kv.CheckKey for the key of the mutation's record.
-func (m *mutation) checkKey() error {
-	if err := kv.CheckKey(m.key); err != nil {
-		return err
-	}
-	if n := m.recordKeySize(); n > kv.MaxKeySize {
-		const shown = 64 // bytes of the name
-		return &kv.NameError{
-			Name: m.key[:shown], Offset: -1, Err: kv.ErrInvalidKey,
-			Reason: fmt.Sprintf("%d bytes with what an append adds, at most %d", n, kv.MaxKeySize),
-		}
-	}
-	return nil
-}
 
 // judgeAppend is judgeOne for an append, whose key it makes.
 func (g *group) judgeAppend(m *mutation, now int64) error {

@@ -3,13 +3,9 @@ package bucket
 import (
 	"context"
 	"math"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
-
-	"kvd/kv"
 )
 
 // committer forms groups out of the mutations that callers hand in. There is no
@@ -46,32 +42,6 @@ type request struct {
 
 	leads     bool  // has been told to lead. Guarded by committer.mu.
 	cancelled error // the context's, for the mutations not taken then. Guarded by committer.mu.
-}
-
-// mutation is one write, from the caller's words to its outcome.
-type mutation struct {
-	bucket *Bucket
-	op     kv.MutationOp
-	key    string
-	given  []byte // the value, for watchers
-	value  []byte // as it is stored
-	rawLen uint32 // of the value before compression, bytes; 0: it is not compressed
-	hash   uint64
-	last   kv.Revision // expected by an update, or where ifLast
-	ifLast bool
-	ttl    time.Duration // of the record; 0: none of its own
-
-	headers []byte
-	rollup  bool // the key's history ends with it
-
-	newest   kv.Revision // expected of the bucket, where ifNewest
-	ifNewest bool
-
-	size int // of the record, bytes
-
-	revision kv.Revision
-	erased   int // records that a mutateErase dropped
-	err      error
 }
 
 var requests = sync.Pool{New: func() any { return &request{wake: make(chan bool, 2)} }}
@@ -265,50 +235,4 @@ func (g *group) takeFrom(queue []*request, count, limit int) []*request {
 	rest := copy(queue, queue[n:])
 	clear(queue[rest:])
 	return queue[:rest]
-}
-
-// rejoinWindow lets the callers that were just answered come back before the
-// next group is taken. Without it exactly half of a set of closed-loop writers
-// shares each sync; with it nearly all do, which doubles their rate. It is a
-// short loop of Gosched (a sleep that short takes a millisecond), and it closes
-// while it does not pay: over a network one request in flight never comes back
-// in time. Who was refused does not count: callers that race for one key gain
-// nothing by meeting in a group that only one of them can win.
-type rejoinWindow struct {
-	answered int   // requests answered by the last group that wrote something
-	want     int64 // length of the queue that ends the wait
-	misses   int   // windows in a row that did not fill, at most rejoinMisses
-	skipped  int   // groups since the last try while closed
-}
-
-const (
-	rejoinMax    = 40 * time.Microsecond
-	rejoinMisses = 4  // then the window closes
-	rejoinProbe  = 64 // groups between two tries while closed
-	rejoinLimit  = 512
-)
-
-// expect notes how many requests are queued as the answered ones are let go.
-func (w *rejoinWindow) expect(queued int) { w.want = int64(queued + w.answered) }
-
-func (w *rejoinWindow) wait(queued *atomic.Int64) {
-	if w.want <= 1 || w.want > rejoinLimit || queued.Load() >= w.want {
-		return
-	}
-	if w.misses >= rejoinMisses {
-		if w.skipped++; w.skipped < rejoinProbe {
-			return
-		}
-		w.skipped = 0
-	}
-	before := queued.Load()
-	for start := time.Now(); queued.Load() < w.want && time.Since(start) < rejoinMax; {
-		runtime.Gosched()
-	}
-	// It paid if it brought at least half of those it waited for.
-	if joined := queued.Load() - before; 2*joined >= w.want-before {
-		w.misses = 0
-	} else if w.misses < rejoinMisses {
-		w.misses++
-	}
 }

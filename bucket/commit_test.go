@@ -41,10 +41,10 @@ func TestALeaderNeverWaitsForItself(t *testing.T) {
 		name      string
 		mutations []mutation
 	}{
-		{"that writes", []mutation{{op: kv.MutatePut, key: "k"}}},
-		{"whose condition fails", []mutation{{op: kv.MutateCreate, key: "there"}}},
-		{"of several groups", []mutation{{op: kv.MutatePut, key: "k1", value: large}, {op: kv.MutatePut, key: "k2", value: large}}},
-		{"of which some fail", []mutation{{op: kv.MutateCreate, key: "there"}, {op: kv.MutatePut, key: "k"}}},
+		{"that writes", []mutation{{kind: writeValue, key: "k"}}},
+		{"whose condition fails", []mutation{{kind: writeValue, expect: expectAbsent, key: "there"}}},
+		{"of several groups", []mutation{{kind: writeValue, key: "k1", value: large}, {kind: writeValue, key: "k2", value: large}}},
+		{"of which some fail", []mutation{{kind: writeValue, expect: expectAbsent, key: "there"}, {kind: writeValue, key: "k"}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRequestOf(t, b, c.mutations...)
@@ -409,7 +409,7 @@ func TestALeadPassesOnWhenWhoShouldLeadWithdraws(t *testing.T) {
 		t.Fatal("the path was not idle")
 	}
 	for range 3 {
-		r := newRequestOf(t, b, mutation{op: kv.MutatePut, key: "k"})
+		r := newRequestOf(t, b, mutation{kind: writeValue, key: "k"})
 		if c.enqueue(r) {
 			t.Fatal("a second leader")
 		}
@@ -663,7 +663,7 @@ func TestAnOperationOnAFullLogRunsTheCheckpoint(t *testing.T) {
 func TestARequestThatIsUsedAgainIsEmpty(t *testing.T) {
 	h := newHarness(t)
 	b := h.bucket("b")
-	r := newRequestOf(t, b, mutation{op: kv.MutateUpdate, key: "k", last: 3, ifLast: true})
+	r := newRequestOf(t, b, mutation{kind: writeValue, expect: expectLast, key: "k", last: 3})
 	r.taken, r.done, r.leads, r.cancelled = 1, true, true, context.Canceled
 	r.single[0] = mutation{key: "k", err: kv.ErrKeyExists}
 	r.free()

@@ -162,7 +162,7 @@ func TestDamagedCompression(t *testing.T) {
 	mustPut(t, b, "before", prose(1, 1000))
 	// A record as a fault in memory between compressing and the checksum makes it.
 	r := newRequest()
-	m := mutation{op: kv.MutatePut, key: "bad", value: []byte(prose(2, 1000))}
+	m := mutation{kind: writeValue, key: "bad", value: []byte(prose(2, 1000))}
 	if err := b.prepare(&m); err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +206,7 @@ func TestCompressionIsPrepared(t *testing.T) {
 	h := newHarness(t)
 	b := h.bucket("b", compressed)
 	value := []byte(prose(1, 1000))
-	m := mutation{op: kv.MutatePut, key: "k", value: value}
+	m := mutation{kind: writeValue, key: "k", value: value}
 	if err := b.prepare(&m); err != nil {
 		t.Fatal(err)
 	}

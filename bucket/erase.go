@@ -11,10 +11,6 @@ import (
 	"kvd/segment"
 )
 
-// mutateErase drops a key's records below the revision last. It stands beside the
-// operations of package kv.
-const mutateErase kv.MutationOp = 129
-
 // eraseBatch is how many keys are erased in one go down the commit path, so that
 // writers pass in between.
 const eraseBatch = 256
@@ -107,7 +103,7 @@ func (b *Bucket) eraseKeys(ctx context.Context, keys []string, floor kv.Revision
 	r.mutations = make([]mutation, len(keys))
 	for i, key := range keys {
 		r.mutations[i] = mutation{
-			bucket: b, op: mutateErase, key: key, hash: index.Hash(key), last: floor,
+			bucket: b, kind: eraseRecords, key: key, hash: index.Hash(key), floor: floor,
 			size: segment.RecordSize(len(key), 0, 0, false, false),
 		}
 	}
@@ -125,10 +121,10 @@ func (b *Bucket) eraseKeys(ctx context.Context, keys []string, floor kv.Revision
 // erase judges an erasure: where nothing is to go, nothing is written. The caller
 // holds bucket.mu.
 func (g *group) erase(m *mutation, prev int, now int64) error {
-	e := m.effect(prev, now)
+	newest := m.bucket.next - 1 // an erase record has no revision of its own
+	e := m.effect(newest, prev, now)
 	e.op, e.version.Op = segment.Erase, 0
-	e.version.Revision-- // it takes none: that of the record before it
-	e.floor = max(min(m.last, m.bucket.next), g.pendingFloor(prev))
+	e.floor = max(min(m.floor, m.bucket.next), g.pendingFloor(prev))
 	m.erased = g.below(&e, m.bucket)
 	if m.erased == 0 {
 		return nil

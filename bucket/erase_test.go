@@ -97,15 +97,15 @@ func TestErasuresInAGroup(t *testing.T) {
 				m := mutation{key: string(rune('a' + rng.IntN(2)))}
 				switch rng.IntN(6) {
 				case 0:
-					m.op, m.last = mutateErase, a.next+kv.Revision(rng.IntN(6))-min(a.next, 3)
+					m.kind, m.floor = eraseRecords, a.next+kv.Revision(rng.IntN(6))-min(a.next, 3)
 				case 1:
-					m.op = kv.MutateDelete
+					m.kind = writeDelete
 				case 2:
-					m.op = kv.MutateCreate
+					m.kind, m.expect = writeValue, expectAbsent
 				case 3:
-					m.op, m.rollup = kv.MutatePut, true
+					m.kind, m.rollup = writeValue, true
 				default:
-					m.op = kv.MutatePut
+					m.kind = writeValue
 				}
 				m.value = make([]byte, rng.IntN(40))
 				one, group = append(one, prepared(t, b, m)), append(group, prepared(t, a, m))
@@ -136,7 +136,7 @@ func TestErasuresInAGroup(t *testing.T) {
 
 func prepared(t *testing.T, b *Bucket, m mutation) mutation {
 	t.Helper()
-	if m.op == mutateErase {
+	if m.kind == eraseRecords {
 		m.value = nil
 	}
 	if err := b.prepare(&m); err != nil {

@@ -27,10 +27,6 @@ import (
 // deadline that took a record out of the middle would leave it to chance whether a
 // shorter history counts it.
 
-// mutateExpire asks for a key's expiry marker, if it has expired, and for nothing
-// else. It stands beside the operations of package kv.
-const mutateExpire kv.MutationOp = 128
-
 // diesAt returns when a version of a bucket with that TTL dies by itself, unix
 // ns; 0: never. newest says whether it is the newest of its key.
 func diesAt(v *index.Version, ttl time.Duration, newest bool) (at int64) {
@@ -102,8 +98,8 @@ func expiryMarkerSize(key string) int { return segment.RecordSize(len(key), 0, 0
 // expire judges the expiry marker of the mutation's key, in front of the mutation
 // itself, and returns its effect. The caller holds bucket.mu.
 func (g *group) expire(m *mutation, prev int, now int64) (effect int) {
-	marker := mutation{bucket: m.bucket, op: kv.MutatePurge, key: m.key, hash: m.hash, size: expiryMarkerSize(m.key)}
-	e := marker.effect(prev, now)
+	marker := mutation{bucket: m.bucket, kind: writePurge, key: m.key, hash: m.hash, size: expiryMarkerSize(m.key)}
+	e := marker.effect(m.bucket.next, prev, now)
 	e.version.Reason = kv.ReasonExpiry
 	e.version.Deadline = later(now, m.bucket.mu.config.MarkerTTL)
 	e.floor = e.version.Revision

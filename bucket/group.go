@@ -94,7 +94,7 @@ func (g *group) forget() {
 // It counts the expiry marker that judging may put in front of it.
 func (g *group) add(m *mutation, limit int) bool {
 	size := m.size
-	if m.op != mutateExpire {
+	if m.kind != writeExpiry {
 		size += expiryMarkerSize(m.key)
 	}
 	if g.size > 0 && g.size+size > limit {

@@ -6,7 +6,6 @@ import (
 	"kvd/index"
 	"kvd/internal/view"
 	"kvd/kv"
-	"kvd/kv/msglog"
 	"kvd/segment"
 	"kvd/wal"
 )
@@ -29,7 +28,7 @@ func (g *group) judge(puts bool) {
 			m.err = kv.ErrNoSpace
 			continue
 		}
-		if m.op == msglog.Append {
+		if m.kind == writeAppended {
 			m.err = g.judgeAppend(m, now)
 		} else {
 			m.err = g.judgeOne(m, now)
@@ -61,10 +60,10 @@ func (g *group) judgeOne(m *mutation, now int64) error {
 			newest = g.effects[prev].version
 		}
 	}
-	switch m.op {
-	case mutateExpire:
+	switch m.kind {
+	case writeExpiry:
 		return nil
-	case mutateErase:
+	case eraseRecords:
 		return g.erase(m, prev, now)
 	}
 	if err := m.condition(newest, present); err != nil {
@@ -76,7 +75,7 @@ func (g *group) judgeOne(m *mutation, now int64) error {
 	if m.operation() == kv.Put && b.mu.index.Full() {
 		return fmt.Errorf("%w: the index of %q takes no more records", kv.ErrBucketFull, b.name)
 	}
-	e := m.effect(prev, now)
+	e := m.effect(b.next, prev, now)
 	e.floor = g.floor(m, prev)
 	if err := g.admitRoom(&e, b); err != nil {
 		return err
@@ -86,57 +85,6 @@ func (g *group) judgeOne(m *mutation, now int64) error {
 	return nil
 }
 
-// effect begins the record of a mutation. The caller holds bucket.mu.
-func (m *mutation) effect(prev int, now int64) effect {
-	e := effect{key: m.key, value: m.given, headers: m.headers, hash: m.hash, prev: prev}
-	e.version = index.Version{Revision: m.bucket.next, Created: now, Size: uint32(m.size), Op: m.operation(), Reason: m.reason()}
-	if m.ttl != 0 {
-		e.version.Deadline = later(now, m.ttl)
-	}
-	return e
-}
-
-// passesFullDisk reports whether a mutation goes on where a put is refused.
-func (m *mutation) passesFullDisk(r *reserve) bool {
-	return m.bucket.memory || m.operation().IsMarker() || m.op == mutateErase || m.op == mutateExpire && r.left > r.size/2
-}
-
-// condition checks what the mutation expects of the key's newest record.
-func (m *mutation) condition(newest index.Version, present bool) error {
-	var got kv.Revision
-	if present {
-		got = newest.Revision
-	}
-	switch {
-	case m.op == kv.MutateCreate:
-		if present && !newest.Op.IsMarker() {
-			return &kv.RevisionMismatchError{Bucket: m.bucket.name, Key: m.key, Got: got, Create: true}
-		}
-	case m.op == kv.MutateUpdate || m.ifLast:
-		if got != m.last {
-			return &kv.RevisionMismatchError{Bucket: m.bucket.name, Key: m.key, Want: m.last, Got: got}
-		}
-	}
-	return nil
-}
-
-func (m *mutation) operation() kv.Operation {
-	switch m.op {
-	case kv.MutateDelete:
-		return kv.Delete
-	case kv.MutatePurge:
-		return kv.Purge
-	}
-	return kv.Put
-}
-
-func (m *mutation) reason() kv.MarkerReason {
-	if m.operation().IsMarker() {
-		return kv.ReasonClient
-	}
-	return kv.ReasonNone
-}
-
 // floor returns the oldest revision of the key that stays once the mutation is
 // written: of the records before it, the newest few that the history allows
 // besides it, those of this group included. What the bucket's TTL has ended stays
@@ -144,7 +92,7 @@ func (m *mutation) reason() kv.MarkerReason {
 func (g *group) floor(m *mutation, prev int) kv.Revision {
 	b := m.bucket
 	oldest, keep := b.next, b.mu.config.History-1
-	if m.op == kv.MutatePurge || m.rollup {
+	if m.kind == writePurge || m.rollup {
 		return oldest
 	}
 	bound := max(min(b.mu.live.expired+1, oldest), g.pendingFloor(prev)) // floors only rise

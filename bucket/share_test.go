@@ -17,7 +17,7 @@ func newPatient(b *Bucket, keys int) *request {
 	r.patient, r.mutations = true, make([]mutation, keys)
 	for i := range r.mutations {
 		key := fmt.Sprintf("k%d", i)
-		r.mutations[i] = mutation{bucket: b, op: mutateExpire, key: key, hash: index.Hash(key), size: expiryMarkerSize(key)}
+		r.mutations[i] = mutation{bucket: b, kind: writeExpiry, key: key, hash: index.Hash(key), size: expiryMarkerSize(key)}
 	}
 	return r
 }
@@ -85,9 +85,9 @@ func TestWritersThatFillEveryFrameLeaveRoomForAShare(t *testing.T) {
 	value := make([]byte, 1<<20)
 	many := make([]mutation, 12)
 	for i := range many {
-		many[i] = mutation{op: kv.MutatePut, key: fmt.Sprintf("full%d", i), value: value}
+		many[i] = mutation{kind: writeValue, key: fmt.Sprintf("full%d", i), value: value}
 	}
-	huge := mutation{op: kv.MutatePut, key: "huge", value: make([]byte, 8<<20)}
+	huge := mutation{kind: writeValue, key: "huge", value: make([]byte, 8<<20)}
 	c := &h.s.commit
 	c.queue = []*request{newRequestOf(t, b, many...), newRequestOf(t, b, huge)}
 	c.patient = []*request{newPatient(b, 3*shareLeast)}

@@ -316,7 +316,7 @@ func (b *Bucket) writeMarkers(ctx context.Context) error {
 	w.markers = w.markers[:0]
 	for _, d := range w.found {
 		w.markers = append(w.markers, mutation{
-			bucket: b, op: mutateExpire, key: d.key, hash: d.hash, size: expiryMarkerSize(d.key),
+			bucket: b, kind: writeExpiry, key: d.key, hash: d.hash, size: expiryMarkerSize(d.key),
 		})
 	}
 	r.mutations, r.patient = w.markers, true

@@ -112,15 +112,8 @@ func (b *Bucket) write(ctx context.Context, m kv.Mutation, opts []kv.WriteOption
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	if len(opts) > 0 {
-		o, err := kv.ResolveWrite(m.Op, opts)
-		if err != nil {
-			return 0, err
-		}
-		m.TTL = o.TTL
-		if o.IfLast {
-			m.Last, m.IfLast = o.Last, true
-		}
+	if err := m.Apply(opts); err != nil {
+		return 0, err
 	}
 	m.Bucket = b.name
 	if err := checkMutation(&m); err != nil {

@@ -56,7 +56,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "a write to a key that has expired writes no marker", test: "TestModelOfLife", file: "bucket/judge.go",
-		old: "if present = newest.Op == kv.Put && !b.silent; present {", new: "if present = newest.Op == kv.Put && !b.silent && !(mutant && m.op != mutateExpire); present {",
+		old: "if present = newest.Op == kv.Put && !b.silent; present {", new: "if present = newest.Op == kv.Put && !b.silent && !(mutant && m.kind != writeExpiry); present {",
 	},
 	{
 		name: "the sweep forgets what is old of keys that were written again", test: "TestModelOfLife", file: "bucket/sweep.go",

@@ -64,6 +64,23 @@ func ResolveWrite(op MutationOp, opts []WriteOption) (WriteOptions, error) {
 	return w, nil
 }
 
+// Apply sets in m what the options of its write ask for. It returns the errors of
+// [ResolveWrite], and leaves m as it is then.
+func (m *Mutation) Apply(opts []WriteOption) error {
+	if len(opts) == 0 {
+		return nil
+	}
+	o, err := ResolveWrite(m.Op, opts)
+	if err != nil {
+		return err
+	}
+	m.TTL = o.TTL
+	if o.IfLast {
+		m.Last, m.IfLast = o.Last, true
+	}
+	return nil
+}
+
 // optionError is an option that the operation has no use for.
 type optionError struct {
 	op   MutationOp

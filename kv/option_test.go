@@ -63,7 +63,22 @@ func TestResolveWrite(t *testing.T) {
 			if err != nil || got != tt.want {
 				t.Errorf("resolved to %+v, %v, want %+v", got, err, tt.want)
 			}
+			m := kv.Mutation{Op: tt.op}
+			err = m.Apply(tt.opts)
+			if applied := (kv.WriteOptions{Last: m.Last, IfLast: m.IfLast, TTL: m.TTL}); err != nil || applied != tt.want {
+				t.Errorf("applied as %+v, %v, want %+v", applied, err, tt.want)
+			}
 		})
+	}
+}
+
+func TestApplyChangesWhatIsGiven(t *testing.T) {
+	m := kv.Mutation{Op: kv.MutateUpdate, Last: 3}
+	if err := m.Apply([]kv.WriteOption{kv.KeyTTL(1)}); err != nil || m.Last != 3 || m.IfLast || m.TTL != 1 {
+		t.Errorf("an update of revision 3 with a TTL is %+v, %v", m, err)
+	}
+	if err := m.Apply([]kv.WriteOption{kv.KeyTTL(2), kv.LastRevision(1)}); !errors.Is(err, kv.ErrInvalidOption) || m.Last != 3 || m.TTL != 1 {
+		t.Errorf("refused options left %+v, %v", m, err)
 	}
 }
 
