@@ -135,7 +135,7 @@ func (s *Store) capture() (*checkpointRun, error) {
 	dirty := s.path.dirty
 	s.path.dirty = nil
 	cp.deleted, s.path.deleted = s.path.deleted, nil
-	cp.edit = edit{logLow: s.lastLSN(), clock: s.path.clock, maxBucketID: s.path.nextID - 1, numbers: s.moreNumbers()}
+	cp.edit = edit{logLow: s.lastLSN(), clock: s.clock.newest.Load(), maxBucketID: s.path.nextID - 1, numbers: s.moreNumbers()}
 	cp.edit.clean = s.closed.Load() // whoever takes the path from here on writes no more
 	for _, b := range cp.deleted {
 		cp.edit.deleted = append(cp.edit.deleted, b.id)

@@ -56,7 +56,7 @@ func (s *Store) operate(ctx context.Context, decide func() (operation, error)) e
 		if err != nil {
 			return err
 		}
-		if _, err := s.log.Append(s.path.frame, s.now()); err != nil {
+		if _, err := s.log.Append(s.path.frame, s.clock.advance()); err != nil {
 			return s.logBroke(err)
 		}
 		if err := s.syncHeld(); err != nil {
@@ -280,7 +280,7 @@ func (s *Store) outcome(name string, err error) (kv.Bucket, error) {
 }
 
 func (s *Store) decideCreate(config kv.Config) operation {
-	return operation{kind: opCreate, bucketID: s.path.nextID, a: uint64(s.now()), config: config}
+	return operation{kind: opCreate, bucketID: s.path.nextID, a: uint64(s.clock.advance()), config: config}
 }
 
 func (b *Bucket) decideEdit(config kv.Config) (operation, error) {

@@ -124,7 +124,7 @@ func (s *Store) commitGroup(g *group) {
 	}
 	done := Commit{Records: len(g.effects), Expired: g.expired}
 	if g.logged > 0 {
-		if _, err := s.log.Append(g.frame, s.path.clock); err != nil {
+		if _, err := s.log.Append(g.frame, s.clock.newest.Load()); err != nil {
 			g.fail(s.logBroke(err))
 			return
 		}

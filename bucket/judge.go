@@ -21,7 +21,7 @@ func (g *group) judge(puts bool) {
 	g.frame = wal.NewFrame(g.frame)
 	frame, head := appendItemHead(g.frame, itemRecords)
 	g.frame = frame
-	now := g.store.now()
+	now := g.store.clock.advance()
 	for _, m := range g.mutations {
 		m.revision, m.erased, m.err = 0, 0, nil
 		if !puts && !m.passesFullDisk(&g.store.path.reserve) {

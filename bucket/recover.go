@@ -141,7 +141,7 @@ func (r *recovery) findStore() error {
 		Released: r.segmentReleased,
 	}
 	r.high = found.state.maxBucketID
-	r.path.clock = found.state.clock
+	r.clock.raise(found.state.clock)
 	r.path.nextID = r.high + 1
 	r.path.replayed = found.state.logLow
 	return nil
@@ -496,7 +496,7 @@ func (r *recovery) replay() error {
 
 func (r *recovery) replayFrame(f wal.Frame) error {
 	r.path.replayed = f.LSN
-	r.path.clock = max(r.path.clock, f.Time)
+	r.clock.raise(f.Time)
 	g := &r.commit.group
 	for payload := f.Payload; len(payload) > 0; {
 		kind, body, rest, err := nextItem(payload)
@@ -583,7 +583,7 @@ func (g *group) replayRecord(b *Bucket, rec *segment.Record, at, size int) {
 	p.size += size
 	p.entries += segment.EntryBound(len(rec.Key))
 	b.next = max(b.next, rec.Revision+1)
-	g.store.path.clock = max(g.store.path.clock, rec.Created)
+	g.store.clock.raise(rec.Created)
 	g.effects = append(g.effects, e)
 }
 
@@ -650,8 +650,8 @@ func (r *recovery) settleBuckets() {
 // startClock begins the store's time, and says so if the wall clock is so far
 // ahead that it may be wrong.
 func (r *recovery) startClock() {
-	newest := r.path.clock
-	r.clock.start(&r.opts, newest)
+	newest := r.clock.newest.Load()
+	r.clock.start(&r.opts)
 	if newest == 0 || r.clock.base-newest <= int64(clockLeap) || r.opts.AcceptClock || len(r.expiring()) == 0 {
 		return
 	}

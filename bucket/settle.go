@@ -220,7 +220,7 @@ func (b *Bucket) forget(ctx context.Context, olderThan time.Duration) (decided b
 	err = b.operateAfterSweep(ctx, func() (operation, error) {
 		survey.upTo = b.next - 1
 		if olderThan >= 0 {
-			survey.cutoff = s.now() - int64(olderThan)
+			survey.cutoff = s.clock.advance() - int64(olderThan)
 		}
 		return operation{}, errUnchanged
 	})

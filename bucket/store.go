@@ -46,7 +46,6 @@ type Store struct {
 	// marked so.
 	path struct {
 		sync.Mutex
-		clock    int64  // unix ns of the newest record or operation
 		nextID   uint64 // of the next bucket
 		numbers  uint64 // of the next segment file
 		reserved uint64 // numbers below it may be handed out
@@ -198,10 +197,10 @@ func (s *Store) vouch() error {
 	if err := s.writable(); err != nil {
 		return err
 	}
-	now := s.path.clock
-	// A leap is not made the store's by resting or closing alone; a write has done so.
+	now := s.clock.newest.Load()
+	// Resting or closing alone does not store a time that may be a leap; a write does.
 	if !s.leapt || now >= s.clock.base {
-		now = s.now()
+		now = s.clock.advance()
 	}
 	if err := s.log.Vouch(now); err != nil {
 		return s.logBroke(err)
@@ -259,14 +258,6 @@ func (s *Store) lookup(name string) (*Bucket, error) {
 		return nil, err
 	}
 	return nil, fmt.Errorf("%w: %q", kv.ErrBucketNotFound, name)
-}
-
-// now returns the time of the next record or operation: the clock's, but never
-// before an earlier one. The caller holds path.
-func (s *Store) now() int64 {
-	s.path.clock = max(s.path.clock, s.clock.now())
-	s.clock.high.Store(s.path.clock)
-	return s.path.clock
 }
 
 // ID returns the store's id, made at random when the store was.

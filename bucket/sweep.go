@@ -114,11 +114,12 @@ func (m *maintainer) sweep() {
 	}
 }
 
-// refreshClock makes the store remember the time, if it has not for long.
+// refreshClock stores the time in a checkpoint, if the newest time in the store is
+// older than clockRefresh.
 func (s *Store) refreshClock() {
 	s.path.Lock()
-	old := s.clock.now()-s.path.clock > int64(clockRefresh)
-	s.now()
+	newest := s.clock.newest.Load()
+	old := s.clock.advance()-newest > int64(clockRefresh)
 	s.path.Unlock()
 	if !old {
 		return
@@ -436,7 +437,7 @@ func (b *Bucket) operateInTurn(ctx context.Context, decide func() (operation, er
 			return err
 		}
 		err := b.store.operate(ctx, func() (operation, error) {
-			if n < tries && b.anythingDue(b.store.now()) {
+			if n < tries && b.anythingDue(b.store.clock.advance()) {
 				return operation{}, errDue
 			}
 			return decide()

@@ -150,12 +150,12 @@ func (b *Bucket) walkFrom(horizon int64) *slot {
 	return w.slot
 }
 
-// horizon returns a time before which no record was made that cannot be read yet:
-// no group is under way while path is held.
+// horizon returns a time that no record is older than which cannot be read yet: no
+// group is under way while path is held, and the next gets a later time.
 func (s *Store) horizon() int64 {
 	s.path.Lock()
 	defer s.path.Unlock()
-	return s.now()
+	return s.clock.advance()
 }
 
 // walkOn goes to the segment behind sl, which was read to its end, and reports
