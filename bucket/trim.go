@@ -141,7 +141,7 @@ func (t *trim) find(ctx context.Context) error {
 		var damage *kv.CorruptError
 		switch {
 		case errors.As(err, &damage): // what reads it, or verifies it, reports it
-			b.eachUnread(seen, p.Revision+1, func(key string, v index.Version) bool {
+			b.eachVersion(seen, p.Revision+1, func(key string, v index.Version) bool {
 				t.look(view.Bytes(key), v.Revision, watch.Position{Revision: v.Revision - 1})
 				return !t.enough()
 			})

@@ -11,11 +11,12 @@ import (
 	"kvd/segment"
 )
 
-// This file finds what a bucket's TTL has ended, by reading its segments in the
-// order of revisions.
+// This file finds the records that a bucket's TTL has expired, by reading its segments
+// in the order of revisions. Where damage hides records, the index has their revisions
+// and times.
 
-// walk adds the next records that the bucket's TTL has ended to the batch, at most
-// as many as one holds.
+// walk adds the next records that the bucket's TTL has expired to the batch: at most
+// sweepBatch that it reads, and those that damage between them hides.
 func (b *Bucket) walk(now int64) error {
 	w := &b.sweeping
 	b.mu.RLock()
@@ -25,78 +26,113 @@ func (b *Bucket) walk(now int64) error {
 		return nil
 	}
 	horizon := b.store.horizon()
-	for taken := 0; ; {
+	room := sweepBatch
+	for {
 		sl := b.walkFrom(horizon)
 		if sl == nil {
 			return nil
 		}
-		full, damaged, left := false, false, false
-		next, err := w.scanner.Scan(sl.Segment, w.offset, func(_ int64, r *segment.Record, _ int) bool {
-			if r.Op == segment.Erase || r.Revision <= w.walked {
-				return true
-			}
-			if damaged {
-				if damaged, left = false, !b.walkUnread(r.Revision, ttl, now); left {
-					return false
-				}
-			}
-			if full = taken == sweepBatch || later(r.Created, ttl) > now; full {
-				w.youngest = r.Created
-				return false
-			}
-			w.walkOver(r.Key, r.Revision)
-			taken++
-			return true
-		}, func(*kv.CorruptError) { damaged = true }) // what reads it, or verifies it, reports it
-		if err == nil && damaged {
-			left = !b.walkUnread(b.endOf(sl), ttl, now)
-		}
+		part, err := w.scanExpired(sl, ttl, now, room)
 		sl.Unpin()
-		if err != nil || left {
+		if err != nil {
 			return err
 		}
-		if w.offset = next; full || !b.walkOn(sl, horizon) {
+		if part.end == endsInDamage {
+			part.next = b.endOf(sl)
+		}
+		if part.next != 0 && !b.walkHidden(part.next, ttl, now) {
+			return nil // the next walk comes upon the same damage
+		}
+		w.offset = part.offset
+		room -= part.taken
+		if part.end == endsInTime || part.end != endsBehindDamage && !b.walkOn(sl, horizon) {
 			return nil
 		}
 	}
 }
 
-// walkOver adds a record that the TTL has ended to the batch.
+// scanPart is what a scan of a segment has taken, and where it ended.
+type scanPart struct {
+	end    scanEnd
+	taken  int         // records
+	offset int64       // where to go on
+	next   kv.Revision // after damage: damage hides the records between the last taken and this one; 0: none
+}
+
+// scanEnd says why a scan ended.
+type scanEnd uint8
+
+const (
+	endsWithSegment  scanEnd = iota // everything was read
+	endsInTime                      // the next record has not expired, or the batch is full
+	endsBehindDamage                // there may be hidden records before the next one
+	endsInDamage                    // there may be hidden records at the end of the segment
+)
+
+// scanExpired adds records of a segment that have expired to the batch, at most that
+// many, and stops at the first that has not, or behind damage. The caller has pinned
+// the segment.
+func (w *sweepState) scanExpired(sl *slot, ttl time.Duration, now int64, room int) (part scanPart, err error) {
+	damaged := false
+	part.offset, err = w.scanner.Scan(sl.Segment, w.offset, func(_ int64, r *segment.Record, _ int) bool {
+		if r.Op == segment.Erase || r.Revision <= w.walked {
+			return true
+		}
+		if damaged && r.Revision > w.walked+1 {
+			part.end, part.next = endsBehindDamage, r.Revision
+			return false
+		}
+		damaged = false // only an index block that is not written yet: no revision is missing
+		if part.taken == room || later(r.Created, ttl) > now {
+			part.end, w.youngest = endsInTime, r.Created
+			return false
+		}
+		w.walkOver(r.Key, r.Revision)
+		part.taken++
+		return true
+	}, func(*kv.CorruptError) { damaged = true }) // a read of the record, or verify, reports it
+	if damaged && part.end == endsWithSegment {
+		part.end = endsInDamage
+	}
+	return part, err
+}
+
+// walkOver adds a record that the TTL has expired to the batch.
 func (w *sweepState) walkOver(key []byte, revision kv.Revision) {
 	w.find(key, revision)
 	w.walked = revision
 	w.unsaid++
 }
 
-// walkUnread goes on by the index, up to the records before a revision, where damage
-// or a disk that does not read hides some: what is not known to have ended comes back
-// when the TTL is lifted. Where there is no more to it than an index block that is not
-// written yet, revisions follow each other. It reports whether all had ended.
-func (b *Bucket) walkUnread(before kv.Revision, ttl time.Duration, now int64) bool {
+// walkHidden adds what the index has of the records below a revision that have expired
+// to the batch: damage, or a disk that does not read, hides them from the scan. A record
+// that is left out would come back when the TTL is lifted. It reports whether all had
+// expired.
+func (b *Bucket) walkHidden(before kv.Revision, ttl time.Duration, now int64) bool {
 	w := &b.sweeping
 	if before <= w.walked+1 {
 		return true
 	}
-	ended := true
-	b.eachUnread(w.walked, before, func(key string, v index.Version) bool {
-		if ended = later(v.Created, ttl) <= now; !ended {
+	expired := true
+	b.eachVersion(w.walked, before, func(key string, v index.Version) bool {
+		if expired = later(v.Created, ttl) <= now; !expired {
 			w.youngest = v.Created
 			return false
 		}
 		w.walkOver(view.Bytes(key), v.Revision)
 		return true
 	})
-	return ended
+	return expired
 }
 
-// eachUnread calls fn for what the index has between two revisions, both exclusive, in
-// the order of revisions, until fn returns false.
-func (b *Bucket) eachUnread(after, before kv.Revision, fn func(key string, v index.Version) bool) {
-	type unread struct {
+// eachVersion calls fn for the versions in the index between two revisions, both
+// exclusive, in the order of revisions, until fn returns false.
+func (b *Bucket) eachVersion(after, before kv.Revision, fn func(key string, v index.Version) bool) {
+	type version struct {
 		key string
 		index.Version
 	}
-	var list []unread
+	var list []version
 	for n, more := 0, true; more; n++ {
 		b.mu.RLock()
 		more = b.mu.index.Part(n, func(key []byte, _ index.Version) {
@@ -104,22 +140,23 @@ func (b *Bucket) eachUnread(after, before kv.Revision, fn func(key string, v ind
 			name := view.String(key)
 			for _, v := range b.mu.index.Versions(room[:0], index.Hash(name), name) {
 				if after < v.Revision && v.Revision < before {
-					list = append(list, unread{string(key), v})
+					list = append(list, version{string(key), v})
 				}
 			}
 		})
 		b.mu.RUnlock()
 	}
-	slices.SortFunc(list, func(a, b unread) int { return cmp.Compare(a.Revision, b.Revision) })
-	list = slices.CompactFunc(list, func(a, b unread) bool { return a.Revision == b.Revision })
-	for _, u := range list {
-		if !fn(u.key, u.Version) {
+	slices.SortFunc(list, func(a, b version) int { return cmp.Compare(a.Revision, b.Revision) })
+	list = slices.CompactFunc(list, func(a, b version) bool { return a.Revision == b.Revision })
+	for _, v := range list {
+		if !fn(v.key, v.Version) {
 			return
 		}
 	}
 }
 
-// endOf returns a revision behind those of a segment.
+// endOf returns a revision that is higher than those of a segment, and no higher than
+// the first of the segment behind it.
 func (b *Bucket) endOf(sl *slot) kv.Revision {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -130,7 +167,7 @@ func (b *Bucket) endOf(sl *slot) kv.Revision {
 }
 
 // walkFrom returns the segment where the walk goes on, pinned; nil if there is
-// none.
+// none. The caller unpins it.
 func (b *Bucket) walkFrom(horizon int64) *slot {
 	w := &b.sweeping
 	b.mu.RLock()
