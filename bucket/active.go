@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/bits"
 
+	"kvd/bucket/manifest"
 	"kvd/kv"
 	"kvd/segment"
 )
@@ -120,17 +121,17 @@ func (b *Bucket) startSegment(size int64) error {
 		return err
 	}
 	s.path.numbers++
-	b.active = b.addSlot(seg, &segmentDesc{}, true)
+	b.active = b.addSlot(seg, &manifest.Segment{}, true)
 	b.noteUnsynced().created = true
 	return nil
 }
 
 // addSlot gives a segment a slot, and if it is the newest its place in the
 // bucket; nil stands for one that is lost.
-func (b *Bucket) addSlot(seg *segment.Segment, d *segmentDesc, newest bool) *slot {
+func (b *Bucket) addSlot(seg *segment.Segment, d *manifest.Segment, newest bool) *slot {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	sl := &slot{Segment: seg, number: uint32(len(b.mu.segments)), dropped: d.dropped}
+	sl := &slot{Segment: seg, number: uint32(len(b.mu.segments)), dropped: d.RemovedUpTo}
 	if seg == nil {
 		sl.lost = d
 	}

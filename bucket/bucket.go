@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"kvd/bucket/manifest"
 	"kvd/index"
 	"kvd/kv"
 	"kvd/kv/msglog"
@@ -53,16 +54,16 @@ type Bucket struct {
 		gone     error // why the bucket cannot be used: deleted, or the store closed
 		readOnly error // why it takes no writes: a file is missing
 		config   kv.Config
-		live     liveness
+		live     manifest.Liveness
 		settling int // decisions that the index does not follow yet: settle.go
 		index    *index.Index
-		revision kv.Revision // of the newest record that can be read
-		written  int64       // unix ns: when that was; after recovery the newest in the segments. 0: unknown
-		segments []*slot     // by index.Version.Segment
-		order    []*slot     // those that the manifest names, in ascending order of revisions
-		left     []*slot     // those that compaction replaced while the index could not follow
-		ended    kv.Revision // up to it the ends of keys are forgotten: see bucketDesc
-		lost     []lostRange // what crashes took; replaced as a whole
+		revision kv.Revision          // of the newest record that can be read
+		written  int64                // unix ns: when that was; after recovery the newest in the segments. 0: unknown
+		segments []*slot              // by index.Version.Segment
+		order    []*slot              // those that the manifest names, in ascending order of revisions
+		left     []*slot              // those that compaction replaced while the index could not follow
+		ended    kv.Revision          // up to it the ends of keys are forgotten: see bucketDesc
+		lost     []manifest.LostRange // what crashes took; replaced as a whole
 	}
 }
 
@@ -76,14 +77,14 @@ var (
 // remark are guarded by Bucket.mu.
 type slot struct {
 	*segment.Segment
-	number   uint32          // index.Version.Segment; immutable
-	released <-chan struct{} // once retired: closed when the last reader is done
-	dropped  kv.Revision     // the highest revision that compaction left out
-	marks    []mark          // where revisions begin: marks.go
-	records  int64           // bytes of its records, dead or alive
-	held     int64           // bytes of dead records that compaction had to keep
-	damaged  atomic.Bool     // compaction leaves it as it is
-	lost     *segmentDesc    // what the manifest says of a file that could not be opened; there is no Segment then. Immutable
+	number   uint32            // index.Version.Segment; immutable
+	released <-chan struct{}   // once retired: closed when the last reader is done
+	dropped  kv.Revision       // the highest revision that compaction left out
+	marks    []mark            // where revisions begin: marks.go
+	records  int64             // bytes of its records, dead or alive
+	held     int64             // bytes of dead records that compaction had to keep
+	damaged  atomic.Bool       // compaction leaves it as it is
+	lost     *manifest.Segment // what the manifest says of a file that could not be opened; there is no Segment then. Immutable
 }
 
 func newBucket(s *Store, id uint64, created int64, config kv.Config) *Bucket {

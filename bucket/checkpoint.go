@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"kvd/bucket/manifest"
 	"kvd/internal/vfs"
 	"kvd/kv"
 	"kvd/segment"
@@ -47,7 +48,7 @@ func (f *unsyncedFile) beginIndex() {
 // capture is a bucket as it stood between two groups.
 type capture struct {
 	bucket *Bucket
-	desc   *bucketDesc // its segments are filled in once their blocks are written
+	desc   *manifest.Bucket // its segments are filled in once their blocks are written
 	slots  []*slot
 	files  []*unsyncedFile
 }
@@ -95,7 +96,7 @@ func (s *Store) freeLog(p pace) (stuck, err error) {
 		return nil, s.poison(fmt.Errorf("checkpoint: %w", err))
 	}
 	s.path.Lock()
-	s.path.reserved = cp.edit.numbers
+	s.path.reserved = cp.edit.Numbers
 	s.rest()
 	s.path.Unlock()
 	for _, b := range cp.deleted {
@@ -108,7 +109,7 @@ func (s *Store) freeLog(p pace) (stuck, err error) {
 	if s.log == nil { // recovery: the old files go once the fresh one is there
 		return nil, nil
 	}
-	stuck = s.log.Recycle(cp.edit.logLow + 1)
+	stuck = s.log.Recycle(cp.edit.LogLow + 1)
 	if stuck != nil {
 		s.opts.Logger.Warn("log files could not be recycled; the next checkpoint tries again", "cause", stuck)
 	}
@@ -117,7 +118,7 @@ func (s *Store) freeLog(p pace) (stuck, err error) {
 
 // checkpointRun is one run of a checkpoint.
 type checkpointRun struct {
-	edit     edit
+	edit     manifest.Edit
 	captures []*capture
 	deleted  []*Bucket
 }
@@ -135,12 +136,12 @@ func (s *Store) capture() (*checkpointRun, error) {
 	dirty := s.path.dirty
 	s.path.dirty = nil
 	cp.deleted, s.path.deleted = s.path.deleted, nil
-	cp.edit = edit{logLow: s.lastLSN(), clock: s.clock.newest.Load(), maxBucketID: s.path.nextID - 1, numbers: s.moreNumbers()}
-	cp.edit.clean = s.closed.Load() // whoever takes the path from here on writes no more
+	cp.edit = manifest.Edit{LogLow: s.lastLSN(), Clock: s.clock.newest.Load(), MaxBucketID: s.path.nextID - 1, Numbers: s.moreNumbers()}
+	cp.edit.Clean = s.closed.Load() // whoever takes the path from here on writes no more
 	for _, b := range cp.deleted {
-		cp.edit.deleted = append(cp.edit.deleted, b.id)
+		cp.edit.Deleted = append(cp.edit.Deleted, b.id)
 	}
-	cp.edit.deleted = append(cp.edit.deleted, s.path.ended...)
+	cp.edit.Deleted = append(cp.edit.Deleted, s.path.ended...)
 	s.path.ended = nil
 	s.path.Unlock()
 	for len(dirty) > 0 {
@@ -193,8 +194,8 @@ func (b *Bucket) capture(position wal.LSN) *capture {
 		return nil
 	}
 	c := &capture{bucket: b, files: b.unsynced}
-	c.desc = &bucketDesc{id: b.id, created: b.created, config: b.mu.config, position: position, next: b.next, keys: uint64(b.mu.index.Len()), live: b.mu.live}
-	c.desc.ended, c.desc.lost = b.mu.ended, b.mu.lost
+	c.desc = &manifest.Bucket{ID: b.id, Created: b.created, Config: b.mu.config, Position: position, Next: b.next, Keys: uint64(b.mu.index.Len()), Live: b.mu.live}
+	c.desc.CompactedEndUpTo, c.desc.Lost = b.mu.ended, b.mu.lost
 	if b.memory {
 		return c
 	}
@@ -230,12 +231,12 @@ func (s *Store) writeCheckpoint(cp *checkpointRun, p pace) error {
 	}
 	if created {
 		if err := s.opts.FS.SyncDir(s.segments.Dir); err != nil {
-			return fmt.Errorf("sync %s: %w", s.segments.Dir, noRetry(err))
+			return fmt.Errorf("sync %s: %w", s.segments.Dir, vfs.WithoutNoSpace(err))
 		}
 	}
 	for _, c := range cp.captures {
 		c.describe()
-		cp.edit.buckets = append(cp.edit.buckets, c.desc)
+		cp.edit.Buckets = append(cp.edit.Buckets, c.desc)
 	}
 	if err := s.logEdit(&cp.edit); err != nil {
 		return err
@@ -267,15 +268,15 @@ func (f *unsyncedFile) write() error {
 
 // describe fills in the segments, whose blocks are written by now.
 func (c *capture) describe() {
-	c.desc.segments = make([]segmentDesc, 0, len(c.slots))
+	c.desc.Segments = make([]manifest.Segment, 0, len(c.slots))
 	for _, slot := range c.slots {
-		d := segmentDesc{dropped: slot.dropped}
+		d := manifest.Segment{RemovedUpTo: slot.dropped}
 		if slot.lost != nil {
 			d = *slot.lost
 		} else {
 			d.Desc = slot.Desc()
 		}
-		c.desc.segments = append(c.desc.segments, d)
+		c.desc.Segments = append(c.desc.Segments, d)
 	}
 }
 
@@ -289,30 +290,30 @@ func (c *capture) unpin() {
 
 // logEdit writes an edit to both copies of the manifest, anew where they have
 // grown too large. An error matching vfs.ErrNoSpace left them as they were.
-func (s *Store) logEdit(e *edit) error {
+func (s *Store) logEdit(e *manifest.Edit) error {
 	cp := &s.checkpoint
-	cp.state.merge(e)
-	if cp.manifest.overgrown() {
-		m, err := rewriteManifest(s.opts.FS, s.dir, s.identity, cp.manifest.generation+1, &cp.state)
+	cp.state.Merge(e)
+	if cp.manifest.Overgrown() {
+		m, err := manifest.Rewrite(s.opts.FS, s.dir, s.identity, cp.manifest.Generation()+1, &cp.state)
 		for errors.Is(err, vfs.ErrNoSpace) && s.lendReserve() {
-			m, err = rewriteManifest(s.opts.FS, s.dir, s.identity, cp.manifest.generation+1, &cp.state)
+			m, err = manifest.Rewrite(s.opts.FS, s.dir, s.identity, cp.manifest.Generation()+1, &cp.state)
 		}
 		if err != nil {
 			return err
 		}
-		cp.manifest.close()
+		cp.manifest.Close()
 		cp.manifest = m
 		return nil
 	}
-	record, chain := appendManifestRecord(nil, cp.manifest.chain, e)
-	err := cp.manifest.reserve(int64(len(record)))
+	record := cp.manifest.Encode(e)
+	err := cp.manifest.Reserve(record)
 	for errors.Is(err, vfs.ErrNoSpace) && s.lendReserve() {
-		err = cp.manifest.reserve(int64(len(record)))
+		err = cp.manifest.Reserve(record)
 	}
 	if err != nil {
 		return err
 	}
-	return noRetry(cp.manifest.append(record, chain))
+	return cp.manifest.Append(record)
 }
 
 // syncLog makes the log durable as far as it goes.

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"kvd/bucket/manifest"
 	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 )
@@ -192,7 +193,7 @@ func TestCloseLeavesARunningHistoryItsFiles(t *testing.T) {
 func TestCloseSaysWhatTheFaultWas(t *testing.T) {
 	h := newHarness(t)
 	b := h.bucket("b")
-	h.fail(simdisk.OpSync, logDir, syscall.EIO)
+	h.fail(simdisk.OpSync, manifest.LogDir, syscall.EIO)
 	if _, err := b.PutString(ctx, "k", "v"); !errors.Is(err, kv.ErrOutcomeUnknown) {
 		t.Fatal(err)
 	}

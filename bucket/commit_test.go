@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"kvd/bucket/manifest"
 	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 	"kvd/kv/msglog"
@@ -221,7 +222,7 @@ func TestAConditionThatFailsInAGroupThatIsLostHasNoOutcome(t *testing.T) {
 	h := newHarness(t)
 	h.bucket("b")
 	h.bucket("quiet")
-	h.fail(simdisk.OpSync, logDir, syscall.EIO)
+	h.fail(simdisk.OpSync, manifest.LogDir, syscall.EIO)
 	expect := func(bucket, key string) kv.Mutation {
 		return kv.Mutation{Bucket: bucket, Op: kv.MutatePut, Key: key, IfNewest: true, Newest: 9}
 	}

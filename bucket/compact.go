@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"kvd/bucket/manifest"
 	"kvd/index"
 	"kvd/internal/vfs"
 	"kvd/internal/view"
@@ -410,7 +411,7 @@ func (c *compaction) create() error {
 		s.path.numbers++
 		seg, err := segment.Create(s.segments, number, b.id, min(limit, segment.MaxSize))
 		if err == nil {
-			c.output = b.addSlot(seg, &segmentDesc{}, false)
+			c.output = b.addSlot(seg, &manifest.Segment{}, false)
 		}
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"kvd/bucket/manifest"
 	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 	"kvd/segment"
@@ -42,7 +43,7 @@ func TestWhatCompactionDrops(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		segments segments
-		live     liveness
+		live     manifest.Liveness
 		from, to int // the segments that are compacted
 		want     map[string][]int
 		ended    kv.Revision
@@ -74,7 +75,7 @@ func TestWhatCompactionDrops(t *testing.T) {
 		{
 			name:     "a forgotten tombstone that is the last of its key",
 			segments: segments{{put("a", 1, 1), del("a", 2, 2)}, {put("b", 3, 3)}},
-			live:     liveness{forgotten: forgetting{3, 3}},
+			live:     manifest.Liveness{PurgedDeletes: manifest.PurgeDeletes{UpTo: 3, MarkersUpTo: 3}},
 			to:       1,
 			want:     map[string][]int{"b": {3}},
 			ended:    2,
@@ -82,14 +83,14 @@ func TestWhatCompactionDrops(t *testing.T) {
 		{
 			name:     "no tombstone that an older record lies below",
 			segments: segments{{put("a", 1, 1)}, {del("a", 2, 2)}, {put("b", 3, 3)}},
-			live:     liveness{forgotten: forgetting{3, 3}},
+			live:     manifest.Liveness{PurgedDeletes: manifest.PurgeDeletes{UpTo: 3, MarkersUpTo: 3}},
 			from:     1, to: 2,
 			want: map[string][]int{"a": {1, 2}, "b": {3}},
 		},
 		{
 			name:     "a tombstone with nothing but other keys below",
 			segments: segments{{put("b", 1, 1)}, {del("a", 2, 2)}, {put("b", 3, 1)}},
-			live:     liveness{forgotten: forgetting{3, 3}},
+			live:     manifest.Liveness{PurgedDeletes: manifest.PurgeDeletes{UpTo: 3, MarkersUpTo: 3}},
 			from:     1, to: 2,
 			want:  map[string][]int{"b": {1, 3}},
 			ended: 2,
@@ -97,7 +98,7 @@ func TestWhatCompactionDrops(t *testing.T) {
 		{
 			name:     "what lies before a tombstone, but not the tombstone",
 			segments: segments{{put("a", 1, 1)}, {put("a", 2, 1), del("a", 3, 1)}, {put("b", 4, 4)}},
-			live:     liveness{forgotten: forgetting{4, 4}},
+			live:     manifest.Liveness{PurgedDeletes: manifest.PurgeDeletes{UpTo: 4, MarkersUpTo: 4}},
 			from:     1, to: 2,
 			want: map[string][]int{"a": {1, 3}, "b": {4}},
 		},
@@ -110,7 +111,7 @@ func TestWhatCompactionDrops(t *testing.T) {
 		{
 			name:     "a lapsed marker",
 			segments: segments{{purge("a", 1, 5), purge("b", 2, 50)}, {put("c", 3, 3)}},
-			live:     liveness{lapsed: 10},
+			live:     manifest.Liveness{MarkersExpiredUpTo: 10},
 			to:       1,
 			want:     map[string][]int{"b": {2}, "c": {3}},
 			ended:    1,
@@ -118,7 +119,7 @@ func TestWhatCompactionDrops(t *testing.T) {
 		{
 			name:     "expired records",
 			segments: segments{{put("a", 1, 1), put("b", 2, 2)}, {put("c", 3, 3)}, {put("a", 4, 1)}},
-			live:     liveness{expired: 3},
+			live:     manifest.Liveness{ExpiredUpTo: 3},
 			to:       2,
 			want:     map[string][]int{"a": {4}},
 			ended:    3,
@@ -126,7 +127,7 @@ func TestWhatCompactionDrops(t *testing.T) {
 		{
 			name:     "what a cut left out",
 			segments: segments{{put("a", 1, 1), put("a", 2, 1), put("a", 3, 1)}, {put("b", 4, 4)}},
-			live:     liveness{cuts: []cut{{3, 2}}},
+			live:     manifest.Liveness{Cuts: []manifest.Cut{{UpTo: 3, Keep: 2}}},
 			to:       1,
 			want:     map[string][]int{"a": {2, 3}, "b": {4}},
 		},
@@ -192,12 +193,12 @@ func (h *harness) wantFiles(b *Bucket) {
 	for sl := range b.files() {
 		want = append(want, segment.FileName(sl.Number()))
 	}
-	for i, d := range h.s.checkpoint.state.buckets[b.id].segments {
-		if sl := b.mu.order[i]; sl.Number() != d.Number || sl.dropped != d.dropped {
-			h.t.Errorf("segment %d in memory is %d, with what was dropped up to %d; the manifest says %d, and %d", i, sl.Number(), sl.dropped, d.Number, d.dropped)
+	for i, d := range h.s.checkpoint.state.Buckets[b.id].Segments {
+		if sl := b.mu.order[i]; sl.Number() != d.Number || sl.dropped != d.RemovedUpTo {
+			h.t.Errorf("segment %d in memory is %d, with what was dropped up to %d; the manifest says %d, and %d", i, sl.Number(), sl.dropped, d.Number, d.RemovedUpTo)
 		}
 	}
-	got := h.names(segmentDir)
+	got := h.names(manifest.SegmentDir)
 	seen := map[string]bool{}
 	for _, name := range got {
 		seen[name] = true
@@ -361,7 +362,7 @@ func TestCompactionLeavesDamageAlone(t *testing.T) {
 	mustPut(t, b, "victim", "needle")
 	churn(t, b, 20, 5)
 	h.checkpoint()
-	file, offset := h.locate(segmentDir, "needle")
+	file, offset := h.locate(manifest.SegmentDir, "needle")
 	h.flip(file, offset, 3)
 	_, err := h.s.Reclaim(ctx, nil)
 	wantError(t, err, kv.ErrCorrupt, file, "victim")
@@ -488,7 +489,7 @@ func TestCompactionWaitsForTheManifest(t *testing.T) {
 	if _, err := b.compact(0, 1, h.unpacedPacer()); err != nil {
 		t.Fatal(err)
 	}
-	if got := h.s.checkpoint.state.buckets[b.id].position; got < written {
+	if got := h.s.checkpoint.state.Buckets[b.id].Position; got < written {
 		t.Errorf("the manifest knows the bucket as of LSN %d, and its records were judged as of %d", got, written)
 	}
 	mustGet(t, b, "a", "new")

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"kvd/bucket/manifest"
 	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 )
@@ -108,14 +109,14 @@ func TestADeletedBucketsFilesGo(t *testing.T) {
 			t.Fatal(err)
 		}
 		pass(5 * time.Second)
-		if names := h.names(segmentDir); len(names) != 1 {
+		if names := h.names(manifest.SegmentDir); len(names) != 1 {
 			t.Errorf("files are %q, want the one that is read", names)
 		}
 		pass(time.Minute) // long asleep
 		before := h.s.log.Last()
 		pinned[0].Unpin()
 		pass(10 * time.Second)
-		if names := h.names(segmentDir); len(names) != 0 {
+		if names := h.names(manifest.SegmentDir); len(names) != 0 {
 			t.Errorf("files are %q after their last reader went", names)
 		}
 		if h.s.log.Last() != before {
@@ -136,7 +137,7 @@ func TestACompactedFileGoesWithItsLastReader(t *testing.T) {
 		}
 		h.reclaim()
 		pass(time.Minute)
-		if got, want := len(h.names(segmentDir)), len(b.mu.order)+1; got != want {
+		if got, want := len(h.names(manifest.SegmentDir)), len(b.mu.order)+1; got != want {
 			t.Errorf("%d files while one is read, want %d", got, want)
 		}
 		pinned[0].Unpin()
@@ -181,7 +182,7 @@ func TestCompactionEndsWithItsBucketAndStore(t *testing.T) {
 			wantError(t, err, c.want)
 			h.checkpoint()
 			h.s.bury(nil)
-			if names := h.names(segmentDir); len(names) != 0 {
+			if names := h.names(manifest.SegmentDir); len(names) != 0 {
 				t.Errorf("left are %q", names)
 			}
 			h.reopen()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"kvd/bucket/manifest"
 	"kvd/internal/vfs"
 	"kvd/kv"
 	"kvd/kv/msglog"
@@ -114,8 +115,8 @@ func (s *Store) apply(op *operation) {
 		b.mu.Unlock()
 		b.setSync(&op.config)
 		if op.cuts() {
-			c := cut{upTo: kv.Revision(op.a), keep: int(op.b)}
-			b.unsettle(func(l *liveness) { l.addCut(c) })
+			c := manifest.Cut{UpTo: kv.Revision(op.a), Keep: int(op.b)}
+			b.unsettle(func(l *manifest.Liveness) { l.AddCut(c) })
 		}
 	case opDelete:
 		s.mu.Lock()
@@ -126,18 +127,18 @@ func (s *Store) apply(op *operation) {
 		b.retire(b.notFound())
 		return
 	case opForget:
-		f := forgetting{upTo: kv.Revision(op.a), markers: kv.Revision(op.b)}
-		b.unsettle(func(l *liveness) { l.addForgetting(f) })
+		f := manifest.PurgeDeletes{UpTo: kv.Revision(op.a), MarkersUpTo: kv.Revision(op.b)}
+		b.unsettle(func(l *manifest.Liveness) { l.AddPurgeDeletes(f) })
 	case opExpire:
-		b.change(func(l *liveness) {
-			l.expired, l.aged = max(l.expired, kv.Revision(op.a)), max(l.aged, kv.Revision(op.b))
+		b.change(func(l *manifest.Liveness) {
+			l.ExpiredUpTo, l.UnmarkedUpTo = max(l.ExpiredUpTo, kv.Revision(op.a)), max(l.UnmarkedUpTo, kv.Revision(op.b))
 			for _, d := range op.leaving {
 				b.dropLocked(d)
 			}
 		})
 	case opLapse:
-		b.change(func(l *liveness) {
-			l.lapsed, l.aged = max(l.lapsed, int64(op.a)), max(l.aged, kv.Revision(op.b))
+		b.change(func(l *manifest.Liveness) {
+			l.MarkersExpiredUpTo, l.UnmarkedUpTo = max(l.MarkersExpiredUpTo, int64(op.a)), max(l.UnmarkedUpTo, kv.Revision(op.b))
 		})
 	}
 	b.markDirty()

@@ -5,7 +5,7 @@
 // # A directory
 //
 //	LOCK                 held by the process that has the store open; its pid
-//	manifest.1 .2        which files the store has: manifest.go
+//	manifest.1 .2        which files the store has: package manifest
 //	wal/                 the log: package wal
 //	seg/                 the records: package segment
 //	reserve              disk set aside for deletes and checkpoints
@@ -84,7 +84,7 @@
 // # Decisions about many keys
 //
 // A purge-deletes and a shorter history concern any number of keys and are one
-// operation of the log: it changes the bucket's rules of what is live (live.go), and
+// operation of the log: it changes the rules of liveness (package manifest), and
 // what they make dead is dead from that instant, for readers, listings, watches,
 // conditions and floors. Before it a purge-deletes surveys the keys, and after it
 // both take what is dead out of the index, a few keys at a time between groups of

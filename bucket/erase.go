@@ -65,7 +65,7 @@ func (b *Bucket) erasable(ctx context.Context, pattern string, below kv.Revision
 			return false
 		}
 		if snapshot.rules != nil {
-			versions = snapshot.rules.keep(versions)
+			versions = snapshot.rules.Filter(versions)
 		}
 		if len(versions) == 0 || versions[0].Revision >= floor || !kv.Match(pattern, view.String(key)) {
 			return true

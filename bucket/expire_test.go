@@ -654,7 +654,7 @@ func TestAMarkerThatAgesIsAForgottenEnd(t *testing.T) {
 	a.sweep()
 	for range 2 {
 		wantEntries(t, a.find("b"), "k", "")
-		if got := a.find("b").mu.live.ended(); got != 2 {
+		if got := a.find("b").mu.live.SilentEndUpTo(); got != 2 {
 			t.Fatalf("the newest end forgotten is %d, want 2", got)
 		}
 		a.powerCut()

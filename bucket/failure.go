@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"syscall"
 
-	"kvd/internal/vfs"
 	"kvd/kv"
 )
 
@@ -21,17 +20,6 @@ func (s *Store) poison(cause error) error {
 		s.opts.Logger.Error("store is read-only from now on: reopen it to go on", "dir", s.dir, "cause", cause)
 	}
 	return fmt.Errorf("%w: %w", kv.ErrOutcomeUnknown, s.failure.Load().cause)
-}
-
-// noRetry keeps an error from passing for a full disk that was met before
-// anything happened. A sync can fail for want of space, where blocks are given
-// out late, and like every other failed sync it leaves pages behind that a
-// second one would call durable.
-func noRetry(err error) error {
-	if errors.Is(err, vfs.ErrNoSpace) {
-		return errors.New(err.Error())
-	}
-	return err
 }
 
 // writable returns nil, or why the store takes no writes.

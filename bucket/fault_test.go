@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"kvd/bucket/manifest"
 	"kvd/internal/vfs"
 	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
@@ -47,12 +48,12 @@ func TestAFailedSyncPoisonsTheStore(t *testing.T) {
 		if o.revision != 0 {
 			t.Errorf("writer %d got revision %d", i, o.revision)
 		}
-		wantError(t, o.err, kv.ErrOutcomeUnknown, "sync", testDir+"/"+logDir)
+		wantError(t, o.err, kv.ErrOutcomeUnknown, "sync", testDir+"/"+manifest.LogDir)
 		wantError(t, o.err, syscall.EIO)
 	}
 	h.fs.Inject(nil)
 	_, err := b.PutString(ctx, "later", "v")
-	wantError(t, err, kv.ErrReadOnly, "sync", testDir+"/"+logDir)
+	wantError(t, err, kv.ErrReadOnly, "sync", testDir+"/"+manifest.LogDir)
 	wantError(t, err, syscall.EIO)
 	for name, err := range callStore(h.s) {
 		switch name {
@@ -87,10 +88,10 @@ func TestAFailedSyncPoisonsTheStore(t *testing.T) {
 func TestTheFirstFaultIsTheOneReported(t *testing.T) {
 	h := newHarness(t)
 	b := h.bucket("b")
-	h.fail(simdisk.OpWriteAt, logDir, syscall.EIO)
+	h.fail(simdisk.OpWriteAt, manifest.LogDir, syscall.EIO)
 	_, err := b.PutString(ctx, "k", "v")
 	wantError(t, err, kv.ErrOutcomeUnknown)
-	h.fail(simdisk.OpWriteAt, logDir, syscall.EDQUOT)
+	h.fail(simdisk.OpWriteAt, manifest.LogDir, syscall.EDQUOT)
 	for range 3 {
 		_, err = b.PutString(ctx, "k", "v")
 		wantError(t, err, syscall.EIO)
@@ -221,7 +222,7 @@ func TestTheReserveIsSpentInSteps(t *testing.T) {
 	h := newHarness(t, func(o *Options) { o.ReserveSize = size })
 	h.s.path.Lock()
 	defer h.s.path.Unlock()
-	file := path.Join(testDir, reserveName)
+	file := path.Join(testDir, manifest.ReserveFile)
 	for _, want := range []int64{size, size - reserveStep, size - 2*reserveStep, 0} {
 		if want < size && !h.s.spendReserve() {
 			t.Errorf("nothing to spend above %d bytes", want)
@@ -246,7 +247,7 @@ func TestAReserveThatIsTooLargeIsCut(t *testing.T) {
 	}
 	h.opts.ReserveSize = 1 << 20
 	h.open()
-	if info, err := h.disk.Stat(path.Join(testDir, reserveName)); err != nil || info.Size != 1<<20 {
+	if info, err := h.disk.Stat(path.Join(testDir, manifest.ReserveFile)); err != nil || info.Size != 1<<20 {
 		t.Errorf("the reserve has %d bytes; %v", info.Size, err)
 	}
 }
@@ -278,8 +279,8 @@ func TestACheckpointOnAFullDiskIsTriedAgain(t *testing.T) {
 		part string
 	}{
 		{"at the manifest", simdisk.OpAllocate, "manifest"},
-		{"at an index block", simdisk.OpWriteAt, segmentDir},
-		{"at the end of a segment", simdisk.OpTruncate, segmentDir},
+		{"at an index block", simdisk.OpWriteAt, manifest.SegmentDir},
+		{"at the end of a segment", simdisk.OpTruncate, manifest.SegmentDir},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := newHarness(t)
@@ -319,8 +320,8 @@ func TestACheckpointThatFailsPoisonsTheStore(t *testing.T) {
 		kind simdisk.OpKind
 		part string
 	}{
-		{"at the sync of a segment", simdisk.OpSync, segmentDir},
-		{"at the segments' directory", simdisk.OpSyncDir, segmentDir},
+		{"at the sync of a segment", simdisk.OpSync, manifest.SegmentDir},
+		{"at the segments' directory", simdisk.OpSyncDir, manifest.SegmentDir},
 		{"at the write of the manifest", simdisk.OpWriteAt, "manifest"},
 		{"at the sync of the manifest", simdisk.OpSync, "manifest"},
 	} {
@@ -382,7 +383,7 @@ func TestAMissingSegmentCostsItsBucketAlone(t *testing.T) {
 			if err := lose(h, fileA); err != nil {
 				t.Fatal(err)
 			}
-			scratch := path.Join(testDir, segmentDir, "0000000000000009.seg")
+			scratch := path.Join(testDir, manifest.SegmentDir, "0000000000000009.seg")
 			if err := h.disk.WriteFile(scratch, []byte("may be the one")); err != nil {
 				t.Fatal(err)
 			}
@@ -482,15 +483,15 @@ func TestALogThatIsGoneMakesTheStoreReadOnly(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := c.make(t)
-			for _, name := range h.names(logDir) {
-				if err := h.disk.Remove(path.Join(testDir, logDir, name)); err != nil {
+			for _, name := range h.names(manifest.LogDir) {
+				if err := h.disk.Remove(path.Join(testDir, manifest.LogDir, name)); err != nil {
 					t.Fatal(err)
 				}
 			}
-			segmentsBefore := h.names(segmentDir)
+			segmentsBefore := h.names(manifest.SegmentDir)
 			h.open()
 			r := h.s.Report()
-			wantError(t, r.ReadOnly, kv.ErrReadOnly, testDir+"/"+logDir)
+			wantError(t, r.ReadOnly, kv.ErrReadOnly, testDir+"/"+manifest.LogDir)
 			wantError(t, r.ReadOnly, kv.ErrCorrupt)
 			if len(r.Damages) != 1 {
 				t.Errorf("damages: %q", damages(r))
@@ -498,7 +499,7 @@ func TestALogThatIsGoneMakesTheStoreReadOnly(t *testing.T) {
 			_, err := h.s.CreateBucket(ctx, kv.Config{Bucket: "new"})
 			wantError(t, err, kv.ErrReadOnly)
 			if c.want == nil {
-				if got := h.names(segmentDir); !slices.Equal(got, segmentsBefore) {
+				if got := h.names(manifest.SegmentDir); !slices.Equal(got, segmentsBefore) {
 					t.Errorf("files %q became %q", segmentsBefore, got)
 				}
 				return
@@ -506,7 +507,7 @@ func TestALogThatIsGoneMakesTheStoreReadOnly(t *testing.T) {
 			b := h.find("b")
 			wantShown(t, b, c.want)
 			_, err = b.PutString(ctx, "k", "w")
-			wantError(t, err, kv.ErrReadOnly, logDir)
+			wantError(t, err, kv.ErrReadOnly, manifest.LogDir)
 		})
 	}
 }
@@ -520,7 +521,7 @@ func TestADamagedLogMakesTheStoreReadOnly(t *testing.T) {
 	mustPut(t, b, "damaged", "needle in the log")
 	mustPut(t, b, "later", "v")
 	h.kill()
-	file, offset := h.locate(logDir, "needle in the log")
+	file, offset := h.locate(manifest.LogDir, "needle in the log")
 	h.flip(file, offset, 3)
 	h.open()
 	r := h.s.Report()
@@ -559,7 +560,7 @@ func TestADamagedRecordCostsItsKeyAlone(t *testing.T) {
 			if !reopen {
 				h.open()
 			}
-			file, offset := h.locate(segmentDir, "value 1")
+			file, offset := h.locate(manifest.SegmentDir, "value 1")
 			if file != fileA {
 				t.Fatalf("the value stands in %s", file)
 			}
@@ -681,10 +682,10 @@ func TestAnUnreadablePageIsAnErrorOfItsKey(t *testing.T) {
 	h := newHarness(t)
 	b := h.bucket("b")
 	mustPut(t, b, "k", "v")
-	h.fail(simdisk.OpReadMapping, segmentDir, vfs.ErrFault)
+	h.fail(simdisk.OpReadMapping, manifest.SegmentDir, vfs.ErrFault)
 	_, err := b.Get(ctx, "k")
-	wantError(t, err, kv.ErrCorrupt, `"k"`, segmentDir)
-	h.fail(simdisk.OpMap, segmentDir, syscall.ENOMEM)
+	wantError(t, err, kv.ErrCorrupt, `"k"`, manifest.SegmentDir)
+	h.fail(simdisk.OpMap, manifest.SegmentDir, syscall.ENOMEM)
 	h.fs.Inject(nil)
 	mustGet(t, b, "k", "v")
 	mustPut(t, b, "k", "w")
@@ -699,13 +700,13 @@ func TestAFailedRecycleIsTriedAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	files := len(h.names(logDir))
-	h.fail(simdisk.OpRemove, logDir, syscall.EIO)
+	files := len(h.names(manifest.LogDir))
+	h.fail(simdisk.OpRemove, manifest.LogDir, syscall.EIO)
 	h.checkpoint()
 	h.fs.Inject(nil)
 	mustPut(t, b, "k", "v")
 	h.checkpoint()
-	if n := len(h.names(logDir)); n >= files || n > 4 {
+	if n := len(h.names(manifest.LogDir)); n >= files || n > 4 {
 		t.Errorf("%d log files, %d before", n, files)
 	}
 }
@@ -718,7 +719,7 @@ func TestAFaultBesideManyWriters(t *testing.T) {
 		h := newHarness(t, func(o *Options) { o.Manual = false })
 		b := h.bucket("b")
 		h.fs.Inject(func(op simdisk.Op) simdisk.Action {
-			if op.N >= n && op.Kind == simdisk.OpSync && strings.Contains(op.Path, logDir) {
+			if op.N >= n && op.Kind == simdisk.OpSync && strings.Contains(op.Path, manifest.LogDir) {
 				return simdisk.Action{Err: syscall.EIO, DropSync: true}
 			}
 			return simdisk.Action{}

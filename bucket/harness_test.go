@@ -3,7 +3,6 @@ package bucket
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -17,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"kvd/bucket/manifest"
 	"kvd/index"
 	"kvd/internal/vfs"
 	"kvd/internal/vfs/simdisk"
@@ -27,8 +27,6 @@ import (
 
 // This file holds what the tests of the package share: a store on a disk in
 // memory whose calls can be counted and failed, and stores written by hand.
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // childDir, in the environment, makes the test binary a process that holds the
 // store of that directory open until its standard input ends.
@@ -249,7 +247,7 @@ func (h *harness) gateLog() (g gate, open func()) {
 	h.gates.mu.Lock()
 	defer h.gates.mu.Unlock()
 	h.gates.gate = func(path string) {
-		if !strings.Contains(path, logDir) {
+		if !strings.Contains(path, manifest.LogDir) {
 			return
 		}
 		select {
@@ -382,12 +380,12 @@ func seeded(seed uint64) func() uint64 {
 	}
 }
 
-var testIdentity = identity{storeID: [16]byte([]byte("0123456789abcdef")), seed: 0x1122334455667788}
+var testIdentity = manifest.Identity{StoreID: [16]byte([]byte("0123456789abcdef")), Seed: 0x1122334455667788}
 
 // written is a store made by hand: a bucket "b" of the records given, in the
 // segments given, and a manifest that says what live says.
 type written struct {
-	live     liveness
+	live     manifest.Liveness
 	segments [][]segment.Record
 }
 
@@ -397,29 +395,29 @@ const (
 )
 
 // onto writes the store to a disk and returns the description of its bucket.
-func (w *written) onto(t testing.TB, disk vfs.FS) *bucketDesc {
+func (w *written) onto(t testing.TB, disk vfs.FS) *manifest.Bucket {
 	t.Helper()
-	o := segment.Options{FS: disk, Dir: path.Join(testDir, segmentDir), Seed: segment.Seed(testIdentity.seed), StoreID: testIdentity.storeID}
+	o := segment.Options{FS: disk, Dir: path.Join(testDir, manifest.SegmentDir), Seed: segment.Seed(testIdentity.Seed), StoreID: testIdentity.StoreID}
 	for _, dir := range []string{testDir, o.Dir} {
 		if err := disk.Mkdir(dir); err != nil {
 			t.Fatal(err)
 		}
 	}
 	config := kv.Config{Bucket: "b", History: writtenHistory}.WithDefaults()
-	d := &bucketDesc{id: writtenID, created: 1, config: config, next: 1, live: w.live}
+	d := &manifest.Bucket{ID: writtenID, Created: 1, Config: config, Next: 1, Live: w.live}
 	for i, records := range w.segments {
 		seg := writeSegment(t, o, uint64(i+1), records)
-		d.segments = append(d.segments, segmentDesc{Desc: seg})
+		d.Segments = append(d.Segments, manifest.Segment{Desc: seg})
 		for _, r := range records {
-			d.next = max(d.next, r.Revision+1)
+			d.Next = max(d.Next, r.Revision+1)
 		}
 	}
-	state := manifestState{numbers: uint64(len(w.segments)) + 1, maxBucketID: writtenID, buckets: map[uint64]*bucketDesc{d.id: d}}
-	m, err := rewriteManifest(disk, testDir, testIdentity, 1, &state)
+	state := manifest.State{Numbers: uint64(len(w.segments)) + 1, MaxBucketID: writtenID, Buckets: map[uint64]*manifest.Bucket{d.ID: d}}
+	m, err := manifest.Rewrite(disk, testDir, testIdentity, 1, &state)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.close()
+	m.Close()
 	for _, dir := range []string{o.Dir, "."} {
 		if err := disk.SyncDir(dir); err != nil {
 			t.Fatal(err)
@@ -500,8 +498,8 @@ func (h *harness) names(dir string) []string {
 // segmentFiles returns the paths of the segment files, in order.
 func (h *harness) segmentFiles() []string {
 	var files []string
-	for _, name := range h.names(segmentDir) {
-		files = append(files, path.Join(testDir, segmentDir, name))
+	for _, name := range h.names(manifest.SegmentDir) {
+		files = append(files, path.Join(testDir, manifest.SegmentDir, name))
 	}
 	return files
 }

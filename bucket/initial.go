@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"kvd/bucket/manifest"
 	"kvd/index"
 	"kvd/internal/view"
 	"kvd/kv"
@@ -87,7 +88,7 @@ func (b *Bucket) checkFrom(from kv.Revision) (resumption, error) {
 // else any more was dropped at or above a revision: who has seen everything below
 // it alone would take that key for alive.
 func (b *Bucket) endedLocked(rev kv.Revision) error {
-	if ended := max(b.mu.live.ended(), b.mu.ended); rev <= ended {
+	if ended := max(b.mu.live.SilentEndUpTo(), b.mu.ended); rev <= ended {
 		return &kv.CompactedError{Bucket: b.name, Wanted: rev, First: ended + 1}
 	}
 	return nil
@@ -164,9 +165,9 @@ type selection struct {
 	bucket      *Bucket
 	query       *watch.Query
 	after, upTo kv.Revision
-	ttl         time.Duration // of the bucket
-	now         int64         // at which the selection is made
-	rules       *liveness     // by which something in the index may be dead; nil: nothing is
+	ttl         time.Duration      // of the bucket
+	now         int64              // at which the selection is made
+	rules       *manifest.Liveness // by which something in the index may be dead; nil: nothing is
 	max         int
 	seen        int
 }
@@ -181,7 +182,7 @@ func (s *selection) visit(ctx context.Context, key []byte, versions ...index.Ver
 		return true
 	}
 	if s.rules != nil {
-		if versions = s.rules.keep(versions); len(versions) == 0 {
+		if versions = s.rules.Filter(versions); len(versions) == 0 {
 			return true
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"kvd/bucket/manifest"
 	"kvd/kv"
 )
 
@@ -186,8 +187,8 @@ func (m *maintainer) syncs() {
 // same place.
 func (r *recovery) skipLost() {
 	for _, b := range r.mu.buckets {
-		if b.interval != 0 && !b.memory && !r.found.state.clean {
-			b.noteLost(lostRange{after: b.next - 1, upTo: b.next - 1 + unsyncedMax})
+		if b.interval != 0 && !b.memory && !r.found.State.Clean {
+			b.noteLost(manifest.LostRange{After: b.next - 1, UpTo: b.next - 1 + unsyncedMax})
 			b.next += unsyncedMax
 			b.mu.revision = b.next - 1
 			b.markDirty()
@@ -196,23 +197,19 @@ func (r *recovery) skipLost() {
 	}
 }
 
-// lostRange is a range of revisions that a crash may have taken after they were told:
-// those above after, and below upTo, which nothing came up to.
-type lostRange struct{ after, upTo kv.Revision }
-
 // lostMax bounds the ranges that a bucket remembers.
 const lostMax = 16
 
 // noteLost remembers a range. Of one that follows another with nothing in between
 // they are one; of too many the oldest is told less precisely. Nobody else has the
 // bucket yet.
-func (b *Bucket) noteLost(l lostRange) {
+func (b *Bucket) noteLost(l manifest.LostRange) {
 	list := slices.Clone(b.mu.lost)
-	if n := len(list); n > 0 && list[n-1].upTo == l.after {
-		l.after, list = list[n-1].after, list[:n-1]
+	if n := len(list); n > 0 && list[n-1].UpTo == l.After {
+		l.After, list = list[n-1].After, list[:n-1]
 	}
 	if list = append(list, l); len(list) > lostMax {
-		b.mu.ended = max(b.mu.ended, list[0].upTo)
+		b.mu.ended = max(b.mu.ended, list[0].UpTo)
 		list = list[1:]
 	}
 	b.mu.lost = list
@@ -222,8 +219,8 @@ func (b *Bucket) noteLost(l lostRange) {
 // that a crash took: what he knows is not what there is. The caller holds mu.
 func (b *Bucket) lostLocked(from kv.Revision) error {
 	for _, l := range b.mu.lost {
-		if told := from - 1; l.after < told && told < l.upTo {
-			return &kv.CompactedError{Bucket: b.name, Wanted: from, First: l.upTo + 1}
+		if told := from - 1; l.After < told && told < l.UpTo {
+			return &kv.CompactedError{Bucket: b.name, Wanted: from, First: l.UpTo + 1}
 		}
 	}
 	return nil

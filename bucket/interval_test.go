@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"kvd/bucket/manifest"
 	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 )
@@ -28,7 +29,7 @@ func mustSync(t *testing.T, s *Store) {
 func TestIntervalWritesAreVisibleBeforeTheSync(t *testing.T) {
 	h := newHarness(t)
 	b := h.bucket("b", lax)
-	syncs := h.count(simdisk.OpSync, logDir)
+	syncs := h.count(simdisk.OpSync, manifest.LogDir)
 	rev := mustPut(t, b, "k", "1")
 	if _, err := b.Create(ctx, "k", nil); !errors.Is(err, kv.ErrKeyExists) {
 		t.Errorf("create over it: %v", err)
@@ -123,7 +124,7 @@ func TestTheTimerSyncsWithinTheInterval(t *testing.T) {
 		slow := h.bucket("slow", lax, func(c *kv.Config) { c.SyncInterval = 400 * time.Millisecond })
 		durable := h.bucket("durable")
 		pass(3 * vouchAfter)
-		syncs := h.count(simdisk.OpSync, logDir)
+		syncs := h.count(simdisk.OpSync, manifest.LogDir)
 		step := func(what string, d time.Duration, want int) {
 			t.Helper()
 			pass(d)
@@ -236,7 +237,7 @@ func TestLostRevisionsAreNotIssuedAgain(t *testing.T) {
 func TestManyRevisionsDoNotWait(t *testing.T) {
 	h := newHarness(t)
 	b := h.bucket("b", lax)
-	syncs := h.count(simdisk.OpSync, logDir)
+	syncs := h.count(simdisk.OpSync, manifest.LogDir)
 	mustPut(t, b, "k", "v")
 	h.s.path.Lock()
 	b.next += unsyncedMax - 2 // as if so many had been written
@@ -260,7 +261,7 @@ func TestSyncModeIsEdited(t *testing.T) {
 		}
 	}
 	edit(kv.SyncInterval)
-	syncs := h.count(simdisk.OpSync, logDir)
+	syncs := h.count(simdisk.OpSync, manifest.LogDir)
 	mustPut(t, b, "k", "1")
 	if n := syncs(); n != 0 {
 		t.Errorf("%d syncs of an interval bucket", n)
@@ -307,7 +308,7 @@ func TestAFailedSyncReportsWhatMayBeLost(t *testing.T) {
 				mustSync(t, h.s)
 				mustPut(t, b, "k", "2")
 				mustPut(t, b, "k", "3")
-				h.fail(simdisk.OpSync, logDir, syscall.EIO)
+				h.fail(simdisk.OpSync, manifest.LogDir, syscall.EIO)
 				wantError(t, do(h), kv.ErrOutcomeUnknown, "input/output error")
 				h.fs.Inject(nil)
 				if _, err := b.PutString(ctx, "k", "4"); !errors.Is(err, kv.ErrReadOnly) {
@@ -396,11 +397,11 @@ func TestLostRangesAreBounded(t *testing.T) {
 	b := &Bucket{}
 	for n := range kv.Revision(2 * lostMax) {
 		after := n * 2 * unsyncedMax
-		b.noteLost(lostRange{after, after + unsyncedMax/2})
-		b.noteLost(lostRange{after + unsyncedMax/2, after + unsyncedMax}) // nothing was written in between
+		b.noteLost(manifest.LostRange{After: after, UpTo: after + unsyncedMax/2})
+		b.noteLost(manifest.LostRange{After: after + unsyncedMax/2, UpTo: after + unsyncedMax}) // nothing was written in between
 	}
 	first := kv.Revision(lostMax * 2 * unsyncedMax)
-	if len(b.mu.lost) != lostMax || b.mu.lost[0] != (lostRange{first, first + unsyncedMax}) || b.mu.ended != first-unsyncedMax {
+	if len(b.mu.lost) != lostMax || b.mu.lost[0] != (manifest.LostRange{After: first, UpTo: first + unsyncedMax}) || b.mu.ended != first-unsyncedMax {
 		t.Errorf("%d ranges from %+v on, and keys ended up to %d", len(b.mu.lost), b.mu.lost[0], b.mu.ended)
 	}
 }

@@ -95,7 +95,7 @@ func (g *group) floor(m *mutation, prev int) kv.Revision {
 	if m.kind == writePurge || m.rollup {
 		return oldest
 	}
-	bound := max(min(b.mu.live.expired+1, oldest), g.pendingFloor(prev)) // floors only rise
+	bound := max(min(b.mu.live.ExpiredUpTo+1, oldest), g.pendingFloor(prev)) // floors only rise
 	for i := prev; i >= 0 && keep > 0; i = g.effects[i].prev {
 		if g.effects[i].op != segment.Erase {
 			oldest = g.effects[i].version.Revision

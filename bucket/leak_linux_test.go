@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"kvd/bucket/manifest"
 )
 
 // held returns the descriptors and mappings that this process has of files below
@@ -64,10 +66,10 @@ func TestCloseLeavesNoDescriptorAndNoMapping(t *testing.T) {
 			t.Errorf("left: %s", strings.Join(left, "\n"))
 		}
 	}
-	if err := os.WriteFile(filepath.Join(dir, segmentDir, "stranger"), nil, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, manifest.SegmentDir, "stranger"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, lostDir), nil, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, manifest.LostDir), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Open(dir, o); err == nil {

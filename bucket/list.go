@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"kvd/bucket/manifest"
 	"kvd/index"
 	"kvd/kv"
 )
@@ -136,8 +137,8 @@ func prefixes(patterns []string) []string {
 // snapshot is a bucket's index as it was at one moment.
 type snapshot struct {
 	*index.Snapshot
-	at    kv.Revision // the newest in it
-	rules *liveness   // by which something in it may be dead; nil: nothing is
+	at    kv.Revision        // the newest in it
+	rules *manifest.Liveness // by which something in it may be dead; nil: nothing is
 }
 
 // openSnapshot takes a snapshot of the index once its tree is complete.

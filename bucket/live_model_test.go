@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"kvd/bucket/manifest"
 	"kvd/index"
 	"kvd/kv"
 	"kvd/segment"
@@ -49,9 +50,9 @@ func (r *modelRecord) version() index.Version {
 // rules is the part of the engine and of compaction that a variant of the test
 // may break.
 type rules struct {
-	keep   func(*liveness, []index.Version) []index.Version
-	addCut func(*liveness, cut)
-	forget func(*liveness, forgetting)
+	keep   func(*manifest.Liveness, []index.Version) []index.Version
+	addCut func(*manifest.Liveness, manifest.Cut)
+	forget func(*manifest.Liveness, manifest.PurgeDeletes)
 	floor  func(records []*modelRecord) kv.Revision
 	settle func(m *model, key int)                                  // before a write is judged
 	shows  func(m *model, versions []index.Version) []index.Version // of those in the index
@@ -62,9 +63,9 @@ type rules struct {
 }
 
 var soundRules = rules{
-	keep:   (*liveness).keep,
-	addCut: (*liveness).addCut,
-	forget: (*liveness).addForgetting,
+	keep:   (*manifest.Liveness).Filter,
+	addCut: (*manifest.Liveness).AddCut,
+	forget: (*manifest.Liveness).AddPurgeDeletes,
 	floor:  func(records []*modelRecord) kv.Revision { return records[len(records)-1].floor },
 	settle: (*model).settleKey,
 	shows:  func(m *model, versions []index.Version) []index.Version { return m.keep(&m.live, versions) },
@@ -81,7 +82,7 @@ type model struct {
 	history  int
 	revision kv.Revision
 	order    int
-	live     liveness
+	live     manifest.Liveness
 	segments [][]modelRecord
 	index    [modelKeys][]index.Version
 	want     [modelKeys][]modelRecord // the reference
@@ -164,7 +165,7 @@ func (m *model) record(key int, op segment.Op, deadline int64) {
 	m.append(r)
 	m.trim(key, r.floor)
 	m.index[key] = append(m.index[key], r.version())
-	kept := slices.DeleteFunc(slices.Clone(m.want[key]), func(r modelRecord) bool { return r.revision <= m.live.expired })
+	kept := slices.DeleteFunc(slices.Clone(m.want[key]), func(r modelRecord) bool { return r.revision <= m.live.ExpiredUpTo })
 	if r.op == segment.Purge {
 		kept = nil
 	}
@@ -181,7 +182,7 @@ func (m *model) floorOf(r *modelRecord) kv.Revision {
 	if r.op == segment.Purge || len(versions) == 0 {
 		return r.revision
 	}
-	return max(versions[0].Revision, min(m.live.expired+1, r.revision))
+	return max(versions[0].Revision, min(m.live.ExpiredUpTo+1, r.revision))
 }
 
 // trim takes the versions of a key below a floor out of the index.
@@ -200,7 +201,7 @@ func (m *model) edit() {
 		for key, kept := range m.want {
 			m.want[key] = kept[max(0, len(kept)-n):]
 		}
-		m.addCut(&m.live, cut{upTo: m.revision, keep: n})
+		m.addCut(&m.live, manifest.Cut{UpTo: m.revision, Keep: n})
 	}
 	m.history = n
 }
@@ -224,18 +225,18 @@ func (m *model) retain(passes func(r modelRecord, newest bool) bool) {
 func (m *model) expire() { m.expireUpTo(m.upTo()) }
 
 func (m *model) expireUpTo(rev kv.Revision) {
-	m.live.expired = max(m.live.expired, rev)
+	m.live.ExpiredUpTo = max(m.live.ExpiredUpTo, rev)
 	m.retain(func(r modelRecord, newest bool) bool {
-		return r.revision > m.live.expired || newest && r.op == segment.Purge && r.deadline != 0
+		return r.revision > m.live.ExpiredUpTo || newest && r.op == segment.Purge && r.deadline != 0
 	})
 }
 
 func (m *model) lapse() { m.lapseUpTo(int64(m.upTo())) }
 
 func (m *model) lapseUpTo(at int64) {
-	m.live.lapsed = max(m.live.lapsed, at)
+	m.live.MarkersExpiredUpTo = max(m.live.MarkersExpiredUpTo, at)
 	m.retain(func(r modelRecord, _ bool) bool {
-		return r.op != segment.Purge || r.deadline == 0 || r.deadline > m.live.lapsed
+		return r.op != segment.Purge || r.deadline == 0 || r.deadline > m.live.MarkersExpiredUpTo
 	})
 }
 
@@ -281,7 +282,7 @@ func (m *model) erase() {
 }
 
 func (m *model) purgeDeletes() {
-	f := forgetting{upTo: m.revision, markers: m.upTo()}
+	f := manifest.PurgeDeletes{UpTo: m.revision, MarkersUpTo: m.upTo()}
 	m.forget(&m.live, f)
 	for key, kept := range m.want {
 		if len(kept) == 0 {
@@ -290,7 +291,7 @@ func (m *model) purgeDeletes() {
 		newest := kept[len(kept)-1]
 		switch {
 		case newest.op == segment.Put:
-		case newest.revision > f.markers:
+		case newest.revision > f.MarkersUpTo:
 			m.want[key] = []modelRecord{newest}
 		default:
 			m.want[key] = nil
@@ -453,43 +454,43 @@ func TestBrokenRulesAreCaught(t *testing.T) {
 			r.floor = func(records []*modelRecord) kv.Revision { return records[0].floor }
 		}},
 		{"a cut swallows every earlier one", func(r *rules) {
-			r.addCut = func(l *liveness, c cut) { l.cuts = []cut{c} }
+			r.addCut = func(l *manifest.Liveness, c manifest.Cut) { l.Cuts = []manifest.Cut{c} }
 		}},
 		{"a cut is not kept", func(r *rules) {
-			r.addCut = func(*liveness, cut) {}
+			r.addCut = func(*manifest.Liveness, manifest.Cut) {}
 		}},
 		{"a write does not settle its key", func(r *rules) { r.settle = func(*model, int) {} }},
 		{"a reader takes what the index has", func(r *rules) {
 			r.shows = func(_ *model, versions []index.Version) []index.Version { return versions }
 		}},
 		{"the latest purge-deletes counts alone", func(r *rules) {
-			r.forget = func(l *liveness, f forgetting) { l.forgotten = f }
+			r.forget = func(l *manifest.Liveness, f manifest.PurgeDeletes) { l.PurgedDeletes = f }
 		}},
 		{"purge-deletes forgets markers only", func(r *rules) {
-			r.keep = func(l *liveness, versions []index.Version) []index.Version {
+			r.keep = func(l *manifest.Liveness, versions []index.Version) []index.Version {
 				kept := *l
-				kept.forgotten.upTo = min(kept.forgotten.upTo, kept.forgotten.markers)
-				return kept.keep(versions)
+				kept.PurgedDeletes.UpTo = min(kept.PurgedDeletes.UpTo, kept.PurgedDeletes.MarkersUpTo)
+				return kept.Filter(versions)
 			}
 		}},
 		{"lapsed markers stay", func(r *rules) {
-			r.keep = func(l *liveness, versions []index.Version) []index.Version {
+			r.keep = func(l *manifest.Liveness, versions []index.Version) []index.Version {
 				kept := *l
-				kept.lapsed = 0
-				return kept.keep(versions)
+				kept.MarkersExpiredUpTo = 0
+				return kept.Filter(versions)
 			}
 		}},
 		{"values lapse like markers", func(r *rules) {
-			r.keep = func(l *liveness, versions []index.Version) []index.Version {
-				live := slices.Clone(l.keep(versions))
-				return slices.DeleteFunc(live, func(v index.Version) bool { return v.Deadline != 0 && v.Deadline <= l.lapsed })
+			r.keep = func(l *manifest.Liveness, versions []index.Version) []index.Version {
+				live := slices.Clone(l.Filter(versions))
+				return slices.DeleteFunc(live, func(v index.Version) bool { return v.Deadline != 0 && v.Deadline <= l.MarkersExpiredUpTo })
 			}
 		}},
 		{"a marker with a deadline outlives the TTL behind newer records", func(r *rules) {
-			r.keep = func(l *liveness, versions []index.Version) []index.Version {
-				live := l.keep(slices.Clone(versions))
+			r.keep = func(l *manifest.Liveness, versions []index.Version) []index.Version {
+				live := l.Filter(slices.Clone(versions))
 				for _, v := range slices.Backward(versions) {
-					if v.Op == kv.Purge && v.Deadline > l.lapsed && v.Revision <= l.expired && (len(live) == 0 || v.Revision < live[0].Revision) {
+					if v.Op == kv.Purge && v.Deadline > l.MarkersExpiredUpTo && v.Revision <= l.ExpiredUpTo && (len(live) == 0 || v.Revision < live[0].Revision) {
 						live = append([]index.Version{v}, live...)
 					}
 				}
@@ -497,16 +498,16 @@ func TestBrokenRulesAreCaught(t *testing.T) {
 			}
 		}},
 		{"markers with a deadline expire with the rest", func(r *rules) {
-			r.keep = func(l *liveness, versions []index.Version) []index.Version {
-				live := slices.Clone(l.keep(versions))
-				return slices.DeleteFunc(live, func(v index.Version) bool { return v.Revision <= l.expired })
+			r.keep = func(l *manifest.Liveness, versions []index.Version) []index.Version {
+				live := slices.Clone(l.Filter(versions))
+				return slices.DeleteFunc(live, func(v index.Version) bool { return v.Revision <= l.ExpiredUpTo })
 			}
 		}},
 		{"expired records stay", func(r *rules) {
-			r.keep = func(l *liveness, versions []index.Version) []index.Version {
+			r.keep = func(l *manifest.Liveness, versions []index.Version) []index.Version {
 				kept := *l
-				kept.expired = 0
-				return kept.keep(versions)
+				kept.ExpiredUpTo = 0
+				return kept.Filter(versions)
 			}
 		}},
 	} {

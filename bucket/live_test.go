@@ -2,10 +2,10 @@ package bucket
 
 import (
 	"reflect"
-	"slices"
 	"testing"
 	"time"
 
+	"kvd/bucket/manifest"
 	"kvd/kv"
 	"kvd/segment"
 )
@@ -47,8 +47,8 @@ func TestLiveness(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		segments segments
-		ops      []operation // that make the rules; none: they are in the records
-		live     liveness    // what the operations come to
+		ops      []operation       // that make the rules; none: they are in the records
+		live     manifest.Liveness // what the operations come to
 		want     showing
 	}{
 		{
@@ -90,140 +90,140 @@ func TestLiveness(t *testing.T) {
 			name:     "records up to the expired revision are dead",
 			segments: segments{{put("a", 1, 1), put("b", 2, 2), put("a", 3, 1), del("c", 4, 4)}},
 			ops:      []operation{{kind: opExpire, a: 2}},
-			live:     liveness{expired: 2},
+			live:     manifest.Liveness{ExpiredUpTo: 2},
 			want:     showing{"a": revs{3}, "c": revs{4}},
 		},
 		{
 			name:     "the expired revision does not fall",
 			segments: segments{{put("a", 1, 1), put("b", 2, 2), put("c", 3, 3)}},
 			ops:      []operation{{kind: opExpire, a: 2}, {kind: opExpire, a: 1}},
-			live:     liveness{expired: 2},
+			live:     manifest.Liveness{ExpiredUpTo: 2},
 			want:     showing{"c": revs{3}},
 		},
 		{
 			name:     "a cut leaves the newest few below it",
 			segments: segments{{put("a", 1, 1), put("a", 2, 1), put("a", 3, 1), put("a", 4, 1), put("b", 5, 5)}},
 			ops:      []operation{{kind: opEdit, a: 5, b: 2}},
-			live:     liveness{cuts: []cut{{5, 2}}},
+			live:     manifest.Liveness{Cuts: []manifest.Cut{{UpTo: 5, Keep: 2}}},
 			want:     showing{"a": revs{3, 4}, "b": revs{5}},
 		},
 		{
 			name:     "a cut does not count what came after it",
 			segments: segments{{put("a", 1, 1), put("a", 2, 1), put("a", 3, 1)}, {put("a", 4, 1), put("a", 5, 1)}},
 			ops:      []operation{{kind: opEdit, a: 3, b: 1}},
-			live:     liveness{cuts: []cut{{3, 1}}},
+			live:     manifest.Liveness{Cuts: []manifest.Cut{{UpTo: 3, Keep: 1}}},
 			want:     showing{"a": revs{3, 4, 5}},
 		},
 		{
 			name:     "a later, looser cut leaves the earlier one standing",
 			segments: segments{{put("a", 1, 1), put("a", 2, 1), put("a", 3, 1), put("a", 4, 1), put("a", 5, 1), put("a", 6, 1)}},
 			ops:      []operation{{kind: opEdit, a: 3, b: 1}, {kind: opEdit, a: 6, b: 3}},
-			live:     liveness{cuts: []cut{{3, 1}, {6, 3}}},
+			live:     manifest.Liveness{Cuts: []manifest.Cut{{UpTo: 3, Keep: 1}, {UpTo: 6, Keep: 3}}},
 			want:     showing{"a": revs{4, 5, 6}},
 		},
 		{
 			name:     "a later, tighter cut swallows the earlier one",
 			segments: segments{{put("a", 1, 1), put("a", 2, 1), put("a", 3, 1), put("a", 4, 1)}},
 			ops:      []operation{{kind: opEdit, a: 2, b: 2}, {kind: opEdit, a: 4, b: 1}},
-			live:     liveness{cuts: []cut{{4, 1}}},
+			live:     manifest.Liveness{Cuts: []manifest.Cut{{UpTo: 4, Keep: 1}}},
 			want:     showing{"a": revs{4}},
 		},
 		{
 			name:     "a cut counts markers",
 			segments: segments{{put("a", 1, 1), put("a", 2, 1), del("a", 3, 1)}},
 			ops:      []operation{{kind: opEdit, a: 3, b: 2}},
-			live:     liveness{cuts: []cut{{3, 2}}},
+			live:     manifest.Liveness{Cuts: []manifest.Cut{{UpTo: 3, Keep: 2}}},
 			want:     showing{"a": revs{2, 3}},
 		},
 		{
 			name:     "purge-deletes drops what is behind a marker",
 			segments: segments{{put("a", 1, 1), del("a", 2, 1), put("b", 3, 3)}},
 			ops:      []operation{{kind: opForget, a: 3}},
-			live:     liveness{forgotten: forgetting{3, 0}},
+			live:     manifest.Liveness{PurgedDeletes: manifest.PurgeDeletes{UpTo: 3, MarkersUpTo: 0}},
 			want:     showing{"a": revs{2}, "b": revs{3}},
 		},
 		{
 			name:     "purge-deletes drops the markers up to the one it names",
 			segments: segments{{put("a", 1, 1), del("a", 2, 1), del("b", 3, 3)}},
 			ops:      []operation{{kind: opForget, a: 3, b: 2}},
-			live:     liveness{forgotten: forgetting{3, 2}},
+			live:     manifest.Liveness{PurgedDeletes: manifest.PurgeDeletes{UpTo: 3, MarkersUpTo: 2}},
 			want:     showing{"b": revs{3}},
 		},
 		{
 			name:     "purge-deletes does not touch a key whose newest is a value",
 			segments: segments{{put("a", 1, 1), del("a", 2, 1), put("a", 3, 1)}},
 			ops:      []operation{{kind: opForget, a: 3, b: 3}},
-			live:     liveness{forgotten: forgetting{3, 3}},
+			live:     manifest.Liveness{PurgedDeletes: manifest.PurgeDeletes{UpTo: 3, MarkersUpTo: 3}},
 			want:     showing{"a": revs{1, 2, 3}},
 		},
 		{
 			name:     "purge-deletes does not touch a key whose newest is a later marker",
 			segments: segments{{put("a", 1, 1), put("b", 2, 2)}, {del("a", 3, 1)}},
 			ops:      []operation{{kind: opForget, a: 2, b: 2}},
-			live:     liveness{forgotten: forgetting{2, 2}},
+			live:     manifest.Liveness{PurgedDeletes: manifest.PurgeDeletes{UpTo: 2, MarkersUpTo: 2}},
 			want:     showing{"a": revs{1, 3}, "b": revs{2}},
 		},
 		{
 			name:     "of two purge-deletes the larger revisions count",
 			segments: segments{{put("a", 1, 1), del("a", 2, 1), put("b", 3, 3), del("b", 4, 3)}},
 			ops:      []operation{{kind: opForget, a: 3, b: 2}, {kind: opForget, a: 4, b: 1}},
-			live:     liveness{forgotten: forgetting{4, 2}},
+			live:     manifest.Liveness{PurgedDeletes: manifest.PurgeDeletes{UpTo: 4, MarkersUpTo: 2}},
 			want:     showing{"b": revs{4}},
 		},
 		{
 			name:     "purge markers lapse at their deadline and not before",
 			segments: segments{{purge("a", 1, 10), purge("b", 2, 11), purge("c", 3, 0)}},
 			ops:      []operation{{kind: opLapse, a: 10}},
-			live:     liveness{lapsed: 10},
+			live:     manifest.Liveness{MarkersExpiredUpTo: 10},
 			want:     showing{"b": revs{2}, "c": revs{3}},
 		},
 		{
 			name:     "only purge markers lapse",
 			segments: segments{{withDeadline(put("a", 1, 1), 5), withDeadline(del("b", 2, 2), 5)}},
 			ops:      []operation{{kind: opLapse, a: 10}},
-			live:     liveness{lapsed: 10},
+			live:     manifest.Liveness{MarkersExpiredUpTo: 10},
 			want:     showing{"a": revs{1}, "b": revs{2}},
 		},
 		{
 			name:     "a newest marker with a deadline does not expire with the rest",
 			segments: segments{{put("a", 1, 1), purge("a", 2, 10), purge("b", 3, 0), del("c", 4, 4), withDeadline(put("d", 5, 5), 99)}},
 			ops:      []operation{{kind: opExpire, a: 5}},
-			live:     liveness{expired: 5},
+			live:     manifest.Liveness{ExpiredUpTo: 5},
 			want:     showing{"a": revs{2}},
 		},
 		{
 			name:     "a marker with a deadline expires once it is not the newest",
 			segments: segments{{purge("a", 1, 10), del("b", 2, 2), put("a", 3, 1)}},
 			ops:      []operation{{kind: opExpire, a: 2}},
-			live:     liveness{expired: 2},
+			live:     manifest.Liveness{ExpiredUpTo: 2},
 			want:     showing{"a": revs{3}},
 		},
 		{
 			name:     "a marker that outlived the TTL leaves at its deadline, and brings nothing back",
 			segments: segments{{put("a", 1, 1), purge("a", 2, 10)}},
 			ops:      []operation{{kind: opExpire, a: 2}, {kind: opLapse, a: 10}},
-			live:     liveness{expired: 2, lapsed: 10},
+			live:     manifest.Liveness{ExpiredUpTo: 2, MarkersExpiredUpTo: 10},
 			want:     showing{},
 		},
 		{
 			name:     "a lapsed marker revives nothing",
 			segments: segments{{put("a", 1, 1), put("a", 2, 1)}, {purge("a", 3, 10)}},
 			ops:      []operation{{kind: opLapse, a: 10}},
-			live:     liveness{lapsed: 10},
+			live:     manifest.Liveness{MarkersExpiredUpTo: 10},
 			want:     showing{},
 		},
 		{
 			name:     "behind a lapsed marker that was forgotten nothing is left",
 			segments: segments{{put("a", 1, 1)}, {withDeadline(segment.Record{Key: []byte("a"), Revision: 2, Floor: 1, Op: segment.Purge, Reason: kv.ReasonExpiry}, 10)}},
 			ops:      []operation{{kind: opForget, a: 2}, {kind: opLapse, a: 10}},
-			live:     liveness{forgotten: forgetting{2, 0}, lapsed: 10},
+			live:     manifest.Liveness{PurgedDeletes: manifest.PurgeDeletes{UpTo: 2, MarkersUpTo: 0}, MarkersExpiredUpTo: 10},
 			want:     showing{},
 		},
 		{
 			name:     "all rules together",
 			segments: segments{{put("a", 1, 1), put("b", 2, 2), put("c", 3, 3), put("c", 4, 3), put("c", 5, 3)}, {del("b", 6, 2), purge("d", 7, 10), put("e", 8, 8), put("e", 9, 8)}},
 			ops:      []operation{{kind: opExpire, a: 3}, {kind: opEdit, a: 9, b: 1}, {kind: opForget, a: 9}, {kind: opLapse, a: 10}},
-			live:     liveness{expired: 3, cuts: []cut{{9, 1}}, forgotten: forgetting{9, 0}, lapsed: 10},
+			live:     manifest.Liveness{ExpiredUpTo: 3, Cuts: []manifest.Cut{{UpTo: 9, Keep: 1}}, PurgedDeletes: manifest.PurgeDeletes{UpTo: 9, MarkersUpTo: 0}, MarkersExpiredUpTo: 10},
 			want:     showing{"b": revs{6}, "c": revs{5}, "e": revs{9}},
 		},
 	} {
@@ -270,7 +270,7 @@ func (h *harness) operate(ops []operation) {
 // What is live decides what is counted, too.
 func TestCountsFollowLiveness(t *testing.T) {
 	w := written{
-		live: liveness{expired: 1, forgotten: forgetting{9, 4}},
+		live: manifest.Liveness{ExpiredUpTo: 1, PurgedDeletes: manifest.PurgeDeletes{UpTo: 9, MarkersUpTo: 4}},
 		segments: segments{{
 			put("a", 1, 1), put("b", 2, 2), put("c", 3, 3), del("c", 4, 3), put("d", 5, 5), del("d", 6, 5), put("b", 7, 2),
 		}},
@@ -343,47 +343,5 @@ func TestPurgeDeletesGoesByTheMarkersAge(t *testing.T) {
 			h.open()
 			wantShown(t, h.find("b"), c.want)
 		})
-	}
-}
-
-func TestAddCutSwallowsThoseThatKeepNoFewer(t *testing.T) {
-	for _, c := range []struct{ cuts, want []cut }{
-		{[]cut{{5, 3}}, []cut{{5, 3}}},
-		{[]cut{{5, 3}, {8, 2}}, []cut{{8, 2}}},
-		{[]cut{{5, 2}, {8, 2}}, []cut{{8, 2}}},
-		{[]cut{{5, 2}, {8, 3}}, []cut{{5, 2}, {8, 3}}},
-		{[]cut{{1, 1}, {2, 3}, {3, 5}, {4, 2}}, []cut{{1, 1}, {4, 2}}},
-		{[]cut{{1, 5}, {2, 3}, {3, 2}, {4, 1}}, []cut{{4, 1}}},
-	} {
-		var l liveness
-		for _, cut := range c.cuts {
-			before := slices.Clone(l.cuts)
-			shared := l.cuts
-			l.addCut(cut)
-			if !slices.Equal(shared, before) {
-				t.Errorf("%v: a captured list of cuts was changed from %v to %v", c.cuts, before, shared)
-			}
-		}
-		if !slices.Equal(l.cuts, c.want) {
-			t.Errorf("%v come to %v, want %v", c.cuts, l.cuts, c.want)
-		}
-	}
-}
-
-func TestLivenessIsTrivialOnlyWithoutAnyRule(t *testing.T) {
-	for _, c := range []struct {
-		l    liveness
-		want bool
-	}{
-		{liveness{}, true},
-		{liveness{expired: 1}, false},
-		{liveness{cuts: []cut{{1, 1}}}, false},
-		{liveness{forgotten: forgetting{upTo: 1}}, false},
-		{liveness{forgotten: forgetting{markers: 1}}, false},
-		{liveness{lapsed: 1}, false},
-	} {
-		if got := c.l.trivial(); got != c.want {
-			t.Errorf("%+v: trivial is %v", c.l, got)
-		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"kvd/bucket/manifest"
 	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 	"kvd/wal"
@@ -55,7 +56,7 @@ func TestAnIdleLogIsVouchedForOnce(t *testing.T) {
 		mustPut(t, b, "k", "needle")
 		pass(3 * vouchAfter)
 		h.kill()
-		file, offset := h.locate(logDir, "needle")
+		file, offset := h.locate(manifest.LogDir, "needle")
 		h.flip(file, offset, 0)
 		h.open()
 		wantError(t, h.s.Report().ReadOnly, kv.ErrReadOnly, file)
@@ -113,7 +114,7 @@ func TestACheckpointRunsWhenItIsDue(t *testing.T) {
 		covered := func() wal.LSN {
 			h.s.checkpoint.Lock()
 			defer h.s.checkpoint.Unlock()
-			return h.s.checkpoint.state.logLow
+			return h.s.checkpoint.state.LogLow
 		}
 		before := covered()
 		n := 0
@@ -179,7 +180,7 @@ func TestAFaultInTheBackgroundIsReported(t *testing.T) {
 		synctest.Wait()
 		var syncs atomic.Int64
 		h.fs.Inject(func(op simdisk.Op) simdisk.Action {
-			if op.Kind == simdisk.OpSync && strings.Contains(op.Path, logDir) {
+			if op.Kind == simdisk.OpSync && strings.Contains(op.Path, manifest.LogDir) {
 				syncs.Add(1)
 				return simdisk.Action{Err: syscall.EIO}
 			}
@@ -187,7 +188,7 @@ func TestAFaultInTheBackgroundIsReported(t *testing.T) {
 		})
 		pass(3 * vouchAfter)
 		_, err := b.PutString(ctx, "k", "w")
-		wantError(t, err, kv.ErrReadOnly, "sync", logDir)
+		wantError(t, err, kv.ErrReadOnly, "sync", manifest.LogDir)
 		wantError(t, err, syscall.EIO)
 		pass(time.Hour)
 		if n := syncs.Load(); n != 1 {

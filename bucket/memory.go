@@ -6,6 +6,7 @@ import (
 	"path"
 	"slices"
 
+	"kvd/bucket/manifest"
 	"kvd/index"
 	"kvd/internal/vfs"
 	"kvd/internal/view"
@@ -68,7 +69,7 @@ func (b *Bucket) startMemory(size int64, newest bool) (*slot, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b.addSlot(seg, &segmentDesc{}, newest), nil
+	return b.addSlot(seg, &manifest.Segment{}, newest), nil
 }
 
 // dropMemory gives back the memory of dead records until no more is dead than
@@ -266,7 +267,7 @@ func (r *recovery) renewMemory() {
 		r.path.nextID++
 		r.mu.ids[b.id] = b
 		b.next, b.position = 1, 0
-		b.mu.live, b.mu.ended, b.mu.lost, b.mu.revision, b.mu.written = liveness{}, 0, nil, 0, 0
+		b.mu.live, b.mu.ended, b.mu.lost, b.mu.revision, b.mu.written = manifest.Liveness{}, 0, nil, 0, 0
 		b.markDirty()
 	}
 }

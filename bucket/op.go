@@ -2,12 +2,10 @@ package bucket
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
-	"time"
 
+	"kvd/bucket/manifest"
 	"kvd/kv"
-	"kvd/kv/msglog"
 )
 
 // The payload of a log frame is a sequence of items, each 8-byte aligned: an
@@ -85,7 +83,7 @@ func appendOperation(dst []byte, op *operation) []byte {
 	dst = binary.LittleEndian.AppendUint64(dst, op.a)
 	dst = binary.LittleEndian.AppendUint64(dst, op.b)
 	if op.kind == opCreate || op.kind == opEdit {
-		dst = append(dst, encodeConfig(op.config)...)
+		dst = append(dst, manifest.EncodeConfig(op.config)...)
 	}
 	return sealItem(dst, head)
 }
@@ -118,58 +116,12 @@ func decodeOperation(kind itemKind, body []byte) (operation, error) {
 	op.b = binary.LittleEndian.Uint64(body[16:])
 	if kind == opCreate || kind == opEdit {
 		var err error
-		if op.config, err = decodeConfig(body[opFixedSize:]); err != nil {
+		if op.config, err = manifest.DecodeConfig(body[opFixedSize:]); err != nil {
 			return op, err
 		}
 	}
 	if op.cuts() {
-		return op, cut{upTo: kv.Revision(op.a), keep: int(op.b)}.check()
+		return op, manifest.Cut{UpTo: kv.Revision(op.a), Keep: int(op.b)}.Check()
 	}
 	return op, nil
-}
-
-// configOnDisk is a bucket's configuration as it is stored, with every default
-// filled in. Fields may be added; none may change its meaning.
-type configOnDisk struct {
-	Bucket       string            `json:"bucket"`
-	Description  string            `json:"description,omitempty"`
-	History      int               `json:"history"`
-	TTL          time.Duration     `json:"ttl,omitempty"`
-	MarkerTTL    time.Duration     `json:"marker_ttl"`
-	MaxValueSize int64             `json:"max_value_size"`
-	MaxBytes     int64             `json:"max_bytes"`
-	Storage      kv.Storage        `json:"storage,omitempty"`
-	Compression  bool              `json:"compression,omitempty"`
-	Sync         kv.SyncMode       `json:"sync,omitempty"`
-	SyncInterval time.Duration     `json:"sync_interval,omitempty"`
-	Metadata     map[string]string `json:"metadata,omitempty"`
-	Silent       bool              `json:"silent,omitempty"` // Kind is msglog.Kind
-}
-
-func encodeConfig(c kv.Config) []byte {
-	b, err := json.Marshal(configOnDisk{
-		Bucket: c.Bucket, Description: c.Description, History: c.History, TTL: c.TTL, MarkerTTL: c.MarkerTTL,
-		MaxValueSize: c.MaxValueSize, MaxBytes: c.MaxBytes, Storage: c.Storage, Compression: c.Compression,
-		Sync: c.Sync, SyncInterval: c.SyncInterval, Metadata: c.Metadata, Silent: c.Kind == msglog.Kind,
-	})
-	if err != nil {
-		panic("bucket: configuration does not encode: " + err.Error()) // strings and numbers always do
-	}
-	return b
-}
-
-func decodeConfig(b []byte) (kv.Config, error) {
-	var d configOnDisk
-	if err := json.Unmarshal(b, &d); err != nil {
-		return kv.Config{}, fmt.Errorf("configuration: %w", err)
-	}
-	c := kv.Config{
-		Bucket: d.Bucket, Description: d.Description, History: d.History, TTL: d.TTL, MarkerTTL: d.MarkerTTL,
-		MaxValueSize: d.MaxValueSize, MaxBytes: d.MaxBytes, Storage: d.Storage, Compression: d.Compression,
-		Sync: d.Sync, SyncInterval: d.SyncInterval, Metadata: d.Metadata,
-	}
-	if d.Silent {
-		c.Kind = msglog.Kind
-	}
-	return c, c.Validate()
 }

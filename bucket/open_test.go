@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,6 +19,9 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/cespare/xxhash/v2"
+
+	"kvd/bucket/manifest"
 	"kvd/internal/vfs"
 	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
@@ -208,10 +212,10 @@ func TestAReadOnlyFileSystemIsNamed(t *testing.T) {
 		{"where the lock can be taken", true, func(op simdisk.Op) bool { return writes[op.Kind] && op.Kind != simdisk.OpLock }},
 		{"at the manifest", true, func(op simdisk.Op) bool { return op.Kind == simdisk.OpRename }},
 		{"at the log", true, func(op simdisk.Op) bool {
-			return op.Kind == simdisk.OpWriteAt && strings.Contains(op.Path, "/"+logDir+"/")
+			return op.Kind == simdisk.OpWriteAt && strings.Contains(op.Path, "/"+manifest.LogDir+"/")
 		}},
 		{"at a segment", true, func(op simdisk.Op) bool {
-			return op.Kind == simdisk.OpTruncate && strings.Contains(op.Path, "/"+segmentDir+"/")
+			return op.Kind == simdisk.OpTruncate && strings.Contains(op.Path, "/"+manifest.SegmentDir+"/")
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -248,8 +252,14 @@ func TestANewerStoreIsRefusedUntouched(t *testing.T) {
 	if err := h.s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range manifestNames {
-		if err := h.disk.WriteFile(path.Join(testDir, name), newerManifest()); err != nil {
+	for _, name := range manifest.Names {
+		content, err := h.disk.ReadFile(path.Join(testDir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		binary.LittleEndian.PutUint32(content[8:], 2) // the version, under the checksum of the header
+		binary.LittleEndian.PutUint64(content[48:], xxhash.Sum64(content[:48]))
+		if err := h.disk.WriteFile(path.Join(testDir, name), content); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -316,7 +326,7 @@ func TestAFrameThatMakesNoSenseIsAnError(t *testing.T) {
 			if err == nil {
 				t.Fatal("opened")
 			}
-			if !strings.Contains(err.Error(), testDir+"/"+logDir) || !strings.Contains(err.Error(), "LSN") {
+			if !strings.Contains(err.Error(), testDir+"/"+manifest.LogDir) || !strings.Contains(err.Error(), "LSN") {
 				t.Errorf("%v", err)
 			}
 		})
@@ -337,7 +347,7 @@ func TestAManifestThatIsGoneIsNotANewStore(t *testing.T) {
 	if err := h.s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range manifestNames {
+	for _, name := range manifest.Names {
 		if err := h.disk.Remove(path.Join(testDir, name)); err != nil {
 			t.Fatal(err)
 		}
@@ -464,16 +474,16 @@ func TestReplaySkipsWhatABucketsSegmentsHold(t *testing.T) {
 	h.checkpoint()
 	mustPut(t, b, "k", "3")
 	h.kill()
-	m, err := loadManifest(h.disk, testDir)
+	m, err := manifest.Load(h.disk, testDir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.best.state.logLow = 0
-	rewritten, err := rewriteManifest(h.disk, testDir, m.best.identity, m.best.generation+1, &m.best.state)
+	m.Best.State.LogLow = 0
+	rewritten, err := manifest.Rewrite(h.disk, testDir, m.Best.Identity, m.Best.Generation+1, &m.Best.State)
 	if err != nil {
 		t.Fatal(err)
 	}
-	rewritten.close()
+	rewritten.Close()
 	h.open()
 	if r := h.s.Report(); r.Frames != 5 || r.Records != 1 {
 		t.Errorf("%v; want 5 frames with 1 record replayed", r)
@@ -483,7 +493,7 @@ func TestReplaySkipsWhatABucketsSegmentsHold(t *testing.T) {
 	if got := recordFloors(t, b)["k"]; len(got) != 3 {
 		t.Errorf("revisions and floors on disk: %v", got)
 	}
-	if got := b.mu.live.cuts; len(got) != 1 {
+	if got := b.mu.live.Cuts; len(got) != 1 {
 		t.Errorf("cuts: %v", got)
 	}
 }
@@ -498,7 +508,7 @@ func TestScratchIsRemoved(t *testing.T) {
 	if first != 0 || h.s.Report().Scratch != 0 {
 		t.Errorf("scratch: %d, then %d; what was written is named by the manifest", first, h.s.Report().Scratch)
 	}
-	scratch := path.Join(testDir, segmentDir, "0000000000000009.seg")
+	scratch := path.Join(testDir, manifest.SegmentDir, "0000000000000009.seg")
 	if err := h.s.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"kvd/bucket/manifest"
 	"kvd/index"
 	"kvd/internal/vfs"
 	"kvd/internal/view"
@@ -26,7 +27,7 @@ import (
 // manifest says so, and the log stays until its effects are synced elsewhere.
 type recovery struct {
 	*Store
-	found  *manifestCopy
+	found  *manifest.Copy
 	log    *wal.Reader
 	damage sync.Mutex // guards report.Damages while buckets load in parallel
 	began  time.Time
@@ -105,10 +106,10 @@ func checkDir(fsys vfs.FS, dir string) error {
 	}
 	var stranger string
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name, manifestNames[0]) || strings.HasPrefix(e.Name, manifestNames[1]) {
+		if strings.HasPrefix(e.Name, manifest.Names[0]) || strings.HasPrefix(e.Name, manifest.Names[1]) {
 			return nil
 		}
-		if !slices.Contains([]string{lockName, logDir, segmentDir, lostDir, reserveName}, e.Name) {
+		if !slices.Contains([]string{manifest.LockFile, manifest.LogDir, manifest.SegmentDir, manifest.LostDir, manifest.ReserveFile}, e.Name) {
 			stranger = e.Name
 		}
 	}
@@ -120,13 +121,13 @@ func checkDir(fsys vfs.FS, dir string) error {
 
 // findStore reads the manifest, or makes up that of a new store.
 func (r *recovery) findStore() error {
-	m, err := loadManifest(r.opts.FS, r.dir)
+	m, err := manifest.Load(r.opts.FS, r.dir)
 	if err != nil {
 		return err
 	}
-	r.report.Damages = append(r.report.Damages, m.damages...)
-	r.report.Notes = append(r.report.Notes, m.notes...)
-	found := m.best
+	r.report.Damages = append(r.report.Damages, m.Damages...)
+	r.report.Notes = append(r.report.Notes, m.Notes...)
+	found := m.Best
 	if found == nil {
 		if err := r.refuseOrphans(); err != nil {
 			return err
@@ -134,28 +135,28 @@ func (r *recovery) findStore() error {
 		found = r.newStore()
 	}
 	r.found = found
-	r.identity = found.identity
+	r.identity = found.Identity
 	r.segments = segment.Options{
-		FS: r.opts.FS, Dir: path.Join(r.dir, segmentDir),
-		Seed: segment.Seed(found.identity.seed), StoreID: found.identity.storeID,
+		FS: r.opts.FS, Dir: path.Join(r.dir, manifest.SegmentDir),
+		Seed: segment.Seed(found.Identity.Seed), StoreID: found.Identity.StoreID,
 		Released: r.segmentReleased,
 	}
-	r.high = found.state.maxBucketID
-	r.clock.raise(found.state.clock)
+	r.high = found.State.MaxBucketID
+	r.clock.raise(found.State.Clock)
 	r.path.nextID = r.high + 1
-	r.path.replayed = found.state.logLow
+	r.path.replayed = found.State.LogLow
 	return nil
 }
 
-func (r *recovery) newStore() *manifestCopy {
+func (r *recovery) newStore() *manifest.Copy {
 	r.report.Created = true
-	c := &manifestCopy{}
-	for i := range c.identity.storeID {
-		c.identity.storeID[i] = byte(r.opts.Random())
+	c := &manifest.Copy{}
+	for i := range c.Identity.StoreID {
+		c.Identity.StoreID[i] = byte(r.opts.Random())
 	}
-	c.identity.seed = r.opts.Random()
-	c.state.init()
-	c.state.numbers = 1
+	c.Identity.Seed = r.opts.Random()
+	c.State = manifest.NewState()
+	c.State.Numbers = 1
 	return c
 }
 
@@ -163,7 +164,7 @@ func (r *recovery) newStore() *manifestCopy {
 // one. The manifest is the first file that Open makes, so a crash there leaves
 // none of the others.
 func (r *recovery) refuseOrphans() error {
-	for _, dir := range []string{logDir, segmentDir} {
+	for _, dir := range []string{manifest.LogDir, manifest.SegmentDir} {
 		dir := path.Join(r.dir, dir)
 		entries, err := r.opts.FS.List(dir)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -173,7 +174,7 @@ func (r *recovery) refuseOrphans() error {
 			return err
 		}
 		if len(entries) > 0 {
-			return &kv.CorruptError{File: path.Join(r.dir, manifestNames[0]), Offset: -1,
+			return &kv.CorruptError{File: path.Join(r.dir, manifest.Names[0]), Offset: -1,
 				Detail: fmt.Sprintf("both copies of the manifest are missing, and %s holds %d files", dir, len(entries))}
 		}
 	}
@@ -183,21 +184,21 @@ func (r *recovery) refuseOrphans() error {
 // openLog finds the log's files. A log that begins above what the manifest needs
 // makes the store read-only, with nothing touched.
 func (r *recovery) openLog() error {
-	for _, dir := range []string{logDir, segmentDir} {
+	for _, dir := range []string{manifest.LogDir, manifest.SegmentDir} {
 		if err := r.opts.FS.Mkdir(path.Join(r.dir, dir)); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
 	}
 	log, err := wal.Open(wal.Options{
-		FS: r.opts.FS, Dir: path.Join(r.dir, logDir), StoreID: r.identity.storeID,
+		FS: r.opts.FS, Dir: path.Join(r.dir, manifest.LogDir), StoreID: r.identity.StoreID,
 		FileSize: r.opts.LogFileSize, MaxSize: r.opts.LogMaxSize, Salt: r.opts.Random,
 	})
 	if err != nil {
 		return err
 	}
 	r.log = log
-	if low := r.found.state.logLow; log.First() > low+1 {
-		r.readOnly(&kv.CorruptError{File: path.Join(r.dir, logDir), Offset: -1,
+	if low := r.found.State.LogLow; log.First() > low+1 {
+		r.readOnly(&kv.CorruptError{File: path.Join(r.dir, manifest.LogDir), Offset: -1,
 			Detail: fmt.Sprintf("the log begins at LSN %d, and the manifest needs it from %d", log.First(), low+1)})
 		return nil
 	}
@@ -208,8 +209,8 @@ func (r *recovery) openLog() error {
 // the manifest needs no frame then, and only a segment that it does not know
 // shows that there were some. After a checkpoint the replay misses them.
 func (r *recovery) missLog() error {
-	files, err := r.opts.FS.List(path.Join(r.dir, logDir))
-	if err != nil || len(files) > 0 || r.found.state.logLow > 0 {
+	files, err := r.opts.FS.List(path.Join(r.dir, manifest.LogDir))
+	if err != nil || len(files) > 0 || r.found.State.LogLow > 0 {
 		return err
 	}
 	segments, err := r.opts.FS.List(r.segments.Dir)
@@ -218,8 +219,8 @@ func (r *recovery) missLog() error {
 	}
 	named := r.named()
 	for _, e := range segments {
-		if number, ok := segment.ParseFileName(e.Name); ok && number < r.found.state.numbers && !named[number] {
-			r.readOnly(&kv.CorruptError{File: path.Join(r.dir, logDir), Offset: -1,
+		if number, ok := segment.ParseFileName(e.Name); ok && number < r.found.State.Numbers && !named[number] {
+			r.readOnly(&kv.CorruptError{File: path.Join(r.dir, manifest.LogDir), Offset: -1,
 				Detail: fmt.Sprintf("the log is gone that %s was written from", path.Join(r.segments.Dir, e.Name))})
 			return nil
 		}
@@ -237,16 +238,16 @@ func (r *recovery) readOnly(cause *kv.CorruptError) {
 // claim rewrites both copies of the manifest with a fresh block of file numbers:
 // from here on, what an unfinished run left under lower numbers is scratch.
 func (r *recovery) claim() error {
-	state := r.found.state
-	r.path.numbers = state.numbers
-	state.numbers += numberBlock
-	state.clean = false // until the store is closed
-	r.path.reserved = state.numbers
+	state := r.found.State
+	r.path.numbers = state.Numbers
+	state.Numbers += numberBlock
+	state.Clean = false // until the store is closed
+	r.path.reserved = state.Numbers
 	if err := r.openReserve(); err != nil {
 		return err
 	}
 	return r.withReserve(func() error {
-		m, err := rewriteManifest(r.opts.FS, r.dir, r.identity, r.found.generation+1, &state)
+		m, err := manifest.Rewrite(r.opts.FS, r.dir, r.identity, r.found.Generation+1, &state)
 		if err == nil {
 			r.checkpoint.manifest, r.checkpoint.state = m, state
 		}
@@ -256,11 +257,11 @@ func (r *recovery) claim() error {
 
 // loadBuckets builds every bucket's index out of its segments' index blocks.
 func (r *recovery) loadBuckets() error {
-	state := &r.found.state
-	descs := slices.SortedFunc(maps.Values(state.buckets), func(a, b *bucketDesc) int { return int(a.id) - int(b.id) })
+	state := &r.found.State
+	descs := slices.SortedFunc(maps.Values(state.Buckets), func(a, b *manifest.Bucket) int { return int(a.ID) - int(b.ID) })
 	progress := r.meter(StageIndex)
 	for _, d := range descs {
-		for _, s := range d.segments {
+		for _, s := range d.Segments {
 			progress.total += s.Size
 		}
 	}
@@ -299,18 +300,18 @@ func (r *recovery) loadBuckets() error {
 
 // loadBucket opens a bucket's segments and loads their entries. A segment that
 // is missing or unreadable makes the bucket read-only and leaves the others be.
-func (r *recovery) loadBucket(d *bucketDesc, progress *meter) (*Bucket, error) {
-	b := newBucket(r.Store, d.id, d.created, d.config)
-	b.next, b.mu.live, b.mu.ended, b.mu.lost, b.position = d.next, d.live, d.ended, d.lost, d.position
-	b.mu.revision = d.next - 1
-	b.mu.index.Grow(d.expectedKeys())
-	for i := range d.segments {
-		if err := r.loadSegment(b, &d.segments[i], i == len(d.segments)-1); err != nil {
+func (r *recovery) loadBucket(d *manifest.Bucket, progress *meter) (*Bucket, error) {
+	b := newBucket(r.Store, d.ID, d.Created, d.Config)
+	b.next, b.mu.live, b.mu.ended, b.mu.lost, b.position = d.Next, d.Live, d.CompactedEndUpTo, d.Lost, d.Position
+	b.mu.revision = d.Next - 1
+	b.mu.index.Grow(expectedKeys(d))
+	for i := range d.Segments {
+		if err := r.loadSegment(b, &d.Segments[i], i == len(d.Segments)-1); err != nil {
 			return b, err
 		}
-		progress.add(d.segments[i].Size)
+		progress.add(d.Segments[i].Size)
 	}
-	if !b.mu.live.trivial() {
+	if !b.mu.live.Empty() {
 		b.settleAll()
 	}
 	return b, nil
@@ -318,15 +319,15 @@ func (r *recovery) loadBucket(d *bucketDesc, progress *meter) (*Bucket, error) {
 
 // expectedKeys returns how large the index is going to be. What the manifest says
 // is a hint, and bounded by what its segments can hold.
-func (d *bucketDesc) expectedKeys() int {
+func expectedKeys(d *manifest.Bucket) int {
 	var most int64
-	for i := range d.segments {
-		most += d.segments[i].Size / int64(segment.RecordSize(1, 0, 0, false, false))
+	for i := range d.Segments {
+		most += d.Segments[i].Size / int64(segment.RecordSize(1, 0, 0, false, false))
 	}
-	return int(min(d.keys, uint64(most)))
+	return int(min(d.Keys, uint64(most)))
 }
 
-func (r *recovery) loadSegment(b *Bucket, d *segmentDesc, last bool) error {
+func (r *recovery) loadSegment(b *Bucket, d *manifest.Segment, last bool) error {
 	open := d.Desc
 	open.Sealed = open.Sealed || !last // only the last is ever appended to
 	seg, err := segment.Open(r.segments, open)
@@ -393,8 +394,8 @@ func (r *recovery) damaged(c *kv.CorruptError) {
 // named returns the numbers of the segments that the manifest names.
 func (r *recovery) named() map[uint64]bool {
 	named := make(map[uint64]bool)
-	for _, d := range r.found.state.buckets {
-		for _, s := range d.segments {
+	for _, d := range r.found.State.Buckets {
+		for _, s := range d.Segments {
 			named[s.Number] = true
 		}
 	}
@@ -437,7 +438,7 @@ func (r *recovery) setStraysAside() error {
 	}
 	for _, e := range entries {
 		number, ok := segment.ParseFileName(e.Name)
-		if ok && number < r.found.state.numbers {
+		if ok && number < r.found.State.Numbers {
 			continue
 		}
 		if err := r.setAside(e.Name); err != nil {
@@ -447,7 +448,7 @@ func (r *recovery) setStraysAside() error {
 	if len(r.report.Strays) == 0 {
 		return nil
 	}
-	for _, dir := range []string{r.dir, path.Join(r.dir, lostDir), r.segments.Dir} { // the new name before the old one goes
+	for _, dir := range []string{r.dir, path.Join(r.dir, manifest.LostDir), r.segments.Dir} { // the new name before the old one goes
 		if err := r.opts.FS.SyncDir(dir); err != nil {
 			return err
 		}
@@ -457,7 +458,7 @@ func (r *recovery) setStraysAside() error {
 
 // setAside moves a stray to lost/.
 func (r *recovery) setAside(name string) error {
-	lost := path.Join(r.dir, lostDir)
+	lost := path.Join(r.dir, manifest.LostDir)
 	if err := r.opts.FS.Mkdir(lost); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
@@ -477,7 +478,7 @@ func (r *recovery) setAside(name string) error {
 // page can be clean and yet not be on the disk.
 func (r *recovery) replay() error {
 	progress := r.meter(StageReplay)
-	found, err := r.log.Replay(r.found.state.logLow+1, func(f wal.Frame) error {
+	found, err := r.log.Replay(r.found.State.LogLow+1, func(f wal.Frame) error {
 		progress.add(1)
 		return r.replayFrame(f)
 	})
@@ -601,7 +602,7 @@ func (r *recovery) makeRoom(g *group) error {
 
 // begin makes what was replayed durable and starts a fresh log file behind it.
 func (r *recovery) begin() error {
-	if r.path.replayed > r.found.state.logLow || len(r.path.dirty) > 0 {
+	if r.path.replayed > r.found.State.LogLow || len(r.path.dirty) > 0 {
 		progress := r.meter(StageCheckpoint)
 		progress.total = int64(len(r.path.dirty))
 		if err := r.runCheckpoint(unpaced); err != nil {

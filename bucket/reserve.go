@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"path"
 
+	"kvd/bucket/manifest"
 	"kvd/internal/vfs"
 	"kvd/kv"
 )
@@ -33,7 +34,7 @@ func (s *Store) openReserve() error {
 	if r.size = s.opts.ReserveSize; r.size < 0 {
 		return nil
 	}
-	name := path.Join(s.dir, reserveName)
+	name := path.Join(s.dir, manifest.ReserveFile)
 	f, err := s.opts.FS.Open(name, vfs.ReadWrite)
 	if errors.Is(err, fs.ErrNotExist) {
 		f, err = s.opts.FS.Open(name, vfs.Create)

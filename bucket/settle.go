@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"kvd/bucket/manifest"
 	"kvd/index"
 	"kvd/internal/view"
 	"kvd/kv"
@@ -41,7 +42,7 @@ func (s *Store) giveWay() {
 // change changes the bucket's rules. The caller holds path. At run time whoever
 // had the operation decided settles the bucket afterwards; of what is replayed,
 // maybe a thousand of these, recovery does so once, at its end.
-func (b *Bucket) change(change func(*liveness)) {
+func (b *Bucket) change(change func(*manifest.Liveness)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	change(&b.mu.live)
@@ -52,8 +53,8 @@ func (b *Bucket) change(change func(*liveness)) {
 
 // unsettle is change for rules that say of many keys what stays. Settle ends what
 // it begins.
-func (b *Bucket) unsettle(change func(*liveness)) {
-	b.change(func(l *liveness) {
+func (b *Bucket) unsettle(change func(*manifest.Liveness)) {
+	b.change(func(l *manifest.Liveness) {
 		change(l)
 		if b.store.log != nil {
 			b.mu.settling++
@@ -115,7 +116,7 @@ func (b *Bucket) affected(n int) (keys []string, more bool) {
 	more = b.mu.index.Part(n, func(key []byte, _ index.Version) {
 		name := view.String(key)
 		versions := b.mu.index.Versions(room[:0], index.Hash(name), name)
-		if n := len(versions); len(b.mu.live.keep(versions)) < n {
+		if n := len(versions); len(b.mu.live.Filter(versions)) < n {
 			keys = append(keys, string(key))
 		}
 	})
@@ -127,7 +128,7 @@ func (b *Bucket) affected(n int) (keys []string, more bool) {
 func (b *Bucket) settleKeyLocked(hash uint64, key string) {
 	var room, kept [kv.MaxHistory]index.Version
 	versions := b.mu.index.Versions(room[:0], hash, key)
-	live := b.mu.live.keep(append(kept[:0], versions...))
+	live := b.mu.live.Filter(append(kept[:0], versions...))
 	for _, v := range versions {
 		if len(live) > 0 && live[0].Revision == v.Revision {
 			live = live[1:]
@@ -154,7 +155,7 @@ func (m *mutation) settleBefore() {
 func (b *Bucket) versionsLocked(dst []index.Version, hash uint64, key string) []index.Version {
 	versions := b.mu.index.Versions(dst, hash, key)
 	if b.mu.settling > 0 {
-		versions = b.mu.live.keep(versions)
+		versions = b.mu.live.Filter(versions)
 	}
 	return versions
 }
@@ -187,7 +188,7 @@ func (b *Bucket) revisionLocked(hash uint64, key string, revision kv.Revision) (
 
 // rulesLocked returns the rules that a snapshot taken now needs, nil if it needs
 // none. They do not change: a liveness is replaced piece by piece.
-func (b *Bucket) rulesLocked() *liveness {
+func (b *Bucket) rulesLocked() *manifest.Liveness {
 	if b.mu.settling == 0 {
 		return nil
 	}

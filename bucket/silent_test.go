@@ -108,8 +108,8 @@ func TestWhatASilentSweepSaidSurvives(t *testing.T) {
 	a.open()
 	b = a.find("b")
 	wantShown(t, b, showing{"k": revs{3}})
-	if b.mu.live.aged != 2 { // the end of other; k goes on
-		t.Errorf("aged is %d, want 2", b.mu.live.aged)
+	if b.mu.live.UnmarkedUpTo != 2 { // the end of other; k goes on
+		t.Errorf("aged is %d, want 2", b.mu.live.UnmarkedUpTo)
 	}
 	if rev := mustPut(t, b, "other", "4"); rev != 4 {
 		t.Errorf("the next revision is %d, want 4", rev)

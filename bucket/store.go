@@ -13,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"kvd/bucket/manifest"
 	"kvd/internal/vfs"
 	"kvd/kv"
 	"kvd/segment"
@@ -27,7 +28,7 @@ type Store struct {
 	opts     Options
 	leapt    bool // the clock is said to have leapt: the sweep rests
 	dir      string
-	identity identity
+	identity manifest.Identity
 	segments segment.Options
 	lock     io.Closer // of the directory
 	log      *wal.Log  // nil in a store that is read-only since it was opened
@@ -63,8 +64,8 @@ type Store struct {
 	// checkpoint is held by the one checkpoint under way. It comes before path.
 	checkpoint struct {
 		sync.Mutex
-		manifest *manifest
-		state    manifestState
+		manifest *manifest.Writer
+		state    manifest.State
 	}
 
 	compacting sync.Mutex // held by the one compaction under way. It comes before checkpoint
@@ -84,15 +85,6 @@ type Store struct {
 var (
 	_ kv.Store     = (*Store)(nil)
 	_ kv.Submitter = (*Store)(nil)
-)
-
-// Names inside a store's directory.
-const (
-	lockName    = "LOCK"
-	logDir      = "wal"
-	segmentDir  = "seg"
-	lostDir     = "lost"
-	reserveName = "reserve"
 )
 
 func randomUint64() uint64 {
@@ -140,7 +132,7 @@ func Open(dir string, opts Options) (*Store, error) {
 }
 
 func (s *Store) lockDir() error {
-	lock, err := s.opts.FS.Lock(path.Join(s.dir, lockName))
+	lock, err := s.opts.FS.Lock(path.Join(s.dir, manifest.LockFile))
 	var locked *vfs.LockedError
 	switch {
 	case errors.As(err, &locked):
@@ -227,7 +219,7 @@ func (s *Store) release() {
 		_ = s.log.Close() // everything that counts is synced
 	}
 	if s.checkpoint.manifest != nil {
-		s.checkpoint.manifest.close()
+		s.checkpoint.manifest.Close()
 		s.checkpoint.manifest = nil
 	}
 	s.path.reserve.close()
@@ -261,7 +253,7 @@ func (s *Store) lookup(name string) (*Bucket, error) {
 }
 
 // ID returns the store's id, made at random when the store was.
-func (s *Store) ID() [16]byte { return s.identity.storeID }
+func (s *Store) ID() [16]byte { return s.identity.StoreID }
 
 // Report says what Open found and did.
 func (s *Store) Report() Report { return s.report }

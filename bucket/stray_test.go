@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"kvd/bucket/manifest"
 	"kvd/internal/vfs/simdisk"
 	"kvd/segment"
 )
@@ -24,7 +25,7 @@ func strayStore(t *testing.T) (*harness, showing) {
 		t.Fatal(err)
 	}
 	for _, name := range strays {
-		if err := h.disk.WriteFile(path.Join(testDir, segmentDir, name), []byte(name)); err != nil {
+		if err := h.disk.WriteFile(path.Join(testDir, manifest.SegmentDir, name), []byte(name)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -38,7 +39,7 @@ func TestStrangersAmongTheSegmentsAreSetAside(t *testing.T) {
 		t.Errorf("reported: %q", got)
 	}
 	for _, file := range h.s.Report().Strays {
-		if !strings.HasPrefix(file, path.Join(testDir, lostDir)+"/") {
+		if !strings.HasPrefix(file, path.Join(testDir, manifest.LostDir)+"/") {
 			t.Errorf("reported: %q", file)
 		}
 		if b, err := h.disk.ReadFile(file); err != nil || string(b) != path.Base(file) {
@@ -59,7 +60,7 @@ func TestAStrangerDoesNotReplaceAnother(t *testing.T) {
 	if err := h.s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.disk.WriteFile(path.Join(testDir, segmentDir, strays[0]), []byte("another")); err != nil {
+	if err := h.disk.WriteFile(path.Join(testDir, manifest.SegmentDir, strays[0]), []byte("another")); err != nil {
 		t.Fatal(err)
 	}
 	h.open()
@@ -67,7 +68,7 @@ func TestAStrangerDoesNotReplaceAnother(t *testing.T) {
 	if len(got) != 1 {
 		t.Fatalf("reported: %q", got)
 	}
-	for file, want := range map[string]string{path.Join(testDir, lostDir, strays[0]): strays[0], got[0]: "another"} {
+	for file, want := range map[string]string{path.Join(testDir, manifest.LostDir, strays[0]): strays[0], got[0]: "another"} {
 		if b, err := h.disk.ReadFile(file); err != nil || string(b) != want {
 			t.Errorf("%s holds %q, %v; want %q", file, b, err, want)
 		}
@@ -93,7 +94,7 @@ func TestNoCrashLosesAStranger(t *testing.T) {
 			wantShown(t, crashed.find("b"), want)
 			files := tree(t, crashed.disk, testDir)
 			for _, name := range strays {
-				if files[path.Join(testDir, lostDir, name)] != name {
+				if files[path.Join(testDir, manifest.LostDir, name)] != name {
 					t.Errorf("call %d: %s is gone", n, name)
 				}
 			}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"kvd/bucket/manifest"
 	"kvd/index"
 	"kvd/internal/vfs"
 	"kvd/internal/view"
@@ -48,14 +49,14 @@ func (c *compaction) trySwap(decided wal.LSN) error {
 	if s.checkpoint.manifest == nil {
 		return kv.ErrClosed
 	}
-	old := s.checkpoint.state.buckets[b.id]
+	old := s.checkpoint.state.Buckets[b.id]
 	if old == nil {
 		return b.notFound()
 	}
 	s.path.Lock()
 	dirty := b.dirty
 	s.path.Unlock()
-	if dirty && old.position < decided {
+	if dirty && old.Position < decided {
 		return errUncovered
 	}
 	if err := c.complete(); err != nil {
@@ -65,9 +66,9 @@ func (c *compaction) trySwap(decided wal.LSN) error {
 	if err != nil {
 		return err
 	}
-	if err := s.logEdit(&edit{buckets: []*bucketDesc{desc}}); err != nil {
+	if err := s.logEdit(&manifest.Edit{Buckets: []*manifest.Bucket{desc}}); err != nil {
 		if errors.Is(err, vfs.ErrNoSpace) { // nothing was written, and a rewrite must not say what was not
-			s.checkpoint.state.buckets[b.id] = old
+			s.checkpoint.state.Buckets[b.id] = old
 			return fmt.Errorf("%w: %w", kv.ErrNoSpace, err)
 		}
 		return s.poison(fmt.Errorf("swap: %w", err))
@@ -108,37 +109,37 @@ func (c *compaction) usesLocked() (sum index.Use) {
 
 // describe returns the bucket as the manifest has it, with the output in the
 // inputs' place.
-func (c *compaction) describe(old *bucketDesc) (*bucketDesc, error) {
-	from := slices.IndexFunc(old.segments, func(d segmentDesc) bool { return d.Number == c.inputs[0].Number() })
-	if from < 0 || from+len(c.inputs) > len(old.segments) {
+func (c *compaction) describe(old *manifest.Bucket) (*manifest.Bucket, error) {
+	from := slices.IndexFunc(old.Segments, func(d manifest.Segment) bool { return d.Number == c.inputs[0].Number() })
+	if from < 0 || from+len(c.inputs) > len(old.Segments) {
 		return nil, errStale
 	}
 	dropped := c.dropped
 	for i, sl := range c.inputs {
-		d := &old.segments[from+i]
-		last := from+i == len(old.segments)-1
+		d := &old.Segments[from+i]
+		last := from+i == len(old.Segments)-1
 		if d.Number != sl.Number() || d.Size != sl.Size() || last && !d.Sealed {
 			return nil, errStale
 		}
-		dropped = max(dropped, d.dropped)
+		dropped = max(dropped, d.RemovedUpTo)
 	}
 	desc := *old
-	desc.ended = max(desc.ended, c.ended)
-	rest := slices.Clone(old.segments[from+len(c.inputs):])
-	desc.segments = slices.Clone(old.segments[:from])
+	desc.CompactedEndUpTo = max(desc.CompactedEndUpTo, c.ended)
+	rest := slices.Clone(old.Segments[from+len(c.inputs):])
+	desc.Segments = slices.Clone(old.Segments[:from])
 	switch {
 	case c.output != nil:
-		desc.segments = append(desc.segments, segmentDesc{Desc: c.output.Desc(), dropped: dropped})
+		desc.Segments = append(desc.Segments, manifest.Segment{Desc: c.output.Desc(), RemovedUpTo: dropped})
 	case len(rest) > 0: // what it says of revisions below its own is true of more now
-		rest[0].dropped = max(rest[0].dropped, dropped)
+		rest[0].RemovedUpTo = max(rest[0].RemovedUpTo, dropped)
 	}
-	desc.segments = append(desc.segments, rest...)
+	desc.Segments = append(desc.Segments, rest...)
 	return &desc, nil
 }
 
 // install makes memory agree with the manifest, whose segments are the first of
 // those in memory, in the same order. The caller holds checkpoint.
-func (c *compaction) install(desc *bucketDesc) {
+func (c *compaction) install(desc *manifest.Bucket) {
 	b := c.bucket
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -149,10 +150,10 @@ func (c *compaction) install(desc *bucketDesc) {
 		c.output.held = c.held
 	}
 	b.mu.order = slices.Concat(b.mu.order[:from], output, b.mu.order[from+len(c.inputs):])
-	b.mu.ended = max(b.mu.ended, desc.ended)
-	if from < len(desc.segments) { // the output, or what has to say so in its stead
+	b.mu.ended = max(b.mu.ended, desc.CompactedEndUpTo)
+	if from < len(desc.Segments) { // the output, or what has to say so in its stead
 		sl := b.mu.order[from]
-		sl.dropped = max(sl.dropped, desc.segments[from].dropped)
+		sl.dropped = max(sl.dropped, desc.Segments[from].RemovedUpTo)
 	}
 	if c.ended != 0 { // what was held above for the sake of what went may go now
 		for _, sl := range b.mu.order[from+len(output):] {

@@ -413,7 +413,7 @@ func (b *Bucket) drop(next func() []dying) {
 func (b *Bucket) dropLocked(d dying) {
 	newest, _ := b.mu.index.Newest(d.hash, d.key)
 	v, ok := b.mu.index.At(d.hash, d.key, d.revision)
-	if ok && b.mu.live.isDead(&v, v.Revision == newest.Revision) {
+	if ok && b.mu.live.Removes(&v, v.Revision == newest.Revision) {
 		b.mu.index.Remove(d.hash, d.key, d.revision, nil)
 	}
 }

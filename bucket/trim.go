@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
+	"kvd/bucket/manifest"
 	"kvd/index"
 	"kvd/internal/view"
 	"kvd/kv"
@@ -72,7 +72,7 @@ type trim struct {
 	below   kv.Revision
 	records uint64
 	bytes   int64
-	settled liveness // by whose rules the index was settled
+	settled manifest.Liveness // by whose rules the index was settled
 
 	// Of the round.
 	found []dying // the oldest records, those that may go, oldest first
@@ -163,7 +163,7 @@ func (t *trim) begin() (p watch.Position, upTo kv.Revision) {
 	defer b.mu.RUnlock()
 	t.left, t.size = b.mu.index.Count(), b.mu.index.Bytes()
 	p, upTo = b.sweeping.oldest, b.mu.revision
-	p.Revision = max(p.Revision, b.mu.live.expired)
+	p.Revision = max(p.Revision, b.mu.live.ExpiredUpTo)
 	if t.below > 0 {
 		upTo = min(upTo, t.below-1)
 	}
@@ -203,7 +203,7 @@ func (t *trim) decide() (operation, error) {
 	if err := b.takesWritesLocked(); err != nil {
 		return operation{}, err
 	}
-	if b.mu.settling > 0 && !t.settled.forgetsAs(&b.mu.live) {
+	if b.mu.settling > 0 && !t.settled.SameCutsAndPurges(&b.mu.live) {
 		return operation{}, errUnsettled
 	}
 	op := operation{kind: opExpire, bucketID: b.id}
@@ -239,10 +239,4 @@ func (t *trim) settle() {
 	t.settled = b.mu.live
 	b.mu.RUnlock()
 	b.settleAll()
-}
-
-// forgetsAs reports whether two states of a bucket's rules say the same of many keys
-// at once: those are what a bucket settles for.
-func (l *liveness) forgetsAs(m *liveness) bool {
-	return l.forgotten == m.forgotten && slices.Equal(l.cuts, m.cuts)
 }

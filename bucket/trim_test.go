@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"kvd/bucket/manifest"
 	"kvd/index"
 	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
@@ -176,7 +177,7 @@ func TestTrimDoesNotCountTheDead(t *testing.T) {
 	}
 	mustTrim(t, b, 0, 4, 0, 0)
 	a.s.path.Lock()
-	b.unsettle(func(l *liveness) { l.addCut(cut{upTo: 7, keep: 1}) })
+	b.unsettle(func(l *manifest.Liveness) { l.AddCut(manifest.Cut{UpTo: 7, Keep: 1}) })
 	a.s.path.Unlock()
 	mustTrim(t, b, 0, 2, 0, 0)
 	b.settle()

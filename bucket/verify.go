@@ -13,6 +13,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
+	"kvd/bucket/manifest"
 	"kvd/internal/vfs"
 	"kvd/internal/view"
 	"kvd/kv"
@@ -109,7 +110,7 @@ type verification struct {
 	fs       vfs.FS // writes nothing
 	report   VerifyReport
 	began    time.Time
-	manifest *manifestCopy
+	manifest *manifest.Copy
 	segments segment.Options
 	value    []byte // scratch
 }
@@ -117,7 +118,7 @@ type verification struct {
 // lock keeps the store from being opened meanwhile. In a directory that cannot
 // be written to nobody can open it.
 func (v *verification) lock() (unlock func(), err error) {
-	name := path.Join(v.dir, lockName)
+	name := path.Join(v.dir, manifest.LockFile)
 	if _, err := v.fs.Stat(name); errors.Is(err, fs.ErrNotExist) {
 		return func() {}, nil // never opened
 	}
@@ -136,21 +137,21 @@ func (v *verification) lock() (unlock func(), err error) {
 }
 
 func (v *verification) run() error {
-	found, err := loadManifest(v.fs, v.dir)
-	for _, d := range found.damages {
+	found, err := manifest.Load(v.fs, v.dir)
+	for _, d := range found.Damages {
 		v.damaged(d)
 	}
 	if err != nil {
 		return err
 	}
-	if found.best == nil {
+	if found.Best == nil {
 		return fmt.Errorf("%w: it has no manifest", kv.ErrNotStore)
 	}
-	v.report.Notes = append(v.report.Notes, found.notes...)
-	v.manifest = found.best
+	v.report.Notes = append(v.report.Notes, found.Notes...)
+	v.manifest = found.Best
 	v.segments = segment.Options{
-		FS: v.fs, Dir: path.Join(v.dir, segmentDir),
-		Seed: segment.Seed(found.best.identity.seed), StoreID: found.best.identity.storeID,
+		FS: v.fs, Dir: path.Join(v.dir, manifest.SegmentDir),
+		Seed: segment.Seed(found.Best.Identity.Seed), StoreID: found.Best.Identity.StoreID,
 	}
 	if err := v.checkSegments(); err != nil {
 		return err
@@ -181,25 +182,25 @@ func (v *verification) meter(stage Stage) *meter {
 }
 
 // buckets returns the buckets of the manifest in ascending order of ids.
-func (v *verification) buckets() []*bucketDesc {
-	return slices.SortedFunc(maps.Values(v.manifest.state.buckets), func(a, b *bucketDesc) int { return int(a.id) - int(b.id) })
+func (v *verification) buckets() []*manifest.Bucket {
+	return slices.SortedFunc(maps.Values(v.manifest.State.Buckets), func(a, b *manifest.Bucket) int { return int(a.ID) - int(b.ID) })
 }
 
 func (v *verification) checkSegments() error {
 	progress := v.meter(StageRecords)
 	for _, d := range v.buckets() {
-		for i := range d.segments {
-			progress.total += d.segments[i].Size
+		for i := range d.Segments {
+			progress.total += d.Segments[i].Size
 		}
 	}
 	for _, d := range v.buckets() {
 		v.report.Buckets++
 		last := kv.Revision(0)
-		for i := range d.segments {
-			if err := v.checkSegment(d, &d.segments[i], &last); err != nil {
+		for i := range d.Segments {
+			if err := v.checkSegment(d, &d.Segments[i], &last); err != nil {
 				return err
 			}
-			progress.add(d.segments[i].Size)
+			progress.add(d.Segments[i].Size)
 		}
 	}
 	return nil
@@ -207,13 +208,13 @@ func (v *verification) checkSegments() error {
 
 // checkSegment reads a segment twice, by its records and by its index blocks,
 // and compares. last is the newest revision in the segments before.
-func (v *verification) checkSegment(b *bucketDesc, d *segmentDesc, last *kv.Revision) error {
+func (v *verification) checkSegment(b *manifest.Bucket, d *manifest.Segment, last *kv.Revision) error {
 	file := path.Join(v.segments.Dir, segment.FileName(d.Number))
 	seg, err := segment.Open(v.segments, d.Desc)
 	var corrupt *kv.CorruptError
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		v.damaged(&kv.CorruptError{File: file, Offset: -1, Detail: fmt.Sprintf("segment of bucket %q is missing", b.config.Bucket)})
+		v.damaged(&kv.CorruptError{File: file, Offset: -1, Detail: fmt.Sprintf("segment of bucket %q is missing", b.Config.Bucket)})
 		return nil
 	case errors.As(err, &corrupt):
 		v.damaged(corrupt)
@@ -269,14 +270,14 @@ func (v *verification) decompresses(seg *segment.Segment, offset int64, size int
 
 // checkRevision reports a record that no store writes there, although its
 // checksums are right.
-func (v *verification) checkRevision(file string, offset int64, b *bucketDesc, r *segment.Record, last *kv.Revision) {
+func (v *verification) checkRevision(file string, offset int64, b *manifest.Bucket, r *segment.Record, last *kv.Revision) {
 	if r.Op == segment.Erase {
 		return // it has no revision of its own
 	}
-	if r.Revision <= *last || r.Revision >= b.next {
+	if r.Revision <= *last || r.Revision >= b.Next {
 		v.damaged(&kv.CorruptError{File: file, Offset: offset, Detail: fmt.Sprintf(
 			"key %q, revision %d, bucket %q: it stands behind revision %d, and the next is %d",
-			r.Key, r.Revision, b.config.Bucket, *last, b.next)})
+			r.Key, r.Revision, b.Config.Bucket, *last, b.Next)})
 	}
 	*last = max(*last, r.Revision)
 }
@@ -314,8 +315,8 @@ func (d *digest) sum() [2]uint64 {
 // checkStrangers notes what lies among the segments and is none of them.
 func (v *verification) checkStrangers() error {
 	named := make(map[uint64]bool)
-	for _, d := range v.manifest.state.buckets {
-		for _, s := range d.segments {
+	for _, d := range v.manifest.State.Buckets {
+		for _, s := range d.Segments {
 			named[s.Number] = true
 		}
 	}
@@ -328,10 +329,10 @@ func (v *verification) checkStrangers() error {
 	}
 	for _, e := range entries {
 		switch number, ok := segment.ParseFileName(e.Name); {
-		case !ok || number >= v.manifest.state.numbers:
-			v.note("%s is not the store's: the next open moves it to %s", path.Join(segmentDir, e.Name), lostDir)
+		case !ok || number >= v.manifest.State.Numbers:
+			v.note("%s is not the store's: the next open moves it to %s", path.Join(manifest.SegmentDir, e.Name), manifest.LostDir)
 		case !named[number]:
-			v.note("%s is left from unfinished work: the next open removes it", path.Join(segmentDir, e.Name))
+			v.note("%s is left from unfinished work: the next open removes it", path.Join(manifest.SegmentDir, e.Name))
 		}
 	}
 	return nil
@@ -339,11 +340,11 @@ func (v *verification) checkStrangers() error {
 
 // checkLog reads the frames that a checkpoint does not cover.
 func (v *verification) checkLog() error {
-	dir := path.Join(v.dir, logDir)
-	if _, err := v.fs.Stat(dir); errors.Is(err, fs.ErrNotExist) && v.manifest.state.logLow == 0 {
+	dir := path.Join(v.dir, manifest.LogDir)
+	if _, err := v.fs.Stat(dir); errors.Is(err, fs.ErrNotExist) && v.manifest.State.LogLow == 0 {
 		return nil // the first Open was cut off
 	}
-	log, err := wal.Open(wal.Options{FS: v.fs, Dir: dir, StoreID: v.manifest.identity.storeID})
+	log, err := wal.Open(wal.Options{FS: v.fs, Dir: dir, StoreID: v.manifest.Identity.StoreID})
 	var corrupt *kv.CorruptError
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -357,7 +358,7 @@ func (v *verification) checkLog() error {
 	}
 	progress := v.meter(StageLog)
 	made := make(map[uint64]bool) // buckets that the log makes
-	found, err := log.Replay(v.manifest.state.logLow+1, func(f wal.Frame) error {
+	found, err := log.Replay(v.manifest.State.LogLow+1, func(f wal.Frame) error {
 		progress.add(1)
 		v.checkFrame(&f, made)
 		return nil
@@ -406,7 +407,7 @@ func (v *verification) checkItem(kind itemKind, body []byte, made map[uint64]boo
 			return fmt.Errorf("key %q, revision %d, bucket %d: %w", r.Key, r.Revision, r.BucketID, err)
 		}
 		// Ids up to the highest that the manifest knows may be of deleted buckets.
-		if r.BucketID > v.manifest.state.maxBucketID && !made[r.BucketID] {
+		if r.BucketID > v.manifest.State.MaxBucketID && !made[r.BucketID] {
 			return fmt.Errorf("record of bucket %d, which nothing made", r.BucketID)
 		}
 		v.report.LogRecords++

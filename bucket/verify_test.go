@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"kvd/bucket/manifest"
 	"kvd/internal/vfs"
 	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
@@ -96,13 +97,13 @@ func TestVerifyEveryByteOfASegment(t *testing.T) {
 		mustPut(t, a, fmt.Sprintf("key.%d", i%4), strings.Repeat("v", i))
 	}
 	h.close()
-	m, err := loadManifest(h.disk, testDir)
+	m, err := manifest.Load(h.disk, testDir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, b := range m.best.state.buckets {
-		for _, s := range b.segments {
-			file := path.Join(testDir, segmentDir, fmt.Sprintf("%016x.seg", s.Number))
+	for _, b := range m.Best.State.Buckets {
+		for _, s := range b.Segments {
+			file := path.Join(testDir, manifest.SegmentDir, fmt.Sprintf("%016x.seg", s.Number))
 			for offset := range s.Size {
 				h.flip(file, offset, int(offset%8))
 				r := h.verify()
@@ -130,9 +131,9 @@ func TestVerifyEveryByteOfTheManifest(t *testing.T) {
 	h := newHarness(t)
 	h.fill()
 	h.close()
-	for _, name := range manifestNames {
+	for _, name := range manifest.Names {
 		file := path.Join(testDir, name)
-		content, err := readFile(h.disk, file)
+		content, err := h.disk.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -152,11 +153,12 @@ func TestVerifyEveryByteOfTheManifest(t *testing.T) {
 }
 
 // manifestPadding returns the offsets of the zeros between records, which mean
-// nothing.
+// nothing. Package manifest has the format.
 func manifestPadding(content []byte) map[int64]bool {
+	const headerSize, recordHeadSize = 56, 16
 	padding := map[int64]bool{}
-	for at := manifestHeaderSize; at+manifestRecordHead <= len(content); {
-		end := at + manifestRecordHead + int(binary.LittleEndian.Uint32(content[at:]))
+	for at := headerSize; at+recordHeadSize <= len(content); {
+		end := at + recordHeadSize + int(binary.LittleEndian.Uint32(content[at:]))
 		for at = end; at%8 != 0; at++ {
 			padding[int64(at)] = true
 		}
@@ -170,10 +172,10 @@ func TestVerifyEveryByteOfTheLog(t *testing.T) {
 	h := newHarness(t)
 	h.fill()
 	h.kill()
-	files := h.names(logDir)
+	files := h.names(manifest.LogDir)
 	found := 0
 	for _, name := range files {
-		file := path.Join(testDir, logDir, name)
+		file := path.Join(testDir, manifest.LogDir, name)
 		for offset := int64(0); offset < 64<<10; offset += 251 {
 			h.flip(file, offset, 3)
 			r := h.verify()
@@ -230,15 +232,15 @@ func TestVerifyMissingLog(t *testing.T) {
 	h := newHarness(t)
 	h.fill()
 	h.kill()
-	for _, name := range h.names(logDir) {
-		if err := h.disk.Remove(path.Join(testDir, logDir, name)); err != nil {
+	for _, name := range h.names(manifest.LogDir) {
+		if err := h.disk.Remove(path.Join(testDir, manifest.LogDir, name)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if r := h.verify(); r.Damage == 0 {
 		t.Error("a missing log is not found")
 	}
-	if err := h.disk.Remove(path.Join(testDir, logDir)); err != nil {
+	if err := h.disk.Remove(path.Join(testDir, manifest.LogDir)); err != nil {
 		t.Fatal(err)
 	}
 	if r := h.verify(); r.Damage == 0 {
@@ -268,7 +270,7 @@ func TestVerifyStrangers(t *testing.T) {
 	h.fill()
 	h.close()
 	for _, name := range []string{"notes.txt", "0000000000000007.seg"} {
-		if _, err := h.disk.Open(path.Join(testDir, segmentDir, name), vfs.Create); err != nil {
+		if _, err := h.disk.Open(path.Join(testDir, manifest.SegmentDir, name), vfs.Create); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -300,7 +302,7 @@ func TestVerifyRefusals(t *testing.T) {
 	t.Run("both copies of the manifest unreadable", func(t *testing.T) {
 		h := newHarness(t)
 		h.close()
-		for _, name := range manifestNames {
+		for _, name := range manifest.Names {
 			h.flip(path.Join(testDir, name), 20, 0)
 		}
 		r, err := h.tryVerify()
@@ -314,7 +316,7 @@ func TestVerifyRefusals(t *testing.T) {
 		h.fill()
 		h.close()
 		boom := errors.New("boom")
-		h.fail(simdisk.OpList, segmentDir, boom)
+		h.fail(simdisk.OpList, manifest.SegmentDir, boom)
 		_, err := Verify(testDir, VerifyOptions{FS: h.gates})
 		wantError(t, err, boom)
 	})

@@ -175,7 +175,7 @@ func (b *Bucket) walkFrom(horizon int64) *slot {
 	if b.mu.gone != nil {
 		return nil
 	}
-	w.walked = max(w.walked, b.mu.live.expired)
+	w.walked = max(w.walked, b.mu.live.ExpiredUpTo)
 	if w.slot == nil || w.slot.released != nil { // or compacted away
 		if w.slot = b.holding(w.walked + 1); w.slot == nil {
 			w.youngest = horizon

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"kvd/bucket/manifest"
 	"kvd/index"
 	"kvd/kv"
 	"kvd/segment"
@@ -264,5 +265,5 @@ func (h *harness) damageRecord(b *Bucket, key string, at int64) {
 	if at < 0 {
 		at += int64(v.Size)
 	}
-	h.flip(path.Join(testDir, segmentDir, segment.FileName(number)), v.Offset+at, 0)
+	h.flip(path.Join(testDir, manifest.SegmentDir, segment.FileName(number)), v.Offset+at, 0)
 }

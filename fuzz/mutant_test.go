@@ -110,7 +110,7 @@ func mutate(t *testing.T, root string) map[string]string {
 			}
 			sources[m.file] = string(b)
 			pkg := filepath.Dir(m.file)
-			sources[pkg+"/mutant.go"] = fmt.Sprintf(mutantSource, pkg, mutantName)
+			sources[pkg+"/mutant.go"] = fmt.Sprintf(mutantSource, filepath.Base(pkg), mutantName)
 		}
 		if n := strings.Count(sources[m.file], m.old); n != 1 {
 			t.Fatalf("%q: its text stands in %s %d times, want once:\n%s", m.name, m.file, n, m.old)

@@ -37,8 +37,8 @@ var mutants = []mutant{
 	},
 	{
 		name: "a revision is reused once its record is gone", test: "TestCrashInLife", file: "bucket/recover.go",
-		old: "\tif !b.mu.live.trivial() {\n",
-		new: "\tif mutant {\n\t\tb.next = 1\n\t\tb.mu.index.All(func(_ []byte, v index.Version) bool {\n\t\t\tb.next = max(b.next, v.Revision+1)\n\t\t\treturn true\n\t\t})\n\t\tb.mu.revision = b.next - 1\n\t}\n\tif !b.mu.live.trivial() {\n",
+		old: "\tif !b.mu.live.Empty() {\n",
+		new: "\tif mutant {\n\t\tb.next = 1\n\t\tb.mu.index.All(func(_ []byte, v index.Version) bool {\n\t\t\tb.next = max(b.next, v.Revision+1)\n\t\t\treturn true\n\t\t})\n\t\tb.mu.revision = b.next - 1\n\t}\n\tif !b.mu.live.Empty() {\n",
 	},
 	{
 		name: "a bucket in memory keeps its id", test: "TestCrashInLife", file: "bucket/memory.go",
@@ -117,7 +117,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "a swap does not wait for the manifest", test: "TestCrashInLife", file: "bucket/swap.go",
-		old: "if dirty && old.position < decided {", new: "if !(mutant) && dirty && old.position < decided {",
+		old: "if dirty && old.Position < decided {", new: "if !(mutant) && dirty && old.Position < decided {",
 	},
 	{
 		name: "the index is not moved after a merge", test: "TestCrashInLife", file: "bucket/swap.go",

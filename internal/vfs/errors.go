@@ -42,3 +42,16 @@ func (e *noSpaceError) Is(target error) bool { return target == ErrNoSpace }
 // neither negative nor empty, and its end is an int64. It is for implementations
 // of [FS].
 func ValidRange(off, n int64) bool { return off >= 0 && n > 0 && off <= math.MaxInt64-n }
+
+// WithoutNoSpace returns an error with the text of err that does not match
+// [ErrNoSpace], and other errors as they are. It is for calls after which nothing
+// may be tried again, and keeps their errors from passing for a full disk that was
+// met before anything happened: a sync can fail for want of space, where a file
+// system assigns blocks late, and like every failed sync it leaves pages behind
+// that a second one would call durable.
+func WithoutNoSpace(err error) error {
+	if errors.Is(err, ErrNoSpace) {
+		return errors.New(err.Error())
+	}
+	return err
+}

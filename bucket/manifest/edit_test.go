@@ -1,46 +1,47 @@
-package bucket
+package manifest
 
 import (
 	"encoding/binary"
 	"reflect"
 	"testing"
 
+	"kvd/internal/golden"
 	"kvd/kv"
 	"kvd/segment"
 )
 
-func sampleBuckets() []*bucketDesc {
-	return []*bucketDesc{
-		{id: 1, created: 5, config: kv.Config{Bucket: "plain"}.WithDefaults(), next: 1},
+func sampleBuckets() []*Bucket {
+	return []*Bucket{
+		{ID: 1, Created: 5, Config: kv.Config{Bucket: "plain"}.WithDefaults(), Next: 1},
 		{
-			id: 7, created: 1_700_000_000_000_000_000, config: fullConfig, position: 300, next: 1 << 40,
-			live: liveness{expired: 3, cuts: []cut{{5, 1}, {9, 4}}, forgotten: forgetting{20, 10}, lapsed: 99, aged: 2},
-			segments: []segmentDesc{
-				{Desc: segment.Desc{Number: 4, BucketID: 7, Size: 8192, LastIndex: 4096, Limit: 1 << 20, Sealed: true}, dropped: 17},
+			ID: 7, Created: 1_700_000_000_000_000_000, Config: everyField, Position: 300, Next: 1 << 40,
+			Live: Liveness{ExpiredUpTo: 3, Cuts: []Cut{{5, 1}, {9, 4}}, PurgedDeletes: PurgeDeletes{20, 10}, MarkersExpiredUpTo: 99, UnmarkedUpTo: 2},
+			Segments: []Segment{
+				{Desc: segment.Desc{Number: 4, BucketID: 7, Size: 8192, LastIndex: 4096, Limit: 1 << 20, Sealed: true}, RemovedUpTo: 17},
 				{Desc: segment.Desc{Number: 6, BucketID: 7, Size: 64, Limit: 64 << 20}},
 			},
-			ended: 17,
+			CompactedEndUpTo: 17,
 		},
 	}
 }
 
-func sampleEdit() *edit {
-	return &edit{
-		logLow: 299, clock: 1_700_000_000_000_000_001, numbers: 1 << 16, maxBucketID: 9,
-		buckets: sampleBuckets(), deleted: []uint64{2, 1<<64 - 1},
+func sampleEdit() *Edit {
+	return &Edit{
+		LogLow: 299, Clock: 1_700_000_000_000_000_001, Numbers: 1 << 16, MaxBucketID: 9,
+		Buckets: sampleBuckets(), Deleted: []uint64{2, 1<<64 - 1},
 	}
 }
 
 func TestAnEditComesBackAsItWas(t *testing.T) {
 	for _, c := range []struct {
 		name string
-		e    *edit
+		e    *Edit
 	}{
-		{"empty", &edit{}},
-		{"log position alone", &edit{logLow: 1}},
-		{"deletions alone", &edit{deleted: []uint64{3}}},
-		{"closed in good order", &edit{clean: true, clock: 7}},
-		{"lost revisions", &edit{buckets: []*bucketDesc{{id: 1, next: 9, config: kv.Config{Bucket: "b"}.WithDefaults(), ended: 2, lost: []lostRange{{1, 5}, {6, 1 << 40}}}}}},
+		{"empty", &Edit{}},
+		{"log position alone", &Edit{LogLow: 1}},
+		{"deletions alone", &Edit{Deleted: []uint64{3}}},
+		{"closed in good order", &Edit{Clean: true, Clock: 7}},
+		{"lost revisions", &Edit{Buckets: []*Bucket{{ID: 1, Next: 9, Config: kv.Config{Bucket: "b"}.WithDefaults(), CompactedEndUpTo: 2, Lost: []LostRange{{1, 5}, {6, 1 << 40}}}}}},
 		{"everything", sampleEdit()},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -53,7 +54,7 @@ func TestAnEditComesBackAsItWas(t *testing.T) {
 			}
 		})
 	}
-	golden(t, "edit", sampleEdit().append(nil))
+	golden.Compare(t, "edit", sampleEdit().append(nil))
 }
 
 // A cut edit is an error or, between two parts, the parts before the cut: never
@@ -66,10 +67,10 @@ func TestACutEditHoldsNothingNew(t *testing.T) {
 		if err != nil {
 			continue
 		}
-		if got.logLow != 0 && got.logLow != whole.logLow || got.clock != 0 && got.clock != whole.clock ||
-			got.numbers != 0 && got.numbers != whole.numbers || got.maxBucketID != 0 && got.maxBucketID != whole.maxBucketID ||
-			len(got.buckets) > 0 && !reflect.DeepEqual(got.buckets, whole.buckets[:len(got.buckets)]) ||
-			len(got.deleted) > 0 && !reflect.DeepEqual(got.deleted, whole.deleted[:len(got.deleted)]) {
+		if got.LogLow != 0 && got.LogLow != whole.LogLow || got.Clock != 0 && got.Clock != whole.Clock ||
+			got.Numbers != 0 && got.Numbers != whole.Numbers || got.MaxBucketID != 0 && got.MaxBucketID != whole.MaxBucketID ||
+			len(got.Buckets) > 0 && !reflect.DeepEqual(got.Buckets, whole.Buckets[:len(got.Buckets)]) ||
+			len(got.Deleted) > 0 && !reflect.DeepEqual(got.Deleted, whole.Deleted[:len(got.Deleted)]) {
 			t.Errorf("cut at %d of %d: %+v", n, len(b), got)
 		}
 	}
@@ -92,7 +93,7 @@ func TestAnEditsLengthsAreBounded(t *testing.T) {
 		}
 		return binary.AppendUvarint(b, cuts)
 	}
-	config := encodeConfig(kv.Config{Bucket: "b"}.WithDefaults())
+	config := EncodeConfig(kv.Config{Bucket: "b"}.WithDefaults())
 	withConfig := func(size, segments uint64) []byte {
 		b := binary.AppendUvarint(head(0), size)
 		b = append(b, config...)
@@ -129,20 +130,20 @@ func TestAnEditsLengthsAreBounded(t *testing.T) {
 func TestAnEditsValuesAreChecked(t *testing.T) {
 	for _, c := range []struct {
 		name   string
-		change func(*bucketDesc)
+		change func(*Bucket)
 	}{
-		{"a cut that keeps nothing", func(b *bucketDesc) { b.live.cuts[0].keep = 0 }},
-		{"a cut that keeps more than any history", func(b *bucketDesc) { b.live.cuts[1].keep = kv.MaxHistory + 1 }},
-		{"a negative cut", func(b *bucketDesc) { b.live.cuts[0].keep = -1 }},
-		{"a history beyond the limit", func(b *bucketDesc) { b.config.History = kv.MaxHistory + 1 }},
-		{"a bad name", func(b *bucketDesc) { b.config.Bucket = "a b" }},
-		{"no id", func(b *bucketDesc) { b.id = 0 }},
-		{"no next revision", func(b *bucketDesc) { b.next = 0 }},
+		{"a cut that keeps nothing", func(b *Bucket) { b.Live.Cuts[0].Keep = 0 }},
+		{"a cut that keeps more than any history", func(b *Bucket) { b.Live.Cuts[1].Keep = kv.MaxHistory + 1 }},
+		{"a negative cut", func(b *Bucket) { b.Live.Cuts[0].Keep = -1 }},
+		{"a history beyond the limit", func(b *Bucket) { b.Config.History = kv.MaxHistory + 1 }},
+		{"a bad name", func(b *Bucket) { b.Config.Bucket = "a b" }},
+		{"no id", func(b *Bucket) { b.ID = 0 }},
+		{"no next revision", func(b *Bucket) { b.Next = 0 }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := sampleBuckets()[1]
 			c.change(b)
-			if _, err := decodeEdit((&edit{buckets: []*bucketDesc{b}}).append(nil)); err == nil {
+			if _, err := decodeEdit((&Edit{Buckets: []*Bucket{b}}).append(nil)); err == nil {
 				t.Error("decoded")
 			}
 		})
@@ -150,23 +151,21 @@ func TestAnEditsValuesAreChecked(t *testing.T) {
 }
 
 func TestMergeRaisesReplacesAndDeletes(t *testing.T) {
-	var s manifestState
-	s.init()
-	s.merge(sampleEdit())
-	s.merge(&edit{logLow: 5, clock: 5, numbers: 5, maxBucketID: 5}) // lower: no effect
+	s := NewState()
+	s.Merge(sampleEdit())
+	s.Merge(&Edit{LogLow: 5, Clock: 5, Numbers: 5, MaxBucketID: 5}) // lower: no effect
 	newer := sampleBuckets()[1]
-	newer.next++
-	s.merge(&edit{buckets: []*bucketDesc{newer}, deleted: []uint64{1}})
-	want := manifestState{
-		logLow: 299, clock: 1_700_000_000_000_000_001, numbers: 1 << 16, maxBucketID: 9,
-		buckets: map[uint64]*bucketDesc{7: newer},
+	newer.Next++
+	s.Merge(&Edit{Buckets: []*Bucket{newer}, Deleted: []uint64{1}})
+	want := State{
+		LogLow: 299, Clock: 1_700_000_000_000_000_001, Numbers: 1 << 16, MaxBucketID: 9,
+		Buckets: map[uint64]*Bucket{7: newer},
 	}
 	if !reflect.DeepEqual(s, want) {
 		t.Errorf("got %+v, want %+v", s, want)
 	}
-	var again manifestState
-	again.init()
-	if err := again.apply(s.snapshot().append(nil)); err != nil {
+	again := NewState()
+	if err := again.apply(s.Snapshot().append(nil)); err != nil {
 		t.Fatal(err)
 	}
 	if !reflect.DeepEqual(again, want) {
@@ -176,11 +175,10 @@ func TestMergeRaisesReplacesAndDeletes(t *testing.T) {
 
 // An id is not given out again though the bucket that had it is gone.
 func TestMergeRemembersTheHighestID(t *testing.T) {
-	var s manifestState
-	s.init()
-	s.merge(&edit{buckets: sampleBuckets()})
-	s.merge(&edit{deleted: []uint64{7}})
-	if s.maxBucketID != 7 {
-		t.Errorf("the highest id is %d, want 7", s.maxBucketID)
+	s := NewState()
+	s.Merge(&Edit{Buckets: sampleBuckets()})
+	s.Merge(&Edit{Deleted: []uint64{7}})
+	if s.MaxBucketID != 7 {
+		t.Errorf("the highest id is %d, want 7", s.MaxBucketID)
 	}
 }

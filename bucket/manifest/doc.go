@@ -1,0 +1,174 @@
+// Package manifest is the on-disk format of a store's manifest and the rules of
+// liveness that it holds. The manifest says which segment files a store has, how
+// long each of them is, and up to which position of the log a bucket's segments
+// hold everything. It is the only authority: a file or a byte that it does not name
+// does not exist.
+//
+// # A store's directory
+//
+//	LOCK                 held by the process that has the store open; its pid
+//	manifest.1 .2        the two copies of the manifest
+//	wal/                 the log: package wal
+//	seg/                 the segments: package segment
+//	reserve              disk set aside for deletes and checkpoints on a full disk
+//	lost/                files that Open found in seg/ and that are not the store's
+//
+// # Format
+//
+// A manifest is a log of edits in two copies. Numbers of fixed size are
+// little-endian. A copy is a header and records, each of which begins at a multiple
+// of 8 bytes:
+//
+//	┌────────────┬──────────┬──────────┬─ ─ ─
+//	│ header, 56 │ record 1 │ record 2 │
+//	└────────────┴──────────┴──────────┴─ ─ ─
+//	             │
+//	             ├ head, 16 ┬ body, padded with zeros to 8 ┤
+//
+// The header:
+//
+//	offset  size  field
+//	0       8     magic "kvdMANIF"
+//	8       4     format version: 1
+//	12      4     zero
+//	16      16    store id, random
+//	32      8     seed of the checksums of all records in log and segments, random
+//	40      8     generation: each rewrite of the manifest raises it by one
+//	48      8     XXH64 with seed 0 of the 48 bytes before
+//
+// A record:
+//
+//	offset  size  field
+//	0       4     length of the body in bytes, without padding; at most 2^30
+//	4       4     zero
+//	8       8     XXH64 of bytes 0 to 7 and the body. Its seed is the checksum of the
+//	              record before, or of the header for the first record
+//	16      …     body: an edit, padded with zeros to a multiple of 8
+//
+// The checksums form a chain: a record counts only behind all its predecessors.
+// Padding is not checked.
+//
+// # Edits
+//
+// The body of a record is a sequence of parts. A part is a tag and the numbers that
+// belong to it, each a uvarint of package encoding/binary. Revisions, LSNs and
+// times (Unix time in ns) are such numbers as well.
+//
+//	tag  numbers
+//	1    log position: segments hold every frame of the log up to this LSN
+//	2    clock: no record of the store is younger than this time
+//	3    file numbers: segment files get numbers from this one on; a file with a
+//	     lower number that no bucket names is left from unfinished work
+//	4    highest id that any bucket was ever given
+//	5    a bucket, as below; it replaces the bucket of that id
+//	6    id of a bucket that was deleted
+//	7    prefix of the next part 5, if not 0: the highest revision of a record that
+//	     was the newest of its key when compaction removed it
+//	8    no number. The store was closed in good order; void once an edit follows
+//	9    prefix of the next part 5, any number of times, ascending: two revisions.
+//	     Those between them were announced to readers and lost by a crash
+//
+// A bucket is these numbers:
+//
+//	id, at least 1
+//	time of creation
+//	log position: segments hold every mutation of the bucket up to this LSN
+//	next revision, at least 1
+//	number of keys with a record, a hint for the size of the index
+//	Liveness: ExpiredUpTo, PurgedDeletes.UpTo, PurgedDeletes.MarkersUpTo,
+//	    MarkersExpiredUpTo, UnmarkedUpTo
+//	number of cuts; for each: UpTo, Keep (1 to 64)
+//	length of the configuration in bytes, then the configuration as JSON
+//	number of segments; for each: file number, size in bytes, offset of the last
+//	    index block, limit in bytes, 1 if sealed else 0, highest revision of a
+//	    record that compaction left out of it (0: none)
+//
+// Segments are in ascending order of revisions. Each but the last is sealed, or is
+// treated so.
+//
+// The configuration is a JSON object with every default filled in: bucket,
+// description, history, ttl, marker_ttl, max_value_size, max_bytes, storage,
+// compression, sync, sync_interval, metadata and silent. Durations are in ns, sizes
+// in bytes; storage and sync are the numbers of package kv. Readers ignore
+// fields that they do not know: a later version may add fields and must not change
+// the meaning of one.
+//
+// # Writing
+//
+// The first record is a whole state. A record is appended to copy 1, which is
+// synced, and then to copy 2, which is synced ([Writer.Append]). Once the edits take
+// four times the space of the state, both copies are replaced ([Rewrite]): each is
+// written and synced under a temporary name, and then they are renamed, one after
+// the other. Every Open replaces both as well. So a crash leaves at least one copy
+// whole.
+//
+// # Reading
+//
+// The copy that counts is the one of the higher generation that has a valid header
+// and first record; of two copies of one generation, the one with more valid
+// records.
+//
+//   - Zeros behind the last valid record are reserved room: no damage.
+//   - Other bytes that are no valid record end the copy. They are the trace of a
+//     crash if the copies differ as the order of writing makes them differ:
+//     copy 1 is cut off and copy 2 has the same records, or copy 2 is cut off
+//     and copy 1 has one record more or is of the next generation. Otherwise they
+//     are damage. Damage to one copy is reported; the other copy serves.
+//   - A copy whose magic, header checksum or first record is wrong does not count.
+//     If that is so of both copies, or of one where the other is missing, nothing can
+//     be read: kv.ErrCorrupt.
+//   - An unknown version or tag is kv.ErrVersion, whatever the other copy holds: a
+//     newer program wrote it, and an older state must not be served.
+//   - A length or count is compared with the bytes left before anything is allocated.
+//     Ids, revisions, cuts and configurations that no store decides are damage.
+//
+// # Example
+//
+// A manifest of two records. The first says that file numbers from 65,537 on are
+// free. The second says log position 300, highest id 2, and bucket 2 deleted.
+//
+//	0000  6b 76 64 4d 41 4e 49 46  01 00 00 00 00 00 00 00  magic, version
+//	0010  00 01 02 03 04 05 06 07  08 09 0a 0b 0c 0d 0e 0f  store id
+//	0020  88 77 66 55 44 33 22 11  01 00 00 00 00 00 00 00  seed, generation
+//	0030  3e 37 0d b5 55 2f 24 3b  04 00 00 00 00 00 00 00  checksum; length 4
+//	0040  e0 24 d2 a2 a8 19 2f b1  03 81 80 04 00 00 00 00  checksum, tag 3
+//	0050  07 00 00 00 00 00 00 00  48 7c 27 b1 37 7e 58 82  length 7, checksum
+//	0060  01 ac 02 04 02 06 02 00                           tags 1, 4 and 6
+//
+// # Versions
+//
+//	1    the first
+//
+// Tags 7, 8 and 9 came later within version 1: programs that do not know them refuse
+// such an edit with kv.ErrVersion. In every later version magic, version and the
+// checksum of the header stay where they are.
+//
+// # Liveness
+//
+// A record is live if no rule removes it. There are two kinds of rules. A record
+// itself carries a floor: older records of its key below that revision are removed.
+// All other rules are a [Liveness], one for each bucket, and are part of its entry in
+// the manifest:
+//
+//   - a record up to ExpiredUpTo is removed, unless it is the newest of its key and a
+//     purge marker with a deadline;
+//   - a purge marker with a deadline up to MarkersExpiredUpTo is removed;
+//   - where the newest record of a key is a marker up to PurgedDeletes.UpTo, all
+//     older records are removed, and the marker too up to PurgedDeletes.MarkersUpTo;
+//   - for each [Cut], only the newest Keep of a key's live records up to UpTo stay.
+//
+// Every number of a Liveness only rises, a cut is replaced only by a tighter one, and
+// every change is one operation of the log (package journal). So a removed record
+// stays removed, whatever order crashes, operations and compaction come in. Recovery,
+// the running store and compaction all ask this package; no other code knows the
+// rules.
+//
+// # Why
+//
+// A log of edits instead of one file that is replaced each time: a checkpoint of a
+// store with many buckets writes the few that changed. Two copies: everything else of
+// a store can be read around damage, but without the manifest nothing can.
+//
+// JSON for the configuration alone: it is small, rarely written, and gains fields
+// with almost every version.
+package manifest

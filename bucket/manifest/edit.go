@@ -1,0 +1,230 @@
+package manifest
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"kvd/kv"
+	"kvd/wal"
+)
+
+// Edit is one record of the manifest. Zero fields change nothing, except Clean. A
+// bucket replaces the one of its id.
+type Edit struct {
+	LogLow      wal.LSN
+	Clock       int64
+	Numbers     uint64
+	MaxBucketID uint64
+	Clean       bool // the store was closed in good order; void once an edit follows
+	Buckets     []*Bucket
+	Deleted     []uint64 // ids of buckets
+}
+
+// The tags of an edit's parts. On disk: never renumber.
+const (
+	tagLogLow        = 1
+	tagClock         = 2
+	tagNumbers       = 3
+	tagMaxBucketID   = 4
+	tagBucket        = 5
+	tagBucketDeleted = 6
+	tagEnded         = 7
+	tagClean         = 8
+	tagLost          = 9
+)
+
+// append appends the encoded edit to dst.
+func (e *Edit) append(dst []byte) []byte {
+	for _, f := range []struct{ tag, value uint64 }{
+		{tagLogLow, uint64(e.LogLow)},
+		{tagClock, uint64(e.Clock)},
+		{tagNumbers, e.Numbers},
+		{tagMaxBucketID, e.MaxBucketID},
+	} {
+		if f.value != 0 {
+			dst = binary.AppendUvarint(dst, f.tag)
+			dst = binary.AppendUvarint(dst, f.value)
+		}
+	}
+	if e.Clean {
+		dst = binary.AppendUvarint(dst, tagClean)
+	}
+	for _, b := range e.Buckets {
+		if b.CompactedEndUpTo != 0 {
+			dst = binary.AppendUvarint(dst, tagEnded)
+			dst = binary.AppendUvarint(dst, uint64(b.CompactedEndUpTo))
+		}
+		for _, l := range b.Lost {
+			dst = binary.AppendUvarint(dst, tagLost)
+			dst = binary.AppendUvarint(dst, uint64(l.After))
+			dst = binary.AppendUvarint(dst, uint64(l.UpTo))
+		}
+		dst = binary.AppendUvarint(dst, tagBucket)
+		dst = b.append(dst)
+	}
+	for _, id := range e.Deleted {
+		dst = binary.AppendUvarint(dst, tagBucketDeleted)
+		dst = binary.AppendUvarint(dst, id)
+	}
+	return dst
+}
+
+// decodeEdit reads the body of a record. An unknown tag is kv.ErrVersion.
+func decodeEdit(body []byte) (*Edit, error) {
+	e := &Edit{}
+	d := decoder{b: body}
+	var ended kv.Revision // of the bucket that follows
+	var lost []LostRange  // likewise
+	for len(d.b) > 0 && d.err == nil {
+		switch tag := d.uvarint(); tag {
+		case tagLogLow:
+			e.LogLow = wal.LSN(d.uvarint())
+		case tagClock:
+			e.Clock = int64(d.uvarint())
+		case tagNumbers:
+			e.Numbers = d.uvarint()
+		case tagMaxBucketID:
+			e.MaxBucketID = d.uvarint()
+		case tagClean:
+			e.Clean = true
+		case tagBucket:
+			b := d.bucket()
+			b.CompactedEndUpTo, ended = ended, 0
+			b.Lost, lost = lost, nil
+			e.Buckets = append(e.Buckets, b)
+		case tagBucketDeleted:
+			e.Deleted = append(e.Deleted, d.uvarint())
+		case tagEnded:
+			ended = kv.Revision(d.uvarint())
+		case tagLost:
+			lost = append(lost, LostRange{kv.Revision(d.uvarint()), kv.Revision(d.uvarint())})
+		default:
+			return nil, fmt.Errorf("%w: manifest tag %d", kv.ErrVersion, tag)
+		}
+	}
+	if ended != 0 || lost != nil {
+		d.fail(fmt.Sprintf("no bucket follows where keys ended at revision %d, and %d ranges were lost", ended, len(lost)))
+	}
+	return e, d.err
+}
+
+func (b *Bucket) append(dst []byte) []byte {
+	config := EncodeConfig(b.Config)
+	for _, v := range []uint64{
+		b.ID, uint64(b.Created), uint64(b.Position), uint64(b.Next), b.Keys,
+		uint64(b.Live.ExpiredUpTo), uint64(b.Live.PurgedDeletes.UpTo), uint64(b.Live.PurgedDeletes.MarkersUpTo),
+		uint64(b.Live.MarkersExpiredUpTo), uint64(b.Live.UnmarkedUpTo), uint64(len(b.Live.Cuts)),
+	} {
+		dst = binary.AppendUvarint(dst, v)
+	}
+	for _, c := range b.Live.Cuts {
+		dst = binary.AppendUvarint(dst, uint64(c.UpTo))
+		dst = binary.AppendUvarint(dst, uint64(c.Keep))
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(config)))
+	dst = append(dst, config...)
+	dst = binary.AppendUvarint(dst, uint64(len(b.Segments)))
+	for i := range b.Segments {
+		dst = b.Segments[i].append(dst)
+	}
+	return dst
+}
+
+func (s *Segment) append(dst []byte) []byte {
+	sealed := uint64(0)
+	if s.Sealed {
+		sealed = 1
+	}
+	for _, v := range []uint64{
+		s.Number, uint64(s.Size), uint64(s.LastIndex), uint64(s.Limit), sealed, uint64(s.RemovedUpTo),
+	} {
+		dst = binary.AppendUvarint(dst, v)
+	}
+	return dst
+}
+
+// decoder reads uvarints off a manifest record; the first error sticks.
+type decoder struct {
+	b   []byte
+	err error
+}
+
+func (d *decoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.b)
+	if n <= 0 {
+		d.fail("a number is cut off")
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+// count reads how many items of at least size bytes follow, bounded by the
+// bytes that are left.
+func (d *decoder) count(size int) int {
+	n := d.uvarint()
+	if n > uint64(len(d.b)/size) {
+		d.fail(fmt.Sprintf("%d items in %d bytes", n, len(d.b)))
+		return 0
+	}
+	return int(n)
+}
+
+func (d *decoder) fail(why string) {
+	if d.err == nil {
+		d.err = fmt.Errorf("edit: %s", why)
+	}
+	d.b = nil
+}
+
+func (d *decoder) bucket() *Bucket {
+	b := &Bucket{ID: d.uvarint(), Created: int64(d.uvarint()), Position: wal.LSN(d.uvarint())}
+	b.Next, b.Keys = kv.Revision(d.uvarint()), d.uvarint()
+	b.Live.ExpiredUpTo = kv.Revision(d.uvarint())
+	b.Live.PurgedDeletes.UpTo = kv.Revision(d.uvarint())
+	b.Live.PurgedDeletes.MarkersUpTo = kv.Revision(d.uvarint())
+	b.Live.MarkersExpiredUpTo = int64(d.uvarint())
+	b.Live.UnmarkedUpTo = kv.Revision(d.uvarint())
+	for range d.count(2) {
+		b.Live.Cuts = append(b.Live.Cuts, Cut{UpTo: kv.Revision(d.uvarint()), Keep: int(d.uvarint())})
+	}
+	size := d.count(1)
+	config := d.b[:size]
+	d.b = d.b[size:]
+	if d.err == nil {
+		b.Config, d.err = DecodeConfig(config)
+	}
+	for range d.count(6) {
+		s := Segment{}
+		s.BucketID = b.ID
+		s.Number, s.Size, s.LastIndex = d.uvarint(), int64(d.uvarint()), int64(d.uvarint())
+		s.Limit, s.Sealed, s.RemovedUpTo = int64(d.uvarint()), d.uvarint() != 0, kv.Revision(d.uvarint())
+		b.Segments = append(b.Segments, s)
+	}
+	if d.err == nil {
+		d.err = b.check()
+	}
+	return b
+}
+
+// check returns an error for an entry that no store writes.
+func (b *Bucket) check() error {
+	if b.ID == 0 || b.Next == 0 {
+		return fmt.Errorf("edit: bucket %d with next revision %d", b.ID, b.Next)
+	}
+	for _, c := range b.Live.Cuts {
+		if err := c.Check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Check returns an error if no store makes such a cut: Keep is out of [1,
+// kv.MaxHistory].
+func (c Cut) Check() error {
+	if c.Keep < 1 || c.Keep > kv.MaxHistory {
+		return fmt.Errorf("cut at revision %d to %d records, allowed are 1 to %d", c.UpTo, c.Keep, kv.MaxHistory)
+	}
+	return nil
+}

@@ -1,0 +1,87 @@
+package manifest
+
+import (
+	"maps"
+	"slices"
+
+	"kvd/kv"
+	"kvd/segment"
+	"kvd/wal"
+)
+
+// State is the content of a manifest: all its edits applied.
+type State struct {
+	LogLow      wal.LSN // segments hold every frame up to it: replay begins behind it
+	Clock       int64   // Unix time in ns: no record is younger, and later ones must not be older
+	Numbers     uint64  // of segment files: those below it are handed out or left from unfinished work
+	MaxBucketID uint64  // the highest id of a bucket that the manifest has or had
+	Clean       bool    // the store was closed in good order, and not opened since
+	Buckets     map[uint64]*Bucket
+}
+
+// Bucket is the entry of a bucket.
+type Bucket struct {
+	ID       uint64
+	Created  int64 // Unix time in ns
+	Config   kv.Config
+	Position wal.LSN     // segments hold every mutation of the bucket up to it
+	Next     kv.Revision // the revision of the next mutation
+	Keys     uint64      // with a record, as of Position: a hint for the size of the index
+	Live     Liveness
+	// CompactedEndUpTo is the highest revision of a record that was the newest of its
+	// key when compaction removed it: a watch that resumes below it cannot be told of
+	// each key that is gone. 0: there is none.
+	CompactedEndUpTo kv.Revision
+	Lost             []LostRange // ascending
+	Segments         []Segment   // in ascending order of revisions; the last may be the active one
+}
+
+// Segment is the entry of a segment file.
+type Segment struct {
+	segment.Desc
+	RemovedUpTo kv.Revision // the highest revision of a record that compaction left out of it; 0: none
+}
+
+// LostRange is a range of revisions that readers were told and a crash may have
+// taken: those above After and below UpTo. None of them was ever issued again.
+type LostRange struct{ After, UpTo kv.Revision }
+
+// NewState returns the state of a store without buckets.
+func NewState() State {
+	return State{Buckets: make(map[uint64]*Bucket)}
+}
+
+// Snapshot returns the edit that turns an empty state into s. It shares the buckets.
+func (s *State) Snapshot() *Edit {
+	e := &Edit{LogLow: s.LogLow, Clock: s.Clock, Numbers: s.Numbers, MaxBucketID: s.MaxBucketID, Clean: s.Clean}
+	for _, id := range slices.Sorted(maps.Keys(s.Buckets)) {
+		e.Buckets = append(e.Buckets, s.Buckets[id])
+	}
+	return e
+}
+
+// Merge applies an edit, whose buckets it shares.
+func (s *State) Merge(e *Edit) {
+	s.LogLow = max(s.LogLow, e.LogLow)
+	s.Clock = max(s.Clock, e.Clock)
+	s.Numbers = max(s.Numbers, e.Numbers)
+	s.MaxBucketID = max(s.MaxBucketID, e.MaxBucketID)
+	s.Clean = e.Clean
+	for _, b := range e.Buckets {
+		s.Buckets[b.ID] = b
+		s.MaxBucketID = max(s.MaxBucketID, b.ID)
+	}
+	for _, id := range e.Deleted {
+		delete(s.Buckets, id)
+	}
+}
+
+// apply decodes and applies the body of a manifest record.
+func (s *State) apply(body []byte) error {
+	e, err := decodeEdit(body)
+	if err != nil {
+		return err
+	}
+	s.Merge(e)
+	return nil
+}
