@@ -4,9 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
-	"sync"
 
+	"kvd/internal/feed"
 	"kvd/internal/lineproto"
 	"kvd/kv"
 )
@@ -26,7 +25,8 @@ func (b *Bucket) Watch(ctx context.Context, patterns []string, opts ...kv.WatchO
 	if err := checkPatterns(patterns); err != nil {
 		return nil, err
 	}
-	w := &watcher{bucket: b, parent: ctx, updates: make(chan kv.Update, updatesKept)}
+	updates := make(chan kv.Update, updatesKept)
+	w := &watcher{Feed: feed.New(updates), bucket: b, parent: ctx, updates: updates}
 	for _, o := range opts {
 		o(&w.options)
 	}
@@ -54,6 +54,8 @@ func (b *Bucket) Watch(ctx context.Context, patterns []string, opts ...kv.WatchO
 // watcher is one watch. Its goroutine, run, is started by Watch and ends with
 // ctx, with the client, or by the server's word.
 type watcher struct {
+	*feed.Feed
+
 	// Immutable after Watch.
 	bucket   *Bucket
 	patterns string
@@ -70,43 +72,11 @@ type watcher struct {
 	last   kv.Revision // newest that was delivered
 	floor  kv.Revision // of the bucket before the watch began on this connection
 	synced bool        // the initial entries were delivered, or none were asked for
-
-	mu struct { // guards the fields inside
-		sync.Mutex
-		stopped bool
-		err     error
-	}
-}
-
-// Updates returns the channel of events.
-func (w *watcher) Updates() <-chan kv.Update { return w.updates }
-
-// All yields the same events, and last the error that ended them, if any.
-func (w *watcher) All() iter.Seq2[kv.Update, error] {
-	return func(yield func(kv.Update, error) bool) {
-		for u := range w.updates {
-			if !yield(u, nil) {
-				return
-			}
-		}
-		if err := w.Err(); err != nil {
-			yield(kv.Update{}, err)
-		}
-	}
-}
-
-// Err says why the watch ended.
-func (w *watcher) Err() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.mu.err
 }
 
 // Stop ends the watch. Events that were not received are dropped.
 func (w *watcher) Stop() error {
-	w.mu.Lock()
-	w.mu.stopped = true
-	w.mu.Unlock()
+	w.SetStopped()
 	w.cancel()
 	for range w.updates { // until run has ended
 	}
@@ -136,7 +106,6 @@ func (w *watcher) start() (*wire, error) {
 
 // run delivers events, from one connection after the other, until the watch ends.
 func (w *watcher) run(wire *wire) {
-	defer close(w.updates)
 	defer w.cancel()
 	pauses := w.bucket.client.newBackoff()
 	for {
@@ -148,7 +117,7 @@ func (w *watcher) run(wire *wire) {
 		}
 		for wire = nil; wire == nil; {
 			if !passing(err) || w.over() {
-				w.finish(err)
+				w.End(w.cause(err))
 				return
 			}
 			if err = pauses.pause(w.ctx); err == nil {
@@ -163,20 +132,15 @@ func (w *watcher) over() bool {
 	return w.ctx.Err() != nil || w.bucket.client.link.ctx.Err() != nil
 }
 
-// finish notes why the watch ended.
-func (w *watcher) finish(err error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+// cause returns why the watch ended, where err is what it met last.
+func (w *watcher) cause(err error) error {
 	switch {
-	case w.mu.stopped:
-		w.mu.err = nil
 	case w.parent.Err() != nil:
-		w.mu.err = w.parent.Err()
+		return w.parent.Err()
 	case w.bucket.client.link.ctx.Err() != nil:
-		w.mu.err = kv.ErrClosed
-	default:
-		w.mu.err = err
+		return kv.ErrClosed
 	}
+	return err
 }
 
 // passing reports whether a watch that met the error is to be tried again.

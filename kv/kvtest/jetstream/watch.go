@@ -1,14 +1,14 @@
 package jetstream
 
 import (
+	"cmp"
 	"context"
 	"fmt"
-	"iter"
 	"slices"
-	"sync"
 
 	js "github.com/nats-io/nats.go/jetstream"
 
+	"kvd/internal/feed"
 	"kvd/kv"
 )
 
@@ -34,7 +34,8 @@ func (b *bucket) Watch(ctx context.Context, patterns []string, opts ...kv.WatchO
 		cancel()
 		return nil, b.failed(ctx, "watch", "", err)
 	}
-	w := &watcher{patterns: slices.Clone(patterns), source: source, cancel: cancel, updates: make(chan kv.Update)}
+	updates := make(chan kv.Update)
+	w := &watcher{Feed: feed.New(updates), patterns: slices.Clone(patterns), source: source, cancel: cancel, updates: updates}
 	go w.forward(ctx)
 	return w, nil
 }
@@ -75,37 +76,32 @@ func watchOptions(o kv.WatchOptions) (opts []js.WatchOpt) {
 
 // watcher passes on what a watch of nats.go delivers.
 type watcher struct {
+	*feed.Feed
+
 	// Immutable.
 	patterns []string
 	source   js.KeyWatcher
 	cancel   context.CancelFunc
-	updates  chan kv.Update // closed by forward
-
-	mu struct { // guards the fields inside
-		sync.Mutex
-		stopped bool
-		err     error
-	}
+	updates  chan kv.Update
 }
 
 // forward is a goroutine that Watch starts. It ends with the context, which Stop
 // cancels, or with the source.
 func (w *watcher) forward(ctx context.Context) {
-	defer close(w.updates)
 	defer func() { _ = w.source.Stop() }() // an error says that it has stopped already
 	for {
 		select {
 		case e, open := <-w.source.Updates():
 			if !open {
-				w.end(ctx, kv.ErrClosed)
+				w.End(cmp.Or(ctx.Err(), kv.ErrClosed))
 				return
 			}
 			if !w.deliver(ctx, e) {
-				w.end(ctx, nil)
+				w.End(ctx.Err())
 				return
 			}
 		case <-ctx.Done():
-			w.end(ctx, nil)
+			w.End(ctx.Err())
 			return
 		}
 	}
@@ -129,44 +125,9 @@ func (w *watcher) deliver(ctx context.Context, e js.KeyValueEntry) bool {
 	}
 }
 
-// end notes why the watch ended: the context's error if it has one, nil after
-// Stop.
-func (w *watcher) end(ctx context.Context, err error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if ctx.Err() != nil {
-		err = ctx.Err()
-	}
-	if !w.mu.stopped {
-		w.mu.err = err
-	}
-}
-
-func (w *watcher) Updates() <-chan kv.Update { return w.updates }
-
-func (w *watcher) All() iter.Seq2[kv.Update, error] {
-	return func(yield func(kv.Update, error) bool) {
-		for u := range w.updates {
-			if !yield(u, nil) {
-				return
-			}
-		}
-		if err := w.Err(); err != nil {
-			yield(kv.Update{}, err)
-		}
-	}
-}
-
-func (w *watcher) Err() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.mu.err
-}
-
+// Stop ends the watch.
 func (w *watcher) Stop() error {
-	w.mu.Lock()
-	w.mu.stopped = true
-	w.mu.Unlock()
+	w.SetStopped()
 	w.cancel()
 	return nil
 }
