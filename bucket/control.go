@@ -128,10 +128,14 @@ func (s *Store) apply(op *operation) {
 		return
 	case opForget:
 		f := manifest.PurgeDeletes{UpTo: kv.Revision(op.a), MarkersUpTo: kv.Revision(op.b)}
-		b.unsettle(func(l *manifest.Liveness) { l.AddPurgeDeletes(f) })
+		b.unsettle(func(l *manifest.Liveness) {
+			l.AddPurgeDeletes(f)
+			b.forgetLocked(f.MarkersUpTo)
+		})
 	case opExpire:
 		b.change(func(l *manifest.Liveness) {
 			l.ExpiredUpTo, l.UnmarkedUpTo = max(l.ExpiredUpTo, kv.Revision(op.a)), max(l.UnmarkedUpTo, kv.Revision(op.b))
+			b.forgetLocked(kv.Revision(op.b))
 			for _, d := range op.leaving {
 				b.dropLocked(d)
 			}
@@ -139,6 +143,7 @@ func (s *Store) apply(op *operation) {
 	case opLapse:
 		b.change(func(l *manifest.Liveness) {
 			l.MarkersExpiredUpTo, l.UnmarkedUpTo = max(l.MarkersExpiredUpTo, int64(op.a)), max(l.UnmarkedUpTo, kv.Revision(op.b))
+			b.forgetLocked(kv.Revision(op.b))
 		})
 	}
 	b.markDirty()

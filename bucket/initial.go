@@ -15,27 +15,36 @@ import (
 )
 
 // Select finds the initial entries of a watch.
+//
+// A resumed watch must learn of the end of every key. Some keys end without a record:
+// PurgeDeletes, trims, erasures and silent expiry forget them. So a selection compares
+// what it returns with what was forgotten under one hold of the bucket's lock, or,
+// where it reads records one after the other, once it has read the last of them.
 func (b watchLog) Select(ctx context.Context, q *watch.Query, after, upTo kv.Revision, most int) (watch.Selection, error) {
-	config, _ := b.config() // of a bucket that is gone nothing is found
+	config, _ := b.config() // a bucket that is gone has no entries
 	s := selection{bucket: b.Bucket, query: q, after: after, upTo: upTo, max: most, ttl: config.TTL, now: b.store.clock.now()}
 	switch q.Begin {
 	case watch.BeginNothing:
 		s.At = b.Newest()
 		return s.Selection, nil
 	case watch.BeginFrom:
-		from, err := b.checkFrom(q.From)
-		if err != nil && !q.PassForgotten {
+		s.after = max(after, q.From-1)
+		scans, err := s.resume()
+		if err != nil {
 			return s.Selection, err
 		}
-		s.after = max(after, q.From-1)
-		if from.scan {
-			return s.scan(ctx, from.newest)
+		if scans {
+			err = s.scan(ctx)
+			return s.Selection, err
 		}
 	}
+	var err error
 	if n := len(q.Patterns); 0 < n && n <= lookMax && !slices.ContainsFunc(q.Patterns, isWildcard) {
-		return s.look(ctx)
+		err = s.look(ctx)
+	} else {
+		err = s.list(ctx)
 	}
-	return s.list(ctx)
+	return s.Selection, err
 }
 
 // lookMax is how many keys are looked up in one hold of the bucket's lock.
@@ -44,14 +53,14 @@ const lookMax = 64
 func isWildcard(pattern string) bool { return strings.ContainsAny(pattern, "*>") }
 
 // look looks up patterns that are keys: that needs neither order nor snapshot.
-func (s *selection) look(ctx context.Context) (watch.Selection, error) {
+func (s *selection) look(ctx context.Context) error {
 	b := s.bucket
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	if b.mu.gone != nil {
-		return s.Selection, b.mu.gone
+		return b.mu.gone
 	}
-	s.At, s.rules = b.mu.revision, b.rulesLocked()
+	s.At, s.rules, s.forgotten = b.mu.revision, b.rulesLocked(), b.forgottenLocked()
 	var room [kv.MaxHistory]index.Version
 	for _, key := range s.query.Patterns {
 		versions := b.mu.index.Versions(room[:0], index.Hash(key), key)
@@ -65,43 +74,27 @@ func (s *selection) look(ctx context.Context) (watch.Selection, error) {
 	return s.finish(ctx)
 }
 
-// resumption is what there is to resume from a revision.
-type resumption struct {
-	newest kv.Revision
-	scan   bool // there are fewer records to read from there on than keys to look at
-}
-
-// checkFrom returns an error if the end of a key may be missing from that revision
-// on.
-func (b *Bucket) checkFrom(from kv.Revision) (resumption, error) {
+// resume refuses a watch that was told of revisions which a crash took, and reports
+// whether there are fewer records to read from its revision on than keys to look at.
+func (s *selection) resume() (scans bool, err error) {
+	b := s.bucket
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	r := resumption{newest: b.mu.revision}
-	r.scan = from > r.newest || uint64(r.newest-from) < uint64(b.mu.index.Len())
-	if err := b.endedLocked(from); err != nil {
-		return r, err
+	s.At = b.mu.revision
+	if !s.query.PassForgotten {
+		err = b.lostLocked(s.query.From)
 	}
-	return r, b.lostLocked(from)
-}
-
-// endedLocked returns a *kv.CompactedError if the marker of a key that has nothing
-// else any more was dropped at or above a revision: who has seen everything below
-// it alone would take that key for alive.
-func (b *Bucket) endedLocked(rev kv.Revision) error {
-	if ended := max(b.mu.live.SilentEndUpTo(), b.mu.ended); rev <= ended {
-		return &kv.CompactedError{Bucket: b.name, Wanted: rev, First: ended + 1}
-	}
-	return nil
+	return s.after >= s.At || uint64(s.At-s.after) <= uint64(b.mu.index.Len()), err
 }
 
 // list looks at every key of the index.
-func (s *selection) list(ctx context.Context) (watch.Selection, error) {
+func (s *selection) list(ctx context.Context) error {
 	snapshot, err := s.bucket.openSnapshot(ctx)
 	if err != nil {
-		return s.Selection, err
+		return err
 	}
 	defer s.bucket.closeSnapshot(snapshot)
-	s.At, s.rules = snapshot.at, snapshot.rules
+	s.At, s.rules, s.forgotten = snapshot.at, snapshot.rules, snapshot.forgotten
 	if len(s.query.Patterns) == 0 { // growing step by step would copy more than the listing takes
 		s.Refs = make([]watch.Ref, 0, min(snapshot.Len(), 2*s.max))
 	}
@@ -120,24 +113,24 @@ func (s *selection) list(ctx context.Context) (watch.Selection, error) {
 }
 
 // scan reads the records in the order of revisions.
-func (s *selection) scan(ctx context.Context, newest kv.Revision) (watch.Selection, error) {
-	s.At = newest
+func (s *selection) scan(ctx context.Context) error {
 	if s.upTo == 0 {
-		s.upTo = newest
+		s.upTo = s.At
 	}
 	p := watch.Position{Revision: s.after}
 	for p.Revision < s.upTo && ctx.Err() == nil {
 		if err := s.bucket.scan(&p, s.upTo, s.take); err != nil {
-			return s.Selection, err
+			return err
 		}
 	}
+	s.bucket.mu.RLock()
+	s.forgotten = s.forgotten.and(s.bucket.forgottenLocked()) // by now
+	s.bucket.mu.RUnlock()
 	return s.finish(ctx)
 }
 
-// take takes a record that is kept. One that a newer record has replaced since the
-// selection began counts: that one will stand for it. So does one whose key was
-// forgotten meanwhile: the watch is told at the end of its initial entries, unless it
-// is to pass over that.
+// take takes a record that is kept. It counts one that a newer record has replaced
+// since the selection began: the newer one will stand for it.
 func (s *selection) take(f *scanned) bool {
 	key := view.String(f.record.Key)
 	if !kv.MatchAny(s.query.Patterns, key) || s.query.IgnoreDeletes && f.marker() {
@@ -149,11 +142,11 @@ func (s *selection) take(f *scanned) bool {
 	v, kept := b.revisionLocked(hash, key, f.record.Revision)
 	newest, present := b.newestLocked(hash, key)
 	b.mu.RUnlock()
-	kept = kept && !s.died(&newest, true) && !s.died(&v, v.Revision == newest.Revision)
+	expired := present && s.expired(&newest)
 	switch {
-	case kept:
+	case kept && !expired && !s.died(&v, v.Revision == newest.Revision):
 		s.add(watch.Ref{Revision: f.record.Revision, Segment: f.slot.number, Offset: f.offset, Size: uint32(f.size)})
-	case !present && !s.query.PassForgotten, newest.Revision > s.upTo:
+	case newest.Revision > s.upTo:
 		s.Total++
 	}
 	return true
@@ -168,6 +161,7 @@ type selection struct {
 	ttl         time.Duration      // of the bucket
 	now         int64              // at which the selection is made
 	rules       *manifest.Liveness // by which something in the index may be dead; nil: nothing is
+	forgotten   forgotten          // at the moment that the selection shows
 	max         int
 	seen        int
 }
@@ -187,7 +181,7 @@ func (s *selection) visit(ctx context.Context, key []byte, versions ...index.Ver
 		}
 	}
 	newest := &versions[len(versions)-1]
-	if s.died(newest, true) {
+	if s.expired(newest) {
 		return true
 	}
 	for i := range versions {
@@ -201,6 +195,19 @@ func (s *selection) visit(ctx context.Context, key []byte, versions ...index.Ver
 }
 
 func (s *selection) died(v *index.Version, newest bool) bool { return hasDied(v, s.ttl, s.now, newest) }
+
+// expired reports whether the newest version of a key has expired. If no marker will
+// tell of it, the end of the key counts as forgotten, although the sweep has not come
+// by yet.
+func (s *selection) expired(newest *index.Version) bool {
+	if !s.died(newest, true) {
+		return false
+	}
+	if s.bucket.silent || newest.Op.IsMarker() {
+		s.forgotten.upTo = max(s.forgotten.upTo, newest.Revision)
+	}
+	return true
+}
 
 func (s *selection) add(r watch.Ref) {
 	if r.Revision <= s.after || s.upTo != 0 && r.Revision > s.upTo {
@@ -221,10 +228,18 @@ func (s *selection) cut() {
 	}
 }
 
-func (s *selection) finish(ctx context.Context) (watch.Selection, error) {
+// finish sorts the selection. It returns a *kv.CompactedError if a resumed watch would
+// miss the end of a key.
+func (s *selection) finish(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
-		return s.Selection, err
+		return err
 	}
+	if s.query.Begin == watch.BeginFrom && !s.query.PassForgotten {
+		if err := s.forgotten.check(s.bucket, s.after+1); err != nil {
+			return err
+		}
+	}
+	s.Forgotten = s.forgotten.times
 	s.cut()
-	return s.Selection, nil
+	return nil
 }

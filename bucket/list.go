@@ -137,8 +137,9 @@ func prefixes(patterns []string) []string {
 // snapshot is a bucket's index as it was at one moment.
 type snapshot struct {
 	*index.Snapshot
-	at    kv.Revision        // the newest in it
-	rules *manifest.Liveness // by which something in it may be dead; nil: nothing is
+	at        kv.Revision        // the newest in it
+	rules     *manifest.Liveness // by which something in it may be dead; nil: nothing is
+	forgotten forgotten          // by that moment
 }
 
 // openSnapshot takes a snapshot of the index once its tree is complete.
@@ -162,7 +163,7 @@ func (b *Bucket) openSnapshot(ctx context.Context) (*snapshot, error) {
 		<-b.store.snapshots
 		return nil, b.mu.gone
 	}
-	return &snapshot{b.mu.index.Snapshot(), b.mu.revision, b.rulesLocked()}, nil
+	return &snapshot{b.mu.index.Snapshot(), b.mu.revision, b.rulesLocked(), b.forgottenLocked()}, nil
 }
 
 func (b *Bucket) closeSnapshot(s *snapshot) {

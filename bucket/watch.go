@@ -32,26 +32,11 @@ func (b *Bucket) Watch(ctx context.Context, patterns []string, opts ...kv.WatchO
 	if o.ResumeBucketID != 0 && o.ResumeBucketID != b.id {
 		return nil, fmt.Errorf("%w: %q with id %d; the one of that name has id %d", kv.ErrBucketNotFound, b.name, o.ResumeBucketID, b.id)
 	}
-	if b.silent && o.ResumeFrom != 0 && !o.PassForgotten {
-		if err := b.sweepSilently(ctx); err != nil {
-			return nil, err
-		}
-	}
 	w, err := b.hub.Watch(ctx, patterns, o)
 	if err != nil {
 		return nil, err
 	}
 	return w, nil
-}
-
-// sweepSilently has the end of what has expired noted where nothing else tells of it: a
-// watch that resumes behind it is told whether or not the sweep came by. A bucket that
-// takes no writes stays as it is.
-func (b *Bucket) sweepSilently(ctx context.Context) error {
-	if b.expires.Load() && !b.store.leapt && b.takesWrites() == nil {
-		return b.sweepNow(ctx)
-	}
-	return nil
 }
 
 // Watchers describes the bucket's watchers; see [kv.Watched].

@@ -23,17 +23,22 @@ func (b watchLog) Newest() kv.Revision {
 
 // Read calls fn for the records that match, from behind p on.
 func (b watchLog) Read(q *watch.Query, p *watch.Position, fn func(*kv.Entry, int, error) bool) error {
-	newest, err := b.readable(p.Revision + 1)
+	from := p.Revision + 1
+	newest, err := b.readable(from)
 	if err != nil {
 		return err
 	}
 	var room entryRoom
-	return b.scan(p, newest, func(f *scanned) bool {
+	err = b.scan(p, newest, func(f *scanned) bool {
 		if !kv.MatchAny(q.Patterns, view.String(f.record.Key)) || q.IgnoreDeletes && f.marker() {
 			return true
 		}
 		return fn(b.entryIn(&room, f, q.MetaOnly))
 	})
+	if err != nil {
+		return err
+	}
+	return b.checkRead(from, p.Revision)
 }
 
 // readable returns the newest revision, or an error if a watcher that reads on from
@@ -44,7 +49,21 @@ func (b *Bucket) readable(from kv.Revision) (newest kv.Revision, err error) {
 	if from > b.mu.revision {
 		return b.mu.revision, nil
 	}
-	return b.mu.revision, b.endedLocked(from)
+	return b.mu.revision, b.forgottenLocked().check(b, from)
+}
+
+// checkRead returns an error if compaction has removed the end of a key while the
+// records between two revisions were read. An end that is forgotten meanwhile and still
+// on the disk was read.
+func (b *Bucket) checkRead(from, upTo kv.Revision) error {
+	b.mu.RLock()
+	removed := forgotten{upTo: b.mu.ended}
+	b.mu.RUnlock()
+	if removed.upTo < from {
+		return nil
+	}
+	removed.upTo = max(removed.upTo, upTo)
+	return removed.check(b, from)
 }
 
 // Load reads the records of refs. Those that follow each other in one segment share

@@ -41,6 +41,7 @@ type chapter struct {
 	records map[kv.Revision]seen
 	newest  kv.Revision // acknowledged
 	forgot  kv.Revision // the newest revision when a PurgeDeletes or a Trim last ended; the largest while one runs
+	ended   kv.Revision // the newest revision when any of them ended: two that overlap may tell theirs in either order
 	running int         // PurgeDeletes and Trims
 	last    kv.Revision // the record that ends the run; 0: there is none yet
 	alarms  map[chan struct{}]kv.Revision
@@ -146,8 +147,9 @@ func (j *journal) forgotten(c *chapter, newest kv.Revision) {
 	if j.dark {
 		return
 	}
+	c.ended = max(c.ended, newest)
 	if c.running--; c.running == 0 {
-		c.forgot = newest
+		c.forgot = c.ended
 	}
 }
 

@@ -75,6 +75,30 @@ var mutants = []mutant{
 		old: "\tif before <= w.walked+1 {\n", new: "\tif mutant || before <= w.walked+1 {\n",
 	},
 
+	// Watches.
+	{
+		name: "a watch resumes behind what was forgotten", test: "TestResumedWatchesLearnEveryEnd", file: "bucket/forgotten.go",
+		old: "\tif from > f.upTo {\n", new: "\tif mutant || from > f.upTo {\n",
+	},
+	{
+		name: "a selection knows what was forgotten before it", test: "TestResumedWatchesLearnEveryEnd", file: "bucket/initial.go",
+		old: "\ts.At, s.rules, s.forgotten = snapshot.at, snapshot.rules, snapshot.forgotten\n",
+		new: "\tif s.At, s.rules = snapshot.at, snapshot.rules; !(mutant) {\n\t\ts.forgotten = snapshot.forgotten\n\t}\n",
+	},
+	{
+		name: "a watch misses what is forgotten while it reads", test: "TestResumedWatchesLearnEveryEnd", file: "bucket/initial.go",
+		old: "\ts.forgotten = s.forgotten.and(s.bucket.forgottenLocked()) // by now\n",
+		new: "\tif !(mutant) {\n\t\ts.forgotten = s.forgotten.and(s.bucket.forgottenLocked())\n\t}\n",
+	},
+	{
+		name: "an erased key has no end", test: "TestResumedWatchesLearnEveryEnd", file: "bucket/forgotten.go",
+		old: "; ok && v.Revision < floor {", new: "; ok && v.Revision < floor && !(mutant) {",
+	},
+	{
+		name: "an end counts once it is swept", test: "TestResumedWatchesLearnEveryEnd", file: "bucket/initial.go",
+		old: "\tif s.bucket.silent || newest.Op.IsMarker() {\n", new: "\tif !(mutant) && (s.bucket.silent || newest.Op.IsMarker()) {\n",
+	},
+
 	// Message logs.
 	{
 		name: "an append has the suffix of the revision before", test: "TestModelOfLogs", file: "bucket/append.go",

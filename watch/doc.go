@@ -43,6 +43,16 @@
 // which comes with the changes after R, and the signal waits for the revision that
 // was the newest when the last reference was loaded.
 //
+// # Ends that were forgotten
+//
+// A client that resumes, or that was sent an old record, knows keys. If the last record
+// of such a key is removed without a newer one, the watch ends with kv.ErrCompacted: a
+// client that was told nothing would keep the key for ever. So whoever reads the log
+// looks at what was forgotten at the moment that its result shows, never before it: a
+// selection under the lock under which it looks at the index, or after its last record;
+// a laggard before it reads and again after it; the end of the initial entries once
+// more, if some of them did not come.
+//
 // # Who runs
 //
 // Nobody, while a watcher is parked. Events are taken by [Watcher.Poll] in its

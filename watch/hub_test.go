@@ -293,7 +293,27 @@ func TestAResumedWatchIsToldOfAnEndForgottenMeanwhile(t *testing.T) {
 	if !errors.As(err, &gone) || gone.First != 4 || gone.Wanted != 1 {
 		t.Errorf("error is %v", err) // behind b=1, which came
 	}
-	x.polls(anew, "b=1 .") // to which the key is not there
+	x.polls(anew, "b=1 .") // it never knew the key
+}
+
+// A watch of all histories delivered an old record of a key, and the rest was dropped.
+func TestAWatchOfHistoriesIsToldOfAnEndForgottenMeanwhile(t *testing.T) {
+	x := newWorld(t)
+	x.write("a=1")
+	for i := range batchMax {
+		x.write(fmt.Sprint("b=", i))
+	}
+	x.write("-a")
+	w := x.watch("", kv.IncludeHistory())
+	if _, err := w.Poll(func(kv.Update) bool { return false }); err != nil {
+		t.Fatal(err)
+	}
+	x.log.gone, x.log.first = map[kv.Revision]bool{batchMax + 2: true}, batchMax+3
+	_, err := w.Poll(func(u kv.Update) bool { return true })
+	var gone *kv.CompactedError
+	if !errors.As(err, &gone) || gone.First != batchMax+3 {
+		t.Errorf("error is %v", err)
+	}
 }
 
 func TestADamagedValueIsAnEventWithAnError(t *testing.T) {

@@ -20,6 +20,12 @@ type initial struct {
 	done   bool        // all references were loaded
 	silent bool        // there is no signal
 
+	// An entry that is missing may have been the end of a key that the client knows.
+	known     bool   // the client knows keys: it resumes, or an entry came
+	gone      int    // entries that were not there any more
+	missed    bool   // one of them was, after the client knew keys
+	forgotten uint64 // Selection.Forgotten of the first round
+
 	// A record that was superseded before it was loaded is missing: once all others
 	// are loaded, the signal waits for the bucket's newest revision of that moment,
 	// which is not older than its successor.
@@ -51,7 +57,7 @@ func (w *Watcher) selectRound() error {
 		return nil // it has ended
 	}
 	if i.upTo == 0 { // the first round
-		i.upTo, i.left = found.At, found.Total
+		i.upTo, i.left, i.forgotten = found.At, found.Total, found.Forgotten
 		w.position = Position{Revision: max(found.At, w.query.From-min(w.query.From, 1))}
 	}
 	i.refs, i.more = found.Refs, found.More
@@ -93,30 +99,21 @@ func (w *Watcher) replay() error {
 	i.refs = i.refs[n:]
 	return w.hub.log.Load(&w.query, refs, func(e *kv.Entry, valueSize int, err error) {
 		if e == nil {
+			i.gone++
+			i.missed = i.missed || i.known
 			return
 		}
+		i.known = true
 		e.Delta = i.countDown()
 		w.batch = append(w.batch, kv.Update{Entry: e, ValueSize: valueSize, Err: err})
 	})
 }
 
-// endReplay signals the end of the initial entries, or notes that it is owed. Of
-// those that a resumed watch did not get, some may have been the ends of keys.
+// endReplay signals the end of the initial entries, or notes that it is owed.
 func (w *Watcher) endReplay() error {
 	i := w.initial
-	if w.query.Begin == BeginFrom && i.left > 0 {
-		p := Position{Revision: w.query.From - 1}
-		nothing := func(*kv.Entry, int, error) bool { return false }
-		err := w.hub.log.Read(&w.query, &p, nothing)
-		var gone *kv.CompactedError
-		if errors.As(err, &gone) {
-			behind := *gone // what was delivered is not to come again
-			behind.First = max(gone.First, w.position.Revision+1)
-			return &behind
-		}
-		if err != nil {
-			return err
-		}
+	if err := w.checkMissing(); err != nil {
+		return err
 	}
 	i.refs, i.done = nil, true
 	w.hold(0)
@@ -129,4 +126,22 @@ func (w *Watcher) endReplay() error {
 		i.until = w.hub.log.Newest()
 	}
 	return nil
+}
+
+// checkMissing returns an error if an initial entry that did not come may have been the
+// end of a key of which the client knows an older record.
+func (w *Watcher) checkMissing() error {
+	i, q := w.initial, &w.query
+	missed := i.missed || i.known && i.left > i.gone // of a later round, which did not find it
+	if !missed || q.Begin == BeginLast || q.PassForgotten {
+		return nil
+	}
+	err := w.hub.log.CheckForgotten(q.From, i.forgotten)
+	var gone *kv.CompactedError
+	if errors.As(err, &gone) {
+		behind := *gone // what was delivered is not to come again
+		behind.First = max(gone.First, w.position.Revision+1)
+		return &behind
+	}
+	return err
 }

@@ -16,8 +16,13 @@ type Log interface {
 	// Select finds the initial entries of a watch with revisions above after, and
 	// up to upTo; 0 is the newest. It returns the lowest max of them. It pins
 	// nothing: what is selected may be gone when it is to be loaded. It returns
-	// *kv.CompactedError where the end of a key from Query.From on was forgotten.
+	// *kv.CompactedError where the end of a key from Query.From on, and above after,
+	// was forgotten by the moment that the selection shows.
 	Select(ctx context.Context, q *Query, after, upTo kv.Revision, max int) (Selection, error)
+
+	// CheckForgotten returns *kv.CompactedError if the end of a key at or above from
+	// was forgotten since a selection, whose Forgotten is since.
+	CheckForgotten(from kv.Revision, since uint64) error
 
 	// Load reads the records of refs and calls fn for each, in order. The entry is
 	// nil where the record is gone: a newer one of its key stands for it, or the key
@@ -28,8 +33,8 @@ type Log interface {
 	// from behind p on, until fn returns false: it does not take the record. It
 	// moves p behind what it has looked at, which may be much and match nothing, or
 	// little; once there is nothing more, p is at the newest revision. It returns
-	// *kv.CompactedError if it cannot know what it missed, and *kv.CorruptError
-	// where damage has taken whole records.
+	// *kv.CompactedError if it may have missed the end of a key, also after it has
+	// called fn, and *kv.CorruptError where damage has taken whole records.
 	Read(q *Query, p *Position, fn func(e *kv.Entry, valueSize int, err error) bool) error
 }
 
@@ -60,6 +65,8 @@ type Selection struct {
 	Total int         // how many there are, those among them that a newer record will stand for
 	More  bool        // there are more than Refs
 	At    kv.Revision // the bucket's newest revision then
+
+	Forgotten uint64 // how often the bucket had forgotten ends of keys by then
 }
 
 // Ref names a record and says where it was when it was selected.

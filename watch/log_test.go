@@ -74,6 +74,15 @@ func (l *memLog) Select(ctx context.Context, q *Query, after, upTo kv.Revision, 
 	return s, ctx.Err()
 }
 
+func (l *memLog) CheckForgotten(from kv.Revision, since uint64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if from >= l.first {
+		return nil
+	}
+	return &kv.CompactedError{Bucket: "b", Wanted: from, First: l.first}
+}
+
 func (l *memLog) Load(q *Query, refs []Ref, fn func(*kv.Entry, int, error)) error {
 	for _, r := range refs {
 		l.mu.Lock()

@@ -67,7 +67,7 @@ func newWatcher(h *Hub, patterns []string, o kv.WatchOptions) *Watcher {
 	case o.UpdatesOnly:
 		w.query.Begin = BeginNothing
 	}
-	w.initial = &initial{silent: o.UpdatesOnly}
+	w.initial = &initial{silent: o.UpdatesOnly, known: o.ResumeFrom > 0}
 	return w
 }
 

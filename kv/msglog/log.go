@@ -32,7 +32,8 @@ type Log interface {
 
 	// Erase removes records without a marker, and returns how many. It takes those
 	// whose keys match pattern and whose revisions are below the given one (0: all),
-	// except the keep newest of them. Watchers are not told. The removal is durable
+	// except the keep newest of them. Watchers are not told, but a watch that resumes
+	// from the last record of an erased key gets kv.ErrCompacted. The removal is durable
 	// when Erase returns. A large one is made in several steps.
 	Erase(ctx context.Context, pattern string, below kv.Revision, keep uint64) (uint64, error)
 
