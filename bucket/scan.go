@@ -1,7 +1,6 @@
 package bucket
 
 import (
-	"errors"
 	"fmt"
 
 	"kvd/kv"
@@ -45,14 +44,17 @@ func (b *Bucket) scan(p *watch.Position, upTo kv.Revision, fn func(*scanned) boo
 			return err
 		}
 		if sl == nil {
-			return run.end()
+			run.end()
+		} else {
+			run.found.slot = sl
+			p.Offset, err = scanner.Scan(sl.Segment, p.Offset, run.take, run.damaged)
+			sl.Unpin()
 		}
-		run.found.slot = sl
-		next, err := scanner.Scan(sl.Segment, p.Offset, run.take, run.damaged)
-		sl.Unpin()
-		p.Offset = next
-		if err != nil || run.stopped {
-			return errors.Join(err, run.err())
+		switch {
+		case err != nil || run.lost == nil && (run.stopped || sl == nil):
+			return err
+		case run.lost != nil && !run.looksAgain():
+			return run.lost
 		}
 	}
 }
@@ -100,7 +102,9 @@ type scanRun struct {
 	stopped  bool
 	seen     kv.Revision      // of the newest record come upon
 	damage   *kv.CorruptError // behind it; it may turn out to have held nothing
-	fatal    bool             // it held something
+	lost     *kv.CorruptError // damage that seems to have held records
+	resume   kv.Revision      // behind what was lost
+	looked   *kv.CorruptError // damage that was looked at again
 }
 
 // take looks at a record, and reports whether it took it.
@@ -113,8 +117,7 @@ func (r *scanRun) take(offset int64, rec *segment.Record, size int) bool {
 		// An index block that is not written yet looks like damage, but revisions
 		// follow each other across it.
 		if before := max(r.seen, p.Revision); rec.Revision > before+1 {
-			r.fatal, r.stopped = true, true
-			p.Revision = rec.Revision - 1
+			r.lost, r.resume = r.damage, rec.Revision-1
 			return false
 		}
 		r.damage = nil
@@ -147,21 +150,28 @@ func (r *scanRun) damaged(c *kv.CorruptError) {
 	}
 }
 
-// end notes that there is nothing more.
-func (r *scanRun) end() error {
-	lost := r.damage != nil && max(r.seen, r.position.Revision) < r.upTo
-	r.position.Revision = max(r.position.Revision, r.upTo)
-	if lost {
-		return r.damage
+// end records that there is nothing more.
+func (r *scanRun) end() {
+	if r.damage != nil && max(r.seen, r.position.Revision) < r.upTo {
+		r.lost, r.resume = r.damage, r.upTo
+		return
 	}
-	return nil
+	r.position.Revision = max(r.position.Revision, r.upTo)
 }
 
-func (r *scanRun) err() error {
-	if r.fatal {
-		return r.damage
+// looksAgain reports whether the scan goes back to damage that it has seen once. What
+// looks like damage and is followed by a gap may be an index block that was not written
+// when the scan passed it: if the segment was sealed and the one behind it compacted
+// before the scan came there, revisions do not follow each other. By now the block is
+// written. Damage that is still there ends the scan behind it.
+func (r *scanRun) looksAgain() bool {
+	if l := r.looked; l != nil && l.File == r.lost.File && l.Offset == r.lost.Offset {
+		r.position.Revision = r.resume
+		return false
 	}
-	return nil
+	r.looked, r.lost, r.damage = r.lost, nil, nil
+	*r.position = watch.Position{Revision: r.position.Revision}
+	return true
 }
 
 // entryOf makes an entry of a scanned record, with memory of its own.

@@ -13,6 +13,7 @@ import (
 	"kvd/index"
 	"kvd/kv"
 	"kvd/segment"
+	"kvd/watch"
 )
 
 // drain takes what a watch has to deliver now.
@@ -266,4 +267,49 @@ func (h *harness) damageRecord(b *Bucket, key string, at int64) {
 		at += int64(v.Size)
 	}
 	h.flip(path.Join(testDir, manifest.SegmentDir, segment.FileName(number)), v.Offset+at, 0)
+}
+
+// A scan that passes an index block before it is written meets a gap behind it: the
+// segment was sealed and the next one compacted before the scan came there. Nothing is
+// damaged.
+func TestAScanPassesAnIndexBlockThatIsNotWritten(t *testing.T) {
+	h := newHarness(t, func(o *Options) { o.SegmentSize = 16 << 10 })
+	b := h.bucket("b", lax) // so the checkpoint syncs the log, before it writes index blocks
+	var last kv.Revision // the first record of the second segment
+	for n := 0; n < 2; n = len(b.mu.order) {
+		last = mustPut(t, b, fmt.Sprint("k.", last+1), strings.Repeat("v", 1000))
+	}
+	g, open := h.gateLog()
+	checkpointed := make(chan error)
+	go func() { checkpointed <- h.s.Checkpoint(ctx) }()
+	<-g.reached // its index blocks have their places, and are not written
+
+	var got []kv.Revision
+	there, goOn, done := make(chan struct{}), make(chan struct{}), make(chan error)
+	var p watch.Position
+	go func() {
+		done <- b.scan(&p, last+10, func(f *scanned) bool {
+			got = append(got, f.record.Revision)
+			if f.record.Revision == last-1 {
+				close(there)
+				<-goOn
+			}
+			return true
+		})
+	}()
+	<-there
+	open()
+	if err := <-checkpointed; err != nil {
+		t.Fatal(err)
+	}
+	for range 10 { // the record at last is dead
+		mustPut(t, b, fmt.Sprint("k.", last), strings.Repeat("w", 1000))
+	}
+	if _, err := h.s.Reclaim(ctx, nil); err != nil {
+		t.Fatal(err)
+	}
+	close(goOn)
+	if err := <-done; err != nil || p.Revision != last+10 || got[len(got)-1] != last+10 || slices.Contains(got, last) {
+		t.Errorf("the scan has come to revision %d of %d, the last record is %d: %v", p.Revision, last+10, got[len(got)-1], err)
+	}
 }
