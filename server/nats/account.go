@@ -1,5 +1,11 @@
 package nats
 
+import (
+	"kvd/server/nats/jsapi"
+	"kvd/server/nats/streamconfig"
+	"kvd/server/nats/wire"
+)
+
 // accountInfo is the answer to $JS.API.INFO.
 type accountInfo struct {
 	Memory          uint64        `json:"memory"`
@@ -30,9 +36,9 @@ type accountLimits struct {
 var unlimitedAccount = accountLimits{-1, -1, -1, -1, -1, -1, -1, false}
 
 // add counts a stream's bytes.
-func (i *accountInfo) add(cfg *streamConfig, bytes uint64) {
+func (i *accountInfo) add(cfg *streamconfig.Config, bytes uint64) {
 	stored, reserved := &i.Storage, &i.ReservedStorage
-	if cfg.Storage == storageMemory {
+	if cfg.Storage == streamconfig.StorageMemory {
 		stored, reserved = &i.Memory, &i.ReservedMemory
 	}
 	*stored += bytes
@@ -66,18 +72,18 @@ type userData struct {
 const globalAccount = "$G"
 
 // system answers what kvd has of the subjects of the system: who the user is.
-func (c *conn) system(o *op) bool {
-	if string(o.subject) != "$SYS.REQ.USER.INFO" {
+func (c *conn) system(o *wire.Operation) bool {
+	if string(o.Subject) != "$SYS.REQ.USER.INFO" {
 		return false
 	}
 	host, _ := address(c.LocalAddr())
 	info := userInfo{
 		Server: userServer{
 			Name: c.front.id, Host: host, ID: c.front.id, Version: c.front.version, JetStream: true, Flags: 7, Seq: 1,
-			Time: string(appendTime(nil, now())),
+			Time: string(wire.AppendTime(nil, now())),
 		},
 		Data: userData{User: c.user, Account: globalAccount, AccountName: globalAccount},
 	}
-	c.answer(o.reply, nil, encodeJSON(info))
+	c.answer(o.Reply, nil, jsapi.EncodeJSON(info))
 	return true
 }

@@ -1,36 +1,34 @@
 package nats
 
 import (
-	"bytes"
-	"encoding/json"
 	"strconv"
 	"strings"
 	"time"
 
 	"kvd/server"
+	"kvd/server/nats/jsapi"
+	"kvd/server/nats/streamconfig"
+	"kvd/server/nats/wire"
 )
-
-// responseType makes the type of an answer of its operation.
-func responseType(op string) string { return "io.nats.jetstream.api.v1." + op + "_response" }
 
 // request is a call of JetStream's API.
 type request struct {
-	tokens []string // of the subject after the operation's name
+	tokens []string // Of the subject after the operation's name
 	body   []byte
 }
 
-// stream returns the name of the stream, the first token.
+// ExpectedStream returns the name of the stream, the first token.
 func (r *request) stream() string { return r.tokens[0] }
 
-// bucket returns the name of the stream's bucket.
-func (r *request) bucket() (string, bool) { return bucketOf(r.stream()) }
+// Bucket returns the name of the stream's bucket.
+func (r *request) bucket() (string, bool) { return streamconfig.BucketOf(r.stream()) }
 
 // call is an operation of the API.
 type call struct {
-	prefix string // of the subject after $JS.API.; a dot at its end asks for tokens
+	prefix string // Of the subject after $JS.API.; a dot at its end asks for tokens
 	tokens int    // how many; anyTokens: one or more
-	op     string // of the answer's type
-	do     func(*conn, *request) (any, *apiError)
+	op     string // Of the answer's type
+	do     func(*conn, *request) (any, *jsapi.Error)
 }
 
 const anyTokens = -1
@@ -72,20 +70,20 @@ func init() { // not at the declaration: the functions refer to each other throu
 }
 
 // api answers a call, and reports whether there is one of that subject.
-func (c *conn) api(o *op) bool {
-	subject := string(o.subject[len(apiPrefix):])
+func (c *conn) api(o *wire.Operation) bool {
+	subject := string(o.Subject[len(wire.APIPrefix):])
 	for i := range calls {
 		call := &calls[i]
 		tokens, ok := call.takes(subject)
 		if !ok {
 			continue
 		}
-		r := &request{tokens: tokens, body: o.payload}
+		r := &request{tokens: tokens, body: o.Payload}
 		do := call.do
-		if overLevel(o.header) {
+		if overLevel(o.Header) {
 			do = (*conn).levelTooLow
 		}
-		c.respond(o.reply, call.op, r, do)
+		c.respond(o.Reply, call.op, r, do)
 		clear(c.streams) // it may have changed one
 		return true
 	}
@@ -93,9 +91,9 @@ func (c *conn) api(o *op) bool {
 }
 
 // respond carries out a call and answers it.
-func (c *conn) respond(reply []byte, op string, r *request, do func(*conn, *request) (any, *apiError)) {
+func (c *conn) respond(reply []byte, op string, r *request, do func(*conn, *request) (any, *jsapi.Error)) {
 	var result any
-	var failure *apiError
+	var failure *jsapi.Error
 	c.InStore(func() { result, failure = do(c, r) })
 	c.front.api.total.Add(1)
 	if failure != nil {
@@ -106,73 +104,25 @@ func (c *conn) respond(reply []byte, op string, r *request, do func(*conn, *requ
 	}
 	if failure != nil {
 		result = struct {
-			Error *apiError `json:"error"`
+			Error *jsapi.Error `json:"error"`
 		}{failure}
 	}
-	c.answer(reply, nil, encodeResponse(op, result))
-}
-
-// encodeResponse writes an answer: its type, then the fields of the result.
-func encodeResponse(op string, result any) []byte {
-	fields := encodeJSON(result)
-	head := []byte(`{"type":"` + responseType(op) + `"`)
-	if string(fields) != "{}" {
-		head = append(head, ',')
-	}
-	return append(head, fields[1:]...)
-}
-
-// encodeJSON writes an answer's fields.
-func encodeJSON(fields any) []byte {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	_ = e.Encode(fields) // plain fields always encode
-	return bytes.TrimSpace(b.Bytes())
-}
-
-// page is the place of a list's page.
-type page struct {
-	Total  int `json:"total"`
-	Offset int `json:"offset"`
-	Limit  int `json:"limit"`
-}
-
-// pageOf returns the page of all that begins at an offset.
-func pageOf[T any](all []T, offset, limit int) ([]T, page) {
-	p := page{Total: len(all), Offset: min(max(offset, 0), len(all)), Limit: limit}
-	return all[p.Offset:min(p.Offset+limit, len(all))], p
-}
-
-// decodeBody reads a request's body, which may be empty.
-func decodeBody(body []byte, into any) *apiError {
-	if len(bytes.TrimSpace(body)) == 0 {
-		return nil
-	}
-	return decodeJSON(body, into)
-}
-
-// decodeJSON reads a request's body. By a decoder, whose errors are nats-server's.
-func decodeJSON(body []byte, into any) *apiError {
-	if err := json.NewDecoder(bytes.NewReader(body)).Decode(into); err != nil {
-		return invalidJSON(err)
-	}
-	return nil
+	c.answer(reply, nil, jsapi.EncodeResponse(op, result))
 }
 
 // accountInfo answers INFO: what there is, and that nothing is limited.
-func (c *conn) accountInfo(*request) (any, *apiError) {
+func (c *conn) accountInfo(*request) (any, *jsapi.Error) {
 	var info accountInfo
 	for st, err := range c.front.store.Buckets(c.ctx) {
 		if err != nil {
-			return nil, refusal(err)
+			return nil, jsapi.ErrorOf(err)
 		}
 		if !c.May(server.MayAny, st.Config.Bucket) {
 			continue
 		}
 		info.Streams++
 		info.Consumers += c.front.consumers.count(st.Config.Bucket)
-		cfg, _ := c.front.configs.of(&st.Config)
+		cfg, _ := c.front.configs.Of(&st.Config)
 		info.add(cfg, st.Bytes)
 	}
 	info.Limits = unlimitedAccount
@@ -182,7 +132,7 @@ func (c *conn) accountInfo(*request) (any, *apiError) {
 
 // overLevel reports whether a request asks for more of the API than there is.
 func overLevel(header []byte) bool {
-	required := headerField(header, "Nats-Required-Api-Level")
+	required := wire.HeaderField(header, "Nats-Required-Api-Level")
 	if len(required) == 0 {
 		return false
 	}
@@ -191,11 +141,11 @@ func overLevel(header []byte) bool {
 }
 
 // levelTooLow refuses such a request.
-func (c *conn) levelTooLow(*request) (any, *apiError) { return nil, errRequiredLevel }
+func (c *conn) levelTooLow(*request) (any, *jsapi.Error) { return nil, jsapi.ErrRequiredLevel }
 
 // noBackup refuses what the CLI's backups need.
-func (c *conn) noBackup(*request) (any, *apiError) {
-	return nil, &apiError{501, 10052, "stream backups are not supported: a backup of kvd is a copy of its data directory, made while it is stopped"}
+func (c *conn) noBackup(*request) (any, *jsapi.Error) {
+	return nil, jsapi.NewError(501, 10052, "stream backups are not supported: a backup of kvd is a copy of its data directory, made while it is stopped")
 }
 
 // now is the time of an answer.

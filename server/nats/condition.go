@@ -5,6 +5,8 @@ import (
 	"strconv"
 
 	"kvd/kv"
+	"kvd/server/nats/jsapi"
+	"kvd/server/nats/wire"
 )
 
 // guard is what a message expects of its stream that the store cannot check by
@@ -14,7 +16,7 @@ type guard struct {
 	subject  string      // whose newest message has the sequence, wildcards allowed; empty: any has
 	sequence kv.Revision // 0: there is none
 	own      bool        // it is about the message's own subject alone
-	id       string      // of the stream's newest message; empty: any is right
+	id       string      // Of the stream's newest message; empty: any is right
 	pinned   bool        // the stream's sequence is expected by the client too
 }
 
@@ -24,27 +26,27 @@ const guardTries = 64
 
 // condition gives the mutation, or its publication, what the message expects of the
 // stream.
-func condition(o *op, h *publishHeaders, m *kv.Mutation, p *publication) *apiError {
-	if len(h.last) > 0 {
-		m.Newest, m.IfNewest = parseSequence(h.last), true
+func condition(o *wire.Operation, h *wire.PublishHeaders, m *kv.Mutation, p *publication) *jsapi.Error {
+	if len(h.ExpectedLastSequence) > 0 {
+		m.Newest, m.IfNewest = parseSequence(h.ExpectedLastSequence), true
 	}
-	s, subject := p.stream, o.subject
-	if len(h.lastSubjectFor) > 0 {
-		subject = h.lastSubjectFor
+	s, subject := p.stream, o.Subject
+	if len(h.ExpectedLastSubjectSequenceSubject) > 0 {
+		subject = h.ExpectedLastSubjectSequenceSubject
 	}
-	guarded := len(h.lastSubject) > 0 && (s.layout.apart || string(subject) != string(o.subject))
-	if guarded || len(h.lastMsgID) > 0 {
-		p.guard = &guard{id: string(h.lastMsgID), pinned: m.IfNewest}
+	guarded := len(h.ExpectedLastSubjectSequence) > 0 && (s.layout.OnePerMessage || string(subject) != string(o.Subject))
+	if guarded || len(h.ExpectedLastMsgID) > 0 {
+		p.guard = &guard{id: string(h.ExpectedLastMsgID), pinned: m.IfNewest}
 	}
 	switch {
-	case len(h.lastSubject) == 0 && len(h.lastSubjectFor) > 0:
-		return errMissingSequence
-	case len(h.lastSubject) == 0:
+	case len(h.ExpectedLastSubjectSequence) == 0 && len(h.ExpectedLastSubjectSequenceSubject) > 0:
+		return jsapi.ErrMissingSequence
+	case len(h.ExpectedLastSubjectSequence) == 0:
 	case guarded:
-		p.guard.subject, p.guard.sequence = string(subject), parseSequence(h.lastSubject)
-		p.guard.own = len(h.lastMsgID) == 0 && string(subject) == string(o.subject)
+		p.guard.subject, p.guard.sequence = string(subject), parseSequence(h.ExpectedLastSubjectSequence)
+		p.guard.own = len(h.ExpectedLastMsgID) == 0 && string(subject) == string(o.Subject)
 	default:
-		m.Op, m.Last, m.IfLast = kv.MutateUpdate, parseSequence(h.lastSubject), true
+		m.Op, m.Last, m.IfLast = kv.MutateUpdate, parseSequence(h.ExpectedLastSubjectSequence), true
 	}
 	return nil
 }
@@ -61,34 +63,34 @@ func parseSequence(text []byte) kv.Revision {
 
 // unmet looks up whether the sequences are those that a message expects, and returns
 // that of the stream.
-func (c *conn) unmet(p *publication, m *kv.Mutation) (newest kv.Revision, failure *apiError) {
+func (c *conn) unmet(p *publication, m *kv.Mutation) (newest kv.Revision, failure *jsapi.Error) {
 	st, err := p.stream.bucket.Status(c.ctx)
 	if err != nil {
-		return 0, refusal(err)
+		return 0, jsapi.ErrorOf(err)
 	}
 	if m.IfLast {
 		if last := p.stream.lastSequence(c.ctx, m.Key); last != m.Last {
-			return 0, wrongSequence(last)
+			return 0, jsapi.WrongLastSequence(last)
 		}
 	}
 	if g := p.guard; g != nil && g.subject != "" {
 		e, err := c.findMessage(p.stream, &getRequest{LastFor: g.subject})
 		if err != nil && !errors.Is(err, kv.ErrKeyNotFound) {
-			return 0, refusal(err)
+			return 0, jsapi.ErrorOf(err)
 		}
 		if e.Revision != g.sequence {
-			return 0, wrongSequence(e.Revision)
+			return 0, jsapi.WrongLastSequence(e.Revision)
 		}
 	}
 	if m.IfNewest && m.Newest != st.Revision {
-		return 0, wrongSequence(st.Revision)
+		return 0, jsapi.WrongLastSequence(st.Revision)
 	}
 	return st.Revision, nil
 }
 
 // unmetOr returns what the sequences that a message expects say against it, or else the
 // failure.
-func (c *conn) unmetOr(p *publication, m *kv.Mutation, failure *apiError) *apiError {
+func (c *conn) unmetOr(p *publication, m *kv.Mutation, failure *jsapi.Error) *jsapi.Error {
 	c.finishRun() // what was published before counts
 	c.InStore(func() {
 		if _, unmet := c.unmet(p, m); unmet != nil {
@@ -100,7 +102,7 @@ func (c *conn) unmetOr(p *publication, m *kv.Mutation, failure *apiError) *apiEr
 
 // hold looks up all that a message expects. A guarded one is then to be stored only if
 // nothing was since.
-func (c *conn) hold(p *publication, m *kv.Mutation) *apiError {
+func (c *conn) hold(p *publication, m *kv.Mutation) *jsapi.Error {
 	newest, failure := c.unmet(p, m)
 	if failure != nil || p.guard == nil {
 		return failure
@@ -108,10 +110,10 @@ func (c *conn) hold(p *publication, m *kv.Mutation) *apiError {
 	if p.guard.id != "" {
 		e, err := p.stream.at(c.ctx, newest)
 		if err != nil && !errors.Is(err, kv.ErrKeyNotFound) {
-			return refusal(err)
+			return jsapi.ErrorOf(err)
 		}
-		if id := headerField(e.Headers, "Nats-Msg-Id"); string(id) != p.guard.id {
-			return wrongMessageID(string(id))
+		if id := wire.HeaderField(e.Headers, "Nats-Msg-Id"); string(id) != p.guard.id {
+			return jsapi.WrongLastMsgID(string(id))
 		}
 	}
 	m.Newest, m.IfNewest = newest, true
@@ -122,7 +124,7 @@ func (c *conn) hold(p *publication, m *kv.Mutation) *apiError {
 // whether that is a reason not to store it. The stream's gate is held.
 func (c *conn) refuses(r *run) bool {
 	p, m := &r.entries[0], &r.mutations[0]
-	if p.guard == nil || !p.stream.layout.isPlain() {
+	if p.guard == nil || !p.stream.layout.IsMessageStream() {
 		return false
 	}
 	newest, pinned := m.Newest, m.IfNewest

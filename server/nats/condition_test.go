@@ -10,7 +10,7 @@ import (
 )
 
 // meddler is a store to which somebody else writes just before a conditional mutation
-// of the bucket.
+// Of the bucket.
 type meddler struct {
 	*bucket.Store
 	writes int // still to come

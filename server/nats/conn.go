@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"kvd/server"
+	"kvd/server/nats/wire"
 )
 
 const (
@@ -30,17 +31,17 @@ type conn struct {
 	id    uint64
 
 	in      server.Input
-	out     output
-	op      op
+	out     wire.Output
+	op      wire.Operation
 	options connectOptions
 	headers atomic.Bool        // the client takes HMSG; others deliver too
 	user    string             // empty: there are none
-	run     run                // of views of the input: nothing is read while there is one
+	run     run                // Of views of the input: nothing is read while there is one
 	streams map[string]*stream // looked up in this round
 	found   []*subscription    // scratch
 	touched map[*conn]struct{} // others that got messages in this round
 	scratch []byte             // values on their way from the store
-	header  []byte             // header blocks
+	header  []byte             // Header blocks
 	since   time.Time          // when the first byte of the operation came that is not all there; zero: none is
 	draws   uint64             // members of queue groups drawn
 
@@ -59,7 +60,7 @@ var errQuit = errors.New("quit")
 func newConn(ctx context.Context, f *Front, sc *server.Conn) *conn {
 	c := &conn{Conn: sc, front: f, ctx: ctx, id: f.clients.Add(1), options: defaultConnectOptions}
 	c.in.Init(sc)
-	c.out.init(sc, pendingMax+f.maxPayload)
+	c.out.Init(sc, wire.PendingMax+f.maxPayload)
 	c.pump.conn = c
 	c.streams = make(map[string]*stream)
 	c.subs = make(map[string]*subscription)
@@ -99,18 +100,18 @@ func (c *conn) serve() {
 
 // finish says goodbye: why the connection is closed, unless its client did.
 func (c *conn) finish(err error) {
-	var protocol protocolError
+	var protocol wire.ProtocolError
 	switch {
 	case server.IsTimeout(err) && c.NeedsLogin() && !c.Draining():
-		protocol = errAuthTimeout
+		protocol = wire.ErrAuthTimeout
 	case !errors.As(err, &protocol):
-		c.out.drain()
+		c.out.Drain()
 		return
 	}
 	if protocol != "" {
-		c.out.text("-ERR '" + string(protocol) + "'\r\n")
+		c.out.AppendText("-ERR '" + string(protocol) + "'\r\n")
 	}
-	if c.out.drain() {
+	if c.out.Drain() {
 		c.Linger()
 	}
 }
@@ -122,7 +123,7 @@ func (c *conn) round() error {
 	c.finishRun()
 	clear(c.streams)
 	c.kickTouched()
-	alive := c.out.settle()
+	alive := c.out.FlushAndWait()
 	switch {
 	case err != nil:
 		return err
@@ -139,11 +140,11 @@ func (c *conn) operations() (need int, err error) {
 		if len(c.in.Bytes()) == 0 {
 			return 0, nil
 		}
-		n, err := parse(c.in.Bytes(), c.front.maxPayload, &c.op)
-		if c.NeedsLogin() && c.op.verb != verbConnect && c.op.verb != verbNone {
-			return 0, errAuthorization
+		n, err := wire.Parse(c.in.Bytes(), c.front.maxPayload, &c.op)
+		if c.NeedsLogin() && c.op.Verb != wire.VerbConnect && c.op.Verb != wire.VerbNone {
+			return 0, wire.ErrAuthorization
 		}
-		if errors.Is(err, errIncomplete) {
+		if errors.Is(err, wire.ErrIncomplete) {
 			return n, nil
 		}
 		if err != nil {
@@ -154,7 +155,7 @@ func (c *conn) operations() (need int, err error) {
 		}
 		c.in.Consume(n)
 		c.since = time.Time{}
-		if c.out.full() && !c.out.settle() {
+		if c.out.IsFull() && !c.out.FlushAndWait() {
 			return 0, errQuit
 		}
 	}
@@ -163,8 +164,8 @@ func (c *conn) operations() (need int, err error) {
 // await waits for the rest of an operation of at least need bytes, or for the first
 // byte of one.
 func (c *conn) await(need int) error {
-	size := c.op.size
-	c.op = op{} // its views would keep the buffer
+	size := c.op.Size
+	c.op = wire.Operation{} // its views would keep the buffer
 	stranger := c.NeedsLogin()
 	if need == 0 {
 		if !stranger {
@@ -189,23 +190,23 @@ func (c *conn) await(need int) error {
 
 // execute carries out an operation, or adds it to the run. An error ends the
 // connection.
-func (c *conn) execute(o *op) error {
-	switch o.verb {
-	case verbPub, verbHPub:
+func (c *conn) execute(o *wire.Operation) error {
+	switch o.Verb {
+	case wire.VerbPub, wire.VerbHPub:
 		return c.publish(o)
-	case verbSub:
+	case wire.VerbSub:
 		c.subscribe(o)
-	case verbUnsub:
+	case wire.VerbUnsub:
 		c.unsub(o)
-	case verbPing:
+	case wire.VerbPing:
 		c.finishRun() // the answer says that what came before has been dealt with
-		c.out.text("PONG\r\n")
+		c.out.AppendText("PONG\r\n")
 		return nil
-	case verbPong:
+	case wire.VerbPong:
 		c.pings.Store(0)
 		return nil
-	case verbConnect:
-		if err := c.connect(o.json); err != nil {
+	case wire.VerbConnect:
+		if err := c.connect(o.JSON); err != nil {
 			return err
 		}
 	default:
@@ -218,32 +219,32 @@ func (c *conn) execute(o *op) error {
 // ok acknowledges an operation to a client that wants that.
 func (c *conn) ok() {
 	if c.options.Verbose {
-		c.out.text("+OK\r\n")
+		c.out.AppendText("+OK\r\n")
 	}
 }
 
 // warn tells the client of an error that does not end the connection.
-func (c *conn) warn(text string) { c.out.text("-ERR '" + text + "'\r\n") }
+func (c *conn) warn(text string) { c.out.AppendText("-ERR '" + text + "'\r\n") }
 
 // ping asks the client for a sign of life, and ends the connection of one that gave
 // none. It is the timer's.
 func (c *conn) ping() {
 	defer c.Recover()
 	if c.pings.Add(1) > pingsMax {
-		c.out.text("-ERR '" + string(errStale) + "'\r\n")
-		c.out.flush()
+		c.out.AppendText("-ERR '" + string(wire.ErrStale) + "'\r\n")
+		c.out.Flush()
 		c.Close()
 		return
 	}
-	c.out.text("PING\r\n")
-	c.out.flush()
+	c.out.AppendText("PING\r\n")
+	c.out.Flush()
 	c.pinger.Reset(pingInterval)
 }
 
 // kickTouched has the others' messages of this round written.
 func (c *conn) kickTouched() {
 	for other := range c.touched {
-		other.out.kick()
+		other.out.FlushAsync()
 	}
 	clear(c.touched)
 }

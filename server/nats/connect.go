@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"kvd/server"
+	"kvd/server/nats/wire"
 )
 
 // serverInfo is what INFO says.
@@ -79,10 +80,10 @@ var defaultConnectOptions = connectOptions{Verbose: true, Echo: true}
 func (c *conn) connect(body []byte) error {
 	options := defaultConnectOptions
 	if err := json.Unmarshal(bytes.TrimSpace(body), &options); err != nil {
-		return errMalformed
+		return wire.ErrMalformed
 	}
 	if options.NoResponders && !options.Headers {
-		return errNoHeaders
+		return wire.ErrNoHeaders
 	}
 	if c.HasUsers() {
 		if err := c.login(&options); err != nil {
@@ -112,7 +113,7 @@ func (c *conn) login(o *connectOptions) error {
 	ctx, cancel := context.WithTimeout(c.ctx, server.LoginTime)
 	defer cancel()
 	if err := c.Login(ctx, name, password); err != nil {
-		return errAuthorization
+		return wire.ErrAuthorization
 	}
 	c.user = c.User()
 	if first {

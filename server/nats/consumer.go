@@ -11,6 +11,8 @@ import (
 	"kvd/kv"
 	"kvd/kv/msglog"
 	"kvd/server"
+	"kvd/server/nats/streamconfig"
+	"kvd/server/nats/wire"
 )
 
 // consumer delivers the messages of a stream to a subject. It has no goroutine: the
@@ -20,14 +22,14 @@ type consumer struct {
 	// Immutable.
 	front   *Front
 	owner   *conn  // who made it
-	user    string // of owner
+	user    string // Of owner
 	name    string
 	stream  string // the bucket's name
-	layout  *layout
+	layout  *streamconfig.Layout
 	config  consumerConfig
 	created time.Time
 	bucket  kv.Bucket
-	ttl     time.Duration // of limit markers
+	ttl     time.Duration // Of limit markers
 
 	watch atomic.Pointer[watch] // nil: the filters select nothing. Written by newConsumer and under feed
 
@@ -43,7 +45,7 @@ type consumer struct {
 	buf       []byte // scratch
 
 	mu    sync.Mutex // guards the fields below
-	last  time.Time  // of the last delivery, or of the interest's beginning or end
+	last  time.Time  // Of the last delivery, or of the interest's beginning or end
 	timer *time.Timer
 }
 
@@ -91,8 +93,8 @@ func (k *consumer) reopen() error {
 }
 
 const (
-	turnSize  = flushSize // bytes that a consumer delivers at most before others have their turn
-	turnCount = 1024      // messages likewise
+	turnSize  = wire.FlushSize // bytes that a consumer delivers at most before others have their turn
+	turnCount = 1024           // messages likewise
 )
 
 // turn appends what is there to dst, as far as client and flow control let it, and
@@ -165,18 +167,18 @@ func (k *consumer) ended(err error) {
 func (k *consumer) deliver(dst []byte, targets []*subscription, e *kv.Entry, valueSize int) (out []byte, size int) {
 	k.seq++
 	k.streamSeq = e.Revision
-	b := k.layout.appendSubject(k.buf[:0], e.Key)
+	b := k.layout.AppendSubject(k.buf[:0], e.Key)
 	subject := len(b)
 	b = k.appendReply(b, e)
 	reply := len(b)
 	payload := e.Value
-	if hasHeader(e) || k.config.HeadersOnly {
-		b = appendHeader(b, e, k.ttl)
+	if wire.HasHeader(e) || k.config.HeadersOnly {
+		b = wire.AppendHeader(b, e, k.ttl)
 		if k.config.HeadersOnly {
-			b = appendNumberField(b, "Nats-Msg-Size", uint64(valueSize))
+			b = wire.AppendNumberField(b, "Nats-Msg-Size", uint64(valueSize))
 			payload = nil
 		}
-		b = append(b, headerEnd...)
+		b = append(b, wire.HeaderEnd...)
 	}
 	k.buf = b
 	dst = k.send(dst, targets, b[:subject], b[subject:reply], b[reply:], payload)
@@ -192,8 +194,8 @@ func (k *consumer) deliver(dst []byte, targets []*subscription, e *kv.Entry, val
 // appendReply appends the subject to acknowledge a message with: clients read from it
 // where the message stands.
 func (k *consumer) appendReply(b []byte, e *kv.Entry) []byte {
-	b = append(b, ackPrefix...)
-	b = append(b, k.layout.stream...)
+	b = append(b, wire.AckPrefix...)
+	b = append(b, k.layout.Stream...)
 	b = append(b, '.')
 	b = append(b, k.name...)
 	b = append(b, ".1."...)
@@ -218,10 +220,10 @@ func (k *consumer) send(dst []byte, targets []*subscription, subject, reply, hea
 			h = nil
 		}
 		if i == 0 {
-			dst = appendMessage(dst, subject, s.sid, reply, h, payload)
+			dst = wire.AppendMessage(dst, subject, s.sid, reply, h, payload)
 		} else {
-			s.conn.out.message(subject, s.sid, reply, h, payload)
-			s.conn.out.kick()
+			s.conn.out.AppendMessage(subject, s.sid, reply, h, payload)
+			s.conn.out.FlushAsync()
 		}
 		if s.exhausted() {
 			s.conn.unsubscribe(s)
@@ -239,16 +241,16 @@ const (
 func (k *consumer) heartbeat(dst []byte, targets []*subscription) []byte {
 	k.touch()
 	b := append(k.buf[:0], heartbeatStatus...)
-	b = appendNumberField(b, "Nats-Last-Consumer", k.seq)
-	b = appendNumberField(b, "Nats-Last-Stream", uint64(k.streamSeq))
+	b = wire.AppendNumberField(b, "Nats-Last-Consumer", k.seq)
+	b = wire.AppendNumberField(b, "Nats-Last-Stream", uint64(k.streamSeq))
 	if k.flow.stalled() {
-		b = appendField(b, "Nats-Consumer-Stalled", k.flow.request)
+		b = wire.AppendField(b, "Nats-Consumer-Stalled", k.flow.request)
 	}
-	k.buf = append(b, headerEnd...)
+	k.buf = append(b, wire.HeaderEnd...)
 	return k.send(dst, targets, []byte(k.config.DeliverSubject), nil, k.buf, nil)
 }
 
-// schedule gives the consumer a turn, if somebody hears it. It is called from any
+// Schedule gives the consumer a turn, if somebody hears it. It is called from any
 // goroutine, a writer's too.
 func (k *consumer) schedule() {
 	if targets := k.targets.Load(); targets != nil && !k.gone.Load() && !k.queued.Swap(true) {

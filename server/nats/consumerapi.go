@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"kvd/server"
+	"kvd/server/nats/jsapi"
 )
 
 // sequencePair is a place in a consumer's deliveries and in its stream.
@@ -35,7 +36,7 @@ func (k *consumer) info() consumerInfo {
 	defer k.feed.Unlock()
 	at := sequencePair{k.seq, uint64(k.streamSeq)}
 	info := consumerInfo{
-		Stream: k.layout.stream, Name: k.name, Created: k.created, Config: k.config,
+		Stream: k.layout.Stream, Name: k.name, Created: k.created, Config: k.config,
 		Delivered: at, AckFloor: at, PushBound: k.targets.Load() != nil, Time: now(),
 	}
 	if w := k.watch.Load(); w != nil {
@@ -45,9 +46,9 @@ func (k *consumer) info() consumerInfo {
 }
 
 // consumerCreate answers CONSUMER.CREATE.<stream>[.<name>[.<filter>]].
-func (c *conn) consumerCreate(r *request) (any, *apiError) {
+func (c *conn) consumerCreate(r *request) (any, *jsapi.Error) {
 	var ask createRequest
-	if err := decodeBody(r.body, &ask); err != nil {
+	if err := jsapi.DecodeBody(r.body, &ask); err != nil {
 		return nil, err
 	}
 	s, failure := c.find(r, server.MayGet|server.MayWatch, "watch")
@@ -55,7 +56,7 @@ func (c *conn) consumerCreate(r *request) (any, *apiError) {
 		return nil, failure
 	}
 	if ask.Stream != r.stream() {
-		return nil, errNameMismatch
+		return nil, jsapi.ErrNameMismatch
 	}
 	cfg := &ask.Config
 	if failure := cfg.takeName(r); failure != nil {
@@ -68,21 +69,21 @@ func (c *conn) consumerCreate(r *request) (any, *apiError) {
 	if failure := cfg.check(); failure != nil {
 		return nil, failure
 	}
-	if cfg.DeliverPolicy == deliverLastPer && s.layout.apart {
-		return nil, unsupportedConsumer("deliver policy %s is not supported in a stream without max_msgs_per_subject: choose all, new or by_start_sequence", deliverLastPer)
+	if cfg.DeliverPolicy == deliverLastPer && s.layout.OnePerMessage {
+		return nil, jsapi.UnsupportedConsumer("deliver policy %s is not supported in a stream without max_msgs_per_subject: choose all, new or by_start_sequence", deliverLastPer)
 	}
 	if there := c.front.consumers.find(s.name, cfg.Name); there != nil {
 		return existing(there, cfg)
 	}
 	if ask.Action == actionUpdate {
-		return nil, errNoConsumer
+		return nil, jsapi.ErrNoConsumer
 	}
 	if c.consumers.Load() >= consumersMax {
-		return nil, &apiError{400, 10026, "maximum consumers limit reached"}
+		return nil, jsapi.NewError(400, 10026, "maximum consumers limit reached")
 	}
 	k, err := c.newConsumer(s, cfg)
 	if err != nil {
-		return nil, refusal(err)
+		return nil, jsapi.ErrorOf(err)
 	}
 	if there := c.front.consumers.add(k); there != nil {
 		k.end()
@@ -95,9 +96,9 @@ func (c *conn) consumerCreate(r *request) (any, *apiError) {
 }
 
 // existing answers a request for a consumer that is there.
-func existing(k *consumer, cfg *consumerConfig) (any, *apiError) {
+func existing(k *consumer, cfg *consumerConfig) (any, *jsapi.Error) {
 	if !reflect.DeepEqual(&k.config, cfg) {
-		return nil, &apiError{400, 10148, "consumer already exists"}
+		return nil, jsapi.NewError(400, 10148, "consumer already exists")
 	}
 	return k.info(), nil
 }
@@ -133,20 +134,20 @@ func (k *consumer) end() {
 }
 
 // findConsumer returns the consumer that a request names. Users see their own.
-func (c *conn) findConsumer(r *request) (*consumer, *apiError) {
+func (c *conn) findConsumer(r *request) (*consumer, *jsapi.Error) {
 	if _, failure := c.find(r, server.MayGet|server.MayWatch, "watch"); failure != nil {
 		return nil, failure
 	}
 	bucket, _ := r.bucket()
 	k := c.front.consumers.find(bucket, r.tokens[1])
 	if k == nil || k.user != c.user {
-		return nil, errConsumerNotFound
+		return nil, jsapi.ErrConsumerNotFound
 	}
 	return k, nil
 }
 
 // consumerInfo answers CONSUMER.INFO.
-func (c *conn) consumerInfo(r *request) (any, *apiError) {
+func (c *conn) consumerInfo(r *request) (any, *jsapi.Error) {
 	k, failure := c.findConsumer(r)
 	if failure != nil {
 		return nil, failure
@@ -155,22 +156,22 @@ func (c *conn) consumerInfo(r *request) (any, *apiError) {
 }
 
 // consumerDelete answers CONSUMER.DELETE.
-func (c *conn) consumerDelete(r *request) (any, *apiError) {
+func (c *conn) consumerDelete(r *request) (any, *jsapi.Error) {
 	k, failure := c.findConsumer(r)
 	if failure != nil {
 		return nil, failure
 	}
 	if !c.front.consumers.remove(k) {
-		return nil, errConsumerNotFound
+		return nil, jsapi.ErrConsumerNotFound
 	}
 	return success{Success: true}, nil
 }
 
 // listConsumers returns the consumers of the stream that a request names, and where
 // its page begins.
-func (c *conn) listConsumers(r *request) (all []*consumer, offset int, failure *apiError) {
+func (c *conn) listConsumers(r *request) (all []*consumer, offset int, failure *jsapi.Error) {
 	var ask listRequest
-	if err := decodeBody(r.body, &ask); err != nil {
+	if err := jsapi.DecodeBody(r.body, &ask); err != nil {
 		return nil, 0, err
 	}
 	s, failure := c.find(r, server.MayGet|server.MayWatch, "watch")
@@ -186,17 +187,17 @@ func (c *conn) listConsumers(r *request) (all []*consumer, offset int, failure *
 }
 
 // consumerNames answers CONSUMER.NAMES.
-func (c *conn) consumerNames(r *request) (any, *apiError) {
+func (c *conn) consumerNames(r *request) (any, *jsapi.Error) {
 	all, offset, failure := c.listConsumers(r)
 	if failure != nil {
 		return nil, failure
 	}
 	var answer struct {
-		page
+		jsapi.Page
 		Consumers []string `json:"consumers"`
 	}
 	answer.Consumers = []string{}
-	all, answer.page = pageOf(all, offset, namesLimit)
+	all, answer.Page = jsapi.PageOf(all, offset, namesLimit)
 	for _, k := range all {
 		answer.Consumers = append(answer.Consumers, k.name)
 	}
@@ -204,17 +205,17 @@ func (c *conn) consumerNames(r *request) (any, *apiError) {
 }
 
 // consumerList answers CONSUMER.LIST.
-func (c *conn) consumerList(r *request) (any, *apiError) {
+func (c *conn) consumerList(r *request) (any, *jsapi.Error) {
 	all, offset, failure := c.listConsumers(r)
 	if failure != nil {
 		return nil, failure
 	}
 	var answer struct {
-		page
+		jsapi.Page
 		Consumers []consumerInfo `json:"consumers"`
 	}
 	answer.Consumers = []consumerInfo{}
-	all, answer.page = pageOf(all, offset, listLimit)
+	all, answer.Page = jsapi.PageOf(all, offset, listLimit)
 	for _, k := range all {
 		answer.Consumers = append(answer.Consumers, k.info())
 	}

@@ -9,6 +9,9 @@ import (
 
 	"kvd/kv"
 	"kvd/kv/msglog"
+	"kvd/server/nats/jsapi"
+	"kvd/server/nats/streamconfig"
+	"kvd/server/nats/wire"
 )
 
 // consumerConfig is a consumer's configuration as clients send and read it.
@@ -53,7 +56,7 @@ const (
 	deliverLast    = "last"
 	deliverSince   = "by_start_time"
 
-	actionUpdate = "update" // of a consumer that is there
+	actionUpdate = "update" // Of a consumer that is there
 
 	heartbeatMin      = 100 * time.Millisecond
 	thresholdDefault  = 5 * time.Second
@@ -79,38 +82,38 @@ func (c *consumerConfig) normalise() {
 	c.InactiveThreshold = min(c.InactiveThreshold, thresholdMax)
 }
 
-// checkEnums refuses what is none of the values of its field.
-func (c *consumerConfig) checkEnums() *apiError {
-	return checkEnums(
-		enum{c.DeliverPolicy, []string{deliverAll, deliverNew, deliverLastPer, deliverFrom, deliverLast, deliverSince}},
-		enum{c.AckPolicy, []string{"none", "all", "explicit", "flow_control"}},
-		enum{c.ReplayPolicy, []string{"instant", "original"}},
+// CheckEnums refuses what is none of the values of its field.
+func (c *consumerConfig) checkEnums() *jsapi.Error {
+	return jsapi.CheckEnums(
+		jsapi.OneOf(c.DeliverPolicy, deliverAll, deliverNew, deliverLastPer, deliverFrom, deliverLast, deliverSince),
+		jsapi.OneOf(c.AckPolicy, "none", "all", "explicit", "flow_control"),
+		jsapi.OneOf(c.ReplayPolicy, "instant", "original"),
 	)
 }
 
 // check refuses what is not valid, and what kvd does not have.
-func (c *consumerConfig) check() *apiError {
+func (c *consumerConfig) check() *jsapi.Error {
 	switch {
 	case c.DeliverSubject == "":
-		return unsupportedConsumer("pull consumers are not supported: kvd serves the push consumers of key/value clients")
-	case !isLiteral([]byte(c.DeliverSubject)):
-		return errDeliverWildcards
+		return jsapi.UnsupportedConsumer("pull consumers are not supported: kvd serves the push consumers of key/value clients")
+	case !wire.IsLiteral([]byte(c.DeliverSubject)):
+		return jsapi.ErrDeliverWildcards
 	case c.AckPolicy != "none":
-		return unsupportedConsumer("ack policy %s is not supported: a watch needs none", c.AckPolicy)
+		return jsapi.UnsupportedConsumer("ack policy %s is not supported: a watch needs none", c.AckPolicy)
 	case c.Durable != "":
-		return unsupportedConsumer("durable consumers are not supported: a consumer ends with the interest in it")
+		return jsapi.UnsupportedConsumer("durable consumers are not supported: a consumer ends with the interest in it")
 	case c.DeliverGroup != "":
-		return unsupportedConsumer("deliver groups are not supported")
+		return jsapi.UnsupportedConsumer("deliver groups are not supported")
 	case c.RateLimit > 0:
-		return unsupportedConsumer("rate limits are not supported")
+		return jsapi.UnsupportedConsumer("rate limits are not supported")
 	case c.ReplayPolicy != "instant":
-		return unsupportedConsumer("replay policy %s is not supported", c.ReplayPolicy)
+		return jsapi.UnsupportedConsumer("replay policy %s is not supported", c.ReplayPolicy)
 	case c.Replicas > 1:
-		return errReplicas
+		return jsapi.ErrReplicas
 	case c.Heartbeat != 0 && c.Heartbeat < heartbeatMin:
-		return errHeartbeatShort
+		return jsapi.ErrHeartbeatShort
 	case c.FlowControl && c.Heartbeat == 0:
-		return errFlowNeedsBeat
+		return jsapi.ErrFlowNeedsBeat
 	}
 	if err := c.checkFilters(); err != nil {
 		return err
@@ -118,17 +121,17 @@ func (c *consumerConfig) check() *apiError {
 	return c.checkDelivery()
 }
 
-func (c *consumerConfig) checkFilters() *apiError {
+func (c *consumerConfig) checkFilters() *jsapi.Error {
 	if c.FilterSubject != "" && len(c.FilterSubjects) > 0 {
-		return errTwoFilters
+		return jsapi.ErrTwoFilters
 	}
 	for i, f := range c.FilterSubjects {
 		if f == "" {
-			return errEmptyFilter
+			return jsapi.ErrEmptyFilter
 		}
 		for _, g := range c.FilterSubjects[:i] {
-			if overlap(f, g) {
-				return errFiltersOverlap
+			if wire.Overlap(f, g) {
+				return jsapi.ErrFiltersOverlap
 			}
 		}
 	}
@@ -141,10 +144,10 @@ var policyTexts = map[string]string{
 	deliverFrom: "by start sequence", deliverSince: "by start time",
 }
 
-func (c *consumerConfig) checkDelivery() *apiError {
+func (c *consumerConfig) checkDelivery() *jsapi.Error {
 	filtered := c.FilterSubject != "" || len(c.FilterSubjects) > 0
-	refuse := func(what, but string) *apiError {
-		return invalidConsumer("consumer delivery policy is deliver %s, but optional %s is %s", policyTexts[c.DeliverPolicy], what, but)
+	refuse := func(what, but string) *jsapi.Error {
+		return jsapi.InvalidConsumer("consumer delivery policy is deliver %s, but optional %s is %s", policyTexts[c.DeliverPolicy], what, but)
 	}
 	switch {
 	case c.DeliverPolicy == deliverLastPer && !filtered:
@@ -162,7 +165,7 @@ func (c *consumerConfig) checkDelivery() *apiError {
 }
 
 // patterns are what the filters select of a stream's keys; none: nothing.
-func (c *consumerConfig) patterns(l *layout) []string {
+func (c *consumerConfig) patterns(l *streamconfig.Layout) []string {
 	filters := c.FilterSubjects
 	switch {
 	case c.FilterSubject != "":
@@ -172,7 +175,7 @@ func (c *consumerConfig) patterns(l *layout) []string {
 	}
 	var patterns []string
 	for _, f := range filters {
-		if p, ok := l.pattern(f); ok {
+		if p, ok := l.Pattern(f); ok {
 			patterns = append(patterns, p)
 		}
 	}
@@ -224,25 +227,25 @@ func (c *consumerConfig) watchOptions(from kv.Revision) (opts []kv.WatchOption) 
 
 // takeName takes name and filter from the request's subject, which the configuration
 // must agree with.
-func (c *consumerConfig) takeName(r *request) *apiError {
+func (c *consumerConfig) takeName(r *request) *jsapi.Error {
 	if len(r.tokens) > 1 {
 		c.Name = r.tokens[1]
 	}
 	if len(r.tokens) > 2 && strings.Join(r.tokens[2:], ".") != c.FilterSubject {
-		return errFilterSubject
+		return jsapi.ErrFilterSubject
 	}
 	if c.Name == "" {
 		c.Name = randomName()
 	}
 	if len(c.Name) > consumerNameMax || strings.ContainsAny(c.Name, ".*> \t\r\n") {
-		return invalidConsumer("consumer name %q is not allowed", c.Name)
+		return jsapi.InvalidConsumer("consumer name %q is not allowed", c.Name)
 	}
 	return nil
 }
 
 func randomName() string {
 	var b [consumerNameSize]byte
-	_, _ = rand.Read(b[:]) // never fails
+	_, _ = rand.Read(b[:]) // Never fails
 	for i := range b {
 		b[i] = consumerNameBytes[int(b[i])%len(consumerNameBytes)]
 	}

@@ -4,6 +4,10 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"kvd/kv"
+	"kvd/server/nats/streamconfig"
+	"kvd/server/nats/wire"
 )
 
 // consumers are all that there are. They do not outlive the process, nor the interest
@@ -82,7 +86,7 @@ func (cs *consumers) interested(s *subscription) {
 		return
 	}
 	for subject := range cs.bySubject {
-		if matches(s.subject, subject) {
+		if kv.Match(s.subject, subject) {
 			cs.rebindLocked(subject)
 		}
 	}
@@ -175,9 +179,9 @@ func (cs *consumers) all(stream string) []*consumer {
 
 // flowed passes a client's answer to a request for flow control on.
 func (cs *consumers) flowed(subject string) {
-	stream, rest, _ := strings.Cut(strings.TrimPrefix(subject, flowPrefix), ".")
+	stream, rest, _ := strings.Cut(strings.TrimPrefix(subject, wire.FlowControlPrefix), ".")
 	name, _, _ := strings.Cut(rest, ".")
-	bucket, _ := bucketOf(stream)
+	bucket, _ := streamconfig.BucketOf(stream)
 	k := cs.find(bucket, name)
 	if k == nil {
 		return

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"kvd/kv"
+	"kvd/server/nats/jsapi"
 )
 
 // duplicates remembers the ids of messages for the duplicate windows of their streams,
@@ -87,7 +88,7 @@ func (w *window) forget(before time.Time) {
 	}
 }
 
-// settle says what became of the message that took the id: its sequence, 0 where it was
+// FlushAndWait says what became of the message that took the id: its sequence, 0 where it was
 // not stored.
 func (d *duplicates) settle(m *messageID, seq uint64) {
 	d.mu.Lock()
@@ -98,7 +99,7 @@ func (d *duplicates) settle(m *messageID, seq uint64) {
 	close(m.done)
 }
 
-// drop forgets a stream.
+// Remove forgets a stream.
 func (d *duplicates) drop(stream string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -111,7 +112,7 @@ func (d *duplicates) drop(stream string) {
 func (c *conn) reserveID(p *publication, id string, m *kv.Mutation) bool {
 	if err := c.recall(p.stream); err != nil {
 		c.finishRun()
-		c.acknowledge(p.reply, p.stream, 0, refusal(err))
+		c.acknowledge(p.reply, p.stream, 0, jsapi.ErrorOf(err))
 		return false
 	}
 	for {

@@ -1,13 +1,13 @@
 package nats
 
-import "kvd/kv"
+import (
+	"kvd/kv"
+	"kvd/server/nats/jsapi"
+)
 
 // A stream that refuses the newest message where there are as many as may be is filled
 // by one connection at a time, which has its whole gate: what there is room for when a
 // run begins is there until it ends.
-
-// isBounded reports whether a message is refused where there are as many as may be.
-func (c *streamConfig) isBounded() bool { return c.Discard == discardNew && c.MaxMsgs > 0 }
 
 // fill stores as many of a run's messages as the stream has room for, and refuses the
 // others. What a message expects comes before that refusal.
@@ -36,5 +36,5 @@ func (c *conn) refuse(p *publication, m *kv.Mutation) error {
 	if _, unmet := c.unmet(p, m); unmet != nil {
 		return unmet
 	}
-	return errMaxMessages
+	return jsapi.ErrMaxMessages
 }

@@ -1,6 +1,10 @@
 package nats
 
-import "strconv"
+import (
+	"strconv"
+
+	"kvd/server/nats/wire"
+)
 
 const (
 	flowWindow    = 2 << 20  // bytes on their way to the client at most, at first
@@ -30,7 +34,7 @@ func (f *flow) sent(k *consumer, size int) string {
 	}
 	f.count++
 	f.asked = f.unheard
-	f.request = flowPrefix + k.layout.stream + "." + k.name + "." + strconv.FormatUint(f.count, 36)
+	f.request = wire.FlowControlPrefix + k.layout.Stream + "." + k.name + "." + strconv.FormatUint(f.count, 36)
 	return f.request
 }
 

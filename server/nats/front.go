@@ -13,6 +13,7 @@ import (
 
 	"kvd/kv"
 	"kvd/server"
+	"kvd/server/nats/streamconfig"
 )
 
 const (
@@ -49,7 +50,7 @@ type Front struct {
 	subs      subjectTree[*subscription]
 	consumers consumers
 	plains    plains
-	configs   configs
+	configs   streamconfig.Cache
 	firsts    firsts
 	counts    subjectCounts
 	ids       duplicates
@@ -102,7 +103,7 @@ func semanticSuffix(version string) string {
 // newID returns a name of the form of nats-server's: N and 55 characters of base32.
 func newID() string {
 	var b [35]byte
-	_, _ = rand.Read(b[:]) // never fails
+	_, _ = rand.Read(b[:]) // Never fails
 	return "N" + base32.StdEncoding.EncodeToString(b[:])[:55]
 }
 

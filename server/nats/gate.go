@@ -8,7 +8,7 @@ import (
 )
 
 // Nobody but the front end stores to a plain stream. So what a message expects of the
-// stream is looked up before it is stored, and still holds then: who stores a message
+// ExpectedStream is looked up before it is stored, and still holds then: who stores a message
 // shares the part of the stream's gate that its subject has, and who looks something up
 // first has to himself what that is about.
 
@@ -39,7 +39,7 @@ func (p *plains) enter(r *run) (leave func()) {
 	var passes []pass
 	for i := range r.entries {
 		s := r.entries[i].stream
-		if !s.layout.isPlain() {
+		if !s.layout.IsMessageStream() {
 			continue
 		}
 		at := slices.IndexFunc(passes, func(q pass) bool { return q.bucket == s.name })
@@ -50,7 +50,7 @@ func (p *plains) enter(r *run) (leave func()) {
 		part := gatePart(r.mutations[i].Key)
 		passes[at].shared |= part
 		switch g := r.entries[i].guard; {
-		case s.config.isBounded(), g != nil && !g.own:
+		case s.config.RefusesNewest(), g != nil && !g.own:
 			passes[at].shared, passes[at].alone = gateWhole, gateWhole
 		case g != nil:
 			passes[at].alone |= part

@@ -49,7 +49,7 @@ func TestWhatIsExpectedOfAPlainStreamHolds(t *testing.T) {
 	}
 	const prizes = 50
 	var won [prizes]atomic.Int64
-	var ready [prizes]sync.WaitGroup // of all, to race for each
+	var ready [prizes]sync.WaitGroup // Of all, to race for each
 	for i := range ready {
 		ready[i].Add(4)
 	}

@@ -11,6 +11,8 @@ import (
 
 	"kvd/kv"
 	"kvd/server"
+	"kvd/server/nats/jsapi"
+	"kvd/server/nats/wire"
 )
 
 // What a direct get answers where it has no message.
@@ -37,7 +39,7 @@ type getRequest struct {
 
 // unsupported reports whether the request is of a form that no key/value client uses.
 func (r *getRequest) unsupported() bool {
-	return r.Batch != 0 || r.UpTo != 0 || given(r.MultiLast) || given(r.UpToTime) || given(r.StartTime)
+	return r.Batch != 0 || r.UpTo != 0 || jsapi.IsGiven(r.MultiLast) || jsapi.IsGiven(r.UpToTime) || jsapi.IsGiven(r.StartTime)
 }
 
 // criteria returns how many things the request asks for: one is right.
@@ -52,8 +54,8 @@ func (r *getRequest) criteria() int {
 }
 
 // directGet answers DIRECT.GET, and reports whether there is such a stream.
-func (c *conn) directGet(o *op) bool {
-	name, subject, bySubject := bytes.Cut(o.subject[len(directPrefix):], dot)
+func (c *conn) directGet(o *wire.Operation) bool {
+	name, subject, bySubject := bytes.Cut(o.Subject[len(wire.DirectGetPrefix):], []byte{'.'})
 	s := c.streamNamed(name)
 	if s == nil || !s.config.AllowDirect {
 		return false
@@ -62,15 +64,15 @@ func (c *conn) directGet(o *op) bool {
 		c.violation(o)
 		return false
 	}
-	if overLevel(o.header) {
-		c.answer(o.reply, statusLevel, nil)
+	if overLevel(o.Header) {
+		c.answer(o.Reply, statusLevel, nil)
 		return true
 	}
 	if !bySubject {
 		c.directGetBody(o, s)
 		return true
 	}
-	if key, ok := s.layout.key(subject); ok && !s.layout.apart && kv.CheckKey(key) == nil {
+	if key, ok := s.layout.Key(subject); ok && !s.layout.OnePerMessage && kv.CheckKey(key) == nil {
 		c.directGetKey(o, s, key)
 		return true
 	}
@@ -79,58 +81,58 @@ func (c *conn) directGet(o *op) bool {
 }
 
 // directGetBody answers a direct get whose body says what is wanted.
-func (c *conn) directGetBody(o *op, s *stream) {
+func (c *conn) directGetBody(o *wire.Operation, s *stream) {
 	var ask getRequest
 	switch {
-	case len(o.payload) == 0:
-		c.answer(o.reply, statusEmpty, nil)
-	case json.Unmarshal(o.payload, &ask) != nil:
-		c.answer(o.reply, statusMalformed, nil)
+	case len(o.Payload) == 0:
+		c.answer(o.Reply, statusEmpty, nil)
+	case json.Unmarshal(o.Payload, &ask) != nil:
+		c.answer(o.Reply, statusMalformed, nil)
 	case ask.unsupported() || ask.criteria() > 1:
-		c.answer(o.reply, statusBadRequest, nil)
+		c.answer(o.Reply, statusBadRequest, nil)
 	case ask.criteria() == 0:
-		c.answer(o.reply, statusEmpty, nil)
+		c.answer(o.Reply, statusEmpty, nil)
 	default:
 		c.directGetAsked(o, s, &ask)
 	}
 }
 
-func (c *conn) directGetAsked(o *op, s *stream, ask *getRequest) {
+func (c *conn) directGetAsked(o *wire.Operation, s *stream, ask *getRequest) {
 	var e kv.Entry
 	var err error
 	c.InStore(func() { e, err = c.findMessage(s, ask) })
-	c.answerMessage(o.reply, s, &e, err, ask.NoHeader)
+	c.answerMessage(o.Reply, s, &e, err, ask.NoHeader)
 }
 
 // directGetKey answers a direct get of a key: the read that matters, without
 // allocations where there is a value.
-func (c *conn) directGetKey(o *op, s *stream, key string) {
+func (c *conn) directGetKey(o *wire.Operation, s *stream, key string) {
 	c.EnterStore()
 	buf, e, err := s.bucket.GetAppend(c.ctx, c.scratch[:0], key)
 	if errors.Is(err, kv.ErrKeyNotFound) { // or its newest record is a marker
 		e, err = s.last(c.ctx, key)
 	}
 	c.LeaveStore()
-	if c.scratch = buf; cap(c.scratch) > 2*flushSize {
+	if c.scratch = buf; cap(c.scratch) > 2*wire.FlushSize {
 		c.scratch = nil
 	}
-	c.answerMessage(o.reply, s, &e, err, false)
+	c.answerMessage(o.Reply, s, &e, err, false)
 }
 
 // findMessage returns the record that a request with one criterion asks for.
 func (c *conn) findMessage(s *stream, ask *getRequest) (kv.Entry, error) {
 	switch {
 	case ask.NextFor != "":
-		pattern, ok := s.layout.pattern(ask.NextFor)
+		pattern, ok := s.layout.Pattern(ask.NextFor)
 		if !ok {
 			return kv.Entry{}, kv.ErrKeyNotFound
 		}
 		return s.next(c.ctx, pattern, kv.Revision(max(ask.Seq, 1)))
 	case ask.LastFor != "":
-		if isLiteral([]byte(ask.LastFor)) {
+		if wire.IsLiteral([]byte(ask.LastFor)) {
 			return s.lastOf(c.ctx, []byte(ask.LastFor))
 		}
-		pattern, ok := s.layout.pattern(ask.LastFor)
+		pattern, ok := s.layout.Pattern(ask.LastFor)
 		if !ok {
 			return kv.Entry{}, kv.ErrKeyNotFound
 		}
@@ -167,19 +169,19 @@ func oneLine(text string) string {
 // appendDirectHeader appends a record's headers as a direct get shows them: those
 // stored, then where the message is from.
 func (s *stream) appendDirectHeader(dst []byte, e *kv.Entry) []byte {
-	dst = appendHeader(dst, e, s.status.Config.MarkerTTL)
+	dst = wire.AppendHeader(dst, e, s.status.Config.MarkerTTL)
 	dst = append(dst, "Nats-Stream: "...)
-	dst = append(dst, s.layout.stream...)
+	dst = append(dst, s.layout.Stream...)
 	dst = append(dst, "\r\nNats-Subject: "...)
-	dst = s.layout.appendSubject(dst, e.Key)
+	dst = s.layout.AppendSubject(dst, e.Key)
 	dst = append(dst, "\r\nNats-Sequence: "...)
 	dst = strconv.AppendUint(dst, uint64(e.Revision), 10)
 	dst = append(dst, "\r\nNats-Time-Stamp: "...)
-	dst = appendTime(dst, e.Created)
+	dst = wire.AppendTime(dst, e.Created)
 	return append(dst, "\r\n\r\n"...)
 }
 
-// message is a record as STREAM.MSG.GET shows it.
+// AppendMessage is a record as STREAM.MSG.GET shows it.
 type message struct {
 	Subject string    `json:"subject"`
 	Seq     uint64    `json:"seq"`
@@ -189,9 +191,9 @@ type message struct {
 }
 
 // messageGet answers STREAM.MSG.GET.
-func (c *conn) messageGet(r *request) (any, *apiError) {
+func (c *conn) messageGet(r *request) (any, *jsapi.Error) {
 	var ask getRequest
-	if err := decodeBody(r.body, &ask); err != nil {
+	if err := jsapi.DecodeBody(r.body, &ask); err != nil {
 		return nil, err
 	}
 	s, failure := c.find(r, server.MayGet, "get")
@@ -199,31 +201,31 @@ func (c *conn) messageGet(r *request) (any, *apiError) {
 		return nil, failure
 	}
 	if ask.unsupported() || ask.criteria() != 1 {
-		return nil, errBadRequest
+		return nil, jsapi.ErrBadRequest
 	}
 	e, err := c.findMessage(s, &ask)
 	if err != nil {
-		return nil, refusal(err)
+		return nil, jsapi.ErrorOf(err)
 	}
 	var answer struct {
 		Message message `json:"message"`
 	}
 	answer.Message = message{
-		Subject: string(s.layout.appendSubject(nil, e.Key)), Seq: uint64(e.Revision), Data: e.Value, Time: e.Created.UTC(),
+		Subject: string(s.layout.AppendSubject(nil, e.Key)), Seq: uint64(e.Revision), Data: e.Value, Time: e.Created.UTC(),
 	}
-	if hasHeader(&e) {
-		answer.Message.Header = append(appendHeader(nil, &e, s.status.Config.MarkerTTL), headerEnd...)
+	if wire.HasHeader(&e) {
+		answer.Message.Header = append(wire.AppendHeader(nil, &e, s.status.Config.MarkerTTL), wire.HeaderEnd...)
 	}
 	return answer, nil
 }
 
 // messageDelete answers STREAM.MSG.DELETE. A record leaves with those of its key that
 // are older, so it has to be the oldest.
-func (c *conn) messageDelete(r *request) (any, *apiError) {
+func (c *conn) messageDelete(r *request) (any, *jsapi.Error) {
 	var ask struct {
 		Seq uint64 `json:"seq"`
 	}
-	if err := decodeBody(r.body, &ask); err != nil {
+	if err := jsapi.DecodeBody(r.body, &ask); err != nil {
 		return nil, err
 	}
 	s, failure := c.find(r, server.MayDel, "del")
@@ -231,37 +233,37 @@ func (c *conn) messageDelete(r *request) (any, *apiError) {
 		return nil, failure
 	}
 	if s.config.DenyDelete {
-		return nil, errNoMessageDelete
+		return nil, jsapi.ErrNoMessageDelete
 	}
 	e, err := s.at(c.ctx, kv.Revision(ask.Seq))
 	switch {
 	case errors.Is(err, kv.ErrKeyNotFound):
 		return nil, s.cannotDelete(ask.Seq)
 	case err != nil:
-		return nil, refusal(err)
+		return nil, jsapi.ErrorOf(err)
 	}
 	for oldest, err := range s.bucket.History(c.ctx, e.Key) {
 		if err != nil {
-			return nil, refusal(err)
+			return nil, jsapi.ErrorOf(err)
 		}
 		if oldest.Revision != e.Revision {
-			return nil, &apiError{500, 10057, "message delete not permitted: older messages of the subject are kept, which go first"}
+			return nil, jsapi.NewError(500, 10057, "message delete not permitted: older messages of the subject are kept, which go first")
 		}
 		break
 	}
 	if _, err := s.erase(c.ctx, e.Key, e.Revision+1, 0); err != nil {
-		return nil, refusal(err)
+		return nil, jsapi.ErrorOf(err)
 	}
 	return success{Success: true}, nil
 }
 
 // cannotDelete refuses the deletion of a message that is not there, as nats-server does.
-func (s *stream) cannotDelete(seq uint64) *apiError {
+func (s *stream) cannotDelete(seq uint64) *jsapi.Error {
 	switch {
 	case seq == 0:
-		return &apiError{500, 10057, errNoMessage.Description}
+		return jsapi.NewError(500, 10057, jsapi.ErrNoMessage.Description)
 	case seq > uint64(s.status.Revision):
-		return &apiError{500, 10057, "stream store EOF"}
+		return jsapi.NewError(500, 10057, "stream store EOF")
 	}
-	return &apiError{400, 10043, fmt.Sprintf("sequence %d not found", seq)}
+	return jsapi.NewError(400, 10043, fmt.Sprintf("sequence %d not found", seq))
 }

@@ -8,6 +8,7 @@ import (
 	"kvd/bucket"
 	"kvd/kv"
 	"kvd/kv/msglog"
+	"kvd/server/nats/streamconfig"
 )
 
 // The newest record of the keys that match is found among the newest of all, and far
@@ -26,11 +27,11 @@ func TestTheNewestOfManyKeys(t *testing.T) {
 	}
 	for _, max := range []int64{-1, 1} {
 		t.Run(fmt.Sprint("max_msgs_per_subject=", max), func(t *testing.T) {
-			cfg, failure := parseStreamConfig(fmt.Appendf(nil, `{"name":"S%d","subjects":["s%d.>"],"max_msgs_per_subject":%d}`, max, max, max), fmt.Sprint("S", max), 1<<20)
+			cfg, failure := streamconfig.Parse(fmt.Appendf(nil, `{"name":"S%d","subjects":["s%d.>"],"max_msgs_per_subject":%d}`, max, max, max), fmt.Sprint("S", max), 1<<20)
 			if failure != nil {
 				t.Fatal(failure)
 			}
-			b, err := store.CreateBucket(ctx, cfg.bucketConfig(1<<20))
+			b, err := store.CreateBucket(ctx, cfg.BucketConfig(1<<20))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -48,7 +49,7 @@ func TestTheNewestOfManyKeys(t *testing.T) {
 					key = fmt.Sprint("s.y.", n-messages+10)
 				}
 				m := kv.Mutation{Bucket: b.Name(), Op: kv.MutatePut, Key: key}
-				if s.layout.apart {
+				if s.layout.OnePerMessage {
 					m.Op = msglog.Append
 				}
 				ms = append(ms, m)
@@ -60,7 +61,7 @@ func TestTheNewestOfManyKeys(t *testing.T) {
 				filter string
 				want   kv.Revision
 			}{{"s.x.*", 10}, {"*.x.>", 10}, {"s.y.*", messages}, {"s.*.3", messages - 6}, {"s.>", messages}, {"s.z.*", 0}} {
-				pattern, _ := s.layout.pattern(c.filter)
+				pattern, _ := s.layout.Pattern(c.filter)
 				e, err := s.newestOf(ctx, pattern)
 				if e.Revision != c.want || (c.want == 0) != errors.Is(err, kv.ErrKeyNotFound) {
 					t.Errorf("of %s the newest is %d: %v, want %d", c.filter, e.Revision, err, c.want)

@@ -10,6 +10,9 @@ import (
 
 	"kvd/kv"
 	"kvd/kv/msglog"
+	"kvd/server/nats/jsapi"
+	"kvd/server/nats/streamconfig"
+	"kvd/server/nats/wire"
 )
 
 // plains are the streams that are no key/value buckets, by what they capture. Nobody but
@@ -22,7 +25,7 @@ type plains struct {
 
 	count    atomic.Int64
 	captures subjectTree[string] // buckets
-	gates    sync.Map            // bucket → *gate
+	gates    sync.Map            // Bucket → *gate
 
 	mu       sync.Mutex // guards subjects
 	subjects map[string][]string
@@ -34,14 +37,14 @@ func (p *plains) load(ctx context.Context, store kv.Store) error {
 		if err != nil {
 			return err
 		}
-		p.set(st.Config.Bucket, configOf(&st.Config).Subjects)
+		p.set(st.Config.Bucket, streamconfig.FromBucket(&st.Config).Subjects)
 	}
 	return nil
 }
 
 // begin begins the making or changing of a stream; the function returned ends it.
-func (p *plains) begin(cfg *streamConfig) func() {
-	if cfg.isPlain() {
+func (p *plains) begin(cfg *streamconfig.Config) func() {
+	if cfg.IsMessageStream() {
 		p.making.Lock()
 		return p.making.Unlock
 	}
@@ -51,7 +54,7 @@ func (p *plains) begin(cfg *streamConfig) func() {
 
 // set notes what a bucket's stream captures from now on, if it is a plain one.
 func (p *plains) set(bucket string, subjects []string) {
-	if !strings.HasPrefix(bucket, plainPrefix) {
+	if !strings.HasPrefix(bucket, streamconfig.MessageStreamPrefix) {
 		return
 	}
 	p.mu.Lock()
@@ -76,7 +79,7 @@ func (p *plains) set(bucket string, subjects []string) {
 	}
 }
 
-// drop forgets a stream.
+// Remove forgets a stream.
 func (p *plains) drop(bucket string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -103,7 +106,7 @@ func (p *plains) capturing(subject []byte) string {
 		return ""
 	}
 	var room [1]string
-	if found := p.captures.match(room[:0], subject); len(found) > 0 && validSubject(subject) {
+	if found := p.captures.match(room[:0], subject); len(found) > 0 && wire.ValidSubject(subject) {
 		return found[0]
 	}
 	return ""
@@ -122,7 +125,7 @@ func (p *plains) overlapping(subjects []string, bucket string) (others []string)
 	return others
 }
 
-// of returns the subjects that a plain stream captures.
+// Of returns the subjects that a plain stream captures.
 func (p *plains) of(bucket string) []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -131,37 +134,37 @@ func (p *plains) of(bucket string) []string {
 
 // subjects returns the subjects of a bucket's stream.
 func (f *Front) subjects(bucket string) []string {
-	if strings.HasPrefix(bucket, plainPrefix) {
+	if strings.HasPrefix(bucket, streamconfig.MessageStreamPrefix) {
 		return f.plains.of(bucket)
 	}
-	return []string{subjectsOf(bucket)}
+	return []string{streamconfig.SubjectsOf(bucket)}
 }
 
 // anyOverlap reports whether some subject is selected by both.
 func anyOverlap(a, b []string) bool {
 	return slices.ContainsFunc(a, func(s string) bool {
-		return slices.ContainsFunc(b, func(t string) bool { return overlap(s, t) })
+		return slices.ContainsFunc(b, func(t string) bool { return wire.Overlap(s, t) })
 	})
 }
 
 // overlaps refuses subjects that another stream captures. One whose bucket kvd's tools
 // have deleted does not any more. The caller holds making.
-func (f *Front) overlaps(ctx context.Context, cfg *streamConfig, bucket string) *apiError {
+func (f *Front) overlaps(ctx context.Context, cfg *streamconfig.Config, bucket string) *jsapi.Error {
 	for _, other := range f.plains.overlapping(cfg.Subjects, bucket) {
 		if _, err := f.store.Bucket(ctx, other); !errors.Is(err, kv.ErrBucketNotFound) {
-			return errSubjectsOverlap
+			return jsapi.ErrSubjectsOverlap
 		}
 		f.plains.drop(other)
 	}
-	if !cfg.isPlain() { // two buckets have nothing in common
+	if !cfg.IsMessageStream() { // two buckets have nothing in common
 		return nil
 	}
 	for name, err := range f.store.BucketNames(ctx) {
 		if err != nil {
-			return refusal(err)
+			return jsapi.ErrorOf(err)
 		}
-		if !strings.HasPrefix(name, msglog.ReservedBucket) && anyOverlap(cfg.Subjects, []string{subjectsOf(name)}) {
-			return errSubjectsOverlap
+		if !strings.HasPrefix(name, msglog.ReservedBucket) && anyOverlap(cfg.Subjects, []string{streamconfig.SubjectsOf(name)}) {
+			return jsapi.ErrSubjectsOverlap
 		}
 	}
 	return nil

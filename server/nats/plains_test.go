@@ -8,12 +8,13 @@ import (
 
 	"kvd/bucket"
 	"kvd/server"
+	"kvd/server/nats/streamconfig"
 )
 
 // What a stream captures before and after its subjects change, it captures meanwhile.
 func TestAnUpdatedStreamCaptures(t *testing.T) {
 	var p plains
-	const name = plainPrefix + "S"
+	const name = streamconfig.MessageStreamPrefix + "S"
 	lists := [][]string{{"a.>"}, {"a.>", "b"}, {"c", "a.*"}}
 	p.set(name, lists[0])
 	done := make(chan struct{})
@@ -64,7 +65,7 @@ func TestAStreamDeletedBehindTheFrontEnd(t *testing.T) {
 	}
 	for _, name := range []string{"S", "S", "T"} {
 		create(name)
-		if err := store.DeleteBucket(t.Context(), plainPrefix+name); err != nil {
+		if err := store.DeleteBucket(t.Context(), streamconfig.MessageStreamPrefix+name); err != nil {
 			t.Fatal(err)
 		}
 		exchange(t, p, `> PUB s.a i {n}\r\nx`, `< HMSG i 1 {h} {n}\r\nNATS/1.0 503\r\n\r\n`)

@@ -8,12 +8,14 @@ import (
 	"kvd/kv"
 	"kvd/kv/msglog"
 	"kvd/server"
+	"kvd/server/nats/jsapi"
+	"kvd/server/nats/wire"
 )
 
 // publishKey stores a message to a bucket's key, and reports whether there is such a
 // bucket.
-func (c *conn) publishKey(o *op) bool {
-	name, _, ok := cutKey(o.subject)
+func (c *conn) publishKey(o *wire.Operation) bool {
+	name, _, ok := wire.CutKey(o.Subject)
 	if !ok || bytes.HasPrefix(name, []byte(msglog.ReservedBucket)) {
 		return false
 	}
@@ -27,8 +29,8 @@ func (c *conn) publishKey(o *op) bool {
 
 // publishPlain stores a message to a subject of a plain stream, and reports whether
 // there is one that captures it. For a user who may do nothing with it there is none.
-func (c *conn) publishPlain(o *op) bool {
-	bucket := c.front.plains.capturing(o.subject)
+func (c *conn) publishPlain(o *wire.Operation) bool {
+	bucket := c.front.plains.capturing(o.Subject)
 	if bucket == "" || !c.May(server.MayAny, bucket) {
 		return false
 	}
@@ -41,26 +43,26 @@ func (c *conn) publishPlain(o *op) bool {
 }
 
 // publishTo stores a message, or refuses it.
-func (c *conn) publishTo(s *stream, o *op) {
-	var h publishHeaders
-	if len(o.header) > 0 {
-		readPublishHeaders(o.header, &h)
+func (c *conn) publishTo(s *stream, o *wire.Operation) {
+	var h wire.PublishHeaders
+	if len(o.Header) > 0 {
+		wire.ReadPublishHeaders(o.Header, &h)
 	}
-	key, _ := s.layout.key(o.subject)
-	m := kv.Mutation{Bucket: s.name, Op: kv.MutatePut, Key: key, Value: o.payload}
-	if s.layout.apart {
+	key, _ := s.layout.Key(o.Subject)
+	m := kv.Mutation{Bucket: s.name, Op: kv.MutatePut, Key: key, Value: o.Payload}
+	if s.layout.OnePerMessage {
 		m.Op = msglog.Append
 	}
-	p := publication{stream: s, reply: o.reply}
+	p := publication{stream: s, reply: o.Reply}
 	failure := c.admit(s, o, &h)
 	if failure == nil {
 		failure = condition(o, &h, &m, &p)
 	}
-	if failure == nil && h.schedule {
-		failure = c.unmetOr(&p, &m, errScheduleDisabled)
+	if failure == nil && h.Schedule {
+		failure = c.unmetOr(&p, &m, jsapi.ErrScheduleDisabled)
 	}
 	if failure == nil {
-		if len(h.msgID) > 0 && !c.reserveID(&p, string(h.msgID), &m) {
+		if len(h.MsgID) > 0 && !c.reserveID(&p, string(h.MsgID), &m) {
 			return
 		}
 		failure = c.shape(&p, o, &h, &m)
@@ -68,7 +70,7 @@ func (c *conn) publishTo(s *stream, o *op) {
 	if failure != nil {
 		c.finishRun() // acknowledgements come in the order of the messages
 		c.settleID(&p, &m)
-		c.acknowledge(o.reply, s, 0, failure)
+		c.acknowledge(o.Reply, s, 0, failure)
 		return
 	}
 	c.endRunBefore(s)
@@ -80,33 +82,33 @@ func (c *conn) publishTo(s *stream, o *op) {
 }
 
 // admit checks what comes before a message's condition.
-func (c *conn) admit(s *stream, o *op, h *publishHeaders) *apiError {
+func (c *conn) admit(s *stream, o *wire.Operation, h *wire.PublishHeaders) *jsapi.Error {
 	if err := c.mayPublish(s, h); err != nil {
 		return err
 	}
 	switch {
-	case int64(len(o.header)+len(o.payload)) > s.config.sizeLimit():
-		return errMessageTooLarge
-	case len(o.header) > kv.MaxHeadersSize:
-		return errHeaderTooLarge
-	case h.batch:
-		return errBatchDisabled
-	case h.increment:
-		return errCounterDisabled
-	case len(h.stream) > 0 && string(h.stream) != s.config.Name:
-		return errExpectedStream
+	case int64(len(o.Header)+len(o.Payload)) > s.config.SizeLimit():
+		return jsapi.ErrMessageTooLarge
+	case len(o.Header) > kv.MaxHeadersSize:
+		return jsapi.ErrHeaderTooLarge
+	case h.Batch:
+		return jsapi.ErrBatchDisabled
+	case h.Increment:
+		return jsapi.ErrCounterDisabled
+	case len(h.ExpectedStream) > 0 && string(h.ExpectedStream) != s.config.Name:
+		return jsapi.ErrExpectedStream
 	}
-	if len(h.ttl) > 0 && !s.config.AllowMsgTTL {
-		if _, valid := parseTTL(string(h.ttl)); valid {
-			return errTTLDisabled
+	if len(h.TTL) > 0 && !s.config.AllowMsgTTL {
+		if _, valid := wire.ParseTTL(string(h.TTL)); valid {
+			return jsapi.ErrTTLDisabled
 		}
 	}
 	return nil
 }
 
 // shape makes the mutation what the operation, rollup and TTL headers say. What the
-// message expects comes before its refusals.
-func (c *conn) shape(p *publication, o *op, h *publishHeaders, m *kv.Mutation) *apiError {
+// AppendMessage expects comes before its refusals.
+func (c *conn) shape(p *publication, o *wire.Operation, h *wire.PublishHeaders, m *kv.Mutation) *jsapi.Error {
 	failure := c.rollup(p, h, m)
 	if failure == nil {
 		failure = lifetime(p.stream, h, m)
@@ -114,96 +116,91 @@ func (c *conn) shape(p *publication, o *op, h *publishHeaders, m *kv.Mutation) *
 	if failure != nil || p.guard != nil {
 		c.finishRun() // what was published before counts
 	}
-	if failure != nil || p.guard != nil && !p.stream.layout.isPlain() {
+	if failure != nil || p.guard != nil && !p.stream.layout.IsMessageStream() {
 		c.InStore(func() {
 			if unmet := c.hold(p, m); unmet != nil {
 				failure = unmet
 			}
 		})
 	}
-	m.Headers = storedHeader(o.header, m.Op)
+	m.Headers = wire.StoredHeader(o.Header, m.Op)
 	return failure
 }
 
 // lifetime gives the mutation its TTL.
-func lifetime(s *stream, h *publishHeaders, m *kv.Mutation) *apiError {
-	ttl, valid := parseTTL(string(h.ttl))
+func lifetime(s *stream, h *wire.PublishHeaders, m *kv.Mutation) *jsapi.Error {
+	ttl, valid := wire.ParseTTL(string(h.TTL))
 	switch {
 	case !valid:
-		return errInvalidTTL
-	case ttl.never && s.config.MaxAge > 0:
-		return badRequest("a message that never expires in a bucket where all do is not supported")
-	case ttl.ttl > 0 && m.Op == kv.MutateDelete && s.config.MaxMsgsPerSubject > 1:
-		return badRequest("the TTL of a delete marker is not supported where a history is kept: a purge marker has one")
-	case ttl.ttl > 0 && m.Op == kv.MutateDelete:
+		return jsapi.ErrInvalidTTL
+	case ttl.Never && s.config.MaxAge > 0:
+		return jsapi.BadRequest("a message that never expires in a bucket where all do is not supported")
+	case ttl.TTL > 0 && m.Op == kv.MutateDelete && s.config.MaxMsgsPerSubject > 1:
+		return jsapi.BadRequest("the TTL of a delete marker is not supported where a history is kept: a purge marker has one")
+	case ttl.TTL > 0 && m.Op == kv.MutateDelete:
 		m.Op = kv.MutatePurge // without a history it is the same
 	}
-	m.TTL = ttl.ttl
+	m.TTL = ttl.TTL
 	return nil
 }
 
-// isMarker reports whether the message deletes or purges its key.
-func (h *publishHeaders) isMarker() bool {
-	return string(h.operation) == operationDel || string(h.operation) == operationPurge
-}
-
 // mayPublish checks the user's permission to write.
-func (c *conn) mayPublish(s *stream, h *publishHeaders) *apiError {
-	if h.isMarker() && !s.layout.isPlain() {
+func (c *conn) mayPublish(s *stream, h *wire.PublishHeaders) *jsapi.Error {
+	if h.IsMarker() && !s.layout.IsMessageStream() {
 		return c.may(server.MayDel, "del", s.name)
 	}
 	return c.may(server.MayPut, "put", s.name)
 }
 
-// rollup makes the mutation what the operation and the rollup headers say.
-func (c *conn) rollup(p *publication, h *publishHeaders, m *kv.Mutation) *apiError {
-	switch value := strings.ToLower(string(h.rollup)); {
+// Rollup makes the mutation what the operation and the rollup headers say.
+func (c *conn) rollup(p *publication, h *wire.PublishHeaders, m *kv.Mutation) *jsapi.Error {
+	switch value := strings.ToLower(string(h.Rollup)); {
 	case value == "":
 	case !p.stream.config.AllowRollup || p.stream.config.DenyPurge:
-		return errNoRollup
+		return jsapi.ErrNoRollup
 	case value == "all":
 		if err := c.may(server.MayAdmin, "admin", p.stream.name); err != nil { // as for a purge of the stream
 			return err
 		}
 		p.replaces = ">"
 	case value != "sub":
-		return &apiError{500, 10111, "rollup value invalid: " + strconv.Quote(value)}
-	case p.stream.layout.apart:
+		return jsapi.NewError(500, 10111, "rollup value invalid: "+strconv.Quote(value))
+	case p.stream.layout.OnePerMessage:
 		p.replaces = m.Key + ".*"
 	}
-	if p.stream.layout.isPlain() { // nothing of its messages is a marker
-		m.Rollup = len(h.rollup) > 0 && !p.stream.layout.apart
+	if p.stream.layout.IsMessageStream() { // nothing of its messages is a marker
+		m.Rollup = len(h.Rollup) > 0 && !p.stream.layout.OnePerMessage
 		return nil
 	}
-	marker := h.isMarker()
+	marker := h.IsMarker()
 	switch {
 	case marker && len(m.Value) > 0:
-		return badRequest("a marker with a payload is not supported")
-	case marker && len(h.rollup) > 0:
+		return jsapi.BadRequest("a marker with a payload is not supported")
+	case marker && len(h.Rollup) > 0:
 		m.Op = kv.MutatePurge
 	case marker:
 		m.Op = kv.MutateDelete
 	default:
-		m.Rollup = len(h.rollup) > 0
+		m.Rollup = len(h.Rollup) > 0
 	}
 	return nil
 }
 
 // acknowledge answers a publish.
-func (c *conn) acknowledge(reply []byte, s *stream, seq uint64, failure *apiError) {
+func (c *conn) acknowledge(reply []byte, s *stream, seq uint64, failure *jsapi.Error) {
 	if len(reply) == 0 {
 		return
 	}
 	b := c.header[:0]
 	if failure != nil {
 		b = append(b, `{"error":`...)
-		b = append(b, encodeJSON(failure)...)
+		b = append(b, jsapi.EncodeJSON(failure)...)
 		b = append(b, ',')
 	} else {
 		b = append(b, '{')
 	}
 	b = append(b, `"stream":`...)
-	b = append(b, s.layout.quoted...)
+	b = append(b, s.layout.QuotedStream...)
 	b = append(b, `,"seq":`...)
 	b = strconv.AppendUint(b, seq, 10)
 	c.header = append(b, '}')

@@ -16,7 +16,7 @@ func BenchmarkPublish(b *testing.B) {
 	for _, c := range []struct {
 		expects string
 		subject string
-		headers func(dst []byte, next int64) []byte // of the message that gets the sequence next; nil: none
+		headers func(dst []byte, next int64) []byte // Of the message that gets the sequence next; nil: none
 	}{
 		{"nothing/stream=bucket", "$KV.b.k", nil},
 		{"nothing/stream=plain", "s.a", nil},

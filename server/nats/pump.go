@@ -1,6 +1,10 @@
 package nats
 
-import "sync"
+import (
+	"sync"
+
+	"kvd/server/nats/wire"
+)
 
 // pump gives the consumers that a connection hears their turns, one after the other,
 // and writes what they deliver. Its goroutine is there while a consumer waits.
@@ -65,22 +69,22 @@ func (p *pump) turn(k *consumer) {
 		return
 	}
 	if p.gathered == nil {
-		p.gathered = newOutput()
+		p.gathered = wire.NewBuffer()
 	}
 	var more bool
 	if p.gathered, more = k.turn(p.gathered, *targets); more {
 		k.schedule()
 	}
-	if len(p.gathered) >= flushSize {
+	if len(p.gathered) >= wire.FlushSize {
 		p.flush()
 	}
 }
 
-// flush has what was gathered written, and waits where the client does not keep up.
+// Flush has what was gathered written, and waits where the client does not keep up.
 func (p *pump) flush() {
 	if p.gathered != nil {
-		p.conn.out.give(p.gathered)
+		p.conn.out.AppendBuffer(p.gathered)
 		p.gathered = nil
 	}
-	p.conn.out.settle()
+	p.conn.out.FlushAndWait()
 }

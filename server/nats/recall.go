@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"kvd/kv"
+	"kvd/server/nats/wire"
 )
 
 // The ids of messages stand in the headers of their records, so what a client
@@ -71,7 +72,7 @@ func (s *stream) messageIDs(ctx context.Context, from, to time.Time) (found []*m
 		if !e.Created.Before(to) {
 			return false
 		}
-		if id := headerField(e.Headers, "Nats-Msg-Id"); len(id) > 0 && !e.Created.Before(from) {
+		if id := wire.HeaderField(e.Headers, "Nats-Msg-Id"); len(id) > 0 && !e.Created.Before(from) {
 			found = append(found, &messageID{id: string(id), at: e.Created, seq: uint64(e.Revision), done: known})
 		}
 		return true

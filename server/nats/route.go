@@ -1,67 +1,71 @@
 package nats
 
-import "bytes"
+import (
+	"bytes"
+
+	"kvd/server/nats/wire"
+)
 
 var noResponders = []byte("NATS/1.0 503\r\n\r\n")
 
 // publish routes a message: to subscriptions, and to what the server itself answers.
 // An error ends the connection.
-func (c *conn) publish(o *op) error {
-	if o.verb == verbHPub && !c.options.Headers {
-		return errMalformed
+func (c *conn) publish(o *wire.Operation) error {
+	if o.Verb == wire.VerbHPub && !c.options.Headers {
+		return wire.ErrMalformed
 	}
-	if c.options.Pedantic && !isLiteral(o.subject) {
+	if c.options.Pedantic && !wire.IsLiteral(o.Subject) {
 		c.warn("Invalid Publish Subject")
 		c.ok()
 		return nil
 	}
 	c.ok()
 	served := c.route(o) > 0
-	if len(o.subject) > 0 && o.subject[0] == '$' {
+	if len(o.Subject) > 0 && o.Subject[0] == '$' {
 		served = c.serveOwn(o) || served
 	} else {
 		served = c.publishPlain(o) || served
 	}
-	if !served && len(o.reply) > 0 && c.options.NoResponders {
-		c.answer(o.reply, noResponders, nil)
+	if !served && len(o.Reply) > 0 && c.options.NoResponders {
+		c.answer(o.Reply, noResponders, nil)
 	}
 	return nil
 }
 
 // serveOwn has the server answer a message to one of its own subjects, and reports
 // whether it was one.
-func (c *conn) serveOwn(o *op) bool {
+func (c *conn) serveOwn(o *wire.Operation) bool {
 	switch {
-	case bytes.HasPrefix(o.subject, []byte(keyPrefix)):
+	case bytes.HasPrefix(o.Subject, []byte(wire.KeyPrefix)):
 		return c.publishKey(o) || c.publishPlain(o)
-	case bytes.HasPrefix(o.subject, []byte(directPrefix)):
+	case bytes.HasPrefix(o.Subject, []byte(wire.DirectGetPrefix)):
 		c.finishRun() // what was published before is there
 		return c.directGet(o)
-	case bytes.HasPrefix(o.subject, []byte(apiPrefix)):
+	case bytes.HasPrefix(o.Subject, []byte(wire.APIPrefix)):
 		c.finishRun()
 		return c.api(o)
-	case bytes.HasPrefix(o.subject, []byte(ackPrefix)):
+	case bytes.HasPrefix(o.Subject, []byte(wire.AckPrefix)):
 		return true // nobody waits for it: consumers need no acknowledgement
-	case bytes.HasPrefix(o.subject, []byte(flowPrefix)):
-		c.front.consumers.flowed(string(o.subject))
+	case bytes.HasPrefix(o.Subject, []byte(wire.FlowControlPrefix)):
+		c.front.consumers.flowed(string(o.Subject))
 		return true
-	case bytes.HasPrefix(o.subject, []byte(systemPrefix)):
+	case bytes.HasPrefix(o.Subject, []byte(wire.SystemPrefix)):
 		return c.system(o) || c.publishPlain(o)
 	}
 	return c.publishPlain(o)
 }
 
 // route delivers a message to the subscriptions that its subject reaches, one of each
-// queue group, and returns how many they are.
-func (c *conn) route(o *op) int {
-	c.found = c.front.subs.match(c.found[:0], o.subject)
+// Queue group, and returns how many they are.
+func (c *conn) route(o *wire.Operation) int {
+	c.found = c.front.subs.match(c.found[:0], o.Subject)
 	n := 0
 	for i := range c.found {
 		if s := c.found[i]; !c.reaches(s) || s.queue != "" && !c.drawn(i) {
 			continue
 		}
 		n++
-		c.deliver(c.found[i], o.subject, o.reply, o.header, o.payload)
+		c.deliver(c.found[i], o.Subject, o.Reply, o.Header, o.Payload)
 	}
 	clear(c.found)
 	return n
@@ -126,7 +130,7 @@ func (c *conn) deliver(s *subscription, subject, reply, header, payload []byte) 
 	if !s.conn.headers.Load() {
 		header = nil
 	}
-	s.conn.out.message(subject, s.sid, reply, header, payload)
+	s.conn.out.AppendMessage(subject, s.sid, reply, header, payload)
 	if s.conn != c {
 		c.touch(s.conn)
 	}
@@ -144,6 +148,6 @@ func (c *conn) touch(other *conn) {
 }
 
 // violation tells a client that it published what its user may not.
-func (c *conn) violation(o *op) {
-	c.warn(`Permissions Violation for Publish to "` + string(o.subject) + `"`)
+func (c *conn) violation(o *wire.Operation) {
+	c.warn(`Permissions Violation for Publish to "` + string(o.Subject) + `"`)
 }

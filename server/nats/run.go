@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"kvd/kv"
+	"kvd/server/nats/jsapi"
 )
 
 // run is a row of publishes of one connection that nothing else interrupts: they go to
@@ -31,7 +32,7 @@ func (c *conn) endRunBefore(s *stream) {
 	if len(c.run.entries) == 0 {
 		return
 	}
-	if first := c.run.entries[0].stream; first != s && (first.config.isBounded() || s.config.isBounded()) {
+	if first := c.run.entries[0].stream; first != s && (first.config.RefusesNewest() || s.config.RefusesNewest()) {
 		c.finishRun()
 	}
 }
@@ -50,12 +51,12 @@ func (c *conn) finishRun() {
 		m, p := &r.mutations[i], &r.entries[i]
 		c.settleID(p, m)
 		if m.Err != nil {
-			c.acknowledge(p.reply, p.stream, 0, refusal(m.Err))
+			c.acknowledge(p.reply, p.stream, 0, jsapi.ErrorOf(m.Err))
 		} else {
 			c.acknowledge(p.reply, p.stream, uint64(m.Revision), nil)
 		}
-		if c.out.full() {
-			c.out.settle()
+		if c.out.IsFull() {
+			c.out.FlushAndWait()
 		}
 	}
 	clear(r.mutations)
@@ -69,7 +70,7 @@ func (c *conn) store(r *run) {
 	defer leave()
 	switch s := r.entries[0].stream; {
 	case c.refuses(r):
-	case s.config.isBounded():
+	case s.config.RefusesNewest():
 		c.fill(s, r)
 	default:
 		_ = c.front.submitter.Submit(c.ctx, r.mutations) // each mutation has its error

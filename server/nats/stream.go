@@ -11,19 +11,22 @@ import (
 	"kvd/kv"
 	"kvd/kv/msglog"
 	"kvd/server"
+	"kvd/server/nats/jsapi"
+	"kvd/server/nats/streamconfig"
+	"kvd/server/nats/wire"
 )
 
-// stream is a bucket as it was when a round of a connection looked it up.
+// ExpectedStream is a bucket as it was when a round of a connection looked it up.
 type stream struct {
 	bucket  kv.Bucket
 	records msglog.Log // nil: the bucket is none
-	name    string     // of the bucket
-	config  *streamConfig
-	layout  *layout
+	name    string     // Of the bucket
+	config  *streamconfig.Config
+	layout  *streamconfig.Layout
 	status  kv.Status
 }
 
-// stream looks a bucket up. The name may be a view: the stream's is not.
+// ExpectedStream looks a bucket up. The name may be a view: the stream's is not.
 func (f *Front) stream(ctx context.Context, name string) (*stream, error) {
 	b, err := f.store.Bucket(ctx, name)
 	if err != nil {
@@ -34,12 +37,12 @@ func (f *Front) stream(ctx context.Context, name string) (*stream, error) {
 		return nil, err
 	}
 	s := &stream{bucket: b, name: b.Name(), status: st}
-	s.config, s.layout = f.configs.of(&st.Config)
+	s.config, s.layout = f.configs.Of(&st.Config)
 	s.records, _ = kv.As[msglog.Log](b)
 	return s, nil
 }
 
-// stream looks a bucket up once in a round. An error is that there is none, or the
+// ExpectedStream looks a bucket up once in a round. An error is that there is none, or the
 // store's.
 func (c *conn) stream(name []byte) (*stream, error) {
 	if s := c.streams[string(name)]; s != nil {
@@ -58,12 +61,12 @@ func (c *conn) stream(name []byte) (*stream, error) {
 // streamNamed looks up the stream of a name that a client has, which may be a view; nil
 // if there is none.
 func (c *conn) streamNamed(name []byte) *stream {
-	bucket, ok := bytes.CutPrefix(name, []byte(streamPrefix))
+	bucket, ok := bytes.CutPrefix(name, []byte(wire.BucketStreamPrefix))
 	if ok { // a read that matters: no allocation
 		ok = !bytes.HasPrefix(bucket, []byte(msglog.ReservedBucket))
 	} else {
 		var plain string
-		plain, ok = bucketOf(view.String(name))
+		plain, ok = streamconfig.BucketOf(view.String(name))
 		bucket = []byte(plain)
 	}
 	if !ok {
@@ -77,14 +80,14 @@ func (c *conn) streamNamed(name []byte) *stream {
 }
 
 // may returns nil, or that the user lacks the permission in the bucket.
-func (c *conn) may(p server.Permission, what, bucket string) *apiError {
+func (c *conn) may(p server.Permission, what, bucket string) *jsapi.Error {
 	if c.May(p, bucket) {
 		return nil
 	}
-	return denied(what, bucket)
+	return jsapi.PermissionDenied(what, bucket)
 }
 
-// last returns the newest record of a key, marker or not.
+// ExpectedLastSequence returns the newest record of a key, marker or not.
 func (s *stream) last(ctx context.Context, key string) (kv.Entry, error) {
 	if s.records != nil {
 		return s.records.Last(ctx, key)
@@ -104,11 +107,11 @@ func (s *stream) last(ctx context.Context, key string) (kv.Entry, error) {
 
 // lastOf returns the newest record of a subject, marker or not.
 func (s *stream) lastOf(ctx context.Context, subject []byte) (kv.Entry, error) {
-	key, ok := s.layout.key(subject)
+	key, ok := s.layout.Key(subject)
 	if !ok {
 		return kv.Entry{}, kv.ErrKeyNotFound
 	}
-	if !s.layout.apart {
+	if !s.layout.OnePerMessage {
 		return s.last(ctx, key)
 	}
 	if s.records == nil {
@@ -145,7 +148,7 @@ func (s *stream) next(ctx context.Context, pattern string, from kv.Revision) (kv
 }
 
 // newestOf returns the newest record whose key matches a pattern. It looks at ever more
-// of the newest records, all of them in the end; where the keys tell which is the newest,
+// Of the newest records, all of them in the end; where the keys tell which is the newest,
 // at those soon: who expects a sequence of many subjects wrote to one of them just now,
 // or they are few.
 func (s *stream) newestOf(ctx context.Context, pattern string) (kv.Entry, error) {
@@ -161,7 +164,7 @@ func (s *stream) newestOf(ctx context.Context, pattern string) (kv.Entry, error)
 			return true
 		})
 		to = from - 1
-		if newest == 0 && s.layout.apart && err == nil {
+		if newest == 0 && s.layout.OnePerMessage && err == nil {
 			return s.newestApart(ctx, pattern)
 		}
 	}
@@ -176,7 +179,7 @@ func (s *stream) newestOf(ctx context.Context, pattern string) (kv.Entry, error)
 
 // newestApart is newestOf for messages apart, by their keys: see msglog.AppendSuffix.
 func (s *stream) newestApart(ctx context.Context, pattern string) (kv.Entry, error) {
-	suffix := func(key string) string { return key[len(s.layout.base(key)):] } // empty: somebody else's
+	suffix := func(key string) string { return key[len(s.layout.SubjectPart(key)):] } // empty: somebody else's
 	var newest string
 	for key, err := range s.bucket.Keys(ctx, pattern) {
 		if err != nil {
@@ -305,7 +308,7 @@ type firstRecord struct {
 	revision kv.Revision
 }
 
-// of returns the first record of a stream.
+// Of returns the first record of a stream.
 func (fs *firsts) of(ctx context.Context, s *stream) (kv.Entry, error) {
 	from := kv.Revision(1)
 	if was, ok := fs.byBucket.Load(s.name); ok && was.(firstRecord).bucket == s.status.ID {
@@ -318,5 +321,5 @@ func (fs *firsts) of(ctx context.Context, s *stream) (kv.Entry, error) {
 	return e, err
 }
 
-// drop forgets a bucket.
+// Remove forgets a bucket.
 func (fs *firsts) drop(bucket string) { fs.byBucket.Delete(bucket) }

@@ -8,6 +8,7 @@ import (
 	"kvd/bucket"
 	"kvd/kv"
 	"kvd/kv/msglog"
+	"kvd/server/nats/streamconfig"
 )
 
 // The first record is found wherever it has moved to, and in each life of a bucket.
@@ -30,7 +31,7 @@ func TestFirstRecord(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			e, _ := fs.of(ctx, &stream{bucket: b, records: b.(msglog.Log), name: "b", status: st}) // of revision 0 where there is none
+			e, _ := fs.of(ctx, &stream{bucket: b, records: b.(msglog.Log), name: "b", status: st}) // Of revision 0 where there is none
 			if e.Revision != want {
 				t.Errorf("life %d: %s the first is %d, want %d", life, what, e.Revision, want)
 			}
@@ -65,7 +66,7 @@ func TestAStreamThatChangesIsDescribed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer store.Close()
-	b, err := store.CreateBucket(ctx, kv.Config{Bucket: plainPrefix + "S", Kind: msglog.Kind})
+	b, err := store.CreateBucket(ctx, kv.Config{Bucket: streamconfig.MessageStreamPrefix + "S", Kind: msglog.Kind})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,22 +10,24 @@ import (
 
 	"kvd/kv"
 	"kvd/server"
+	"kvd/server/nats/jsapi"
+	"kvd/server/nats/streamconfig"
 )
 
 const (
-	namesLimit    = 1024    // of a page of names
-	listLimit     = 256     // of a page of descriptions
-	subjectsLimit = 100000  // of the subjects of one description
-	deletedLimit  = 1 << 20 // of the sequences that are gone, in one description
+	namesLimit    = 1024    // Of a page of names
+	listLimit     = 256     // Of a page of descriptions
+	subjectsLimit = 100000  // Of the subjects of one description
+	deletedLimit  = 1 << 20 // Of the sequences that are gone, in one description
 )
 
 // streamDescription is what INFO and LIST say of a stream.
 type streamDescription struct {
-	Config  *streamConfig `json:"config"`
-	Created time.Time     `json:"created"`
-	State   streamState   `json:"state"`
-	Cluster *clusterInfo  `json:"cluster,omitempty"` // of INFO alone
-	Time    time.Time     `json:"ts"`
+	Config  *streamconfig.Config `json:"config"`
+	Created time.Time            `json:"created"`
+	State   streamState          `json:"state"`
+	Cluster *clusterInfo         `json:"cluster,omitempty"` // Of INFO alone
+	Time    time.Time            `json:"ts"`
 }
 
 // clusterInfo names the only server there is.
@@ -39,32 +41,32 @@ func (f *Front) describe(c *conn, s *stream) streamDescription {
 
 // find returns the stream that a request names, if the user has any of the
 // permissions in it.
-func (c *conn) find(r *request, p server.Permission, what string) (*stream, *apiError) {
+func (c *conn) find(r *request, p server.Permission, what string) (*stream, *jsapi.Error) {
 	name, ok := r.bucket()
 	if !ok {
-		return nil, errStreamNotFound
+		return nil, jsapi.ErrStreamNotFound
 	}
 	if err := c.may(p, what, name); err != nil {
 		return nil, err
 	}
 	s, err := c.front.stream(c.ctx, name)
 	if errors.Is(err, kv.ErrInvalidBucketName) {
-		return nil, errStreamNotFound
+		return nil, jsapi.ErrStreamNotFound
 	}
 	if err != nil {
-		return nil, refusal(err)
+		return nil, jsapi.ErrorOf(err)
 	}
 	return s, nil
 }
 
 // streamInfo answers STREAM.INFO.
-func (c *conn) streamInfo(r *request) (any, *apiError) {
+func (c *conn) streamInfo(r *request) (any, *jsapi.Error) {
 	var ask struct {
 		Subjects string `json:"subjects_filter"`
 		Deleted  bool   `json:"deleted_details"`
 		Offset   int    `json:"offset"`
 	}
-	if err := decodeBody(r.body, &ask); err != nil {
+	if err := jsapi.DecodeBody(r.body, &ask); err != nil {
 		return nil, err
 	}
 	s, failure := c.find(r, server.MayAny, "permission")
@@ -72,18 +74,18 @@ func (c *conn) streamInfo(r *request) (any, *apiError) {
 		return nil, failure
 	}
 	var info struct {
-		page
+		jsapi.Page
 		streamDescription
 	}
 	info.streamDescription = c.front.describe(c, s)
 	info.Cluster = &clusterInfo{Leader: c.front.id}
 	if ask.Deleted && info.State.NumDeleted > 0 {
 		if info.State.NumDeleted > deletedLimit {
-			return nil, badRequest("%d sequences are gone: more than %d are not listed", info.State.NumDeleted, deletedLimit)
+			return nil, jsapi.BadRequest("%d sequences are gone: more than %d are not listed", info.State.NumDeleted, deletedLimit)
 		}
 		var err error
 		if info.State.Deleted, err = c.deleted(s, &info.State); err != nil {
-			return nil, refusal(err)
+			return nil, jsapi.ErrorOf(err)
 		}
 	}
 	if ask.Subjects == "" {
@@ -94,13 +96,13 @@ func (c *conn) streamInfo(r *request) (any, *apiError) {
 	}
 	subjects, err := c.countSubjects(s, ask.Subjects)
 	if err != nil {
-		return nil, refusal(err)
+		return nil, jsapi.ErrorOf(err)
 	}
 	if len(subjects) == 0 {
 		return info, nil
 	}
-	names, p := pageOf(slices.Sorted(maps.Keys(subjects)), ask.Offset, subjectsLimit)
-	info.page = p
+	names, p := jsapi.PageOf(slices.Sorted(maps.Keys(subjects)), ask.Offset, subjectsLimit)
+	info.Page = p
 	info.State.Subjects = make(map[string]uint64, len(names))
 	for _, name := range names {
 		info.State.Subjects[name] = subjects[name]
@@ -111,12 +113,12 @@ func (c *conn) streamInfo(r *request) (any, *apiError) {
 // countSubjects returns how many messages each subject has that the filter selects.
 func (c *conn) countSubjects(s *stream, filter string) (map[string]uint64, error) {
 	counts := make(map[string]uint64)
-	pattern, ok := s.layout.pattern(filter)
+	pattern, ok := s.layout.Pattern(filter)
 	if !ok {
 		return counts, nil
 	}
 	return counts, s.scan(c.ctx, pattern, 1, s.status.Revision, func(e *kv.Entry) bool {
-		counts[string(s.layout.appendSubject(nil, e.Key))]++
+		counts[string(s.layout.AppendSubject(nil, e.Key))]++
 		return true
 	})
 }
@@ -146,12 +148,12 @@ type streamAnswer struct {
 
 // streamCreate answers STREAM.CREATE. A stream that is there with the same
 // configuration is success.
-func (c *conn) streamCreate(r *request) (any, *apiError) {
-	cfg, failure := parseStreamConfig(r.body, r.stream(), c.front.maxPayload)
+func (c *conn) streamCreate(r *request) (any, *jsapi.Error) {
+	cfg, failure := streamconfig.Parse(r.body, r.stream(), c.front.maxPayload)
 	if failure != nil {
 		return nil, failure
 	}
-	name, _ := r.bucket() // parseStreamConfig has seen it
+	name, _ := r.bucket() // Parse has seen it
 	if err := c.may(server.MayAdmin, "admin", name); err != nil {
 		return nil, err
 	}
@@ -162,27 +164,27 @@ func (c *conn) streamCreate(r *request) (any, *apiError) {
 		if failure := c.front.overlaps(c.ctx, cfg, name); failure != nil {
 			return nil, failure
 		}
-		if _, err = c.front.store.CreateBucket(c.ctx, cfg.bucketConfig(c.front.maxPayload)); err != nil {
-			return nil, refusal(err)
+		if _, err = c.front.store.CreateBucket(c.ctx, cfg.BucketConfig(c.front.maxPayload)); err != nil {
+			return nil, jsapi.ErrorOf(err)
 		}
 		c.front.plains.set(name, cfg.Subjects) // whatever comes next, it is there
 		s, err = c.front.stream(c.ctx, name)
 	case err == nil:
-		cfg.adopt(s)
+		cfg.AdoptDefaults(&s.status.Config, s.config)
 	}
 	if err != nil {
-		return nil, refusal(err)
+		return nil, jsapi.ErrorOf(err)
 	}
-	if !s.config.equal(cfg) { // also where another made it meanwhile: to the store they may be the same
-		return nil, errNameInUse
+	if !s.config.Equal(cfg) { // also where another made it meanwhile: to the store they may be the same
+		return nil, jsapi.ErrNameInUse
 	}
 	c.front.plains.set(name, s.config.Subjects)
 	return streamAnswer{c.front.describe(c, s), true}, nil
 }
 
 // streamUpdate answers STREAM.UPDATE. What kvd has beside NATS' configuration stays.
-func (c *conn) streamUpdate(r *request) (any, *apiError) {
-	cfg, failure := parseStreamConfig(r.body, r.stream(), c.front.maxPayload)
+func (c *conn) streamUpdate(r *request) (any, *jsapi.Error) {
+	cfg, failure := streamconfig.Parse(r.body, r.stream(), c.front.maxPayload)
 	if failure != nil {
 		return nil, failure
 	}
@@ -191,18 +193,18 @@ func (c *conn) streamUpdate(r *request) (any, *apiError) {
 	if failure != nil {
 		return nil, failure
 	}
-	cfg.adopt(s)
-	if failure := cfg.checkUpdate(s.config); failure != nil {
+	cfg.AdoptDefaults(&s.status.Config, s.config)
+	if failure := cfg.CheckUpdate(s.config); failure != nil {
 		return nil, failure
 	}
 	if failure := c.front.overlaps(c.ctx, cfg, s.name); failure != nil {
 		return nil, failure
 	}
-	to := cfg.bucketConfig(c.front.maxPayload)
+	to := cfg.BucketConfig(c.front.maxPayload)
 	to.Sync, to.SyncInterval = s.status.Config.Sync, s.status.Config.SyncInterval
-	overrule(&to, &s.status.Config)
+	streamconfig.ClearExtras(&to, &s.status.Config)
 	if _, err := c.front.store.UpdateBucket(c.ctx, to); err != nil {
-		return nil, refusal(err)
+		return nil, jsapi.ErrorOf(err)
 	}
 	c.front.plains.set(s.name, cfg.Subjects)
 	s, err := c.front.stream(c.ctx, s.name)
@@ -210,7 +212,7 @@ func (c *conn) streamUpdate(r *request) (any, *apiError) {
 		err = s.trim(c.ctx)
 	}
 	if err != nil {
-		return nil, refusal(err)
+		return nil, jsapi.ErrorOf(err)
 	}
 	return streamAnswer{c.front.describe(c, s), false}, nil
 }
@@ -222,47 +224,47 @@ type success struct {
 }
 
 // streamDelete answers STREAM.DELETE. Its consumers end without a word.
-func (c *conn) streamDelete(r *request) (any, *apiError) {
+func (c *conn) streamDelete(r *request) (any, *jsapi.Error) {
 	s, failure := c.find(r, server.MayAdmin, "admin")
 	if failure != nil {
 		return nil, failure
 	}
 	defer c.front.plains.begin(s.config)()
 	if err := c.front.store.DeleteBucket(c.ctx, s.name); err != nil {
-		return nil, refusal(err)
+		return nil, jsapi.ErrorOf(err)
 	}
 	c.front.plains.drop(s.name)
 	c.front.consumers.dropStream(s.name)
 	c.front.ids.drop(s.name)
-	c.front.configs.drop(s.name)
+	c.front.configs.Remove(s.name)
 	c.front.firsts.drop(s.name)
 	c.front.counts.drop(s.name)
 	return success{Success: true}, nil
 }
 
 // streamPurge answers STREAM.PURGE.
-func (c *conn) streamPurge(r *request) (any, *apiError) {
+func (c *conn) streamPurge(r *request) (any, *jsapi.Error) {
 	var ask struct {
 		Filter string `json:"filter"`
 		Seq    uint64 `json:"seq"`
 		Keep   uint64 `json:"keep"`
 	}
-	if err := decodeBody(r.body, &ask); err != nil {
+	if err := jsapi.DecodeBody(r.body, &ask); err != nil {
 		return nil, err
 	}
 	if ask.Seq > 0 && ask.Keep > 0 {
-		return nil, errBadRequest
+		return nil, jsapi.ErrBadRequest
 	}
 	s, failure := c.find(r, server.MayAdmin, "admin")
 	if failure != nil {
 		return nil, failure
 	}
 	if s.config.DenyPurge {
-		return nil, errNoPurge
+		return nil, jsapi.ErrNoPurge
 	}
 	purged, err := s.purge(c.ctx, ask.Filter, kv.Revision(ask.Seq), ask.Keep)
 	if err != nil {
-		return nil, refusal(err)
+		return nil, jsapi.ErrorOf(err)
 	}
 	return success{Success: true, Purged: &purged}, nil
 }
@@ -273,7 +275,7 @@ func (s *stream) purge(ctx context.Context, filter string, below kv.Revision, ke
 	if filter == "" || filter == ">" {
 		return s.erase(ctx, ">", below, keep)
 	}
-	pattern, ok := s.layout.pattern(filter)
+	pattern, ok := s.layout.Pattern(filter)
 	if !ok {
 		return 0, nil
 	}
@@ -291,12 +293,12 @@ type listed struct{ stream, bucket string }
 
 // list returns the streams that the user sees and that have a subject in common with
 // the given one (empty: all), by name.
-func (c *conn) list(subject string) (all []listed, failure *apiError) {
+func (c *conn) list(subject string) (all []listed, failure *jsapi.Error) {
 	for bucket, err := range c.front.store.BucketNames(c.ctx) {
 		if err != nil {
-			return nil, refusal(err)
+			return nil, jsapi.ErrorOf(err)
 		}
-		stream, ok := streamOf(bucket)
+		stream, ok := streamconfig.StreamOf(bucket)
 		if ok && c.May(server.MayAny, bucket) && (subject == "" || anyOverlap([]string{subject}, c.front.subjects(bucket))) {
 			all = append(all, listed{stream, bucket})
 		}
@@ -306,9 +308,9 @@ func (c *conn) list(subject string) (all []listed, failure *apiError) {
 }
 
 // streamNames answers STREAM.NAMES.
-func (c *conn) streamNames(r *request) (any, *apiError) {
+func (c *conn) streamNames(r *request) (any, *jsapi.Error) {
 	var ask listRequest
-	if err := decodeBody(r.body, &ask); err != nil {
+	if err := jsapi.DecodeBody(r.body, &ask); err != nil {
 		return nil, err
 	}
 	all, failure := c.list(ask.Subject)
@@ -316,11 +318,11 @@ func (c *conn) streamNames(r *request) (any, *apiError) {
 		return nil, failure
 	}
 	var answer struct {
-		page
+		jsapi.Page
 		Streams []string `json:"streams"`
 	}
 	answer.Streams = []string{}
-	all, answer.page = pageOf(all, ask.Offset, namesLimit)
+	all, answer.Page = jsapi.PageOf(all, ask.Offset, namesLimit)
 	for _, l := range all {
 		answer.Streams = append(answer.Streams, l.stream)
 	}
@@ -328,9 +330,9 @@ func (c *conn) streamNames(r *request) (any, *apiError) {
 }
 
 // streamList answers STREAM.LIST. A bucket that is deleted meanwhile is left out.
-func (c *conn) streamList(r *request) (any, *apiError) {
+func (c *conn) streamList(r *request) (any, *jsapi.Error) {
 	var ask listRequest
-	if err := decodeBody(r.body, &ask); err != nil {
+	if err := jsapi.DecodeBody(r.body, &ask); err != nil {
 		return nil, err
 	}
 	all, failure := c.list(ask.Subject)
@@ -338,18 +340,18 @@ func (c *conn) streamList(r *request) (any, *apiError) {
 		return nil, failure
 	}
 	var answer struct {
-		page
+		jsapi.Page
 		Streams []streamDescription `json:"streams"`
 	}
 	answer.Streams = []streamDescription{}
-	all, answer.page = pageOf(all, ask.Offset, listLimit)
+	all, answer.Page = jsapi.PageOf(all, ask.Offset, listLimit)
 	for _, l := range all {
 		s, err := c.front.stream(c.ctx, l.bucket)
 		if errors.Is(err, kv.ErrBucketNotFound) {
 			continue
 		}
 		if err != nil {
-			return nil, refusal(err)
+			return nil, jsapi.ErrorOf(err)
 		}
 		answer.Streams = append(answer.Streams, c.front.describe(c, s))
 	}

@@ -23,10 +23,10 @@ type subjectCount struct {
 	subjects uint64
 }
 
-// of returns how many subjects a stream has.
+// Of returns how many subjects a stream has.
 func (cs *subjectCounts) of(ctx context.Context, s *stream) (uint64, error) {
 	st := &s.status
-	if !s.layout.apart {
+	if !s.layout.OnePerMessage {
 		return st.Named, nil
 	}
 	if was, ok := cs.byBucket.Load(s.name); ok {
@@ -39,12 +39,12 @@ func (cs *subjectCounts) of(ctx context.Context, s *stream) (uint64, error) {
 		if err != nil {
 			return 0, err
 		}
-		seen[s.layout.base(key)] = struct{}{}
+		seen[s.layout.SubjectPart(key)] = struct{}{}
 	}
 	n := uint64(len(seen))
 	cs.byBucket.Store(s.name, subjectCount{st.ID, st.Revision, st.Values, n})
 	return n, nil
 }
 
-// drop forgets a bucket.
+// Remove forgets a bucket.
 func (cs *subjectCounts) drop(bucket string) { cs.byBucket.Delete(bucket) }

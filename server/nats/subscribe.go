@@ -3,6 +3,8 @@ package nats
 import (
 	"strconv"
 	"sync/atomic"
+
+	"kvd/server/nats/wire"
 )
 
 // subscription is one SUB of a connection.
@@ -20,13 +22,13 @@ type subscription struct {
 }
 
 // subscribe carries out SUB.
-func (c *conn) subscribe(o *op) {
-	if !validSubject(o.subject) {
+func (c *conn) subscribe(o *wire.Operation) {
+	if !wire.ValidSubject(o.Subject) {
 		c.warn("Invalid Subject")
 		return
 	}
 	c.subsMu.Lock()
-	there, count := c.subs[string(o.sid)] != nil, len(c.subs)
+	there, count := c.subs[string(o.SID)] != nil, len(c.subs)
 	c.subsMu.Unlock()
 	if there {
 		return
@@ -35,7 +37,7 @@ func (c *conn) subscribe(o *op) {
 		c.warn("maximum subscriptions exceeded: " + strconv.Itoa(subsMax))
 		return
 	}
-	s := &subscription{conn: c, user: c.user, sid: string(o.sid), subject: string(o.subject), queue: string(o.queue)}
+	s := &subscription{conn: c, user: c.user, sid: string(o.SID), subject: string(o.Subject), queue: string(o.Queue)}
 	c.subsMu.Lock()
 	c.subs[s.sid] = s
 	c.subsMu.Unlock()
@@ -44,15 +46,15 @@ func (c *conn) subscribe(o *op) {
 }
 
 // unsub carries out UNSUB.
-func (c *conn) unsub(o *op) {
+func (c *conn) unsub(o *wire.Operation) {
 	c.subsMu.Lock()
-	s := c.subs[string(o.sid)]
+	s := c.subs[string(o.SID)]
 	c.subsMu.Unlock()
 	if s == nil {
 		return
 	}
-	if o.max > s.delivered.Load() {
-		s.max.Store(o.max)
+	if o.Max > s.delivered.Load() {
+		s.max.Store(o.Max)
 		if !s.exhausted() { // by what was delivered meanwhile
 			return
 		}

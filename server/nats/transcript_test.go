@@ -103,8 +103,8 @@ func (p *peer) next(t testing.TB) string {
 	}
 	line = strings.TrimSuffix(line, "\r\n")
 	if f := strings.Fields(line); len(f) > 0 && strings.HasSuffix(f[0], "MSG") {
-		size, _ := parseSize([]byte(f[len(f)-1]))
-		payload := make([]byte, size+crlfSize)
+		size, _ := strconv.Atoi(f[len(f)-1])
+		payload := make([]byte, size+len("\r\n"))
 		if _, err := io.ReadFull(p.in, payload); err != nil {
 			t.Fatal(err)
 		}
@@ -171,7 +171,7 @@ func play(t *testing.T, transcript string, single bool) {
 func sized(text string) string {
 	line, message, _ := strings.Cut(text, "\r\n")
 	header, _, _ := strings.Cut(message, "\r\n\r\n")
-	line = strings.Replace(line, "{h}", strconv.Itoa(len(header)+2*crlfSize), 1)
+	line = strings.Replace(line, "{h}", strconv.Itoa(len(header)+len("\r\n\r\n")), 1)
 	line = strings.Replace(line, "{n}", strconv.Itoa(len(message)), 1)
 	if !strings.Contains(text, "\r\n") {
 		return line

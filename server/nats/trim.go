@@ -12,15 +12,10 @@ import (
 // is acknowledged. It is a decision of its own: a crash in between leaves some messages
 // more, which go with the next.
 
-// isTrimmed reports whether the oldest messages make room for new ones.
-func (c *streamConfig) isTrimmed() bool {
-	return c.isPlain() && c.Discard == discardOld && (c.MaxMsgs > 0 || c.MaxBytes > 0)
-}
-
 // trim drops the oldest messages of a stream that has more than it may, whether or not
 // the client that is to wait for it is still there.
 func (s *stream) trim(ctx context.Context) error {
-	if !s.config.isTrimmed() {
+	if !s.config.DropsOldest() {
 		return nil
 	}
 	ctx = context.WithoutCancel(ctx)
@@ -61,7 +56,7 @@ func (r *run) trim(ctx context.Context, log *slog.Logger) {
 // erase drops the messages whose keys match, those below a sequence (0: all) but for the
 // newest keep, and returns how many went.
 func (s *stream) erase(ctx context.Context, pattern string, below kv.Revision, keep uint64) (uint64, error) {
-	if pattern == ">" && s.layout.isPlain() && (below == 0 || keep == 0) {
+	if pattern == ">" && s.layout.IsMessageStream() && (below == 0 || keep == 0) {
 		return s.eraseOldest(ctx, below, keep)
 	}
 	if s.records == nil {

@@ -1,4 +1,4 @@
-package nats
+package wire
 
 import "testing"
 
@@ -7,7 +7,7 @@ func TestKeyPattern(t *testing.T) {
 		"$KV.b.>": ">", "$KV.b.k": "k", "$KV.b.a.*": "a.*", "$KV.*.k": "k", "*.*.>": ">", ">": ">", "$KV.>": ">", "*.b.x.>": "x.>",
 		"$KV.c.>": "", "$KV.b": "", "$KV": "", "b.k": "", "$KV.b.K*": "", "$KV.b.a b": "", "$KV.b.>.a": "",
 	} {
-		got, ok := keyPattern(filter, "b")
+		got, ok := KeyPattern(filter, "b")
 		if !ok {
 			got = ""
 		}
@@ -25,7 +25,7 @@ func TestOverlap(t *testing.T) {
 		{"$KV.*.>", "$KV.b.>", true}, {"a.b", "a.b", true}, {"a.b", "a.c", false}, {"a.*", "*.b", true},
 		{"a", "a.b", false}, {">", "x", true}, {"a.>", "a", false}, {"a.>", "a.b.c", true},
 	} {
-		if overlap(c.p, c.q) != c.want || overlap(c.q, c.p) != c.want {
+		if Overlap(c.p, c.q) != c.want || Overlap(c.q, c.p) != c.want {
 			t.Errorf("%q and %q: want %v", c.p, c.q, c.want)
 		}
 	}

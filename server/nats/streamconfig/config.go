@@ -1,23 +1,23 @@
-package nats
+package streamconfig
 
 import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"kvd/kv"
 	"kvd/kv/msglog"
+	"kvd/server/nats/jsapi"
+	"kvd/server/nats/wire"
 )
 
-// streamConfig is a stream's configuration as clients send and read it, in
-// nats-server's order.
-type streamConfig struct {
+// Config is the configuration of a stream as clients send and read it, in nats-server's
+// order.
+type Config struct {
 	Name                   string            `json:"name"`
 	Description            string            `json:"description,omitempty"`
 	Subjects               []string          `json:"subjects,omitempty"`
@@ -46,9 +46,9 @@ type streamConfig struct {
 	Metadata               map[string]string `json:"metadata,omitempty"`
 }
 
-// streamRequest is a configuration with what kvd refuses.
-type streamRequest struct {
-	streamConfig
+// request is a configuration with the fields that kvd refuses.
+type request struct {
+	Config
 	Mirror           json.RawMessage `json:"mirror"`
 	Sources          json.RawMessage `json:"sources"`
 	Republish        json.RawMessage `json:"republish"`
@@ -65,37 +65,37 @@ type streamRequest struct {
 	Template         string          `json:"template_owner"`
 }
 
-// What names and texts may take, bytes; nats-server's limits where kv has none.
+// Limits and defaults of nats-server, and texts of fields.
 const (
 	streamNameMax      = 255
 	duplicatesDefault  = 2 * time.Minute
 	maxAgeMin          = 100 * time.Millisecond
 	markerTTLMin       = time.Second
-	serverMetadata     = "_nats."                         // keys that belong to a server: clients hide them
+	serverMetadata     = "_nats."                         // begins the metadata keys that a server sets: they are not stored
 	extrasMetadata     = msglog.ReservedMetadata + "nats" // see extras
 	replicasMax        = 5
 	compressionNone    = "none"
 	compressionS2      = "s2"
 	storageFile        = "file"
-	storageMemory      = "memory"
+	StorageMemory      = "memory"
 	discardNew         = "new"
 	discardOld         = "old"
 	retentionLimits    = "limits"
 	persistModeDefault = "default"
 )
 
-// parseStreamConfig reads and normalises the body of a create or update request for
-// the stream of that name.
-func parseStreamConfig(body []byte, name string, maxPayload int) (*streamConfig, *apiError) {
+// Parse reads, normalises and checks the body of a request to create or update the stream
+// of that name. maxPayload is the front end's, bytes.
+func Parse(body []byte, name string, maxPayload int) (*Config, *jsapi.Error) {
 	if len(bytes.TrimSpace(body)) == 0 {
-		return nil, errNameMismatch
+		return nil, jsapi.ErrNameMismatch
 	}
-	var r streamRequest
-	if err := decodeJSON(body, &r); err != nil {
+	var r request
+	if err := jsapi.DecodeJSON(body, &r); err != nil {
 		return nil, err
 	}
 	if r.Name != name {
-		return nil, errNameMismatch
+		return nil, jsapi.ErrNameMismatch
 	}
 	if err := r.checkEnums(); err != nil {
 		return nil, err
@@ -103,7 +103,7 @@ func parseStreamConfig(body []byte, name string, maxPayload int) (*streamConfig,
 	if err := r.checkUnsupported(); err != nil {
 		return nil, err
 	}
-	c := &r.streamConfig
+	c := &r.Config
 	c.normalise()
 	if err := c.check(maxPayload); err != nil {
 		return nil, err
@@ -111,70 +111,45 @@ func parseStreamConfig(body []byte, name string, maxPayload int) (*streamConfig,
 	return c, nil
 }
 
-// given reports whether a field holds something.
-func given(raw json.RawMessage) bool {
-	switch string(bytes.TrimSpace(raw)) {
-	case "", "null", "{}", "[]":
-		return false
-	}
-	return true
-}
-
-// enum is a field's text, and what it may be.
-type enum struct {
-	got     string
-	allowed []string
-}
-
-// checkEnums refuses a text that is not allowed.
-func checkEnums(enums ...enum) *apiError {
-	for _, e := range enums {
-		if !slices.Contains(e.allowed, e.got) {
-			return invalidJSON(fmt.Errorf("can not unmarshal %q", strconv.Quote(e.got)))
-		}
-	}
-	return nil
-}
-
-func (r *streamRequest) checkEnums() *apiError {
-	failure := checkEnums(
-		enum{r.Retention, []string{"", retentionLimits, "interest", "workqueue"}},
-		enum{r.Discard, []string{"", discardOld, discardNew}},
-		enum{r.Storage, []string{"", storageFile, storageMemory}},
+func (r *request) checkEnums() *jsapi.Error {
+	failure := jsapi.CheckEnums(
+		jsapi.OneOf(r.Retention, "", retentionLimits, "interest", "workqueue"),
+		jsapi.OneOf(r.Discard, "", discardOld, discardNew),
+		jsapi.OneOf(r.Storage, "", storageFile, StorageMemory),
 	)
 	if failure != nil {
 		return failure
 	}
 	if !slices.Contains([]string{"", compressionNone, compressionS2}, r.Compression) {
-		return invalidJSON(errors.New("unknown compression algorithm"))
+		return jsapi.InvalidJSON(errors.New("unknown compression algorithm"))
 	}
 	return nil
 }
 
-// checkUnsupported refuses what a single node of key/value buckets does not do: a
-// client that is told nothing would rely on it.
-func (r *streamRequest) checkUnsupported() *apiError {
+// checkUnsupported refuses the fields that kvd does not support, if they ask for
+// anything: a client must not rely on them.
+func (r *request) checkUnsupported() *jsapi.Error {
 	switch {
-	case given(r.Mirror) && len(r.Subjects) > 0:
-		return errMirrorSubjects
-	case given(r.Mirror):
-		return invalidConfig("mirrors are not supported")
-	case given(r.Sources):
-		return invalidConfig("sources are not supported")
-	case given(r.Republish):
-		return invalidConfig("republish is not supported")
-	case given(r.SubjectTransform):
-		return invalidConfig("subject transforms are not supported")
-	case given(r.Limits):
-		return invalidConfig("consumer limits are not supported")
+	case jsapi.IsGiven(r.Mirror) && len(r.Subjects) > 0:
+		return jsapi.ErrMirrorSubjects
+	case jsapi.IsGiven(r.Mirror):
+		return jsapi.InvalidConfig("mirrors are not supported")
+	case jsapi.IsGiven(r.Sources):
+		return jsapi.InvalidConfig("sources are not supported")
+	case jsapi.IsGiven(r.Republish):
+		return jsapi.InvalidConfig("republish is not supported")
+	case jsapi.IsGiven(r.SubjectTransform):
+		return jsapi.InvalidConfig("subject transforms are not supported")
+	case jsapi.IsGiven(r.Limits):
+		return jsapi.InvalidConfig("consumer limits are not supported")
 	case r.Retention != "" && r.Retention != retentionLimits:
-		return invalidConfig("retention %s is not supported: choose limits", r.Retention)
+		return jsapi.InvalidConfig("retention %s is not supported: choose limits", r.Retention)
 	case r.Replicas > replicasMax:
-		return invalidConfig("maximum replicas is %d", replicasMax)
+		return jsapi.InvalidConfig("maximum replicas is %d", replicasMax)
 	case r.Replicas < 0:
-		return errReplicasNegative
+		return jsapi.ErrReplicasNegative
 	case r.Replicas > 1:
-		return errReplicas
+		return jsapi.ErrReplicas
 	}
 	for _, f := range []struct {
 		on   bool
@@ -187,14 +162,14 @@ func (r *streamRequest) checkUnsupported() *apiError {
 		{r.Template != "", "a stream template"}, {r.MaxConsumers > 0, "max_consumers"},
 	} {
 		if f.on {
-			return invalidConfig("%s is not supported", f.name)
+			return jsapi.InvalidConfig("%s is not supported", f.name)
 		}
 	}
 	return nil
 }
 
-// normalise fills in what was left out, as nats-server does.
-func (c *streamConfig) normalise() {
+// normalise fills in the defaults, as nats-server does.
+func (c *Config) normalise() {
 	for _, n := range []*int64{&c.MaxConsumers, &c.MaxMsgs, &c.MaxBytes, &c.MaxMsgsPerSubject, &c.MaxMsgSize} {
 		if *n <= 0 {
 			*n = -1
@@ -216,7 +191,7 @@ func (c *streamConfig) normalise() {
 	if c.SubjectDeleteMarkerTTL > 0 {
 		c.AllowMsgTTL, c.AllowRollup, c.DenyPurge = true, true, false
 	}
-	if !given(c.Placement) {
+	if !jsapi.IsGiven(c.Placement) {
 		c.Placement = nil
 	}
 	maps.DeleteFunc(c.Metadata, func(key, _ string) bool { return strings.HasPrefix(key, serverMetadata) })
@@ -225,7 +200,7 @@ func (c *streamConfig) normalise() {
 	}
 }
 
-// duplicatesFor is the default duplicate window.
+// duplicatesFor returns the default duplicate window of a stream with that max_age.
 func duplicatesFor(maxAge time.Duration) time.Duration {
 	if maxAge > 0 {
 		return min(maxAge, duplicatesDefault)
@@ -233,14 +208,14 @@ func duplicatesFor(maxAge time.Duration) time.Duration {
 	return duplicatesDefault
 }
 
-// check refuses a configuration that is not valid, or that kvd has no bucket for.
-func (c *streamConfig) check(maxPayload int) *apiError {
+// check refuses a configuration that is not valid, or that no bucket can have.
+func (c *Config) check(maxPayload int) *jsapi.Error {
 	failure := c.checkName()
 	if failure == nil {
 		failure = c.checkTimes()
 	}
-	if failure == nil && c.isPlain() {
-		failure = c.checkPlain()
+	if failure == nil && c.IsMessageStream() {
+		failure = c.checkMessageStream()
 	} else if failure == nil {
 		failure = c.checkBucket()
 	}
@@ -249,106 +224,106 @@ func (c *streamConfig) check(maxPayload int) *apiError {
 	}
 	switch {
 	case c.MirrorDirect:
-		return invalidConfig("stream has no mirror but does have mirror direct")
+		return jsapi.InvalidConfig("stream has no mirror but does have mirror direct")
 	case c.AllowRollup && c.DenyPurge:
-		return invalidConfig("roll-ups require the purge permission")
+		return jsapi.InvalidConfig("roll-ups require the purge permission")
 	}
 	for key := range c.Metadata {
 		if strings.HasPrefix(key, msglog.ReservedMetadata) {
-			return invalidConfig("metadata key %q: keys that begin with %q are kvd's own", key, msglog.ReservedMetadata)
+			return jsapi.InvalidConfig("metadata key %q: keys that begin with %q are kvd's own", key, msglog.ReservedMetadata)
 		}
 	}
-	cfg := c.bucketConfig(maxPayload)
+	cfg := c.BucketConfig(maxPayload)
 	if err := cfg.Validate(); err != nil {
-		return invalidConfig("%v", err)
+		return jsapi.InvalidConfig("%v", err)
 	}
 	return nil
 }
 
-// isPlain reports whether the stream is no key/value bucket.
-func (c *streamConfig) isPlain() bool { return !strings.HasPrefix(c.Name, streamPrefix) }
+// IsMessageStream reports whether the stream is not that of a key/value bucket.
+func (c *Config) IsMessageStream() bool { return !strings.HasPrefix(c.Name, wire.BucketStreamPrefix) }
 
-func (c *streamConfig) checkName() *apiError {
+func (c *Config) checkName() *jsapi.Error {
 	if len(c.Name) > streamNameMax {
-		return invalidConfig("stream name is too long, maximum allowed is %d", streamNameMax)
+		return jsapi.InvalidConfig("stream name is too long, maximum allowed is %d", streamNameMax)
 	}
-	if _, ok := bucketOf(c.Name); ok {
+	if _, ok := BucketOf(c.Name); ok {
 		return nil
 	}
 	switch {
-	case !c.isPlain():
-		return invalidConfig("stream %q is not supported: what follows KV_ names a bucket, of letters, digits, \"-\" and \"_\", and does not begin with %q", c.Name, msglog.ReservedBucket)
+	case !c.IsMessageStream():
+		return jsapi.InvalidConfig("stream %q is not supported: what follows KV_ names a bucket, of letters, digits, \"-\" and \"_\", and does not begin with %q", c.Name, msglog.ReservedBucket)
 	case isStreamName(c.Name):
-		return invalidConfig("stream name %q takes more than the %d bytes that kvd has for it", c.Name, kv.MaxBucketNameSize-len(plainPrefix))
+		return jsapi.InvalidConfig("stream name %q takes more than the %d bytes that kvd has for it", c.Name, kv.MaxBucketNameSize-len(MessageStreamPrefix))
 	}
-	return invalidConfig(`stream name is required and can not contain '.', '*', '>', '\', '/'`)
+	return jsapi.InvalidConfig(`stream name is required and can not contain '.', '*', '>', '\', '/'`)
 }
 
-func (c *streamConfig) checkTimes() *apiError {
+func (c *Config) checkTimes() *jsapi.Error {
 	switch {
 	case c.MaxAge < 0:
-		return invalidConfig("max age can not be negative")
+		return jsapi.InvalidConfig("max age can not be negative")
 	case c.MaxAge > 0 && c.MaxAge < maxAgeMin:
-		return invalidConfig("max age needs to be >= 100ms")
+		return jsapi.InvalidConfig("max age needs to be >= 100ms")
 	case c.DuplicateWindow < 0:
-		return invalidConfig("duplicates window can not be negative")
+		return jsapi.InvalidConfig("duplicates window can not be negative")
 	case c.MaxAge > 0 && c.DuplicateWindow > c.MaxAge:
-		return invalidConfig("duplicates window can not be larger then max age")
+		return jsapi.InvalidConfig("duplicates window can not be larger then max age")
 	case c.SubjectDeleteMarkerTTL < 0:
-		return invalidConfig("subject delete marker TTL must not be negative")
+		return jsapi.InvalidConfig("subject delete marker TTL must not be negative")
 	case c.SubjectDeleteMarkerTTL > 0 && c.SubjectDeleteMarkerTTL < markerTTLMin:
-		return invalidConfig("subject delete marker TTL must be at least 1 second")
+		return jsapi.InvalidConfig("subject delete marker TTL must be at least 1 second")
 	}
 	return nil
 }
 
-// checkBucket checks what a key/value bucket's stream may be.
-func (c *streamConfig) checkBucket() *apiError {
-	subjects := subjectsOf(strings.TrimPrefix(c.Name, streamPrefix))
+// checkBucket checks the fields that only the stream of a key/value bucket restricts.
+func (c *Config) checkBucket() *jsapi.Error {
+	subjects := SubjectsOf(strings.TrimPrefix(c.Name, wire.BucketStreamPrefix))
 	switch {
 	case len(c.Subjects) != 1 || c.Subjects[0] != subjects:
-		return invalidConfig("the subjects of stream %q have to be %q: other subjects need a stream whose name does not begin with KV_", c.Name, subjects)
+		return jsapi.InvalidConfig("the subjects of stream %q have to be %q: other subjects need a stream whose name does not begin with KV_", c.Name, subjects)
 	case c.MaxMsgsPerSubject < 1 || c.MaxMsgsPerSubject > kv.MaxHistory:
-		return invalidConfig("max_msgs_per_subject of a bucket is 1 to %d, not %d: choose how many revisions of a key are kept", kv.MaxHistory, c.MaxMsgsPerSubject)
+		return jsapi.InvalidConfig("max_msgs_per_subject of a bucket is 1 to %d, not %d: choose how many revisions of a key are kept", kv.MaxHistory, c.MaxMsgsPerSubject)
 	case c.MaxMsgs > 0:
-		return invalidConfig("max_msgs is not supported in a bucket: choose max_msgs_per_subject, max_age or max_bytes")
+		return jsapi.InvalidConfig("max_msgs is not supported in a bucket: choose max_msgs_per_subject, max_age or max_bytes")
 	case c.Discard == discardOld && c.MaxBytes > 0:
-		return invalidConfig("discard old with max_bytes is not supported in a bucket: a full one refuses writes, which is discard new")
+		return jsapi.InvalidConfig("discard old with max_bytes is not supported in a bucket: a full one refuses writes, which is discard new")
 	}
 	return nil
 }
 
-// checkPlain checks what a plain stream may be.
-func (c *streamConfig) checkPlain() *apiError {
+// checkMessageStream checks the fields that only a message stream restricts.
+func (c *Config) checkMessageStream() *jsapi.Error {
 	switch {
 	case c.MaxMsgsPerSubject > kv.MaxHistory:
-		return invalidConfig("max_msgs_per_subject of %d is not supported: choose 1 to %d, or no limit", c.MaxMsgsPerSubject, kv.MaxHistory)
+		return jsapi.InvalidConfig("max_msgs_per_subject of %d is not supported: choose 1 to %d, or no limit", c.MaxMsgsPerSubject, kv.MaxHistory)
 	case c.MaxMsgsPerSubject > 0 && c.MaxMsgs > 0 && c.Discard == discardNew:
-		return invalidConfig("discard new with both max_msgs and max_msgs_per_subject is not supported: choose one of the two")
+		return jsapi.InvalidConfig("discard new with both max_msgs and max_msgs_per_subject is not supported: choose one of the two")
 	case c.AllowMsgTTL:
-		return invalidConfig("TTLs of messages are not supported in a stream that is no bucket: choose max_age")
+		return jsapi.InvalidConfig("TTLs of messages are not supported in a stream that is no bucket: choose max_age")
 	}
 	return checkSubjects(c.Subjects)
 }
 
-// checkSubjects checks the subjects of a plain stream.
-func checkSubjects(subjects []string) *apiError {
+// checkSubjects checks the subjects of a message stream.
+func checkSubjects(subjects []string) *jsapi.Error {
 	for _, s := range subjects {
 		switch {
-		case !validSubject([]byte(s)) || strings.ContainsAny(s, " \t\r\n"):
-			return invalidConfig("invalid subject")
+		case !wire.ValidSubject([]byte(s)) || strings.ContainsAny(s, " \t\r\n"):
+			return jsapi.InvalidConfig("invalid subject")
 		case s == ">":
-			return invalidConfig("capturing all subjects requires no-ack to be true")
-		case (overlap(s, "$JS.>") || overlap(s, "$JSC.>") || overlap(s, "$NRG.>")) && !strings.HasPrefix(s, "$JS.EVENT."):
-			return invalidConfig("subjects that overlap with jetstream api require no-ack to be true")
-		case overlap(s, "$SYS.>") && !strings.HasPrefix(s, "$SYS.ACCOUNT."):
-			return invalidConfig("subjects that overlap with system api require no-ack to be true")
+			return jsapi.InvalidConfig("capturing all subjects requires no-ack to be true")
+		case (wire.Overlap(s, "$JS.>") || wire.Overlap(s, "$JSC.>") || wire.Overlap(s, "$NRG.>")) && !strings.HasPrefix(s, "$JS.EVENT."):
+			return jsapi.InvalidConfig("subjects that overlap with jetstream api require no-ack to be true")
+		case wire.Overlap(s, "$SYS.>") && !strings.HasPrefix(s, "$SYS.ACCOUNT."):
+			return jsapi.InvalidConfig("subjects that overlap with system api require no-ack to be true")
 		}
 	}
 	for i, s := range subjects {
 		for _, other := range subjects[i+1:] {
-			if overlap(s, other) {
-				return invalidConfig("subject %q overlaps with %q", s, other)
+			if wire.Overlap(s, other) {
+				return jsapi.InvalidConfig("subject %q overlaps with %q", s, other)
 			}
 		}
 	}

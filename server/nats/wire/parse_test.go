@@ -1,4 +1,4 @@
-package nats
+package wire
 
 import (
 	"bytes"
@@ -11,18 +11,18 @@ import (
 // parseAll reads operations until an error, and writes what it read.
 func parseAll(in []byte, maxPayload int) (out string, rest int) {
 	var b strings.Builder
-	var o op
+	var o Operation
 	at := 0
 	for {
-		n, err := parse(in[at:], maxPayload, &o)
-		if errors.Is(err, errIncomplete) {
+		n, err := Parse(in[at:], maxPayload, &o)
+		if errors.Is(err, ErrIncomplete) {
 			return b.String(), at
 		}
 		if err != nil {
 			fmt.Fprintf(&b, "error %q\n", err)
 			return b.String(), -1
 		}
-		fmt.Fprintf(&b, "%d %q %q %q %q %d %q %q %q %d\n", o.verb, o.subject, o.reply, o.queue, o.sid, o.max, o.json, o.header, o.payload, o.size)
+		fmt.Fprintf(&b, "%d %q %q %q %q %d %q %q %q %d\n", o.Verb, o.Subject, o.Reply, o.Queue, o.SID, o.Max, o.JSON, o.Header, o.Payload, o.Size)
 		at += n
 	}
 }
@@ -81,31 +81,31 @@ func TestParseInPieces(t *testing.T) {
 }
 
 func TestParseErrors(t *testing.T) {
-	for in, want := range map[string]protocolError{
-		"GET / HTTP/1.1\r\n":                   errUnknown,
-		"\x16\x03\x01":                         errUnknown,
-		"PUBX a 0\r\n":                         errUnknown,
-		"\r\n":                                 errUnknown,
-		"PUB a\r\n":                            errMalformed,
-		"PUB a b c 1\r\n":                      errMalformed,
-		"PUB a -1\r\n":                         errMalformed,
-		"PUB a 1x\r\n":                         errMalformed,
-		"PUB a 1234567890\r\n":                 errMalformed,
-		"PUB a 101\r\n":                        errMaxPayload,
-		"PUB a 2\r\nabc":                       errUnknown,
-		"PUB a 2\r\nab\nx":                     errUnknown,
-		"HPUB a 5 3\r\n":                       errMalformed,
-		"HPUB a 5\r\n":                         errMalformed,
-		"SUB a\r\n":                            errMalformed,
-		"SUB a b c d\r\n":                      errMalformed,
-		"UNSUB\r\n":                            errMalformed,
-		"UNSUB 1 x\r\n":                        errMalformed,
-		"PUB " + strings.Repeat("a", 4096):     errControlLine,
-		strings.Repeat(" ", 4097):              errControlLine,
-		"CONNECT " + strings.Repeat("a", 5000): errControlLine,
+	for in, want := range map[string]ProtocolError{
+		"GET / HTTP/1.1\r\n":                   ErrUnknown,
+		"\x16\x03\x01":                         ErrUnknown,
+		"PUBX a 0\r\n":                         ErrUnknown,
+		"\r\n":                                 ErrUnknown,
+		"PUB a\r\n":                            ErrMalformed,
+		"PUB a b c 1\r\n":                      ErrMalformed,
+		"PUB a -1\r\n":                         ErrMalformed,
+		"PUB a 1x\r\n":                         ErrMalformed,
+		"PUB a 1234567890\r\n":                 ErrMalformed,
+		"PUB a 101\r\n":                        ErrMaxPayload,
+		"PUB a 2\r\nabc":                       ErrUnknown,
+		"PUB a 2\r\nab\nx":                     ErrUnknown,
+		"HPUB a 5 3\r\n":                       ErrMalformed,
+		"HPUB a 5\r\n":                         ErrMalformed,
+		"SUB a\r\n":                            ErrMalformed,
+		"SUB a b c d\r\n":                      ErrMalformed,
+		"UNSUB\r\n":                            ErrMalformed,
+		"UNSUB 1 x\r\n":                        ErrMalformed,
+		"PUB " + strings.Repeat("a", 4096):     ErrControlLine,
+		strings.Repeat(" ", 4097):              ErrControlLine,
+		"CONNECT " + strings.Repeat("a", 5000): ErrControlLine,
 	} {
-		var o op
-		if _, err := parse([]byte(in), 100, &o); err != want {
+		var o Operation
+		if _, err := Parse([]byte(in), 100, &o); err != want {
 			t.Errorf("%.40q: %v, want %v", in, err, want)
 		}
 	}
@@ -114,9 +114,9 @@ func TestParseErrors(t *testing.T) {
 func TestParseAllocatesNothing(t *testing.T) {
 	in := []byte(everyOperation)
 	if n := testing.AllocsPerRun(100, func() {
-		var o op
+		var o Operation
 		for at := 0; at < len(in); {
-			n, err := parse(in[at:], 100, &o)
+			n, err := Parse(in[at:], 100, &o)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -151,18 +151,18 @@ func FuzzNATSParser(f *testing.F) {
 // parsePlainly is parseAll by other means: regular splitting, no views.
 func parsePlainly(in []byte, maxPayload int) string {
 	var b strings.Builder
-	fail := func(err protocolError) string {
+	fail := func(err ProtocolError) string {
 		fmt.Fprintf(&b, "error %q\n", err)
 		return b.String()
 	}
 	for len(in) > 0 {
 		end := bytes.IndexByte(in, '\n')
-		long := end > maxControlLine || end < 0 && len(in) > maxControlLine
+		long := end > MaxControlLine || end < 0 && len(in) > MaxControlLine
 		if (long || end < 0) && !strings.ContainsRune("CcPpSsUuHhIi+ \t\r", rune(in[0])) {
-			return fail(errUnknown)
+			return fail(ErrUnknown)
 		}
 		if long {
-			return fail(errControlLine)
+			return fail(ErrControlLine)
 		}
 		if end < 0 {
 			return b.String()
@@ -187,59 +187,59 @@ func parsePlainly(in []byte, maxPayload int) string {
 			ok = ok && len(s) <= 9
 			return n
 		}
-		verbs := map[string]verb{
-			"CONNECT": verbConnect, "PING": verbPing, "PONG": verbPong, "SUB": verbSub, "UNSUB": verbUnsub,
-			"PUB": verbPub, "HPUB": verbHPub, "+OK": verbIgnored, "INFO": verbIgnored,
+		verbs := map[string]Verb{
+			"CONNECT": VerbConnect, "PING": VerbPing, "PONG": VerbPong, "SUB": VerbSub, "UNSUB": VerbUnsub,
+			"PUB": VerbPub, "HPUB": VerbHPub, "+OK": VerbIgnored, "INFO": VerbIgnored,
 		}
 		v, known := verbs[name]
 		if !known {
-			return fail(errUnknown)
+			return fail(ErrUnknown)
 		}
 		least, most := 0, 1<<20
 		switch v {
-		case verbSub, verbPub:
+		case VerbSub, VerbPub:
 			least, most = 2, 3
-		case verbHPub:
+		case VerbHPub:
 			least, most = 3, 4
-		case verbUnsub:
+		case VerbUnsub:
 			least, most = 1, 2
 		}
 		if len(f) < least || len(f) > most {
-			return fail(errMalformed)
+			return fail(ErrMalformed)
 		}
 		switch v {
-		case verbConnect:
+		case VerbConnect:
 			json = strings.TrimLeft(strings.TrimLeft(line, " \t")[len("CONNECT"):], " \t")
-		case verbSub:
+		case VerbSub:
 			subject, sid = f[0], f[len(f)-1]
 			if len(f) == 3 {
 				queue = f[1]
 			}
-		case verbUnsub:
+		case VerbUnsub:
 			sid = f[0]
 			if len(f) == 2 {
 				limit = uint64(number(f[1]))
 			}
-		case verbPub, verbHPub:
+		case VerbPub, VerbHPub:
 			subject, size = f[0], number(f[len(f)-1])
 			if len(f) == most {
 				reply = f[1]
 			}
-			if v == verbHPub {
+			if v == VerbHPub {
 				header = number(f[len(f)-2])
 				ok = ok && header <= size
 			}
 		}
 		if !ok {
-			return fail(errMalformed)
+			return fail(ErrMalformed)
 		}
 		var block, payload []byte
 		if size >= 0 {
 			switch {
 			case size > maxPayload:
-				return fail(errMaxPayload)
+				return fail(ErrMaxPayload)
 			case len(in) > size && in[size] != '\r', len(in) > size+1 && in[size+1] != '\n':
-				return fail(errUnknown)
+				return fail(ErrUnknown)
 			case len(in) < size+2:
 				return b.String()
 			}

@@ -1,4 +1,4 @@
-package nats
+package streamconfig
 
 import (
 	"math/rand/v2"
@@ -27,26 +27,26 @@ func TestLayout(t *testing.T) {
 		}
 		return strings.Join(parts, ".")
 	}
-	for _, l := range []*layout{newLayout(plainPrefix+"S", false), newLayout(plainPrefix+"S", true)} {
+	for _, l := range []*Layout{NewLayout(MessageStreamPrefix+"S", false), NewLayout(MessageStreamPrefix+"S", true)} {
 		selected := 0
 		for n := range 20000 {
 			published, filter := subject(), subject("*", ">", "*", ">")
-			key, ok := l.key([]byte(published))
+			key, ok := l.Key([]byte(published))
 			if !ok || kv.CheckKey(key) != nil {
 				t.Fatalf("%q is the key %q", published, key)
 			}
-			if l.apart {
+			if l.OnePerMessage {
 				key = string(msglog.AppendSuffix([]byte(key+"."), kv.Revision(n)))
 			}
-			if back := string(l.appendSubject(nil, key)); back != published {
+			if back := string(l.AppendSubject(nil, key)); back != published {
 				t.Fatalf("%q is %q again", published, back)
 			}
-			pattern, ok := l.pattern(filter)
+			pattern, ok := l.Pattern(filter)
 			if !ok {
 				t.Fatalf("%q selects nothing", filter)
 			}
-			if got, want := kv.Match(pattern, key), matches(filter, published); got != want {
-				t.Fatalf("apart %v: %q selects %q: %v; %q %q: %v", l.apart, filter, published, want, pattern, key, got)
+			if got, want := kv.Match(pattern, key), kv.Match(filter, published); got != want {
+				t.Fatalf("apart %v: %q selects %q: %v; %q %q: %v", l.OnePerMessage, filter, published, want, pattern, key, got)
 			} else if got {
 				selected++
 			}
@@ -59,12 +59,12 @@ func TestLayout(t *testing.T) {
 
 // A key that no append made, as kvd's tools may put one, is a subject as it is.
 func TestKeysThatNoAppendMade(t *testing.T) {
-	l := newLayout(plainPrefix+"S", true)
+	l := NewLayout(MessageStreamPrefix+"S", true)
 	for key, want := range map[string]string{
 		string(msglog.AppendSuffix([]byte("a."), 7)): "a", "a": "a", "a.key.of.many.tokens.and.bytes": "a.key.of.many.tokens.and.bytes",
 		"a.fffffffffffffffg": "a.fffffffffffffffg", "a=3Db=0D=0APING=20=9": "a=b=0D=0APING=20=9", ".ffffffffffffffff": ".ffffffffffffffff",
 	} {
-		if got := string(l.appendSubject(nil, key)); got != want {
+		if got := string(l.AppendSubject(nil, key)); got != want {
 			t.Errorf("key %q is subject %q, want %q", key, got, want)
 		}
 	}
@@ -72,22 +72,22 @@ func TestKeysThatNoAppendMade(t *testing.T) {
 
 func TestStreamNames(t *testing.T) {
 	for stream, want := range map[string]string{
-		"KV_b": "b", "ORDERS": plainPrefix + "ORDERS", "my_stream-1": plainPrefix + "my__stream-1", "ü": plainPrefix + "_C3_BC",
-		"KV": plainPrefix + "KV", "_41": plainPrefix + "__41", "": "", "a.b": "", "a b": "", "a/b": "", "KV_": "", "KV_ü": "",
-		"KV_" + plainPrefix + "ORDERS": "", strings.Repeat("_", 200): "",
+		"KV_b": "b", "ORDERS": MessageStreamPrefix + "ORDERS", "my_stream-1": MessageStreamPrefix + "my__stream-1", "ü": MessageStreamPrefix + "_C3_BC",
+		"KV": MessageStreamPrefix + "KV", "_41": MessageStreamPrefix + "__41", "": "", "a.b": "", "a b": "", "a/b": "", "KV_": "", "KV_ü": "",
+		"KV_" + MessageStreamPrefix + "ORDERS": "", strings.Repeat("_", 200): "",
 	} {
-		bucket, ok := bucketOf(stream)
+		bucket, ok := BucketOf(stream)
 		if !ok {
 			bucket = ""
 		}
 		if bucket != want {
 			t.Errorf("%q is in bucket %q, want %q", stream, bucket, want)
 		}
-		if back, ok := streamOf(bucket); want != "" && (!ok || back != stream || kv.CheckBucketName(bucket) != nil) {
+		if back, ok := StreamOf(bucket); want != "" && (!ok || back != stream || kv.CheckBucketName(bucket) != nil) {
 			t.Errorf("bucket %q is stream %q, want %q", bucket, back, stream)
 		}
 	}
-	if stream, ok := streamOf(msglog.ReservedBucket + "else"); ok {
+	if stream, ok := StreamOf(msglog.ReservedBucket + "else"); ok {
 		t.Errorf("another front end's bucket is stream %q", stream)
 	}
 }

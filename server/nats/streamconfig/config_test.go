@@ -1,16 +1,13 @@
-package nats
+package streamconfig
 
 import (
 	"encoding/json"
-	"fmt"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
 
-	"kvd/bucket"
 	"kvd/kv"
-	"kvd/server"
 )
 
 // What a client sends comes back, whatever a bucket has a place for.
@@ -38,13 +35,13 @@ func TestStreamConfigsComeBack(t *testing.T) {
 func comesBack(t *testing.T, name, body string) {
 	t.Helper()
 	body = strings.Replace(body, ",}", "}", 1)
-	c, failure := parseStreamConfig([]byte(body), name, payloadDefault)
+	c, failure := Parse([]byte(body), name, 1<<20)
 	if failure != nil {
 		t.Fatalf("%s: %v", body, failure)
 	}
-	cfg := c.bucketConfig(payloadDefault).WithDefaults()
-	back := configOf(&cfg)
-	if !back.equal(c) {
+	cfg := c.BucketConfig(1 << 20).WithDefaults()
+	back := FromBucket(&cfg)
+	if !back.Equal(c) {
 		got, _ := json.Marshal(back)
 		want, _ := json.Marshal(c)
 		t.Errorf("%s is\n%s, sent was\n%s", body, got, want)
@@ -61,7 +58,7 @@ func TestStreamConfigsRefused(t *testing.T) {
 		`"subjects":["a"]`: 10052, `"consumer_limits":{"max_ack_pending":1}`: 10052, `"description":"` + strings.Repeat("d", 4097) + `"`: 10052,
 	} {
 		body := `{"name":"KV_b","subjects":["$KV.b.>"],"max_msgs_per_subject":1,` + sent + `}`
-		if _, failure := parseStreamConfig([]byte(body), "KV_b", payloadDefault); failure == nil || failure.ErrCode != want {
+		if _, failure := Parse([]byte(body), "KV_b", 1<<20); failure == nil || failure.ErrCode != want {
 			t.Errorf("%.60s: %v, want code %d", sent, failure, want)
 		}
 	}
@@ -69,10 +66,10 @@ func TestStreamConfigsRefused(t *testing.T) {
 
 // A derived configuration is worked out again when anything of the bucket's changes.
 func TestConfigsNotice(t *testing.T) {
-	var cs configs
+	var cs Cache
 	base := kv.Config{Bucket: "b", Metadata: map[string]string{"a": "b"}}.WithDefaults()
-	before, _ := cs.of(&base)
-	if again, _ := cs.of(&base); again != before {
+	before, _ := cs.Of(&base)
+	if again, _ := cs.Of(&base); again != before {
 		t.Error("the same configuration is derived twice")
 	}
 	base.Metadata["a"] = "c" // the caller's own
@@ -94,44 +91,8 @@ func TestConfigsNotice(t *testing.T) {
 		default:
 			field.SetInt(int64(time.Minute))
 		}
-		if got, _ := cs.of(&changed); !got.equal(configOf(&changed)) {
+		if got, _ := cs.Of(&changed); !got.Equal(FromBucket(&changed)) {
 			t.Errorf("a change of %s is not noticed", fields.Field(i).Name)
 		}
 	}
-}
-
-// A bucket that kvd's own tools made is made again by whoever leaves the same to the
-// server.
-func TestABucketOfKvdIsMadeAgain(t *testing.T) {
-	store, err := bucket.Open(t.TempDir(), bucket.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, cfg := range []kv.Config{
-		{Bucket: "b", History: 5},
-		{Bucket: "other", MarkerTTL: time.Hour, MaxValueSize: 1000},
-		{Bucket: "nats", Metadata: map[string]string{extrasMetadata: `{"no_direct":true}`}},
-	} {
-		if _, err := store.CreateBucket(t.Context(), cfg); err != nil {
-			t.Fatal(err)
-		}
-	}
-	_, addr := listen(t, store, store, server.Options{})
-	const (
-		ask      = `> PUB $JS.API.STREAM.%s.KV_%s i {n}\r\n{"name":"KV_%[2]s","subjects":["$KV.%[2]s.>"],"discard":"new","deny_delete":true,"allow_rollup_hdrs":true,"allow_direct":true,"max_msgs_per_subject":%d%s}`
-		made     = `< MSG i 1 {n}\r\n{"type":"io.nats.jetstream.api.v1.stream_create_response","config"…`
-		edited   = `< MSG i 1 {n}\r\n{"type":"io.nats.jetstream.api.v1.stream_update_response","config"…`
-		inUse    = `< MSG i 1 {n}\r\n{"type":"io.nats.jetstream.api.v1.stream_create_response","error":{"code":400,"err_code":10058,…`
-		notMinus = `< MSG i 1 {n}\r\n{"type":"io.nats.jetstream.api.v1.stream_update_response","error":{"code":500,"err_code":10052,…`
-	)
-	exchange(t, dial(t, addr), `> CONNECT {"verbose":false}`, "> SUB i 1",
-		fmt.Sprintf(ask, "CREATE", "b", 5, ""), made,
-		fmt.Sprintf(ask, "CREATE", "b", 4, ""), inUse,
-		fmt.Sprintf(ask, "CREATE", "b", 5, `,"max_msg_size":1000`), inUse,
-		fmt.Sprintf(ask, "CREATE", "b", 5, `,"subject_delete_marker_ttl":1000000000`), inUse,
-		fmt.Sprintf(ask, "CREATE", "other", 1, ""), inUse,
-		fmt.Sprintf(ask, "CREATE", "nats", 1, ""), inUse,
-		fmt.Sprintf(ask, "UPDATE", "other", 1, ""), notMinus,
-		fmt.Sprintf(ask, "UPDATE", "b", 4, ""), edited,
-		fmt.Sprintf(ask, "CREATE", "b", 4, ""), made)
 }

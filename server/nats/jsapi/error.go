@@ -1,0 +1,133 @@
+package jsapi
+
+import (
+	"errors"
+	"fmt"
+
+	"kvd/kv"
+)
+
+// Error is an error of JetStream's API: why a request was refused.
+type Error struct {
+	Code        int    `json:"code"`
+	ErrCode     int    `json:"err_code"`
+	Description string `json:"description"`
+}
+
+// NewError returns an error of the API: an HTTP-like status, nats-server's code, and a
+// text for people.
+func NewError(code, errCode int, description string) *Error {
+	return &Error{code, errCode, description}
+}
+
+func (e *Error) Error() string { return fmt.Sprintf("%s (%d)", e.Description, e.ErrCode) }
+
+// The errors without details, in the order of nats-server's codes, on which clients act.
+var (
+	ErrBadRequest       = &Error{400, 10003, "bad request"}
+	ErrConsumerNotFound = &Error{404, 10014, "consumer not found"}
+	ErrMirrorSubjects   = &Error{400, 10034, "stream mirrors can not contain subjects"}
+	ErrNoMessage        = &Error{404, 10037, "no message found"}
+	ErrNoStorage        = &Error{500, 10047, "insufficient storage resources available"}
+	ErrMessageTooLarge  = &Error{400, 10054, "message size exceeds maximum allowed"}
+	ErrNameMismatch     = &Error{400, 10056, "stream name in subject does not match request"}
+	ErrNoMessageDelete  = &Error{500, 10057, "message delete not permitted"}
+	ErrNameInUse        = &Error{400, 10058, "stream name already in use with a different configuration"}
+	ErrStreamNotFound   = &Error{404, 10059, "stream not found"}
+	ErrExpectedStream   = &Error{400, 10060, "expected stream does not match"}
+	ErrSubjectsOverlap  = &Error{400, 10065, "subjects overlap with an existing stream"}
+	ErrReplicas         = &Error{500, 10074, "replicas > 1 not supported in non-clustered mode"}
+	ErrMaxBytes         = &Error{503, 10077, "maximum bytes exceeded"}
+	ErrMaxMessages      = &Error{503, 10077, "maximum messages exceeded"}
+	ErrDeliverWildcards = &Error{400, 10079, "consumer deliver subject has wildcards"}
+	ErrHeartbeatShort   = &Error{400, 10083, "consumer idle heartbeat needs to be >= 100ms"}
+	ErrHeaderTooLarge   = &Error{400, 10097, "header size exceeds maximum allowed of 64k"}
+	ErrFlowNeedsBeat    = &Error{400, 10108, "consumer with flow control also needs heartbeats"}
+	ErrNoPurge          = &Error{500, 10110, "stream purge not permitted"}
+	ErrNoRollup         = &Error{500, 10111, "rollup not permitted"}
+	ErrFilterSubject    = &Error{400, 10131, "Consumer create request did not match filtered subject from create subject"}
+	ErrReplicasNegative = &Error{400, 10133, "replicas count cannot be negative"}
+	ErrTwoFilters       = &Error{400, 10136, "consumer cannot have both FilterSubject and FilterSubjects specified"}
+	ErrFiltersOverlap   = &Error{400, 10138, "consumer subject filters cannot overlap"}
+	ErrEmptyFilter      = &Error{400, 10139, "consumer filter in FilterSubjects cannot be empty"}
+	ErrNoConsumer       = &Error{400, 10149, "consumer does not exist"}
+	ErrInvalidTTL       = &Error{400, 10165, "invalid per-message TTL"}
+	ErrTTLDisabled      = &Error{400, 10166, "per-message TTL is disabled"}
+	ErrCounterDisabled  = &Error{400, 10168, "message counters is disabled"}
+	ErrBatchDisabled    = &Error{400, 10174, "atomic publish is disabled"}
+	ErrRequiredLevel    = &Error{412, 10185, "JetStream minimum api level required"}
+	ErrScheduleDisabled = &Error{400, 10188, "message schedules is disabled"}
+	ErrMissingSequence  = &Error{400, 10193, "missing sequence for expected last sequence per subject"}
+)
+
+// InvalidJSON refuses a body that cannot be decoded.
+func InvalidJSON(err error) *Error {
+	return &Error{400, 10025, "invalid JSON: " + err.Error()}
+}
+
+// InvalidConfig refuses the configuration of a stream. Format and args are those of
+// fmt.Sprintf, here and below.
+func InvalidConfig(format string, args ...any) *Error {
+	return &Error{500, 10052, fmt.Sprintf(format, args...)}
+}
+
+// InvalidConsumer refuses the configuration of a consumer that nats-server refuses too.
+func InvalidConsumer(format string, args ...any) *Error {
+	return &Error{400, 10094, fmt.Sprintf(format, args...)}
+}
+
+// UnsupportedConsumer refuses a consumer that kvd does not support.
+func UnsupportedConsumer(format string, args ...any) *Error {
+	return &Error{500, 10012, fmt.Sprintf(format, args...)}
+}
+
+// WrongLastSequence refuses a message that expects another sequence than the actual one.
+func WrongLastSequence(actual kv.Revision) *Error {
+	return &Error{400, 10071, fmt.Sprintf("wrong last sequence: %d", actual)}
+}
+
+// WrongLastMsgID refuses a message that expects another message id than the actual one.
+func WrongLastMsgID(actual string) *Error {
+	return &Error{400, 10070, "wrong last msg ID: " + actual}
+}
+
+// BadRequest refuses a request that kvd does not support or the store finds invalid.
+func BadRequest(format string, args ...any) *Error {
+	return &Error{400, 10003, fmt.Sprintf(format, args...)}
+}
+
+// PermissionDenied refuses a user without the permission of that name in the bucket.
+func PermissionDenied(what, bucket string) *Error {
+	return &Error{403, 10003, fmt.Sprintf("permissions violation: the user has no %s in bucket %q", what, bucket)}
+}
+
+// ErrorOf returns the error of the API that stands for an error of the store. An *Error
+// in the chain of err is returned as it is.
+func ErrorOf(err error) *Error {
+	var api *Error
+	var mismatch *kv.RevisionMismatchError
+	switch {
+	case errors.As(err, &api):
+		return api
+	case errors.As(err, &mismatch):
+		return WrongLastSequence(mismatch.Got)
+	case errors.Is(err, kv.ErrBucketNotFound):
+		return ErrStreamNotFound
+	case errors.Is(err, kv.ErrBucketExists):
+		return ErrNameInUse
+	case errors.Is(err, kv.ErrKeyNotFound):
+		return ErrNoMessage
+	case errors.Is(err, kv.ErrValueTooLarge):
+		return ErrMessageTooLarge
+	case errors.Is(err, kv.ErrBucketFull):
+		return ErrMaxBytes
+	case errors.Is(err, kv.ErrNoSpace):
+		return ErrNoStorage
+	case errors.Is(err, kv.ErrInvalidConfig), errors.Is(err, kv.ErrHistoryTooLarge),
+		errors.Is(err, kv.ErrInvalidBucketName), errors.Is(err, kv.ErrNotSupported):
+		return InvalidConfig("%v", err)
+	case errors.Is(err, kv.ErrInvalidKey), errors.Is(err, kv.ErrInvalidPattern), errors.Is(err, kv.ErrInvalidOption):
+		return BadRequest("%v", err)
+	}
+	return &Error{503, 10077, err.Error()} // nats-server's code for a store that failed
+}
