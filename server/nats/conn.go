@@ -36,7 +36,7 @@ type conn struct {
 	options connectOptions
 	headers atomic.Bool        // the client takes HMSG; others deliver too
 	user    string             // empty: there are none
-	run     run                // Of views of the input: nothing is read while there is one
+	batch   batch              // of views of the input: nothing is read while there is one
 	streams map[string]*stream // looked up in this round
 	found   []*subscription    // scratch
 	touched map[*conn]struct{} // others that got messages in this round
@@ -120,7 +120,7 @@ func (c *conn) finish(err error) {
 // one write, and waits for more.
 func (c *conn) round() error {
 	need, err := c.operations()
-	c.finishRun()
+	c.submitBatch()
 	clear(c.streams)
 	c.kickTouched()
 	alive := c.out.FlushAndWait()
@@ -199,7 +199,7 @@ func (c *conn) execute(o *wire.Operation) error {
 	case wire.VerbUnsub:
 		c.unsub(o)
 	case wire.VerbPing:
-		c.finishRun() // the answer says that what came before has been dealt with
+		c.submitBatch() // the answer says that what came before has been dealt with
 		c.out.AppendText("PONG\r\n")
 		return nil
 	case wire.VerbPong:

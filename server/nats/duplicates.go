@@ -106,50 +106,48 @@ func (d *duplicates) drop(stream string) {
 	delete(d.streams, stream)
 }
 
-// reserveID takes the message's id. It reports false where another message has it:
-// then this one is answered, as the duplicate that it is, or refused for its
-// condition, which counts first. Where the ids of before cannot be read, it is refused.
-func (c *conn) reserveID(p *publication, id string, m *kv.Mutation) bool {
+// reserveMsgID reserves the message's id, and reports whether it did. If another message
+// has the id, this one is answered instead: as the duplicate that it is, or refused if the
+// sequences are not as it expects. If the ids of earlier messages cannot be read, it is
+// refused too.
+func (c *conn) reserveMsgID(p *publication, key, id string) bool {
 	if err := c.recall(p.stream); err != nil {
-		c.finishRun()
-		c.acknowledge(p.reply, p.stream, 0, jsapi.ErrorOf(err))
+		c.refuse(p, jsapi.ErrorOf(err))
 		return false
 	}
 	for {
-		taken, held := c.front.ids.reserve(p.stream, id)
-		if held == nil {
-			p.id = taken
+		reserved, existing := c.front.ids.reserve(p.stream, id)
+		if existing == nil {
+			p.msgID = reserved
 			return true
 		}
-		c.finishRun() // the message may be in it; and answers come in order
+		c.submitBatch() // the other message may be in it
 		select {
-		case <-held.done:
+		case <-existing.done:
 		case <-c.ctx.Done():
 			return false
 		}
-		if held.seq == 0 {
+		if existing.seq == 0 {
 			continue // it was not stored: the id is free
 		}
-		c.answerDuplicate(p, m, held.seq)
+		c.answerDuplicate(p, key, existing.seq)
 		return false
 	}
 }
 
-// settleID says what became of the message, if it took an id.
-func (c *conn) settleID(p *publication, m *kv.Mutation) {
-	switch {
-	case p.id == nil:
-	case m.Err != nil:
-		c.front.ids.settle(p.id, 0)
-	default:
-		c.front.ids.settle(p.id, uint64(m.Revision))
-	}
-}
-
-func (c *conn) answerDuplicate(p *publication, m *kv.Mutation, seq uint64) {
-	if failure := c.unmetOr(p, m, nil); failure != nil {
-		c.acknowledge(p.reply, p.stream, 0, failure)
+// answerDuplicate answers a message whose id was stored before, with the sequence seq.
+func (c *conn) answerDuplicate(p *publication, key string, seq uint64) {
+	if unmet := c.unmetSequenceOr(p, key, nil); unmet != nil {
+		c.refuse(p, unmet)
 		return
 	}
 	c.answer(p.reply, nil, fmt.Appendf(nil, `{"stream":%q,"seq":%d,"duplicate": true}`, p.stream.config.Name, seq))
+}
+
+// finishMsgID records the outcome of a message, if it reserved an id: the sequence, or 0
+// if it was not stored.
+func (c *conn) finishMsgID(p *publication, seq kv.Revision) {
+	if p.msgID != nil {
+		c.front.ids.settle(p.msgID, uint64(seq))
+	}
 }

@@ -7,17 +7,17 @@ import (
 	"sync"
 )
 
-// Nobody but the front end stores to a plain stream. So what a message expects of the
-// ExpectedStream is looked up before it is stored, and still holds then: who stores a message
-// shares the part of the stream's gate that its subject has, and who looks something up
-// first has to himself what that is about.
+// Only the front end stores to a message stream. So the expectation of a message can be
+// looked up before the message is stored, and still holds then: a batch takes a shared
+// lock of the part of the stream's gate that its subject has, and a message that looks
+// something up takes an exclusive lock of the parts that this is about.
 
-// gate is what is held while messages go to a plain stream.
+// gate is locked while messages are stored to a message stream, in parts by subject.
 type gate [gateParts]sync.RWMutex
 
 const gateParts = 32
 
-// gateWhole are all parts of a gate.
+// gateWhole has the bits of all parts of a gate.
 const gateWhole = 1<<gateParts - 1
 
 var gateSeed = maphash.MakeSeed()
@@ -25,59 +25,59 @@ var gateSeed = maphash.MakeSeed()
 // gatePart returns the part of a subject's key, as a bit.
 func gatePart(key string) uint32 { return 1 << (maphash.String(gateSeed, key) % gateParts) }
 
-// pass is what a run takes of a gate.
-type pass struct {
-	gate   *gate
-	bucket string
-	shared uint32 // parts
-	alone  uint32 // those of them that nobody shares
+// gateLock is what a batch locks of a gate.
+type gateLock struct {
+	gate      *gate
+	bucket    string
+	shared    uint32 // parts
+	exclusive uint32 // those of them that are locked for this batch alone
 }
 
-// enter takes what the run needs of the gates of its streams, in an order that all
-// have, and returns what gives it back.
-func (p *plains) enter(r *run) (leave func()) {
-	var passes []pass
-	for i := range r.entries {
-		s := r.entries[i].stream
+// lockGates locks what the batch needs of the gates of its streams, and returns the
+// function that unlocks it. All batches lock in the same order.
+func (p *plains) lockGates(b *batch) (unlock func()) {
+	var locks []gateLock
+	for i := range b.entries {
+		s, x := b.entries[i].stream, &b.entries[i].expects
 		if !s.layout.IsMessageStream() {
 			continue
 		}
-		at := slices.IndexFunc(passes, func(q pass) bool { return q.bucket == s.name })
+		at := slices.IndexFunc(locks, func(l gateLock) bool { return l.bucket == s.name })
 		if at < 0 {
-			at = len(passes)
-			passes = append(passes, pass{gate: p.gate(s.name), bucket: s.name})
+			at = len(locks)
+			locks = append(locks, gateLock{gate: p.gate(s.name), bucket: s.name})
 		}
-		part := gatePart(r.mutations[i].Key)
-		passes[at].shared |= part
-		switch g := r.entries[i].guard; {
-		case s.config.RefusesNewest(), g != nil && !g.own:
-			passes[at].shared, passes[at].alone = gateWhole, gateWhole
-		case g != nil:
-			passes[at].alone |= part
+		part := gatePart(b.mutations[i].Key)
+		locks[at].shared |= part
+		switch {
+		case s.config.RefusesNewest(), x.isGuarded() && !x.isAboutOwnSubject():
+			locks[at].shared, locks[at].exclusive = gateWhole, gateWhole
+		case x.isGuarded():
+			locks[at].exclusive |= part
 		}
 	}
-	if len(passes) == 0 {
+	if len(locks) == 0 {
 		return func() {}
 	}
-	slices.SortFunc(passes, func(a, b pass) int { return cmp.Compare(a.bucket, b.bucket) })
-	for i := range passes {
-		passes[i].each((*sync.RWMutex).Lock, (*sync.RWMutex).RLock)
+	slices.SortFunc(locks, func(a, b gateLock) int { return cmp.Compare(a.bucket, b.bucket) })
+	for i := range locks {
+		locks[i].each((*sync.RWMutex).Lock, (*sync.RWMutex).RLock)
 	}
 	return func() {
-		for i := range passes {
-			passes[i].each((*sync.RWMutex).Unlock, (*sync.RWMutex).RUnlock)
+		for i := range locks {
+			locks[i].each((*sync.RWMutex).Unlock, (*sync.RWMutex).RUnlock)
 		}
 	}
 }
 
-// each calls a function for each part of the pass.
-func (p *pass) each(alone, shared func(*sync.RWMutex)) {
-	for i := range p.gate {
+// each calls a function for each part of the lock, in order.
+func (l *gateLock) each(exclusive, shared func(*sync.RWMutex)) {
+	for i := range l.gate {
 		switch part := uint32(1) << i; {
-		case p.alone&part != 0:
-			alone(&p.gate[i])
-		case p.shared&part != 0:
-			shared(&p.gate[i])
+		case l.exclusive&part != 0:
+			exclusive(&l.gate[i])
+		case l.shared&part != 0:
+			shared(&l.gate[i])
 		}
 	}
 }

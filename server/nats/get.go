@@ -2,6 +2,7 @@ package nats
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -100,7 +101,7 @@ func (c *conn) directGetBody(o *wire.Operation, s *stream) {
 func (c *conn) directGetAsked(o *wire.Operation, s *stream, ask *getRequest) {
 	var e kv.Entry
 	var err error
-	c.InStore(func() { e, err = c.findMessage(s, ask) })
+	c.InStore(func() { e, err = s.findMessage(c.ctx, ask) })
 	c.answerMessage(o.Reply, s, &e, err, ask.NoHeader)
 }
 
@@ -120,25 +121,25 @@ func (c *conn) directGetKey(o *wire.Operation, s *stream, key string) {
 }
 
 // findMessage returns the record that a request with one criterion asks for.
-func (c *conn) findMessage(s *stream, ask *getRequest) (kv.Entry, error) {
+func (s *stream) findMessage(ctx context.Context, ask *getRequest) (kv.Entry, error) {
 	switch {
 	case ask.NextFor != "":
 		pattern, ok := s.layout.Pattern(ask.NextFor)
 		if !ok {
 			return kv.Entry{}, kv.ErrKeyNotFound
 		}
-		return s.next(c.ctx, pattern, kv.Revision(max(ask.Seq, 1)))
+		return s.next(ctx, pattern, kv.Revision(max(ask.Seq, 1)))
 	case ask.LastFor != "":
 		if wire.IsLiteral([]byte(ask.LastFor)) {
-			return s.lastOf(c.ctx, []byte(ask.LastFor))
+			return s.lastOf(ctx, []byte(ask.LastFor))
 		}
 		pattern, ok := s.layout.Pattern(ask.LastFor)
 		if !ok {
 			return kv.Entry{}, kv.ErrKeyNotFound
 		}
-		return s.newestOf(c.ctx, pattern)
+		return s.newestOf(ctx, pattern)
 	}
-	return s.at(c.ctx, kv.Revision(ask.Seq))
+	return s.at(ctx, kv.Revision(ask.Seq))
 }
 
 // answerMessage answers a direct get with a record, or why there is none.
@@ -203,7 +204,7 @@ func (c *conn) messageGet(r *request) (any, *jsapi.Error) {
 	if ask.unsupported() || ask.criteria() != 1 {
 		return nil, jsapi.ErrBadRequest
 	}
-	e, err := c.findMessage(s, &ask)
+	e, err := s.findMessage(c.ctx, &ask)
 	if err != nil {
 		return nil, jsapi.ErrorOf(err)
 	}

@@ -12,8 +12,61 @@ import (
 	"kvd/server/nats/wire"
 )
 
-// publishKey stores a message to a bucket's key, and reports whether there is such a
-// bucket.
+// A publish goes through three files: conn.go reads it from the socket, this one finds
+// the stream and checks the message step by step, and batch.go stores and acknowledges it.
+
+var noResponders = []byte("NATS/1.0 503\r\n\r\n")
+
+// publish carries out PUB or HPUB: the message goes to the subscriptions that its subject
+// reaches, and to the part of the server that the subject belongs to. An error ends the
+// connection.
+func (c *conn) publish(o *wire.Operation) error {
+	if o.Verb == wire.VerbHPub && !c.options.Headers {
+		return wire.ErrMalformed
+	}
+	if c.options.Pedantic && !wire.IsLiteral(o.Subject) {
+		c.warn("Invalid Publish Subject")
+		c.ok()
+		return nil
+	}
+	c.ok()
+	served := c.route(o) > 0
+	if len(o.Subject) > 0 && o.Subject[0] == '$' {
+		served = c.serveSystem(o) || served
+	} else {
+		served = c.publishMessage(o) || served
+	}
+	if !served && len(o.Reply) > 0 && c.options.NoResponders {
+		c.answer(o.Reply, noResponders, nil)
+	}
+	return nil
+}
+
+// serveSystem serves a message to a subject that begins with "$", and reports whether the
+// server has anything of that subject.
+func (c *conn) serveSystem(o *wire.Operation) bool {
+	switch {
+	case bytes.HasPrefix(o.Subject, []byte(wire.KeyPrefix)):
+		return c.publishKey(o) || c.publishMessage(o)
+	case bytes.HasPrefix(o.Subject, []byte(wire.DirectGetPrefix)):
+		c.submitBatch() // a get sees what was published before
+		return c.directGet(o)
+	case bytes.HasPrefix(o.Subject, []byte(wire.APIPrefix)):
+		c.submitBatch()
+		return c.api(o)
+	case bytes.HasPrefix(o.Subject, []byte(wire.AckPrefix)):
+		return true // consumers need no acknowledgement
+	case bytes.HasPrefix(o.Subject, []byte(wire.FlowControlPrefix)):
+		c.front.consumers.flowed(string(o.Subject))
+		return true
+	case bytes.HasPrefix(o.Subject, []byte(wire.SystemPrefix)):
+		return c.system(o) || c.publishMessage(o)
+	}
+	return c.publishMessage(o)
+}
+
+// publishKey publishes a message to a key, $KV.<bucket>.<key>. It reports whether there is
+// such a bucket.
 func (c *conn) publishKey(o *wire.Operation) bool {
 	name, _, ok := wire.CutKey(o.Subject)
 	if !ok || bytes.HasPrefix(name, []byte(msglog.ReservedBucket)) {
@@ -27,9 +80,9 @@ func (c *conn) publishKey(o *wire.Operation) bool {
 	return true
 }
 
-// publishPlain stores a message to a subject of a plain stream, and reports whether
-// there is one that captures it. For a user who may do nothing with it there is none.
-func (c *conn) publishPlain(o *wire.Operation) bool {
+// publishMessage publishes a message to the message stream that captures its subject. It
+// reports whether there is one in which the user has any permission.
+func (c *conn) publishMessage(o *wire.Operation) bool {
 	bucket := c.front.plains.capturing(o.Subject)
 	if bucket == "" || !c.May(server.MayAny, bucket) {
 		return false
@@ -42,7 +95,9 @@ func (c *conn) publishPlain(o *wire.Operation) bool {
 	return true
 }
 
-// publishTo stores a message, or refuses it.
+// publishTo checks a message to a stream and adds it to the batch. Each step lets the
+// message pass or refuses it, which ends the publish. The steps are in the order of
+// nats-server: it decides which refusal the client gets.
 func (c *conn) publishTo(s *stream, o *wire.Operation) {
 	var h wire.PublishHeaders
 	if len(o.Header) > 0 {
@@ -54,37 +109,43 @@ func (c *conn) publishTo(s *stream, o *wire.Operation) {
 		m.Op = msglog.Append
 	}
 	p := publication{stream: s, reply: o.Reply}
-	failure := c.admit(s, o, &h)
-	if failure == nil {
-		failure = condition(o, &h, &m, &p)
-	}
-	if failure == nil && h.Schedule {
-		failure = c.unmetOr(&p, &m, jsapi.ErrScheduleDisabled)
-	}
-	if failure == nil {
-		if len(h.MsgID) > 0 && !c.reserveID(&p, string(h.MsgID), &m) {
-			return
-		}
-		failure = c.shape(&p, o, &h, &m)
-	}
-	if failure != nil {
-		c.finishRun() // acknowledgements come in the order of the messages
-		c.settleID(&p, &m)
-		c.acknowledge(o.Reply, s, 0, failure)
+
+	if refused := c.checkPublish(s, o, &h); refused != nil {
+		c.refuse(&p, refused)
 		return
 	}
-	c.endRunBefore(s)
-	c.run.mutations = append(c.run.mutations, m)
-	c.run.entries = append(c.run.entries, p)
-	if len(c.run.mutations) >= runMax || p.guard != nil { // what stands behind a guarded message comes after it
-		c.finishRun()
+	if refused := p.expects.parse(&h, o.Subject, s.layout.OnePerMessage); refused != nil {
+		c.refuse(&p, refused)
+		return
 	}
+	p.expects.applyTo(&m)
+	if h.Schedule {
+		c.refuse(&p, c.unmetSequenceOr(&p, m.Key, jsapi.ErrScheduleDisabled))
+		return
+	}
+	if len(h.MsgID) > 0 && !c.reserveMsgID(&p, m.Key, string(h.MsgID)) {
+		return // answered: a message with that id was stored before
+	}
+	if refused := c.applyHeaders(&p, o, &h, &m); refused != nil {
+		c.refuse(&p, c.unmetOr(&p, m.Key, refused))
+		return
+	}
+	c.addToBatch(&p, &m)
 }
 
-// admit checks what comes before a message's condition.
-func (c *conn) admit(s *stream, o *wire.Operation, h *wire.PublishHeaders) *jsapi.Error {
-	if err := c.mayPublish(s, h); err != nil {
-		return err
+// refuse answers a message that is not stored. Acknowledgements come in the order of the
+// messages, so the batch is submitted first.
+func (c *conn) refuse(p *publication, refused *jsapi.Error) {
+	c.submitBatch()
+	c.finishMsgID(p, 0)
+	c.acknowledge(p, 0, refused)
+}
+
+// checkPublish checks permissions and sizes, and the headers that are refused whatever the
+// message expects.
+func (c *conn) checkPublish(s *stream, o *wire.Operation, h *wire.PublishHeaders) *jsapi.Error {
+	if refused := c.checkMayPublish(s, h); refused != nil {
+		return refused
 	}
 	switch {
 	case int64(len(o.Header)+len(o.Payload)) > s.config.SizeLimit():
@@ -106,54 +167,29 @@ func (c *conn) admit(s *stream, o *wire.Operation, h *wire.PublishHeaders) *jsap
 	return nil
 }
 
-// shape makes the mutation what the operation, rollup and TTL headers say. What the
-// AppendMessage expects comes before its refusals.
-func (c *conn) shape(p *publication, o *wire.Operation, h *wire.PublishHeaders, m *kv.Mutation) *jsapi.Error {
-	failure := c.rollup(p, h, m)
-	if failure == nil {
-		failure = lifetime(p.stream, h, m)
-	}
-	if failure != nil || p.guard != nil {
-		c.finishRun() // what was published before counts
-	}
-	if failure != nil || p.guard != nil && !p.stream.layout.IsMessageStream() {
-		c.InStore(func() {
-			if unmet := c.hold(p, m); unmet != nil {
-				failure = unmet
-			}
-		})
-	}
-	m.Headers = wire.StoredHeader(o.Header, m.Op)
-	return failure
-}
-
-// lifetime gives the mutation its TTL.
-func lifetime(s *stream, h *wire.PublishHeaders, m *kv.Mutation) *jsapi.Error {
-	ttl, valid := wire.ParseTTL(string(h.TTL))
-	switch {
-	case !valid:
-		return jsapi.ErrInvalidTTL
-	case ttl.Never && s.config.MaxAge > 0:
-		return jsapi.BadRequest("a message that never expires in a bucket where all do is not supported")
-	case ttl.TTL > 0 && m.Op == kv.MutateDelete && s.config.MaxMsgsPerSubject > 1:
-		return jsapi.BadRequest("the TTL of a delete marker is not supported where a history is kept: a purge marker has one")
-	case ttl.TTL > 0 && m.Op == kv.MutateDelete:
-		m.Op = kv.MutatePurge // without a history it is the same
-	}
-	m.TTL = ttl.TTL
-	return nil
-}
-
-// mayPublish checks the user's permission to write.
-func (c *conn) mayPublish(s *stream, h *wire.PublishHeaders) *jsapi.Error {
+// checkMayPublish checks the user's permission: del for markers, put for other messages.
+func (c *conn) checkMayPublish(s *stream, h *wire.PublishHeaders) *jsapi.Error {
 	if h.IsMarker() && !s.layout.IsMessageStream() {
 		return c.may(server.MayDel, "del", s.name)
 	}
 	return c.may(server.MayPut, "put", s.name)
 }
 
-// Rollup makes the mutation what the operation and the rollup headers say.
-func (c *conn) rollup(p *publication, h *wire.PublishHeaders, m *kv.Mutation) *jsapi.Error {
+// applyHeaders gives the mutation the operation, the TTL and the headers of the message.
+func (c *conn) applyHeaders(p *publication, o *wire.Operation, h *wire.PublishHeaders, m *kv.Mutation) *jsapi.Error {
+	if refused := c.applyRollup(p, h, m); refused != nil {
+		return refused
+	}
+	if refused := applyTTL(p.stream, h, m); refused != nil {
+		return refused
+	}
+	m.Headers = wire.StoredHeader(o.Header, m.Op)
+	return nil
+}
+
+// applyRollup gives the mutation the operation that KV-Operation and Nats-Rollup ask for,
+// and the publication the pattern of the older records that the message replaces.
+func (c *conn) applyRollup(p *publication, h *wire.PublishHeaders, m *kv.Mutation) *jsapi.Error {
 	switch value := strings.ToLower(string(h.Rollup)); {
 	case value == "":
 	case !p.stream.config.AllowRollup || p.stream.config.DenyPurge:
@@ -168,7 +204,7 @@ func (c *conn) rollup(p *publication, h *wire.PublishHeaders, m *kv.Mutation) *j
 	case p.stream.layout.OnePerMessage:
 		p.replaces = m.Key + ".*"
 	}
-	if p.stream.layout.IsMessageStream() { // nothing of its messages is a marker
+	if p.stream.layout.IsMessageStream() { // it has no markers
 		m.Rollup = len(h.Rollup) > 0 && !p.stream.layout.OnePerMessage
 		return nil
 	}
@@ -186,23 +222,19 @@ func (c *conn) rollup(p *publication, h *wire.PublishHeaders, m *kv.Mutation) *j
 	return nil
 }
 
-// acknowledge answers a publish.
-func (c *conn) acknowledge(reply []byte, s *stream, seq uint64, failure *jsapi.Error) {
-	if len(reply) == 0 {
-		return
+// applyTTL gives the mutation the TTL of the message.
+func applyTTL(s *stream, h *wire.PublishHeaders, m *kv.Mutation) *jsapi.Error {
+	ttl, valid := wire.ParseTTL(string(h.TTL))
+	switch {
+	case !valid:
+		return jsapi.ErrInvalidTTL
+	case ttl.Never && s.config.MaxAge > 0:
+		return jsapi.BadRequest("a message that never expires in a bucket where all do is not supported")
+	case ttl.TTL > 0 && m.Op == kv.MutateDelete && s.config.MaxMsgsPerSubject > 1:
+		return jsapi.BadRequest("the TTL of a delete marker is not supported where a history is kept: a purge marker has one")
+	case ttl.TTL > 0 && m.Op == kv.MutateDelete:
+		m.Op = kv.MutatePurge // without a history it is the same
 	}
-	b := c.header[:0]
-	if failure != nil {
-		b = append(b, `{"error":`...)
-		b = append(b, jsapi.EncodeJSON(failure)...)
-		b = append(b, ',')
-	} else {
-		b = append(b, '{')
-	}
-	b = append(b, `"stream":`...)
-	b = append(b, s.layout.QuotedStream...)
-	b = append(b, `,"seq":`...)
-	b = strconv.AppendUint(b, seq, 10)
-	c.header = append(b, '}')
-	c.answer(reply, nil, c.header)
+	m.TTL = ttl.TTL
+	return nil
 }

@@ -1,59 +1,8 @@
 package nats
 
 import (
-	"bytes"
-
 	"kvd/server/nats/wire"
 )
-
-var noResponders = []byte("NATS/1.0 503\r\n\r\n")
-
-// publish routes a message: to subscriptions, and to what the server itself answers.
-// An error ends the connection.
-func (c *conn) publish(o *wire.Operation) error {
-	if o.Verb == wire.VerbHPub && !c.options.Headers {
-		return wire.ErrMalformed
-	}
-	if c.options.Pedantic && !wire.IsLiteral(o.Subject) {
-		c.warn("Invalid Publish Subject")
-		c.ok()
-		return nil
-	}
-	c.ok()
-	served := c.route(o) > 0
-	if len(o.Subject) > 0 && o.Subject[0] == '$' {
-		served = c.serveOwn(o) || served
-	} else {
-		served = c.publishPlain(o) || served
-	}
-	if !served && len(o.Reply) > 0 && c.options.NoResponders {
-		c.answer(o.Reply, noResponders, nil)
-	}
-	return nil
-}
-
-// serveOwn has the server answer a message to one of its own subjects, and reports
-// whether it was one.
-func (c *conn) serveOwn(o *wire.Operation) bool {
-	switch {
-	case bytes.HasPrefix(o.Subject, []byte(wire.KeyPrefix)):
-		return c.publishKey(o) || c.publishPlain(o)
-	case bytes.HasPrefix(o.Subject, []byte(wire.DirectGetPrefix)):
-		c.finishRun() // what was published before is there
-		return c.directGet(o)
-	case bytes.HasPrefix(o.Subject, []byte(wire.APIPrefix)):
-		c.finishRun()
-		return c.api(o)
-	case bytes.HasPrefix(o.Subject, []byte(wire.AckPrefix)):
-		return true // nobody waits for it: consumers need no acknowledgement
-	case bytes.HasPrefix(o.Subject, []byte(wire.FlowControlPrefix)):
-		c.front.consumers.flowed(string(o.Subject))
-		return true
-	case bytes.HasPrefix(o.Subject, []byte(wire.SystemPrefix)):
-		return c.system(o) || c.publishPlain(o)
-	}
-	return c.publishPlain(o)
-}
 
 // route delivers a message to the subscriptions that its subject reaches, one of each
 // Queue group, and returns how many they are.

@@ -2,8 +2,6 @@ package nats
 
 import (
 	"context"
-	"errors"
-	"log/slog"
 
 	"kvd/kv"
 )
@@ -35,22 +33,6 @@ func (s *stream) trim(ctx context.Context) error {
 	}
 	s.status, err = s.bucket.Status(ctx)
 	return err
-}
-
-// trim trims the streams that the run has stored to. What is stored stays so if that
-// fails: the next message tries again.
-func (r *run) trim(ctx context.Context, log *slog.Logger) {
-	var done *stream
-	for i := range r.entries {
-		s := r.entries[i].stream
-		if s == done || r.mutations[i].Err != nil {
-			continue
-		}
-		done = s
-		if err := s.trim(ctx); err != nil && !errors.Is(err, kv.ErrBucketNotFound) {
-			log.Error("trim a stream", "stream", s.config.Name, "cause", err)
-		}
-	}
 }
 
 // erase drops the messages whose keys match, those below a sequence (0: all) but for the

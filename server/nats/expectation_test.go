@@ -7,7 +7,53 @@ import (
 	"kvd/bucket"
 	"kvd/kv"
 	"kvd/server"
+	"kvd/server/nats/jsapi"
+	"kvd/server/nats/wire"
 )
+
+// What the headers of a message to a.b say about its stream.
+func TestParseExpectation(t *testing.T) {
+	const (
+		sequence   = "Nats-Expected-Last-Sequence: 7\r\n"
+		ownSubject = "Nats-Expected-Last-Subject-Sequence: 7\r\n"
+		subject    = ownSubject + "Nats-Expected-Last-Subject-Sequence-Subject: a.*\r\n"
+		msgID      = "Nats-Expected-Last-Msg-Id: id\r\n"
+	)
+	seven := expectedSequence{given: true, want: 7}
+	for _, c := range []struct {
+		name, headers string
+		onePerMessage bool
+		want          expectation
+		guarded, own  bool
+	}{
+		{"nothing", "", false, expectation{}, false, false},
+		{"the stream's sequence", sequence, true, expectation{stream: seven}, false, false},
+		{"the key's", ownSubject, false, expectation{key: seven}, false, false},
+		{"the key's, named", ownSubject + "Nats-Expected-Last-Subject-Sequence-Subject: a.b\r\n", false, expectation{key: seven}, false, false},
+		{"its own subject's", ownSubject, true, expectation{subject: seven, subjectName: "a.b", isOwn: true}, true, true},
+		{"another subject's", subject, false, expectation{subject: seven, subjectName: "a.*"}, true, false},
+		{"a message id", msgID, false, expectation{msgID: "id"}, true, false},
+		{"a message id and its own subject's", msgID + ownSubject, true, expectation{subject: seven, subjectName: "a.b", isOwn: true, msgID: "id"}, true, false},
+		{"no number", "Nats-Expected-Last-Sequence: x\r\n", false, expectation{stream: expectedSequence{true, 1<<64 - 1}}, false, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var h wire.PublishHeaders
+			wire.ReadPublishHeaders([]byte("NATS/1.0\r\n"+c.headers+"\r\n"), &h)
+			var x expectation
+			if refused := x.parse(&h, []byte("a.b"), c.onePerMessage); refused != nil || x != c.want {
+				t.Errorf("got  %+v %v\nwant %+v", x, refused, c.want)
+			}
+			if x.isGuarded() != c.guarded || x.isAboutOwnSubject() != c.own {
+				t.Errorf("guarded %v, of its own subject %v", x.isGuarded(), x.isAboutOwnSubject())
+			}
+		})
+	}
+	var h wire.PublishHeaders
+	wire.ReadPublishHeaders([]byte("NATS/1.0\r\nNats-Expected-Last-Subject-Sequence-Subject: a\r\n\r\n"), &h)
+	if refused := new(expectation).parse(&h, []byte("a.b"), false); refused != jsapi.ErrMissingSequence {
+		t.Errorf("a subject without a sequence: %v", refused)
+	}
+}
 
 // meddler is a store to which somebody else writes just before a conditional mutation
 // Of the bucket.
