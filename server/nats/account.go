@@ -35,7 +35,7 @@ type accountLimits struct {
 
 var unlimitedAccount = accountLimits{-1, -1, -1, -1, -1, -1, -1, false}
 
-// add counts a stream's bytes.
+// add adds a stream's size and reservation.
 func (i *accountInfo) add(cfg *streamconfig.Config, bytes uint64) {
 	stored, reserved := &i.Storage, &i.ReservedStorage
 	if cfg.Storage == streamconfig.StorageMemory {
@@ -68,10 +68,11 @@ type userData struct {
 	AccountName string `json:"account_name"`
 }
 
-// globalAccount is nats-server's account of everyone who has none.
+// globalAccount is the account of nats-server for clients that have no other.
 const globalAccount = "$G"
 
-// system answers what kvd has of the subjects of the system: who the user is.
+// system answers $SYS.REQ.USER.INFO, which tells a client its user. It reports whether the
+// message was that request.
 func (c *conn) system(o *wire.Operation) bool {
 	if string(o.Subject) != "$SYS.REQ.USER.INFO" {
 		return false

@@ -11,30 +11,31 @@ import (
 	"kvd/server/nats/wire"
 )
 
-// request is a call of JetStream's API.
+// request is a request to JetStream's API.
 type request struct {
-	tokens []string // Of the subject after the operation's name
+	tokens []string // of the subject, after the name of the operation
 	body   []byte
 }
 
-// ExpectedStream returns the name of the stream, the first token.
+// stream returns the name of the stream, the first token.
 func (r *request) stream() string { return r.tokens[0] }
 
-// Bucket returns the name of the stream's bucket.
+// bucket returns the name of the stream's bucket. It reports false if kvd can have no such
+// stream.
 func (r *request) bucket() (string, bool) { return streamconfig.BucketOf(r.stream()) }
 
 // call is an operation of the API.
 type call struct {
-	prefix string // Of the subject after $JS.API.; a dot at its end asks for tokens
-	tokens int    // how many; anyTokens: one or more
-	op     string // Of the answer's type
-	do     func(*conn, *request) (any, *jsapi.Error)
+	prefix string // of the subject after $JS.API.; a dot at its end means that tokens follow
+	tokens int    // how many follow; anyTokens for one or more
+	op     string // in the type of the answer
+	handle func(*conn, *request) (any, *jsapi.Error)
 }
 
 const anyTokens = -1
 
-// takes reports whether the call is of a subject, and returns its tokens.
-func (k *call) takes(subject string) (tokens []string, ok bool) {
+// match reports whether a subject is one of the call's, and returns its tokens.
+func (k *call) match(subject string) (tokens []string, ok bool) {
 	rest, ok := strings.CutPrefix(subject, k.prefix)
 	if !ok || k.tokens == 0 {
 		return nil, ok && rest == ""
@@ -43,10 +44,10 @@ func (k *call) takes(subject string) (tokens []string, ok bool) {
 	return tokens, rest != "" && (k.tokens == anyTokens || k.tokens == len(tokens))
 }
 
-// calls are the operations.
+// calls are the operations of the API.
 var calls []call
 
-func init() { // not at the declaration: the functions refer to each other through it
+func init() { // not in the declaration, which would be an initialization cycle
 	calls = []call{
 		{"INFO", 0, "account_info", (*conn).accountInfo},
 		{"STREAM.INFO.", 1, "stream_info", (*conn).streamInfo},
@@ -58,8 +59,8 @@ func init() { // not at the declaration: the functions refer to each other throu
 		{"STREAM.LIST", 0, "stream_list", (*conn).streamList},
 		{"STREAM.MSG.GET.", 1, "stream_msg_get", (*conn).messageGet},
 		{"STREAM.MSG.DELETE.", 1, "stream_msg_delete", (*conn).messageDelete},
-		{"STREAM.SNAPSHOT.", 1, "stream_snapshot", (*conn).noBackup},
-		{"STREAM.RESTORE.", 1, "stream_restore", (*conn).noBackup},
+		{"STREAM.SNAPSHOT.", 1, "stream_snapshot", (*conn).refuseBackup},
+		{"STREAM.RESTORE.", 1, "stream_restore", (*conn).refuseBackup},
 		{"CONSUMER.CREATE.", anyTokens, "consumer_create", (*conn).consumerCreate},
 		{"CONSUMER.DURABLE.CREATE.", 2, "consumer_create", (*conn).consumerCreate},
 		{"CONSUMER.INFO.", 2, "consumer_info", (*conn).consumerInfo},
@@ -69,48 +70,49 @@ func init() { // not at the declaration: the functions refer to each other throu
 	}
 }
 
-// api answers a call, and reports whether there is one of that subject.
+// api answers a request to the API, and reports whether the API has an operation of that
+// subject.
 func (c *conn) api(o *wire.Operation) bool {
 	subject := string(o.Subject[len(wire.APIPrefix):])
 	for i := range calls {
 		call := &calls[i]
-		tokens, ok := call.takes(subject)
+		tokens, ok := call.match(subject)
 		if !ok {
 			continue
 		}
 		r := &request{tokens: tokens, body: o.Payload}
-		do := call.do
-		if overLevel(o.Header) {
-			do = (*conn).levelTooLow
+		do := call.handle
+		if requiresHigherLevel(o.Header) {
+			do = (*conn).refuseLevel
 		}
 		c.respond(o.Reply, call.op, r, do)
-		clear(c.streams) // it may have changed one
+		clear(c.streams) // the call may have changed one
 		return true
 	}
 	return false
 }
 
-// respond carries out a call and answers it.
+// respond carries out a request and answers it.
 func (c *conn) respond(reply []byte, op string, r *request, do func(*conn, *request) (any, *jsapi.Error)) {
 	var result any
-	var failure *jsapi.Error
-	c.InStore(func() { result, failure = do(c, r) })
+	var refused *jsapi.Error
+	c.InStore(func() { result, refused = do(c, r) })
 	c.front.api.total.Add(1)
-	if failure != nil {
+	if refused != nil {
 		c.front.api.errors.Add(1)
 	}
 	if len(reply) == 0 {
 		return
 	}
-	if failure != nil {
+	if refused != nil {
 		result = struct {
 			Error *jsapi.Error `json:"error"`
-		}{failure}
+		}{refused}
 	}
 	c.answer(reply, nil, jsapi.EncodeResponse(op, result))
 }
 
-// accountInfo answers INFO: what there is, and that nothing is limited.
+// accountInfo answers INFO. No account has limits.
 func (c *conn) accountInfo(*request) (any, *jsapi.Error) {
 	var info accountInfo
 	for st, err := range c.front.store.Buckets(c.ctx) {
@@ -130,8 +132,9 @@ func (c *conn) accountInfo(*request) (any, *jsapi.Error) {
 	return info, nil
 }
 
-// overLevel reports whether a request asks for more of the API than there is.
-func overLevel(header []byte) bool {
+// requiresHigherLevel reports whether a request needs a higher level of the API than kvd
+// has.
+func requiresHigherLevel(header []byte) bool {
 	required := wire.HeaderField(header, "Nats-Required-Api-Level")
 	if len(required) == 0 {
 		return false
@@ -140,13 +143,13 @@ func overLevel(header []byte) bool {
 	return err != nil || level > apiLevel
 }
 
-// levelTooLow refuses such a request.
-func (c *conn) levelTooLow(*request) (any, *jsapi.Error) { return nil, jsapi.ErrRequiredLevel }
+// refuseLevel refuses a request that needs a higher level of the API.
+func (c *conn) refuseLevel(*request) (any, *jsapi.Error) { return nil, jsapi.ErrRequiredLevel }
 
-// noBackup refuses what the CLI's backups need.
-func (c *conn) noBackup(*request) (any, *jsapi.Error) {
+// refuseBackup refuses the requests of the CLI's backup and restore.
+func (c *conn) refuseBackup(*request) (any, *jsapi.Error) {
 	return nil, jsapi.NewError(501, 10052, "stream backups are not supported: a backup of kvd is a copy of its data directory, made while it is stopped")
 }
 
-// now is the time of an answer.
+// now returns the time for an answer.
 func now() time.Time { return time.Now().UTC() }

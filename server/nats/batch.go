@@ -84,7 +84,7 @@ func (c *conn) submitBatch() {
 
 // storeBatch stores the messages of the batch. Each mutation has its error then.
 func (c *conn) storeBatch(b *batch) {
-	unlock := c.front.plains.lockGates(b)
+	unlock := c.front.messageStreams.lockGates(b)
 	defer unlock()
 	if b.entries[0].expects.isGuarded() {
 		c.storeGuarded(b)
@@ -178,7 +178,7 @@ func (c *conn) acknowledge(p *publication, seq kv.Revision, refused *jsapi.Error
 	if len(p.reply) == 0 {
 		return
 	}
-	b := c.header[:0]
+	b := c.headerBuf[:0]
 	if refused != nil {
 		b = append(b, `{"error":`...)
 		b = append(b, jsapi.EncodeJSON(refused)...)
@@ -190,6 +190,6 @@ func (c *conn) acknowledge(p *publication, seq kv.Revision, refused *jsapi.Error
 	b = append(b, p.stream.layout.QuotedStream...)
 	b = append(b, `,"seq":`...)
 	b = strconv.AppendUint(b, uint64(seq), 10)
-	c.header = append(b, '}')
-	c.answer(p.reply, nil, c.header)
+	c.headerBuf = append(b, '}')
+	c.answer(p.reply, nil, c.headerBuf)
 }

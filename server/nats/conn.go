@@ -12,45 +12,44 @@ import (
 )
 
 const (
-	commandTime   = 10 * time.Second // for an operation to arrive, from its first byte
-	payloadRate   = 128 << 10        // bytes of payload for each further second
-	pingInterval  = 2 * time.Minute
-	pingsMax      = 2    // unanswered
-	subsMax       = 8192 // subscriptions of a connection
-	consumersMax  = 4096 // that a connection may have made
-	subjectsBytes = 1 << 20
+	commandTime  = 10 * time.Second // for an operation to arrive, from its first byte on
+	payloadRate  = 128 << 10        // bytes of payload that allow another second
+	pingInterval = 2 * time.Minute
+	pingsMax     = 2    // without an answer
+	subsMax      = 8192 // of a connection
+	consumersMax = 4096 // made by a connection
 )
 
-// conn is one connection: its goroutine reads operations, carries them out and
-// answers. What its consumers deliver, and what others publish to its subscriptions,
-// comes from other goroutines.
+// conn is one connection. Its goroutine, which the server starts and waits for, reads
+// operations, carries them out and answers them. Other goroutines append to out: pumps, and
+// connections that publish to its subscriptions.
 type conn struct {
 	*server.Conn
 	front *Front
 	ctx   context.Context
 	id    uint64
 
-	in      server.Input
-	out     wire.Output
-	op      wire.Operation
-	options connectOptions
-	headers atomic.Bool        // the client takes HMSG; others deliver too
-	user    string             // empty: there are none
-	batch   batch              // of views of the input: nothing is read while there is one
-	streams map[string]*stream // looked up in this round
-	found   []*subscription    // scratch
-	touched map[*conn]struct{} // others that got messages in this round
-	scratch []byte             // values on their way from the store
-	header  []byte             // Header blocks
-	since   time.Time          // when the first byte of the operation came that is not all there; zero: none is
-	draws   uint64             // members of queue groups drawn
+	in           server.Input
+	out          wire.Output
+	op           wire.Operation
+	options      connectOptions
+	headers      atomic.Bool        // the client accepts HMSG; read by other goroutines
+	user         string             // empty if the server has no users
+	batch        batch              // holds views of the input, so it is submitted before more is read
+	streams      map[string]*stream // that were looked up in this round
+	matched      []*subscription    // scratch of route and answer
+	peersToFlush map[*conn]struct{} // connections that got messages in this round
+	valueBuf     []byte             // scratch: values from the store
+	headerBuf    []byte             // scratch: header blocks and acknowledgements
+	partialSince time.Time          // when the first byte of the incomplete operation came; zero if there is none
+	randomState  uint64             // of randomBelow
 
-	subsMu sync.Mutex // guards subs: one that reaches its maximum is removed by whoever delivers
+	subsMu sync.Mutex // guards subs, which other goroutines remove at their maximum of deliveries
 	subs   map[string]*subscription
 
 	pump      pump
-	consumers atomic.Int64 // that this connection made and are there
-	pings     atomic.Int32 // unanswered
+	consumers atomic.Int64 // that this connection made and that still exist
+	pings     atomic.Int32 // without an answer
 	pinger    *time.Timer
 }
 
@@ -69,7 +68,7 @@ func newConn(ctx context.Context, f *Front, sc *server.Conn) *conn {
 
 // end releases what the connection holds.
 func (c *conn) end() {
-	c.Close() // first: a consumer may be writing to a client that does not read
+	c.Close() // first: a pump may be writing to a client that does not read
 	if c.pinger != nil {
 		c.pinger.Stop()
 	}
@@ -79,9 +78,9 @@ func (c *conn) end() {
 	c.in.Release()
 }
 
-// serve greets, then runs rounds until the client or the server has had enough.
+// serve sends INFO, then runs rounds until the client or the server closes the connection.
 func (c *conn) serve() {
-	if err := c.greet(); err != nil {
+	if err := c.sendInfo(); err != nil {
 		return
 	}
 	if c.NeedsLogin() {
@@ -92,14 +91,15 @@ func (c *conn) serve() {
 	c.pinger = time.AfterFunc(pingInterval, c.ping)
 	for {
 		if err := c.round(); err != nil {
-			c.finish(err)
+			c.closeWith(err)
 			return
 		}
 	}
 }
 
-// finish says goodbye: why the connection is closed, unless its client did.
-func (c *conn) finish(err error) {
+// closeWith sends the client the error that closes its connection, if there is one to send,
+// and everything that is still to be written.
+func (c *conn) closeWith(err error) {
 	var protocol wire.ProtocolError
 	switch {
 	case server.IsTimeout(err) && c.NeedsLogin() && !c.Draining():
@@ -116,13 +116,13 @@ func (c *conn) finish(err error) {
 	}
 }
 
-// round carries out every complete operation in the buffer, writes the answers with
-// one write, and waits for more.
+// round carries out every complete operation in the buffer, writes the answers with one
+// write, and waits for more input.
 func (c *conn) round() error {
 	need, err := c.operations()
 	c.submitBatch()
 	clear(c.streams)
-	c.kickTouched()
+	c.flushPeers()
 	alive := c.out.FlushAndWait()
 	switch {
 	case err != nil:
@@ -133,8 +133,8 @@ func (c *conn) round() error {
 	return c.await(need)
 }
 
-// operations carries out operations until there is none complete, and returns how
-// many bytes the one that is not takes at least; 0 if there is nothing of one.
+// operations carries out the complete operations in the buffer. It returns the least size
+// of the incomplete operation at the end of the buffer, and 0 if the buffer is empty.
 func (c *conn) operations() (need int, err error) {
 	for {
 		if len(c.in.Bytes()) == 0 {
@@ -154,18 +154,18 @@ func (c *conn) operations() (need int, err error) {
 			return 0, err
 		}
 		c.in.Consume(n)
-		c.since = time.Time{}
+		c.partialSince = time.Time{}
 		if c.out.IsFull() && !c.out.FlushAndWait() {
 			return 0, errQuit
 		}
 	}
 }
 
-// await waits for the rest of an operation of at least need bytes, or for the first
-// byte of one.
+// await waits until the buffer has need bytes, of an operation that has begun. With need 0
+// it waits for the first byte of an operation.
 func (c *conn) await(need int) error {
 	size := c.op.Size
-	c.op = wire.Operation{} // its views would keep the buffer
+	c.op = wire.Operation{} // its views would keep the old buffer
 	stranger := c.NeedsLogin()
 	if need == 0 {
 		if !stranger {
@@ -173,11 +173,11 @@ func (c *conn) await(need int) error {
 		}
 		return c.in.Read()
 	}
-	if c.since.IsZero() {
-		c.since = time.Now()
+	if c.partialSince.IsZero() {
+		c.partialSince = time.Now()
 	}
 	if !stranger {
-		c.in.Expect(c.since.Add(commandTime + time.Duration(max(size, 0))*time.Second/payloadRate))
+		c.in.Expect(c.partialSince.Add(commandTime + time.Duration(max(size, 0))*time.Second/payloadRate))
 	}
 	for len(c.in.Bytes()) < need {
 		c.in.Reserve(need)
@@ -188,8 +188,7 @@ func (c *conn) await(need int) error {
 	return nil
 }
 
-// execute carries out an operation, or adds it to the run. An error ends the
-// connection.
+// execute carries out an operation, or adds it to the batch. An error ends the connection.
 func (c *conn) execute(o *wire.Operation) error {
 	switch o.Verb {
 	case wire.VerbPub, wire.VerbHPub:
@@ -199,7 +198,7 @@ func (c *conn) execute(o *wire.Operation) error {
 	case wire.VerbUnsub:
 		c.unsub(o)
 	case wire.VerbPing:
-		c.submitBatch() // the answer says that what came before has been dealt with
+		c.submitBatch() // PONG means that earlier operations are carried out
 		c.out.AppendText("PONG\r\n")
 		return nil
 	case wire.VerbPong:
@@ -212,22 +211,22 @@ func (c *conn) execute(o *wire.Operation) error {
 	default:
 		return nil
 	}
-	c.ok()
+	c.sendOK()
 	return nil
 }
 
-// ok acknowledges an operation to a client that wants that.
-func (c *conn) ok() {
+// sendOK acknowledges an operation if the client is verbose.
+func (c *conn) sendOK() {
 	if c.options.Verbose {
 		c.out.AppendText("+OK\r\n")
 	}
 }
 
-// warn tells the client of an error that does not end the connection.
-func (c *conn) warn(text string) { c.out.AppendText("-ERR '" + text + "'\r\n") }
+// sendError tells the client of an error that does not end the connection.
+func (c *conn) sendError(text string) { c.out.AppendText("-ERR '" + text + "'\r\n") }
 
-// ping asks the client for a sign of life, and ends the connection of one that gave
-// none. It is the timer's.
+// ping sends PING, and ends the connection if two earlier ones were not answered. The timer
+// calls it.
 func (c *conn) ping() {
 	defer c.Recover()
 	if c.pings.Add(1) > pingsMax {
@@ -241,10 +240,10 @@ func (c *conn) ping() {
 	c.pinger.Reset(pingInterval)
 }
 
-// kickTouched has the others' messages of this round written.
-func (c *conn) kickTouched() {
-	for other := range c.touched {
+// flushPeers has the messages written that this round delivered to other connections.
+func (c *conn) flushPeers() {
+	for other := range c.peersToFlush {
 		other.out.FlushAsync()
 	}
-	clear(c.touched)
+	clear(c.peersToFlush)
 }

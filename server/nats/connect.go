@@ -13,7 +13,7 @@ import (
 	"kvd/server/nats/wire"
 )
 
-// serverInfo is what INFO says.
+// serverInfo is the content of INFO.
 type serverInfo struct {
 	ServerID     string `json:"server_id"`
 	ServerName   string `json:"server_name"`
@@ -32,11 +32,11 @@ type serverInfo struct {
 	APILevel     int    `json:"api_lvl"`
 }
 
-// apiLevel is the version of JetStream's API: messages may have a TTL.
+// apiLevel is the version of JetStream's API that kvd has; level 1 has TTLs of messages.
 const apiLevel = 1
 
-// greet sends INFO and, where the server has TLS, begins with it.
-func (c *conn) greet() error {
+// sendInfo sends INFO. If the server has TLS, the handshake follows.
+func (c *conn) sendInfo() error {
 	host, port := address(c.LocalAddr())
 	clientIP, _ := address(c.RemoteAddr())
 	info, err := json.Marshal(serverInfo{
@@ -53,7 +53,7 @@ func (c *conn) greet() error {
 	return c.StartTLS(c.ctx)
 }
 
-// address returns host and port of an address; a pipe has none.
+// address returns host and port of an address. A pipe is 127.0.0.1 and port 0.
 func address(a net.Addr) (string, int) {
 	if tcp, ok := a.(*net.TCPAddr); ok {
 		return tcp.IP.String(), tcp.Port
@@ -61,7 +61,7 @@ func address(a net.Addr) (string, int) {
 	return "127.0.0.1", 0
 }
 
-// connectOptions are what a client says of itself in CONNECT.
+// connectOptions is the content of CONNECT.
 type connectOptions struct {
 	Verbose      bool   `json:"verbose"`
 	Pedantic     bool   `json:"pedantic"`
@@ -73,7 +73,7 @@ type connectOptions struct {
 	Token        string `json:"auth_token"`
 }
 
-// defaultConnectOptions hold for what CONNECT leaves out, and before it.
+// defaultConnectOptions are the options before CONNECT, and those that CONNECT leaves out.
 var defaultConnectOptions = connectOptions{Verbose: true, Echo: true}
 
 // connect carries out CONNECT.
@@ -96,11 +96,11 @@ func (c *conn) connect(body []byte) error {
 	return nil
 }
 
-// tokenUser is whose password a token is that names no user.
+// tokenUser is the user whose password a token without a name is.
 const tokenUser = "token"
 
-// login checks who the client is: a user with a password, or with a token, which is
-// name:password or the password of the user called "token".
+// login logs a user in, by name and password or by a token: name:password, or the password
+// of the user called "token".
 func (c *conn) login(o *connectOptions) error {
 	first := c.NeedsLogin()
 	name, password := o.User, o.Password

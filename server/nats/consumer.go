@@ -15,53 +15,53 @@ import (
 	"kvd/server/nats/wire"
 )
 
-// consumer delivers the messages of a stream to a subject. It has no goroutine: the
-// pump of the connection that is subscribed to the subject takes its turns, so that a
-// client that does not read holds up its own consumers only.
+// consumer delivers the messages of a stream to a subject. It has no goroutine of its own:
+// the pump of the connection that subscribes to the subject polls it. So a client that does
+// not read delays its own consumers only.
 type consumer struct {
 	// Immutable.
 	front   *Front
-	owner   *conn  // who made it
-	user    string // Of owner
+	owner   *conn  // that made it
+	user    string // of owner
 	name    string
-	stream  string // the bucket's name
+	stream  string // the name of the bucket
 	layout  *streamconfig.Layout
 	config  consumerConfig
 	created time.Time
 	bucket  kv.Bucket
-	ttl     time.Duration // Of limit markers
+	ttl     time.Duration // of expiry markers
 
-	watch atomic.Pointer[watch] // nil: the filters select nothing. Written by newConsumer and under feed
+	watch atomic.Pointer[watch] // nil if the filters select nothing. Written by newConsumer, then under polling
 
-	targets atomic.Pointer[[]*subscription] // who hears it; nil: nobody. Written under consumers.mu
-	queued  atomic.Bool                     // waits for its turn
-	gone    atomic.Bool
-	beatDue atomic.Bool
+	targets      atomic.Pointer[[]*subscription] // the subscriptions; nil if there are none. Written under consumers.mu
+	queued       atomic.Bool                     // waits in a pump
+	removed      atomic.Bool
+	heartbeatDue atomic.Bool
 
-	feed      sync.Mutex // held for a turn; guards the fields below
-	flow      flow
-	seq       uint64 // messages delivered
-	streamSeq kv.Revision
-	buf       []byte // scratch
+	polling     sync.Mutex // held while it is polled; guards the fields below
+	flow        flow
+	consumerSeq uint64 // of the last delivered message
+	streamSeq   kv.Revision
+	buf         []byte // scratch
 
-	mu    sync.Mutex // guards the fields below
-	last  time.Time  // Of the last delivery, or of the interest's beginning or end
-	timer *time.Timer
+	mu           sync.Mutex // guards the fields below
+	lastActivity time.Time  // of the last delivery or change of the subscriptions
+	timer        *time.Timer
 }
 
-// watch is where a consumer's messages come from.
+// watch is the source of a consumer's messages.
 type watch struct {
 	kv.Poller
 	cancel context.CancelFunc
 }
 
 func (w *watch) stop() {
-	_ = w.Stop() // an error says that it has stopped
+	_ = w.Stop() // the error of a watch that has ended
 	w.cancel()
 }
 
-// open makes a watch for the consumer.
-func (k *consumer) open(patterns []string, opts []kv.WatchOption) error {
+// openWatch opens the consumer's watch. The watch calls schedule when it has something.
+func (k *consumer) openWatch(patterns []string, opts []kv.WatchOption) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	made, err := k.bucket.Watch(ctx, patterns, append(opts, kv.Notify(k.schedule))...)
 	if err != nil {
@@ -77,36 +77,36 @@ func (k *consumer) open(patterns []string, opts []kv.WatchOption) error {
 	return nil
 }
 
-// reopen goes on behind the last message delivered, where the watch ended because the
-// end of a key was forgotten meanwhile: NATS' clients expect nothing to end then.
-func (k *consumer) reopen() error {
+// reopenWatch continues after the last delivered message. It is called when the watch ended
+// because the last record of a key was removed: NATS has no such end of a consumer.
+func (k *consumer) reopenWatch() error {
 	k.watch.Load().stop()
 	opts := []kv.WatchOption{kv.ResumeFromRevision(k.streamSeq + 1), msglog.PassForgotten()}
 	if k.config.HeadersOnly {
 		opts = append(opts, kv.MetaOnly())
 	}
-	err := k.open(k.config.patterns(k.layout), opts)
-	if err == nil && k.gone.Load() { // it was removed meanwhile, with the watch before
+	err := k.openWatch(k.config.patterns(k.layout), opts)
+	if err == nil && k.removed.Load() { // meanwhile it was removed, and the old watch stopped
 		k.watch.Load().stop()
 	}
 	return err
 }
 
 const (
-	turnSize  = wire.FlushSize // bytes that a consumer delivers at most before others have their turn
-	turnCount = 1024           // messages likewise
+	pollSize  = wire.FlushSize // bytes that one poll delivers, before other consumers are polled
+	pollCount = 1024           // messages that one poll delivers
 )
 
-// turn appends what is there to dst, as far as client and flow control let it, and
-// reports whether it is to have another turn. dst goes to the connection of the first
-// target.
-func (k *consumer) turn(dst []byte, targets []*subscription) (out []byte, more bool) {
-	k.feed.Lock()
-	defer k.feed.Unlock()
-	if k.gone.Load() {
+// poll appends the messages that are there to dst, as far as the client and flow control
+// allow, and reports whether the consumer must be polled again. dst goes to the connection
+// of the first target.
+func (k *consumer) poll(dst []byte, targets []*subscription) (out []byte, more bool) {
+	k.polling.Lock()
+	defer k.polling.Unlock()
+	if k.removed.Load() {
 		return dst, false
 	}
-	if k.beatDue.Swap(false) {
+	if k.heartbeatDue.Swap(false) {
 		dst = k.heartbeat(dst, targets)
 	}
 	w := k.watch.Load()
@@ -115,61 +115,61 @@ func (k *consumer) turn(dst []byte, targets []*subscription) (out []byte, more b
 	}
 	watches := k.owner.May(server.MayWatch, k.stream)
 	if !watches && w.Pending() == 0 {
-		return dst, false // whoever may only get has got what there was
+		return dst, false // a user with get alone has got the initial entries
 	}
-	before := k.seq
+	before := k.consumerSeq
 	size, count := 0, 0
 	more, err := w.Poll(func(u kv.Update) bool {
 		if u.Entry == nil {
 			return watches
 		}
-		if u.Err != nil { // better no value than another
-			k.owner.Logger().Error("a record is damaged: not delivered", "bucket", k.stream, "key", u.Entry.Key, "revision", u.Entry.Revision, "cause", u.Err)
+		if u.Err != nil { // no value is better than a wrong one
+			k.owner.Logger().Error("damaged record: not delivered", "bucket", k.stream, "key", u.Entry.Key, "revision", u.Entry.Revision, "cause", u.Err)
 			return true
 		}
 		var n int
 		dst, n = k.deliver(dst, targets, u.Entry, u.ValueSize)
 		size += n
 		count++
-		return size < turnSize && count < turnCount && !k.flow.stalled()
+		return size < pollSize && count < pollCount && !k.flow.stalled()
 	})
-	if k.seq != before {
-		k.touch()
+	if k.consumerSeq != before {
+		k.recordActivity()
 	}
 	if errors.Is(err, kv.ErrCompacted) {
-		more, err = true, k.reopen()
+		more, err = true, k.reopenWatch()
 	}
 	if err != nil {
-		k.ended(err)
+		k.watchEnded(err)
 		return dst, false
 	}
 	return dst, more
 }
 
-// touch notes that something was delivered, or that the interest began or ended.
-func (k *consumer) touch() {
+// recordActivity records the time of a delivery, or of a change of the subscriptions.
+func (k *consumer) recordActivity() {
 	k.mu.Lock()
-	k.last = time.Now()
+	k.lastActivity = time.Now()
 	k.mu.Unlock()
 }
 
-// ended removes the consumer of a watch that ended: its bucket is gone, or the store.
-// Clients are not told; they notice that the heartbeats stop.
-func (k *consumer) ended(err error) {
+// watchEnded removes the consumer after an error of its watch: the bucket was deleted, or
+// the store closed. Clients get no message; they notice the missing heartbeats.
+func (k *consumer) watchEnded(err error) {
 	if !errors.Is(err, kv.ErrBucketNotFound) && !errors.Is(err, kv.ErrClosed) && !errors.Is(err, kv.ErrWatchStopped) {
 		k.owner.Logger().Warn("consumer ended", "bucket", k.stream, "consumer", k.name, "cause", err)
 	}
 	k.front.consumers.remove(k)
 }
 
-// deliver appends a record, whose value has that size even where it was left out, and
-// returns how many bytes the message takes.
+// deliver appends the message of a record and returns its size in bytes. valueSize is the
+// size of the record's value, which e does not have for headers alone.
 func (k *consumer) deliver(dst []byte, targets []*subscription, e *kv.Entry, valueSize int) (out []byte, size int) {
-	k.seq++
+	k.consumerSeq++
 	k.streamSeq = e.Revision
 	b := k.layout.AppendSubject(k.buf[:0], e.Key)
 	subject := len(b)
-	b = k.appendReply(b, e)
+	b = k.appendAckSubject(b, e)
 	reply := len(b)
 	payload := e.Value
 	if wire.HasHeader(e) || k.config.HeadersOnly {
@@ -191,9 +191,9 @@ func (k *consumer) deliver(dst []byte, targets []*subscription, e *kv.Entry, val
 	return dst, size
 }
 
-// appendReply appends the subject to acknowledge a message with: clients read from it
-// where the message stands.
-func (k *consumer) appendReply(b []byte, e *kv.Entry) []byte {
+// appendAckSubject appends the reply subject of a message. Clients read the message's
+// sequences from it.
+func (k *consumer) appendAckSubject(b []byte, e *kv.Entry) []byte {
 	b = append(b, wire.AckPrefix...)
 	b = append(b, k.layout.Stream...)
 	b = append(b, '.')
@@ -201,18 +201,18 @@ func (k *consumer) appendReply(b []byte, e *kv.Entry) []byte {
 	b = append(b, ".1."...)
 	b = strconv.AppendUint(b, uint64(e.Revision), 10)
 	b = append(b, '.')
-	b = strconv.AppendUint(b, k.seq, 10)
+	b = strconv.AppendUint(b, k.consumerSeq, 10)
 	b = append(b, '.')
 	b = strconv.AppendInt(b, e.Created.UnixNano(), 10)
 	b = append(b, '.')
 	return strconv.AppendUint(b, e.Delta, 10)
 }
 
-// send delivers a message to whoever hears the consumer. The first is the connection
-// whose pump this is and gets it with dst; the others must keep up.
+// send delivers a message to the subscriptions. The first target gets it with dst, because
+// this is its pump; for the others it waits in their outputs.
 func (k *consumer) send(dst []byte, targets []*subscription, subject, reply, header, payload []byte) []byte {
 	for i, s := range targets {
-		if !s.take() {
+		if !s.countDelivery() {
 			continue
 		}
 		h := header
@@ -237,11 +237,11 @@ const (
 	flowRequest     = "NATS/1.0 100 FlowControl Request\r\n\r\n"
 )
 
-// heartbeat tells the client that it has not missed anything.
+// heartbeat appends an idle heartbeat, from which the client sees that it missed nothing.
 func (k *consumer) heartbeat(dst []byte, targets []*subscription) []byte {
-	k.touch()
+	k.recordActivity()
 	b := append(k.buf[:0], heartbeatStatus...)
-	b = wire.AppendNumberField(b, "Nats-Last-Consumer", k.seq)
+	b = wire.AppendNumberField(b, "Nats-Last-Consumer", k.consumerSeq)
 	b = wire.AppendNumberField(b, "Nats-Last-Stream", uint64(k.streamSeq))
 	if k.flow.stalled() {
 		b = wire.AppendField(b, "Nats-Consumer-Stalled", k.flow.request)
@@ -250,48 +250,48 @@ func (k *consumer) heartbeat(dst []byte, targets []*subscription) []byte {
 	return k.send(dst, targets, []byte(k.config.DeliverSubject), nil, k.buf, nil)
 }
 
-// Schedule gives the consumer a turn, if somebody hears it. It is called from any
-// goroutine, a writer's too.
+// schedule has the consumer polled by the pump of its first subscription. Any goroutine may
+// call it, also one that writes to the bucket.
 func (k *consumer) schedule() {
-	if targets := k.targets.Load(); targets != nil && !k.gone.Load() && !k.queued.Swap(true) {
+	if targets := k.targets.Load(); targets != nil && !k.removed.Load() && !k.queued.Swap(true) {
 		(*targets)[0].conn.pump.add(k)
 	}
 }
 
-// tick is the timer's: it sees to heartbeats while somebody hears the consumer, and
-// removes it when nobody has for its threshold.
+// tick sends the heartbeats of a consumer with subscriptions, and removes a consumer that
+// had none for its inactive threshold. The timer calls it.
 func (k *consumer) tick() {
-	if k.gone.Load() {
+	if k.removed.Load() {
 		return
 	}
-	heard := k.targets.Load() != nil
+	subscribed := k.targets.Load() != nil
 	limit := k.config.InactiveThreshold
-	if heard {
+	if subscribed {
 		limit = k.config.Heartbeat
 	}
 	k.mu.Lock()
-	left := limit - time.Since(k.last)
+	left := limit - time.Since(k.lastActivity)
 	k.mu.Unlock()
 	switch {
 	case left > 0:
-	case heard && limit > 0:
-		k.beatDue.Store(true)
+	case subscribed && limit > 0:
+		k.heartbeatDue.Store(true)
 		k.schedule()
 		left = limit
 	default:
-		k.front.consumers.removeUnheard(k)
+		k.front.consumers.removeIdle(k)
 		return
 	}
 	k.timer.Reset(left)
 }
 
-// attend sets the timer for the interest's beginning or end.
-func (k *consumer) attend(heard bool) {
+// resetTimer sets the timer after the first subscription was added or the last one removed.
+func (k *consumer) resetTimer(subscribed bool) {
 	limit := k.config.InactiveThreshold
-	if heard {
+	if subscribed {
 		limit = k.config.Heartbeat
 	}
-	k.touch()
+	k.recordActivity()
 	if limit > 0 {
 		k.timer.Reset(limit)
 	} else {

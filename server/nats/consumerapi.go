@@ -8,13 +8,13 @@ import (
 	"kvd/server/nats/jsapi"
 )
 
-// sequencePair is a place in a consumer's deliveries and in its stream.
+// sequencePair is a message's sequence among the consumer's deliveries and in the stream.
 type sequencePair struct {
 	Consumer uint64 `json:"consumer_seq"`
 	Stream   uint64 `json:"stream_seq"`
 }
 
-// consumerInfo is what the API says of a consumer.
+// consumerInfo describes a consumer in answers of the API.
 type consumerInfo struct {
 	Stream      string         `json:"stream_name"`
 	Name        string         `json:"name"`
@@ -30,11 +30,11 @@ type consumerInfo struct {
 	Time        time.Time      `json:"ts"`
 }
 
-// info describes a consumer at one moment between two turns.
+// info describes a consumer at one moment between two polls.
 func (k *consumer) info() consumerInfo {
-	k.feed.Lock()
-	defer k.feed.Unlock()
-	at := sequencePair{k.seq, uint64(k.streamSeq)}
+	k.polling.Lock()
+	defer k.polling.Unlock()
+	at := sequencePair{k.consumerSeq, uint64(k.streamSeq)}
 	info := consumerInfo{
 		Stream: k.layout.Stream, Name: k.name, Created: k.created, Config: k.config,
 		Delivered: at, AckFloor: at, PushBound: k.targets.Load() != nil, Time: now(),
@@ -51,29 +51,29 @@ func (c *conn) consumerCreate(r *request) (any, *jsapi.Error) {
 	if err := jsapi.DecodeBody(r.body, &ask); err != nil {
 		return nil, err
 	}
-	s, failure := c.find(r, server.MayGet|server.MayWatch, "watch")
-	if failure != nil {
-		return nil, failure
+	s, refused := c.findStream(r, server.MayGet|server.MayWatch, "watch")
+	if refused != nil {
+		return nil, refused
 	}
 	if ask.Stream != r.stream() {
 		return nil, jsapi.ErrNameMismatch
 	}
 	cfg := &ask.Config
-	if failure := cfg.takeName(r); failure != nil {
-		return nil, failure
+	if refused := cfg.readName(r); refused != nil {
+		return nil, refused
 	}
 	cfg.normalise()
-	if failure := cfg.checkEnums(); failure != nil {
-		return nil, failure
+	if refused := cfg.checkEnums(); refused != nil {
+		return nil, refused
 	}
-	if failure := cfg.check(); failure != nil {
-		return nil, failure
+	if refused := cfg.check(); refused != nil {
+		return nil, refused
 	}
 	if cfg.DeliverPolicy == deliverLastPer && s.layout.OnePerMessage {
 		return nil, jsapi.UnsupportedConsumer("deliver policy %s is not supported in a stream without max_msgs_per_subject: choose all, new or by_start_sequence", deliverLastPer)
 	}
 	if there := c.front.consumers.find(s.name, cfg.Name); there != nil {
-		return existing(there, cfg)
+		return existingConsumer(there, cfg)
 	}
 	if ask.Action == actionUpdate {
 		return nil, jsapi.ErrNoConsumer
@@ -86,33 +86,34 @@ func (c *conn) consumerCreate(r *request) (any, *jsapi.Error) {
 		return nil, jsapi.ErrorOf(err)
 	}
 	if there := c.front.consumers.add(k); there != nil {
-		k.end()
-		return existing(there, cfg)
+		k.close()
+		return existingConsumer(there, cfg)
 	}
 	info := k.info()
-	c.front.consumers.begin(k) // after its numbers were taken: deliveries may overtake the answer
+	c.front.consumers.start(k) // after info: deliveries may come before the answer
 	info.PushBound = k.targets.Load() != nil
 	return info, nil
 }
 
-// existing answers a request for a consumer that is there.
-func existing(k *consumer, cfg *consumerConfig) (any, *jsapi.Error) {
+// existingConsumer answers a request to create a consumer that exists.
+func existingConsumer(k *consumer, cfg *consumerConfig) (any, *jsapi.Error) {
 	if !reflect.DeepEqual(&k.config, cfg) {
 		return nil, jsapi.NewError(400, 10148, "consumer already exists")
 	}
 	return k.info(), nil
 }
 
-// newConsumer makes a consumer and its watch. What it will deliver is decided now.
+// newConsumer makes a consumer and opens its watch, which decides where its deliveries
+// begin.
 func (c *conn) newConsumer(s *stream, cfg *consumerConfig) (*consumer, error) {
 	k := &consumer{
 		front: c.front, owner: c, user: c.user, name: cfg.Name, stream: s.name, layout: s.layout, config: *cfg,
 		created: now(), bucket: s.bucket, ttl: s.status.Config.MarkerTTL,
 	}
 	k.timer = time.AfterFunc(time.Hour, k.tick)
-	k.timer.Stop() // until it is registered
+	k.timer.Stop() // until the consumer is started
 	patterns := cfg.patterns(s.layout)
-	from, err := cfg.begin(c.ctx, s, patterns)
+	from, err := cfg.startSequence(c.ctx, s, patterns)
 	switch {
 	case from > 0:
 		k.streamSeq = from - 1
@@ -120,23 +121,24 @@ func (c *conn) newConsumer(s *stream, cfg *consumerConfig) (*consumer, error) {
 		k.streamSeq = s.status.Revision
 	}
 	if err == nil && len(patterns) > 0 {
-		err = k.open(patterns, cfg.watchOptions(from))
+		err = k.openWatch(patterns, cfg.watchOptions(from))
 	}
 	return k, err
 }
 
-// end releases what a consumer holds.
-func (k *consumer) end() {
+// close releases what a consumer holds.
+func (k *consumer) close() {
 	k.timer.Stop()
 	if w := k.watch.Load(); w != nil {
 		w.stop()
 	}
 }
 
-// findConsumer returns the consumer that a request names. Users see their own.
+// findConsumer returns the consumer that a request names. Users see their own consumers
+// only.
 func (c *conn) findConsumer(r *request) (*consumer, *jsapi.Error) {
-	if _, failure := c.find(r, server.MayGet|server.MayWatch, "watch"); failure != nil {
-		return nil, failure
+	if _, refused := c.findStream(r, server.MayGet|server.MayWatch, "watch"); refused != nil {
+		return nil, refused
 	}
 	bucket, _ := r.bucket()
 	k := c.front.consumers.find(bucket, r.tokens[1])
@@ -148,18 +150,18 @@ func (c *conn) findConsumer(r *request) (*consumer, *jsapi.Error) {
 
 // consumerInfo answers CONSUMER.INFO.
 func (c *conn) consumerInfo(r *request) (any, *jsapi.Error) {
-	k, failure := c.findConsumer(r)
-	if failure != nil {
-		return nil, failure
+	k, refused := c.findConsumer(r)
+	if refused != nil {
+		return nil, refused
 	}
 	return k.info(), nil
 }
 
 // consumerDelete answers CONSUMER.DELETE.
 func (c *conn) consumerDelete(r *request) (any, *jsapi.Error) {
-	k, failure := c.findConsumer(r)
-	if failure != nil {
-		return nil, failure
+	k, refused := c.findConsumer(r)
+	if refused != nil {
+		return nil, refused
 	}
 	if !c.front.consumers.remove(k) {
 		return nil, jsapi.ErrConsumerNotFound
@@ -167,16 +169,16 @@ func (c *conn) consumerDelete(r *request) (any, *jsapi.Error) {
 	return success{Success: true}, nil
 }
 
-// listConsumers returns the consumers of the stream that a request names, and where
-// its page begins.
-func (c *conn) listConsumers(r *request) (all []*consumer, offset int, failure *jsapi.Error) {
+// listConsumers returns the user's consumers of the stream that a request names, and the
+// offset of the page.
+func (c *conn) listConsumers(r *request) (all []*consumer, offset int, refused *jsapi.Error) {
 	var ask listRequest
 	if err := jsapi.DecodeBody(r.body, &ask); err != nil {
 		return nil, 0, err
 	}
-	s, failure := c.find(r, server.MayGet|server.MayWatch, "watch")
-	if failure != nil {
-		return nil, 0, failure
+	s, refused := c.findStream(r, server.MayGet|server.MayWatch, "watch")
+	if refused != nil {
+		return nil, 0, refused
 	}
 	for _, k := range c.front.consumers.all(s.name) {
 		if k.user == c.user {
@@ -188,9 +190,9 @@ func (c *conn) listConsumers(r *request) (all []*consumer, offset int, failure *
 
 // consumerNames answers CONSUMER.NAMES.
 func (c *conn) consumerNames(r *request) (any, *jsapi.Error) {
-	all, offset, failure := c.listConsumers(r)
-	if failure != nil {
-		return nil, failure
+	all, offset, refused := c.listConsumers(r)
+	if refused != nil {
+		return nil, refused
 	}
 	var answer struct {
 		jsapi.Page
@@ -206,9 +208,9 @@ func (c *conn) consumerNames(r *request) (any, *jsapi.Error) {
 
 // consumerList answers CONSUMER.LIST.
 func (c *conn) consumerList(r *request) (any, *jsapi.Error) {
-	all, offset, failure := c.listConsumers(r)
-	if failure != nil {
-		return nil, failure
+	all, offset, refused := c.listConsumers(r)
+	if refused != nil {
+		return nil, refused
 	}
 	var answer struct {
 		jsapi.Page

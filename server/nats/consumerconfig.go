@@ -14,7 +14,8 @@ import (
 	"kvd/server/nats/wire"
 )
 
-// consumerConfig is a consumer's configuration as clients send and read it.
+// consumerConfig is the configuration of a consumer as clients send and read it. Fields
+// that are not in it are ignored.
 type consumerConfig struct {
 	Name              string            `json:"name,omitempty"`
 	Durable           string            `json:"durable_name,omitempty"`
@@ -41,7 +42,7 @@ type consumerConfig struct {
 	Metadata          map[string]string `json:"metadata,omitempty"`
 }
 
-// createRequest is the body of a request for a consumer.
+// createRequest is the body of a request to create a consumer.
 type createRequest struct {
 	Stream string         `json:"stream_name"`
 	Config consumerConfig `json:"config"`
@@ -56,7 +57,7 @@ const (
 	deliverLast    = "last"
 	deliverSince   = "by_start_time"
 
-	actionUpdate = "update" // Of a consumer that is there
+	actionUpdate = "update" // of a consumer that exists
 
 	heartbeatMin      = 100 * time.Millisecond
 	thresholdDefault  = 5 * time.Second
@@ -66,7 +67,7 @@ const (
 	consumerNameBytes = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 )
 
-// normalise fills in what was left out, as nats-server does.
+// normalise fills in the defaults, as nats-server does.
 func (c *consumerConfig) normalise() {
 	for field, value := range map[*string]string{&c.DeliverPolicy: deliverAll, &c.AckPolicy: "explicit", &c.ReplayPolicy: "instant"} {
 		if *field == "" {
@@ -82,7 +83,7 @@ func (c *consumerConfig) normalise() {
 	c.InactiveThreshold = min(c.InactiveThreshold, thresholdMax)
 }
 
-// CheckEnums refuses what is none of the values of its field.
+// checkEnums refuses texts that their fields do not allow.
 func (c *consumerConfig) checkEnums() *jsapi.Error {
 	return jsapi.CheckEnums(
 		jsapi.OneOf(c.DeliverPolicy, deliverAll, deliverNew, deliverLastPer, deliverFrom, deliverLast, deliverSince),
@@ -91,7 +92,7 @@ func (c *consumerConfig) checkEnums() *jsapi.Error {
 	)
 }
 
-// check refuses what is not valid, and what kvd does not have.
+// check refuses a configuration that is not valid, or that kvd does not support.
 func (c *consumerConfig) check() *jsapi.Error {
 	switch {
 	case c.DeliverSubject == "":
@@ -99,9 +100,9 @@ func (c *consumerConfig) check() *jsapi.Error {
 	case !wire.IsLiteral([]byte(c.DeliverSubject)):
 		return jsapi.ErrDeliverWildcards
 	case c.AckPolicy != "none":
-		return jsapi.UnsupportedConsumer("ack policy %s is not supported: a watch needs none", c.AckPolicy)
+		return jsapi.UnsupportedConsumer("ack policy %s is not supported: choose none", c.AckPolicy)
 	case c.Durable != "":
-		return jsapi.UnsupportedConsumer("durable consumers are not supported: a consumer ends with the interest in it")
+		return jsapi.UnsupportedConsumer("durable consumers are not supported: a consumer is removed when nobody subscribes to it")
 	case c.DeliverGroup != "":
 		return jsapi.UnsupportedConsumer("deliver groups are not supported")
 	case c.RateLimit > 0:
@@ -138,7 +139,7 @@ func (c *consumerConfig) checkFilters() *jsapi.Error {
 	return nil
 }
 
-// policyTexts are the policies as nats-server's refusals have them.
+// policyTexts are the deliver policies in the texts of nats-server's errors.
 var policyTexts = map[string]string{
 	deliverAll: "all", deliverNew: "new", deliverLast: "last", deliverLastPer: "last per subject",
 	deliverFrom: "by start sequence", deliverSince: "by start time",
@@ -164,7 +165,8 @@ func (c *consumerConfig) checkDelivery() *jsapi.Error {
 	return nil
 }
 
-// patterns are what the filters select of a stream's keys; none: nothing.
+// patterns returns the patterns of keys that the filters select; none if they select
+// nothing.
 func (c *consumerConfig) patterns(l *streamconfig.Layout) []string {
 	filters := c.FilterSubjects
 	switch {
@@ -182,9 +184,9 @@ func (c *consumerConfig) patterns(l *streamconfig.Layout) []string {
 	return patterns
 }
 
-// begin returns the sequence from which on a consumer of the stream delivers; 0: its
-// policy says by itself what comes.
-func (c *consumerConfig) begin(ctx context.Context, s *stream, patterns []string) (kv.Revision, error) {
+// startSequence returns the sequence at which the deliveries begin. It is 0 if watchOptions
+// says where they begin.
+func (c *consumerConfig) startSequence(ctx context.Context, s *stream, patterns []string) (kv.Revision, error) {
 	newest := s.status.Revision
 	switch c.DeliverPolicy {
 	case deliverFrom:
@@ -194,13 +196,13 @@ func (c *consumerConfig) begin(ctx context.Context, s *stream, patterns []string
 	case deliverLast:
 		var last kv.Revision
 		for _, p := range patterns {
-			e, err := s.newestOf(ctx, p)
+			e, err := s.lastMatching(ctx, p)
 			if err != nil && !errors.Is(err, kv.ErrKeyNotFound) {
 				return 0, err
 			}
 			last = max(last, e.Revision)
 		}
-		if last == 0 { // what comes is the first
+		if last == 0 { // the next message is the first
 			return newest + 1, nil
 		}
 		return last, nil
@@ -208,8 +210,8 @@ func (c *consumerConfig) begin(ctx context.Context, s *stream, patterns []string
 	return 0, nil
 }
 
-// watchOptions are the watch that the configuration asks for, which begins at a
-// sequence, or as its policy says.
+// watchOptions returns the options of the consumer's watch. from is the result of
+// startSequence.
 func (c *consumerConfig) watchOptions(from kv.Revision) (opts []kv.WatchOption) {
 	if c.HeadersOnly {
 		opts = append(opts, kv.MetaOnly())
@@ -225,9 +227,9 @@ func (c *consumerConfig) watchOptions(from kv.Revision) (opts []kv.WatchOption) 
 	return opts
 }
 
-// takeName takes name and filter from the request's subject, which the configuration
-// must agree with.
-func (c *consumerConfig) takeName(r *request) *jsapi.Error {
+// readName reads the name and the filter from the request's subject. The configuration must
+// have the same filter.
+func (c *consumerConfig) readName(r *request) *jsapi.Error {
 	if len(r.tokens) > 1 {
 		c.Name = r.tokens[1]
 	}
@@ -245,7 +247,7 @@ func (c *consumerConfig) takeName(r *request) *jsapi.Error {
 
 func randomName() string {
 	var b [consumerNameSize]byte
-	_, _ = rand.Read(b[:]) // Never fails
+	_, _ = rand.Read(b[:]) // never fails
 	for i := range b {
 		b[i] = consumerNameBytes[int(b[i])%len(consumerNameBytes)]
 	}

@@ -10,8 +10,8 @@ import (
 	"kvd/server/nats/wire"
 )
 
-// consumers are all that there are. They do not outlive the process, nor the interest
-// in them by much.
+// consumers holds all consumers. They are in memory alone, and are removed when nobody has
+// subscribed to their subject for a while.
 type consumers struct {
 	front *Front
 
@@ -26,14 +26,14 @@ func (cs *consumers) init(f *Front) {
 	cs.bySubject = make(map[string][]*consumer)
 }
 
-// find returns a consumer, or nil.
+// find returns a consumer by its bucket and name, or nil.
 func (cs *consumers) find(stream, name string) *consumer {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	return cs.byStream[stream][name]
 }
 
-// add registers a consumer, unless one of its name is there: that is returned.
+// add adds a consumer. If one of its name exists, add returns that one instead.
 func (cs *consumers) add(k *consumer) *consumer {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -50,17 +50,17 @@ func (cs *consumers) add(k *consumer) *consumer {
 	return nil
 }
 
-// begin looks for who hears the consumer, once its creation was answered.
-func (cs *consumers) begin(k *consumer) {
+// start begins the deliveries of a consumer that was added.
+func (cs *consumers) start(k *consumer) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	if !k.gone.Load() {
+	if !k.removed.Load() {
 		cs.bindLocked(k)
-		k.attend(k.targets.Load() != nil)
+		k.resetTimer(k.targets.Load() != nil)
 	}
 }
 
-// bindLocked finds who hears the consumer, and lets it deliver to them.
+// bindLocked finds the consumer's subscriptions, and has it polled if there are any.
 func (cs *consumers) bindLocked(k *consumer) {
 	var targets []*subscription
 	for _, s := range cs.front.subs.match(nil, []byte(k.config.DeliverSubject)) {
@@ -77,8 +77,8 @@ func (cs *consumers) bindLocked(k *consumer) {
 	k.schedule()
 }
 
-// interested gives a new subscription the consumers that deliver to it.
-func (cs *consumers) interested(s *subscription) {
+// subscriptionAdded binds the consumers whose subject a new subscription matches.
+func (cs *consumers) subscriptionAdded(s *subscription) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	if !strings.ContainsAny(s.subject, "*>") {
@@ -92,28 +92,29 @@ func (cs *consumers) interested(s *subscription) {
 	}
 }
 
-// lost takes a subscription from the consumers that deliver to it.
-func (cs *consumers) lost(s *subscription) { cs.interested(s) }
+// subscriptionRemoved binds the consumers whose subject a removed subscription matches.
+func (cs *consumers) subscriptionRemoved(s *subscription) { cs.subscriptionAdded(s) }
 
+// rebindLocked binds the consumers of a subject to its present subscriptions.
 func (cs *consumers) rebindLocked(subject string) {
 	for _, k := range cs.bySubject[subject] {
 		before := k.targets.Load() != nil
 		cs.bindLocked(k)
-		if heard := k.targets.Load() != nil; heard != before {
-			k.attend(heard)
+		if subscribed := k.targets.Load() != nil; subscribed != before {
+			k.resetTimer(subscribed)
 		}
 	}
 }
 
-// remove ends a consumer, and reports whether it was there.
+// remove removes and closes a consumer, and reports whether it was there.
 func (cs *consumers) remove(k *consumer) bool {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	return cs.removeLocked(k)
 }
 
-// removeUnheard ends a consumer unless somebody hears it by now.
-func (cs *consumers) removeUnheard(k *consumer) {
+// removeIdle removes a consumer if it has no subscription.
+func (cs *consumers) removeIdle(k *consumer) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	if k.targets.Load() == nil {
@@ -122,7 +123,7 @@ func (cs *consumers) removeUnheard(k *consumer) {
 }
 
 func (cs *consumers) removeLocked(k *consumer) bool {
-	if k.gone.Swap(true) {
+	if k.removed.Swap(true) {
 		return false
 	}
 	if delete(cs.byStream[k.stream], k.name); len(cs.byStream[k.stream]) == 0 {
@@ -134,12 +135,12 @@ func (cs *consumers) removeLocked(k *consumer) bool {
 		delete(cs.bySubject, subject)
 	}
 	k.owner.consumers.Add(-1)
-	k.end()
+	k.close()
 	return true
 }
 
-// dropStream ends the consumers of a bucket.
-func (cs *consumers) dropStream(stream string) {
+// removeStream removes the consumers of a bucket.
+func (cs *consumers) removeStream(stream string) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	for _, k := range cs.byStream[stream] {
@@ -147,7 +148,7 @@ func (cs *consumers) dropStream(stream string) {
 	}
 }
 
-// stopAll ends all consumers.
+// stopAll removes all consumers.
 func (cs *consumers) stopAll() {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -158,7 +159,7 @@ func (cs *consumers) stopAll() {
 	}
 }
 
-// count returns how many consumers a bucket has.
+// count returns the number of a bucket's consumers.
 func (cs *consumers) count(stream string) int {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -177,8 +178,8 @@ func (cs *consumers) all(stream string) []*consumer {
 	return all
 }
 
-// flowed passes a client's answer to a request for flow control on.
-func (cs *consumers) flowed(subject string) {
+// flowReplied passes a client's reply to a flow control request to its consumer.
+func (cs *consumers) flowReplied(subject string) {
 	stream, rest, _ := strings.Cut(strings.TrimPrefix(subject, wire.FlowControlPrefix), ".")
 	name, _, _ := strings.Cut(rest, ".")
 	bucket, _ := streamconfig.BucketOf(stream)
@@ -186,10 +187,10 @@ func (cs *consumers) flowed(subject string) {
 	if k == nil {
 		return
 	}
-	k.feed.Lock()
-	heard := k.flow.heard(subject)
-	k.feed.Unlock()
-	if heard {
+	k.polling.Lock()
+	subscribed := k.flow.replied(subject)
+	k.polling.Unlock()
+	if subscribed {
 		k.schedule()
 	}
 }

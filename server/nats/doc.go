@@ -1,15 +1,15 @@
-// Package nats serves the buckets of a store to the clients of NATS: the nats CLI,
-// jetstream.KeyValue of nats.go and its predecessor, @nats-io/kv, and every other
-// client that has key/value buckets. It speaks NATS' client protocol and the part of
-// JetStream's API that those clients use; what they get is the store's durability.
+// Package nats serves the buckets of a store to NATS' clients: the nats CLI,
+// jetstream.KeyValue of nats.go and its predecessor, @nats-io/kv, and other clients whose
+// key/value buckets use push consumers. It speaks NATS' client protocol and the part of
+// JetStream's API that those clients use. Messages are as durable as the store's records.
 //
 //	front, err := nats.New(store, nats.Options{})
 //	srv, err := server.New(front, server.Options{Addr: "127.0.0.1:4222"})
 //
-// A program that embeds a store needs no socket: [Front.InProcessConn] is what
-// nats.InProcessServer asks for.
+// A program that embeds a store needs no socket: a [Front] is what nats.InProcessServer
+// expects.
 //
-// # What is what
+// # Buckets are streams
 //
 // To NATS a bucket is a stream and a record is a message:
 //
@@ -20,37 +20,35 @@
 //	Delete                      KV-Operation: DEL
 //	Purge                       KV-Operation: PURGE with Nats-Rollup: sub
 //	Update, Create of a client  Nats-Expected-Last-Subject-Sequence
-//	nothing else written        Nats-Expected-Last-Sequence, -Msg-Id, those of another subject
+//	other expectations          Nats-Expected-Last-Sequence, -Msg-Id, or the sequence of another subject
 //	headers                     stored with the record and returned, byte for byte
 //	expiry marker               Nats-Marker-Reason: MaxAge and KV-Operation: PURGE
 //	watch                       push consumer
 //
-// Of a stream's configuration, what a bucket has no place for (a placement, whether
-// direct gets are allowed, …) is kept in the bucket's metadata under "_kvd.nats", which
-// NATS' clients do not see, and comes back as it was sent. A bucket that kvd's own
-// tools made shows the configuration that says the same: limits, discard new, direct
-// gets, rollups and TTLs of messages allowed; a create that leaves sizes and markers to
-// the server finds it. kvd's tools do not show what is kept so, and leave it as it is.
+// Package streamconfig says how configurations and names are translated, and where the
+// fields are kept that a bucket does not have. kvd's own tools keep them and do not show
+// them. A bucket that kvd's tools made can be created again through NATS, if the client
+// leaves sizes and markers to the server.
 //
-// # Streams that are no buckets
+// # Message streams
 //
-// A stream of any other name is a log of messages: it captures the subjects that it
-// says, and none that another stream has. It lies in a bucket of its own whose name
-// begins with "_kvd_stream_" (file layout.go), which the listings of buckets leave out
-// and which nothing but the front end writes to; permissions name it so. With a
-// max_msgs_per_subject of 1 to 64 a subject is a key and keeps so many; with no such
-// limit every message has a key of its own. Of the other limits max_age lets messages
-// go without a marker; max_msgs and max_bytes drop the oldest before the
-// acknowledgement of what was too many (discard old), or refuse the newest (discard
-// new). KV-Operation means nothing there. What is expected of a sequence is looked up where
-// every message has a key of its own, while nobody else stores to that subject (file
-// gate.go); the number of subjects is counted by listing the keys, once after each change.
+// A stream whose name does not begin with KV_ is a message stream: a log of the messages
+// to the subjects that it captures. Two streams cannot capture the same subject. Its
+// bucket has a reserved name, which listings of buckets leave out and to which only the
+// front end writes; permissions use that name.
 //
-// # The surface
+//	max_msgs_per_subject 1 to 64   a subject is a key with that history
+//	no max_msgs_per_subject        every message has a key of its own
+//	max_age                        messages expire without a marker
+//	max_msgs, max_bytes            discard old: the oldest messages are removed before the newest are acknowledged
+//	                               discard new: the newest message is refused
+//	KV-Operation                   has no meaning
+//
+// # What is supported
 //
 //	INFO CONNECT PING PONG SUB UNSUB PUB HPUB MSG HMSG +OK -ERR
-//	wildcards, queue groups, echo, no responders, plain publish and subscribe
-//	$KV.<bucket>.<key>             publish, with expected sequence, rollup, TTL, message id
+//	wildcards, queue groups, echo, no responders, publish and subscribe without a stream
+//	$KV.<bucket>.<key>             publish, with expected sequences, rollup, TTL, message id
 //	$JS.API.INFO, $SYS.REQ.USER.INFO
 //	$JS.API.STREAM.{CREATE,UPDATE,INFO,DELETE,PURGE}.<stream>
 //	$JS.API.STREAM.{NAMES,LIST}
@@ -58,59 +56,76 @@
 //	$JS.API.DIRECT.GET.<stream>[.<subject>]
 //	$JS.API.CONSUMER.{CREATE,INFO,DELETE}.<stream>.<consumer>, push, ack policy none
 //	$JS.API.CONSUMER.{NAMES,LIST}.<stream>
-//	$JS.ACK.>, $JS.FC.>            taken
-//	Nats-Required-Api-Level        of every request of the API: there is level 1
+//	$JS.ACK.>, $JS.FC.>            accepted
+//	Nats-Required-Api-Level        in requests of the API: 0 and 1
 //
-// Everything else under $JS and $SYS has no responder, and clients say so. What a
-// request asks for beyond this is refused, never dropped: replicas (10074), mirrors,
-// sources, republish, limits of consumers, interest and work queues (10052); of plain
-// streams TTLs of messages, and a max_msgs_per_subject above 64 (10052); pull and durable
-// consumers, and last_per_subject where a stream has no limit of each subject (10012);
-// deletion of a message that is not its subject's oldest (10057); backups of streams (a
-// backup is a copy of the data directory, made while kvd is stopped).
+// # What is refused
+//
+// Requests to other subjects under $JS and $SYS have no responder, and clients say so.
+// These are refused with an error, whose code is in parentheses:
+//
+//	streams            replicas (10074), mirrors (10034 or 10052), sources, republish, subject transforms,
+//	                   consumer limits, max_consumers, retention interest and workqueue, sealed, no_ack, first_seq,
+//	                   discard_new_per_subject, atomic and batch publish, counters, schedules (10052)
+//	key/value buckets  other subjects, max_msgs, discard old with max_bytes (10052)
+//	message streams    TTLs of messages, max_msgs_per_subject above 64, discard new with both
+//	                   max_msgs and max_msgs_per_subject (10052)
+//	consumers          pull and durable consumers, deliver groups, rate limits, ack policies but none,
+//	                   replay policies but instant, last_per_subject in a stream without
+//	                   max_msgs_per_subject (10012)
+//	messages           Nats-Batch-Id (10174), Nats-Incr (10168), Nats-Schedule (10188)
+//	gets               batch, multi_last, up_to_seq, up_to_time, start_time (10003, or status 408)
+//	deletion           of a message that is not the oldest of its subject (10057)
+//	backups            STREAM.SNAPSHOT and STREAM.RESTORE (10052); a backup of kvd is a copy of its
+//	                   data directory, made while kvd is stopped
+//
+// Other fields of a request are ignored, also those that nats-server knows: of a consumer
+// backoff, sample_freq, max_waiting, max_batch, max_expires, max_bytes, direct, pause_until
+// and those of priority groups; of any request pedantic. nats-server refuses a field that
+// it does not know (10025), unless it is configured otherwise.
 //
 // # Where it differs from nats-server
 //
 //   - An acknowledgement means that the record is on the disk.
-//   - When a key's newest record expires the key is gone, and no older value comes
-//     back; a marker is written whether or not the stream has a marker TTL. A TTL
-//     shorter than the marker's holds as it is. An expected sequence of 0 also
-//     succeeds over the marker of an expiry that such a stream would not show.
-//   - Sizes (state.bytes, max_bytes) are those of kvd's records. max_bytes reserves
-//     nothing, so none is too large, and deletes and purges are admitted past it.
-//   - A subject that is no key by kv.CheckKey is refused (10003): NATS' key/value clients
-//     allow the same characters, so none meets this but with a key beyond 1,024 bytes. So
-//     are a marker with a payload, the TTL of a delete marker where a history is kept
-//     (elsewhere kvd's own clients see a purge), and a message that never expires where
-//     the bucket ends all.
-//   - A rollup of all subjects needs admin. It is two steps: after a crash in between the
-//     message is there, which was not acknowledged, and so is what it was to replace.
-//   - The id of the last message is not known once that was erased or has expired. Where
-//     others write to a bucket without a pause, a message that expects a sequence of another
-//     subject may be refused (10071) though it holds.
-//   - A purge up to a sequence that is still to come leaves the next one as it is. A
-//     consumer that is behind may get what was purged or has expired meanwhile.
-//   - Fields of a request that are not known are passed over. Sequences that are gone are
-//     listed up to 1,048,576 (deleted_details). Of a stream that was emptied before the
-//     process began last_ts is the time of its creation.
-//   - Of what was published before the process began, the ids are known of those messages
-//     of the duplicate window, and of the stream's newest 65,536, that are still kept.
-//   - Plain subscribers of $KV.b.k hear what NATS' clients publish, not what other front
-//     ends write: a watch does.
-//   - A client that reads slowly is not cut off for its watches: they wait. Of plain
-//     messages 8 MiB wait for it.
+//   - When a key's newest record expires, the key is gone and no older value comes back. A
+//     marker is written whether or not the stream has a marker TTL. A TTL shorter than the
+//     marker's is used as it is. In a stream without marker TTL, a message that expects
+//     sequence 0 is also stored over an expiry marker.
+//   - Sizes (state.bytes, max_bytes) are those of kvd's records. max_bytes reserves no
+//     space, so no value is too large. Deletes and purges are stored in a full bucket.
+//   - A subject is refused (10003) if its key is not valid by kv.CheckKey. NATS' key/value
+//     clients allow the same characters, so for them only keys beyond 1,024 bytes are.
+//   - Refused too (10003): a marker with a payload, the TTL of a delete marker if the bucket
+//     keeps a history (without one kvd's own clients see a purge), and a message that never
+//     expires if the bucket has a max_age.
+//   - A rollup of all subjects needs the permission admin. It takes two writes. After a
+//     crash between them the message is stored without an acknowledgement, and the older
+//     messages are still there.
+//   - The id of the stream's last message is not known after that message was erased or has
+//     expired. A message that expects the sequence of another subject may be refused (10071)
+//     although it matches, if other clients write to the bucket without a pause.
+//   - A purge up to a sequence that does not exist yet does not change the next sequence. A
+//     consumer that lags may deliver messages that were purged or have expired meanwhile.
+//   - Deleted sequences are listed if they are 1,048,576 or fewer (deleted_details). last_ts
+//     of a stream that was emptied before the process began is the time of its creation.
+//   - Message ids from before the process began are found for messages that are still
+//     stored, in the duplicate window, and among the stream's newest 65,536.
+//   - A plain subscription to $KV.b.k gets what NATS' clients publish. Writes through other
+//     front ends are delivered to watches only.
+//   - A client that reads its watches slowly is not disconnected: the watches wait. Of other
+//     messages at most 8 MiB wait for it.
 //
 // # Users
 //
-// CONNECT with user and password logs in as with any front end. A token is
-// name:password, or the password of the user called "token". Before that everything
-// but CONNECT ends the connection. Publishing needs put, or del for markers; direct
-// gets need get; a consumer needs get for what is there when it is made and watch for
-// what follows; streams need admin. Users do not hear each other's messages, inboxes
-// included: each is what NATS calls an account.
+// CONNECT with user and password logs in as with any front end. A token is name:password,
+// or the password of the user called "token". Any other operation before the login ends
+// the connection. A message needs the permission put, a marker del, and a direct get get.
+// A consumer needs get for the messages that are there when it is made, and watch for
+// later ones. Requests about streams need admin. Messages, inboxes included, are delivered
+// to the same user only: each user is what NATS calls an account.
 //
-// With TLS the server sends INFO in the clear and the client begins the handshake on
-// the same connection.
+// With TLS the server sends INFO without encryption, and the client begins the handshake
+// on the same connection.
 //
 // # Limits
 //
@@ -120,21 +135,36 @@
 //	subscriptions           8,192 of a connection
 //	consumers               4,096 made by a connection
 //	write                   10 s for 256 KiB
-//	ping                    every 2 minutes; the third without an answer ends it
+//	ping                    every 2 minutes; the third without an answer ends the connection
 //
 // # How it works
 //
-// A connection's goroutine parses what has arrived, carries it out in order and writes
-// the answers with one write. Publishes to keys that stand next to each other go to
+// The goroutine of a connection parses the input that has arrived, carries out the
+// operations in order, and writes all answers with one write. Consecutive publishes go to
 // the store in one Submit, so that a client with many callers fills a commit group.
 //
-// A consumer is a [kv.Poller] without a goroutine. When it has something, the pump of
-// the connection that is subscribed to its deliver subject gives it a turn; a pump's
-// goroutine lives while consumers wait. So nothing is buffered for a client beyond
-// what is being written to it, and a slow one holds up nobody.
+// A consumer is a [kv.Poller] without a goroutine. When it has something, the pump of the
+// connection that subscribes to its deliver subject polls it; a pump has a goroutine while
+// consumers wait. So the only messages in memory are those that are being written, and a
+// slow client delays no other.
 //
-// Locks, in this order: consumers.mu, consumer.feed, consumer.mu, subjectTree.mu, conn.subsMu,
-// pump.mu, output.mu; consumer.feed is not taken under consumers.mu. Apart from these:
-// plains.making or the gates of a run, by bucket and part, then plains.mu, then
-// subjectTree.mu; the store is called under the first two, never under plains.mu.
+// Reading order:
+//
+//	wire, jsapi, streamconfig         packages: protocol, API, configurations and names
+//	front.go, conn.go, connect.go     the front end; a connection's loop; INFO and CONNECT
+//	publish.go, batch.go              a publish: checked, stored and acknowledged
+//	expectation.go, gate.go           what a message expects of its stream
+//	messageids.go, storedids.go       duplicates
+//	route.go, subscribe.go            publish and subscribe; subjects.go finds the subscriptions
+//	messagestreams.go                 the subjects that message streams capture
+//	stream.go, get.go                 reads: the records of a stream; direct gets
+//	api.go, streams.go, account.go    requests about streams; subjectcounts.go, trim.go
+//	consumerapi.go, consumerconfig.go requests about consumers
+//	consumers.go, consumer.go         deliveries; pump.go, flow.go
+//
+// Locks are taken in this order: consumers.mu, consumer.polling, consumer.mu,
+// subjectTree.mu, conn.subsMu, pump.mu, and the mutex of wire.Output. consumer.polling is
+// not taken under consumers.mu. Separate from these: messageStreams.changing or the gates
+// of a batch (by bucket and part), then messageStreams.mu, then subjectTree.mu. The store
+// is called under changing and the gates, never under messageStreams.mu.
 package nats

@@ -7,46 +7,46 @@ import (
 )
 
 const (
-	flowWindow    = 2 << 20  // bytes on their way to the client at most, at first
-	flowWindowMax = 32 << 20 // at last
+	flowWindow    = 2 << 20  // bytes that may be outstanding, at first
+	flowWindowMax = 32 << 20 // that is doubled with each reply up to this
 )
 
-// flow is the flow control of a consumer: it asks the client, once half of the window
-// is on its way, to say when that has been dealt with, and stalls when the window is
-// full.
+// flow is the flow control of a consumer. When half of the window was sent, the consumer
+// sends a request that the client answers after it has processed the messages before it.
+// When the whole window is outstanding, the consumer stalls until the answer comes.
 type flow struct {
-	window  int
-	unheard int    // bytes sent that the client has not answered for
-	asked   int    // bytes that the request is about
-	request string // the subject of the answer; empty: none is on its way
-	count   uint64
+	window      int
+	outstanding int    // bytes sent since the last reply
+	requested   int    // bytes sent before the request
+	request     string // the reply subject of the request; empty if there is none
+	count       uint64
 }
 
-// sent counts a message and returns the reply subject of the request to send, if it is
-// time for one.
+// sent counts a message. It returns the reply subject of the flow control request to send,
+// and the empty string if none is due.
 func (f *flow) sent(k *consumer, size int) string {
-	f.unheard += size
+	f.outstanding += size
 	if f.window == 0 {
 		f.window = flowWindow
 	}
-	if f.request != "" || f.unheard <= f.window/2 {
+	if f.request != "" || f.outstanding <= f.window/2 {
 		return ""
 	}
 	f.count++
-	f.asked = f.unheard
+	f.requested = f.outstanding
 	f.request = wire.FlowControlPrefix + k.layout.Stream + "." + k.name + "." + strconv.FormatUint(f.count, 36)
 	return f.request
 }
 
-// stalled reports whether the client has to answer first.
-func (f *flow) stalled() bool { return f.window > 0 && f.unheard > f.window }
+// stalled reports whether the consumer must wait for the client's reply.
+func (f *flow) stalled() bool { return f.window > 0 && f.outstanding > f.window }
 
-// heard takes the client's answer, and reports whether it was one to the request.
-func (f *flow) heard(subject string) bool {
+// replied handles a reply of the client, and reports whether it answers the request.
+func (f *flow) replied(subject string) bool {
 	if f.request == "" || subject != f.request {
 		return false
 	}
-	f.unheard -= f.asked
+	f.outstanding -= f.requested
 	f.request = ""
 	f.window = min(2*f.window, flowWindowMax)
 	return true

@@ -19,43 +19,43 @@ import (
 const (
 	payloadDefault = 1 << 20
 	payloadLimit   = kv.MaxValueSizeLimit
-	// clientVersion is what the front end claims to be: clients ask for features by
-	// nats-server's versions. The suffix says whose it is.
+	// clientVersion is the version of nats-server that INFO claims: clients look at it to
+	// decide which features to use. A suffix names kvd's own version.
 	clientVersion = "2.12.0"
 )
 
-// Options changes how a front end serves. The zero value is usable.
+// Options configures a front end. The zero value is usable.
 type Options struct {
-	// MaxPayload bounds a message, header and payload, bytes. Default 1 MiB, at most
-	// 64 MiB.
+	// MaxPayload is the largest message, header and payload, bytes: 1 to 64 MiB. 0 stands
+	// for 1 MiB.
 	MaxPayload int
 
-	// Version is the program's, for INFO.
+	// Version is the program's version, for INFO. Empty if there is none.
 	Version string
 }
 
-// Front serves the buckets of a store to NATS' clients. It implements
-// [server.Protocol]. All methods are safe for concurrent use.
+// Front serves the buckets of a store to NATS' clients. It implements [server.Protocol].
+// All methods are safe for concurrent use.
 //
-// The store must not keep the keys and bucket names that it is given beyond a call,
-// as kv.Submitter says of its own: they are views of a connection's buffer.
+// The store must not keep the keys and bucket names of a call after it returns, as
+// kv.Submitter demands: they are views of a connection's buffer.
 type Front struct {
 	// Immutable.
 	store      kv.Store
 	submitter  kv.Submitter
 	maxPayload int
 	version    string
-	id         string // as nats-server's: 56 characters
+	id         string // 56 characters, like nats-server's
 
-	subs      subjectTree[*subscription]
-	consumers consumers
-	plains    plains
-	configs   streamconfig.Cache
-	firsts    firsts
-	counts    subjectCounts
-	ids       duplicates
-	clients   atomic.Uint64                         // connections there have been
-	api       struct{ total, errors atomic.Uint64 } // calls of the API
+	subs           subjectTree[*subscription]
+	consumers      consumers
+	messageStreams messageStreams
+	configs        streamconfig.Cache
+	firstRecords   firstRecords
+	subjectCounts  subjectCounts
+	msgIDs         messageIDs
+	clients        atomic.Uint64                         // number of connections so far
+	api            struct{ total, errors atomic.Uint64 } // numbers of requests to the API
 
 	inProcess struct {
 		sync.Mutex
@@ -65,31 +65,33 @@ type Front struct {
 
 var _ server.Upgrader = (*Front)(nil)
 
-// New returns the front end of a store, which has to be a [kv.Submitter].
+// New returns a front end of a store, which must implement [kv.Submitter]. The front end is
+// not closed with the store: call Close before.
 func New(store kv.Store, opts Options) (*Front, error) {
 	f := &Front{store: store, maxPayload: opts.MaxPayload, version: clientVersion, id: newID()}
 	if f.maxPayload == 0 {
 		f.maxPayload = payloadDefault
 	}
 	if f.maxPayload < 0 || f.maxPayload > payloadLimit {
-		return nil, fmt.Errorf("nats: a maximum payload of %d bytes: 1 to %d are allowed", f.maxPayload, payloadLimit)
+		return nil, fmt.Errorf("nats: maximum payload of %d bytes: 1 to %d are allowed", f.maxPayload, payloadLimit)
 	}
 	if opts.Version != "" {
 		f.version += "-kvd." + semanticSuffix(opts.Version)
 	}
 	var ok bool
 	if f.submitter, ok = kv.As[kv.Submitter](store); !ok {
-		return nil, errors.New("nats: the store takes no mutations by Submit")
+		return nil, errors.New("nats: the store does not implement kv.Submitter")
 	}
-	if err := f.plains.load(context.Background(), store); err != nil {
+	if err := f.messageStreams.load(context.Background(), store); err != nil {
 		return nil, fmt.Errorf("nats: find the streams: %w", err)
 	}
-	f.ids.since = time.Now()
+	f.msgIDs.started = time.Now()
 	f.consumers.init(f)
 	return f, nil
 }
 
-// semanticSuffix makes a version fit for the pre-release part of another.
+// semanticSuffix replaces the bytes that the pre-release part of a semantic version must
+// not have.
 func semanticSuffix(version string) string {
 	b := []byte(version)
 	for i, c := range b {
@@ -100,28 +102,28 @@ func semanticSuffix(version string) string {
 	return string(b)
 }
 
-// newID returns a name of the form of nats-server's: N and 55 characters of base32.
+// newID returns a random id in the form of nats-server's: N and 55 characters of base32.
 func newID() string {
 	var b [35]byte
-	_, _ = rand.Read(b[:]) // Never fails
+	_, _ = rand.Read(b[:]) // never fails
 	return "N" + base32.StdEncoding.EncodeToString(b[:])[:55]
 }
 
-// UpgradesTLS says that a connection begins in the clear, with INFO.
+// UpgradesTLS tells the server that a connection begins without TLS, with INFO.
 func (f *Front) UpgradesTLS() {}
 
-// Refusal is what a client over a limit of connections reads.
+// Refusal returns the message for a client that exceeds the limit of connections.
 func (f *Front) Refusal(error) []byte { return []byte("-ERR 'maximum connections exceeded'\r\n") }
 
-// Serve serves one connection.
+// Serve serves one connection until it ends.
 func (f *Front) Serve(ctx context.Context, sc *server.Conn) {
 	c := newConn(ctx, f, sc)
 	defer c.end()
 	c.serve()
 }
 
-// InProcessConn returns a connection to the front end within the process, without a
-// socket and without a login: what nats.InProcessServer asks for.
+// InProcessConn returns a connection to the front end within the process, without a socket
+// and without a login. It is the method of nats.InProcessConnProvider.
 func (f *Front) InProcessConn() (net.Conn, error) {
 	f.inProcess.Lock()
 	defer f.inProcess.Unlock()
@@ -137,8 +139,8 @@ func (f *Front) InProcessConn() (net.Conn, error) {
 	return client, nil
 }
 
-// Close ends the connections within the process, as the server's Shutdown does the
-// others, and the consumers that are left.
+// Close closes the connections of InProcessConn, as the server's Shutdown does the others,
+// and removes all consumers.
 func (f *Front) Close(ctx context.Context) error {
 	f.inProcess.Lock()
 	s := f.inProcess.server

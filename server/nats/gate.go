@@ -22,7 +22,7 @@ const gateWhole = 1<<gateParts - 1
 
 var gateSeed = maphash.MakeSeed()
 
-// gatePart returns the part of a subject's key, as a bit.
+// gatePart returns the part of the gate that a key belongs to, as a bit.
 func gatePart(key string) uint32 { return 1 << (maphash.String(gateSeed, key) % gateParts) }
 
 // gateLock is what a batch locks of a gate.
@@ -35,7 +35,7 @@ type gateLock struct {
 
 // lockGates locks what the batch needs of the gates of its streams, and returns the
 // function that unlocks it. All batches lock in the same order.
-func (p *plains) lockGates(b *batch) (unlock func()) {
+func (ms *messageStreams) lockGates(b *batch) (unlock func()) {
 	var locks []gateLock
 	for i := range b.entries {
 		s, x := b.entries[i].stream, &b.entries[i].expects
@@ -45,7 +45,7 @@ func (p *plains) lockGates(b *batch) (unlock func()) {
 		at := slices.IndexFunc(locks, func(l gateLock) bool { return l.bucket == s.name })
 		if at < 0 {
 			at = len(locks)
-			locks = append(locks, gateLock{gate: p.gate(s.name), bucket: s.name})
+			locks = append(locks, gateLock{gate: ms.gate(s.name), bucket: s.name})
 		}
 		part := gatePart(b.mutations[i].Key)
 		locks[at].shared |= part
@@ -82,11 +82,11 @@ func (l *gateLock) each(exclusive, shared func(*sync.RWMutex)) {
 	}
 }
 
-// gate returns the gate of a stream.
-func (p *plains) gate(bucket string) *gate {
-	if g, ok := p.gates.Load(bucket); ok {
+// gate returns the gate of a stream's bucket.
+func (ms *messageStreams) gate(bucket string) *gate {
+	if g, ok := ms.gates.Load(bucket); ok {
 		return g.(*gate)
 	}
-	g, _ := p.gates.LoadOrStore(bucket, new(gate))
+	g, _ := ms.gates.LoadOrStore(bucket, new(gate))
 	return g.(*gate)
 }

@@ -16,7 +16,7 @@ import (
 	"kvd/server/nats/wire"
 )
 
-// What a direct get answers where it has no message.
+// Answers to a direct get without a message.
 var (
 	statusNotFound   = []byte("NATS/1.0 404 Message Not Found\r\n\r\n")
 	statusEmpty      = []byte("NATS/1.0 408 Empty Request\r\n\r\n")
@@ -25,7 +25,7 @@ var (
 	statusLevel      = []byte("NATS/1.0 412 Required Api Level\r\n\r\n")
 )
 
-// getRequest asks for one message.
+// getRequest is the body of a request for one message.
 type getRequest struct {
 	Seq       uint64          `json:"seq"`
 	LastFor   string          `json:"last_by_subj"`
@@ -38,12 +38,12 @@ type getRequest struct {
 	StartTime json.RawMessage `json:"start_time"`
 }
 
-// unsupported reports whether the request is of a form that no key/value client uses.
+// unsupported reports whether the request has a field that kvd does not support.
 func (r *getRequest) unsupported() bool {
 	return r.Batch != 0 || r.UpTo != 0 || jsapi.IsGiven(r.MultiLast) || jsapi.IsGiven(r.UpToTime) || jsapi.IsGiven(r.StartTime)
 }
 
-// criteria returns how many things the request asks for: one is right.
+// criteria returns how many criteria the request has, which must be one.
 func (r *getRequest) criteria() int {
 	n := 0
 	for _, given := range [...]bool{r.LastFor != "", r.NextFor != "", r.Seq != 0 && r.NextFor == ""} {
@@ -54,7 +54,8 @@ func (r *getRequest) criteria() int {
 	return n
 }
 
-// directGet answers DIRECT.GET, and reports whether there is such a stream.
+// directGet answers DIRECT.GET, and reports whether there is a stream of that name which
+// allows it.
 func (c *conn) directGet(o *wire.Operation) bool {
 	name, subject, bySubject := bytes.Cut(o.Subject[len(wire.DirectGetPrefix):], []byte{'.'})
 	s := c.streamNamed(name)
@@ -62,10 +63,10 @@ func (c *conn) directGet(o *wire.Operation) bool {
 		return false
 	}
 	if !c.May(server.MayGet, s.name) {
-		c.violation(o)
+		c.sendPublishViolation(o)
 		return false
 	}
-	if overLevel(o.Header) {
+	if requiresHigherLevel(o.Header) {
 		c.answer(o.Reply, statusLevel, nil)
 		return true
 	}
@@ -77,11 +78,11 @@ func (c *conn) directGet(o *wire.Operation) bool {
 		c.directGetKey(o, s, key)
 		return true
 	}
-	c.directGetAsked(o, s, &getRequest{LastFor: string(subject)})
+	c.directGetRequest(o, s, &getRequest{LastFor: string(subject)})
 	return true
 }
 
-// directGetBody answers a direct get whose body says what is wanted.
+// directGetBody answers a direct get whose criterion is in its body.
 func (c *conn) directGetBody(o *wire.Operation, s *stream) {
 	var ask getRequest
 	switch {
@@ -94,28 +95,29 @@ func (c *conn) directGetBody(o *wire.Operation, s *stream) {
 	case ask.criteria() == 0:
 		c.answer(o.Reply, statusEmpty, nil)
 	default:
-		c.directGetAsked(o, s, &ask)
+		c.directGetRequest(o, s, &ask)
 	}
 }
 
-func (c *conn) directGetAsked(o *wire.Operation, s *stream, ask *getRequest) {
+// directGetRequest answers a direct get with one criterion.
+func (c *conn) directGetRequest(o *wire.Operation, s *stream, ask *getRequest) {
 	var e kv.Entry
 	var err error
 	c.InStore(func() { e, err = s.findMessage(c.ctx, ask) })
 	c.answerMessage(o.Reply, s, &e, err, ask.NoHeader)
 }
 
-// directGetKey answers a direct get of a key: the read that matters, without
-// allocations where there is a value.
+// directGetKey answers a direct get of a key, the most frequent read. It allocates nothing
+// if the key has a value.
 func (c *conn) directGetKey(o *wire.Operation, s *stream, key string) {
 	c.EnterStore()
-	buf, e, err := s.bucket.GetAppend(c.ctx, c.scratch[:0], key)
-	if errors.Is(err, kv.ErrKeyNotFound) { // or its newest record is a marker
+	buf, e, err := s.bucket.GetAppend(c.ctx, c.valueBuf[:0], key)
+	if errors.Is(err, kv.ErrKeyNotFound) { // perhaps its newest record is a marker
 		e, err = s.last(c.ctx, key)
 	}
 	c.LeaveStore()
-	if c.scratch = buf; cap(c.scratch) > 2*wire.FlushSize {
-		c.scratch = nil
+	if c.valueBuf = buf; cap(c.valueBuf) > 2*wire.FlushSize {
+		c.valueBuf = nil
 	}
 	c.answerMessage(o.Reply, s, &e, err, false)
 }
@@ -131,18 +133,18 @@ func (s *stream) findMessage(ctx context.Context, ask *getRequest) (kv.Entry, er
 		return s.next(ctx, pattern, kv.Revision(max(ask.Seq, 1)))
 	case ask.LastFor != "":
 		if wire.IsLiteral([]byte(ask.LastFor)) {
-			return s.lastOf(ctx, []byte(ask.LastFor))
+			return s.lastOfSubject(ctx, []byte(ask.LastFor))
 		}
 		pattern, ok := s.layout.Pattern(ask.LastFor)
 		if !ok {
 			return kv.Entry{}, kv.ErrKeyNotFound
 		}
-		return s.newestOf(ctx, pattern)
+		return s.lastMatching(ctx, pattern)
 	}
 	return s.at(ctx, kv.Revision(ask.Seq))
 }
 
-// answerMessage answers a direct get with a record, or why there is none.
+// answerMessage answers a direct get with a record, or with the error.
 func (c *conn) answerMessage(reply []byte, s *stream, e *kv.Entry, err error, noHeader bool) {
 	switch {
 	case errors.Is(err, kv.ErrKeyNotFound), errors.Is(err, kv.ErrInvalidKey):
@@ -152,12 +154,12 @@ func (c *conn) answerMessage(reply []byte, s *stream, e *kv.Entry, err error, no
 	case noHeader:
 		c.answer(reply, nil, e.Value)
 	default:
-		c.header = s.appendDirectHeader(c.header[:0], e)
-		c.answer(reply, c.header, e.Value)
+		c.headerBuf = s.appendDirectHeader(c.headerBuf[:0], e)
+		c.answer(reply, c.headerBuf, e.Value)
 	}
 }
 
-// oneLine makes a text fit for a header's line.
+// oneLine replaces control characters, which a header must not have, by blanks.
 func oneLine(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' {
@@ -167,8 +169,8 @@ func oneLine(text string) string {
 	}, text)
 }
 
-// appendDirectHeader appends a record's headers as a direct get shows them: those
-// stored, then where the message is from.
+// appendDirectHeader appends the header block of an answer to a direct get: the message's
+// headers, then its stream, subject, sequence and time.
 func (s *stream) appendDirectHeader(dst []byte, e *kv.Entry) []byte {
 	dst = wire.AppendHeader(dst, e, s.status.Config.MarkerTTL)
 	dst = append(dst, "Nats-Stream: "...)
@@ -182,7 +184,7 @@ func (s *stream) appendDirectHeader(dst []byte, e *kv.Entry) []byte {
 	return append(dst, "\r\n\r\n"...)
 }
 
-// AppendMessage is a record as STREAM.MSG.GET shows it.
+// message is a message in the answer to STREAM.MSG.GET.
 type message struct {
 	Subject string    `json:"subject"`
 	Seq     uint64    `json:"seq"`
@@ -197,9 +199,9 @@ func (c *conn) messageGet(r *request) (any, *jsapi.Error) {
 	if err := jsapi.DecodeBody(r.body, &ask); err != nil {
 		return nil, err
 	}
-	s, failure := c.find(r, server.MayGet, "get")
-	if failure != nil {
-		return nil, failure
+	s, refused := c.findStream(r, server.MayGet, "get")
+	if refused != nil {
+		return nil, refused
 	}
 	if ask.unsupported() || ask.criteria() != 1 {
 		return nil, jsapi.ErrBadRequest
@@ -220,8 +222,8 @@ func (c *conn) messageGet(r *request) (any, *jsapi.Error) {
 	return answer, nil
 }
 
-// messageDelete answers STREAM.MSG.DELETE. A record leaves with those of its key that
-// are older, so it has to be the oldest.
+// messageDelete answers STREAM.MSG.DELETE. A store removes a record only together with the
+// older records of its key, so the message must be its subject's oldest.
 func (c *conn) messageDelete(r *request) (any, *jsapi.Error) {
 	var ask struct {
 		Seq uint64 `json:"seq"`
@@ -229,9 +231,9 @@ func (c *conn) messageDelete(r *request) (any, *jsapi.Error) {
 	if err := jsapi.DecodeBody(r.body, &ask); err != nil {
 		return nil, err
 	}
-	s, failure := c.find(r, server.MayDel, "del")
-	if failure != nil {
-		return nil, failure
+	s, refused := c.findStream(r, server.MayDel, "del")
+	if refused != nil {
+		return nil, refused
 	}
 	if s.config.DenyDelete {
 		return nil, jsapi.ErrNoMessageDelete
@@ -248,7 +250,7 @@ func (c *conn) messageDelete(r *request) (any, *jsapi.Error) {
 			return nil, jsapi.ErrorOf(err)
 		}
 		if oldest.Revision != e.Revision {
-			return nil, jsapi.NewError(500, 10057, "message delete not permitted: older messages of the subject are kept, which go first")
+			return nil, jsapi.NewError(500, 10057, "message delete not permitted: the message is not the oldest of its subject")
 		}
 		break
 	}
@@ -258,7 +260,8 @@ func (c *conn) messageDelete(r *request) (any, *jsapi.Error) {
 	return success{Success: true}, nil
 }
 
-// cannotDelete refuses the deletion of a message that is not there, as nats-server does.
+// cannotDelete returns nats-server's error for the deletion of a message that does not
+// exist.
 func (s *stream) cannotDelete(seq uint64) *jsapi.Error {
 	switch {
 	case seq == 0:

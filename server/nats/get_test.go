@@ -27,9 +27,9 @@ func TestTheNewestOfManyKeys(t *testing.T) {
 	}
 	for _, max := range []int64{-1, 1} {
 		t.Run(fmt.Sprint("max_msgs_per_subject=", max), func(t *testing.T) {
-			cfg, failure := streamconfig.Parse(fmt.Appendf(nil, `{"name":"S%d","subjects":["s%d.>"],"max_msgs_per_subject":%d}`, max, max, max), fmt.Sprint("S", max), 1<<20)
-			if failure != nil {
-				t.Fatal(failure)
+			cfg, refused := streamconfig.Parse(fmt.Appendf(nil, `{"name":"S%d","subjects":["s%d.>"],"max_msgs_per_subject":%d}`, max, max, max), fmt.Sprint("S", max), 1<<20)
+			if refused != nil {
+				t.Fatal(refused)
 			}
 			b, err := store.CreateBucket(ctx, cfg.BucketConfig(1<<20))
 			if err != nil {
@@ -62,7 +62,7 @@ func TestTheNewestOfManyKeys(t *testing.T) {
 				want   kv.Revision
 			}{{"s.x.*", 10}, {"*.x.>", 10}, {"s.y.*", messages}, {"s.*.3", messages - 6}, {"s.>", messages}, {"s.z.*", 0}} {
 				pattern, _ := s.layout.Pattern(c.filter)
-				e, err := s.newestOf(ctx, pattern)
+				e, err := s.lastMatching(ctx, pattern)
 				if e.Revision != c.want || (c.want == 0) != errors.Is(err, kv.ErrKeyNotFound) {
 					t.Errorf("of %s the newest is %d: %v, want %d", c.filter, e.Revision, err, c.want)
 				}

@@ -25,11 +25,11 @@ func (c *conn) publish(o *wire.Operation) error {
 		return wire.ErrMalformed
 	}
 	if c.options.Pedantic && !wire.IsLiteral(o.Subject) {
-		c.warn("Invalid Publish Subject")
-		c.ok()
+		c.sendError("Invalid Publish Subject")
+		c.sendOK()
 		return nil
 	}
-	c.ok()
+	c.sendOK()
 	served := c.route(o) > 0
 	if len(o.Subject) > 0 && o.Subject[0] == '$' {
 		served = c.serveSystem(o) || served
@@ -57,7 +57,7 @@ func (c *conn) serveSystem(o *wire.Operation) bool {
 	case bytes.HasPrefix(o.Subject, []byte(wire.AckPrefix)):
 		return true // consumers need no acknowledgement
 	case bytes.HasPrefix(o.Subject, []byte(wire.FlowControlPrefix)):
-		c.front.consumers.flowed(string(o.Subject))
+		c.front.consumers.flowReplied(string(o.Subject))
 		return true
 	case bytes.HasPrefix(o.Subject, []byte(wire.SystemPrefix)):
 		return c.system(o) || c.publishMessage(o)
@@ -83,7 +83,7 @@ func (c *conn) publishKey(o *wire.Operation) bool {
 // publishMessage publishes a message to the message stream that captures its subject. It
 // reports whether there is one in which the user has any permission.
 func (c *conn) publishMessage(o *wire.Operation) bool {
-	bucket := c.front.plains.capturing(o.Subject)
+	bucket := c.front.messageStreams.bucketCapturing(o.Subject)
 	if bucket == "" || !c.May(server.MayAny, bucket) {
 		return false
 	}
@@ -170,9 +170,9 @@ func (c *conn) checkPublish(s *stream, o *wire.Operation, h *wire.PublishHeaders
 // checkMayPublish checks the user's permission: del for markers, put for other messages.
 func (c *conn) checkMayPublish(s *stream, h *wire.PublishHeaders) *jsapi.Error {
 	if h.IsMarker() && !s.layout.IsMessageStream() {
-		return c.may(server.MayDel, "del", s.name)
+		return c.checkMay(server.MayDel, "del", s.name)
 	}
-	return c.may(server.MayPut, "put", s.name)
+	return c.checkMay(server.MayPut, "put", s.name)
 }
 
 // applyHeaders gives the mutation the operation, the TTL and the headers of the message.
@@ -195,7 +195,7 @@ func (c *conn) applyRollup(p *publication, h *wire.PublishHeaders, m *kv.Mutatio
 	case !p.stream.config.AllowRollup || p.stream.config.DenyPurge:
 		return jsapi.ErrNoRollup
 	case value == "all":
-		if err := c.may(server.MayAdmin, "admin", p.stream.name); err != nil { // as for a purge of the stream
+		if err := c.checkMay(server.MayAdmin, "admin", p.stream.name); err != nil { // as for a purge of the stream
 			return err
 		}
 		p.replaces = ">"
@@ -229,9 +229,9 @@ func applyTTL(s *stream, h *wire.PublishHeaders, m *kv.Mutation) *jsapi.Error {
 	case !valid:
 		return jsapi.ErrInvalidTTL
 	case ttl.Never && s.config.MaxAge > 0:
-		return jsapi.BadRequest("a message that never expires in a bucket where all do is not supported")
+		return jsapi.BadRequest("a message that never expires is not supported in a bucket with a max_age")
 	case ttl.TTL > 0 && m.Op == kv.MutateDelete && s.config.MaxMsgsPerSubject > 1:
-		return jsapi.BadRequest("the TTL of a delete marker is not supported where a history is kept: a purge marker has one")
+		return jsapi.BadRequest("the TTL of a delete marker is not supported in a bucket with a history: purge the key with a TTL")
 	case ttl.TTL > 0 && m.Op == kv.MutateDelete:
 		m.Op = kv.MutatePurge // without a history it is the same
 	}

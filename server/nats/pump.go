@@ -6,18 +6,18 @@ import (
 	"kvd/server/nats/wire"
 )
 
-// pump gives the consumers that a connection hears their turns, one after the other,
-// and writes what they deliver. Its goroutine is there while a consumer waits.
+// pump polls the consumers that deliver to a connection, one after the other, and writes
+// their messages. Its goroutine runs while consumers wait.
 type pump struct {
-	conn     *conn
-	gathered []byte // what they delivered, of outputs; nil: nothing. Owned by the goroutine
+	conn *conn
+	buf  []byte // their messages, from wire.NewBuffer; nil if there are none. Owned by the goroutine
 
 	mu      sync.Mutex // guards the fields below
 	waiting []*consumer
 	running bool
 }
 
-// add has a consumer take a turn.
+// add has a consumer polled.
 func (p *pump) add(k *consumer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -28,25 +28,26 @@ func (p *pump) add(k *consumer) {
 	}
 }
 
-// run is the pump's goroutine: started by add, ended when no consumer waits. A client
-// that does not read holds it up for as long as output allows.
+// run is the pump's goroutine. add starts it; it ends when no consumer waits. A client that
+// does not read delays it for as long as the connection's output allows.
 func (p *pump) run() {
 	defer p.conn.Recover()
 	var batch []*consumer
 	for {
-		if batch = p.take(batch); batch == nil {
+		if batch = p.takeWaiting(batch); batch == nil {
 			return
 		}
 		for i, k := range batch {
 			batch[i] = nil
-			p.turn(k)
+			p.poll(k)
 		}
 		p.flush()
 	}
 }
 
-// take returns those that wait; nil ends the goroutine.
-func (p *pump) take(room []*consumer) []*consumer {
+// takeWaiting returns the consumers that wait. It returns nil if there are none: then the
+// goroutine ends. room is the caller's old list, whose memory is used again.
+func (p *pump) takeWaiting(room []*consumer) []*consumer {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.waiting) == 0 {
@@ -58,7 +59,7 @@ func (p *pump) take(room []*consumer) []*consumer {
 	return taken
 }
 
-func (p *pump) turn(k *consumer) {
+func (p *pump) poll(k *consumer) {
 	k.queued.Store(false) // first: what comes from now on is for another turn
 	targets := k.targets.Load()
 	switch {
@@ -68,23 +69,23 @@ func (p *pump) turn(k *consumer) {
 		k.schedule() // with the pump of whoever hears it now
 		return
 	}
-	if p.gathered == nil {
-		p.gathered = wire.NewBuffer()
+	if p.buf == nil {
+		p.buf = wire.NewBuffer()
 	}
 	var more bool
-	if p.gathered, more = k.turn(p.gathered, *targets); more {
+	if p.buf, more = k.poll(p.buf, *targets); more {
 		k.schedule()
 	}
-	if len(p.gathered) >= wire.FlushSize {
+	if len(p.buf) >= wire.FlushSize {
 		p.flush()
 	}
 }
 
-// Flush has what was gathered written, and waits where the client does not keep up.
+// flush writes the messages, and waits for a client that reads too slowly.
 func (p *pump) flush() {
-	if p.gathered != nil {
-		p.conn.out.AppendBuffer(p.gathered)
-		p.gathered = nil
+	if p.buf != nil {
+		p.conn.out.AppendBuffer(p.buf)
+		p.buf = nil
 	}
 	p.conn.out.FlushAndWait()
 }

@@ -16,17 +16,18 @@ import (
 	"kvd/server/nats/wire"
 )
 
-// ExpectedStream is a bucket as it was when a round of a connection looked it up.
+// stream is a stream as it was when a connection looked it up in this round.
 type stream struct {
 	bucket  kv.Bucket
-	records msglog.Log // nil: the bucket is none
-	name    string     // Of the bucket
+	records msglog.Log // nil if the bucket does not implement it
+	name    string     // of the bucket
 	config  *streamconfig.Config
 	layout  *streamconfig.Layout
 	status  kv.Status
 }
 
-// ExpectedStream looks a bucket up. The name may be a view: the stream's is not.
+// stream looks up the stream of a bucket. The name may be a view of the input; the stream
+// does not keep it.
 func (f *Front) stream(ctx context.Context, name string) (*stream, error) {
 	b, err := f.store.Bucket(ctx, name)
 	if err != nil {
@@ -42,8 +43,8 @@ func (f *Front) stream(ctx context.Context, name string) (*stream, error) {
 	return s, nil
 }
 
-// ExpectedStream looks a bucket up once in a round. An error is that there is none, or the
-// store's.
+// stream looks up the stream of a bucket, once in a round. The errors are those of the
+// store.
 func (c *conn) stream(name []byte) (*stream, error) {
 	if s := c.streams[string(name)]; s != nil {
 		return s, nil
@@ -58,11 +59,11 @@ func (c *conn) stream(name []byte) (*stream, error) {
 	return s, nil
 }
 
-// streamNamed looks up the stream of a name that a client has, which may be a view; nil
-// if there is none.
+// streamNamed looks up a stream by its own name, which may be a view. It returns nil if
+// there is none.
 func (c *conn) streamNamed(name []byte) *stream {
 	bucket, ok := bytes.CutPrefix(name, []byte(wire.BucketStreamPrefix))
-	if ok { // a read that matters: no allocation
+	if ok { // the most frequent case: no allocation
 		ok = !bytes.HasPrefix(bucket, []byte(msglog.ReservedBucket))
 	} else {
 		var plain string
@@ -79,15 +80,16 @@ func (c *conn) streamNamed(name []byte) *stream {
 	return s
 }
 
-// may returns nil, or that the user lacks the permission in the bucket.
-func (c *conn) may(p server.Permission, what, bucket string) *jsapi.Error {
+// checkMay returns an error if the user does not have the permission in the bucket. what is
+// its name.
+func (c *conn) checkMay(p server.Permission, what, bucket string) *jsapi.Error {
 	if c.May(p, bucket) {
 		return nil
 	}
 	return jsapi.PermissionDenied(what, bucket)
 }
 
-// ExpectedLastSequence returns the newest record of a key, marker or not.
+// last returns the newest record of a key, which may be a marker.
 func (s *stream) last(ctx context.Context, key string) (kv.Entry, error) {
 	if s.records != nil {
 		return s.records.Last(ctx, key)
@@ -105,8 +107,8 @@ func (s *stream) last(ctx context.Context, key string) (kv.Entry, error) {
 	return e, nil
 }
 
-// lastOf returns the newest record of a subject, marker or not.
-func (s *stream) lastOf(ctx context.Context, subject []byte) (kv.Entry, error) {
+// lastOfSubject returns the newest record of a literal subject, which may be a marker.
+func (s *stream) lastOfSubject(ctx context.Context, subject []byte) (kv.Entry, error) {
 	key, ok := s.layout.Key(subject)
 	if !ok {
 		return kv.Entry{}, kv.ErrKeyNotFound
@@ -120,9 +122,8 @@ func (s *stream) lastOf(ctx context.Context, subject []byte) (kv.Entry, error) {
 	return s.records.LastAppended(ctx, key)
 }
 
-// lastSequence returns the revision of a key's newest record as NATS' clients know it:
-// 0 where there is none, or none but the marker of an expiry in a stream that would
-// have no such marker.
+// lastSequence returns the sequence of a key's newest message as NATS' clients see it. It
+// is 0 if there is none, and for an expiry marker in a stream without marker TTL.
 func (s *stream) lastSequence(ctx context.Context, key string) kv.Revision {
 	e, err := s.last(ctx, key)
 	if err != nil || e.Reason == kv.ReasonExpiry && s.config.SubjectDeleteMarkerTTL == 0 {
@@ -131,7 +132,7 @@ func (s *stream) lastSequence(ctx context.Context, key string) kv.Revision {
 	return e.Revision
 }
 
-// at returns the record of a revision.
+// at returns the record with that revision.
 func (s *stream) at(ctx context.Context, revision kv.Revision) (kv.Entry, error) {
 	if s.records == nil {
 		return kv.Entry{}, kv.ErrNotSupported
@@ -139,7 +140,7 @@ func (s *stream) at(ctx context.Context, revision kv.Revision) (kv.Entry, error)
 	return s.records.At(ctx, revision)
 }
 
-// next returns the first record from a revision on whose key matches.
+// next returns the first record at or after a revision whose key matches.
 func (s *stream) next(ctx context.Context, pattern string, from kv.Revision) (kv.Entry, error) {
 	if s.records == nil {
 		return kv.Entry{}, kv.ErrNotSupported
@@ -147,11 +148,12 @@ func (s *stream) next(ctx context.Context, pattern string, from kv.Revision) (kv
 	return s.records.Next(ctx, pattern, from)
 }
 
-// newestOf returns the newest record whose key matches a pattern. It looks at ever more
-// Of the newest records, all of them in the end; where the keys tell which is the newest,
-// at those soon: who expects a sequence of many subjects wrote to one of them just now,
-// or they are few.
-func (s *stream) newestOf(ctx context.Context, pattern string) (kv.Entry, error) {
+// lastMatching returns the newest record whose key matches a pattern. It scans the newest
+// 1,024 records first, then ever more of the older ones. If every message has a key of its
+// own, it lists the matching keys after the first scan: then they are few, or a client that
+// expects a sequence of many subjects would have found the message that it wrote just
+// before.
+func (s *stream) lastMatching(ctx context.Context, pattern string) (kv.Entry, error) {
 	st, err := s.bucket.Status(ctx)
 	if err != nil {
 		return kv.Entry{}, err
@@ -165,7 +167,7 @@ func (s *stream) newestOf(ctx context.Context, pattern string) (kv.Entry, error)
 		})
 		to = from - 1
 		if newest == 0 && s.layout.OnePerMessage && err == nil {
-			return s.newestApart(ctx, pattern)
+			return s.lastMatchingByKeys(ctx, pattern)
 		}
 	}
 	switch {
@@ -177,9 +179,10 @@ func (s *stream) newestOf(ctx context.Context, pattern string) (kv.Entry, error)
 	return s.at(ctx, newest)
 }
 
-// newestApart is newestOf for messages apart, by their keys: see msglog.AppendSuffix.
-func (s *stream) newestApart(ctx context.Context, pattern string) (kv.Entry, error) {
-	suffix := func(key string) string { return key[len(s.layout.SubjectPart(key)):] } // empty: somebody else's
+// lastMatchingByKeys is lastMatching for a stream with OnePerMessage. The suffixes of the
+// keys say which is the newest, see msglog.AppendSuffix.
+func (s *stream) lastMatchingByKeys(ctx context.Context, pattern string) (kv.Entry, error) {
+	suffix := func(key string) string { return key[len(s.layout.SubjectPart(key)):] } // empty for a key that the front end did not write
 	var newest string
 	for key, err := range s.bucket.Keys(ctx, pattern) {
 		if err != nil {
@@ -195,9 +198,9 @@ func (s *stream) newestApart(ctx context.Context, pattern string) (kv.Entry, err
 	return s.last(ctx, newest)
 }
 
-// scan calls fn for the records of [from, to] whose keys match, in order and without
-// their values, until it returns false. It reads them one after the other, where next
-// would look for each.
+// scan calls fn for the records from from to to whose keys match, by revision and without
+// their values, until fn returns false. It reads them one after the other, where next would
+// search for each.
 func (s *stream) scan(ctx context.Context, pattern string, from, to kv.Revision, fn func(*kv.Entry) bool) error {
 	if to == 0 {
 		return nil
@@ -206,7 +209,7 @@ func (s *stream) scan(ctx context.Context, pattern string, from, to kv.Revision,
 	if err != nil {
 		return err
 	}
-	defer func() { _ = w.Stop() }() // an error says that it has ended
+	defer func() { _ = w.Stop() }() // the error of a watch that has ended
 	poller, ok := kv.As[kv.Poller](w)
 	if !ok {
 		return kv.ErrNotSupported
@@ -223,7 +226,7 @@ func (s *stream) scan(ctx context.Context, pattern string, from, to kv.Revision,
 	return err
 }
 
-// streamState is what a stream holds.
+// streamState describes the messages of a stream in answers of the API.
 type streamState struct {
 	Messages    uint64            `json:"messages"`
 	Bytes       uint64            `json:"bytes"`
@@ -234,12 +237,12 @@ type streamState struct {
 	NumSubjects uint64            `json:"num_subjects,omitempty"`
 	Subjects    map[string]uint64 `json:"subjects,omitempty"`
 	NumDeleted  uint64            `json:"num_deleted,omitempty"`
-	Deleted     []uint64          `json:"deleted,omitempty"` // if asked for
+	Deleted     []uint64          `json:"deleted,omitempty"` // if the request asks for it
 	Consumers   int               `json:"consumer_count"`
 }
 
-// state describes a stream. Of an empty one that was used before the process began,
-// the last time is unknown: then it is that of the stream's creation.
+// state describes a stream's messages. If a stream known emptied before the process began,
+// the time of its last message is not known; the time of its creation stands for it.
 func (f *Front) state(ctx context.Context, s *stream) streamState {
 	first, isEmpty := f.first(ctx, s)
 	st := &s.status
@@ -253,10 +256,10 @@ func (f *Front) state(ctx context.Context, s *stream) streamState {
 		state.LastTime = st.Created
 	}
 	if isEmpty {
-		state.Messages, state.Bytes, state.FirstSeq = 0, 0, state.LastSeq+1 // what has expired may be counted
+		state.Messages, state.Bytes, state.FirstSeq = 0, 0, state.LastSeq+1 // the status may count records that have expired
 		return state
 	}
-	state.NumSubjects, _ = f.counts.of(ctx, s) // an error leaves it out
+	state.NumSubjects, _ = f.subjectCounts.of(ctx, s) // 0 after an error
 	if first.Revision != 0 {
 		state.FirstSeq, state.FirstTime = uint64(first.Revision), first.Created
 		span := state.LastSeq - state.FirstSeq + 1
@@ -265,28 +268,28 @@ func (f *Front) state(ctx context.Context, s *stream) streamState {
 	return state
 }
 
-// first returns a stream's first record, of revision 0 where the store fails, or that
-// there is none. What the stream had when it was looked up may have gone since: then it
-// is looked up again, so that the record and what its status says agree.
+// first returns a stream's first record, and whether the stream is empty. The record has
+// revision 0 if the stream is empty or the store fails. If records were removed since the
+// stream known looked up, first looks it up again, so that the record and the status agree.
 func (f *Front) first(ctx context.Context, s *stream) (first kv.Entry, isEmpty bool) {
 	if s.status.Values == 0 {
 		return first, true
 	}
-	again := func() (err error) {
+	refresh := func() (err error) {
 		st, err := s.bucket.Status(ctx)
 		if err == nil {
 			s.status = st
 		}
 		return err
 	}
-	first, err := f.firsts.of(ctx, s)
+	first, err := f.firstRecords.of(ctx, s)
 	if errors.Is(err, kv.ErrKeyNotFound) {
-		if err = again(); err == nil {
-			first, err = f.firsts.of(ctx, s)
+		if err = refresh(); err == nil {
+			first, err = f.firstRecords.of(ctx, s)
 		}
 	}
 	if st := &s.status; err == nil && (first.Revision > st.Revision || st.Values > uint64(st.Revision-first.Revision)+1) {
-		err = again()
+		err = refresh()
 	}
 	if err != nil {
 		return kv.Entry{}, errors.Is(err, kv.ErrKeyNotFound)
@@ -294,25 +297,24 @@ func (f *Front) first(ctx context.Context, s *stream) (first kv.Entry, isEmpty b
 	return first, s.status.Values == 0
 }
 
-// firsts remembers which records were the first of their streams: the next to be the
-// first is one behind it, and to look for it from the beginning would pass all that is
-// dead, some 50 ms for each half a million records that were overwritten. Safe for
-// concurrent use.
-type firsts struct {
-	byBucket sync.Map // name → firstRecord
+// firstRecords remembers the first record of each stream: the next first record is after
+// it. A search from revision 1 would pass all records that were superseded, about 50 ms for
+// half a million. Safe for concurrent use.
+type firstRecords struct {
+	byBucket sync.Map // by name: firstRecord
 }
 
-// firstRecord is the revision of a bucket's first record, in one life of its name.
+// firstRecord is the revision of a bucket's first record.
 type firstRecord struct {
-	bucket   uint64
+	bucketID uint64
 	revision kv.Revision
 }
 
-// Of returns the first record of a stream.
-func (fs *firsts) of(ctx context.Context, s *stream) (kv.Entry, error) {
+// of returns the first record of a stream.
+func (fs *firstRecords) of(ctx context.Context, s *stream) (kv.Entry, error) {
 	from := kv.Revision(1)
-	if was, ok := fs.byBucket.Load(s.name); ok && was.(firstRecord).bucket == s.status.ID {
-		from = was.(firstRecord).revision
+	if known, ok := fs.byBucket.Load(s.name); ok && known.(firstRecord).bucketID == s.status.ID {
+		from = known.(firstRecord).revision
 	}
 	e, err := s.next(ctx, ">", from)
 	if err == nil {
@@ -321,5 +323,5 @@ func (fs *firsts) of(ctx context.Context, s *stream) (kv.Entry, error) {
 	return e, err
 }
 
-// Remove forgets a bucket.
-func (fs *firsts) drop(bucket string) { fs.byBucket.Delete(bucket) }
+// remove removes what is remembered of a bucket.
+func (fs *firstRecords) remove(bucket string) { fs.byBucket.Delete(bucket) }

@@ -19,7 +19,7 @@ func TestFirstRecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer store.Close()
-	var fs firsts
+	var fs firstRecords
 	for life := range 2 {
 		b, err := store.CreateBucket(ctx, kv.Config{Bucket: "b", History: 2})
 		if err != nil {

@@ -15,38 +15,39 @@ import (
 )
 
 const (
-	namesLimit    = 1024    // Of a page of names
-	listLimit     = 256     // Of a page of descriptions
-	subjectsLimit = 100000  // Of the subjects of one description
-	deletedLimit  = 1 << 20 // Of the sequences that are gone, in one description
+	namesLimit    = 1024    // names on a page
+	listLimit     = 256     // descriptions on a page
+	subjectsLimit = 100000  // subjects in a description
+	deletedLimit  = 1 << 20 // deleted sequences in a description
 )
 
-// streamDescription is what INFO and LIST say of a stream.
+// streamDescription describes a stream in answers of the API.
 type streamDescription struct {
 	Config  *streamconfig.Config `json:"config"`
 	Created time.Time            `json:"created"`
 	State   streamState          `json:"state"`
-	Cluster *clusterInfo         `json:"cluster,omitempty"` // Of INFO alone
+	Cluster *clusterInfo         `json:"cluster,omitempty"` // for INFO alone
 	Time    time.Time            `json:"ts"`
 }
 
-// clusterInfo names the only server there is.
+// clusterInfo names the only server as the leader.
 type clusterInfo struct {
 	Leader string `json:"leader"`
 }
 
+// describe describes a stream.
 func (f *Front) describe(c *conn, s *stream) streamDescription {
 	return streamDescription{Config: s.config, Created: s.status.Created, State: f.state(c.ctx, s), Time: now()}
 }
 
-// find returns the stream that a request names, if the user has any of the
-// permissions in it.
-func (c *conn) find(r *request, p server.Permission, what string) (*stream, *jsapi.Error) {
+// findStream returns the stream that a request names, if the user has any of the
+// permissions p in it. what is their name in the error.
+func (c *conn) findStream(r *request, p server.Permission, what string) (*stream, *jsapi.Error) {
 	name, ok := r.bucket()
 	if !ok {
 		return nil, jsapi.ErrStreamNotFound
 	}
-	if err := c.may(p, what, name); err != nil {
+	if err := c.checkMay(p, what, name); err != nil {
 		return nil, err
 	}
 	s, err := c.front.stream(c.ctx, name)
@@ -69,9 +70,9 @@ func (c *conn) streamInfo(r *request) (any, *jsapi.Error) {
 	if err := jsapi.DecodeBody(r.body, &ask); err != nil {
 		return nil, err
 	}
-	s, failure := c.find(r, server.MayAny, "permission")
-	if failure != nil {
-		return nil, failure
+	s, refused := c.findStream(r, server.MayAny, "permission")
+	if refused != nil {
+		return nil, refused
 	}
 	var info struct {
 		jsapi.Page
@@ -81,17 +82,17 @@ func (c *conn) streamInfo(r *request) (any, *jsapi.Error) {
 	info.Cluster = &clusterInfo{Leader: c.front.id}
 	if ask.Deleted && info.State.NumDeleted > 0 {
 		if info.State.NumDeleted > deletedLimit {
-			return nil, jsapi.BadRequest("%d sequences are gone: more than %d are not listed", info.State.NumDeleted, deletedLimit)
+			return nil, jsapi.BadRequest("%d deleted sequences: at most %d are listed", info.State.NumDeleted, deletedLimit)
 		}
 		var err error
-		if info.State.Deleted, err = c.deleted(s, &info.State); err != nil {
+		if info.State.Deleted, err = c.deletedSequences(s, &info.State); err != nil {
 			return nil, jsapi.ErrorOf(err)
 		}
 	}
 	if ask.Subjects == "" {
 		return info, nil
 	}
-	if err := c.may(server.MayGet, "get", s.name); err != nil {
+	if err := c.checkMay(server.MayGet, "get", s.name); err != nil {
 		return nil, err
 	}
 	subjects, err := c.countSubjects(s, ask.Subjects)
@@ -110,7 +111,7 @@ func (c *conn) streamInfo(r *request) (any, *jsapi.Error) {
 	return info, nil
 }
 
-// countSubjects returns how many messages each subject has that the filter selects.
+// countSubjects returns the number of messages of each subject that matches the filter.
 func (c *conn) countSubjects(s *stream, filter string) (map[string]uint64, error) {
 	counts := make(map[string]uint64)
 	pattern, ok := s.layout.Pattern(filter)
@@ -123,8 +124,9 @@ func (c *conn) countSubjects(s *stream, filter string) (map[string]uint64, error
 	})
 }
 
-// deleted returns the sequences between a stream's first and last that are gone.
-func (c *conn) deleted(s *stream, state *streamState) ([]uint64, error) {
+// deletedSequences returns the sequences without a message between a stream's first and
+// last.
+func (c *conn) deletedSequences(s *stream, state *streamState) ([]uint64, error) {
 	var gone []uint64
 	next := state.FirstSeq
 	err := s.scan(c.ctx, ">", kv.Revision(next), s.status.Revision, func(e *kv.Entry) bool {
@@ -140,34 +142,34 @@ func (c *conn) deleted(s *stream, state *streamState) ([]uint64, error) {
 	return gone, err
 }
 
-// streamAnswer is the answer to a create or an update.
+// streamAnswer is the answer to STREAM.CREATE and STREAM.UPDATE.
 type streamAnswer struct {
 	streamDescription
 	DidCreate bool `json:"did_create,omitempty"`
 }
 
-// streamCreate answers STREAM.CREATE. A stream that is there with the same
-// configuration is success.
+// streamCreate answers STREAM.CREATE. It succeeds if the stream exists with the same
+// configuration.
 func (c *conn) streamCreate(r *request) (any, *jsapi.Error) {
-	cfg, failure := streamconfig.Parse(r.body, r.stream(), c.front.maxPayload)
-	if failure != nil {
-		return nil, failure
+	cfg, refused := streamconfig.Parse(r.body, r.stream(), c.front.maxPayload)
+	if refused != nil {
+		return nil, refused
 	}
-	name, _ := r.bucket() // Parse has seen it
-	if err := c.may(server.MayAdmin, "admin", name); err != nil {
+	name, _ := r.bucket() // Parse has checked it
+	if err := c.checkMay(server.MayAdmin, "admin", name); err != nil {
 		return nil, err
 	}
-	defer c.front.plains.begin(cfg)()
+	defer c.front.messageStreams.lockChanges(cfg)()
 	s, err := c.front.stream(c.ctx, name)
 	switch {
 	case errors.Is(err, kv.ErrBucketNotFound):
-		if failure := c.front.overlaps(c.ctx, cfg, name); failure != nil {
-			return nil, failure
+		if refused := c.front.checkOverlap(c.ctx, cfg, name); refused != nil {
+			return nil, refused
 		}
 		if _, err = c.front.store.CreateBucket(c.ctx, cfg.BucketConfig(c.front.maxPayload)); err != nil {
 			return nil, jsapi.ErrorOf(err)
 		}
-		c.front.plains.set(name, cfg.Subjects) // whatever comes next, it is there
+		c.front.messageStreams.set(name, cfg.Subjects) // before anything else can fail: it exists
 		s, err = c.front.stream(c.ctx, name)
 	case err == nil:
 		cfg.AdoptDefaults(&s.status.Config, s.config)
@@ -175,30 +177,31 @@ func (c *conn) streamCreate(r *request) (any, *jsapi.Error) {
 	if err != nil {
 		return nil, jsapi.ErrorOf(err)
 	}
-	if !s.config.Equal(cfg) { // also where another made it meanwhile: to the store they may be the same
+	if !s.config.Equal(cfg) { // perhaps another client made it meanwhile, with a configuration that the store finds equal
 		return nil, jsapi.ErrNameInUse
 	}
-	c.front.plains.set(name, s.config.Subjects)
+	c.front.messageStreams.set(name, s.config.Subjects)
 	return streamAnswer{c.front.describe(c, s), true}, nil
 }
 
-// streamUpdate answers STREAM.UPDATE. What kvd has beside NATS' configuration stays.
+// streamUpdate answers STREAM.UPDATE. The fields of the bucket that a stream does not have
+// stay as they are.
 func (c *conn) streamUpdate(r *request) (any, *jsapi.Error) {
-	cfg, failure := streamconfig.Parse(r.body, r.stream(), c.front.maxPayload)
-	if failure != nil {
-		return nil, failure
+	cfg, refused := streamconfig.Parse(r.body, r.stream(), c.front.maxPayload)
+	if refused != nil {
+		return nil, refused
 	}
-	defer c.front.plains.begin(cfg)()
-	s, failure := c.find(r, server.MayAdmin, "admin")
-	if failure != nil {
-		return nil, failure
+	defer c.front.messageStreams.lockChanges(cfg)()
+	s, refused := c.findStream(r, server.MayAdmin, "admin")
+	if refused != nil {
+		return nil, refused
 	}
 	cfg.AdoptDefaults(&s.status.Config, s.config)
-	if failure := cfg.CheckUpdate(s.config); failure != nil {
-		return nil, failure
+	if refused := cfg.CheckUpdate(s.config); refused != nil {
+		return nil, refused
 	}
-	if failure := c.front.overlaps(c.ctx, cfg, s.name); failure != nil {
-		return nil, failure
+	if refused := c.front.checkOverlap(c.ctx, cfg, s.name); refused != nil {
+		return nil, refused
 	}
 	to := cfg.BucketConfig(c.front.maxPayload)
 	to.Sync, to.SyncInterval = s.status.Config.Sync, s.status.Config.SyncInterval
@@ -206,7 +209,7 @@ func (c *conn) streamUpdate(r *request) (any, *jsapi.Error) {
 	if _, err := c.front.store.UpdateBucket(c.ctx, to); err != nil {
 		return nil, jsapi.ErrorOf(err)
 	}
-	c.front.plains.set(s.name, cfg.Subjects)
+	c.front.messageStreams.set(s.name, cfg.Subjects)
 	s, err := c.front.stream(c.ctx, s.name)
 	if err == nil {
 		err = s.trim(c.ctx)
@@ -217,28 +220,29 @@ func (c *conn) streamUpdate(r *request) (any, *jsapi.Error) {
 	return streamAnswer{c.front.describe(c, s), false}, nil
 }
 
-// success is the answer of a call that has nothing to say.
+// success is the answer of an operation without a result.
 type success struct {
 	Success bool    `json:"success"`
 	Purged  *uint64 `json:"purged,omitempty"`
 }
 
-// streamDelete answers STREAM.DELETE. Its consumers end without a word.
+// streamDelete answers STREAM.DELETE. Clients get no message for the consumers that are
+// removed.
 func (c *conn) streamDelete(r *request) (any, *jsapi.Error) {
-	s, failure := c.find(r, server.MayAdmin, "admin")
-	if failure != nil {
-		return nil, failure
+	s, refused := c.findStream(r, server.MayAdmin, "admin")
+	if refused != nil {
+		return nil, refused
 	}
-	defer c.front.plains.begin(s.config)()
+	defer c.front.messageStreams.lockChanges(s.config)()
 	if err := c.front.store.DeleteBucket(c.ctx, s.name); err != nil {
 		return nil, jsapi.ErrorOf(err)
 	}
-	c.front.plains.drop(s.name)
-	c.front.consumers.dropStream(s.name)
-	c.front.ids.drop(s.name)
+	c.front.messageStreams.remove(s.name)
+	c.front.consumers.removeStream(s.name)
+	c.front.msgIDs.remove(s.name)
 	c.front.configs.Remove(s.name)
-	c.front.firsts.drop(s.name)
-	c.front.counts.drop(s.name)
+	c.front.firstRecords.remove(s.name)
+	c.front.subjectCounts.remove(s.name)
 	return success{Success: true}, nil
 }
 
@@ -255,9 +259,9 @@ func (c *conn) streamPurge(r *request) (any, *jsapi.Error) {
 	if ask.Seq > 0 && ask.Keep > 0 {
 		return nil, jsapi.ErrBadRequest
 	}
-	s, failure := c.find(r, server.MayAdmin, "admin")
-	if failure != nil {
-		return nil, failure
+	s, refused := c.findStream(r, server.MayAdmin, "admin")
+	if refused != nil {
+		return nil, refused
 	}
 	if s.config.DenyPurge {
 		return nil, jsapi.ErrNoPurge
@@ -269,8 +273,9 @@ func (c *conn) streamPurge(r *request) (any, *jsapi.Error) {
 	return success{Success: true, Purged: &purged}, nil
 }
 
-// purge drops the messages that a filter selects (empty: all), those below a sequence
-// (0: all) but for the newest keep, and returns how many went.
+// purge erases the messages that match a filter (empty for all) and have a sequence below
+// the given one (0 for all), except for the newest keep of them. It returns the number of
+// erased messages.
 func (s *stream) purge(ctx context.Context, filter string, below kv.Revision, keep uint64) (uint64, error) {
 	if filter == "" || filter == ">" {
 		return s.erase(ctx, ">", below, keep)
@@ -288,22 +293,22 @@ type listRequest struct {
 	Subject string `json:"subject"`
 }
 
-// listed is a stream in a list.
-type listed struct{ stream, bucket string }
+// listedStream is a stream of a list.
+type listedStream struct{ stream, bucket string }
 
-// list returns the streams that the user sees and that have a subject in common with
-// the given one (empty: all), by name.
-func (c *conn) list(subject string) (all []listed, failure *jsapi.Error) {
+// listStreams returns the streams in which the user has any permission and whose subjects
+// overlap with the given one (empty for all), by name.
+func (c *conn) listStreams(subject string) (all []listedStream, refused *jsapi.Error) {
 	for bucket, err := range c.front.store.BucketNames(c.ctx) {
 		if err != nil {
 			return nil, jsapi.ErrorOf(err)
 		}
 		stream, ok := streamconfig.StreamOf(bucket)
 		if ok && c.May(server.MayAny, bucket) && (subject == "" || anyOverlap([]string{subject}, c.front.subjects(bucket))) {
-			all = append(all, listed{stream, bucket})
+			all = append(all, listedStream{stream, bucket})
 		}
 	}
-	slices.SortFunc(all, func(a, b listed) int { return strings.Compare(a.stream, b.stream) })
+	slices.SortFunc(all, func(a, b listedStream) int { return strings.Compare(a.stream, b.stream) })
 	return all, nil
 }
 
@@ -313,9 +318,9 @@ func (c *conn) streamNames(r *request) (any, *jsapi.Error) {
 	if err := jsapi.DecodeBody(r.body, &ask); err != nil {
 		return nil, err
 	}
-	all, failure := c.list(ask.Subject)
-	if failure != nil {
-		return nil, failure
+	all, refused := c.listStreams(ask.Subject)
+	if refused != nil {
+		return nil, refused
 	}
 	var answer struct {
 		jsapi.Page
@@ -329,15 +334,15 @@ func (c *conn) streamNames(r *request) (any, *jsapi.Error) {
 	return answer, nil
 }
 
-// streamList answers STREAM.LIST. A bucket that is deleted meanwhile is left out.
+// streamList answers STREAM.LIST. Streams that are deleted meanwhile are left out.
 func (c *conn) streamList(r *request) (any, *jsapi.Error) {
 	var ask listRequest
 	if err := jsapi.DecodeBody(r.body, &ask); err != nil {
 		return nil, err
 	}
-	all, failure := c.list(ask.Subject)
-	if failure != nil {
-		return nil, failure
+	all, refused := c.listStreams(ask.Subject)
+	if refused != nil {
+		return nil, refused
 	}
 	var answer struct {
 		jsapi.Page

@@ -7,24 +7,24 @@ import (
 	"kvd/server/nats/wire"
 )
 
-// subscription is one SUB of a connection.
+// subscription is a subscription of a connection, made by SUB.
 type subscription struct {
 	// Immutable.
 	conn    *conn
-	user    string // who made it; empty: there are none
+	user    string // of conn; empty if the server has no users
 	sid     string
 	subject string
-	queue   string // empty: none
+	queue   string // empty if there is none
 
 	delivered atomic.Uint64
-	max       atomic.Uint64 // remove it after so many deliveries; 0: never
+	max       atomic.Uint64 // deliveries after which it is removed; 0 for no limit
 	closed    atomic.Bool
 }
 
 // subscribe carries out SUB.
 func (c *conn) subscribe(o *wire.Operation) {
 	if !wire.ValidSubject(o.Subject) {
-		c.warn("Invalid Subject")
+		c.sendError("Invalid Subject")
 		return
 	}
 	c.subsMu.Lock()
@@ -34,7 +34,7 @@ func (c *conn) subscribe(o *wire.Operation) {
 		return
 	}
 	if count >= subsMax {
-		c.warn("maximum subscriptions exceeded: " + strconv.Itoa(subsMax))
+		c.sendError("maximum subscriptions exceeded: " + strconv.Itoa(subsMax))
 		return
 	}
 	s := &subscription{conn: c, user: c.user, sid: string(o.SID), subject: string(o.Subject), queue: string(o.Queue)}
@@ -42,7 +42,7 @@ func (c *conn) subscribe(o *wire.Operation) {
 	c.subs[s.sid] = s
 	c.subsMu.Unlock()
 	c.front.subs.insert(s.subject, s)
-	c.front.consumers.interested(s)
+	c.front.consumers.subscriptionAdded(s)
 }
 
 // unsub carries out UNSUB.
@@ -55,14 +55,14 @@ func (c *conn) unsub(o *wire.Operation) {
 	}
 	if o.Max > s.delivered.Load() {
 		s.max.Store(o.Max)
-		if !s.exhausted() { // by what was delivered meanwhile
+		if !s.exhausted() { // by deliveries in the meantime
 			return
 		}
 	}
 	c.unsubscribe(s)
 }
 
-// unsubscribe removes a subscription. A second time it does nothing.
+// unsubscribe removes a subscription. It does nothing if that was done before.
 func (c *conn) unsubscribe(s *subscription) {
 	if s.closed.Swap(true) {
 		return
@@ -73,9 +73,10 @@ func (c *conn) unsubscribe(s *subscription) {
 	}
 	c.subsMu.Unlock()
 	c.front.subs.remove(s.subject, s)
-	c.front.consumers.lost(s)
+	c.front.consumers.subscriptionRemoved(s)
 }
 
+// allSubs returns the connection's subscriptions.
 func (c *conn) allSubs() []*subscription {
 	c.subsMu.Lock()
 	defer c.subsMu.Unlock()
@@ -86,8 +87,8 @@ func (c *conn) allSubs() []*subscription {
 	return all
 }
 
-// take counts a delivery, and reports whether there may be one.
-func (s *subscription) take() bool {
+// countDelivery counts a delivery that is about to be made, and reports whether it may be.
+func (s *subscription) countDelivery() bool {
 	if s.closed.Load() {
 		return false
 	}
@@ -96,7 +97,7 @@ func (s *subscription) take() bool {
 	return limit == 0 || n <= limit
 }
 
-// exhausted reports whether every delivery that the subscription is for was made.
+// exhausted reports whether the subscription has had its maximum of deliveries.
 func (s *subscription) exhausted() bool {
 	limit := s.max.Load()
 	return limit != 0 && s.delivered.Load() >= limit

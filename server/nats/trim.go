@@ -6,12 +6,12 @@ import (
 	"kvd/kv"
 )
 
-// A stream that discards its oldest messages is trimmed before what made it too large
-// is acknowledged. It is a decision of its own: a crash in between leaves some messages
-// more, which go with the next.
+// A stream with discard old is trimmed after a batch is stored and before it is
+// acknowledged. These are two writes: after a crash between them the stream has too many
+// messages until the next batch.
 
-// trim drops the oldest messages of a stream that has more than it may, whether or not
-// the client that is to wait for it is still there.
+// trim removes the oldest messages of a stream that has too many. It does so also if the
+// client's connection has ended.
 func (s *stream) trim(ctx context.Context) error {
 	if !s.config.DropsOldest() {
 		return nil
@@ -35,8 +35,8 @@ func (s *stream) trim(ctx context.Context) error {
 	return err
 }
 
-// erase drops the messages whose keys match, those below a sequence (0: all) but for the
-// newest keep, and returns how many went.
+// erase erases the messages whose keys match and whose sequences are below the given one (0
+// for all), except for the newest keep of them. It returns the number of erased messages.
 func (s *stream) erase(ctx context.Context, pattern string, below kv.Revision, keep uint64) (uint64, error) {
 	if pattern == ">" && s.layout.IsMessageStream() && (below == 0 || keep == 0) {
 		return s.eraseOldest(ctx, below, keep)
@@ -47,8 +47,8 @@ func (s *stream) erase(ctx context.Context, pattern string, below kv.Revision, k
 	return s.records.Erase(ctx, pattern, below, keep)
 }
 
-// eraseOldest is erase of whatever key, below a sequence or but for the newest keep: one
-// decision, where it would be one for each key.
+// eraseOldest is erase for all keys, either below a sequence or except for the newest keep.
+// It is one record in the log, where erase would write one for each key.
 func (s *stream) eraseOldest(ctx context.Context, below kv.Revision, keep uint64) (uint64, error) {
 	if below == 0 && keep == 0 {
 		st, err := s.bucket.Status(ctx)

@@ -252,9 +252,9 @@ func (c *Config) checkName() *jsapi.Error {
 	}
 	switch {
 	case !c.IsMessageStream():
-		return jsapi.InvalidConfig("stream %q is not supported: what follows KV_ names a bucket, of letters, digits, \"-\" and \"_\", and does not begin with %q", c.Name, msglog.ReservedBucket)
+		return jsapi.InvalidConfig("stream %q is not supported: after KV_ comes the name of a bucket, of letters, digits, \"-\" and \"_\", that does not begin with %q", c.Name, msglog.ReservedBucket)
 	case isStreamName(c.Name):
-		return jsapi.InvalidConfig("stream name %q takes more than the %d bytes that kvd has for it", c.Name, kv.MaxBucketNameSize-len(MessageStreamPrefix))
+		return jsapi.InvalidConfig("stream name %q is too long: its escaped form may have %d bytes", c.Name, kv.MaxBucketNameSize-len(MessageStreamPrefix))
 	}
 	return jsapi.InvalidConfig(`stream name is required and can not contain '.', '*', '>', '\', '/'`)
 }
@@ -282,13 +282,13 @@ func (c *Config) checkBucket() *jsapi.Error {
 	subjects := SubjectsOf(strings.TrimPrefix(c.Name, wire.BucketStreamPrefix))
 	switch {
 	case len(c.Subjects) != 1 || c.Subjects[0] != subjects:
-		return jsapi.InvalidConfig("the subjects of stream %q have to be %q: other subjects need a stream whose name does not begin with KV_", c.Name, subjects)
+		return jsapi.InvalidConfig("the subjects of stream %q must be %q: other subjects need a stream whose name does not begin with KV_", c.Name, subjects)
 	case c.MaxMsgsPerSubject < 1 || c.MaxMsgsPerSubject > kv.MaxHistory:
 		return jsapi.InvalidConfig("max_msgs_per_subject of a bucket is 1 to %d, not %d: choose how many revisions of a key are kept", kv.MaxHistory, c.MaxMsgsPerSubject)
 	case c.MaxMsgs > 0:
 		return jsapi.InvalidConfig("max_msgs is not supported in a bucket: choose max_msgs_per_subject, max_age or max_bytes")
 	case c.Discard == discardOld && c.MaxBytes > 0:
-		return jsapi.InvalidConfig("discard old with max_bytes is not supported in a bucket: a full one refuses writes, which is discard new")
+		return jsapi.InvalidConfig("discard old with max_bytes is not supported in a bucket: choose discard new")
 	}
 	return nil
 }
@@ -301,7 +301,7 @@ func (c *Config) checkMessageStream() *jsapi.Error {
 	case c.MaxMsgsPerSubject > 0 && c.MaxMsgs > 0 && c.Discard == discardNew:
 		return jsapi.InvalidConfig("discard new with both max_msgs and max_msgs_per_subject is not supported: choose one of the two")
 	case c.AllowMsgTTL:
-		return jsapi.InvalidConfig("TTLs of messages are not supported in a stream that is no bucket: choose max_age")
+		return jsapi.InvalidConfig("TTLs of messages are not supported in a message stream: choose max_age")
 	}
 	return checkSubjects(c.Subjects)
 }

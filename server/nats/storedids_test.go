@@ -84,7 +84,7 @@ func TestWhichMessagesAreRecalled(t *testing.T) {
 	s := &stream{bucket: b, records: b.(msglog.Log), name: "b"}
 	ids := func(from, to time.Time) (ids string) {
 		t.Helper()
-		found, err := s.messageIDs(ctx, from, to)
+		found, err := s.storedMsgIDs(ctx, from, to)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -126,12 +126,12 @@ func TestWhichMessagesAreRecalled(t *testing.T) {
 	if got := ids(end, end); got != "" {
 		t.Errorf("of later: %q", got)
 	}
-	if first := s.firstSince(ctx, time.Time{}, firstRecalled(recallMax+7), recallMax+7); first != 8 {
+	if first := s.firstSince(ctx, time.Time{}, firstLoaded(loadMax+7), loadMax+7); first != 8 {
 		t.Errorf("of many the first is %d, want 8", first)
 	}
 	cancelled, cancel := context.WithCancel(ctx)
 	cancel()
-	if _, err := s.messageIDs(cancelled, time.Time{}, end); err == nil {
+	if _, err := s.storedMsgIDs(cancelled, time.Time{}, end); err == nil {
 		t.Error("no error with a context that has ended")
 	}
 }

@@ -13,7 +13,7 @@ import (
 
 // What a stream captures before and after its subjects change, it captures meanwhile.
 func TestAnUpdatedStreamCaptures(t *testing.T) {
-	var p plains
+	var p messageStreams
 	const name = streamconfig.MessageStreamPrefix + "S"
 	lists := [][]string{{"a.>"}, {"a.>", "b"}, {"c", "a.*"}}
 	p.set(name, lists[0])
@@ -26,7 +26,7 @@ func TestAnUpdatedStreamCaptures(t *testing.T) {
 		}
 	})
 	for missed := 0; ; {
-		if got := p.capturing([]byte("a.b")); got != name {
+		if got := p.bucketCapturing([]byte("a.b")); got != name {
 			missed++
 		}
 		select {
@@ -36,7 +36,7 @@ func TestAnUpdatedStreamCaptures(t *testing.T) {
 				t.Errorf("%d times the subject was not captured", missed)
 			}
 			for _, c := range []struct{ subject, want string }{{"a.b", name}, {"b", name}, {"a.b.c", name}, {"c", ""}} {
-				if got := p.capturing([]byte(c.subject)); got != c.want {
+				if got := p.bucketCapturing([]byte(c.subject)); got != c.want {
 					t.Errorf("%s is captured by %q, want %q", c.subject, got, c.want)
 				}
 			}

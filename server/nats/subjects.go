@@ -7,8 +7,8 @@ import (
 	"kvd/internal/view"
 )
 
-// subjectTree finds the subscriptions, or the streams, that a subject reaches. Safe for
-// concurrent use.
+// subjectTree finds the values whose patterns match a subject: subscriptions, or the
+// buckets of streams. Safe for concurrent use.
 type subjectTree[T comparable] struct {
 	mu   sync.RWMutex
 	trie patterns.Trie[T]
@@ -28,7 +28,8 @@ func (t *subjectTree[T]) remove(pattern string, v T) {
 	t.trie.Remove(pattern, v)
 }
 
-// match appends the values that a literal subject reaches to found. The subject is not kept.
+// match appends to found the values whose patterns match a literal subject, which it does
+// not keep.
 func (t *subjectTree[T]) match(found []T, subject []byte) []T {
 	t.mu.RLock()
 	defer t.mu.RUnlock()

@@ -1,0 +1,175 @@
+package nats
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"kvd/kv"
+	"kvd/kv/msglog"
+	"kvd/server/nats/jsapi"
+	"kvd/server/nats/streamconfig"
+	"kvd/server/nats/wire"
+)
+
+// messageStreams finds the message streams by the subjects that they capture. Only the
+// front end creates, changes and deletes them, so it need not ask the store for each
+// message. Safe for concurrent use.
+type messageStreams struct {
+	// changing is locked while a message stream is created, changed or deleted, so that no
+	// subject is captured twice. A shared lock is enough for the stream of a key/value
+	// bucket.
+	changing sync.RWMutex
+
+	count    atomic.Int64
+	captures subjectTree[string] // by subject: the names of buckets
+	gates    sync.Map            // by bucket: *gate
+
+	mu       sync.Mutex // guards subjects
+	subjects map[string][]string
+}
+
+// load finds the message streams of a store.
+func (ms *messageStreams) load(ctx context.Context, store kv.Store) error {
+	for st, err := range store.Buckets(ctx) {
+		if err != nil {
+			return err
+		}
+		ms.set(st.Config.Bucket, streamconfig.FromBucket(&st.Config).Subjects)
+	}
+	return nil
+}
+
+// lockChanges locks changing for a change of the stream, and returns the function that
+// unlocks it.
+func (ms *messageStreams) lockChanges(cfg *streamconfig.Config) func() {
+	if cfg.IsMessageStream() {
+		ms.changing.Lock()
+		return ms.changing.Unlock
+	}
+	ms.changing.RLock()
+	return ms.changing.RUnlock
+}
+
+// set makes a bucket's stream capture these subjects and no others. It does nothing for a
+// key/value bucket.
+func (ms *messageStreams) set(bucket string, subjects []string) {
+	if !strings.HasPrefix(bucket, streamconfig.MessageStreamPrefix) {
+		return
+	}
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	before, there := ms.subjects[bucket]
+	if ms.subjects == nil {
+		ms.subjects = make(map[string][]string)
+	}
+	ms.subjects[bucket] = subjects
+	for _, s := range subjects { // added before others are removed: a subject in both lists is always captured
+		if !slices.Contains(before, s) {
+			ms.captures.insert(s, bucket)
+		}
+	}
+	for _, s := range before {
+		if !slices.Contains(subjects, s) {
+			ms.captures.remove(s, bucket)
+		}
+	}
+	if !there {
+		ms.count.Add(1)
+	}
+}
+
+// remove removes a stream.
+func (ms *messageStreams) remove(bucket string) {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	ms.removeLocked(bucket)
+}
+
+func (ms *messageStreams) removeLocked(bucket string) {
+	subjects, ok := ms.subjects[bucket]
+	if !ok {
+		return
+	}
+	for _, s := range subjects {
+		ms.captures.remove(s, bucket)
+	}
+	delete(ms.subjects, bucket)
+	ms.gates.Delete(bucket)
+	ms.count.Add(-1)
+}
+
+// bucketCapturing returns the bucket of the stream that captures a literal subject, and the
+// empty string if there is none.
+func (ms *messageStreams) bucketCapturing(subject []byte) string {
+	if ms.count.Load() == 0 {
+		return ""
+	}
+	var room [1]string
+	if found := ms.captures.match(room[:0], subject); len(found) > 0 && wire.ValidSubject(subject) {
+		return found[0]
+	}
+	return ""
+}
+
+// overlapping returns the buckets of the streams, except that of bucket, whose subjects
+// overlap with the given ones.
+func (ms *messageStreams) overlapping(subjects []string, bucket string) (others []string) {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	for other, captured := range ms.subjects {
+		if other != bucket && anyOverlap(subjects, captured) {
+			others = append(others, other)
+		}
+	}
+	return others
+}
+
+// subjectsOf returns the subjects that a bucket's stream captures.
+func (ms *messageStreams) subjectsOf(bucket string) []string {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	return ms.subjects[bucket]
+}
+
+// subjects returns the subjects of a bucket's stream, of either kind.
+func (f *Front) subjects(bucket string) []string {
+	if strings.HasPrefix(bucket, streamconfig.MessageStreamPrefix) {
+		return f.messageStreams.subjectsOf(bucket)
+	}
+	return []string{streamconfig.SubjectsOf(bucket)}
+}
+
+// anyOverlap reports whether some subject matches a pattern of both lists.
+func anyOverlap(a, b []string) bool {
+	return slices.ContainsFunc(a, func(s string) bool {
+		return slices.ContainsFunc(b, func(t string) bool { return wire.Overlap(s, t) })
+	})
+}
+
+// checkOverlap refuses subjects that overlap with those of another stream. A stream whose
+// bucket was deleted by kvd's own tools does not count and is removed. The caller has
+// locked changing.
+func (f *Front) checkOverlap(ctx context.Context, cfg *streamconfig.Config, bucket string) *jsapi.Error {
+	for _, other := range f.messageStreams.overlapping(cfg.Subjects, bucket) {
+		if _, err := f.store.Bucket(ctx, other); !errors.Is(err, kv.ErrBucketNotFound) {
+			return jsapi.ErrSubjectsOverlap
+		}
+		f.messageStreams.remove(other)
+	}
+	if !cfg.IsMessageStream() { // key/value buckets do not overlap with each other
+		return nil
+	}
+	for name, err := range f.store.BucketNames(ctx) {
+		if err != nil {
+			return jsapi.ErrorOf(err)
+		}
+		if !strings.HasPrefix(name, msglog.ReservedBucket) && anyOverlap(cfg.Subjects, []string{streamconfig.SubjectsOf(name)}) {
+			return jsapi.ErrSubjectsOverlap
+		}
+	}
+	return nil
+}
