@@ -275,7 +275,7 @@ func (h *harness) damageRecord(b *Bucket, key string, at int64) {
 func TestAScanPassesAnIndexBlockThatIsNotWritten(t *testing.T) {
 	h := newHarness(t, func(o *Options) { o.SegmentSize = 16 << 10 })
 	b := h.bucket("b", lax) // so the checkpoint syncs the log, before it writes index blocks
-	var last kv.Revision // the first record of the second segment
+	var last kv.Revision    // the first record of the second segment
 	for n := 0; n < 2; n = len(b.mu.order) {
 		last = mustPut(t, b, fmt.Sprint("k.", last+1), strings.Repeat("v", 1000))
 	}
