@@ -32,13 +32,13 @@ func (b *Bucket) Keys(ctx context.Context, patterns ...string) iter.Seq2[string,
 	return func(yield func(string, error) bool) {
 		for _, p := range patterns {
 			if err := kv.CheckPattern(p); err != nil {
-				yield("", err)
+				yield("", kv.NameKey(b.name, "", err))
 				return
 			}
 		}
 		l := listing{bucket: b, ctx: ctx, patterns: patterns, yield: yield}
 		if err := l.run(); err != nil {
-			yield("", err)
+			yield("", kv.NameKey(b.name, "", err))
 		}
 	}
 }

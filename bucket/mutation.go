@@ -114,13 +114,13 @@ func (b *Bucket) prepare(m *mutation) error {
 		return err
 	}
 	if config.Kind == msglog.Kind && m.ttl != 0 {
-		return fmt.Errorf("%w: TTL of %q: bucket %q is a message log, in which no record has a TTL of its own", kv.ErrInvalidOption, m.key, b.name)
+		return fmt.Errorf("%w: bucket %q is a message log, in which no record has a TTL of its own", kv.ErrInvalidOption, b.name)
 	}
 	if int64(len(m.value)) > config.MaxValueSize {
-		return &kv.LimitError{What: fmt.Sprintf("value of %q", m.key), Got: int64(len(m.value)), Max: config.MaxValueSize, Err: kv.ErrValueTooLarge}
+		return &kv.LimitError{What: "value size", Got: int64(len(m.value)), Max: config.MaxValueSize, Err: kv.ErrValueTooLarge}
 	}
 	if len(m.headers) > kv.MaxHeadersSize {
-		return &kv.LimitError{What: fmt.Sprintf("headers of %q", m.key), Got: int64(len(m.headers)), Max: kv.MaxHeadersSize, Err: kv.ErrValueTooLarge}
+		return &kv.LimitError{What: "size of the headers", Got: int64(len(m.headers)), Max: kv.MaxHeadersSize, Err: kv.ErrValueTooLarge}
 	}
 	m.given = m.value
 	if config.Compression {

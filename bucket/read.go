@@ -3,7 +3,6 @@ package bucket
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"iter"
 	"time"
 
@@ -14,12 +13,22 @@ import (
 
 // Get returns the newest entry of key.
 func (b *Bucket) Get(ctx context.Context, key string) (kv.Entry, error) {
-	_, e, err := b.GetAppend(ctx, nil, key)
-	return e, err
+	_, e, err := b.getAppend(ctx, nil, key)
+	return e, kv.NameKey(b.name, key, err)
 }
 
-// GetAppend is Get that appends the value to dst.
+// GetAppend is Get that appends the value to dst. That nothing was found it says by
+// the bare sentinel, which costs no allocation.
 func (b *Bucket) GetAppend(ctx context.Context, dst []byte, key string) ([]byte, kv.Entry, error) {
+	dst, e, err := b.getAppend(ctx, dst, key)
+	if err != nil && err != kv.ErrKeyNotFound { //nolint:errorlint // nothing wraps it here
+		err = kv.NameKey(b.name, key, err)
+	}
+	return dst, e, err
+}
+
+// getAppend is GetAppend, whose errors name neither bucket nor key.
+func (b *Bucket) getAppend(ctx context.Context, dst []byte, key string) ([]byte, kv.Entry, error) {
 	if err := ctx.Err(); err != nil {
 		return dst, kv.Entry{}, err
 	}
@@ -39,7 +48,7 @@ func (b *Bucket) GetRevision(ctx context.Context, key string, revision kv.Revisi
 	b.mu.RLock()
 	v, ok := b.atLocked(hash, key, revision)
 	_, e, err := b.finishGet(nil, key, v, ok)
-	return e, err
+	return e, kv.NameKey(b.name, key, err)
 }
 
 // finishGet is finishRead for who wants no marker.
@@ -79,7 +88,7 @@ func (b *Bucket) readVersion(s *segment.Segment, dst []byte, key string, v index
 	start := len(dst)
 	rec, buf, err := s.Read(dst, v.Offset, v.Size, key, v.Revision)
 	if err != nil {
-		return dst, kv.Entry{}, fmt.Errorf("get %q of bucket %q: %w", key, b.name, err)
+		return dst, kv.Entry{}, kv.NameKey(b.name, key, err)
 	}
 	headers := bytes.Clone(rec.Headers)
 	buf = append(buf[:start], rec.Value...) // moves the value down over its record's header
@@ -99,7 +108,7 @@ func (b *Bucket) History(ctx context.Context, key string) iter.Seq2[kv.Entry, er
 	return func(yield func(kv.Entry, error) bool) {
 		versions, pinned, err := b.pinVersions(ctx, key)
 		if err != nil {
-			yield(kv.Entry{}, err)
+			yield(kv.Entry{}, kv.NameKey(b.name, key, err))
 			return
 		}
 		defer func() {
@@ -154,5 +163,5 @@ func (b *Bucket) Last(ctx context.Context, key string) (kv.Entry, error) {
 	v, ok := b.newestLocked(index.Hash(key), key)
 	ok = ok && !b.hidesLocked(&v, true)
 	_, e, err := b.finishRead(nil, key, v, ok)
-	return e, err
+	return e, kv.NameKey(b.name, key, err)
 }

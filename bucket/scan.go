@@ -1,8 +1,6 @@
 package bucket
 
 import (
-	"fmt"
-
 	"kvd/kv"
 	"kvd/segment"
 	"kvd/watch"
@@ -190,7 +188,7 @@ func (b *Bucket) entryIn(room *entryRoom, f *scanned, metaOnly bool) (e *kv.Entr
 	}
 	e = room.entry(b, f.record)
 	if damaged != nil {
-		damaged = fmt.Errorf("read %q of bucket %q: %w", e.Key, b.name, damaged)
+		damaged = kv.NameKey(b.name, e.Key, damaged)
 	}
 	return e, valueSize, damaged
 }

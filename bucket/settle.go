@@ -208,7 +208,7 @@ func (b *Bucket) PurgeDeletes(ctx context.Context, olderThan time.Duration) erro
 	if decided {
 		b.settle()
 	}
-	return err
+	return kv.NameKey(b.name, "", err)
 }
 
 // forget decides a purge-deletes, and reports whether there was anything to

@@ -19,7 +19,7 @@ func (b *Bucket) Watch(ctx context.Context, patterns []string, opts ...kv.WatchO
 	}
 	for _, p := range patterns {
 		if err := kv.CheckPattern(p); err != nil {
-			return nil, err
+			return nil, kv.NameKey(b.name, "", err)
 		}
 	}
 	var o kv.WatchOptions
@@ -27,14 +27,14 @@ func (b *Bucket) Watch(ctx context.Context, patterns []string, opts ...kv.WatchO
 		opt(&o)
 	}
 	if o.IncludeHistory && o.UpdatesOnly {
-		return nil, fmt.Errorf("%w: IncludeHistory and UpdatesOnly exclude each other", kv.ErrInvalidOption)
+		return nil, kv.NameKey(b.name, "", fmt.Errorf("%w: IncludeHistory and UpdatesOnly exclude each other", kv.ErrInvalidOption))
 	}
 	if o.ResumeBucketID != 0 && o.ResumeBucketID != b.id {
 		return nil, fmt.Errorf("%w: %q with id %d; the one of that name has id %d", kv.ErrBucketNotFound, b.name, o.ResumeBucketID, b.id)
 	}
 	w, err := b.hub.Watch(ctx, patterns, o)
 	if err != nil {
-		return nil, err
+		return nil, kv.NameKey(b.name, "", err)
 	}
 	return w, nil
 }

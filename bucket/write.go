@@ -44,7 +44,7 @@ func (b *Bucket) Purge(ctx context.Context, key string, opts ...kv.WriteOption) 
 func (b *Bucket) Touch(ctx context.Context, key string, opts ...kv.WriteOption) (kv.Revision, error) {
 	o, err := kv.ResolveWrite(kv.MutateTouch, opts)
 	if err != nil {
-		return 0, err
+		return 0, kv.NameKey(b.name, key, err)
 	}
 	return b.touch(ctx, key, o.TTL)
 }
@@ -67,7 +67,12 @@ func (b *Bucket) touch(ctx context.Context, key string, ttl time.Duration) (kv.R
 }
 
 // write carries one mutation through the commit path. Its Bucket is not looked at.
-func (b *Bucket) write(ctx context.Context, m kv.Mutation, opts []kv.WriteOption) (kv.Revision, error) {
+func (b *Bucket) write(ctx context.Context, m kv.Mutation, opts []kv.WriteOption) (revision kv.Revision, err error) {
+	defer func() {
+		if err != nil {
+			err = kv.NameKey(b.name, m.Key, err)
+		}
+	}()
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
@@ -84,7 +89,7 @@ func (b *Bucket) write(ctx context.Context, m kv.Mutation, opts []kv.WriteOption
 	if err == nil {
 		err = r.single[0].err
 	}
-	revision := r.single[0].revision
+	revision = r.single[0].revision
 	r.free()
 	return revision, err
 }
@@ -112,20 +117,18 @@ func (s *Store) Submit(ctx context.Context, mutations []kv.Mutation) error {
 }
 
 func (s *Store) submitTouch(ctx context.Context, m *kv.Mutation) {
+	m.Revision = 0
 	b, err := s.lookup(m.Bucket)
-	if err != nil {
-		m.Revision, m.Err = 0, err
-		return
+	switch {
+	case err != nil:
+	case m.Headers != nil || m.Rollup || m.IfNewest:
+		err = fmt.Errorf("%w: %v keeps headers and history, and has no condition", kv.ErrInvalidOption, m.Op)
+	case m.TTL < 0:
+		err = &kv.LimitError{What: "TTL", Got: int64(m.TTL), Min: 1, Duration: true, Err: kv.ErrInvalidOption}
+	default:
+		m.Revision, err = b.touch(ctx, m.Key, m.TTL)
 	}
-	if m.Headers != nil || m.Rollup || m.IfNewest {
-		m.Revision, m.Err = 0, fmt.Errorf("%w: %v keeps headers and history, and has no condition", kv.ErrInvalidOption, m.Op)
-		return
-	}
-	if m.TTL < 0 {
-		m.Revision, m.Err = 0, &kv.LimitError{What: "TTL", Got: int64(m.TTL), Min: 1, Duration: true, Err: kv.ErrInvalidOption}
-		return
-	}
-	m.Revision, m.Err = b.touch(ctx, m.Key, m.TTL)
+	m.Err = kv.NameKey(m.Bucket, m.Key, err)
 }
 
 // translate turns a mutation of the contract into the engine's.
@@ -149,7 +152,7 @@ func (s *Store) submit(ctx context.Context, mutations []kv.Mutation) error {
 		m := &mutations[i]
 		m.Revision = 0
 		own, err := s.translate(m)
-		if m.Err = err; err == nil {
+		if m.Err = kv.NameKey(m.Bucket, m.Key, err); err == nil {
 			r.mutations = append(r.mutations, own)
 		}
 	}
@@ -166,7 +169,7 @@ func (s *Store) submit(ctx context.Context, mutations []kv.Mutation) error {
 	n := 0 // r.mutations are those without an error, in the same order
 	for i := range mutations {
 		if m := &mutations[i]; m.Err == nil {
-			m.Revision, m.Err = r.mutations[n].revision, r.mutations[n].err
+			m.Revision, m.Err = r.mutations[n].revision, kv.NameKey(m.Bucket, m.Key, r.mutations[n].err)
 			n++
 		}
 	}

@@ -21,6 +21,9 @@ type Bucket struct {
 // Name returns the bucket's name.
 func (b *Bucket) Name() string { return b.name }
 
+// named returns an error of a method that takes no key, with the bucket's name.
+func (b *Bucket) named(err error) error { return kv.NameKey(b.name, "", err) }
+
 // call begins a command about a key.
 func (b *Bucket) call(v lineproto.Verb, key string) *call {
 	k := b.client.calls.get(v)
@@ -31,27 +34,32 @@ func (b *Bucket) call(v lineproto.Verb, key string) *call {
 // Get returns the newest entry of key.
 func (b *Bucket) Get(ctx context.Context, key string) (kv.Entry, error) {
 	_, e, err := b.GetAppend(ctx, nil, key)
-	return e, err
+	return e, kv.NameKey(b.name, key, err)
 }
 
 // GetAppend is Get that appends the value to dst. It allocates nothing where dst
 // has room for the value.
 func (b *Bucket) GetAppend(ctx context.Context, dst []byte, key string) ([]byte, kv.Entry, error) {
-	if err := checkCall(ctx, key); err != nil {
-		return dst, kv.Entry{}, err
+	err := checkCall(ctx, key)
+	if err != nil {
+		return dst, kv.Entry{}, kv.NameKey(b.name, key, err)
 	}
-	return b.get(ctx, dst, b.call(lineproto.VerbGet, key))
+	dst, e, err := b.get(ctx, dst, b.call(lineproto.VerbGet, key))
+	if err != nil && err != kv.ErrKeyNotFound { //nolint:errorlint // lineproto returns the sentinel alone
+		err = kv.NameKey(b.name, key, err)
+	}
+	return dst, e, err
 }
 
 // GetRevision returns the entry of key at exactly that revision.
 func (b *Bucket) GetRevision(ctx context.Context, key string, revision kv.Revision) (kv.Entry, error) {
 	if err := checkCall(ctx, key); err != nil {
-		return kv.Entry{}, err
+		return kv.Entry{}, kv.NameKey(b.name, key, err)
 	}
 	k := b.call(lineproto.VerbGet, key)
 	k.command.Revision, k.command.HasRevision = revision, true
 	_, e, err := b.get(ctx, nil, k)
-	return e, err
+	return e, kv.NameKey(b.name, key, err)
 }
 
 func (b *Bucket) get(ctx context.Context, dst []byte, k *call) ([]byte, kv.Entry, error) {
@@ -109,6 +117,15 @@ func (b *Bucket) Purge(ctx context.Context, key string, opts ...kv.WriteOption) 
 
 // write carries one mutation out. The bucket's name is filled in here.
 func (b *Bucket) write(ctx context.Context, m kv.Mutation, opts []kv.WriteOption) (kv.Revision, error) {
+	revision, err := b.send(ctx, m, opts)
+	if err != nil {
+		err = kv.NameKey(b.name, m.Key, err)
+	}
+	return revision, err
+}
+
+// send is write, whose errors may name neither bucket nor key.
+func (b *Bucket) send(ctx context.Context, m kv.Mutation, opts []kv.WriteOption) (kv.Revision, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
@@ -138,6 +155,7 @@ func (b *Bucket) History(ctx context.Context, key string) iter.Seq2[kv.Entry, er
 		command: lineproto.Command{Verb: lineproto.VerbHistory, Bucket: b.name, BucketID: b.id, Key: key},
 		check:   kv.CheckKey(key),
 		decode:  b.decodeEntry,
+		name:    func(err error) error { return kv.NameKey(b.name, key, err) },
 	}
 	return l.all(ctx)
 }
@@ -151,6 +169,7 @@ func (b *Bucket) Keys(ctx context.Context, patterns ...string) iter.Seq2[string,
 		command: lineproto.Command{Verb: lineproto.VerbKeys, Bucket: b.name, BucketID: b.id, Patterns: sent},
 		check:   checkPatterns(patterns),
 		decode:  decodeKey(left),
+		name:    b.named,
 	}
 	return l.all(ctx)
 }
@@ -159,27 +178,28 @@ func (b *Bucket) Keys(ctx context.Context, patterns ...string) iter.Seq2[string,
 func (b *Bucket) PurgeDeletes(ctx context.Context, olderThan time.Duration) error {
 	k := b.call(lineproto.VerbPurgeDeletes, "")
 	k.command.OlderThan = olderThan
-	return b.client.run(ctx, k)
+	return b.named(b.client.run(ctx, k))
 }
 
 // Status describes the bucket.
 func (b *Bucket) Status(ctx context.Context) (kv.Status, error) {
-	return b.client.info(ctx, b.name, b.id)
+	st, err := b.client.info(ctx, b.name, b.id)
+	return st, b.named(err)
 }
 
 // Count returns how many keys [Bucket.Keys] would yield for the patterns.
 func (b *Bucket) Count(ctx context.Context, patterns ...string) (uint64, error) {
 	if err := checkPatterns(patterns); err != nil {
-		return 0, err
+		return 0, b.named(err)
 	}
 	sent, left := fitPatterns(patterns)
 	if left != nil {
-		return 0, &kv.LimitError{What: "size of the patterns", Got: int64(patternsSize(patterns)), Max: patternsMax, Err: kv.ErrInvalidPattern}
+		return 0, b.named(&kv.LimitError{What: "size of the patterns", Got: int64(patternsSize(patterns)), Max: patternsMax, Err: kv.ErrInvalidPattern})
 	}
 	k := b.call(lineproto.VerbCount, "")
 	k.command.Patterns = sent
 	if err := b.client.do(ctx, k); err != nil {
-		return 0, err
+		return 0, b.named(err)
 	}
 	n := k.number
 	k.free()
@@ -192,7 +212,7 @@ func (b *Bucket) decodeEntry(r *lineproto.Reply) (item[kv.Entry], error) {
 		return item[kv.Entry]{}, errWrongReply
 	}
 	e := b.own(&r.Entry)
-	return item[kv.Entry]{value: e, err: r.Err(b.name, e.Key), size: len(e.Key) + len(e.Value)}, nil
+	return item[kv.Entry]{value: e, err: kv.NameKey(b.name, e.Key, r.Err(b.name, e.Key)), size: len(e.Key) + len(e.Value)}, nil
 }
 
 // own returns an entry of this bucket in memory of its own.

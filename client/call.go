@@ -194,8 +194,9 @@ func takeMutation(m *kv.Mutation, r *lineproto.Reply) error {
 	case lineproto.ReplyOK:
 		m.Revision, m.Err = kv.Revision(r.Number), nil
 	case lineproto.ReplyError:
-		m.Revision, m.Err = 0, r.Err(m.Bucket, m.Key)
-		return shutdown(m.Err)
+		err := r.Err(m.Bucket, m.Key)
+		m.Revision, m.Err = 0, kv.NameKey(m.Bucket, m.Key, err)
+		return shutdown(err)
 	default:
 		return errWrongReply
 	}

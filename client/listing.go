@@ -19,6 +19,7 @@ type listing[T any] struct {
 	command lineproto.Command
 	check   error // why it cannot be asked for
 	decode  func(*lineproto.Reply) (item[T], error)
+	name    func(error) error // names what an error is about; nil: nothing
 }
 
 // item is one thing listed, in memory of its own.
@@ -48,6 +49,9 @@ func (l *listing[T]) all(ctx context.Context) iter.Seq2[T, error] {
 				break
 			}
 			err = pauses.pause(ctx)
+		}
+		if l.name != nil {
+			err = l.name(err)
 		}
 		var none T
 		yield(none, err)

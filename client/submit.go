@@ -52,7 +52,7 @@ func checkMutation(m *kv.Mutation) error {
 		return err
 	}
 	if len(m.Value) > kv.MaxValueSizeLimit {
-		return &kv.LimitError{What: fmt.Sprintf("value of %q", m.Key), Got: int64(len(m.Value)), Max: kv.MaxValueSizeLimit, Err: kv.ErrValueTooLarge}
+		return &kv.LimitError{What: "value size", Got: int64(len(m.Value)), Max: kv.MaxValueSizeLimit, Err: kv.ErrValueTooLarge}
 	}
 	if m.TTL < 0 {
 		return &kv.LimitError{What: "TTL", Got: int64(m.TTL), Min: 1, Duration: true, Err: kv.ErrInvalidOption}
@@ -80,7 +80,7 @@ func (c *Client) Submit(ctx context.Context, mutations []kv.Mutation) error {
 	for i := range mutations {
 		m := &mutations[i]
 		m.Revision = 0
-		if m.Err = checkMutation(m); m.Err == nil {
+		if m.Err = kv.NameKey(m.Bucket, m.Key, checkMutation(m)); m.Err == nil {
 			rest = append(rest, m)
 		}
 	}
@@ -99,9 +99,7 @@ func (c *Client) Submit(ctx context.Context, mutations []kv.Mutation) error {
 			err = ctx.Err()
 		}
 	}
-	for _, m := range rest {
-		m.Err = err
-	}
+	setErrors(rest, err)
 	if fault != nil {
 		return fault
 	}
@@ -163,7 +161,7 @@ func (c *conn) submit(ctx context.Context, mutations []*kv.Mutation) (rest []*kv
 
 func setErrors(mutations []*kv.Mutation, err error) {
 	for _, m := range mutations {
-		m.Revision, m.Err = 0, err
+		m.Revision, m.Err = 0, kv.NameKey(m.Bucket, m.Key, err)
 	}
 }
 

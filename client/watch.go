@@ -23,7 +23,7 @@ func (b *Bucket) Watch(ctx context.Context, patterns []string, opts ...kv.WatchO
 		return nil, err
 	}
 	if err := checkPatterns(patterns); err != nil {
-		return nil, err
+		return nil, b.named(err)
 	}
 	updates := make(chan kv.Update, updatesKept)
 	w := &watcher{Feed: feed.New(updates), bucket: b, parent: ctx, updates: updates}
@@ -34,7 +34,7 @@ func (b *Bucket) Watch(ctx context.Context, patterns []string, opts ...kv.WatchO
 		return nil, fmt.Errorf("%w: bucket %q has another id than %d", kv.ErrBucketNotFound, b.name, id)
 	}
 	if w.options.IncludeHistory && w.options.UpdatesOnly {
-		return nil, fmt.Errorf("%w: IncludeHistory and UpdatesOnly exclude each other", kv.ErrInvalidOption)
+		return nil, b.named(fmt.Errorf("%w: IncludeHistory and UpdatesOnly exclude each other", kv.ErrInvalidOption))
 	}
 	w.patterns, w.left = fitPatterns(patterns)
 	w.next = w.options.ResumeFrom
@@ -46,7 +46,7 @@ func (b *Bucket) Watch(ctx context.Context, patterns []string, opts ...kv.WatchO
 	}
 	if err != nil {
 		w.cancel()
-		return nil, err
+		return nil, b.named(err)
 	}
 	return w, nil
 }
@@ -267,7 +267,7 @@ func (w *watcher) event(r *lineproto.Reply) error {
 	}
 	if kv.MatchAny(w.left, r.Entry.Key) {
 		e := w.bucket.own(&r.Entry)
-		u := kv.Update{Entry: &e, ValueSize: int(r.Size), Err: r.Err(w.bucket.name, e.Key)}
+		u := kv.Update{Entry: &e, ValueSize: int(r.Size), Err: kv.NameKey(w.bucket.name, e.Key, r.Err(w.bucket.name, e.Key))}
 		if err := w.send(u); err != nil {
 			return err
 		}

@@ -6,9 +6,14 @@ import (
 	"time"
 )
 
-// Bucket is one named set of keys. All methods are safe for concurrent use, and
-// every method that takes a key returns a *[NameError] matching [ErrInvalidKey]
-// for a key outside the rules of [CheckKey].
+// Bucket is one named set of keys. All methods are safe for concurrent use.
+//
+// The errors of a method that takes a key name the bucket and the key: they are a
+// *[KeyError] or a *[RevisionMismatchError]. Those of the other methods name the bucket.
+// Only [ErrClosed], [ErrBucketNotFound] and the errors of a context have no key, and
+// GetAppend returns the bare ErrKeyNotFound. Every method that takes a key returns an
+// error that matches [ErrInvalidKey], with a *[NameError], for a key outside the rules of
+// [CheckKey].
 //
 // Once a write has been taken into a commit its context no longer counts: the
 // call waits for the outcome. Values passed in are the callee's until the call
@@ -32,7 +37,9 @@ type Bucket interface {
 	// GetAppend is Get that appends the value to dst and returns the extended
 	// slice; the entry's Value is its tail. It may use dst's capacity beyond the
 	// value as scratch, and does not allocate where that suffices: the value's
-	// length, the key's, and 128 bytes. On an error dst comes back as it was.
+	// length, the key's, and 128 bytes. On an error dst comes back as it was. Where
+	// Get's error names a key that was not found, that of GetAppend is ErrKeyNotFound
+	// itself, so that a read that finds nothing does not allocate either.
 	GetAppend(ctx context.Context, dst []byte, key string) ([]byte, Entry, error)
 
 	// Put writes value as the newest of key and returns its revision.

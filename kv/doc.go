@@ -55,7 +55,9 @@
 //
 // # Errors
 //
-// Callers branch on the sentinel errors with [errors.Is], and on
+// Callers branch on the sentinel errors with [errors.Is], and on *[KeyError],
 // *[RevisionMismatchError], *[NameError], *[LimitError] and *[CorruptError]
-// with [errors.As] where they want the details.
+// with [errors.As] where they want the details. The text of an error of a bucket's
+// method names the bucket and the key, and is the same from an embedded store and from
+// package client.
 package kv

@@ -37,7 +37,7 @@ with --raw print the bytes of the value and nothing else.`,
 					e, err = b.Get(ctx, args[1])
 				}
 				if err != nil {
-					return naming(err, args[1])
+					return err
 				}
 				return a.printEntry(&e, raw)
 			})
@@ -49,14 +49,6 @@ with --raw print the bytes of the value and nothing else.`,
 	a.addJSON(c)
 	exclusive(c, "raw", "json")
 	return c
-}
-
-// naming adds the key to an error that says no more than its kind.
-func naming(err error, key string) error {
-	if err == kv.ErrKeyNotFound { //nolint:errorlint // one that wraps it names the key already
-		return fmt.Errorf("%w: %q", err, key)
-	}
-	return err
 }
 
 func (a *app) printEntry(e *kv.Entry, raw bool) error {
@@ -101,7 +93,7 @@ func (a *app) printHistory(ctx context.Context, b kv.Bucket, key string) error {
 	t := a.newList(fmt.Sprintf("History for %s > %s", b.Name(), key), "Key", "Revision", "Op", "Created", "Length", "Value")
 	for e, err := range b.History(ctx, key) {
 		if errors.Is(err, kv.ErrKeyNotFound) {
-			return naming(err, key)
+			return err
 		}
 		if err != nil {
 			return err

@@ -202,7 +202,7 @@ is written by somebody else meanwhile (exit code 4). The new revision is printed
 func revert(ctx context.Context, b kv.Bucket, key string, to kv.Revision) (kv.Revision, error) {
 	old, err := b.GetRevision(ctx, key, to)
 	if errors.Is(err, kv.ErrKeyNotFound) {
-		return 0, fmt.Errorf("%w: %q has no revision %d any more, or never had (\"kvd history\" shows what is kept)", kv.ErrKeyNotFound, key, to)
+		return 0, fmt.Errorf("%w has no revision %d any more, or never had (\"kvd history\" shows what is kept)", err, to)
 	}
 	if err != nil {
 		return 0, err

@@ -26,8 +26,13 @@ const (
 	swellMax  = 64   // bytes of one with control characters, of which JSON makes six each
 )
 
-// appendFailure appends an error. A bare sentinel is given the subject for a text.
+// appendFailure appends an error. A bare sentinel is given the subject for a text. The
+// bucket and the key that a *kv.KeyError names are those of the command: the far side
+// knows them.
 func appendFailure(dst []byte, err error, subject string) []byte {
+	if named, ok := err.(*kv.KeyError); ok {
+		err = named.Err
+	}
 	code := CodeOf(err)
 	kind := sentinel(string(code))
 	dst = append(dst, code...)

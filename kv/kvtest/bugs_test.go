@@ -54,6 +54,7 @@ const (
 	restartForgetsCounter     bug = "a restart counts revisions from those kept"
 	bucketConditionIgnored    bug = "a condition on the whole bucket is ignored"
 	submitStopsAtError        bug = "a submit stops at the first refusal"
+	errorsNameless            bug = "errors name neither bucket nor key"
 
 	keyTTLIgnored      bug = "the TTL of a key is ignored"
 	bucketTTLIgnored   bug = "the TTL of a bucket is ignored"
@@ -112,6 +113,7 @@ var bugs = []struct {
 	group string
 	fact  string
 }{
+	{errorsNameless, "error", "of a key that is not found names bucket and key"},
 	{createSeesMarkers, "create", "over a delete marker succeeds and keeps the history"},
 	{writeNotAtomic, "concurrency", "of updates of one revision exactly one wins"},
 	{deleteTakesNoRevision, "revision", "they rise with every record, over all keys of the bucket"},

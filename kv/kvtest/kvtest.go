@@ -153,6 +153,7 @@ func groupsFor(t *testing.T, h *Harness, store kv.Store) []group {
 		{"key", keyFacts},
 		{"value", valueFacts},
 		{"append", appendFacts},
+		{"error", errorFacts},
 		{"revision", revisionFacts},
 		{"put", putFacts},
 		{"create", createFacts},

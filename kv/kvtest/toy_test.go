@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"iter"
 	"maps"
 	"runtime"
@@ -238,7 +240,7 @@ func (b *toyBucket) enter(ctx context.Context, key string) error {
 	}
 	if b.gone {
 		b.store.mu.Unlock()
-		return kv.ErrBucketNotFound
+		return fmt.Errorf("%w: %q", kv.ErrBucketNotFound, b.cfg.Bucket)
 	}
 	b.expireLocked()
 	return nil
@@ -246,7 +248,15 @@ func (b *toyBucket) enter(ctx context.Context, key string) error {
 
 func (b *toyBucket) Name() string { return b.cfg.Bucket }
 
-func (b *toyBucket) Get(ctx context.Context, key string) (kv.Entry, error) {
+// name names what an error is about.
+func (b *toyBucket) name(key string, err *error) {
+	if !b.store.is(errorsNameless) {
+		*err = kv.NameKey(b.cfg.Bucket, key, *err)
+	}
+}
+
+func (b *toyBucket) Get(ctx context.Context, key string) (_ kv.Entry, err error) {
+	defer b.name(key, &err)
 	if err := b.enter(ctx, key); err != nil {
 		return kv.Entry{}, err
 	}
@@ -263,6 +273,9 @@ func (b *toyBucket) Get(ctx context.Context, key string) (kv.Entry, error) {
 
 func (b *toyBucket) GetAppend(ctx context.Context, dst []byte, key string) ([]byte, kv.Entry, error) {
 	e, err := b.Get(ctx, key)
+	if errors.Is(err, kv.ErrKeyNotFound) {
+		err = kv.ErrKeyNotFound
+	}
 	if err != nil && b.store.is(appendLosesPrefix) {
 		return nil, kv.Entry{}, err
 	}
@@ -274,7 +287,8 @@ func (b *toyBucket) GetAppend(ctx context.Context, dst []byte, key string) ([]by
 	return dst, e, nil
 }
 
-func (b *toyBucket) GetRevision(ctx context.Context, key string, revision kv.Revision) (kv.Entry, error) {
+func (b *toyBucket) GetRevision(ctx context.Context, key string, revision kv.Revision) (_ kv.Entry, err error) {
+	defer b.name(key, &err)
 	if err := b.enter(ctx, key); err != nil {
 		return kv.Entry{}, err
 	}
@@ -320,7 +334,8 @@ func (b *toyBucket) Purge(ctx context.Context, key string, opts ...kv.WriteOptio
 	return b.resolve(ctx, kv.Mutation{Op: kv.MutatePurge, Key: key}, opts)
 }
 
-func (b *toyBucket) resolve(ctx context.Context, m kv.Mutation, opts []kv.WriteOption) (kv.Revision, error) {
+func (b *toyBucket) resolve(ctx context.Context, m kv.Mutation, opts []kv.WriteOption) (_ kv.Revision, err error) {
+	defer b.name(m.Key, &err)
 	o, err := kv.ResolveWrite(m.Op, opts)
 	if err != nil && !b.store.is(optionsIgnored) {
 		return 0, err
@@ -333,7 +348,8 @@ func (b *toyBucket) resolve(ctx context.Context, m kv.Mutation, opts []kv.WriteO
 }
 
 // write carries out one mutation.
-func (b *toyBucket) write(ctx context.Context, m kv.Mutation) (kv.Revision, error) {
+func (b *toyBucket) write(ctx context.Context, m kv.Mutation) (_ kv.Revision, err error) {
+	defer b.name(m.Key, &err)
 	if m.Op < kv.MutatePut || m.Op > kv.MutateTouch {
 		return 0, kv.ErrInvalidOption
 	}
@@ -515,14 +531,18 @@ func (b *toyBucket) trimLocked(key string) {
 
 func (b *toyBucket) History(ctx context.Context, key string) iter.Seq2[kv.Entry, error] {
 	return func(yield func(kv.Entry, error) bool) {
-		if err := b.enter(ctx, key); err != nil {
+		err := b.enter(ctx, key)
+		if err != nil {
+			b.name(key, &err)
 			yield(kv.Entry{}, err)
 			return
 		}
 		records := slices.Clone(b.records[key])
 		b.store.mu.Unlock()
 		if len(records) == 0 {
-			yield(kv.Entry{}, kv.ErrKeyNotFound)
+			err = kv.ErrKeyNotFound
+			b.name(key, &err)
+			yield(kv.Entry{}, err)
 			return
 		}
 		for i, e := range records {
@@ -554,6 +574,7 @@ func (b *toyBucket) Keys(ctx context.Context, patterns ...string) iter.Seq2[stri
 }
 
 func (b *toyBucket) list(ctx context.Context, patterns []string) (keys []string, err error) {
+	defer b.name("", &err)
 	for _, p := range patterns {
 		if err := kv.CheckPattern(p); err != nil {
 			return nil, err

@@ -27,7 +27,8 @@ type toyWatch struct {
 	err     error
 }
 
-func (b *toyBucket) Watch(ctx context.Context, patterns []string, opts ...kv.WatchOption) (kv.Watcher, error) {
+func (b *toyBucket) Watch(ctx context.Context, patterns []string, opts ...kv.WatchOption) (_ kv.Watcher, err error) {
+	defer b.name("", &err)
 	w := &toyWatch{bucket: b, patterns: slices.Clone(patterns), grown: make(chan struct{}), quit: make(chan struct{})}
 	for _, opt := range opts {
 		opt(&w.options)

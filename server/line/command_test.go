@@ -172,7 +172,7 @@ func TestPayloadsOfRefusedCommandsAreDropped(t *testing.T) {
 		command, reply string
 		length         int
 	}{
-		{"PUT b k", "-ERR VALUE_TOO_LARGE what=\"value of \\\"k\\\"\" got=1001 ", 1001},
+		{"PUT b k", "-ERR VALUE_TOO_LARGE what=\"value size\" got=1001 ", 1001},
 		{"PUT b k", "-ERR VALUE_TOO_LARGE ", 200_000},
 		{"PUT b k", "-ERR VALUE_TOO_LARGE ", 1 << 20},
 		{"PUT b k", "-ERR VALUE_TOO_LARGE what=\"value size\" got=67108865 ", kv.MaxValueSizeLimit + 1},

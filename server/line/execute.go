@@ -59,7 +59,7 @@ func (c *conn) precheck(cmd *lineproto.Command) error {
 	var st kv.Status
 	c.InStore(func() { st, err = b.Status(c.ctx) })
 	if limit := st.Config.MaxValueSize; err == nil && limit > 0 && int64(cmd.Length) > limit {
-		err = &kv.LimitError{What: fmt.Sprintf("value of %q", cmd.Key), Got: int64(cmd.Length), Max: limit, Err: kv.ErrValueTooLarge}
+		err = &kv.LimitError{What: "value size", Got: int64(cmd.Length), Max: limit, Err: kv.ErrValueTooLarge}
 	}
 	return err
 }

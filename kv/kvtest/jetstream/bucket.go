@@ -38,6 +38,9 @@ func (b *bucket) GetRevision(ctx context.Context, key string, revision kv.Revisi
 
 func (b *bucket) GetAppend(ctx context.Context, dst []byte, key string) ([]byte, kv.Entry, error) {
 	e, err := b.Get(ctx, key)
+	if errors.Is(err, kv.ErrKeyNotFound) {
+		err = kv.ErrKeyNotFound
+	}
 	if err != nil {
 		return dst, kv.Entry{}, err
 	}
@@ -47,7 +50,7 @@ func (b *bucket) GetAppend(ctx context.Context, dst []byte, key string) ([]byte,
 }
 
 func (b *bucket) read(ctx context.Context, key string, get func() (js.KeyValueEntry, error)) (kv.Entry, error) {
-	if err := check(ctx, key); err != nil {
+	if err := b.check(ctx, key); err != nil {
 		return kv.Entry{}, err
 	}
 	e, err := get()
@@ -60,9 +63,9 @@ func (b *bucket) read(ctx context.Context, key string, get func() (js.KeyValueEn
 }
 
 // check returns the error of a call that must not begin.
-func check(ctx context.Context, key string) error {
+func (b *bucket) check(ctx context.Context, key string) error {
 	if err := kv.CheckKey(key); err != nil {
-		return err
+		return kv.NameKey(b.name, key, err)
 	}
 	return ctx.Err()
 }
@@ -74,10 +77,15 @@ func (b *bucket) failed(ctx context.Context, what, key string, err error) error 
 			err = fmt.Errorf("%w: %w", kv.ErrBucketNotFound, err)
 		}
 	}
-	if key == "" {
+	switch {
+	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
+		return err
+	case errors.Is(err, kv.ErrKeyNotFound):
+		return kv.NameKey(b.name, key, kv.ErrKeyNotFound)
+	case errors.Is(err, kv.ErrBucketNotFound):
 		return fmt.Errorf("jetstream: %s in bucket %q: %w", what, b.name, err)
 	}
-	return fmt.Errorf("jetstream: %s %q in bucket %q: %w", what, key, b.name, err)
+	return kv.NameKey(b.name, key, fmt.Errorf("jetstream: %s: %w", what, err))
 }
 
 // entryOf returns what nats.go shows of a record.
@@ -102,7 +110,7 @@ func entryOf(e js.KeyValueEntry) kv.Entry {
 
 func (b *bucket) History(ctx context.Context, key string) iter.Seq2[kv.Entry, error] {
 	return func(yield func(kv.Entry, error) bool) {
-		if err := check(ctx, key); err != nil {
+		if err := b.check(ctx, key); err != nil {
 			yield(kv.Entry{}, err)
 			return
 		}
@@ -142,7 +150,7 @@ func (b *bucket) Keys(ctx context.Context, patterns ...string) iter.Seq2[string,
 func (b *bucket) keys(ctx context.Context, patterns []string) ([]string, error) {
 	filters, err := filtersOf(patterns)
 	if err != nil {
-		return nil, err
+		return nil, kv.NameKey(b.name, "", err)
 	}
 	entries, err := b.initial(ctx, filters, js.IgnoreDeletes(), js.MetaOnly())
 	if err != nil {

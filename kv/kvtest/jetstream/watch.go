@@ -16,7 +16,7 @@ import (
 func (b *bucket) Watch(ctx context.Context, patterns []string, opts ...kv.WatchOption) (kv.Watcher, error) {
 	filters, err := filtersOf(patterns)
 	if err != nil {
-		return nil, err
+		return nil, kv.NameKey(b.name, "", err)
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err

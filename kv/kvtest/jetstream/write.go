@@ -70,7 +70,7 @@ func (b *bucket) Create(ctx context.Context, key string, value []byte, opts ...k
 // Touch writes the newest value on condition that it still is the newest.
 func (b *bucket) Touch(ctx context.Context, key string, opts ...kv.WriteOption) (kv.Revision, error) {
 	if _, err := kv.ResolveWrite(kv.MutateTouch, opts); err != nil {
-		return 0, err
+		return 0, kv.NameKey(b.name, key, err)
 	}
 	for {
 		e, err := b.Get(ctx, key)
@@ -90,12 +90,12 @@ func (b *bucket) Touch(ctx context.Context, key string, opts ...kv.WriteOption) 
 func (b *bucket) write(ctx context.Context, r record, opts []kv.WriteOption) (kv.Revision, error) {
 	o, err := kv.ResolveWrite(r.op, opts)
 	if err != nil {
-		return 0, err
+		return 0, kv.NameKey(b.name, r.key, err)
 	}
 	if r.ttl = o.TTL; o.IfLast {
 		r.last = &o.Last
 	}
-	if err := check(ctx, r.key); err != nil {
+	if err := b.check(ctx, r.key); err != nil {
 		return 0, err
 	}
 	msg, conditions := b.message(r)
@@ -167,5 +167,5 @@ func (b *bucket) tooLarge(ctx context.Context, r record, cause error) error {
 	if err != nil || len(r.value) <= int(info.Config.MaxMsgSize) {
 		return cause
 	}
-	return &kv.LimitError{What: "value size", Got: int64(len(r.value)), Max: int64(info.Config.MaxMsgSize), Err: kv.ErrValueTooLarge}
+	return kv.NameKey(b.name, r.key, &kv.LimitError{What: "value size", Got: int64(len(r.value)), Max: int64(info.Config.MaxMsgSize), Err: kv.ErrValueTooLarge})
 }

@@ -103,7 +103,12 @@ func PermissionDenied(what, bucket string) *Error {
 
 // ErrorOf returns the error of the API that stands for an error of the store. An *Error
 // in the chain of err is returned as it is.
+//
+// The names in a *kv.KeyError are left out: the client knows what it asked for.
 func ErrorOf(err error) *Error {
+	if named, ok := err.(*kv.KeyError); ok { //nolint:errorlint // one that is wrapped has a text of its own
+		err = named.Err
+	}
 	var api *Error
 	var mismatch *kv.RevisionMismatchError
 	switch {
