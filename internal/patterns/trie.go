@@ -117,10 +117,16 @@ func (t *Trie[T]) Match(found []T, name string) []T { return t.root.match(found,
 
 func (n *node[T]) match(found []T, name string) []T {
 	for {
-		found = append(found, n.rest...)
-		token, rest, more := strings.Cut(name, ".")
+		if len(n.rest) > 0 {
+			found = append(found, n.rest...)
+		}
+		token, rest := name, ""
+		dot := strings.IndexByte(name, '.')
+		if dot >= 0 {
+			token, rest = name[:dot], name[dot+1:]
+		}
 		if n.star != nil {
-			if more {
+			if dot >= 0 {
 				found = n.star.match(found, rest)
 			} else {
 				found = append(found, n.star.ends...)
@@ -130,7 +136,7 @@ func (n *node[T]) match(found []T, name string) []T {
 		if next == nil {
 			return found
 		}
-		if !more {
+		if dot < 0 {
 			return append(found, next.ends...)
 		}
 		n, name = next, rest
