@@ -9,8 +9,8 @@ import (
 	"kvd/server"
 )
 
-// Publishers that fill a stream at the same time are refused once it is full, and for
-// nothing else: what the others store is no reason.
+// Publishers that fill a stream at the same time are refused when it is full, and not
+// because of each other's messages before.
 func TestAStreamIsFilledByMany(t *testing.T) {
 	const (
 		publishers, each = 24, 40
@@ -45,8 +45,8 @@ func TestAStreamIsFilledByMany(t *testing.T) {
 	}
 }
 
-// Messages that were sent together fill a stream to the last, each with its own answer,
-// and so do those that stand between messages to other streams.
+// Messages that are sent together fill a stream exactly, and each is acknowledged. Messages
+// to other streams may stand between them.
 func TestAStreamIsFilledAtOnce(t *testing.T) {
 	p := dial(t, serve(t, server.Options{}))
 	exchange(t, p, `> CONNECT {"verbose":false,"headers":true}`, "> SUB i 1",

@@ -35,7 +35,7 @@ type conn struct {
 	options      connectOptions
 	headers      atomic.Bool        // the client accepts HMSG; read by other goroutines
 	user         string             // empty if the server has no users
-	batch        batch              // holds views of the input, so it is submitted before more is read
+	batch        batch              // has views of the input, so it is submitted before more is read
 	streams      map[string]*stream // that were looked up in this round
 	matched      []*subscription    // scratch of route and answer
 	peersToFlush map[*conn]struct{} // connections that got messages in this round
@@ -66,7 +66,7 @@ func newConn(ctx context.Context, f *Front, sc *server.Conn) *conn {
 	return c
 }
 
-// end releases what the connection holds.
+// end releases the resources of the connection.
 func (c *conn) end() {
 	c.Close() // first: a pump may be writing to a client that does not read
 	if c.pinger != nil {

@@ -126,7 +126,7 @@ func (c *conn) newConsumer(s *stream, cfg *consumerConfig) (*consumer, error) {
 	return k, err
 }
 
-// close releases what a consumer holds.
+// close releases the resources of a consumer.
 func (k *consumer) close() {
 	k.timer.Stop()
 	if w := k.watch.Load(); w != nil {

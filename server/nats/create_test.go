@@ -10,8 +10,8 @@ import (
 	"kvd/server"
 )
 
-// A bucket that kvd's own tools made is made again by whoever leaves the same to the
-// server.
+// A client can create a bucket that kvd's own tools made, if it leaves the same fields to
+// the server.
 func TestABucketOfKvdIsMadeAgain(t *testing.T) {
 	store, err := bucket.Open(t.TempDir(), bucket.Options{})
 	if err != nil {
@@ -44,4 +44,14 @@ func TestABucketOfKvdIsMadeAgain(t *testing.T) {
 		fmt.Sprintf(ask, "UPDATE", "other", 1, ""), notMinus,
 		fmt.Sprintf(ask, "UPDATE", "b", 4, ""), edited,
 		fmt.Sprintf(ask, "CREATE", "b", 4, ""), made)
+}
+
+// Fields that kvd does not know are ignored, as the package's page says: those of
+// nats-server's consumers too.
+func TestUnknownFieldsAreIgnored(t *testing.T) {
+	exchange(t, dial(t, serve(t, server.Options{})), `> CONNECT {"verbose":false}`, "> SUB i 1",
+		`> PUB $JS.API.STREAM.CREATE.S i {n}\r\n{"name":"S","subjects":["s"],"no_such_field":true,"pedantic":true}`,
+		`< MSG i 1 {n}\r\n{"type":"io.nats.jetstream.api.v1.stream_create_response","config"…`,
+		`> PUB $JS.API.CONSUMER.CREATE.S.c i {n}\r\n{"stream_name":"S","config":{"name":"c","ack_policy":"none","deliver_subject":"d","pause_until":"2100-01-01T00:00:00Z","no_such_field":1}}`,
+		`< MSG i 1 {n}\r\n{"type":"io.nats.jetstream.api.v1.consumer_create_response","stream_name":"S"…`)
 }

@@ -11,7 +11,7 @@ import (
 	"kvd/server/nats/wire"
 )
 
-// What the headers of a message to a.b say about its stream.
+// TestParseExpectation parses the headers of a message to a.b.
 func TestParseExpectation(t *testing.T) {
 	const (
 		sequence   = "Nats-Expected-Last-Sequence: 7\r\n"
@@ -55,8 +55,8 @@ func TestParseExpectation(t *testing.T) {
 	}
 }
 
-// meddler is a store to which somebody else writes just before a conditional mutation
-// Of the bucket.
+// meddler is a store in which another key is written just before each of some conditional
+// mutations.
 type meddler struct {
 	*bucket.Store
 	writes int // still to come
@@ -70,8 +70,8 @@ func (m *meddler) Submit(ctx context.Context, mutations []kv.Mutation) error {
 	return m.Store.Submit(ctx, mutations)
 }
 
-// TestAConditionIsLookedUpAgain has others write between the look at what a message
-// expects and the store of it: a message that still may be stored is.
+// TestAConditionIsLookedUpAgain has another client write between the lookup of an
+// expectation and the store of the message. The message is stored if it still may be.
 func TestAConditionIsLookedUpAgain(t *testing.T) {
 	const guarded = "Nats-Expected-Last-Subject-Sequence: 1\r\nNats-Expected-Last-Subject-Sequence-Subject: $KV.b.k\r\n"
 	for _, c := range []struct {

@@ -10,9 +10,10 @@ import (
 	"kvd/server"
 )
 
-// A message to a plain stream that expects what holds is stored, however many others
-// write there at the same time, and of those that expect the same one is.
-func TestWhatIsExpectedOfAPlainStreamHolds(t *testing.T) {
+// A message to a message stream whose expectation matches is stored, however many clients
+// write there at the same time. Of several messages with the same expectation only one is
+// stored.
+func TestExpectationsHoldUnderConcurrentWrites(t *testing.T) {
 	const messages = 60
 	addr := serve(t, server.Options{})
 	join := func(n int) *peer {
@@ -36,8 +37,8 @@ func TestWhatIsExpectedOfAPlainStreamHolds(t *testing.T) {
 			}
 		})
 	}
-	// publish sends a message that expects a sequence of a subject, and returns its own, 0
-	// where it is refused.
+	// publish sends a message that expects a sequence of a subject, and returns its own
+	// sequence, or 0 if it is refused.
 	publish := func(p *peer, n int, subject, of string, last int) (seq int) {
 		p.send(t, sized(fmt.Sprintf("HPUB %s i%d {h} {n}\r\nNATS/1.0\r\nNats-Expected-Last-Subject-Sequence: %d\r\nNats-Expected-Last-Subject-Sequence-Subject: %s\r\n\r\nx", subject, n, last, of))+"\r\n", false)
 		answer := p.next(t)
@@ -70,7 +71,7 @@ func TestWhatIsExpectedOfAPlainStreamHolds(t *testing.T) {
 				for range messages {
 					seq := publish(p, n, subject, of, last)
 					if last = seq; seq == 0 {
-						t.Error("refused, though it holds")
+						t.Error("refused, although the expectation matches")
 						return
 					}
 				}

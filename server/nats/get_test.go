@@ -11,8 +11,8 @@ import (
 	"kvd/server/nats/streamconfig"
 )
 
-// The newest record of the keys that match is found among the newest of all, and far
-// behind them.
+// The newest record that matches a pattern is found, whether it is among the newest of all
+// or far behind them.
 func TestTheNewestOfManyKeys(t *testing.T) {
 	const messages = 20_000
 	ctx := t.Context()

@@ -18,8 +18,8 @@ import (
 	"kvd/server"
 )
 
-// users are alice, who may do anything in a*, bob, who may read in all buckets, root, who
-// may do anything, and a token. A password is the name, backwards.
+// users are alice with all permissions in a*, bob with read permissions in all buckets, root
+// with all permissions, and a token. A password is the name backwards.
 func users(t *testing.T) *server.Users {
 	t.Helper()
 	var file strings.Builder
@@ -74,7 +74,7 @@ func TestLogin(t *testing.T) {
 	}
 }
 
-// A user may do what is granted, and is told what is not.
+// A user may do what was granted, and gets an error for everything else.
 func TestPermissions(t *testing.T) {
 	addr := serve(t, server.Options{Users: users(t)})
 	alice, bob, token := dial(t, addr), dial(t, addr), dial(t, addr)
@@ -95,22 +95,22 @@ func TestPermissions(t *testing.T) {
 		`< MSG i.3 1 {n}\r\n{"error":{"code":403,"err_code":10003,"description":"permissions violation: the user has no del in bucket \"a\""},"stream":"KV_a","seq":0}`,
 		`> HPUB $KV.a.k i.4 {h} {n}\r\nNATS/1.0\r\nNats-Rollup: all\r\n\r\n`,
 		`< MSG i.4 1 {n}\r\n{"error":{"code":403,"err_code":10003,"description":"permissions violation: the user has no admin in bucket \"a\""},"stream":"KV_a","seq":0}`)
-	// A stream that is no bucket is granted by its bucket's name.
+	// Permissions for a message stream use the name of its bucket.
 	exchange(t, alice, `> PUB $JS.API.STREAM.CREATE.S i.4 {n}\r\n{"name":"S"}`,
 		`< MSG i.4 1 {n}\r\n{"type":"io.nats.jetstream.api.v1.stream_create_response","error":{"code":403,"err_code":10003,"description":"permissions violation: the user has no admin in bucket \"_kvd_stream_S\""}}`)
 	root := dial(t, addr)
 	exchange(t, root, `> CONNECT {"verbose":false,"headers":true,"user":"root","pass":"toor"}`, "> SUB i.* 1",
 		`> PUB $JS.API.STREAM.CREATE.S i.1 {n}\r\n{"name":"S","subjects":["s.*"]}`, `< MSG i.1 1 {n}\r\n{"type":"io.nats.jetstream.api.v1.stream_create_response","config"…`,
 		`> PUB s.1 i.2 {n}\r\nv`, `< MSG i.2 1 {n}\r\n{"stream":"S","seq":1}`)
-	// Who may read it is told that it takes nothing from him; to who may do nothing with it, it is not there.
+	// A user with read permission gets an error for a publish; for a user without any, the stream does not exist.
 	exchange(t, bob, `> PUB s.1 i.5 {n}\r\nv`, `< MSG s.1 1 i.5 1\r\nv`,
 		`< MSG i.5 1 {n}\r\n{"error":{"code":403,"err_code":10003,"description":"permissions violation: the user has no put in bucket \"_kvd_stream_S\""},"stream":"S","seq":0}`)
 	exchange(t, alice, `> PUB s.1 i.6 {n}\r\nv`, "> PING", "< PONG")
-	// Users are strangers to each other: bob, who hears everything, has heard nothing of that.
+	// Users do not get each other's messages: bob subscribes to everything and got none of these.
 	exchange(t, bob, "> PING", "< PONG")
 }
 
-// selfSigned is a server's certificate, and how to trust it.
+// selfSigned returns a certificate for the server, and the pool that trusts it.
 func selfSigned(t *testing.T) (serverSide, clientSide *tls.Config) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -135,7 +135,7 @@ func selfSigned(t *testing.T) (serverSide, clientSide *tls.Config) {
 		&tls.Config{RootCAs: pool, ServerName: "127.0.0.1"}
 }
 
-// INFO comes in the clear, everything else on the same connection with TLS.
+// INFO is sent without encryption, and everything after it on the same connection with TLS.
 func TestTLSOnTheSameConnection(t *testing.T) {
 	serverSide, clientSide := selfSigned(t)
 	addr := serve(t, server.Options{TLS: serverSide})
@@ -155,6 +155,6 @@ func TestTLSOnTheSameConnection(t *testing.T) {
 	}
 	secure := tls.Client(plain, clientSide)
 	exchange(t, &peer{secure, bufio.NewReader(secure)}, `> CONNECT {"verbose":false}`, "> SUB a 1", `> PUB a 2\r\nhi`, `< MSG a 1 2\r\nhi`)
-	// Without the handshake there is nothing.
+	// Without a handshake the server sends nothing else.
 	exchange(t, dial(t, addr), "> CONNECT {}", "< …")
 }

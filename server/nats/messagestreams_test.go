@@ -11,7 +11,8 @@ import (
 	"kvd/server/nats/streamconfig"
 )
 
-// What a stream captures before and after its subjects change, it captures meanwhile.
+// While its subjects change, a stream captures the subjects that it has before and after
+// the change.
 func TestAnUpdatedStreamCaptures(t *testing.T) {
 	var p messageStreams
 	const name = streamconfig.MessageStreamPrefix + "S"
@@ -46,7 +47,7 @@ func TestAnUpdatedStreamCaptures(t *testing.T) {
 	}
 }
 
-// The subjects of a stream whose bucket kvd's tools deleted are free.
+// The subjects of a stream are free after kvd's own tools deleted its bucket.
 func TestAStreamDeletedBehindTheFrontEnd(t *testing.T) {
 	store, err := bucket.Open(t.TempDir(), bucket.Options{})
 	if err != nil {
@@ -72,7 +73,7 @@ func TestAStreamDeletedBehindTheFrontEnd(t *testing.T) {
 	}
 }
 
-// What streams reserve counts whether the oldest messages go or the newest are refused.
+// max_bytes counts as reserved with discard old and with discard new.
 func TestWhatStreamsReserve(t *testing.T) {
 	exchange(t, dial(t, serve(t, server.Options{})), `> CONNECT {"verbose":false,"headers":true}`, "> SUB i 1",
 		`> PUB $JS.API.STREAM.CREATE.S i {n}\r\n{"name":"S","subjects":["s"],"max_bytes":1000}`, "< MSG…",

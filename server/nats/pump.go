@@ -60,13 +60,13 @@ func (p *pump) takeWaiting(room []*consumer) []*consumer {
 }
 
 func (p *pump) poll(k *consumer) {
-	k.queued.Store(false) // first: what comes from now on is for another turn
+	k.queued.Store(false) // before the poll: later events schedule another one
 	targets := k.targets.Load()
 	switch {
 	case targets == nil:
 		return
 	case (*targets)[0].conn != p.conn:
-		k.schedule() // with the pump of whoever hears it now
+		k.schedule() // with the pump of its present subscription
 		return
 	}
 	if p.buf == nil {

@@ -8,9 +8,9 @@ import (
 	"kvd/server"
 )
 
-// A client that does not read what its watch delivers holds up nobody, loses nothing,
-// and costs no memory to speak of: the log is the queue.
-func TestASlowReaderHoldsUpNobody(t *testing.T) {
+// A client that does not read its watch delays no other client and loses nothing. It costs
+// little memory, because the messages stay in the log.
+func TestASlowReaderDelaysNoOther(t *testing.T) {
 	addr, pipe := serveBoth(t, server.Options{})
 	writer, slow := dial(t, addr), pipe()
 	exchange(t, writer, `> CONNECT {"verbose":false,"headers":true}`, "> SUB i 1",
@@ -28,8 +28,8 @@ func TestASlowReaderHoldsUpNobody(t *testing.T) {
 	}
 }
 
-// A watch with flow control stops when its window is full, and goes on when the client
-// says that it has kept up.
+// A watch with flow control stops when its window is full, and continues after the client's
+// reply.
 func TestFlowControl(t *testing.T) {
 	addr := serve(t, server.Options{})
 	p := dial(t, addr)

@@ -12,8 +12,8 @@ import (
 	"kvd/server"
 )
 
-// TestARepeatedMessageOfBeforeARestart publishes messages, serves the store anew, and
-// publishes them again, as a client does that was not answered.
+// TestARepeatedMessageOfBeforeARestart publishes messages, opens the store again, and
+// repeats them, as a client does that got no acknowledgement.
 func TestARepeatedMessageOfBeforeARestart(t *testing.T) {
 	dir := t.TempDir()
 	put := func(key, id string) string {
@@ -47,8 +47,8 @@ func TestARepeatedMessageOfBeforeARestart(t *testing.T) {
 	}
 }
 
-// TestIDsEndWithTheirBucket deletes and makes a bucket behind the front end's back: what
-// is published then is new.
+// TestIDsEndWithTheirBucket deletes a bucket and creates it again without the front end.
+// The old message ids are free then.
 func TestIDsEndWithTheirBucket(t *testing.T) {
 	store, err := bucket.Open(t.TempDir(), bucket.Options{})
 	if err != nil {
@@ -68,8 +68,9 @@ func TestIDsEndWithTheirBucket(t *testing.T) {
 	}
 }
 
-// TestWhichMessagesAreRecalled has the bounds: those of a time, and of the newest.
-func TestWhichMessagesAreRecalled(t *testing.T) {
+// TestStoredMsgIDs tests the bounds of the messages whose ids are read: the duplicate
+// window and the newest revisions.
+func TestStoredMsgIDs(t *testing.T) {
 	ctx := t.Context()
 	store, err := bucket.Open(t.TempDir(), bucket.Options{})
 	if err != nil {

@@ -11,7 +11,8 @@ import (
 	"kvd/server/nats/streamconfig"
 )
 
-// The first record is found wherever it has moved to, and in each life of a bucket.
+// The first record is found after older ones were removed, and after the bucket was deleted
+// and created again.
 func TestFirstRecord(t *testing.T) {
 	ctx := t.Context()
 	store, err := bucket.Open(t.TempDir(), bucket.Options{})
@@ -57,8 +58,8 @@ func TestFirstRecord(t *testing.T) {
 	}
 }
 
-// What a stream holds is described as of one moment, although it was emptied and filled
-// between the looks at it.
+// The description of a stream is that of one moment, also if the stream was emptied and
+// filled while it was made.
 func TestAStreamThatChangesIsDescribed(t *testing.T) {
 	ctx := context.Background()
 	store, err := bucket.Open(t.TempDir(), bucket.Options{})

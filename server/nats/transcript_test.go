@@ -18,13 +18,13 @@ import (
 	"kvd/server"
 )
 
-// serve serves a store of its own until the test ends.
+// serve serves a new store until the test ends.
 func serve(t testing.TB, opts server.Options) net.Addr {
 	addr, _ := serveBoth(t, opts)
 	return addr
 }
 
-// serveBoth serves sockets, and pipes: a pipe holds nothing that is not read.
+// serveBoth serves sockets and pipes. A pipe has no buffer.
 func serveBoth(t testing.TB, opts server.Options) (addr net.Addr, pipe func() *peer) {
 	t.Helper()
 	store, err := bucket.Open(t.TempDir(), bucket.Options{})
@@ -39,7 +39,8 @@ func serveBoth(t testing.TB, opts server.Options) (addr net.Addr, pipe func() *p
 	}
 }
 
-// listen serves what stands before a store until the test ends, and closes the store.
+// listen serves a front end of before, which wraps store, until the test ends. Then it
+// closes the store.
 func listen(t testing.TB, store *bucket.Store, before kv.Store, opts server.Options) (*server.Server, net.Addr) {
 	t.Helper()
 	front, err := New(before, Options{})
@@ -79,7 +80,7 @@ func dial(t testing.TB, addr net.Addr) *peer {
 	return greeted(t, c)
 }
 
-// greeted is a peer that has been sent INFO.
+// greeted returns the peer of a connection after INFO.
 func greeted(t testing.TB, c net.Conn) *peer {
 	t.Helper()
 	t.Cleanup(func() { c.Close() })
@@ -90,7 +91,7 @@ func greeted(t testing.TB, c net.Conn) *peer {
 	return p
 }
 
-// next returns the next line, with the payload that it announces.
+// next returns the next line, with its payload if it has one.
 func (p *peer) next(t testing.TB) string {
 	t.Helper()
 	_ = p.SetReadDeadline(time.Now().Add(time.Minute))
@@ -190,6 +191,7 @@ func unsized(text string) string {
 	return strings.Join(f, " ") + `\r\n` + message
 }
 
+// send sends a text, byte by byte if single is set.
 func (p *peer) send(t testing.TB, text string, single bool) {
 	t.Helper()
 	if !single {

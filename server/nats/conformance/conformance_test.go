@@ -16,7 +16,7 @@ import (
 	natsfront "kvd/server/nats"
 )
 
-// front is a store of its own behind a front end, and nats.go's client of it.
+// front is a store behind a front end, and a client of nats.go.
 type front struct {
 	kv.Store
 	js     js.JetStream
@@ -28,8 +28,8 @@ type front struct {
 	once   sync.Once
 }
 
-// TestConformance runs what kvtest states, and a real nats-server passes, through
-// nats.go against the front end over the engine.
+// TestConformance runs the suite of kvtest, which a real nats-server passes too, through
+// nats.go and the front end.
 func TestConformance(t *testing.T) {
 	kvtest.Run(t, kvtest.Harness{
 		Open: func(t *testing.T) kv.Store { return start(t, t.TempDir(), large) },

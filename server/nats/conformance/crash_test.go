@@ -50,7 +50,7 @@ func startDaemon(t *testing.T, kvd, dir, addr string) *daemon {
 	return nil
 }
 
-// kill ends the process without a word. A second time it does nothing.
+// kill kills the process. A second time it does nothing.
 func (d *daemon) kill() {
 	_ = d.cmd.Process.Kill() // it may have ended
 	_ = d.cmd.Wait()
@@ -126,9 +126,9 @@ func (k *killed) publish(t *testing.T, prefix string) map[string]uint64 {
 	return acked.sequences
 }
 
-// TestKilledServer kills the server under nats.go's writers and a watcher, again and
-// again. What was acknowledged is there, once, though writers repeat what was not; and
-// the watcher sees all of it.
+// TestKilledServer kills the server several times while writers of nats.go write and a
+// watcher watches. Each acknowledged message is stored once, although writers repeat
+// messages without an acknowledgement, and the watcher sees all of them.
 func TestKilledServer(t *testing.T) {
 	t.Parallel() // much of it is the client's waiting for heartbeats
 	k := startKilled(t)
@@ -177,8 +177,9 @@ func TestKilledServer(t *testing.T) {
 	}
 }
 
-// The same of a stream that is no bucket, and that keeps the newest half.
-func TestKilledServerOfAPlainStream(t *testing.T) {
+// TestKilledServerOfAMessageStream is the same with a message stream that keeps the newest
+// half.
+func TestKilledServerOfAMessageStream(t *testing.T) {
 	t.Parallel()
 	k := startKilled(t)
 	ctx := t.Context()

@@ -13,8 +13,8 @@ import (
 	natsfront "kvd/server/nats"
 )
 
-// A program that embeds a store has nats.go's own client of it without a socket. When
-// it outgrows one machine, the server's address takes the place of the option.
+// A program that embeds a store can use it through nats.go's own client without a socket.
+// When it outgrows one machine, the address of a server replaces the option.
 func Example() {
 	ctx := context.Background()
 	dir, err := os.MkdirTemp("", "kvd")

@@ -88,8 +88,7 @@ func TestLegacyClient(t *testing.T) {
 	}
 }
 
-// TestOneBucketTwoDoors writes through the store and reads through NATS, and the other
-// way round.
+// TestOneBucketTwoDoors writes through the store and reads through NATS, and the reverse.
 func TestOneBucketTwoDoors(t *testing.T) {
 	f := start(t, t.TempDir(), natsfront.Options{})
 	ctx := t.Context()
@@ -140,7 +139,8 @@ func TestOneBucketTwoDoors(t *testing.T) {
 	}
 }
 
-// TestABucketOfKvdIsMadeAgain has stock clients create what kvd's own tools have made.
+// TestABucketOfKvdIsMadeAgain creates buckets with stock clients that kvd's own tools have
+// made before.
 func TestABucketOfKvdIsMadeAgain(t *testing.T) {
 	f := start(t, t.TempDir(), large)
 	ctx := t.Context()
@@ -168,7 +168,7 @@ func TestABucketOfKvdIsMadeAgain(t *testing.T) {
 	}
 }
 
-// TestHeadersComeBack stores headers of every kind, and reads them by each way.
+// TestHeadersComeBack stores headers of every kind, and reads them in every way.
 func TestHeadersComeBack(t *testing.T) {
 	f := start(t, t.TempDir(), natsfront.Options{})
 	ctx := t.Context()

@@ -12,9 +12,9 @@ import (
 	natsfront "kvd/server/nats"
 )
 
-// Streams that are no buckets stand next to buckets, which their listings skip, and are
-// there again after a restart, with what they hold and capture.
-func TestPlainStreams(t *testing.T) {
+// Message streams exist beside buckets, which listings of buckets show alone. After a
+// restart they have the same messages and capture the same subjects.
+func TestMessageStreams(t *testing.T) {
 	dir := t.TempDir()
 	f := start(t, dir, natsfront.Options{})
 	ctx := t.Context()
@@ -60,9 +60,9 @@ func TestPlainStreams(t *testing.T) {
 	}
 }
 
-// An ordered push consumer of a plain stream gets every message, whatever was published
-// while it was away, in order.
-func TestPlainStreamIsConsumed(t *testing.T) {
+// An ordered push consumer of a message stream gets every message in order, also those that
+// were published while it was disconnected.
+func TestMessageStreamIsConsumed(t *testing.T) {
 	f := start(t, t.TempDir(), natsfront.Options{})
 	stream, err := f.conn.JetStream()
 	if err != nil {
@@ -119,9 +119,9 @@ func TestPlainStreamIsConsumed(t *testing.T) {
 	}
 }
 
-// Messages of a plain stream leave at the end of their time without a word: nothing
-// takes their place, and no sequence is used.
-func TestPlainStreamExpires(t *testing.T) {
+// Messages of a message stream expire without markers: nothing takes their place, and no
+// sequence is used.
+func TestMessageStreamExpires(t *testing.T) {
 	f := start(t, t.TempDir(), natsfront.Options{})
 	ctx := t.Context()
 	for _, perSubject := range []int64{-1, 3} {

@@ -18,16 +18,16 @@ import (
 	natsfront "kvd/server/nats"
 )
 
-// TestAnswers sends the same requests to nats-server and to kvd, and compares what
-// they answer. The requests are in testdata/answers, one a line, played in order; one
-// file has a pair of servers of its own:
+// TestAnswers sends the same requests to nats-server and to kvd, and compares the answers.
+// The requests are in testdata/answers, one on each line, and are sent in order. Each file
+// has its own pair of servers:
 //
 //	SUBJECT [NAME: VALUE] … [PAYLOAD]   a request, with headers
-//	! SUBJECT …                         the same, where kvd answers otherwise on purpose
+//	! SUBJECT …                         the same; kvd gives another answer on purpose
 //	# TEXT                              why, or what the requests are about
 //
-// Of the answers, times, sizes, the names of servers and the place of a consumer in its
-// stream, which kvd counts from what was delivered, are left out.
+// Some parts of the answers are not compared: times, sizes, names of servers, and the
+// stream sequence of a consumer, which kvd counts by deliveries.
 func TestAnswers(t *testing.T) {
 	files, err := filepath.Glob("testdata/answers/*.txt")
 	if err != nil || len(files) == 0 {
@@ -125,7 +125,7 @@ func ask(conn *nats.Conn, request string) string {
 	return s.String() + strings.TrimSpace(b.String())
 }
 
-// comparable takes out of an answer what differs from server to server.
+// comparable removes the parts of an answer that differ between servers.
 func comparable(v any) any {
 	switch v := v.(type) {
 	case []any:

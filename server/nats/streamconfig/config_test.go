@@ -10,7 +10,7 @@ import (
 	"kvd/kv"
 )
 
-// What a client sends comes back, whatever a bucket has a place for.
+// A configuration comes back as it was sent, also the fields that a bucket does not have.
 func TestStreamConfigsComeBack(t *testing.T) {
 	for _, sent := range []string{
 		`{}`,
@@ -64,8 +64,8 @@ func TestStreamConfigsRefused(t *testing.T) {
 	}
 }
 
-// A derived configuration is worked out again when anything of the bucket's changes.
-func TestConfigsNotice(t *testing.T) {
+// The cache derives a configuration again when the bucket's has changed.
+func TestCacheNoticesChanges(t *testing.T) {
 	var cs Cache
 	base := kv.Config{Bucket: "b", Metadata: map[string]string{"a": "b"}}.WithDefaults()
 	before, _ := cs.Of(&base)

@@ -9,8 +9,8 @@ import (
 	"kvd/kv/msglog"
 )
 
-// What a stream's layout makes of a subject is a key, says the subject again, and is
-// selected by what the layout makes of a filter where the filter selects the subject.
+// A subject becomes a valid key, and the key becomes the subject again. The pattern of a
+// filter matches the key if the filter matches the subject.
 func TestLayout(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -57,7 +57,8 @@ func TestLayout(t *testing.T) {
 	}
 }
 
-// A key that no append made, as kvd's tools may put one, is a subject as it is.
+// A key without the suffix of an append, which kvd's own tools may write, is a subject as
+// it is.
 func TestKeysThatNoAppendMade(t *testing.T) {
 	l := NewLayout(MessageStreamPrefix+"S", true)
 	for key, want := range map[string]string{

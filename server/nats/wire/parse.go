@@ -7,6 +7,7 @@ import (
 // Verb names an operation.
 type Verb uint8
 
+// The operations of a client.
 const (
 	VerbNone Verb = iota
 	VerbConnect
