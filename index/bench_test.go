@@ -39,7 +39,7 @@ func measure(b *testing.B, fn func()) {
 // bench calls fn for each size and shape of keys.
 func bench(b *testing.B, fn func(b *testing.B, k benchKeys)) {
 	for _, n := range []int{1_000_000, 10_000_000} {
-		for _, shape := range []string{"random", "prefixed"} {
+		for _, shape := range []string{"random", "prefixed", "ascending"} {
 			b.Run(fmt.Sprintf("keys=%s/n=%d", shape, n), func(b *testing.B) { fn(b, keysFor(shape, n)) })
 		}
 	}
@@ -65,7 +65,8 @@ func (k benchKeys) random(i int) string {
 }
 
 // keysFor makes n keys: 16 random bytes each, or 40 of which the first 17 to 23
-// are one of 20 common beginnings, as programs name them. The last are kept.
+// are one of 20 common beginnings, as programs name them, or 16 digits that count
+// up. The keys made last are kept.
 var keysFor = func() func(shape string, n int) benchKeys {
 	var last benchKeys
 	return func(shape string, n int) benchKeys {
@@ -89,8 +90,11 @@ var keysFor = func() func(shape string, n int) benchKeys {
 		var ordered, shuffled strings.Builder
 		ordered.Grow(n * k.width)
 		shuffled.Grow(n * k.width)
-		for range n {
+		for i := range n {
 			start := ordered.Len()
+			if shape == "ascending" {
+				fmt.Fprintf(&ordered, "%0*d", k.width, i)
+			}
 			for ordered.WriteString(begin()); ordered.Len() < start+k.width; {
 				ordered.WriteByte(digits[rng.IntN(len(digits))])
 			}
@@ -112,8 +116,8 @@ func benchVersion(rev int) Version {
 	}
 }
 
-// filled returns an index of the keys. The last is kept: who uses it leaves no
-// key more or less.
+// filled returns an index of the keys. The index made last is kept: a benchmark
+// that uses it must leave the same keys in it.
 var filled = func() func(k benchKeys) *Index {
 	var (
 		name string
@@ -149,12 +153,26 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// reportHeld weighs what was allocated since before and times a collection.
+// processCPU returns the processor time of all threads, the collector's included.
+func processCPU() time.Duration {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		panic(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// reportHeld weighs what was allocated since before and times a collection, by
+// the clock (gc-ms) and by the processor time of all threads (gc-cpu-ms).
 func reportHeld(b *testing.B, before uint64, k benchKeys, x *Index) {
+	const collections = 5
 	held := heap() - before
-	start := time.Now()
-	runtime.GC()
-	b.ReportMetric(float64(time.Since(start).Microseconds())/1000, "gc-ms")
+	start, startCPU := time.Now(), processCPU()
+	for range collections {
+		runtime.GC()
+	}
+	b.ReportMetric(float64(time.Since(start).Microseconds())/1000/collections, "gc-ms")
+	b.ReportMetric(float64((processCPU()-startCPU).Microseconds())/1000/collections, "gc-cpu-ms")
 	b.ReportMetric(float64(held)/float64(k.n)-float64(k.width), "B/key")
 	b.ReportMetric(float64(x.Memory())/float64(k.n)-float64(k.width), "B/key-told")
 }
@@ -174,6 +192,31 @@ func BenchmarkInsert(b *testing.B) {
 			}
 			b.ReportMetric(float64((cpu()-start).Nanoseconds())/float64(k.n), "cpu-ns/key")
 			reportHeld(b, before, k, x)
+		}
+	})
+}
+
+// BenchmarkInsertBesideSnapshots is BenchmarkInsert with another snapshot every
+// 4,096 puts.
+func BenchmarkInsertBesideSnapshots(b *testing.B) {
+	bench(b, func(b *testing.B, k benchKeys) {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		for b.Loop() {
+			x := New()
+			s := x.Snapshot()
+			runtime.GC()
+			start := cpu()
+			for i := range k.n {
+				if i%4096 == 0 {
+					s.Release()
+					s = x.Snapshot()
+				}
+				key := k.at(i)
+				x.Apply(Hash(key), key, benchVersion(i+1), kv.Revision(i+1), nil)
+			}
+			b.ReportMetric(float64((cpu()-start).Nanoseconds())/float64(k.n), "cpu-ns/key")
+			s.Release()
 		}
 	})
 }
@@ -249,8 +292,23 @@ func BenchmarkOverwriteBesideSnapshots(b *testing.B) {
 	})
 }
 
-// BenchmarkReplaceBesideSnapshots removes a key and puts it again, as new, with
-// another snapshot every 4,096 times.
+// replace removes a key and puts it again, as new.
+func replace(x *Index, key string) {
+	x.Trim(Hash(key), key, kv.Revision(revision)+1, nil)
+	overwrite(x, key)
+}
+
+func BenchmarkReplace(b *testing.B) {
+	bench(b, func(b *testing.B, k benchKeys) {
+		x, i := filled(k), 0
+		measure(b, func() {
+			i++
+			replace(x, k.random(i))
+		})
+	})
+}
+
+// BenchmarkReplaceBesideSnapshots takes another snapshot every 4,096 times.
 func BenchmarkReplaceBesideSnapshots(b *testing.B) {
 	bench(b, func(b *testing.B, k benchKeys) {
 		x, i := filled(k), 0
@@ -260,14 +318,20 @@ func BenchmarkReplaceBesideSnapshots(b *testing.B) {
 				s.Release()
 				s = x.Snapshot()
 			}
-			key := k.random(i)
-			x.Trim(Hash(key), key, kv.Revision(revision)+1, nil)
-			overwrite(x, key)
+			replace(x, k.random(i))
 		})
 		s.Release()
 		for !x.queue.empty() {
 			x.drain()
 		}
+	})
+}
+
+// BenchmarkSnapshot takes a snapshot and releases it.
+func BenchmarkSnapshot(b *testing.B) {
+	bench(b, func(b *testing.B, k benchKeys) {
+		x := filled(k)
+		measure(b, func() { x.Snapshot().Release() })
 	})
 }
 
