@@ -90,7 +90,7 @@ func TestSettledHeadOutlivesItsReader(t *testing.T) {
 	older := x.Snapshot()
 	put(x, "key", 2)
 	reader := x.Snapshot()
-	entry := reader.root.find(&x.keys, "key")
+	entry := find(reader.leaves, &x.keys, "key")
 	top := x.keys.top(entry).Load()
 	older.Release()
 	put(x, "other", 3)

@@ -8,10 +8,10 @@ import (
 // called without the index's lock, beside its writer, and beside each other.
 // While it is open the index frees nothing that it sees.
 type Snapshot struct {
-	x     *Index
-	root  *node // nil: no keys
-	count int
-	epoch uint64
+	x      *Index
+	leaves *leaves // nil: no keys
+	count  int
+	epoch  uint64
 }
 
 // Snapshot returns the index as it is. It costs the same whatever the number of
@@ -20,7 +20,10 @@ type Snapshot struct {
 // [Index.BuildTree], it builds the tree first. The caller must Release it.
 func (x *Index) Snapshot() *Snapshot {
 	x.BuildTree(buildAll)
-	s := &Snapshot{x: x, root: x.tree.root, count: x.tree.count, epoch: x.epoch}
+	s := &Snapshot{x: x, count: x.tree.count, epoch: x.epoch}
+	if x.tree.leaves != nil {
+		s.leaves = x.tree.leaves.Clone()
+	}
 	x.open = append(x.open, x.epoch)
 	x.epoch++
 	return s
@@ -33,7 +36,7 @@ func (s *Snapshot) Release() {
 	if i, ok := slices.BinarySearch(x.open, s.epoch); ok {
 		x.open = slices.Delete(x.open, i, i+1)
 	}
-	s.root = nil
+	s.leaves = nil
 	x.drain()
 }
 
@@ -44,10 +47,7 @@ func (s *Snapshot) Len() int { return s.count }
 // order of bytes, with its newest version, marker or not, until fn returns
 // false. The key is the index's: it is valid until fn returns.
 func (s *Snapshot) Ascend(from string, fn func(key []byte, newest Version) bool) {
-	if s.root == nil {
-		return
-	}
-	s.root.ascend(&s.x.keys, from, func(ref uint32) bool {
+	ascend(s.leaves, &s.x.keys, from, func(ref uint32) bool {
 		row, _ := s.chain(ref)
 		return fn(s.x.keys.key(ref), s.x.rows.version(row))
 	})
@@ -63,11 +63,8 @@ func (s *Snapshot) AscendPrefix(prefix string, fn func(key []byte, newest Versio
 // AscendVersions is [Snapshot.AscendPrefix] with all kept versions of each key,
 // oldest first; they are fn's until it returns.
 func (s *Snapshot) AscendVersions(prefix string, fn func(key []byte, versions []Version) bool) {
-	if s.root == nil {
-		return
-	}
 	var room []Version
-	s.root.ascend(&s.x.keys, prefix, func(ref uint32) bool {
+	ascend(s.leaves, &s.x.keys, prefix, func(ref uint32) bool {
 		key := s.x.keys.key(ref)
 		if len(key) < len(prefix) || string(key[:len(prefix)]) != prefix {
 			return false
@@ -94,10 +91,7 @@ func (s *Snapshot) Versions(dst []Version, key string) []Version {
 }
 
 func (s *Snapshot) find(key string) (row, kept uint32) {
-	if s.root == nil {
-		return 0, 0
-	}
-	ref := s.root.find(&s.x.keys, key)
+	ref := find(s.leaves, &s.x.keys, key)
 	if ref == 0 {
 		return 0, 0
 	}

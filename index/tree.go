@@ -1,134 +1,94 @@
 package index
 
-// tree orders the keys: a B+ tree with one item a key, whatever its history, so
-// that only a key's first and last version touch it. The lock's holder writes
-// it; a snapshot keeps a root and reads on, because a node that it can reach is
-// copied before it is changed.
+// tree orders the keys. Its items are leaves of up to 126 keys: google/btree keeps
+// the leaves in order, splits and joins its own nodes and shares them with clones.
+// A key has one place in a leaf, whatever its history, so only its first and last
+// version touch the tree, and only a leaf's first and last key touch btree.
 //
-// Between the separators around a node, its fences, all keys share what the two
-// fences share: that is what the node skips. Separators are entries of their
-// own in the arena, so they may outlive the keys they were made from.
+// The lock's holder writes the tree. A snapshot keeps a clone and reads it without
+// the lock, because a leaf that a clone can reach is copied before it is changed.
+//
+// Separators are entries of their own in the arena, so they may outlive the keys
+// they were made from.
 type tree struct {
 	x      *Index
-	root   *node
-	count  int
-	leaves int
-	inners int
+	leaves *leaves // nil until there is a key
+	count  int     // of keys
+
+	// Of the search under way, here because they would escape to the heap elsewhere.
+	probe probe
+	found item
+	take  func(item) bool // stores found
 }
 
-// fences bound a node's keys: low <= key < high. They are the separators beside
-// the way down to it, 0 where there is none.
-type fences struct{ low, high uint32 }
-
-// within narrows f to kid i of n.
-func (f fences) within(n *node, i int) fences {
-	if i > 0 {
-		f.low = n.refs[i-1]
+func (t *tree) init() {
+	t.leaves = newLeaves(&t.x.keys)
+	t.take = func(i item) bool {
+		t.found = i
+		return false
 	}
-	if i < int(n.count) {
-		f.high = n.refs[i]
-	}
-	return f
+	t.leaves.ReplaceOrInsert(lastItem(&leaf{epoch: t.x.epoch}))
 }
 
-// skip returns how many bytes all keys between the fences share.
-func (f fences) skip(keys *arena) uint16 {
-	if f.low == 0 || f.high == 0 {
-		return 0
-	}
-	return uint16(shared(keys.text(f.low), keys.text(f.high)))
+// find returns the item of the leaf between whose bounds a key lies.
+func (t *tree) find(key string) item {
+	t.leaves.AscendGreaterOrEqual(t.probe.set(key), t.take)
+	return t.found
 }
 
-func shared(a, b string) int {
-	n := min(len(a), len(b))
-	for i := range n {
-		if a[i] != b[i] {
-			return i
-		}
-	}
-	return n
+// before returns the item of the last leaf whose keys are all below key.
+func (t *tree) before(key string) item {
+	t.leaves.DescendLessOrEqual(t.probe.set(key), t.take)
+	return t.found
 }
 
-func (t *tree) newNode(ofInner bool) *node {
-	if !ofInner {
-		t.leaves++
-		return &node{epoch: t.x.epoch}
+// own makes an item's leaf the present's alone and returns it.
+func (t *tree) own(i item) *leaf {
+	l := i.leaf()
+	if l.epoch > t.x.newestOpen() {
+		return l
 	}
-	t.inners++
-	n := &inner{node: node{epoch: t.x.epoch, inner: true}}
-	return &n.node
-}
-
-// own makes the node in place the present's alone and returns it.
-func (t *tree) own(place **node) *node {
-	n := *place
-	if n.epoch > t.x.newestOpen() {
-		return n
-	}
-	c := n.copy()
+	c := *l
 	c.epoch = t.x.epoch
-	*place = c
-	return c
+	i.of = &c.bounds
+	t.leaves.ReplaceOrInsert(i)
+	return &c
 }
 
-// insert adds a key that is not in the tree. Full nodes are split on the way
-// down, so that there is room for a separator when one comes up.
+// insert adds a key that is not in the tree.
 func (t *tree) insert(key string, ref uint32) {
-	if t.root == nil {
-		t.root = t.newNode(false)
+	if t.leaves == nil {
+		t.init()
 	}
-	n := t.own(&t.root)
-	if n.full() {
-		t.root = t.newNode(true)
-		t.root.kids()[0] = n
-		n = t.root
-		t.split(n, 0, fences{}, key)
+	l := t.own(t.find(key))
+	if l.full() {
+		l = t.split(l, key)
 	}
-	keys := &t.x.keys
-	f := fences{}
-	for n.inner {
-		i := n.kid(keys, key)
-		if n.kids()[i].full() {
-			t.own(&n.kids()[i])
-			t.split(n, i, f.within(n, i), key)
-			i = n.kid(keys, key)
-		}
-		f = f.within(n, i)
-		n = t.own(&n.kids()[i])
-	}
-	at, _ := n.search(keys, key)
-	n.insert(at, prefixOf(key, n.skip), ref)
+	at, _ := l.search(&t.x.keys, key)
+	l.insert(at, l.prefix(key), ref)
 	t.count++
 }
 
-// split divides kid i of n, which f bounds, to make room for key.
-func (t *tree) split(n *node, i int, f fences, key string) {
+// split moves the lower keys of a leaf to a new one before it, to make room for
+// key, and returns the leaf that key belongs to.
+func (t *tree) split(l *leaf, key string) *leaf {
 	keys := &t.x.keys
-	left := n.kids()[i]
-	right := t.newNode(left.inner)
-	right.skip = left.skip
-	at := int(left.count) / 2
-	if end, _ := left.search(keys, key); end == int(left.count) {
-		at = int(left.count) * 7 / 8 // keys in ascending order leave full nodes behind
+	n := int(l.count) / 2
+	if end, _ := l.search(keys, key); end == int(l.count) {
+		n = int(l.count) * 7 / 8 // keys in ascending order leave full leaves behind
 	}
-	var separator uint32
-	from := at // of what moves to the right
-	if !left.inner {
-		separator = keys.put(separate(keys.text(left.refs[at-1]), keys.text(left.refs[at])), 0)
-	} else {
-		separator = left.refs[at]
-		from++
-		copy(right.kids()[:], left.kids()[from:left.count+1])
-		clear(left.kids()[from : left.count+1])
+	separator := keys.put(separate(keys.text(l.refs[n-1]), keys.text(l.refs[n])), 0)
+	before := &leaf{bounds: bounds{low: l.low, high: separator}, epoch: t.x.epoch, skip: l.skip}
+	l.moveTo(before, n)
+	l.low = separator
+	before.rekey(keys)
+	l.rekey(keys)
+	text := keys.text(separator)
+	t.leaves.ReplaceOrInsert(itemOf(&before.bounds, text))
+	if key < text {
+		return before
 	}
-	right.count = uint16(copy(right.refs[:], left.refs[from:left.count]))
-	copy(right.prefixes[:], left.prefixes[from:left.count])
-	left.count = uint16(at)
-
-	n.insertKid(i+1, right)
-	n.insert(i, prefixOf(keys.text(separator), n.skip), separator)
-	left.rekey(keys, fences{f.low, separator}.skip(keys))
-	right.rekey(keys, fences{separator, f.high}.skip(keys))
+	return l
 }
 
 // separate returns the shortest string above low and not above high.
@@ -136,62 +96,75 @@ func separate(low, high string) string { return high[:shared(low, high)+1] }
 
 // remove takes out a key that is in the tree.
 func (t *tree) remove(key string) {
-	t.removeFrom(t.own(&t.root), key, fences{})
+	i := t.find(key)
+	l := t.own(i)
+	at, found := l.search(&t.x.keys, key)
+	if !found {
+		panic("index: a key is not in the tree")
+	}
+	l.remove(at)
 	t.count--
-	for t.root.inner && t.root.count == 0 {
-		t.root = t.root.kids()[0]
-		t.inners--
+	if l.count < leafMin {
+		i.of = &l.bounds
+		t.join(i)
 	}
 }
 
-func (t *tree) removeFrom(n *node, key string, f fences) {
+// join moves the keys of a leaf to the one behind it, or those of the one before
+// to the last leaf, if they fit into one with room to spare or one is empty.
+func (t *tree) join(left item) {
 	keys := &t.x.keys
-	if !n.inner {
-		at, found := n.search(keys, key)
-		if !found {
-			panic("index: a key is not in the tree")
+	right := left
+	switch l := left.leaf(); {
+	case l.high != 0:
+		right = t.find(keys.text(l.high))
+	case l.low != 0:
+		left = t.before(keys.text(l.low))
+	default:
+		return // the only one
+	}
+	l, r := left.leaf(), right.leaf()
+	if sum := int(l.count + r.count); sum > leafJoined && (l.count > 0 && r.count > 0 || sum > leafKeys) {
+		return
+	}
+	r = t.own(right)
+	r.low = l.low
+	r.rekey(keys)
+	r.prepend(keys, l)
+	t.leaves.Delete(left)
+	t.x.retire(retiredKey, l.high)
+}
+
+// ascend calls fn for every key from from on until it returns false.
+func ascend(all *leaves, keys *arena, from string, fn func(ref uint32) bool) {
+	if all == nil {
+		return
+	}
+	all.AscendGreaterOrEqual(new(probe).set(from), func(i item) bool {
+		more := i.leaf().ascend(keys, from, fn)
+		from = "" // the leaves that follow hold larger keys only
+		return more
+	})
+}
+
+// find returns the entry of key, 0 if the leaves do not have it.
+func find(all *leaves, keys *arena, key string) (ref uint32) {
+	if all == nil {
+		return 0
+	}
+	all.AscendGreaterOrEqual(new(probe).set(key), func(i item) bool {
+		l := i.leaf()
+		if at, found := l.search(keys, key); found {
+			ref = l.refs[at]
 		}
-		n.remove(at)
-		return
-	}
-	i := n.kid(keys, key)
-	kid := t.own(&n.kids()[i])
-	t.removeFrom(kid, key, f.within(n, i))
-	if kid.count < nodeMin && n.count > 0 {
-		t.merge(n, max(0, i-1), f)
-	}
+		return false
+	})
+	return ref
 }
 
-// merge joins kids i and i+1 of n if they fit in one node with room to spare,
-// or one is empty.
-func (t *tree) merge(n *node, i int, f fences) {
-	keys := &t.x.keys
-	left, right := n.kids()[i], n.kids()[i+1]
-	sum := int(left.count + right.count)
-	if left.inner {
-		sum++ // the separator between them
+func (t *tree) memory() int64 {
+	if t.leaves == nil {
+		return 0
 	}
-	if sum > nodeMerged && (left.count > 0 && right.count > 0 || sum > nodeItems) {
-		return
-	}
-	left = t.own(&n.kids()[i])
-	separator := n.refs[i]
-	left.rekey(keys, fences{f.within(n, i).low, f.within(n, i+1).high}.skip(keys))
-	if left.inner {
-		copy(left.kids()[left.count+1:], right.kids()[:right.count+1])
-		left.append(keys, separator)
-		t.inners--
-	} else {
-		t.leaves--
-	}
-	for _, ref := range right.refs[:right.count] {
-		left.append(keys, ref)
-	}
-	n.removeKid(i + 1)
-	n.remove(i)
-	if !left.inner {
-		t.x.retire(retiredKey, separator)
-	}
+	return int64(t.leaves.Len()) * (leafMemory + itemMemory)
 }
-
-func (t *tree) memory() int64 { return int64(t.leaves)*leafMemory + int64(t.inners)*innerMemory }

@@ -10,63 +10,49 @@ import (
 )
 
 // checkTree checks what the tree promises itself: keys in order and between
-// their fences, every prefix right, no more skipped than the fences share.
+// their bounds, every prefix right, no more skipped than the bounds share, and
+// every item found again by its separator.
 func checkTree(t testing.TB, x *Index) {
 	t.Helper()
 	o := &x.tree
-	var leaves, inners, count int
-	last := ""
-	var walk func(n *node, f fences, depth int)
-	leafDepth := -1
-	walk = func(n *node, f fences, depth int) {
-		if most := f.skip(&x.keys); n.skip > most {
-			t.Fatalf("a node skips %d bytes, its fences share %d", n.skip, most)
+	if o.leaves == nil {
+		return
+	}
+	count, last, low := 0, "", uint32(0)
+	o.leaves.Ascend(func(i item) bool {
+		l := i.leaf()
+		want := lastItem(l)
+		if l.high != 0 {
+			want = itemOf(i.of, x.keys.text(l.high))
 		}
-		for i, ref := range n.refs[:n.count] {
+		if i != want {
+			t.Fatalf("an item is %v, by its leaf it should be %v", i, want)
+		}
+		if l.low != low || l.high == ofProbe {
+			t.Fatalf("a leaf begins at entry %d and ends at %d, the one before ends at %d", l.low, l.high, low)
+		}
+		low = l.high
+		if l.skip > 0 && int(l.skip) > shared(x.keys.text(l.low), x.keys.text(l.high)) {
+			t.Fatalf("a leaf skips %d bytes", l.skip)
+		}
+		for i, ref := range l.refs[:l.count] {
 			key := x.keys.text(ref)
-			if n.prefixes[i] != prefixOf(key, n.skip) {
-				t.Fatalf("prefix of %q after %d bytes is %x", key, n.skip, n.prefixes[i])
+			if l.prefixes[i] != l.prefix(key) {
+				t.Fatalf("prefix of %q after %d bytes is %x", key, l.skip, l.prefixes[i])
 			}
-			if f.low != 0 && key < x.keys.text(f.low) || f.high != 0 && key >= x.keys.text(f.high) {
-				t.Fatalf("%q is outside its fences", key)
+			if l.low != 0 && key < x.keys.text(l.low) || l.high != 0 && key >= x.keys.text(l.high) {
+				t.Fatalf("%q is outside its bounds", key)
 			}
-			if i > 0 && x.keys.text(n.refs[i-1]) >= key {
-				t.Fatalf("%q stands before %q", x.keys.text(n.refs[i-1]), key)
-			}
-		}
-		if n.inner {
-			inners++
-			for i, kid := range n.kids() {
-				switch {
-				case i > int(n.count) && kid != nil:
-					t.Fatalf("an inner node with %d keys has a kid at %d", n.count, i)
-				case i <= int(n.count):
-					walk(kid, f.within(n, i), depth+1)
-				}
-			}
-			return
-		}
-		if leafDepth < 0 {
-			leafDepth = depth
-		}
-		if leafDepth != depth {
-			t.Fatalf("leaves at depths %d and %d", leafDepth, depth)
-		}
-		leaves++
-		count += int(n.count)
-		for _, ref := range n.refs[:n.count] {
-			key := x.keys.text(ref)
 			if key <= last {
 				t.Fatalf("%q comes after %q", key, last)
 			}
 			last = key
 		}
-	}
-	if o.root != nil {
-		walk(o.root, fences{}, 0)
-	}
-	if count != o.count || leaves != o.leaves || inners != o.inners {
-		t.Fatalf("%d keys, %d leaves, %d inner nodes; counted %d, %d, %d", count, leaves, inners, o.count, o.leaves, o.inners)
+		count += int(l.count)
+		return true
+	})
+	if low != 0 || count != o.count {
+		t.Fatalf("%d keys up to entry %d; counted %d", count, low, o.count)
 	}
 }
 
@@ -76,9 +62,9 @@ func put(x *Index, key string, rev kv.Revision) {
 
 func drop(x *Index, key string) { x.Trim(Hash(key), key, 1<<62, nil) }
 
-// TestTreeOfManyKeys grows trees of three levels and takes them down again.
+// TestTreeOfManyKeys grows trees of two levels and takes them down again.
 func TestTreeOfManyKeys(t *testing.T) {
-	const n = 15_000 // three levels
+	const n = 15_000 // two levels
 	orders := map[string]func(i int) int{
 		"ascending":  func(i int) int { return i },
 		"descending": func(i int) int { return n - 1 - i },
@@ -98,8 +84,8 @@ func TestTreeOfManyKeys(t *testing.T) {
 					put(x, key(number(i)), kv.Revision(i+1))
 				}
 				checkTree(t, x)
-				if x.tree.count != n || x.tree.inners < 2 {
-					t.Fatalf("%d keys, %d inner nodes", x.tree.count, x.tree.inners)
+				if x.tree.count != n || x.tree.leaves.Len() < 2*treeDegree {
+					t.Fatalf("%d keys, %d leaves", x.tree.count, x.tree.leaves.Len())
 				}
 				for i := range n {
 					drop(x, key(number((i+n/3)%n)))
@@ -108,8 +94,8 @@ func TestTreeOfManyKeys(t *testing.T) {
 					}
 				}
 				checkTree(t, x)
-				if x.tree.leaves != 1 || x.tree.inners != 0 || x.keys.held != 0 {
-					t.Fatalf("%d leaves, %d inner nodes, %d units of keys left", x.tree.leaves, x.tree.inners, x.keys.held)
+				if x.tree.leaves.Len() != 1 || x.keys.held != 0 {
+					t.Fatalf("%d leaves, %d units of keys left", x.tree.leaves.Len(), x.keys.held)
 				}
 			})
 		}
@@ -122,7 +108,7 @@ func TestAscendingKeysFillNodes(t *testing.T) {
 	for i := range n {
 		put(x, fmt.Sprintf("%08d", i), kv.Revision(i+1))
 	}
-	if fill := float64(n) / float64(x.tree.leaves*nodeItems); fill < 0.8 {
+	if fill := float64(n) / float64(x.tree.leaves.Len()*leafKeys); fill < 0.8 {
 		t.Fatalf("leaves are %.2f full", fill)
 	}
 }
