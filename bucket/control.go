@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"kvd/bucket/journal"
 	"kvd/bucket/manifest"
 	"kvd/internal/vfs"
 	"kvd/kv"
@@ -22,7 +23,7 @@ var errUnchanged = errors.New("unchanged")
 
 // operate carries out one operation: decide returns it, or an error that ends
 // the matter. It runs with path held and may run more than once.
-func (s *Store) operate(ctx context.Context, decide func() (operation, error)) error {
+func (s *Store) operate(ctx context.Context, decide func() (journal.Operation, error)) error {
 	if err := s.open(ctx); err != nil {
 		return err
 	}
@@ -37,12 +38,12 @@ func (s *Store) operate(ctx context.Context, decide func() (operation, error)) e
 		if err != nil {
 			return err
 		}
-		if s.byID(op.bucketID).volatile(&op) {
-			s.apply(&op)
+		if s.byID(op.BucketID()).volatile(op) {
+			s.apply(op)
 			return nil
 		}
-		s.path.frame = appendOperation(wal.NewFrame(s.path.frame), &op)
-		err = s.reserveLog(len(s.path.frame)-wal.FrameHeaderSize, op.kind)
+		s.path.frame = journal.Append(wal.NewFrame(s.path.frame), op)
+		err = s.reserveLog(len(s.path.frame)-wal.FrameHeaderSize, op)
 		if errors.Is(err, wal.ErrFull) && stuck != nil {
 			return stuck
 		}
@@ -63,17 +64,18 @@ func (s *Store) operate(ctx context.Context, decide func() (operation, error)) e
 		if err := s.syncHeld(); err != nil {
 			return err
 		}
-		s.apply(&op)
-		s.noticeMode(&op)
+		s.apply(op)
+		s.noticeMode(op)
 		s.noticeLog()
 		return nil
 	}
 }
 
-// reserveLog makes sure that the log takes a frame of so many bytes. What frees
-// space may draw on the reserve for it.
-func (s *Store) reserveLog(payload int, kind itemKind) error {
-	if s.path.reserve.spent && (kind == opCreate || kind == opEdit) {
+// reserveLog makes sure that the log takes an operation's frame of so many bytes.
+// Operations that free space may draw on the reserve for it.
+func (s *Store) reserveLog(payload int, op journal.Operation) error {
+	config := configOf(op) // operations with one free nothing
+	if s.path.reserve.spent && config != nil {
 		if err := s.refillReserve(); err != nil {
 			return fmt.Errorf("%w: %w", kv.ErrNoSpace, err)
 		}
@@ -87,80 +89,106 @@ func (s *Store) reserveLog(payload int, kind itemKind) error {
 			return s.logBroke(err)
 		case !errors.Is(err, vfs.ErrNoSpace):
 			return err
-		case kind == opCreate || kind == opEdit || !s.spendReserve():
+		case config != nil || !s.spendReserve():
 			return fmt.Errorf("%w: %w", kv.ErrNoSpace, err)
 		}
 	}
 }
 
+// configOf returns the configuration that an operation carries, or nil.
+func configOf(op journal.Operation) *kv.Config {
+	switch op := op.(type) {
+	case *journal.Create:
+		return &op.Config
+	case *journal.Edit:
+		return &op.Config
+	}
+	return nil
+}
+
 // apply makes an operation take effect in memory. It is called with path held,
-// once the operation is durable, and by replay. What names a bucket that is gone
-// has no effect.
-func (s *Store) apply(op *operation) {
-	if op.kind == opCreate {
-		s.applyCreate(op)
+// once the operation is durable, and by replay. An operation on a bucket that is
+// gone has no effect.
+func (s *Store) apply(op journal.Operation) {
+	if create, ok := op.(*journal.Create); ok {
+		s.applyCreate(create)
 		return
 	}
-	b := s.byID(op.bucketID)
+	b := s.byID(op.BucketID())
 	if b == nil {
 		return
 	}
-	switch op.kind {
-	case opEdit:
-		b.mu.Lock()
-		b.mu.config = op.config
-		if op.config.TTL != 0 {
-			b.willExpire()
-		}
-		b.mu.Unlock()
-		b.setSync(&op.config)
-		if op.cuts() {
-			c := manifest.Cut{UpTo: kv.Revision(op.a), Keep: int(op.b)}
-			b.unsettle(func(l *manifest.Liveness) { l.AddCut(c) })
-		}
-	case opDelete:
-		s.mu.Lock()
-		delete(s.mu.buckets, b.name)
-		delete(s.mu.ids, b.id)
-		s.mu.Unlock()
-		s.path.deleted = append(s.path.deleted, b)
-		b.retire(b.notFound())
+	switch op := op.(type) {
+	case *journal.Edit:
+		b.applyEdit(op)
+	case *journal.Delete:
+		s.applyDelete(b)
 		return
-	case opForget:
-		f := manifest.PurgeDeletes{UpTo: kv.Revision(op.a), MarkersUpTo: kv.Revision(op.b)}
+	case *journal.PurgeDeletes:
 		b.unsettle(func(l *manifest.Liveness) {
-			l.AddPurgeDeletes(f)
-			b.forgetLocked(f.MarkersUpTo)
+			l.AddPurgeDeletes(op.Rule)
+			b.forgetLocked(op.Rule.MarkersUpTo)
 		})
-	case opExpire:
+	case *trimOperation:
+		b.applyExpire(&op.Expire, op.versions)
+	case *journal.Expire:
+		b.applyExpire(op, nil)
+	case *journal.ExpireMarkers:
 		b.change(func(l *manifest.Liveness) {
-			l.ExpiredUpTo, l.UnmarkedUpTo = max(l.ExpiredUpTo, kv.Revision(op.a)), max(l.UnmarkedUpTo, kv.Revision(op.b))
-			b.forgetLocked(kv.Revision(op.b))
-			for _, d := range op.leaving {
-				b.dropLocked(d)
-			}
-		})
-	case opLapse:
-		b.change(func(l *manifest.Liveness) {
-			l.MarkersExpiredUpTo, l.UnmarkedUpTo = max(l.MarkersExpiredUpTo, int64(op.a)), max(l.UnmarkedUpTo, kv.Revision(op.b))
-			b.forgetLocked(kv.Revision(op.b))
+			l.MarkersExpiredUpTo = max(l.MarkersExpiredUpTo, op.MarkersExpiredUpTo)
+			l.UnmarkedUpTo = max(l.UnmarkedUpTo, op.UnmarkedUpTo)
+			b.forgetLocked(op.UnmarkedUpTo)
 		})
 	}
 	b.markDirty()
 }
 
-func (s *Store) applyCreate(op *operation) {
-	b := newBucket(s, op.bucketID, int64(op.a), op.config)
+func (s *Store) applyCreate(op *journal.Create) {
+	b := newBucket(s, op.Bucket, op.Created, op.Config)
 	close(b.ready)
-	if op.config.TTL != 0 {
+	if op.Config.TTL != 0 {
 		b.willExpire()
 	}
-	s.path.nextID = max(s.path.nextID, op.bucketID+1)
+	s.path.nextID = max(s.path.nextID, op.Bucket+1)
 	s.mu.Lock()
 	s.mu.buckets[b.name] = b
 	s.mu.ids[b.id] = b
 	s.mu.Unlock()
 	b.markDirty()
+}
+
+func (b *Bucket) applyEdit(op *journal.Edit) {
+	b.mu.Lock()
+	b.mu.config = op.Config
+	if op.Config.TTL != 0 {
+		b.willExpire()
+	}
+	b.mu.Unlock()
+	b.setSync(&op.Config)
+	if op.Cuts() {
+		b.unsettle(func(l *manifest.Liveness) { l.AddCut(op.Cut) })
+	}
+}
+
+func (s *Store) applyDelete(b *Bucket) {
+	s.mu.Lock()
+	delete(s.mu.buckets, b.name)
+	delete(s.mu.ids, b.id)
+	s.mu.Unlock()
+	s.path.deleted = append(s.path.deleted, b)
+	b.retire(b.notFound())
+}
+
+// applyExpire changes the rules and takes the given versions out of the index in the
+// same moment.
+func (b *Bucket) applyExpire(op *journal.Expire, versions []dying) {
+	b.change(func(l *manifest.Liveness) {
+		l.ExpiredUpTo, l.UnmarkedUpTo = max(l.ExpiredUpTo, op.ExpiredUpTo), max(l.UnmarkedUpTo, op.UnmarkedUpTo)
+		b.forgetLocked(op.UnmarkedUpTo)
+		for _, d := range versions {
+			b.dropLocked(d)
+		}
+	})
 }
 
 // byID returns the bucket with that id, nil if there is none (any more).
@@ -186,12 +214,12 @@ func (s *Store) CreateBucket(ctx context.Context, config kv.Config) (kv.Bucket, 
 	if err != nil {
 		return nil, err
 	}
-	err = s.operate(ctx, func() (operation, error) {
+	err = s.operate(ctx, func() (journal.Operation, error) {
 		if b, err := s.lookup(config.Bucket); err == nil {
 			if have, _ := b.config(); !have.Equal(msglog.KeepReserved(config, have)) {
-				return operation{}, fmt.Errorf("%w: %q", kv.ErrBucketExists, config.Bucket)
+				return nil, fmt.Errorf("%w: %q", kv.ErrBucketExists, config.Bucket)
 			}
-			return operation{}, errUnchanged
+			return nil, errUnchanged
 		}
 		return s.decideCreate(config), nil
 	})
@@ -204,10 +232,10 @@ func (s *Store) UpdateBucket(ctx context.Context, config kv.Config) (kv.Bucket, 
 	if err != nil {
 		return nil, err
 	}
-	err = s.edit(ctx, func() (operation, error) {
+	err = s.edit(ctx, func() (journal.Operation, error) {
 		b, err := s.lookup(config.Bucket)
 		if err != nil {
-			return operation{}, err
+			return nil, err
 		}
 		return b.decideEdit(config)
 	})
@@ -220,7 +248,7 @@ func (s *Store) CreateOrUpdateBucket(ctx context.Context, config kv.Config) (kv.
 	if err != nil {
 		return nil, err
 	}
-	err = s.edit(ctx, func() (operation, error) {
+	err = s.edit(ctx, func() (journal.Operation, error) {
 		if b, err := s.lookup(config.Bucket); err == nil {
 			return b.decideEdit(config)
 		}
@@ -235,16 +263,16 @@ var errUnswept = errors.New("what has expired goes first")
 // edit is operate for what may be an edit. One that says anew which records stay is
 // decided in the turn of its bucket's sweep. Only the decision knows whether it is
 // one, and of which bucket: others may create, edit and delete in between.
-func (s *Store) edit(ctx context.Context, decide func() (operation, error)) error {
-	var op operation
+func (s *Store) edit(ctx context.Context, decide func() (journal.Operation, error)) error {
+	var op journal.Operation
 	var turn, wanted *Bucket // whose turn it is, and whose it should be
 	operate := s.operate
 	for {
-		err := operate(ctx, func() (_ operation, err error) {
+		err := operate(ctx, func() (_ journal.Operation, err error) {
 			if op, err = decide(); err == nil {
-				wanted = s.byID(op.bucketID)
-				if wanted.restates(&op) && wanted != turn {
-					return operation{}, errUnswept
+				wanted = s.byID(op.BucketID())
+				if wanted.restates(op) && wanted != turn {
+					return nil, errUnswept
 				}
 			}
 			return op, err
@@ -254,7 +282,7 @@ func (s *Store) edit(ctx context.Context, decide func() (operation, error)) erro
 			turn, operate = wanted, wanted.operateAfterSweep
 		case turn != nil && errors.Is(err, kv.ErrBucketNotFound): // deleted before its turn came
 			turn, operate = nil, s.operate
-		case err == nil && op.cuts():
+		case err == nil && cuts(op):
 			turn.settle()
 			return nil
 		default:
@@ -265,12 +293,19 @@ func (s *Store) edit(ctx context.Context, decide func() (operation, error)) erro
 
 // restates reports whether an operation on the bucket, nil for a new one, is an edit
 // that says anew which of its records stay.
-func (b *Bucket) restates(op *operation) bool {
-	if op.kind != opEdit {
+func (b *Bucket) restates(op journal.Operation) bool {
+	edit, ok := op.(*journal.Edit)
+	if !ok {
 		return false
 	}
 	have, _ := b.config()
-	return op.cuts() || have.TTL != op.config.TTL
+	return edit.Cuts() || have.TTL != edit.Config.TTL
+}
+
+// cuts reports whether an operation shortens the history of a bucket.
+func cuts(op journal.Operation) bool {
+	edit, ok := op.(*journal.Edit)
+	return ok && edit.Cuts()
 }
 
 // outcome is what the calls above return: the bucket, if all went well.
@@ -285,33 +320,33 @@ func (s *Store) outcome(name string, err error) (kv.Bucket, error) {
 	return b, nil
 }
 
-func (s *Store) decideCreate(config kv.Config) operation {
-	return operation{kind: opCreate, bucketID: s.path.nextID, a: uint64(s.clock.advance()), config: config}
+func (s *Store) decideCreate(config kv.Config) journal.Operation {
+	return &journal.Create{Bucket: s.path.nextID, Created: s.clock.advance(), Config: config}
 }
 
-func (b *Bucket) decideEdit(config kv.Config) (operation, error) {
+func (b *Bucket) decideEdit(config kv.Config) (journal.Operation, error) {
 	have, err := b.config()
 	if err != nil {
-		return operation{}, err
+		return nil, err
 	}
 	if config = msglog.KeepReserved(config, have); have.Equal(config) {
-		return operation{}, errUnchanged
+		return nil, errUnchanged
 	}
 	if err := config.Validate(); err != nil { // with what is kept it may be too large
-		return operation{}, err
+		return nil, err
 	}
 	if err := b.takesWrites(); err != nil {
-		return operation{}, err
+		return nil, err
 	}
 	if have.Storage != config.Storage {
-		return operation{}, fmt.Errorf("%w: the storage of bucket %q is %v and cannot become %v", kv.ErrInvalidConfig, b.name, have.Storage, config.Storage)
+		return nil, fmt.Errorf("%w: the storage of bucket %q is %v and cannot become %v", kv.ErrInvalidConfig, b.name, have.Storage, config.Storage)
 	}
 	if have.Kind != config.Kind {
-		return operation{}, fmt.Errorf("%w: the kind of bucket %q is %d and cannot become %d", kv.ErrInvalidConfig, b.name, have.Kind, config.Kind)
+		return nil, fmt.Errorf("%w: the kind of bucket %q is %d and cannot become %d", kv.ErrInvalidConfig, b.name, have.Kind, config.Kind)
 	}
-	op := operation{kind: opEdit, bucketID: b.id, config: config}
+	op := &journal.Edit{Bucket: b.id, Config: config}
 	if config.History < have.History {
-		op.a, op.b = uint64(b.next-1), uint64(config.History)
+		op.Cut = manifest.Cut{UpTo: b.next - 1, Keep: config.History}
 	}
 	return op, nil
 }
@@ -335,11 +370,11 @@ func (s *Store) Bucket(ctx context.Context, name string) (kv.Bucket, error) {
 // DeleteBucket removes a bucket for good. It returns at once: files go in the
 // background.
 func (s *Store) DeleteBucket(ctx context.Context, name string) error {
-	return s.operate(ctx, func() (operation, error) {
+	return s.operate(ctx, func() (journal.Operation, error) {
 		b, err := s.lookup(name)
 		if err != nil {
-			return operation{}, err
+			return nil, err
 		}
-		return operation{kind: opDelete, bucketID: b.id}, nil
+		return &journal.Delete{Bucket: b.id}, nil
 	})
 }

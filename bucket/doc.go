@@ -46,7 +46,7 @@
 // leaves it its id.
 //
 // What changes a bucket as a whole, such as creating or editing it or forgetting
-// its markers, is an operation in the same log (control.go, op.go). An operation
+// its markers, is an operation in the same log (control.go; package journal has the format). An operation
 // carries what was decided, not what was asked: replay consults neither the
 // clock nor the configuration.
 //

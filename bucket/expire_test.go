@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"kvd/bucket/journal"
 	"kvd/index"
 	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
@@ -934,7 +935,7 @@ func TestMarkersThatWritesBringCountInAFrame(t *testing.T) {
 	put(0)
 	expired := 0
 	for _, c := range seen {
-		if expired += c.Expired; c.Bytes > framePayloadMax+2*itemHeadSize {
+		if expired += c.Expired; c.Bytes > framePayloadMax+2*journal.HeadSize {
 			t.Errorf("a frame of %d bytes", c.Bytes)
 		}
 	}

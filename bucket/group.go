@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"kvd/bucket/journal"
 	"kvd/index"
 	"kvd/internal/vfs"
 	"kvd/internal/view"
@@ -65,7 +66,7 @@ type part struct {
 
 // framePayloadMax bounds a group's records in bytes; a larger mutation travels
 // alone.
-const framePayloadMax = 4<<20 - 2*itemHeadSize
+const framePayloadMax = 4<<20 - 2*journal.HeadSize
 
 func (g *group) reset() {
 	clear(g.members)

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"kvd/bucket/journal"
 	"kvd/bucket/manifest"
 	"kvd/kv"
 )
@@ -34,8 +35,9 @@ func (b *Bucket) setSync(config *kv.Config) {
 
 // noticeMode says in the log that a bucket acknowledges writes before they are
 // durable.
-func (s *Store) noticeMode(op *operation) {
-	switch c := &op.config; { // of a creation or an edit
+func (s *Store) noticeMode(op journal.Operation) {
+	switch c := configOf(op); {
+	case c == nil:
 	case c.Storage == kv.MemoryStorage:
 		s.opts.Logger.Warn("bucket is in memory: it is empty after a restart", "bucket", c.Bucket)
 	case c.Sync == kv.SyncInterval:

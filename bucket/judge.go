@@ -3,6 +3,7 @@ package bucket
 import (
 	"fmt"
 
+	"kvd/bucket/journal"
 	"kvd/index"
 	"kvd/internal/view"
 	"kvd/kv"
@@ -19,7 +20,7 @@ func (g *group) judge(puts bool) {
 	g.forget()
 	g.pending.grow(len(g.mutations))
 	g.frame = wal.NewFrame(g.frame)
-	frame, head := appendItemHead(g.frame, itemRecords)
+	frame, head := journal.BeginRecords(g.frame)
 	g.frame = frame
 	now := g.store.clock.advance()
 	for _, m := range g.mutations {
@@ -34,7 +35,7 @@ func (g *group) judge(puts bool) {
 			m.err = g.judgeOne(m, now)
 		}
 	}
-	g.frame = sealItem(g.frame, head)
+	g.frame = journal.EndItem(g.frame, head)
 }
 
 // rollback gives the revisions of a judged group back.

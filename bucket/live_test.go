@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"kvd/bucket/journal"
 	"kvd/bucket/manifest"
 	"kvd/kv"
 	"kvd/segment"
@@ -47,8 +48,8 @@ func TestLiveness(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		segments segments
-		ops      []operation       // that make the rules; none: they are in the records
-		live     manifest.Liveness // what the operations come to
+		ops      []journal.Operation // that make the rules; none: they are in the records
+		live     manifest.Liveness   // what the operations come to
 		want     showing
 	}{
 		{
@@ -89,140 +90,140 @@ func TestLiveness(t *testing.T) {
 		{
 			name:     "records up to the expired revision are dead",
 			segments: segments{{put("a", 1, 1), put("b", 2, 2), put("a", 3, 1), del("c", 4, 4)}},
-			ops:      []operation{{kind: opExpire, a: 2}},
+			ops:      []journal.Operation{&journal.Expire{Bucket: writtenID, ExpiredUpTo: 2}},
 			live:     manifest.Liveness{ExpiredUpTo: 2},
 			want:     showing{"a": revs{3}, "c": revs{4}},
 		},
 		{
 			name:     "the expired revision does not fall",
 			segments: segments{{put("a", 1, 1), put("b", 2, 2), put("c", 3, 3)}},
-			ops:      []operation{{kind: opExpire, a: 2}, {kind: opExpire, a: 1}},
+			ops:      []journal.Operation{&journal.Expire{Bucket: writtenID, ExpiredUpTo: 2}, &journal.Expire{Bucket: writtenID, ExpiredUpTo: 1}},
 			live:     manifest.Liveness{ExpiredUpTo: 2},
 			want:     showing{"c": revs{3}},
 		},
 		{
 			name:     "a cut leaves the newest few below it",
 			segments: segments{{put("a", 1, 1), put("a", 2, 1), put("a", 3, 1), put("a", 4, 1), put("b", 5, 5)}},
-			ops:      []operation{{kind: opEdit, a: 5, b: 2}},
+			ops:      []journal.Operation{cutTo(5, 2)},
 			live:     manifest.Liveness{Cuts: []manifest.Cut{{UpTo: 5, Keep: 2}}},
 			want:     showing{"a": revs{3, 4}, "b": revs{5}},
 		},
 		{
 			name:     "a cut does not count what came after it",
 			segments: segments{{put("a", 1, 1), put("a", 2, 1), put("a", 3, 1)}, {put("a", 4, 1), put("a", 5, 1)}},
-			ops:      []operation{{kind: opEdit, a: 3, b: 1}},
+			ops:      []journal.Operation{cutTo(3, 1)},
 			live:     manifest.Liveness{Cuts: []manifest.Cut{{UpTo: 3, Keep: 1}}},
 			want:     showing{"a": revs{3, 4, 5}},
 		},
 		{
 			name:     "a later, looser cut leaves the earlier one standing",
 			segments: segments{{put("a", 1, 1), put("a", 2, 1), put("a", 3, 1), put("a", 4, 1), put("a", 5, 1), put("a", 6, 1)}},
-			ops:      []operation{{kind: opEdit, a: 3, b: 1}, {kind: opEdit, a: 6, b: 3}},
+			ops:      []journal.Operation{cutTo(3, 1), cutTo(6, 3)},
 			live:     manifest.Liveness{Cuts: []manifest.Cut{{UpTo: 3, Keep: 1}, {UpTo: 6, Keep: 3}}},
 			want:     showing{"a": revs{4, 5, 6}},
 		},
 		{
 			name:     "a later, tighter cut swallows the earlier one",
 			segments: segments{{put("a", 1, 1), put("a", 2, 1), put("a", 3, 1), put("a", 4, 1)}},
-			ops:      []operation{{kind: opEdit, a: 2, b: 2}, {kind: opEdit, a: 4, b: 1}},
+			ops:      []journal.Operation{cutTo(2, 2), cutTo(4, 1)},
 			live:     manifest.Liveness{Cuts: []manifest.Cut{{UpTo: 4, Keep: 1}}},
 			want:     showing{"a": revs{4}},
 		},
 		{
 			name:     "a cut counts markers",
 			segments: segments{{put("a", 1, 1), put("a", 2, 1), del("a", 3, 1)}},
-			ops:      []operation{{kind: opEdit, a: 3, b: 2}},
+			ops:      []journal.Operation{cutTo(3, 2)},
 			live:     manifest.Liveness{Cuts: []manifest.Cut{{UpTo: 3, Keep: 2}}},
 			want:     showing{"a": revs{2, 3}},
 		},
 		{
 			name:     "purge-deletes drops what is behind a marker",
 			segments: segments{{put("a", 1, 1), del("a", 2, 1), put("b", 3, 3)}},
-			ops:      []operation{{kind: opForget, a: 3}},
+			ops:      []journal.Operation{purgeDeletes(3, 0)},
 			live:     manifest.Liveness{PurgedDeletes: manifest.PurgeDeletes{UpTo: 3, MarkersUpTo: 0}},
 			want:     showing{"a": revs{2}, "b": revs{3}},
 		},
 		{
 			name:     "purge-deletes drops the markers up to the one it names",
 			segments: segments{{put("a", 1, 1), del("a", 2, 1), del("b", 3, 3)}},
-			ops:      []operation{{kind: opForget, a: 3, b: 2}},
+			ops:      []journal.Operation{purgeDeletes(3, 2)},
 			live:     manifest.Liveness{PurgedDeletes: manifest.PurgeDeletes{UpTo: 3, MarkersUpTo: 2}},
 			want:     showing{"b": revs{3}},
 		},
 		{
 			name:     "purge-deletes does not touch a key whose newest is a value",
 			segments: segments{{put("a", 1, 1), del("a", 2, 1), put("a", 3, 1)}},
-			ops:      []operation{{kind: opForget, a: 3, b: 3}},
+			ops:      []journal.Operation{purgeDeletes(3, 3)},
 			live:     manifest.Liveness{PurgedDeletes: manifest.PurgeDeletes{UpTo: 3, MarkersUpTo: 3}},
 			want:     showing{"a": revs{1, 2, 3}},
 		},
 		{
 			name:     "purge-deletes does not touch a key whose newest is a later marker",
 			segments: segments{{put("a", 1, 1), put("b", 2, 2)}, {del("a", 3, 1)}},
-			ops:      []operation{{kind: opForget, a: 2, b: 2}},
+			ops:      []journal.Operation{purgeDeletes(2, 2)},
 			live:     manifest.Liveness{PurgedDeletes: manifest.PurgeDeletes{UpTo: 2, MarkersUpTo: 2}},
 			want:     showing{"a": revs{1, 3}, "b": revs{2}},
 		},
 		{
 			name:     "of two purge-deletes the larger revisions count",
 			segments: segments{{put("a", 1, 1), del("a", 2, 1), put("b", 3, 3), del("b", 4, 3)}},
-			ops:      []operation{{kind: opForget, a: 3, b: 2}, {kind: opForget, a: 4, b: 1}},
+			ops:      []journal.Operation{purgeDeletes(3, 2), purgeDeletes(4, 1)},
 			live:     manifest.Liveness{PurgedDeletes: manifest.PurgeDeletes{UpTo: 4, MarkersUpTo: 2}},
 			want:     showing{"b": revs{4}},
 		},
 		{
 			name:     "purge markers lapse at their deadline and not before",
 			segments: segments{{purge("a", 1, 10), purge("b", 2, 11), purge("c", 3, 0)}},
-			ops:      []operation{{kind: opLapse, a: 10}},
+			ops:      []journal.Operation{&journal.ExpireMarkers{Bucket: writtenID, MarkersExpiredUpTo: 10}},
 			live:     manifest.Liveness{MarkersExpiredUpTo: 10},
 			want:     showing{"b": revs{2}, "c": revs{3}},
 		},
 		{
 			name:     "only purge markers lapse",
 			segments: segments{{withDeadline(put("a", 1, 1), 5), withDeadline(del("b", 2, 2), 5)}},
-			ops:      []operation{{kind: opLapse, a: 10}},
+			ops:      []journal.Operation{&journal.ExpireMarkers{Bucket: writtenID, MarkersExpiredUpTo: 10}},
 			live:     manifest.Liveness{MarkersExpiredUpTo: 10},
 			want:     showing{"a": revs{1}, "b": revs{2}},
 		},
 		{
 			name:     "a newest marker with a deadline does not expire with the rest",
 			segments: segments{{put("a", 1, 1), purge("a", 2, 10), purge("b", 3, 0), del("c", 4, 4), withDeadline(put("d", 5, 5), 99)}},
-			ops:      []operation{{kind: opExpire, a: 5}},
+			ops:      []journal.Operation{&journal.Expire{Bucket: writtenID, ExpiredUpTo: 5}},
 			live:     manifest.Liveness{ExpiredUpTo: 5},
 			want:     showing{"a": revs{2}},
 		},
 		{
 			name:     "a marker with a deadline expires once it is not the newest",
 			segments: segments{{purge("a", 1, 10), del("b", 2, 2), put("a", 3, 1)}},
-			ops:      []operation{{kind: opExpire, a: 2}},
+			ops:      []journal.Operation{&journal.Expire{Bucket: writtenID, ExpiredUpTo: 2}},
 			live:     manifest.Liveness{ExpiredUpTo: 2},
 			want:     showing{"a": revs{3}},
 		},
 		{
 			name:     "a marker that outlived the TTL leaves at its deadline, and brings nothing back",
 			segments: segments{{put("a", 1, 1), purge("a", 2, 10)}},
-			ops:      []operation{{kind: opExpire, a: 2}, {kind: opLapse, a: 10}},
+			ops:      []journal.Operation{&journal.Expire{Bucket: writtenID, ExpiredUpTo: 2}, &journal.ExpireMarkers{Bucket: writtenID, MarkersExpiredUpTo: 10}},
 			live:     manifest.Liveness{ExpiredUpTo: 2, MarkersExpiredUpTo: 10},
 			want:     showing{},
 		},
 		{
 			name:     "a lapsed marker revives nothing",
 			segments: segments{{put("a", 1, 1), put("a", 2, 1)}, {purge("a", 3, 10)}},
-			ops:      []operation{{kind: opLapse, a: 10}},
+			ops:      []journal.Operation{&journal.ExpireMarkers{Bucket: writtenID, MarkersExpiredUpTo: 10}},
 			live:     manifest.Liveness{MarkersExpiredUpTo: 10},
 			want:     showing{},
 		},
 		{
 			name:     "behind a lapsed marker that was forgotten nothing is left",
 			segments: segments{{put("a", 1, 1)}, {withDeadline(segment.Record{Key: []byte("a"), Revision: 2, Floor: 1, Op: segment.Purge, Reason: kv.ReasonExpiry}, 10)}},
-			ops:      []operation{{kind: opForget, a: 2}, {kind: opLapse, a: 10}},
+			ops:      []journal.Operation{purgeDeletes(2, 0), &journal.ExpireMarkers{Bucket: writtenID, MarkersExpiredUpTo: 10}},
 			live:     manifest.Liveness{PurgedDeletes: manifest.PurgeDeletes{UpTo: 2, MarkersUpTo: 0}, MarkersExpiredUpTo: 10},
 			want:     showing{},
 		},
 		{
 			name:     "all rules together",
 			segments: segments{{put("a", 1, 1), put("b", 2, 2), put("c", 3, 3), put("c", 4, 3), put("c", 5, 3)}, {del("b", 6, 2), purge("d", 7, 10), put("e", 8, 8), put("e", 9, 8)}},
-			ops:      []operation{{kind: opExpire, a: 3}, {kind: opEdit, a: 9, b: 1}, {kind: opForget, a: 9}, {kind: opLapse, a: 10}},
+			ops:      []journal.Operation{&journal.Expire{Bucket: writtenID, ExpiredUpTo: 3}, cutTo(9, 1), purgeDeletes(9, 0), &journal.ExpireMarkers{Bucket: writtenID, MarkersExpiredUpTo: 10}},
 			live:     manifest.Liveness{ExpiredUpTo: 3, Cuts: []manifest.Cut{{UpTo: 9, Keep: 1}}, PurgedDeletes: manifest.PurgeDeletes{UpTo: 9, MarkersUpTo: 0}, MarkersExpiredUpTo: 10},
 			want:     showing{"b": revs{6}, "c": revs{5}, "e": revs{9}},
 		},
@@ -250,13 +251,23 @@ func TestLiveness(t *testing.T) {
 	}
 }
 
+// cutTo cuts the histories of the bucket "b".
+func cutTo(upTo kv.Revision, keep int) journal.Operation {
+	config := kv.Config{Bucket: "b", History: writtenHistory}.WithDefaults()
+	return &journal.Edit{Bucket: writtenID, Config: config, Cut: manifest.Cut{UpTo: upTo, Keep: keep}}
+}
+
+// purgeDeletes is a purge-deletes of the bucket "b".
+func purgeDeletes(upTo, markers kv.Revision) journal.Operation {
+	return &journal.PurgeDeletes{Bucket: writtenID, Rule: manifest.PurgeDeletes{UpTo: upTo, MarkersUpTo: markers}}
+}
+
 // operate carries operations on the bucket "b" through the log, and takes what they
 // make dead out of the index.
-func (h *harness) operate(ops []operation) {
+func (h *harness) operate(ops []journal.Operation) {
 	h.t.Helper()
 	for _, op := range ops {
-		op.bucketID, op.config = writtenID, kv.Config{Bucket: "b", History: writtenHistory}.WithDefaults()
-		if err := h.s.operate(ctx, func() (operation, error) { return op, nil }); err != nil {
+		if err := h.s.operate(ctx, func() (journal.Operation, error) { return op, nil }); err != nil {
 			h.t.Fatal(err)
 		}
 		if b := h.find("b"); b.mu.settling > 0 {

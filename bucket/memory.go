@@ -6,6 +6,7 @@ import (
 	"path"
 	"slices"
 
+	"kvd/bucket/journal"
 	"kvd/bucket/manifest"
 	"kvd/index"
 	"kvd/internal/vfs"
@@ -248,8 +249,12 @@ func (b *Bucket) memoryFile(sl *slot) string {
 
 // volatile reports whether an operation needs no place in the log: it concerns
 // records that no restart finds.
-func (b *Bucket) volatile(op *operation) bool {
-	return b != nil && b.memory && (op.kind == opForget || op.kind == opExpire || op.kind == opLapse)
+func (b *Bucket) volatile(op journal.Operation) bool {
+	switch op.(type) {
+	case *journal.Create, *journal.Edit, *journal.Delete:
+		return false
+	}
+	return b != nil && b.memory
 }
 
 // renewMemory makes the memory buckets that were found new ones: empty, with an id

@@ -21,6 +21,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
+	"kvd/bucket/journal"
 	"kvd/bucket/manifest"
 	"kvd/internal/vfs"
 	"kvd/internal/vfs/simdisk"
@@ -277,9 +278,8 @@ func TestANewerStoreIsRefusedUntouched(t *testing.T) {
 func TestANewerOperationInTheLogIsRefused(t *testing.T) {
 	h := newHarness(t)
 	b := h.bucket("b")
-	op := operation{kind: opLapse, bucketID: b.id}
-	frame := appendOperation(wal.NewFrame(nil), &op)
-	frame[wal.FrameHeaderSize+4] = byte(opLapse + 1)
+	frame := journal.Append(wal.NewFrame(nil), &journal.ExpireMarkers{Bucket: b.id})
+	frame[wal.FrameHeaderSize+4]++ // the kind, which is the newest
 	h.appendFrame(frame)
 	h.kill()
 	wantError(t, h.tryOpen(), kv.ErrVersion, "kind 8", "LSN")
@@ -306,8 +306,8 @@ func (h *harness) appendFrame(frame []byte) {
 // from opening, by file and offset; nothing panics.
 func TestAFrameThatMakesNoSenseIsAnError(t *testing.T) {
 	record := func(change func([]byte) []byte) []byte {
-		frame, head := appendItemHead(wal.NewFrame(nil), itemRecords)
-		return sealItem(change(frame), head)
+		frame, head := journal.BeginRecords(wal.NewFrame(nil))
+		return journal.EndItem(change(frame), head)
 	}
 	for name, frame := range map[string][]byte{
 		"half an item":              append(wal.NewFrame(nil), 1, 2, 3),

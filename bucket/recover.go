@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"kvd/bucket/journal"
 	"kvd/bucket/manifest"
 	"kvd/index"
 	"kvd/internal/vfs"
@@ -500,9 +501,9 @@ func (r *recovery) replayFrame(f wal.Frame) error {
 	r.clock.raise(f.Time)
 	g := &r.commit.group
 	for payload := f.Payload; len(payload) > 0; {
-		kind, body, rest, err := nextItem(payload)
+		kind, body, rest, err := journal.Next(payload)
 		if err == nil {
-			if kind == itemRecords {
+			if kind == journal.Records {
 				err = r.replayRecords(g, body, f.LSN)
 			} else {
 				err = r.replayOperation(kind, body, f.LSN)
@@ -516,17 +517,18 @@ func (r *recovery) replayFrame(f wal.Frame) error {
 	return nil
 }
 
-func (r *recovery) replayOperation(kind itemKind, body []byte, lsn wal.LSN) error {
-	op, err := decodeOperation(kind, body)
+func (r *recovery) replayOperation(kind journal.Kind, body []byte, lsn wal.LSN) error {
+	op, err := journal.Decode(kind, body)
 	if err != nil {
 		return err
 	}
-	b := r.byID(op.bucketID)
+	_, creates := op.(*journal.Create)
+	b := r.byID(op.BucketID())
 	switch {
-	case kind == opCreate && op.bucketID <= r.high: // known to the manifest, or deleted since
+	case creates && op.BucketID() <= r.high: // known to the manifest, or deleted since
 	case b != nil && lsn <= b.position:
 	default:
-		r.apply(&op)
+		r.apply(op)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"kvd/bucket/journal"
 	"kvd/bucket/manifest"
 	"kvd/index"
 	"kvd/internal/view"
@@ -218,12 +219,12 @@ func (b *Bucket) PurgeDeletes(ctx context.Context, olderThan time.Duration) erro
 func (b *Bucket) forget(ctx context.Context, olderThan time.Duration) (decided bool, err error) {
 	s := b.store
 	survey := survey{cutoff: int64(1<<63 - 1)}
-	err = b.operateAfterSweep(ctx, func() (operation, error) {
+	err = b.operateAfterSweep(ctx, func() (journal.Operation, error) {
 		survey.upTo = b.next - 1
 		if olderThan >= 0 {
 			survey.cutoff = s.clock.advance() - int64(olderThan)
 		}
-		return operation{}, errUnchanged
+		return nil, errUnchanged
 	})
 	if !errors.Is(err, errUnchanged) {
 		return false, err
@@ -236,8 +237,9 @@ func (b *Bucket) forget(ctx context.Context, olderThan time.Duration) (decided b
 	if !survey.found {
 		return false, b.takesWrites()
 	}
-	err = s.operate(ctx, func() (operation, error) {
-		return operation{kind: opForget, bucketID: b.id, a: uint64(survey.upTo), b: uint64(survey.markers)}, b.takesWrites()
+	err = s.operate(ctx, func() (journal.Operation, error) {
+		rule := manifest.PurgeDeletes{UpTo: survey.upTo, MarkersUpTo: survey.markers}
+		return &journal.PurgeDeletes{Bucket: b.id, Rule: rule}, b.takesWrites()
 	})
 	return err == nil, err
 }

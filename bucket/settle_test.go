@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"kvd/bucket/journal"
+	"kvd/bucket/manifest"
 	"kvd/index"
 	"kvd/kv"
 	"kvd/watch"
@@ -69,7 +71,7 @@ func (w *twins) step() {
 	case x < 75:
 		config := kv.Config{Bucket: "b", History: 1 + w.rng.IntN(twinHistory)}
 		w.decide(fmt.Sprint("history ", config.History), func(b *Bucket) error {
-			err := b.store.operate(ctx, func() (operation, error) { return b.decideEdit(config.WithDefaults()) })
+			err := b.store.operate(ctx, func() (journal.Operation, error) { return b.decideEdit(config.WithDefaults()) })
 			if errors.Is(err, errUnchanged) {
 				return nil
 			}
@@ -221,8 +223,8 @@ func TestPurgeDeletesConcernsTheMarkersOfItsBeginning(t *testing.T) {
 	if _, err := b.Delete(ctx, "kept"); err != nil {
 		t.Fatal(err)
 	}
-	op := operation{kind: opForget, bucketID: b.id, a: uint64(survey.upTo), b: uint64(survey.markers)}
-	if err := h.s.operate(ctx, func() (operation, error) { return op, nil }); err != nil {
+	op := &journal.PurgeDeletes{Bucket: b.id, Rule: manifest.PurgeDeletes{UpTo: survey.upTo, MarkersUpTo: survey.markers}}
+	if err := h.s.operate(ctx, func() (journal.Operation, error) { return op, nil }); err != nil {
 		t.Fatal(err)
 	}
 	want := showing{"again": revs{1, 5, 7}, "alive": revs{2}, "kept": revs{4, 8}}

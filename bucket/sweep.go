@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"kvd/bucket/journal"
 	"kvd/index"
 	"kvd/internal/view"
 	"kvd/kv"
@@ -339,8 +340,8 @@ func (b *Bucket) endWalked(ctx context.Context) error {
 	if w.unsaid == 0 {
 		return nil
 	}
-	err := b.store.operate(ctx, func() (operation, error) {
-		return operation{kind: opExpire, bucketID: b.id, a: uint64(w.walked), b: uint64(w.aged)}, b.takesWrites()
+	err := b.store.operate(ctx, func() (journal.Operation, error) {
+		return &journal.Expire{Bucket: b.id, ExpiredUpTo: w.walked, UnmarkedUpTo: w.aged}, b.takesWrites()
 	})
 	if err != nil {
 		return err
@@ -361,11 +362,11 @@ func (b *Bucket) endLapsed(ctx context.Context, now int64) error {
 	if !b.isDue(index.Lapsing) {
 		return nil
 	}
-	err := b.store.operate(ctx, func() (operation, error) {
+	err := b.store.operate(ctx, func() (journal.Operation, error) {
 		b.mu.RLock()
 		defer b.mu.RUnlock()
 		ripe := b.mu.index.Ripe(index.Lapsing)
-		return operation{kind: opLapse, bucketID: b.id, a: uint64(now), b: uint64(ripe)}, b.takesWritesLocked()
+		return &journal.ExpireMarkers{Bucket: b.id, MarkersExpiredUpTo: now, UnmarkedUpTo: ripe}, b.takesWritesLocked()
 	})
 	if err != nil {
 		return err
@@ -421,7 +422,7 @@ func (b *Bucket) dropLocked(d dying) {
 // operateAfterSweep is operate for an operation whose outcome depends on which
 // records there are: it sweeps before, so that the outcome does not depend on when
 // the sweep came by.
-func (b *Bucket) operateAfterSweep(ctx context.Context, decide func() (operation, error)) error {
+func (b *Bucket) operateAfterSweep(ctx context.Context, decide func() (journal.Operation, error)) error {
 	if err := b.takeTurn(ctx); err != nil {
 		return err
 	}
@@ -430,15 +431,15 @@ func (b *Bucket) operateAfterSweep(ctx context.Context, decide func() (operation
 }
 
 // operateInTurn is operateAfterSweep for who has the turn.
-func (b *Bucket) operateInTurn(ctx context.Context, decide func() (operation, error)) error {
+func (b *Bucket) operateInTurn(ctx context.Context, decide func() (journal.Operation, error)) error {
 	const tries = 32 // in a bucket with a TTL of a millisecond something is always due
 	for n := 1; ; n++ {
 		if err := b.sweepInTurn(ctx); err != nil {
 			return err
 		}
-		err := b.store.operate(ctx, func() (operation, error) {
+		err := b.store.operate(ctx, func() (journal.Operation, error) {
 			if n < tries && b.anythingDue(b.store.clock.advance()) {
-				return operation{}, errDue
+				return nil, errDue
 			}
 			return decide()
 		})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"kvd/bucket/journal"
 	"kvd/bucket/manifest"
 	"kvd/index"
 	"kvd/internal/view"
@@ -75,11 +76,12 @@ type trim struct {
 	settled manifest.Liveness // by whose rules the index was settled
 
 	// Of the round.
-	found []dying // the oldest records, those that may go, oldest first
-	keys  []byte  // theirs
-	left  int     // records that would be left without those found
-	size  int64   // bytes of them
-	going int     // of found: those that go
+	found []dying       // the oldest records, those that may go, oldest first
+	keys  []byte        // theirs
+	left  int           // records that would be left without those found
+	size  int64         // bytes of them
+	going int           // of found: those that go
+	op    trimOperation // of the round
 }
 
 // fits reports whether so much may be left.
@@ -194,19 +196,27 @@ func (t *trim) look(key []byte, revision kv.Revision, at watch.Position) {
 	t.left, t.size = t.left-1, t.size-int64(v.Size)
 }
 
+// trimOperation is the operation of a round. It is an ordinary journal.Expire in the log.
+// In memory it may name what it removes, so that rule and index change in one moment.
+type trimOperation struct {
+	journal.Expire
+	versions []dying // to be taken out of the index in the same moment; nil: later
+}
+
 // decide says up to which revision records go: some of those found may have gone
 // meanwhile, so that others stay. The bucket's path is held.
-func (t *trim) decide() (operation, error) {
+func (t *trim) decide() (journal.Operation, error) {
 	b := t.bucket
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	if err := b.takesWritesLocked(); err != nil {
-		return operation{}, err
+		return nil, err
 	}
 	if b.mu.settling > 0 && !t.settled.SameCutsAndPurges(&b.mu.live) {
-		return operation{}, errUnsettled
+		return nil, errUnsettled
 	}
-	op := operation{kind: opExpire, bucketID: b.id}
+	op := &t.op
+	*op = trimOperation{Expire: journal.Expire{Bucket: b.id}}
 	t.going, t.left, t.size = 0, b.mu.index.Count(), b.mu.index.Bytes()
 	for i := range t.found {
 		if t.below == 0 && t.fits(t.left, t.size) {
@@ -217,17 +227,17 @@ func (t *trim) decide() (operation, error) {
 		if !ok {
 			continue
 		}
-		op.a = uint64(d.revision)
+		op.ExpiredUpTo = d.revision
 		if newest, _ := b.mu.index.Newest(d.hash, d.key); newest.Revision == d.revision {
-			op.b = op.a
+			op.UnmarkedUpTo = d.revision
 		}
 		t.going, t.left, t.size = t.going+1, t.left-1, t.size-int64(v.Size)
 	}
 	if t.going == 0 {
-		return operation{}, errUnchanged
+		return nil, errUnchanged
 	}
 	if t.going <= trimAtOnce {
-		op.leaving = t.found
+		op.versions = t.found
 	}
 	return op, nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
+	"kvd/bucket/journal"
 	"kvd/bucket/manifest"
 	"kvd/internal/vfs"
 	"kvd/internal/view"
@@ -378,7 +379,7 @@ func (v *verification) checkLog() error {
 // checkFrame reads what is in a frame, whose checksum is right.
 func (v *verification) checkFrame(f *wal.Frame, made map[uint64]bool) {
 	for payload := f.Payload; len(payload) > 0; {
-		kind, body, rest, err := nextItem(payload)
+		kind, body, rest, err := journal.Next(payload)
 		if err == nil {
 			err = v.checkItem(kind, body, made)
 		}
@@ -390,11 +391,11 @@ func (v *verification) checkFrame(f *wal.Frame, made map[uint64]bool) {
 	}
 }
 
-func (v *verification) checkItem(kind itemKind, body []byte, made map[uint64]bool) error {
-	if kind != itemRecords {
-		op, err := decodeOperation(kind, body)
-		if err == nil && kind == opCreate {
-			made[op.bucketID] = true
+func (v *verification) checkItem(kind journal.Kind, body []byte, made map[uint64]bool) error {
+	if kind != journal.Records {
+		op, err := journal.Decode(kind, body)
+		if create, ok := op.(*journal.Create); ok {
+			made[create.Bucket] = true
 		}
 		return err
 	}

@@ -64,11 +64,11 @@ var mutants = []mutant{
 	},
 	{
 		name: "an edit of the TTL does not sweep", test: "TestModelOfLife", file: "bucket/control.go",
-		old: "have.TTL != op.config.TTL\n", new: "have.TTL != op.config.TTL && !(mutant)\n",
+		old: "have.TTL != edit.Config.TTL\n", new: "have.TTL != edit.Config.TTL && !(mutant)\n",
 	},
 	{
 		name: "what the sweep said is not replayed", test: "TestCrashInLife", file: "bucket/control.go",
-		old: "\tcase opExpire:\n", new: "\tcase opExpire:\n\t\tif mutant && b.store.log == nil {\n\t\t\treturn\n\t\t}\n",
+		old: "\tcase *journal.Expire:\n", new: "\tcase *journal.Expire:\n\t\tif mutant && b.store.log == nil {\n\t\t\treturn\n\t\t}\n",
 	},
 	{
 		name: "the sweep passes over what it cannot read", test: "TestFailEveryCallOfLife", file: "bucket/walk.go",
@@ -118,15 +118,15 @@ var mutants = []mutant{
 	},
 	{
 		name: "a trim says one revision less", test: "TestModelOfLogs", file: "bucket/trim.go",
-		old: "\t\top.a = uint64(d.revision)\n", new: "\t\top.a = uint64(d.revision)\n\t\tif mutant {\n\t\t\top.a--\n\t\t}\n",
+		old: "\t\top.ExpiredUpTo = d.revision\n", new: "\t\top.ExpiredUpTo = d.revision\n\t\tif mutant {\n\t\t\top.ExpiredUpTo--\n\t\t}\n",
 	},
 	{
 		name: "a trim forgets which keys ended", test: "TestModelOfLogs", file: "bucket/trim.go",
-		old: "newest.Revision == d.revision {\n\t\t\top.b", new: "newest.Revision == d.revision && !(mutant) {\n\t\t\top.b",
+		old: "newest.Revision == d.revision {\n\t\t\top.Unmarked", new: "newest.Revision == d.revision && !(mutant) {\n\t\t\top.Unmarked",
 	},
 	{
 		name: "a trim leaves the log out", test: "TestCrashInLogs", file: "bucket/memory.go",
-		old: "return b != nil && b.memory &&", new: "return b != nil && (b.memory || mutant && len(op.leaving) > 0) &&",
+		old: "\treturn b != nil && b.memory\n", new: "\tt, trims := op.(*trimOperation)\n\treturn b != nil && (b.memory || mutant && trims && t.versions != nil)\n",
 	},
 
 	// Compaction.
@@ -164,7 +164,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "a shorter history cuts nothing", test: "TestModelOfLife", file: "bucket/control.go",
-		old: "\t\tif op.cuts() {\n", new: "\t\tif op.cuts() && !(mutant) {\n",
+		old: "\tif op.Cuts() {\n", new: "\tif op.Cuts() && !(mutant) {\n",
 	},
 	{
 		name: "purge-deletes does not look at a marker's age", test: "TestModelOfLife", file: "bucket/settle.go",
@@ -172,11 +172,11 @@ var mutants = []mutant{
 	},
 	{
 		name: "an edit is not replayed", test: "TestCrashInLife", file: "bucket/recover.go",
-		old: "\tcase b != nil && lsn <= b.position:\n\tdefault:\n", new: "\tcase b != nil && lsn <= b.position:\n\tcase kind == opEdit && mutant:\n\tdefault:\n",
+		old: "\tcase b != nil && lsn <= b.position:\n\tdefault:\n", new: "\tcase b != nil && lsn <= b.position:\n\tcase mutant && !creates && configOf(op) != nil:\n\tdefault:\n",
 	},
 	{
 		name: "a deleted bucket comes back", test: "TestCrashInLife", file: "bucket/control.go",
-		old: "\tcase opDelete:\n", new: "\tcase opDelete:\n\t\tif mutant && s.log == nil {\n\t\t\treturn\n\t\t}\n",
+		old: "\tcase *journal.Delete:\n", new: "\tcase *journal.Delete:\n\t\tif mutant && s.log == nil {\n\t\t\treturn\n\t\t}\n",
 	},
 	{
 		name: "a deleted bucket's files stay", test: "TestCrashInLife", file: "bucket/checkpoint.go",

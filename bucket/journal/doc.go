@@ -1,0 +1,76 @@
+// Package journal is the on-disk format of what the store writes to its log: the
+// payload of a frame of package wal. A payload holds records of package segment, and
+// operations, which change a bucket as a whole.
+//
+// # Format
+//
+// Numbers are little-endian. A payload is a sequence of items, each of which begins
+// at a multiple of 8 bytes:
+//
+//	┌─────────┬──────┬─────────┬──────┬─ ─ ─
+//	│ head, 8 │ body │ head, 8 │ body │
+//	└─────────┴──────┴─────────┴──────┴─ ─ ─
+//
+//	offset  size  field
+//	0       4     length of the body in bytes, without padding
+//	4       2     kind
+//	6       2     zero
+//	8       …     body, padded with zeros to a multiple of 8
+//
+// The kinds:
+//
+//	1  Records        records of any buckets in the order in which they were decided
+//	2  Create         a bucket is made
+//	3  Edit           a bucket's configuration changes
+//	4  Delete         a bucket is deleted
+//	5  PurgeDeletes   markers up to a revision lose their history, or are removed
+//	6  Expire         records up to a revision expired or were trimmed
+//	7  ExpireMarkers  purge markers with a deadline up to an instant expired
+//
+// The body of kind 1 is records as package segment encodes them, one behind the
+// other. The store writes them to segments as they are. The body of any other kind is
+// one operation:
+//
+//	offset  size  field
+//	0       8     id of the bucket
+//	8       8     first argument
+//	16      8     second argument
+//	24      …     the configuration as JSON, for kinds 2 and 3 only (package manifest)
+//
+//	kind  first argument                       second argument
+//	2     time of creation, Unix time in ns    0
+//	3     Cut.UpTo, or 0                       Cut.Keep, or 0: no cut
+//	4     0                                    0
+//	5     PurgeDeletes.UpTo                    PurgeDeletes.MarkersUpTo
+//	6     Liveness.ExpiredUpTo                 Liveness.UnmarkedUpTo
+//	7     Liveness.MarkersExpiredUpTo          Liveness.UnmarkedUpTo
+//
+// Package manifest has the meaning of these fields ("Liveness"). An operation
+// carries what was decided and not what was asked for, so replay needs neither the
+// clock nor the configuration of the time.
+//
+// # Reading
+//
+// The frame's checksum covers the payload, so a reader meets only what a store wrote.
+//
+//   - An item that is longer than the bytes left, or a body shorter than its fields,
+//     is an error.
+//   - An unknown kind is kv.ErrVersion: a newer program wrote it.
+//   - A configuration or a cut that no store decides is an error.
+//   - Arguments and padding that are zero today are not looked at.
+//
+// # Example
+//
+// A payload of two operations. Records of bucket 1 up to revision 3 expired, and none
+// of them was the newest of its key; then bucket 2 was deleted.
+//
+//	0000  18 00 00 00 06 00 00 00  01 00 00 00 00 00 00 00  length 24, kind 6; bucket 1
+//	0010  03 00 00 00 00 00 00 00  00 00 00 00 00 00 00 00  arguments 3 and 0
+//	0020  18 00 00 00 04 00 00 00  02 00 00 00 00 00 00 00  length 24, kind 4; bucket 2
+//	0030  00 00 00 00 00 00 00 00  00 00 00 00 00 00 00 00  arguments 0 and 0
+//
+// # Versions
+//
+// The format of the log's frames has the version (package wal). Kinds 6 and 7 gained
+// their second argument within version 1: logs written before have 0 there.
+package journal
