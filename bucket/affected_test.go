@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"runtime"
 	"testing"
+
+	"kvd/bucket/compaction"
 )
 
 // Looking for what an operation makes dead holds up every writer: it must not copy
@@ -36,7 +38,7 @@ func TestABucketWithoutGarbageDoesNotTakeThePath(t *testing.T) {
 	}
 	done := make(chan bool)
 	go func() {
-		_, ok := b.victim(func(*bloat) policy { return policyReclaim })
+		_, ok := b.victim(func(*compaction.Usage) compaction.Policy { return compaction.Reclaim })
 		done <- ok
 	}()
 	for waited := 0; ; waited++ {

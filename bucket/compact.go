@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"kvd/bucket/compaction"
 	"kvd/bucket/manifest"
 	"kvd/index"
 	"kvd/internal/vfs"
@@ -14,11 +15,11 @@ import (
 	"kvd/wal"
 )
 
-// compaction replaces neighbouring segments of a bucket, the inputs, by one that
+// rewrite replaces neighbouring segments of a bucket, the inputs, by one that
 // holds what stays of them, or by none:
 //
-//  1. look at the inputs' index entries, and where that does not decide what may
-//     go, at those of the segments below (drop.go);
+//  1. look at the inputs' index entries, and at those of the segments below where the
+//     inputs do not decide which records may go (package compaction);
 //  2. copy what stays, byte for byte, into the output, verifying it; sync the
 //     output and its directory;
 //  3. swap them in the manifest, in one record (swap.go);
@@ -32,7 +33,7 @@ import (
 //
 // An error before the swap leaves everything as it was. Damage in an input ends
 // the compaction; the segment stays as it is and is not chosen again.
-type compaction struct {
+type rewrite struct {
 	store  *Store
 	bucket *Bucket
 	inputs []*slot // pinned
@@ -42,7 +43,7 @@ type compaction struct {
 	pace   *pacer
 	began  time.Time
 
-	drop  dropping
+	drop  *compaction.Decider
 	ranks map[uint32]int // of the inputs, by slot number; of those below: -1
 
 	output  *slot            // nil as long as nothing stays
@@ -89,8 +90,8 @@ func (b *Bucket) compact(from, to int, pace *pacer) (Compaction, error) {
 // beginCompaction pins the segments [from, to) for a compaction. Several may be
 // under way in a bucket, if their inputs differ: each takes what lies below as it
 // is now, and that only ever becomes less. Every one is ended with end.
-func (b *Bucket) beginCompaction(from, to int, pace *pacer) (*compaction, error) {
-	c := &compaction{store: b.store, bucket: b, pace: pace, began: time.Now(), ranks: make(map[uint32]int)}
+func (b *Bucket) beginCompaction(from, to int, pace *pacer) (*rewrite, error) {
+	c := &rewrite{store: b.store, bucket: b, pace: pace, began: time.Now(), ranks: make(map[uint32]int)}
 	if err := c.pin(from, to); err != nil {
 		return nil, err
 	}
@@ -99,7 +100,7 @@ func (b *Bucket) beginCompaction(from, to int, pace *pacer) (*compaction, error)
 
 // end gives back what the compaction holds, its output too if it was not put in
 // place, and tells the observer.
-func (c *compaction) end(err error) Compaction {
+func (c *rewrite) end(err error) Compaction {
 	done := c.report(err)
 	c.giveUp()
 	c.unpin()
@@ -110,7 +111,7 @@ func (c *compaction) end(err error) Compaction {
 }
 
 // pin takes the inputs and the segments below them.
-func (c *compaction) pin(from, to int) error {
+func (c *rewrite) pin(from, to int) error {
 	b := c.bucket
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -121,7 +122,7 @@ func (c *compaction) pin(from, to int) error {
 		return errStale
 	}
 	c.below, c.inputs = b.mu.order[:from:from], b.mu.order[from:to:to]
-	c.drop.lowest = from == 0
+	c.drop = compaction.NewDecider(from == 0)
 	for _, sl := range c.below {
 		c.ranks[sl.number] = -1
 		sl.Pin()
@@ -135,7 +136,7 @@ func (c *compaction) pin(from, to int) error {
 	return nil
 }
 
-func (c *compaction) unpin() {
+func (c *rewrite) unpin() {
 	for _, sl := range c.below {
 		sl.Unpin()
 	}
@@ -145,7 +146,7 @@ func (c *compaction) unpin() {
 }
 
 // write makes the output: steps 1 and 2.
-func (c *compaction) write() error {
+func (c *rewrite) write() error {
 	err := c.look()
 	if err == nil {
 		err = c.copy()
@@ -158,7 +159,7 @@ func (c *compaction) write() error {
 }
 
 // replace puts the output in place: steps 3 and 4.
-func (c *compaction) replace() error {
+func (c *rewrite) replace() error {
 	if err := c.swap(); err != nil {
 		return c.wrap(err)
 	}
@@ -167,7 +168,7 @@ func (c *compaction) replace() error {
 	return nil
 }
 
-func (c *compaction) wrap(err error) error {
+func (c *rewrite) wrap(err error) error {
 	if err == nil {
 		return nil
 	}
@@ -175,7 +176,7 @@ func (c *compaction) wrap(err error) error {
 }
 
 // report describes the run for an observer.
-func (c *compaction) report(err error) Compaction {
+func (c *rewrite) report(err error) Compaction {
 	r := Compaction{Bucket: c.bucket.name, Inputs: c.count, Read: c.read, Paused: c.pace.rested, Took: time.Since(c.began), Err: err}
 	c.pace.rested = 0
 	if err != nil {
@@ -191,35 +192,35 @@ func (c *compaction) report(err error) Compaction {
 }
 
 // look notes what is needed to know whether the last records of a key may go.
-func (c *compaction) look() error {
-	if c.drop.lowest {
+func (c *rewrite) look() error {
+	if len(c.below) == 0 {
 		return nil
 	}
-	err := c.eachInput(func(e *segment.Entry, position int64, s sighting) error {
-		c.drop.note(e, position, s)
+	err := c.eachInput(func(e *segment.Entry, position int64, s compaction.InIndex) error {
+		c.drop.SeeInput(e, position, s)
 		return nil
 	})
-	if err != nil || len(c.drop.keys) == 0 {
+	if err != nil || !c.drop.NeedsBelow() {
 		return err
 	}
 	for _, sl := range c.below {
 		unknown := sl.damaged.Load()
 		err := sl.Entries(func(e *segment.Entry) error {
-			c.drop.noteBelow(e)
+			c.drop.SeeBelow(e)
 			return c.looked(e)
 		}, func(*kv.CorruptError) { unknown = true })
 		if err != nil {
 			return err
 		}
 		if unknown {
-			c.drop.noteUnknown()
+			c.drop.SeeUnreadable()
 		}
 	}
 	return nil
 }
 
 // looked counts an entry that was read.
-func (c *compaction) looked(e *segment.Entry) error {
+func (c *rewrite) looked(e *segment.Entry) error {
 	const about = 16 // bytes of its index block beside the key
 	c.read += int64(len(e.Key)) + about
 	return c.spend(int64(len(e.Key)) + about)
@@ -227,7 +228,7 @@ func (c *compaction) looked(e *segment.Entry) error {
 
 // eachInput calls fn for every record of the inputs, oldest first, with what the
 // index shows of its key at that moment. Damage ends it.
-func (c *compaction) eachInput(fn func(e *segment.Entry, position int64, s sighting) error) error {
+func (c *rewrite) eachInput(fn func(e *segment.Entry, position int64, s compaction.InIndex) error) error {
 	for i, sl := range c.inputs {
 		var damage *kv.CorruptError
 		err := sl.Entries(func(e *segment.Entry) error {
@@ -250,7 +251,7 @@ func (c *compaction) eachInput(fn func(e *segment.Entry, position int64, s sight
 }
 
 // damaged notes damage in an input: it stays as it is from now on.
-func (c *compaction) damaged(sl *slot, d *kv.CorruptError) error {
+func (c *rewrite) damaged(sl *slot, d *kv.CorruptError) error {
 	sl.damaged.Store(true)
 	c.store.opts.Logger.Error("damage found", "bucket", c.bucket.name, "cause", d)
 	return d
@@ -258,7 +259,7 @@ func (c *compaction) damaged(sl *slot, d *kv.CorruptError) error {
 
 // sight looks up a record of an input. A version of its revision is the record,
 // wherever the index has it: there are no two.
-func (c *compaction) sight(e *segment.Entry, input int) (s sighting) {
+func (c *rewrite) sight(e *segment.Entry, input int) (s compaction.InIndex) {
 	b, key := c.bucket, view.String(e.Key)
 	hash := index.Hash(key)
 	b.mu.RLock()
@@ -267,42 +268,42 @@ func (c *compaction) sight(e *segment.Entry, input int) (s sighting) {
 	switch {
 	case !ok:
 	case v.Revision == e.Revision && e.Op != segment.Erase:
-		s.live = true
+		s.Live = true
 	case c.follows(v, input, e.Offset):
-		s.newer = true
+		s.Newer = true
 		if e.Op != segment.Erase {
-			_, s.live = b.mu.index.At(hash, key, e.Revision)
+			_, s.Live = b.mu.index.At(hash, key, e.Revision)
 		}
 	default:
-		s.older = true
+		s.Older = true
 	}
 	return s
 }
 
 // follows reports whether a version stands behind an offset of an input.
-func (c *compaction) follows(v index.Version, input int, offset int64) bool {
+func (c *rewrite) follows(v index.Version, input int, offset int64) bool {
 	rank, ok := c.ranks[v.Segment]
 	return !ok || rank > input || rank == input && v.Offset > offset
 }
 
 // copy decides about every record of the inputs and copies those that stay.
-func (c *compaction) copy() error {
+func (c *rewrite) copy() error {
 	var sl *slot
-	err := c.eachInput(func(e *segment.Entry, position int64, s sighting) error {
+	err := c.eachInput(func(e *segment.Entry, position int64, s compaction.InIndex) error {
 		sl = c.inputs[position>>32]
-		switch c.drop.decide(e, position, s) {
-		case superseded:
+		switch c.drop.Decide(e, position, s) {
+		case compaction.RemoveSuperseded:
 			c.leaveOut(e)
 			return nil
-		case ended:
+		case compaction.RemoveLast:
 			c.leaveOut(e)
 			if e.Op != segment.Erase {
 				c.ended = e.Revision
 			}
 			return nil
-		case detained:
+		case compaction.KeepDead:
 			c.held += int64(e.Size)
-		case stays:
+		case compaction.KeepLive:
 			c.copied.Versions++
 			c.copied.Bytes += int64(e.Size)
 		}
@@ -315,14 +316,14 @@ func (c *compaction) copy() error {
 }
 
 // leaveOut notes that a record goes.
-func (c *compaction) leaveOut(e *segment.Entry) {
+func (c *rewrite) leaveOut(e *segment.Entry) {
 	if e.Op != segment.Erase {
 		c.dropped = e.Revision
 	}
 }
 
 // keep reads a record and verifies it, and puts it into the batch.
-func (c *compaction) keep(sl *slot, e *segment.Entry) error {
+func (c *rewrite) keep(sl *slot, e *segment.Entry) error {
 	if len(c.batch)+int(e.Size) > compactBatch {
 		if err := c.flush(); err != nil {
 			return err
@@ -345,7 +346,7 @@ func (c *compaction) keep(sl *slot, e *segment.Entry) error {
 }
 
 // flush writes the batch to the output.
-func (c *compaction) flush() error {
+func (c *rewrite) flush() error {
 	if len(c.entries) == 0 {
 		return nil
 	}
@@ -392,7 +393,7 @@ func (c *compaction) flush() error {
 
 // create makes the output. It has a slot from now on, which the index does not
 // lead to yet.
-func (c *compaction) create() error {
+func (c *rewrite) create() error {
 	limit := int64(0)
 	for _, sl := range c.inputs {
 		limit += 2 * sl.Size() // an entry is smaller than its record
@@ -426,7 +427,7 @@ func (c *compaction) create() error {
 
 // withReserve does what asks the disk for room, giving up the reserve for it: a
 // compaction is how room comes back.
-func (c *compaction) withReserve(do func() error) error {
+func (c *rewrite) withReserve(do func() error) error {
 	err := do()
 	for errors.Is(err, vfs.ErrNoSpace) && c.store.lendReserve() {
 		err = do()
@@ -440,7 +441,7 @@ func (c *compaction) withReserve(do func() error) error {
 // finish makes the output durable. An error of its own sync costs the output and
 // nothing else; one of the directory's is another matter: segments that others
 // made may have lost their names.
-func (c *compaction) finish() error {
+func (c *rewrite) finish() error {
 	if c.output == nil {
 		return nil
 	}
@@ -461,7 +462,7 @@ func (c *compaction) finish() error {
 }
 
 // giveUp takes the output away again, if it is not in place.
-func (c *compaction) giveUp() {
+func (c *rewrite) giveUp() {
 	if c.output == nil || c.replaced {
 		return
 	}
@@ -480,7 +481,7 @@ func (c *compaction) giveUp() {
 
 // spend counts bytes and waits, where the pace says so. It returns an error where
 // the compaction is to end.
-func (c *compaction) spend(n int64) error {
+func (c *rewrite) spend(n int64) error {
 	if err := c.pace.spend(n); err != nil {
 		return err
 	}

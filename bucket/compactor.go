@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"kvd/bucket/compaction"
 	"kvd/kv"
 	"kvd/wal"
 )
@@ -106,62 +107,29 @@ func (c *compactor) work(idle bool) (did bool, err error) {
 	}
 	s.compacting.Lock()
 	defer s.compacting.Unlock()
-	v, ok := s.victim(func(b *bloat) policy { return b.policy(idle, full) })
+	v, ok := s.victim(func(b *compaction.Usage) compaction.Policy { return b.Policy(idle, full) })
 	if !ok {
 		return false, nil
 	}
 	c.pacer.rate = s.opts.CompactionRate
-	if v.bloat.factor() > bloated || full {
+	if v.bloat.Bloated() || full {
 		c.pacer.rate *= restful
 	}
 	return idle || full, v.compact(c.pacer) // else others are to have a turn
 }
 
-// bloat is how much of the disk a bucket takes for what.
-type bloat struct {
-	disk  int64 // bytes of its segments
-	need  int64 // of those, what is not garbage
-	swept bool  // being swept
-}
-
-// How many times what it needs a bucket's segments may take while there are
-// writers: a compaction costs a checkpoint, and the later it comes the more it
-// gives back for it.
-const (
-	swollen = 1.75 // from here on it is compacted
-	bloated = 2.5  // from here on faster
-)
-
-func (b *bloat) factor() float64 { return float64(b.disk) / float64(b.need+segmentSizeDefault) }
-
-func (b *bloat) policy(idle, full bool) policy {
-	switch {
-	case full:
-		return policyFull
-	case b.swept: // what would be copied may be about to die, and writers have enough beside them
-		return policyNone
-	case idle:
-		return policyIdle
-	case b.factor() > bloated:
-		return policyBloated
-	case b.factor() > swollen:
-		return policyBusy
-	}
-	return policyNone
-}
-
 // victim is what is to be compacted next.
 type victim struct {
 	bucket   *Bucket
-	bloat    bloat
-	seal     bool  // the active segment is to be sealed first
-	unsealed bool  // nothing can be compacted before a checkpoint seals what is full
-	runs     []run // of segments, apart from each other
+	bloat    compaction.Usage
+	seal     bool             // the active segment is to be sealed first
+	unsealed bool             // nothing can be compacted before a checkpoint seals what is full
+	runs     []compaction.Run // of segments, apart from each other
 	garbage  int64
 }
 
 // victim returns the most rewarding work that the policy finds in any bucket.
-func (s *Store) victim(by func(*bloat) policy) (best victim, ok bool) {
+func (s *Store) victim(by func(*compaction.Usage) compaction.Policy) (best victim, ok bool) {
 	for _, b := range s.list() {
 		if v, found := b.victim(by); found && (!ok || v.garbage > best.garbage) {
 			best, ok = v, true
@@ -171,12 +139,12 @@ func (s *Store) victim(by func(*bloat) policy) (best victim, ok bool) {
 }
 
 // victim returns the bucket's most rewarding work.
-func (b *Bucket) victim(by func(*bloat) policy) (v victim, ok bool) {
+func (b *Bucket) victim(by func(*compaction.Usage) compaction.Policy) (v victim, ok bool) {
 	v.bucket = b
 	if b.memory { // whoever fills it compacts it: memory.go
 		return v, false
 	}
-	v.bloat.swept = len(b.sweeping.turn) == 0
+	v.bloat.Sweeping = len(b.sweeping.turn) == 0
 	b.mu.RLock()
 	list := b.candidatesLocked()
 	takes := b.takesWritesLocked() == nil
@@ -185,34 +153,45 @@ func (b *Bucket) victim(by func(*bloat) policy) (v victim, ok bool) {
 		return v, false
 	}
 	for _, c := range list {
-		v.bloat.disk += c.size
-		v.bloat.need += c.need
+		v.bloat.Disk += c.Size
+		v.bloat.Need += c.Need
 	}
 	p := by(&v.bloat)
-	if v.runs = p.chooseAll(list, b.segmentSize()); len(v.runs) > 0 {
+	if v.runs = p.ChooseAll(list, b.segmentSize()); len(v.runs) > 0 {
 		for _, r := range v.runs {
-			v.garbage += r.garbage
+			v.garbage += r.Garbage
 		}
 		return v, true
 	}
-	return v, mayWait(list, p) && b.waits(&v, p)
+	return v, p.UnfitMayPay(list) && b.waits(&v, p)
 }
 
-// mayWait reports whether waits can find work. It spares a bucket without, of which
-// there may be thousands, the wait for the path.
-func mayWait(list []candidate, p policy) bool {
-	garbage := int64(0)
-	for i := range list {
-		if !list[i].fits {
-			garbage += list[i].garbage
+// candidatesLocked returns the bucket's segments in ascending order of revisions.
+// The caller holds mu.
+func (b *Bucket) candidatesLocked() []compaction.Candidate {
+	list := make([]compaction.Candidate, len(b.mu.order))
+	for i, sl := range b.mu.order {
+		if sl.lost == nil {
+			list[i] = b.candidateLocked(sl)
 		}
 	}
-	return garbage >= p.least
+	return list
+}
+
+// candidateLocked rates a segment. What its index blocks take belongs to its
+// records in proportion.
+func (b *Bucket) candidateLocked(sl *slot) compaction.Candidate {
+	c := compaction.Candidate{Size: sl.Size(), Fits: sl.Desc().Sealed && !sl.damaged.Load()}
+	if dead := sl.records - b.mu.index.Use(sl.number).Bytes - sl.held; dead > 0 {
+		c.Garbage = int64(float64(c.Size) * float64(dead) / float64(sl.records))
+	}
+	c.Need = c.Size - c.Garbage
+	return c
 }
 
 // waits reports whether there is work once a checkpoint has sealed segments: those
 // that are full, and the active one if it is mostly dead.
-func (b *Bucket) waits(v *victim, p policy) bool {
+func (b *Bucket) waits(v *victim, p compaction.Policy) bool {
 	b.store.path.Lock()
 	defer b.store.path.Unlock()
 	b.mu.RLock()
@@ -222,18 +201,18 @@ func (b *Bucket) waits(v *victim, p policy) bool {
 			continue
 		}
 		c := b.candidateLocked(sl)
-		c.fits = true
+		c.Fits = true
 		if sl == b.active {
-			v.seal = p.mostlyDead(&c)
+			v.seal = p.PaysToSeal(&c)
 			if !v.seal {
 				continue
 			}
 		}
-		if p.rotten(&c) {
-			v.garbage += c.garbage
+		if p.Pays(&c) {
+			v.garbage += c.Garbage
 		}
 	}
-	v.unsealed = v.garbage >= p.least
+	v.unsealed = p.Enough(v.garbage)
 	return v.unsealed
 }
 
@@ -246,11 +225,11 @@ func (v *victim) compact(p *pacer) error {
 	if v.unsealed {
 		return v.bucket.store.runCheckpoint(p.checkpoints())
 	}
-	var written []*compaction
+	var written []*rewrite
 	var err error
 	for _, r := range v.runs {
-		var c *compaction
-		if c, err = v.bucket.beginCompaction(r.from, r.to, p); err != nil {
+		var c *rewrite
+		if c, err = v.bucket.beginCompaction(r.From, r.To, p); err != nil {
 			break
 		}
 		if err = c.write(); err != nil {

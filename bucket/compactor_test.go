@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"kvd/bucket/compaction"
 	"kvd/bucket/manifest"
 	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
@@ -199,7 +200,7 @@ func TestABucketThatIsSweptIsNotCompacted(t *testing.T) {
 	b.sealRotten()
 	h.checkpoint()
 	found := func(idle, full bool) bool {
-		_, ok := b.victim(func(b *bloat) policy { return b.policy(idle, full) })
+		_, ok := b.victim(func(b *compaction.Usage) compaction.Policy { return b.Policy(idle, full) })
 		return ok
 	}
 	if !found(true, false) {
@@ -226,7 +227,7 @@ func TestCompactionsOfOneRound(t *testing.T) {
 	}
 	b.sealRotten()
 	h.checkpoint()
-	v := victim{bucket: b, runs: []run{{from: 3, to: 5}, {from: 0, to: 1}, {from: 1, to: 2}}}
+	v := victim{bucket: b, runs: []compaction.Run{{From: 3, To: 5}, {From: 0, To: 1}, {From: 1, To: 2}}}
 	before, size := shown(t, b), b.diskSize()
 	syncs := h.count(simdisk.OpSync, "manifest.1")
 	if err := v.compact(h.unpacedPacer()); err != nil {
@@ -243,37 +244,4 @@ func TestCompactionsOfOneRound(t *testing.T) {
 	h.powerCut()
 	h.open()
 	wantShown(t, h.find("b"), before)
-}
-
-func TestWhatIsChosen(t *testing.T) {
-	seg := func(size, garbage int64) candidate {
-		return candidate{size: size << 10, need: (size - garbage) << 10, garbage: garbage << 10, fits: true}
-	}
-	unfit := seg(1000, 900)
-	unfit.fits = false
-	p := policy{share: 0.5, least: 100 << 10, merge: 3}
-	for _, c := range []struct {
-		name     string
-		list     []candidate
-		from, to int
-		none     bool
-	}{
-		{name: "nothing of nothing", none: true},
-		{name: "nothing that is mostly alive", list: []candidate{seg(1000, 400), seg(1000, 100)}, none: true},
-		{name: "nothing that is not worth it", list: []candidate{seg(50, 49)}, none: true},
-		{name: "nothing that does not fit", list: []candidate{unfit}, none: true},
-		{name: "the deadest", list: []candidate{seg(1000, 600), seg(1000, 100), seg(1000, 900)}, from: 2, to: 3},
-		{name: "the oldest of equals", list: []candidate{seg(1000, 600), seg(1000, 100), seg(1000, 600)}, from: 0, to: 1},
-		{name: "neighbours as far as they fit one", list: []candidate{seg(1000, 700), seg(1000, 700), seg(1000, 700), seg(1000, 700)}, from: 0, to: 3},
-		{name: "what is all dead, however much", list: []candidate{seg(1000, 1000), seg(1000, 1000), seg(1000, 1000)}, from: 0, to: 3},
-		{name: "many small ones", list: []candidate{seg(900, 0), seg(10, 0), seg(10, 0), seg(10, 0)}, from: 1, to: 4},
-		{name: "not a few small ones", list: []candidate{seg(900, 0), seg(10, 0), seg(10, 0)}, none: true},
-	} {
-		t.Run(strings.ReplaceAll(c.name, " ", "_"), func(t *testing.T) {
-			r, ok := p.choose(c.list, 1000<<10)
-			if ok == c.none || r.from != c.from || r.to != c.to {
-				t.Errorf("%+v, %t", r, ok)
-			}
-		})
-	}
 }

@@ -132,8 +132,9 @@
 //
 // What trims, purges and expiry leave dead goes when its segment is rewritten: one
 // segment or some neighbours become one, or none, in the background or by Reclaim.
-// compact.go has the steps, drop.go the rule of what may go, victims.go the choice,
-// swap.go the change of manifest and index, remove.go the end of the files. A crash
+// compact.go has the steps; package compaction has the decisions, which are the choice
+// of segments and the rule about the records that may go;
+// swap.go changes manifest and index; remove.go removes the files. A crash
 // leaves the old segments or the new one. Readers of an old one keep it as long as
 // they need it. A segment with damage in it stays as it is.
 //

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"kvd/bucket/compaction"
 	"kvd/bucket/manifest"
 	"kvd/index"
 	"kvd/kv"
@@ -57,9 +58,9 @@ type rules struct {
 	settle func(m *model, key int)                                  // before a write is judged
 	shows  func(m *model, versions []index.Version) []index.Version // of those in the index
 
-	drop  func(verdict, sighting) verdict
-	sees  func(m *model, r *modelRecord, s sighting) sighting
-	below func(*dropping, *segment.Entry)
+	drop  func(compaction.Verdict, compaction.InIndex) compaction.Verdict
+	sees  func(m *model, r *modelRecord, s compaction.InIndex) compaction.InIndex
+	below func(*compaction.Decider, *segment.Entry)
 }
 
 var soundRules = rules{
@@ -70,9 +71,9 @@ var soundRules = rules{
 	settle: (*model).settleKey,
 	shows:  func(m *model, versions []index.Version) []index.Version { return m.keep(&m.live, versions) },
 
-	drop:  func(v verdict, _ sighting) verdict { return v },
-	sees:  func(_ *model, _ *modelRecord, s sighting) sighting { return s },
-	below: (*dropping).noteBelow,
+	drop:  func(v compaction.Verdict, _ compaction.InIndex) compaction.Verdict { return v },
+	sees:  func(_ *model, _ *modelRecord, s compaction.InIndex) compaction.InIndex { return s },
+	below: (*compaction.Decider).SeeBelow,
 }
 
 // model is one random history.
@@ -308,28 +309,28 @@ func (m *model) compact() {
 	first := m.rng.IntN(len(m.segments) - 1)
 	end := min(first+pick(m, 1, 2), len(m.segments)-1)
 	inputs := slices.Concat(m.segments[first:end]...) // oldest first
-	d := dropping{lowest: first == 0}
-	seen := make([]sighting, len(inputs))
+	d := compaction.NewDecider(first == 0)
+	seen := make([]compaction.InIndex, len(inputs))
 	for i := range inputs {
 		seen[i] = m.sees(m, &inputs[i], m.sight(&inputs[i]))
-		d.note(inputs[i].entry(), int64(i), seen[i])
+		d.SeeInput(inputs[i].entry(), int64(i), seen[i])
 	}
 	for _, r := range slices.Concat(m.segments[:first]...) {
-		m.below(&d, r.entry())
+		m.below(d, r.entry())
 	}
 	var stay []modelRecord
 	for i := range inputs {
-		switch m.drop(d.decide(inputs[i].entry(), int64(i), seen[i]), seen[i]) {
-		case stays, detained:
+		switch m.drop(d.Decide(inputs[i].entry(), int64(i), seen[i]), seen[i]) {
+		case compaction.KeepLive, compaction.KeepDead:
 			stay = append(stay, inputs[i])
-		case superseded, ended:
+		case compaction.RemoveSuperseded, compaction.RemoveLast:
 		}
 	}
 	m.segments = slices.Replace(m.segments, first, end, stay)
 }
 
 // sight is what the index shows of a record's key.
-func (m *model) sight(r *modelRecord) (s sighting) {
+func (m *model) sight(r *modelRecord) (s compaction.InIndex) {
 	live := m.index[r.key]
 	if len(live) == 0 {
 		return s
@@ -337,10 +338,10 @@ func (m *model) sight(r *modelRecord) (s sighting) {
 	newest := live[len(live)-1].Revision
 	for _, o := range slices.Concat(m.segments...) {
 		if o.revision == newest && o.op != segment.Erase {
-			s.newer, s.older = o.order > r.order, o.order < r.order
+			s.Newer, s.Older = o.order > r.order, o.order < r.order
 		}
 	}
-	s.live = r.op != segment.Erase && slices.ContainsFunc(live, func(v index.Version) bool { return v.Revision == r.revision })
+	s.Live = r.op != segment.Erase && slices.ContainsFunc(live, func(v index.Version) bool { return v.Revision == r.revision })
 	return s
 }
 
@@ -422,20 +423,20 @@ func TestBrokenRulesAreCaught(t *testing.T) {
 		breakOne func(*rules)
 	}{
 		{"compaction drops whatever is dead", func(r *rules) {
-			r.drop = func(v verdict, s sighting) verdict {
-				if !s.live {
-					return ended
+			r.drop = func(v compaction.Verdict, s compaction.InIndex) compaction.Verdict {
+				if !s.Live {
+					return compaction.RemoveLast
 				}
 				return v
 			}
 		}},
 		{"compaction drops a tombstone early", func(r *rules) {
-			r.below = func(*dropping, *segment.Entry) {}
+			r.below = func(*compaction.Decider, *segment.Entry) {}
 		}},
 		{"an erase stands in for any newer record", func(r *rules) {
-			r.sees = func(m *model, r *modelRecord, s sighting) sighting {
+			r.sees = func(m *model, r *modelRecord, s compaction.InIndex) compaction.InIndex {
 				for _, o := range slices.Concat(m.segments...) {
-					s.newer = s.newer || o.key == r.key && o.order > r.order
+					s.Newer = s.Newer || o.key == r.key && o.order > r.order
 				}
 				return s
 			}

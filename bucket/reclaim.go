@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"kvd/bucket/compaction"
 	"kvd/kv"
 )
 
@@ -116,14 +117,14 @@ func (r *reclaiming) step(b *Bucket) (more bool, err error) {
 	if err := s.takesWrites(); err != nil {
 		return false, err
 	}
-	v, ok := b.victim(func(*bloat) policy { return policyReclaim })
+	v, ok := b.victim(func(*compaction.Usage) compaction.Policy { return compaction.Reclaim })
 	if !ok {
 		return false, nil
 	}
 	if v.unsealed {
 		return true, v.compact(r.pacer)
 	}
-	done, err := b.compact(v.runs[0].from, v.runs[0].to, r.pacer)
+	done, err := b.compact(v.runs[0].From, v.runs[0].To, r.pacer)
 	if errors.Is(err, errStopped) {
 		return false, kv.ErrClosed
 	}

@@ -17,7 +17,7 @@ import (
 // swap puts the output in the inputs' place, in the manifest and then in memory.
 // It waits for a checkpoint where the bucket has changed since the last: a record
 // may be dead by another that only the log holds.
-func (c *compaction) swap() error {
+func (c *rewrite) swap() error {
 	for {
 		err := c.trySwap(c.decided)
 		if !errors.Is(err, errUncovered) {
@@ -33,13 +33,13 @@ func (c *compaction) swap() error {
 var errUncovered = errors.New("the manifest is behind")
 
 // position returns the log's.
-func (c *compaction) position() wal.LSN {
+func (c *rewrite) position() wal.LSN {
 	c.store.path.Lock()
 	defer c.store.path.Unlock()
 	return c.store.lastLSN()
 }
 
-func (c *compaction) trySwap(decided wal.LSN) error {
+func (c *rewrite) trySwap(decided wal.LSN) error {
 	s, b := c.store, c.bucket
 	s.checkpoint.Lock()
 	defer s.checkpoint.Unlock()
@@ -79,7 +79,7 @@ func (c *compaction) trySwap(decided wal.LSN) error {
 
 // complete checks that the output has every live record of the inputs: whatever
 // the index leads to there was listed, or died since.
-func (c *compaction) complete() error {
+func (c *rewrite) complete() error {
 	b := c.bucket
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -98,7 +98,7 @@ func (c *compaction) complete() error {
 }
 
 // usesLocked sums up what the index leads to in the inputs.
-func (c *compaction) usesLocked() (sum index.Use) {
+func (c *rewrite) usesLocked() (sum index.Use) {
 	for _, sl := range c.inputs {
 		use := c.bucket.mu.index.Use(sl.number)
 		sum.Versions += use.Versions
@@ -109,7 +109,7 @@ func (c *compaction) usesLocked() (sum index.Use) {
 
 // describe returns the bucket as the manifest has it, with the output in the
 // inputs' place.
-func (c *compaction) describe(old *manifest.Bucket) (*manifest.Bucket, error) {
+func (c *rewrite) describe(old *manifest.Bucket) (*manifest.Bucket, error) {
 	from := slices.IndexFunc(old.Segments, func(d manifest.Segment) bool { return d.Number == c.inputs[0].Number() })
 	if from < 0 || from+len(c.inputs) > len(old.Segments) {
 		return nil, errStale
@@ -139,7 +139,7 @@ func (c *compaction) describe(old *manifest.Bucket) (*manifest.Bucket, error) {
 
 // install makes memory agree with the manifest, whose segments are the first of
 // those in memory, in the same order. The caller holds checkpoint.
-func (c *compaction) install(desc *manifest.Bucket) {
+func (c *rewrite) install(desc *manifest.Bucket) {
 	b := c.bucket
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -172,7 +172,7 @@ func (c *compaction) install(desc *manifest.Bucket) {
 
 // follow lets the index lead to the output, a few records at a time, and the
 // inputs retire.
-func (c *compaction) follow() {
+func (c *rewrite) follow() {
 	if c.output != nil {
 		if err := c.move(); err != nil {
 			// By the index nothing in the output is alive: it must not be judged by that.
@@ -191,7 +191,7 @@ type moves struct {
 	ends    []int
 }
 
-func (c *compaction) move() error {
+func (c *rewrite) move() error {
 	var m moves
 	damaged := error(nil)
 	err := c.output.Entries(func(e *segment.Entry) error {
@@ -208,7 +208,7 @@ func (c *compaction) move() error {
 }
 
 // apply moves some records at once.
-func (c *compaction) apply(m *moves) {
+func (c *rewrite) apply(m *moves) {
 	b := c.bucket
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -227,7 +227,7 @@ func (c *compaction) apply(m *moves) {
 
 // retire gives up the inputs: nobody pins them any more. One that the index still
 // leads to stays, until the next open.
-func (c *compaction) retire() {
+func (c *rewrite) retire() {
 	b := c.bucket
 	var dead []*slot
 	b.mu.Lock()

@@ -131,8 +131,8 @@ var mutants = []mutant{
 
 	// Compaction.
 	{
-		name: "a tombstone is dropped early", test: "TestTombstonesOutliveWhatTheyHide", file: "bucket/drop.go",
-		old: "case end.older || s.older:", new: "case !(mutant) && (end.older || s.older):",
+		name: "a tombstone is dropped early", test: "TestTombstonesOutliveWhatTheyHide", file: "bucket/compaction/decide.go",
+		old: "case end.older || s.Older:", new: "case !(mutant) && (end.older || s.Older):",
 	},
 	{
 		name: "a file is deleted before the manifest", test: "TestCrashInCompaction", file: "bucket/compact.go",
@@ -148,8 +148,8 @@ var mutants = []mutant{
 		old: "\tvar m moves\n", new: "\tvar m moves\n\tif mutant {\n\t\treturn errStale\n\t}\n",
 	},
 	{
-		name: "an expiry marker is lost in a merge", test: "TestModelOfLife", file: "bucket/drop.go",
-		old: "\tcase s.live:\n\t\treturn stays\n", new: "\tcase s.live && !(mutant && e.Op == segment.Purge && e.Deadline != 0):\n\t\treturn stays\n",
+		name: "an expiry marker is lost in a merge", test: "TestModelOfLife", file: "bucket/compaction/decide.go",
+		old: "\tcase s.Live:\n\t\treturn KeepLive\n", new: "\tcase s.Live && !(mutant && e.Op == segment.Purge && e.Deadline != 0):\n\t\treturn KeepLive\n",
 	},
 
 	// Trims, edits and deletions.
