@@ -230,9 +230,9 @@ func (b *Bucket) sweepInTurn(ctx context.Context) (err error) {
 func (b *Bucket) findDying(now int64) (more bool, err error) {
 	w := &b.sweeping
 	w.found, w.keys = w.found[:0], w.keys[:0]
-	b.advance(index.Expiring, now)
+	b.advance(index.ExpiringPuts, now)
 	b.mu.RLock()
-	b.mu.index.Due(index.Expiring, func(key []byte, v index.Version) bool {
+	b.mu.index.Due(index.ExpiringPuts, func(key []byte, v index.Version) bool {
 		w.find(key, v.Revision)
 		return len(w.found) < sweepBatch
 	})
@@ -358,21 +358,21 @@ func (b *Bucket) endWalked(ctx context.Context) error {
 // endLapsed says that the markers with a deadline up to now are dead, if there are
 // any, and drops them.
 func (b *Bucket) endLapsed(ctx context.Context, now int64) error {
-	b.advance(index.Lapsing, now)
-	if !b.isDue(index.Lapsing) {
+	b.advance(index.ExpiringMarkers, now)
+	if !b.isDue(index.ExpiringMarkers) {
 		return nil
 	}
 	err := b.store.operate(ctx, func() (journal.Operation, error) {
 		b.mu.RLock()
 		defer b.mu.RUnlock()
-		ripe := b.mu.index.Ripe(index.Lapsing)
-		return &journal.ExpireMarkers{Bucket: b.id, MarkersExpiredUpTo: now, UnmarkedUpTo: ripe}, b.takesWritesLocked()
+		newest := b.mu.index.NewestDue(index.ExpiringMarkers)
+		return &journal.ExpireMarkers{Bucket: b.id, MarkersExpiredUpTo: now, UnmarkedUpTo: newest}, b.takesWritesLocked()
 	})
 	if err != nil {
 		return err
 	}
 	b.drop(func() (batch []dying) {
-		b.mu.index.Due(index.Lapsing, func(key []byte, v index.Version) bool {
+		b.mu.index.Due(index.ExpiringMarkers, func(key []byte, v index.Version) bool {
 			batch = append(batch, dying{string(key), index.Hash(view.String(key)), v.Revision})
 			return len(batch) < sweepSlice
 		})
@@ -458,7 +458,7 @@ func (b *Bucket) anythingDue(now int64) bool {
 	if ttl != 0 && later(b.sweeping.youngest, ttl) <= now {
 		return true
 	}
-	for _, a := range []index.Agenda{index.Expiring, index.Lapsing} {
+	for _, a := range []index.Agenda{index.ExpiringPuts, index.ExpiringMarkers} {
 		if b.advance(a, now); b.isDue(a) {
 			return true
 		}

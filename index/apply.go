@@ -6,10 +6,10 @@ import (
 	"kvd/kv"
 )
 
-// Apply makes v the newest version of key and drops those below floor, calling
-// dropped for each if it is not nil, in no order. v.Revision must be above every
-// revision of key present. dropped must not use the index.
-func (x *Index) Apply(hash uint64, key string, v Version, floor kv.Revision, dropped func(Version)) {
+// Apply makes v the newest version of key and removes the versions below floor. It
+// calls removed for each of those, in no order, if removed is not nil. removed must
+// not use the index. Apply panics if v.Revision is not above every revision of key.
+func (x *Index) Apply(hash uint64, key string, v Version, floor kv.Revision, removed func(Version)) {
 	s := x.table.find(hash, key, &x.keys)
 	if s == nil {
 		ref := x.add(hash, key, v)
@@ -18,14 +18,14 @@ func (x *Index) Apply(hash uint64, key string, v Version, floor kv.Revision, dro
 		if newest := x.rows.revision(s.row); v.Revision <= newest {
 			panic(fmt.Sprintf("index: revision %d of %q applied after %d", v.Revision, key, newest))
 		}
-		x.supersede(s, v, floor, dropped)
+		x.supersede(s, v, floor, removed)
 	}
 	x.drain()
 }
 
-// Trim drops the versions of key below floor, and the key if none is left.
-// dropped is as for [Index.Apply].
-func (x *Index) Trim(hash uint64, key string, floor kv.Revision, dropped func(Version)) {
+// Trim removes the versions of key below floor, and the key if none is left. removed
+// is as for [Index.Apply].
+func (x *Index) Trim(hash uint64, key string, floor kv.Revision, removed func(Version)) {
 	s := x.table.find(hash, key, &x.keys)
 	if s == nil {
 		return
@@ -34,19 +34,19 @@ func (x *Index) Trim(hash uint64, key string, floor kv.Revision, dropped func(Ve
 	c := x.divide(row, kept, floor)
 	switch {
 	case c.stay == 0:
-		x.forget(*s, dropped)
+		x.removeKey(*s, removed)
 	case c.rest != 0:
 		own := x.own(s)
-		x.cut(c, own, dropped)
+		x.cut(c, own, removed)
 		x.publish(s, row, c.stay, min(own, c.stay))
 	}
 	x.drain()
 }
 
-// Remove drops the version of key at exactly that revision, wherever it stands,
-// and the key if none is left. It reports whether the version was there. dropped
-// is as for [Index.Apply].
-func (x *Index) Remove(hash uint64, key string, rev kv.Revision, dropped func(Version)) bool {
+// Remove removes the version of key at exactly that revision, which need not be the
+// oldest or newest, and the key if none is left. It reports whether the version was
+// there. removed is as for [Index.Apply].
+func (x *Index) Remove(hash uint64, key string, rev kv.Revision, removed func(Version)) bool {
 	s := x.table.find(hash, key, &x.keys)
 	if s == nil {
 		return false
@@ -56,16 +56,16 @@ func (x *Index) Remove(hash uint64, key string, rev kv.Revision, dropped func(Ve
 		return false
 	}
 	if len(above)+len(below) == 0 {
-		x.forget(*s, dropped)
+		x.removeKey(*s, removed)
 	} else {
-		x.excise(s, above, id, below, dropped)
+		x.excise(s, above, id, below, removed)
 	}
 	x.drain()
 	return true
 }
 
-// Move says that the version of key at exactly that revision, so far at from,
-// now lies at to. It reports whether it was there. Snapshots see the move.
+// Move changes the place of the version of key at exactly that revision. It reports
+// whether the version was there and its place was from. Snapshots see the new place.
 func (x *Index) Move(hash uint64, key string, rev kv.Revision, from, to Place) bool {
 	row, kept := x.lookup(hash, key)
 	id := x.rows.atOrBelow(row, kept, rev)
@@ -82,7 +82,7 @@ func (x *Index) Move(hash uint64, key string, rev kv.Revision, from, to Place) b
 	return true
 }
 
-// add makes a key's entry, row and slot, not its place in the order.
+// add makes a key's entry, row and slot. It does not put the key into the tree.
 func (x *Index) add(hash uint64, key string, v Version) (ref uint32) {
 	row := x.rows.put(v, 0)
 	ref = x.keys.put(key, row)
@@ -94,7 +94,7 @@ func (x *Index) add(hash uint64, key string, v Version) (ref uint32) {
 }
 
 // supersede puts v in front of the key's versions.
-func (x *Index) supersede(s *slot, v Version, floor kv.Revision, dropped func(Version)) {
+func (x *Index) supersede(s *slot, v Version, floor kv.Revision, removed func(Version)) {
 	newest, kept := x.present(s)
 	c := x.divide(newest, kept, floor)
 	own := x.own(s)
@@ -102,13 +102,13 @@ func (x *Index) supersede(s *slot, v Version, floor kv.Revision, dropped func(Ve
 	x.account(v, 1)
 	unseen := own > 0 || len(x.open) == 0
 	if c.stay == 0 && unseen && v.Deadline == 0 && !x.rows.hasDeadline(newest) {
-		x.report(newest, dropped)
-		x.dropAll(x.rows.older(newest), c.left-1, max(own, 1)-1, dropped)
+		x.report(newest, removed)
+		x.removeAll(x.rows.older(newest), c.left-1, max(own, 1)-1, removed)
 		x.rows.rewrite(newest, v) // in place, as nearly every put with a history of one
 		x.publish(s, newest, 1, 1)
 		return
 	}
-	x.cut(c, own, dropped)
+	x.cut(c, own, removed)
 	if c.stay == 0 {
 		newest = 0
 	}
@@ -118,9 +118,9 @@ func (x *Index) supersede(s *slot, v Version, floor kv.Revision, dropped func(Ve
 	x.publish(s, row, c.stay+1, min(own, c.stay)+1)
 }
 
-// own returns how many rows of the key, from the newest on, no snapshot open can
-// see, although there are snapshots: a key that changes all the time under one
-// would else leave it every version.
+// own returns how many rows of the key, from the newest on, no open snapshot can
+// see, although snapshots are open. Those rows need not wait for a release: a key
+// that changes all the time under a snapshot would else keep every version.
 func (x *Index) own(s *slot) uint32 {
 	h := x.heads.of(x.keys.top(s.key).Load())
 	if h == nil || len(x.open) == 0 || h.epoch <= x.newestOpen() {
@@ -133,8 +133,8 @@ func (x *Index) own(s *slot) uint32 {
 type division struct {
 	stay uint32 // how many versions stay
 	last uint32 // the row of the oldest of them
-	rest uint32 // the row of the newest that goes, 0: none
-	left uint32 // at most how many go
+	rest uint32 // the row of the newest below the floor, 0: none
+	left uint32 // at most how many are below
 }
 
 func (x *Index) divide(id, kept uint32, floor kv.Revision) division {
@@ -151,26 +151,26 @@ func (x *Index) divide(id, kept uint32, floor kv.Revision) division {
 	return c
 }
 
-// cut drops what does not stay. Under a snapshot the chain itself is left as it
-// is: the head that is published next says where it ends.
-func (x *Index) cut(c division, own uint32, dropped func(Version)) {
+// cut removes the versions that do not stay. Under a snapshot it does not change the
+// chain itself: the head that is published next has the number of rows kept.
+func (x *Index) cut(c division, own uint32, removed func(Version)) {
 	if c.rest == 0 {
 		return
 	}
-	x.dropAll(c.rest, c.left, own-min(own, c.stay), dropped)
+	x.removeAll(c.rest, c.left, own-min(own, c.stay), removed)
 	if c.stay > 0 && len(x.open) == 0 {
 		x.rows.cut(c.last, 0)
 	}
 }
 
-// dropAll drops up to n versions from id on, of which the first own are free at
-// once.
-func (x *Index) dropAll(id, n, own uint32, dropped func(Version)) {
+// removeAll removes up to n versions from id on. The rows of the first own are free
+// at once.
+func (x *Index) removeAll(id, n, own uint32, removed func(Version)) {
 	for ; id != 0 && n > 0; n-- {
-		older := x.rows.older(id) // before the row goes
-		x.report(id, dropped)
+		older := x.rows.older(id) // before the row is released
+		x.report(id, removed)
 		if own > 0 {
-			x.rows.release(id)
+			x.rows.remove(id)
 			own--
 		} else {
 			x.retire(retiredRow, id)
@@ -179,13 +179,13 @@ func (x *Index) dropAll(id, n, own uint32, dropped func(Version)) {
 	}
 }
 
-// report counts a version out.
-func (x *Index) report(id uint32, dropped func(Version)) {
+// report takes a version out of the counts and its agenda, and reports it as removed.
+func (x *Index) report(id uint32, removed func(Version)) {
 	v := x.rows.version(id)
 	x.dequeue(id)
 	x.account(v, -1)
-	if dropped != nil {
-		dropped(v)
+	if removed != nil {
+		removed(v)
 	}
 }
 
@@ -226,9 +226,9 @@ func (x *Index) around(s *slot, rev kv.Revision) (above []uint32, at uint32, bel
 	return nil, 0, nil
 }
 
-// excise takes one of several versions out of a chain. Rows that a snapshot may
-// follow are not rewritten: those above are copied.
-func (x *Index) excise(s *slot, above []uint32, id uint32, below []uint32, dropped func(Version)) {
+// excise takes one of several versions out of a chain. It does not rewrite rows that
+// a snapshot may follow: it copies those above.
+func (x *Index) excise(s *slot, above []uint32, id uint32, below []uint32, removed func(Version)) {
 	older := uint32(0)
 	if len(below) > 0 {
 		older = below[0]
@@ -253,28 +253,28 @@ func (x *Index) excise(s *slot, above []uint32, id uint32, below []uint32, dropp
 			x.retire(retiredRow, above[i])
 		}
 	}
-	x.report(id, dropped)
+	x.report(id, removed)
 	x.retire(retiredRow, id)
 	x.publish(s, newest, uint32(len(above)+len(below)), own)
 }
 
-// forget drops all versions of a key and the key. Its heads and rows stay for
-// the snapshots that have it in their order.
-func (x *Index) forget(s slot, dropped func(Version)) {
+// removeKey removes all versions of a key and the key. Its heads and rows stay for
+// the snapshots whose tree has the key.
+func (x *Index) removeKey(s slot, removed func(Version)) {
 	row, kept := x.present(&s)
 	x.live -= x.puts(row)
-	x.dropAll(row, kept, 0, dropped)
+	x.removeAll(row, kept, 0, removed)
 	x.table.remove(s.tag, s.key)
-	if x.keys.bury(s.key) {
+	if x.keys.markRemoved(s.key) {
 		return
 	}
 	x.tree.remove(x.keys.text(s.key))
 	x.retire(retiredKey, s.key)
 }
 
-// publish makes row, with kept versions from there on, what the key has from
-// now on; the first own rows were not there when the newest snapshot was taken.
-// The head of a snapshot's time is left to the snapshot.
+// publish makes row the newest of the key, with kept versions from there on. The
+// first own rows were not there when the newest snapshot was taken. A head that a
+// snapshot can see is not changed: a new one goes in front of it.
 func (x *Index) publish(s *slot, row, kept, own uint32) {
 	top := x.keys.top(s.key)
 	if s.row == row && len(x.open) == 0 && top.Load() == row {
@@ -291,6 +291,6 @@ func (x *Index) publish(s *slot, row, kept, own uint32) {
 		id := x.heads.alloc()
 		*x.heads.pages.at(id) = head{epoch: x.epoch, row: row, kept: kept, own: own, older: top.Load(), key: s.key}
 		top.Store(id | headBit)
-		x.retire(settledHead, id)
+		x.retire(headToUnlink, id)
 	}
 }

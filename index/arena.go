@@ -20,8 +20,8 @@ import (
 // or the newest of its heads: see [head]. The writer stores it atomically, and
 // the key bytes never change, so snapshots read both beside the writer.
 //
-// Freed entries join free neighbours; the marks of where free blocks begin and
-// end lie outside the blocks, because a neighbour in use must not be written.
+// Freed entries join free neighbours. The marks of where free blocks begin and end lie
+// outside the blocks, because an entry in use must not be written.
 type arena struct {
 	pages pages[cell]
 	next  uint32 // first unit never used yet
@@ -47,7 +47,7 @@ const (
 	largeBlock = maxEntry + 1                                          // the list of all blocks larger than an entry
 
 	entryLenMask = 1<<11 - 1
-	entryDead    = 1 << 14 // removed before the tree was built
+	entryRemoved = 1 << 14 // removed before the tree was built
 	entryPending = 1 << 15 // loaded, not yet in the tree
 
 	arenaLimit = 1<<32 - fullPage*cellUnits // where refs end
@@ -73,8 +73,8 @@ func (a *arena) key(ref uint32) []byte {
 	return unsafe.Slice((*byte)(unsafe.Add(entry, keyOffset)), n)
 }
 
-// text is key as a string, for code that only compares. It shares the arena's
-// bytes.
+// text returns the key as a string, for code that only compares. It shares the
+// arena's bytes.
 func (a *arena) text(ref uint32) string {
 	b := a.key(ref)
 	return unsafe.String(unsafe.SliceData(b), len(b))
@@ -92,8 +92,8 @@ func (a *arena) put(key string, top uint32) uint32 {
 	return ref
 }
 
-// drop gives an entry's bytes back.
-func (a *arena) drop(ref uint32) {
+// remove gives an entry's bytes back.
+func (a *arena) remove(ref uint32) {
 	size := entrySize(len(a.key(ref)))
 	a.held -= size
 	a.release(ref, size)

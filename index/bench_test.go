@@ -174,7 +174,7 @@ func reportHeld(b *testing.B, before uint64, k benchKeys, x *Index) {
 	b.ReportMetric(float64(time.Since(start).Microseconds())/1000/collections, "gc-ms")
 	b.ReportMetric(float64((processCPU()-startCPU).Microseconds())/1000/collections, "gc-cpu-ms")
 	b.ReportMetric(float64(held)/float64(k.n)-float64(k.width), "B/key")
-	b.ReportMetric(float64(x.Memory())/float64(k.n)-float64(k.width), "B/key-told")
+	b.ReportMetric(float64(x.memory())/float64(k.n)-float64(k.width), "B/key-told")
 }
 
 // BenchmarkInsert fills an index; an op is a whole fill.
@@ -353,7 +353,7 @@ func BenchmarkHistory(b *testing.B) {
 		put()
 	}
 	measure(b, put)
-	b.ReportMetric(float64(x.Memory())/float64(x.Count()), "B/version")
+	b.ReportMetric(float64(x.memory())/float64(x.Count()), "B/version")
 }
 
 // BenchmarkAscend lists; an op is a key.

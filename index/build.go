@@ -7,12 +7,12 @@ import (
 	"kvd/kv"
 )
 
-// build is what was loaded and is not yet in the tree: entries marked
-// entryPending. One whose key is removed meanwhile is marked entryDead, and
+// build holds the loaded entries that are not yet in the tree. They are marked
+// entryPending. If a key is removed meanwhile its entry is marked entryRemoved, and
 // freed when its turn comes.
 type build struct {
 	pending []uint32
-	next    int // in pending; ascending, because keys loaded in order fill nodes best
+	next    int // in pending; ascending, because keys loaded in order fill leaves best
 }
 
 // buildAll is more than any number of keys.
@@ -24,10 +24,11 @@ func (x *Index) Grow(n int) {
 	x.build.pending = slices.Grow(x.build.pending, n)
 }
 
-// Load is Apply for what is read when a bucket is opened, in ascending order of
-// revisions: it leaves the order of keys to [Index.BuildTree], and returns false
-// and changes nothing if v is not newer than what the key has. The key is not
-// kept. No snapshot may be open, and BuildTree must not have been called.
+// Load is Apply for the versions that are read when a bucket is opened, in ascending
+// order of revisions. It does not put the key into the tree: [Index.BuildTree] does.
+// It returns false and changes nothing if the key has a version as new as v or newer.
+// The key is not kept. No snapshot may be open, and BuildTree must not have been
+// called.
 func (x *Index) Load(hash uint64, key []byte, v Version, floor kv.Revision) bool {
 	name := unsafe.String(unsafe.SliceData(key), len(key)) // nothing keeps it
 	s := x.table.find(hash, name, &x.keys)
@@ -44,18 +45,18 @@ func (x *Index) Load(hash uint64, key []byte, v Version, floor kv.Revision) bool
 	return true
 }
 
-// Ready reports whether every key is in the tree. A read.
-func (x *Index) Ready() bool { return x.build.next == len(x.build.pending) }
+// ready reports whether every key is in the tree. A read.
+func (x *Index) ready() bool { return x.build.next == len(x.build.pending) }
 
 // BuildTree puts up to n loaded keys into the tree and reports whether all are.
 // Any other method but Load may be called between two calls.
 func (x *Index) BuildTree(n int) (done bool) {
 	b := &x.build
-	for ; n > 0 && !x.Ready(); n-- {
+	for ; n > 0 && !x.ready(); n-- {
 		x.insertLoaded(b.pending[b.next])
 		b.next++
 	}
-	if x.Ready() {
+	if x.ready() {
 		*b = build{}
 		return true
 	}
@@ -64,22 +65,22 @@ func (x *Index) BuildTree(n int) (done bool) {
 
 func (x *Index) insertLoaded(ref uint32) {
 	length := x.keys.length(ref)
-	if *length&entryDead != 0 {
-		x.keys.drop(ref)
+	if *length&entryRemoved != 0 {
+		x.keys.remove(ref)
 		return
 	}
 	*length &^= entryPending
 	x.tree.insert(x.keys.text(ref), ref)
 }
 
-// bury marks the entry of a key that is gone and reports true, if it is not in
-// the tree yet: it is dropped when its turn comes.
-func (a *arena) bury(ref uint32) bool {
+// markRemoved marks the entry of a removed key and reports true, if the entry is not
+// in the tree yet. It is freed when its turn comes.
+func (a *arena) markRemoved(ref uint32) bool {
 	length := a.length(ref)
 	if *length&entryPending == 0 {
 		return false
 	}
-	*length |= entryDead
+	*length |= entryRemoved
 	return true
 }
 

@@ -10,48 +10,49 @@ import (
 // Agenda is one of the two queues of versions with a deadline.
 type Agenda uint8
 
-// The agendas. The deadline of a put that is not the newest of its key is on
-// none: a newer record lifts it.
+// The agendas. A put that is not the newest version of its key is on no agenda: its
+// deadline has no effect any more.
 const (
-	Expiring Agenda = iota // puts that are the newest of their key
-	Lapsing                // purge markers
+	ExpiringPuts    Agenda = iota // puts that are the newest of their key
+	ExpiringMarkers               // purge markers
 	agendas
 )
 
-// queue orders versions by deadline: a hierarchical timing wheel whose lists
-// run through the rows that hold the deadlines, so that it costs nothing more
-// for each. A version is in the slot of the highest digit in which its deadline
-// differs from cursor; as time comes to a slot its versions go to lower levels,
-// and once it has passed, to the list of those that are due.
+// queue orders versions by deadline. It is a hierarchical timing wheel. Its lists
+// run through the rows that hold the deadlines, so a version costs no further
+// memory. A version is in the list of the highest digit in which its deadline
+// differs from cursor. When the cursor comes to a list, its versions move to lower
+// levels. When the cursor has passed a list, its versions are due and move to the
+// last list.
 //
-// Digits are base 64, of nanoseconds: what is due is exact, and a sweep a few
-// times a second moves each version three or four times in its life.
+// Digits are base 64, of nanoseconds, so the set of due versions is exact. Where the
+// queue advances a few times a second, each version moves three or four times.
 type queue struct {
-	cursor   uint64 // unix ns; every deadline in a slot is at or after it
-	occupied [wheelLevels]uint64
-	slots    [wheelLevels*wheelSlots + 1]uint32 // heads of lists; the last of what is due
-	count    int
-	ripe     uint64 // the highest revision that was ever due
+	cursor    uint64 // unix ns; every deadline in a list but the last is at or after it
+	occupied  [wheelLevels]uint64
+	lists     [wheelLevels*wheelLists + 1]uint32 // the first extension of each; the last list is of those that are due
+	count     int
+	newestDue uint64 // the highest revision that was ever due
 }
 
 const (
 	wheelBits   = 6
-	wheelSlots  = 1 << wheelBits
+	wheelLists  = 1 << wheelBits
 	wheelLevels = (63 + wheelBits - 1) / wheelBits
-	dueSlot     = wheelLevels * wheelSlots
+	dueList     = wheelLevels * wheelLists
 
-	unqueued    = 0 // the location of what is in no list; others are its slot + 1, with the agenda above
+	unqueued    = 0 // the location of an extension in no list; others are the list + 1, with the agenda above
 	agendaShift = 16
-	slotMask    = 1<<agendaShift - 1
+	listMask    = 1<<agendaShift - 1
 )
 
-// An extension's row has no version of its own, so its fields are the queue's:
+// An extension's row has no version of its own, so the queue uses its fields:
 //
 //	revision  the list's next extension, and above 32 bits the one before
 //	place     the row that it extends, and above 32 bits the key
 //	size      its location
 //
-// Snapshots read created and older alone.
+// Snapshots read created and older only.
 func (w *row) next() uint32             { return uint32(w.revision) }
 func (w *row) before() uint32           { return uint32(w.revision >> 32) }
 func (w *row) setNext(id uint32)        { w.revision = w.revision&^(1<<32-1) | uint64(id) }
@@ -60,16 +61,15 @@ func (w *row) owner() (row, key uint32) { return uint32(w.place), uint32(w.place
 
 func instant(deadline int64) uint64 { return uint64(max(deadline, 0)) }
 
-// enqueue puts a row of the key onto the agenda where it belongs, if it has a
-// deadline.
+// enqueue puts a row of the key onto its agenda, if it has a deadline and an agenda.
 func (x *Index) enqueue(id, key uint32, newest bool) {
 	if !x.rows.hasDeadline(id) {
 		return
 	}
-	a := Lapsing
+	a := ExpiringMarkers
 	switch op := x.rows.operation(id); {
 	case op == kv.Put && newest:
-		a = Expiring
+		a = ExpiringPuts
 	case op != kv.Purge:
 		return
 	}
@@ -95,8 +95,8 @@ func (x *Index) dequeue(id uint32) {
 	}
 }
 
-// requeue moves a row, 0 for none, that became the newest of its key, or ceased
-// to be.
+// requeue moves a row, 0 for none, that became the newest of its key or is no longer
+// the newest.
 func (x *Index) requeue(id, key uint32, newest bool) {
 	if id != 0 && x.rows.hasDeadline(id) {
 		x.dequeue(id)
@@ -104,57 +104,57 @@ func (x *Index) requeue(id, key uint32, newest bool) {
 	}
 }
 
-// place puts an extension into the slot where it belongs.
+// place puts an extension into the list of its deadline.
 func (q *queue) place(rows *rows, a Agenda, extension uint32) {
-	slot := q.slotOf(instant(rows.pages.at(extension).created))
-	if slot != dueSlot {
-		q.occupied[slot/wheelSlots] |= 1 << (slot % wheelSlots)
+	list := q.listOf(instant(rows.pages.at(extension).created))
+	if list != dueList {
+		q.occupied[list/wheelLists] |= 1 << (list % wheelLists)
 	}
-	q.push(rows, a, extension, slot)
+	q.push(rows, a, extension, list)
 }
 
 // push puts an extension in front of a list.
-func (q *queue) push(rows *rows, a Agenda, extension uint32, slot int) {
-	w, head := rows.pages.at(extension), q.slots[slot]
-	w.revision, w.size = uint64(head), uint32(a)<<agendaShift|uint32(slot+1)
+func (q *queue) push(rows *rows, a Agenda, extension uint32, list int) {
+	w, head := rows.pages.at(extension), q.lists[list]
+	w.revision, w.size = uint64(head), uint32(a)<<agendaShift|uint32(list+1)
 	if head != 0 {
 		rows.pages.at(head).setBefore(extension)
 	}
-	q.slots[slot] = extension
-	if slot == dueSlot {
+	q.lists[list] = extension
+	if list == dueList {
 		owner, _ := w.owner()
-		q.ripe = max(q.ripe, rows.pages.at(owner).revision)
+		q.newestDue = max(q.newestDue, rows.pages.at(owner).revision)
 	}
 }
 
-func (q *queue) slotOf(at uint64) int {
+func (q *queue) listOf(at uint64) int {
 	if at < q.cursor {
-		return dueSlot
+		return dueList
 	}
 	level := max(bits.Len64(at^q.cursor)-1, 0) / wheelBits
-	return level*wheelSlots + int(at>>(level*wheelBits)%wheelSlots)
+	return level*wheelLists + int(at>>(level*wheelBits)%wheelLists)
 }
 
 // unlink takes an extension out of its list.
 func (q *queue) unlink(rows *rows, extension uint32) {
 	w := rows.pages.at(extension)
-	slot := int(w.size&slotMask) - 1
+	list := int(w.size&listMask) - 1
 	next, before := w.next(), w.before()
 	if next != 0 {
 		rows.pages.at(next).setBefore(before)
 	}
 	if before != 0 {
 		rows.pages.at(before).setNext(next)
-	} else if q.slots[slot] = next; next == 0 && slot != dueSlot {
-		q.occupied[slot/wheelSlots] &^= 1 << (slot % wheelSlots)
+	} else if q.lists[list] = next; next == 0 && list != dueList {
+		q.occupied[list/wheelLists] &^= 1 << (list % wheelLists)
 	}
 	w.revision, w.size = 0, unqueued
 }
 
-// first returns the slot that begins first and when; ok is false if all are
-// empty. Of two that begin together it is the higher one, which may hold what
-// belongs into the lower.
-func (q *queue) first() (slot int, begins uint64, ok bool) {
+// first returns the list that begins first and the time when it begins. ok is false
+// if all are empty. If two begin together it returns the list of the higher level,
+// which may hold extensions that belong to the other.
+func (q *queue) first() (list int, begins uint64, ok bool) {
 	for level := wheelLevels - 1; level >= 0; level-- {
 		if q.occupied[level] == 0 {
 			continue
@@ -163,32 +163,33 @@ func (q *queue) first() (slot int, begins uint64, ok bool) {
 		above := (level + 1) * wheelBits
 		at := q.cursor>>above<<above | uint64(n)<<(level*wheelBits)
 		if !ok || at < begins {
-			slot, begins, ok = level*wheelSlots+n, at, true
+			list, begins, ok = level*wheelLists+n, at, true
 		}
 	}
-	return slot, begins, ok
+	return list, begins, ok
 }
 
 // advance brings the queue to now, moving at most budget extensions, and reports
-// whether it got there. Where a slot begins, the cursor enters it: what is placed
-// anew then goes below. Where it also ends by now, all of it is due.
+// whether it got there. The cursor goes from the beginning of one list to that of the
+// next. The extensions of a list that ends by now are due. Those of the list that
+// now is in move to lower levels.
 func (q *queue) advance(rows *rows, a Agenda, now uint64, budget int) bool {
 	for {
-		slot, begins, ok := q.first()
+		list, begins, ok := q.first()
 		if !ok || begins > now {
 			q.cursor = max(q.cursor, now)
 			return true
 		}
 		q.cursor = max(q.cursor, begins)
-		passed := begins+(1<<(slot/wheelSlots*wheelBits)-1) <= now
-		for ; q.slots[slot] != 0; budget-- {
+		passed := begins+(1<<(list/wheelLists*wheelBits)-1) <= now
+		for ; q.lists[list] != 0; budget-- {
 			if budget == 0 {
 				return false
 			}
-			extension := q.slots[slot]
+			extension := q.lists[list]
 			q.unlink(rows, extension)
 			if passed {
-				q.push(rows, a, extension, dueSlot)
+				q.push(rows, a, extension, dueList)
 			} else {
 				q.place(rows, a, extension)
 			}
@@ -196,23 +197,23 @@ func (q *queue) advance(rows *rows, a Agenda, now uint64, budget int) bool {
 	}
 }
 
-// Advance brings an agenda to now, in unix nanoseconds, and reports whether it
-// got there: it moves at most budget versions, and is to be called again where
-// that is not enough. now must not fall.
+// Advance brings an agenda to now, in unix nanoseconds, and reports whether it got
+// there. It moves at most budget versions; the caller calls it again until it returns
+// true. now must not be less than in an earlier call.
 func (x *Index) Advance(a Agenda, now int64, budget int) bool {
 	q := x.queues[a]
 	return q == nil || q.advance(&x.rows, a, instant(now), budget)
 }
 
-// Due yields versions whose deadline was passed as of the last Advance, in no
-// order, until yield returns false. They stay on the agenda until they are
-// dropped. A read; the key is the index's, valid until yield returns.
+// Due yields the versions whose deadline had passed at the last Advance, in no order,
+// until yield returns false. They stay on the agenda until they are removed. The key
+// belongs to the index and is valid until yield returns. A read.
 func (x *Index) Due(a Agenda, yield func(key []byte, v Version) bool) {
 	q := x.queues[a]
 	if q == nil {
 		return
 	}
-	for extension := q.slots[dueSlot]; extension != 0; {
+	for extension := q.lists[dueList]; extension != 0; {
 		w := x.rows.pages.at(extension)
 		extension = w.next()
 		if row, key := w.owner(); !yield(x.keys.key(key), x.rows.version(row)) {
@@ -221,23 +222,23 @@ func (x *Index) Due(a Agenda, yield func(key []byte, v Version) bool) {
 	}
 }
 
-// Ripe returns a revision that no version which was ever due on the agenda
-// exceeds, 0 if none was. A read.
-func (x *Index) Ripe(a Agenda) kv.Revision {
+// NewestDue returns the highest revision that was ever due on the agenda, 0 if none
+// was. A read.
+func (x *Index) NewestDue(a Agenda) kv.Revision {
 	if q := x.queues[a]; q != nil {
-		return kv.Revision(q.ripe)
+		return kv.Revision(q.newestDue)
 	}
 	return 0
 }
 
-// NextDeadline returns an instant, in unix nanoseconds, before which nothing on
-// the agenda is due, and false if nothing is on it. A read.
-func (x *Index) NextDeadline(a Agenda) (at int64, ok bool) {
+// nextDeadline returns an instant, in unix nanoseconds, at or before the first
+// deadline on the agenda, and false if the agenda is empty. A read.
+func (x *Index) nextDeadline(a Agenda) (at int64, ok bool) {
 	q := x.queues[a]
 	if q == nil || q.count == 0 {
 		return 0, false
 	}
-	if q.slots[dueSlot] != 0 {
+	if q.lists[dueList] != 0 {
 		return int64(q.cursor), true
 	}
 	_, begins, _ := q.first()

@@ -35,11 +35,11 @@ func (p *pair) checkAgendas() {
 	n := 0
 	for key, vs := range p.m {
 		for i, v := range vs {
-			a := Lapsing
+			a := ExpiringMarkers
 			if v.Op == kv.Put {
-				a = Expiring
+				a = ExpiringPuts
 			}
-			if v.Deadline == 0 || a == Expiring && i < len(vs)-1 || v.Op == kv.Delete {
+			if v.Deadline == 0 || a == ExpiringPuts && i < len(vs)-1 || v.Op == kv.Delete {
 				continue
 			}
 			n++
@@ -65,7 +65,7 @@ func (p *pair) checkAgendas() {
 		if !slices.Equal(got, want[a]) {
 			p.t.Fatalf("at %d on agenda %d due are\n%v, want\n%v", p.now, a, got, want[a])
 		}
-		if at, ok := p.x.NextDeadline(a); ok && (at > p.now) == (len(got) > 0) {
+		if at, ok := p.x.nextDeadline(a); ok && (at > p.now) == (len(got) > 0) {
 			p.t.Fatalf("at %d on agenda %d the next deadline is not before %d, and %d are due", p.now, a, at, len(got))
 		}
 	}
@@ -87,13 +87,13 @@ func TestAgendasAreExact(t *testing.T) {
 		x.Apply(Hash(key), key, Version{Revision: kv.Revision(i + 1), Op: kv.Put, Deadline: d}, 0, nil)
 	}
 	due := func() (n int) {
-		x.Due(Expiring, func(_ []byte, v Version) bool { n++; return true })
+		x.Due(ExpiringPuts, func(_ []byte, v Version) bool { n++; return true })
 		return n
 	}
 	slices.Sort(deadlines)
 	for i, d := range slices.Compact(slices.Clone(deadlines)) {
 		for _, now := range []int64{d - 1, d} {
-			if !x.Advance(Expiring, now, 1000) {
+			if !x.Advance(ExpiringPuts, now, 1000) {
 				t.Fatal("a budget of more than there are was not enough")
 			}
 			want, _ := slices.BinarySearch(deadlines, now+1)

@@ -1,11 +1,11 @@
 // Package index is the in-memory index of one bucket: from a key to the places
 // of its kept versions, and all keys in order.
 //
-// It answers without touching a record: the newest version of a key, a given
+// It answers without reading a record: the newest version of a key, a given
 // revision, the newest at or below a revision, the history, the floor that a
 // further version should carry, ordered listings as of one moment, and the
-// number of live keys, versions and bytes. Which versions are dead is the
-// engine's decision; the index is told.
+// number of live keys, versions and bytes. The engine decides which versions are
+// removed, and calls the index to remove them.
 //
 // # Structure
 //
@@ -30,57 +30,55 @@
 // keys without pointers. btree keeps the leaves in order, splits and joins its own
 // nodes and clones them. This package searches, splits and joins leaves.
 //
-// Nothing of this holds a Go pointer per key. References are 32 bits, into
-// vectors of pages that grow without moving. Bytes a key, beyond its own, at a
-// history of one and 16-byte keys: row 32, entry 8.5 with rounding, slots 17, tree
-// 18: 75.5 in all; 3 more at the worst moment of the table's growth. A further
-// version is 32 bytes.
+// There is no Go pointer per key. References are 32 bits, into vectors of pages that
+// grow without moving. A key of 16 bytes with one version takes, beside its own bytes,
+// 75.7 bytes: row 32, entry 8.5 with rounding, slots 17, tree 18. At the worst moment
+// of the table's growth it takes 3 more. A further version takes 32 bytes.
 //
 // # Deadlines
 //
-// A version with a deadline takes another row, its extension, to which its own
-// leads: 32 bytes. What the extension does not need for the deadline holds the
-// links of a timing wheel, so a deadline costs nothing beyond that row, but for
-// 3 KiB for each of the two wheels of an index that had any: the [Agenda] of puts
-// that are the newest of their key, and that of purge markers. Whatever drops a version,
-// or supersedes a put, takes it off its agenda; there are no stale items.
+// A version with a deadline takes a second row of 32 bytes, its extension. The
+// extension holds the deadline and the links of a timing wheel. There are two wheels,
+// each an [Agenda]: one for puts that are the newest of their key, one for purge
+// markers. A wheel takes 3 KiB once it had a version. A version that is removed, or a
+// put that is superseded, is taken off its agenda at once.
 //
 // Limits: keys of 1 to 1,024 bytes; 2³¹ rows and 32 GiB of entries in one index
 // ([Index.Full] tells in time); segments below 2²⁴, offsets below 2³¹ and
-// multiples of 8. Values outside panic: they are the engine's errors, and it
-// checks what it reads from disk before it comes here.
+// multiples of 8. Methods panic on values outside these limits. The engine checks
+// the values that it reads from disk before it calls the index.
 //
 // # Concurrency
 //
-// The engine guards an Index with a lock of its own. Methods documented as "a
-// read" may run under it shared; all others need it alone, [Index.Snapshot] and
-// [Snapshot.Release] too. What a Snapshot reads it reads without the lock.
+// The engine guards an Index with a lock. Methods documented as "a read" may run while
+// the lock is shared. All others need it alone, [Index.Snapshot] and
+// [Snapshot.Release] too. The other methods of a Snapshot need no lock.
 //
 // # Snapshots
 //
-// A snapshot is an epoch and a clone of the tree. Taking one raises the epoch;
-// what is written afterwards belongs to the next. Three rules keep what it sees:
+// A snapshot is an epoch and a clone of the tree. Taking one raises the epoch:
+// later writes belong to the next epoch. Three rules keep what a snapshot sees:
 //
 //   - A leaf that an open snapshot can reach is copied before it is changed, and
 //     the copy takes its place in the present's tree. btree copies its own nodes
 //     likewise, each once after a clone, even if the clone is gone by then.
-//   - A key's versions change under a snapshot by a new [head] in front of those
-//     that its entry's top led to: from this epoch on, so many versions from that
-//     row on. A snapshot takes the first head that is not newer than itself. The
-//     rows of a chain are not changed, but for their place, which is one word
-//     ([Index.Move] shows in snapshots too).
-//   - Rows, heads and entries that a snapshot may still see are [retired] to a
-//     queue. Every write frees a few that no open snapshot is old enough for, so
-//     that a release does not stall anybody. A head that every open snapshot sees
-//     is settled: the chain is cut where it says, and the top is a row again.
+//   - Under a snapshot a key's versions change by a new [head] in front of the head
+//     or row that its entry's top led to. The head holds the versions from this
+//     epoch on: a row, and how many versions from that row on. A snapshot takes the
+//     first head that is not newer than itself. The rows of a chain are not changed,
+//     except for their place, which is one word ([Index.Move] shows in snapshots too).
+//   - Rows, heads, separators and entries that a snapshot may still see are [retired]
+//     to a queue. Every write frees a few that no open snapshot is old enough for, so
+//     a release does not stall other callers. A head that every open snapshot sees is
+//     unlinked: the chain is cut to the versions it holds, and the top is a row again.
 //
-// Versions that came and went under one snapshot are freed at once. So a snapshot
-// costs memory for each key that changed since, not for each write.
+// A version that is added and removed under one snapshot is freed at once. So a
+// snapshot costs memory for each key that changed since, not for each write.
 //
 // # Opening
 //
-// [Index.Load] fills everything but the tree, and reads and writes may begin.
-// [Index.BuildTree] then inserts the keys in the background, a few at a time.
+// [Index.Load] fills everything but the tree. Then reads and writes may begin, and
+// [Index.BuildTree] puts the keys into the tree in the background, a few at a time.
 //
 // # Why
 //
@@ -107,9 +105,9 @@
 //
 // What lost:
 //
-//   - A heap of deadlines beside the rows: 16 bytes more for each, or many times
-//     that where a key is touched all the time and the heap drops stale items only
-//     as they come up. Taking them out needs a place for their position.
+//   - A heap of deadlines beside the rows: 16 bytes more for each. Many times that if
+//     a key is touched all the time and the heap removes stale items only when they
+//     come up; to remove them earlier, each row needs its position in the heap.
 //   - One item of btree for each key (12 bytes: eight of the key, and a reference).
 //     A put of a new key took 1.15–1.35 µs where a tree of leaves took 0.95–1.03
 //     beside it, and 2.9–3.1 against 1.3–1.8 with prefixed keys: eight bytes that
@@ -123,23 +121,23 @@
 //   - A B+ tree of our own instead of btree above the leaves: 400 lines more. Its
 //     inner nodes skip shared bytes as leaves do and are searched without calls.
 //   - The newest row in the tree's item: every put would search the tree, 0.3 to
-//     1 µs, and copy nodes under a snapshot. The entry's top does it in one word.
-//   - An epoch in each row instead of heads: 8 more bytes a version, for a state
-//     that hardly any key is in.
+//     1 µs, and copy nodes under a snapshot. The entry's top changes by one store.
+//   - An epoch in each row instead of heads: 8 more bytes a version, although few keys
+//     change under a snapshot.
 //   - Extendible hashing: lookups 5 % faster, but its directory doubles in one
 //     insert, 1 MB at 10 M keys. Linear hashing splits one bin at a time, and keys
 //     chosen to collide cost a larger bin instead of a larger directory.
-//   - Free lists by size for the bytes of keys, without joining neighbours: room
-//     of short keys is never of use to longer ones. Pages of one size each: a
-//     page for each length, too much for small buckets.
-//   - Binary search in nodes: every step waits for memory. Looking at one item a
+//   - Free lists by size for the bytes of keys, without joining neighbours: the room
+//     of short keys is never used for longer ones. Pages of one size each: a page for
+//     each length, too much for small buckets.
+//   - Binary search in leaves: every step waits for memory. Looking at one key a
 //     cache line does not.
 //   - Pages of one size, which spares every access a branch: 5 % of a lookup,
 //     against 200 KiB for each of ten thousand small buckets.
-//   - Huge pages would spare lookups their misses of the address cache, but the
-//     first touch of each clears 2 MiB while a writer waits.
+//   - Huge pages would save lookups their misses of the address cache, but the first
+//     touch of each clears 2 MiB while a writer waits.
 //
-// Left out: pages are not given back when a bucket shrinks, they wait to be used
-// again; and chains are walked link by link, so a put to a key that keeps 64
-// versions takes some microseconds.
+// Left out: pages are not freed when a bucket shrinks, they are used again when it
+// grows. Chains are walked link by link, so a put to a key that keeps 64 versions takes
+// some microseconds.
 package index

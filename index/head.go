@@ -1,11 +1,10 @@
 package index
 
-// head says which versions a key has from an epoch on: a row and how many of
-// the chain below it are kept. Where no snapshot can tell the difference an
-// entry's top is the row itself, and the whole chain is kept. Otherwise top
-// names a head (headBit is set) and the heads form a list, newest first, down
-// to the row that was there before: a snapshot takes the first that is not
-// newer than itself.
+// head holds the versions that a key has from an epoch on: a row, and how many of
+// the chain from there on are kept. Where no snapshot needs a head, an entry's top
+// is the row itself, and the whole chain is kept. Otherwise top names a head (headBit
+// is set). The heads form a list, newest first, that ends with the row that was there
+// before. A snapshot takes the first head that is not newer than itself.
 type head struct {
 	epoch uint64
 	row   uint32
@@ -20,36 +19,7 @@ const (
 	keptAll = 1<<32 - 1
 )
 
-// heads is a pool of heads.
-type heads struct {
-	pages pages[head]
-	next  uint32
-	free  uint32 // a list through older
-	held  int    // heads in use
-}
-
-func (h *heads) alloc() uint32 {
-	h.held++
-	if id := h.free; id != 0 {
-		h.free = h.pages.at(id).older
-		return id
-	}
-	if h.next == 0 {
-		h.next = 1
-	}
-	id := h.next
-	if id >= h.pages.size() {
-		h.pages.grow()
-	}
-	h.next++
-	return id
-}
-
-func (h *heads) release(id uint32) {
-	*h.pages.at(id) = head{older: h.free}
-	h.free = id
-	h.held--
-}
+type heads struct{ pool[head] }
 
 // of returns the head that top names, nil if it is a row.
 func (h *heads) of(top uint32) *head {
@@ -59,8 +29,8 @@ func (h *heads) of(top uint32) *head {
 	return h.pages.at(top &^ headBit)
 }
 
-// as returns the row and the number of versions kept that a snapshot of that
-// epoch finds under top.
+// as returns the row and the number of versions kept that a snapshot of that epoch
+// finds under top.
 func (h *heads) as(top uint32, epoch uint64) (row, kept uint32) {
 	for top&headBit != 0 {
 		w := h.of(top)

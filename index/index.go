@@ -7,10 +7,10 @@ import (
 )
 
 // Index is the index of one bucket. It is not safe for concurrent use: methods
-// documented as a read may run beside each other, all others alone. Only a
-// [Snapshot] is read beside a writer.
+// documented as a read may run beside each other, all others must run alone. Only a
+// [Snapshot] may be read beside a writer.
 //
-// Keys passed in are not kept, and hash is always [Hash] of the key beside it.
+// Keys passed in are not kept. hash is always [Hash] of the key beside it.
 type Index struct {
 	table table
 	keys  arena
@@ -22,9 +22,9 @@ type Index struct {
 	epoch uint64   // of the present; counts snapshots
 	open  []uint64 // epochs of the open snapshots, ascending
 	queue retirees
-	owed  int // what drain must do beyond its least
+	owed  int // how many items drain frees beyond drainLeast
 
-	queues [agendas]*queue // nil: nothing was ever on it
+	queues [agendas]*queue // nil: no version was ever on it
 
 	live     int // keys whose newest version is a put
 	versions int
@@ -39,8 +39,8 @@ func New() *Index {
 	return x
 }
 
-// Hash returns the hash that the methods want beside a key. It is the caller's
-// to compute so that it can be done outside locks.
+// Hash returns the hash that the methods take beside a key. Callers compute it, so
+// that they can do it outside locks.
 func Hash(key string) uint64 { return xxhash.Sum64String(key) }
 
 // Keys returns how many keys have a put as their newest version. A read.
@@ -55,16 +55,16 @@ func (x *Index) Count() int { return x.versions }
 // Bytes returns the sum of Size of the versions kept. A read.
 func (x *Index) Bytes() int64 { return x.bytes }
 
-// Full reports that the index nears what its references can name, 2³¹ versions
-// or 32 GiB of keys: whoever puts new keys or versions nevertheless will see it
-// panic. A read.
+// Full reports that the index is nine tenths full: its references can name 2³¹
+// versions and 32 GiB of keys. Methods that add a key or version beyond that panic.
+// A read.
 func (x *Index) Full() bool {
 	const tenths = 9
-	return x.rows.held > headBit/10*tenths || x.keys.held > arenaLimit/10*tenths
+	return x.rows.held > poolLimit/10*tenths || x.keys.held > arenaLimit/10*tenths
 }
 
-// Memory returns about how many bytes the index holds. A read.
-func (x *Index) Memory() int64 {
+// memory returns about how many bytes the index holds. A read.
+func (x *Index) memory() int64 {
 	return x.table.memory() + x.keys.memory() + x.rows.pages.memory() + x.heads.pages.memory() +
 		x.tree.memory() + x.build.memory() + int64(x.queue.chunks)*retireeChunkSize + x.queueMemory() +
 		x.uses.memory()
@@ -82,16 +82,16 @@ func (x *Index) Newest(hash uint64, key string) (Version, bool) {
 
 // At returns the version of key at exactly that revision, if it is kept. A read.
 func (x *Index) At(hash uint64, key string, rev kv.Revision) (Version, bool) {
-	v, ok := x.AtOrBelow(hash, key, rev)
+	v, ok := x.atOrBelow(hash, key, rev)
 	if !ok || v.Revision != rev {
 		return Version{}, false
 	}
 	return v, true
 }
 
-// AtOrBelow returns the newest version of key whose revision is at most rev, if
+// atOrBelow returns the newest version of key whose revision is at most rev, if
 // one is kept. A read.
-func (x *Index) AtOrBelow(hash uint64, key string, rev kv.Revision) (Version, bool) {
+func (x *Index) atOrBelow(hash uint64, key string, rev kv.Revision) (Version, bool) {
 	row, kept := x.lookup(hash, key)
 	if id := x.rows.atOrBelow(row, kept, rev); id != 0 {
 		return x.rows.version(id), true
@@ -127,8 +127,8 @@ func (x *Index) FloorAfter(hash uint64, key string, keep int) kv.Revision {
 }
 
 // All yields every key and its newest version, in no order, until yield returns
-// false. yield may read, and may Move, Trim or Remove versions of the key that
-// it was given, but do nothing else to the index. The key is the index's: it is
+// false. yield may read, and may Move, Trim or Remove versions of the key that it was
+// given, but must do nothing else to the index. The key belongs to the index: it is
 // valid until yield returns or removes it.
 func (x *Index) All(yield func(key []byte, newest Version) bool) {
 	x.table.each(func(s slot) bool {
@@ -137,10 +137,10 @@ func (x *Index) All(yield func(key []byte, newest Version) bool) {
 }
 
 // Part calls fn for the keys of the n-th part of the index, some hundreds, as All
-// does, and reports whether there is such a part; fn may do what it may in All. Who
-// asks for all parts from 0 on, in order, until there is no more, is shown every
-// key that is there all the while, whatever is done to the index between two calls;
-// some may come twice. A read.
+// does, and reports whether there is such a part. fn may do what yield may do in All.
+// A caller that asks for all parts from 0 on, in order, sees every key that is present
+// all the time, whatever changes the index between two calls. It may see some keys
+// twice. A read.
 func (x *Index) Part(n int, fn func(key []byte, newest Version)) bool {
 	if n >= int(x.table.count) {
 		return false

@@ -31,7 +31,7 @@ func TestSnapshotBesideWriter(t *testing.T) {
 		got := model{}
 		s.Ascend("", func(key []byte, newest Version) bool {
 			runtime.Gosched() // let the writer in
-			got[string(key)] = s.Versions(nil, string(key))
+			got[string(key)] = s.versions(nil, string(key))
 			if len(got[string(key)]) == 0 {
 				t.Errorf("%q has no versions", key)
 			}
@@ -82,9 +82,9 @@ func sameButPlace(a, b Version) bool {
 	return a == b
 }
 
-// TestSettledHeadOutlivesItsReader settles a head between a reader's look at the
-// top and its look at the head.
-func TestSettledHeadOutlivesItsReader(t *testing.T) {
+// TestUnlinkedHeadIsKeptForItsReader unlinks a head between a reader's
+// look at the top and its look at the head.
+func TestUnlinkedHeadIsKeptForItsReader(t *testing.T) {
 	x := New()
 	put(x, "key", 1)
 	older := x.Snapshot()
@@ -95,7 +95,7 @@ func TestSettledHeadOutlivesItsReader(t *testing.T) {
 	older.Release()
 	put(x, "other", 3)
 	if x.keys.top(entry).Load() == top {
-		t.Fatal("the head is not settled")
+		t.Fatal("the head is not unlinked")
 	}
 	if row, _ := x.heads.as(top, reader.epoch); row == 0 || x.rows.revision(row) != 2 {
 		t.Fatalf("the reader finds row %d", row)
@@ -123,7 +123,7 @@ func TestSnapshotKeepsSeparators(t *testing.T) {
 	}
 	for i := range n {
 		key := fmt.Sprintf("a%d", i)
-		if v, ok := s.Newest(key); !ok || v.Revision != kv.Revision(i+1) {
+		if v, ok := s.newest(key); !ok || v.Revision != kv.Revision(i+1) {
 			t.Fatalf("%q: %v, %v", key, v, ok)
 		}
 	}
@@ -135,7 +135,7 @@ func TestFull(t *testing.T) {
 	if x.Full() {
 		t.Fatal("an empty index is full")
 	}
-	x.rows.held = headBit - 1
+	x.rows.held = poolLimit - 1
 	if !x.Full() {
 		t.Fatal("not full with 2^31 rows")
 	}
@@ -176,9 +176,9 @@ func TestMemoryIsReclaimed(t *testing.T) {
 			x.drain()
 		}
 		if cycle == 0 {
-			first = x.Memory()
+			first = x.memory()
 		}
-		most = max(most, x.Memory())
+		most = max(most, x.memory())
 	}
 	if most > first*11/10 {
 		t.Fatalf("%d bytes after the first cycle, %d later", first, most)
@@ -228,11 +228,11 @@ func TestBudget(t *testing.T) {
 		for i := range n {
 			put(x, fmt.Sprintf("%016x", rng.Uint64()), kv.Revision(i+1))
 		}
-		if got := float64(x.Memory())/float64(n) - 16; got > budget {
+		if got := float64(x.memory())/float64(n) - 16; got > budget {
 			t.Errorf("%d keys take %.1f bytes each", n, got)
 		}
 	}
-	if got := New().Memory(); got > 8<<10 {
+	if got := New().memory(); got > 8<<10 {
 		t.Errorf("an empty index takes %d bytes", got)
 	}
 }
@@ -320,7 +320,7 @@ func TestReadsDoNotAllocate(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() {
 		x.Newest(hash, "a.key")
 		x.At(hash, "a.key", 1)
-		x.AtOrBelow(hash, "a.key", 7)
+		x.atOrBelow(hash, "a.key", 7)
 		x.FloorAfter(hash, "a.key", 1)
 	}); n != 0 {
 		t.Fatalf("%v allocations", n)

@@ -264,20 +264,20 @@ func (p *pair) checkKey(key string) {
 		if ok {
 			below = vs[i-1]
 		}
-		if got, found := x.AtOrBelow(hash, key, v.Revision-1); found != ok || got != below {
+		if got, found := x.atOrBelow(hash, key, v.Revision-1); found != ok || got != below {
 			p.t.Fatalf("AtOrBelow(%q, %d) = %v, want %v", key, v.Revision-1, got, below)
 		}
 		if got, found := x.At(hash, key, v.Revision-1); found != (ok && below.Revision == v.Revision-1) {
 			p.t.Fatalf("At(%q, %d) = %v", key, v.Revision-1, got)
 		}
-		if got, found := x.AtOrBelow(hash, key, v.Revision); !found || got != v {
+		if got, found := x.atOrBelow(hash, key, v.Revision); !found || got != v {
 			p.t.Fatalf("AtOrBelow(%q, %d) = %v, want %v", key, v.Revision, got, v)
 		}
 		if got, found := x.At(hash, key, v.Revision); !found || got != v {
 			p.t.Fatalf("At(%q, %d) = %v, want %v", key, v.Revision, got, v)
 		}
 	}
-	if got, ok := x.AtOrBelow(hash, key, p.next+9); ok != (len(vs) > 0) || ok && got != vs[len(vs)-1] {
+	if got, ok := x.atOrBelow(hash, key, p.next+9); ok != (len(vs) > 0) || ok && got != vs[len(vs)-1] {
 		p.t.Fatalf("AtOrBelow(%q, %d) = %v, want the last of %v", key, p.next+9, got, vs)
 	}
 }
@@ -364,11 +364,11 @@ func (p *pair) check(s pairSnapshot) {
 	p.checkPrefix(s, from)
 	for range 20 {
 		key := p.key()
-		got := s.s.Versions(nil, key)
+		got := s.s.versions(nil, key)
 		if !slices.EqualFunc(got, s.m[key], same) {
 			p.t.Fatalf("snapshot's Versions(%q) = %v, want %v", key, got, s.m[key])
 		}
-		if v, ok := s.s.Newest(key); ok != (len(s.m[key]) > 0) || ok && !same(v, s.m.newest(key)) {
+		if v, ok := s.s.newest(key); ok != (len(s.m[key]) > 0) || ok && !same(v, s.m.newest(key)) {
 			p.t.Fatalf("snapshot's Newest(%q) = %v, want the last of %v", key, v, s.m[key])
 		}
 	}

@@ -16,13 +16,13 @@ const (
 	smallPages    = fullPageBits - firstPageBits + 1 // pages that hold the first fullPage elements
 )
 
-// pages is a vector of T that grows without moving what it holds. The writer
-// calls grow; at may run beside it, for ids that were there when the caller
-// learned of them.
+// pages is a vector of T that grows without moving its elements. Only the writer calls
+// grow. Readers may call at beside it, for ids that were there when they learned of
+// them.
 type pages[T any] struct {
 	small [smallPages][]T
 	full  atomic.Pointer[[]*[fullPage]T]
-	count int // of all pages; the writer's
+	count int // of all pages; only the writer uses it
 }
 
 // at returns the element id, which must be below size.
@@ -51,10 +51,10 @@ func (p *pages[T]) grow() {
 	p.full.Store(&full)
 }
 
-// size returns how many elements the pages hold. The writer's.
+// size returns how many elements the pages hold. Only the writer calls it.
 func (p *pages[T]) size() uint32 { return pageStart(p.count) }
 
-// memory returns the bytes held. The writer's.
+// memory returns the bytes held. Only the writer calls it.
 func (p *pages[T]) memory() int64 {
 	var element T
 	n := int64(p.size()) * int64(unsafe.Sizeof(element))

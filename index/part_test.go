@@ -8,8 +8,8 @@ import (
 	"kvd/kv"
 )
 
-// Who walks an index part by part is shown every key that is there all the while,
-// though the table grows under him, and others come and go.
+// A walk part by part sees every key that is present all the time, although the table
+// grows meanwhile and other keys are added and removed.
 func TestEveryKeyThatStaysIsInSomePart(t *testing.T) {
 	for seed := range uint64(20) {
 		rng := rand.New(rand.NewPCG(seed, 1))

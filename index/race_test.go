@@ -2,6 +2,5 @@
 
 package index
 
-// many shortens tests of one goroutine, to which the race detector adds nothing
-// but a factor of ten.
+// many shortens tests under the race detector, where they take ten times as long.
 func many(n int) int { return n / 8 }

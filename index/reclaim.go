@@ -1,16 +1,15 @@
 package index
 
-// drainLeast is how much each write reclaims at least; it always reclaims more
-// than it retires, so the queue shrinks once snapshots are released, and no
-// write pays for all.
+// drainLeast is how many items of the queue each write frees at least. A write frees
+// more than it retires, so the queue shrinks once snapshots are released, and no
+// write frees all at once.
 const drainLeast = 16
 
-// retire frees what is no longer reachable from the present: at once if no
-// snapshot can reach it, else later. Everything goes through the queue while
-// anything is in it, because a head that waits there may still walk the rows
-// behind it.
+// retire frees an item that the present cannot reach any more: at once if no snapshot
+// can reach it, else later. While the queue is not empty every item goes through it,
+// because unlinking a head that waits there walks the rows behind it.
 func (x *Index) retire(w what, ref uint32) {
-	if len(x.open) == 0 && x.queue.empty() && w != settledHead {
+	if len(x.open) == 0 && x.queue.empty() && w != headToUnlink {
 		x.free(w, ref)
 		return
 	}
@@ -21,17 +20,18 @@ func (x *Index) retire(w what, ref uint32) {
 func (x *Index) free(w what, ref uint32) {
 	switch w {
 	case retiredRow:
-		x.rows.release(ref)
+		x.rows.remove(ref)
 	case retiredKey:
-		x.keys.drop(ref)
+		x.keys.remove(ref)
 	case retiredHead:
 		x.heads.release(ref)
-	case settledHead:
-		x.settle(ref)
+	case headToUnlink:
+		x.unlinkHead(ref)
 	}
 }
 
-// drain frees what has become unreachable. Every write ends with it.
+// drain frees retired items that no open snapshot is old enough for. Every write ends
+// with it.
 func (x *Index) drain() {
 	budget := drainLeast + x.owed
 	x.owed = 0
@@ -45,11 +45,12 @@ func (x *Index) drain() {
 	}
 }
 
-// settle does away with a head once every snapshot open sees it or a newer one.
-// If it is the newest, the chain is cut where it ended it, and the entry leads
-// to its row. If it is not, it stays in the list behind those for which the same
-// comes later. A snapshot may be reading it just now, so it is retired, not freed.
-func (x *Index) settle(id uint32) {
+// unlinkHead takes out a head that every open snapshot sees, or sees a newer one
+// instead. If it is the newest head of its key, the chain is cut to the rows that the
+// head keeps, and the entry's top becomes its row. If it is not the newest, it stays
+// in the list until the newer ones are unlinked. A snapshot may be reading the head at
+// this moment, so it is retired, not freed.
+func (x *Index) unlinkHead(id uint32) {
 	h := x.heads.pages.at(id)
 	if top := x.keys.top(h.key); top.Load() == id|headBit {
 		x.rows.cutAfter(h.row, h.kept)

@@ -1,7 +1,7 @@
 package index
 
-// retired is what snapshots may still see: freed once every snapshot older than
-// the epoch is released.
+// retired is a row, entry or head that snapshots may still see. It is freed once every
+// snapshot older than the epoch is released.
 type retired struct {
 	epoch uint64
 	ref   uint32
@@ -14,10 +14,10 @@ const (
 	retiredRow what = iota
 	retiredKey
 	retiredHead
-	settledHead // not freed: nobody needs what is older than it any more
+	headToUnlink // every snapshot sees this head or a newer one; see unlinkHead
 )
 
-// retirees is a queue of them, in order of epochs.
+// retirees is a queue of retired items, in order of epochs.
 type retirees struct {
 	first, last *retireeChunk
 	from        int // in first

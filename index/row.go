@@ -7,13 +7,12 @@ import (
 	"kvd/kv"
 )
 
-// row is one version. Rows of a key form its chain, newest first. While a
-// snapshot is open, place and older are the only fields that change, and they
-// do so atomically.
+// row is one version. The rows of a key form its chain, newest first. While a snapshot
+// is open only place and older change, by atomic stores.
 //
-// A version with a deadline takes two rows: older names its extension, a row
-// that holds the deadline in created and the older version in older; its other
-// fields are the links of an agenda, see deadline.go.
+// A version with a deadline takes two rows: older names its extension. The extension
+// holds the deadline in created and the older version in older. Its other fields are
+// the links of an agenda, see deadline.go.
 type row struct {
 	revision uint64
 	created  int64
@@ -27,33 +26,7 @@ var _ = [1]struct{}{}[rowSize-32]
 
 const rowSize = 8 + 8 + 8 + 4 + 4
 
-// rows is a pool of rows. Row 0 is none.
-type rows struct {
-	pages pages[row]
-	next  uint32 // never used yet
-	free  uint32 // a list through older
-	held  int    // rows in use
-}
-
-func (r *rows) alloc() uint32 {
-	r.held++
-	if id := r.free; id != 0 {
-		r.free = r.pages.at(id).older
-		return id
-	}
-	if r.next == 0 {
-		r.next = 1
-	}
-	id := r.next
-	if id >= headBit {
-		panic("index: more than 2^31 rows")
-	}
-	if id >= r.pages.size() {
-		r.pages.grow()
-	}
-	r.next++
-	return id
-}
+type rows struct{ pool[row] }
 
 // put makes a row of v in front of older.
 func (r *rows) put(v Version, older uint32) uint32 {
@@ -67,8 +40,8 @@ func (r *rows) put(v Version, older uint32) uint32 {
 	return id
 }
 
-// rewrite makes a row that nothing else leads to one of v, the only version of
-// its key. Neither has a deadline.
+// rewrite replaces the only version of a key by v, in its row, which no snapshot can
+// reach. Neither version has a deadline.
 func (r *rows) rewrite(id uint32, v Version) {
 	*r.pages.at(id) = row{revision: uint64(v.Revision), created: v.Created, place: pack(v), size: v.Size}
 }
@@ -77,19 +50,13 @@ func (r *rows) hasDeadline(id uint32) bool {
 	return atomic.LoadUint64(&r.pages.at(id).place)&deadlineBit != 0
 }
 
-// release gives back a row and its extension.
-func (r *rows) release(id uint32) {
+// remove takes back a row and its extension.
+func (r *rows) remove(id uint32) {
 	w := r.pages.at(id)
 	if w.place&deadlineBit != 0 {
-		r.releaseOne(w.older)
+		r.release(w.older)
 	}
-	r.releaseOne(id)
-}
-
-func (r *rows) releaseOne(id uint32) {
-	*r.pages.at(id) = row{older: r.free}
-	r.free = id
-	r.held--
+	r.release(id)
 }
 
 func (r *rows) revision(id uint32) kv.Revision { return kv.Revision(r.pages.at(id).revision) }
@@ -148,7 +115,7 @@ func (r *rows) appendVersions(dst []Version, id, kept uint32) []Version {
 	return dst
 }
 
-// move changes where the version lies.
+// move changes the place of the version.
 func (r *rows) move(id uint32, to Place) {
 	w := r.pages.at(id)
 	atomic.StoreUint64(&w.place, w.place&^placeMask|packPlace(to))

@@ -4,9 +4,9 @@ import (
 	"slices"
 )
 
-// Snapshot is the index as it was at one moment. Its methods but Release may be
-// called without the index's lock, beside its writer, and beside each other.
-// While it is open the index frees nothing that it sees.
+// Snapshot is the index as it was at one moment. All methods but Release may be called
+// without the index's lock, beside its writer and beside each other. While a snapshot
+// is open the index frees nothing that the snapshot can see.
 type Snapshot struct {
 	x      *Index
 	leaves *leaves // nil: no keys
@@ -14,10 +14,10 @@ type Snapshot struct {
 	epoch  uint64
 }
 
-// Snapshot returns the index as it is. It costs the same whatever the number of
-// keys, but afterwards a put of a new key copies tree nodes, a few KiB, until
-// those it meets are copied; so take one per long read. If loaded keys wait for
-// [Index.BuildTree], it builds the tree first. The caller must Release it.
+// Snapshot returns the index as it is now. Its cost does not depend on the number of
+// keys. Afterwards the first new key in each leaf copies the leaf and nodes above it, a
+// few KiB, so take one snapshot per long read. If loaded keys wait for
+// [Index.BuildTree], Snapshot builds the tree first. The caller must Release it.
 func (x *Index) Snapshot() *Snapshot {
 	x.BuildTree(buildAll)
 	s := &Snapshot{x: x, count: x.tree.count, epoch: x.epoch}
@@ -29,8 +29,9 @@ func (x *Index) Snapshot() *Snapshot {
 	return s
 }
 
-// Release gives the snapshot up; it must not be used afterwards, nor be in use.
-// It needs the index's lock as a writer does. A second Release does nothing.
+// Release gives the snapshot up. No other method may be running or be called
+// afterwards. Release needs the index's lock as a writer does. A second Release does
+// nothing.
 func (s *Snapshot) Release() {
 	x := s.x
 	if i, ok := slices.BinarySearch(x.open, s.epoch); ok {
@@ -43,9 +44,7 @@ func (s *Snapshot) Release() {
 // Len returns how many keys have a version.
 func (s *Snapshot) Len() int { return s.count }
 
-// Ascend calls fn for every key from from on, that one included, in ascending
-// order of bytes, with its newest version, marker or not, until fn returns
-// false. The key is the index's: it is valid until fn returns.
+// Ascend is AscendPrefix for every key from from on, from included.
 func (s *Snapshot) Ascend(from string, fn func(key []byte, newest Version) bool) {
 	ascend(s.leaves, &s.x.keys, from, func(ref uint32) bool {
 		row, _ := s.chain(ref)
@@ -53,15 +52,17 @@ func (s *Snapshot) Ascend(from string, fn func(key []byte, newest Version) bool)
 	})
 }
 
-// AscendPrefix is Ascend for the keys that begin with prefix.
+// AscendPrefix calls fn for every key that begins with prefix, in ascending order of
+// bytes, with its newest version, marker or not, until fn returns false. The key
+// belongs to the index and is valid until fn returns.
 func (s *Snapshot) AscendPrefix(prefix string, fn func(key []byte, newest Version) bool) {
 	s.Ascend(prefix, func(key []byte, newest Version) bool {
 		return len(key) >= len(prefix) && string(key[:len(prefix)]) == prefix && fn(key, newest)
 	})
 }
 
-// AscendVersions is [Snapshot.AscendPrefix] with all kept versions of each key,
-// oldest first; they are fn's until it returns.
+// AscendVersions is [Snapshot.AscendPrefix] with all kept versions of each key, oldest
+// first. The slice is valid until fn returns.
 func (s *Snapshot) AscendVersions(prefix string, fn func(key []byte, versions []Version) bool) {
 	var room []Version
 	ascend(s.leaves, &s.x.keys, prefix, func(ref uint32) bool {
@@ -75,8 +76,8 @@ func (s *Snapshot) AscendVersions(prefix string, fn func(key []byte, versions []
 	})
 }
 
-// Newest returns the newest version of key, marker or not.
-func (s *Snapshot) Newest(key string) (Version, bool) {
+// newest returns the newest version of key, marker or not.
+func (s *Snapshot) newest(key string) (Version, bool) {
 	row, _ := s.find(key)
 	if row == 0 {
 		return Version{}, false
@@ -84,8 +85,8 @@ func (s *Snapshot) Newest(key string) (Version, bool) {
 	return s.x.rows.version(row), true
 }
 
-// Versions appends the kept versions of key to dst, oldest first.
-func (s *Snapshot) Versions(dst []Version, key string) []Version {
+// versions appends the kept versions of key to dst, oldest first.
+func (s *Snapshot) versions(dst []Version, key string) []Version {
 	row, kept := s.find(key)
 	return s.x.rows.appendVersions(dst, row, kept)
 }

@@ -5,11 +5,11 @@ import (
 	"unsafe"
 )
 
-// table finds a key's bytes and newest row by the key's hash. It is a linear
-// hash table: bins split one after the other, in the order of their numbers, as
-// keys come, so the longest stall of an insert is one bin's, whatever the
-// number of keys. A bin is a small open-addressing table with linear probing;
-// those whose turn to split is still to come are larger meanwhile.
+// table finds a key's entry and newest row by the key's hash. It is a linear hash
+// table: as keys are added its bins split one after the other, in the order of their
+// numbers. So no insert moves more than one bin, whatever the number of keys. A bin is
+// a small open-addressing table with linear probing. Bins that are still to split in
+// this round are larger.
 type table struct {
 	bins  pages[bin]
 	count uint32 // of bins
@@ -42,8 +42,8 @@ var binSizes = [...]int{8, 16, 32, 64, 128, 170, 256, 341, 512, 682, 1024}
 
 func limit(slots int) int { return slots * loadNum / loadDen }
 
-// roomFor returns the smallest size of bin that n keys do not fill. A bin above
-// the ladder is one whose keys were chosen for their hashes.
+// roomFor returns the smallest size of bin that n keys do not fill. Only keys chosen
+// for their hashes make a bin larger than the ladder.
 func roomFor(n int) int {
 	for _, size := range binSizes {
 		if n < limit(size) {
@@ -205,8 +205,8 @@ func (t *table) reserve(n int) {
 	t.count = count
 }
 
-// each calls fn for every slot, until fn returns false; fn may remove the key that
-// it is shown.
+// each calls fn for every slot until fn returns false. fn may remove the key of the
+// slot.
 func (t *table) each(fn func(slot) bool) {
 	var held []slot
 	for i, more := uint32(0), true; more && i < t.count; i++ {
@@ -214,9 +214,9 @@ func (t *table) each(fn func(slot) bool) {
 	}
 }
 
-// part is each for one bin, and reports whether fn wants more. Bins are in the order
-// in which they come to be: one that splits leaves to its place what it had, or gives
-// it to a later one. It works on a copy, in held.
+// part is each for one bin, and reports whether fn wants more. Bins are in the order in
+// which they are made: when a bin splits, each slot stays in it or moves to a later
+// bin. part works on a copy of the bin, in held.
 func (t *table) part(i uint32, held []slot, fn func(slot) bool) (copied []slot, more bool) {
 	held = append(held[:0], t.bins.at(i).slots...)
 	for _, s := range held {

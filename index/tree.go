@@ -2,20 +2,22 @@ package index
 
 // tree orders the keys. Its items are leaves of up to 126 keys: google/btree keeps
 // the leaves in order, splits and joins its own nodes and shares them with clones.
-// A key has one place in a leaf, whatever its history, so only its first and last
-// version touch the tree, and only a leaf's first and last key touch btree.
+// A key has one place in a leaf, whatever its history, so a further version of a key
+// does not touch the tree. btree changes only when a leaf is split, joined or copied.
 //
-// The lock's holder writes the tree. A snapshot keeps a clone and reads it without
-// the lock, because a leaf that a clone can reach is copied before it is changed.
+// The tree is changed under the index's lock held alone. A snapshot keeps a clone and
+// reads it without the lock. A leaf that a clone can reach is copied before it is
+// changed, see own.
 //
-// Separators are entries of their own in the arena, so they may outlive the keys
-// they were made from.
+// Separators are entries of their own in the arena, so they may outlive the keys that
+// they were made from. They are retired like keys, after the clones that can reach
+// them.
 type tree struct {
 	x      *Index
 	leaves *leaves // nil until there is a key
 	count  int     // of keys
 
-	// Of the search under way, here because they would escape to the heap elsewhere.
+	// State of one search, kept here so that a search does not allocate.
 	probe probe
 	found item
 	take  func(item) bool // stores found
@@ -42,7 +44,8 @@ func (t *tree) before(key string) item {
 	return t.found
 }
 
-// own makes an item's leaf the present's alone and returns it.
+// own returns the item's leaf if no open snapshot can reach it, else a copy that has
+// taken its place in the tree.
 func (t *tree) own(i item) *leaf {
 	l := i.leaf()
 	if l.epoch > t.x.newestOpen() {
@@ -110,8 +113,9 @@ func (t *tree) remove(key string) {
 	}
 }
 
-// join moves the keys of a leaf to the one behind it, or those of the one before
-// to the last leaf, if they fit into one with room to spare or one is empty.
+// join moves the keys of a leaf to the leaf behind it, if both fit into one leaf with
+// room to spare, or one is empty. If the leaf is the last, the keys of the leaf before
+// move to it.
 func (t *tree) join(left item) {
 	keys := &t.x.keys
 	right := left

@@ -2,14 +2,13 @@ package index
 
 import "unsafe"
 
-// Use is how much of a segment the versions kept take up: what compaction goes
-// by.
+// Use is how much of a segment the versions kept take up. Compaction decides by it.
 type Use struct {
 	Versions int
 	Bytes    int64 // of their records
 }
 
-// Use returns what the versions kept take up of a segment. A read.
+// Use returns how much of a segment the versions kept take up. A read.
 func (x *Index) Use(segment uint32) Use {
 	if page := int(segment / usePage); page < len(x.uses) && x.uses[page] != nil {
 		return x.uses[page][segment%usePage]
@@ -17,13 +16,12 @@ func (x *Index) Use(segment uint32) Use {
 	return Use{}
 }
 
-// uses counts by segment, in pages: segments that are gone leave no more than a
-// pointer for some dozens of them.
+// uses counts by segment, in pages of 64 segments.
 type uses []*[usePage]Use
 
 const usePage = 64
 
-// add counts n versions of that size in.
+// add counts n more versions of that size, or fewer if n is negative.
 func (u *uses) add(segment, size uint32, n int) {
 	page := int(segment / usePage)
 	for page >= len(*u) {

@@ -6,19 +6,19 @@ import (
 	"kvd/kv"
 )
 
-// Version is what the index knows of one record.
+// Version is what the index holds of one record.
 type Version struct {
 	Revision kv.Revision
 	Created  int64  // unix nanoseconds
 	Deadline int64  // unix nanoseconds; 0: none
-	Segment  uint32 // the engine's slot of a segment, below 1<<24
+	Segment  uint32 // the engine's number of a segment, below 1<<24
 	Offset   int64  // bytes from the segment's start: a multiple of 8 below 1<<31
 	Size     uint32 // bytes of the record
 	Op       kv.Operation
 	Reason   kv.MarkerReason
 }
 
-// Place says where a record lies.
+// Place is where a record lies.
 type Place struct {
 	Segment uint32 // below 1<<24
 	Offset  int64  // a multiple of 8 below 1<<31
@@ -34,8 +34,8 @@ const (
 	offsetAlign  = 8
 )
 
-// A place and what else fits is packed in one word, which [Index.Move] replaces
-// in one store beside snapshots that read it:
+// A place, operation and reason are packed in one word, so that [Index.Move] replaces
+// the place by one store beside snapshots that read it:
 //
 //	bits 0–27 offset/8 · 28–51 segment · 52–53 operation · 54–55 reason · 56 has a deadline
 const (
