@@ -64,7 +64,7 @@ func (k benchKeys) random(i int) string {
 	return k.shuffled[i*k.width : (i+1)*k.width]
 }
 
-// keysFor makes n keys: 16 random bytes each, or 40 of which the first 17 to 23
+// keysFor makes n keys: 16 random bytes each, or 40 of which the first 17 to 21
 // are one of 20 common beginnings, as programs name them, or 16 digits that count
 // up. The keys made last are kept.
 var keysFor = func() func(shape string, n int) benchKeys {
