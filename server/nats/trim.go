@@ -13,7 +13,7 @@ import (
 // trim removes the oldest messages of a stream that has too many. It does so also if the
 // client's connection has ended.
 func (s *stream) trim(ctx context.Context) error {
-	if !s.config.DropsOldest() {
+	if !s.config.DiscardsOldest() {
 		return nil
 	}
 	ctx = context.WithoutCancel(ctx)

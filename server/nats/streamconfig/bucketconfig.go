@@ -164,9 +164,9 @@ func (c *Config) OnePerMessage() bool { return c.IsMessageStream() && c.MaxMsgsP
 // RefusesNewest reports whether a message is refused when the stream has max_msgs of them.
 func (c *Config) RefusesNewest() bool { return c.Discard == discardNew && c.MaxMsgs > 0 }
 
-// DropsOldest reports whether the oldest messages are removed when the stream has more
+// DiscardsOldest reports whether the oldest messages are removed when the stream has more
 // than max_msgs or max_bytes.
-func (c *Config) DropsOldest() bool {
+func (c *Config) DiscardsOldest() bool {
 	return c.IsMessageStream() && c.Discard == discardOld && (c.MaxMsgs > 0 || c.MaxBytes > 0)
 }
 

@@ -1,5 +1,5 @@
 // Package wire reads and writes the bytes of NATS' client protocol: the operations of a
-// client, the headers of messages, subjects, and the buffer of what is sent to a client.
+// client, the headers of messages, subjects, and the output buffer of a connection.
 // It knows nothing of streams and consumers.
 //
 // # Operations
@@ -29,7 +29,7 @@
 // # Limits
 //
 //	line       4,096 bytes
-//	payload    what the caller of Parse allows, headers included
+//	payload    the limit given to Parse, headers included
 //	a size     nine digits
 //
 // # Subjects

@@ -35,8 +35,8 @@ type Operation struct {
 	Size    int // of header and payload, bytes; known as soon as the line is; -1 for operations without a payload
 }
 
-// MaxControlLine is the largest line, without its end, bytes.
-const MaxControlLine = 4096
+// maxControlLine is the largest line, without its end, bytes.
+const maxControlLine = 4096
 
 // ErrIncomplete says that the input ends before the operation does.
 var ErrIncomplete = errors.New("incomplete")
@@ -62,7 +62,6 @@ const (
 	ErrAuthTimeout   ProtocolError = "Authentication Timeout"
 	ErrStale         ProtocolError = "Stale Connection"
 	ErrNoHeaders     ProtocolError = "no responders requires headers support"
-	ErrSlowConsumer  ProtocolError = "Slow Consumer"
 )
 
 const crlfSize = len("\r\n")
@@ -105,7 +104,7 @@ func Parse(in []byte, maxPayload int, o *Operation) (int, error) {
 // cutLine returns the line at the start of in without its end, and its size with the end.
 // A line ends in CRLF or LF.
 func cutLine(in []byte) ([]byte, int, error) {
-	limit := min(len(in), MaxControlLine+1)
+	limit := min(len(in), maxControlLine+1)
 	for i, c := range in[:limit] {
 		if c != '\n' {
 			continue
@@ -119,7 +118,7 @@ func cutLine(in []byte) ([]byte, int, error) {
 	if len(in) > 0 && !canStartVerb(in[0]) {
 		return nil, 0, ErrUnknown // no need to wait for the rest of the line
 	}
-	if limit > MaxControlLine {
+	if limit > maxControlLine {
 		return nil, 0, ErrControlLine
 	}
 	return nil, len(in) + 1, ErrIncomplete

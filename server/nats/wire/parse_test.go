@@ -157,7 +157,7 @@ func parsePlainly(in []byte, maxPayload int) string {
 	}
 	for len(in) > 0 {
 		end := bytes.IndexByte(in, '\n')
-		long := end > MaxControlLine || end < 0 && len(in) > MaxControlLine
+		long := end > maxControlLine || end < 0 && len(in) > maxControlLine
 		if (long || end < 0) && !strings.ContainsRune("CcPpSsUuHhIi+ \t\r", rune(in[0])) {
 			return fail(ErrUnknown)
 		}
