@@ -3,22 +3,22 @@ package watch
 import "sync/atomic"
 
 // Budget bounds the references to initial entries that all watches of a store
-// hold, 24 bytes each: a watch that gets few selects more often. The zero Budget
-// is ready.
+// hold together, 24 bytes each. A watch whose rounds are small selects more often.
+// The zero Budget is ready to use. All methods are safe for concurrent use.
 type Budget struct{ taken atomic.Int64 }
 
 const (
 	budgetRefs = 4 << 20
-	roundMax   = 2 << 20 // refs of one round
+	roundMax   = 2 << 20 // references of one round
 	roundMin   = 16 << 10
 )
 
-// round returns how many references the next round may have, and takes them.
+// round takes references for the next round and returns how many it took.
 func (b *Budget) round() int {
 	n := min(max((budgetRefs-b.taken.Load())/2, roundMin), roundMax)
 	b.taken.Add(n)
 	return int(n)
 }
 
-// give gives references back.
+// give returns n references to the budget.
 func (b *Budget) give(n int) { b.taken.Add(-int64(n)) }

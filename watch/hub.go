@@ -11,25 +11,26 @@ import (
 	"kvd/kv"
 )
 
-// Hub is the watchers of one bucket. All methods are safe for concurrent use.
+// Hub holds the watchers of one bucket. All methods are safe for concurrent use.
 type Hub struct {
 	log       Log
 	budget    *Budget
-	recentMax int         // bytes
-	active    atomic.Bool // there are watchers
+	recentMax int         // limit of the bytes in all queues
+	active    atomic.Bool // true while there are watchers
 
-	mu struct { // guards the fields inside, topics and what of a Watcher says so
+	mu struct { // guards the fields inside, every topic, and the fields of Watcher that are marked so
 		sync.Mutex
 		trie     patterns.Trie[*topic]
-		found    []*topic // scratch of publishLocked
+		found    []*topic // scratch space of publishLocked
 		topics   map[string]*topic
-		watchers *Watcher    // a list
-		count    int         // of watchers
-		newest   kv.Revision // that was published
-		turn     uint64      // counts records published
-		recent   []recent    // what the queues hold, oldest first
-		held     int         // bytes of it
-		closed   error       // why there are no watches any more
+		watchers *Watcher // the head of a doubly linked list
+		count    int      // number of watchers
+
+		newest      kv.Revision // the newest revision that was published
+		published   uint64      // number of records published
+		recent      []recent    // the events in all queues, oldest first
+		queuedBytes int         // sum of their sizes
+		closed      error       // the error of Close; nil while the hub is open
 	}
 }
 
@@ -41,18 +42,18 @@ type recent struct {
 }
 
 const (
-	// recentMax bounds what is kept in memory for watchers, bytes a bucket: about
-	// what a second of writes brings. Whoever is further behind reads the log.
+	// recentMax bounds the bytes that one bucket's queues keep in memory: about one
+	// second of writes. Watchers that are further behind read the log.
 	recentMax = 8 << 20
-	// recentCost is what an event costs beside its key and value, bytes.
+	// recentCost is the size of an event without its key, value and headers, in bytes.
 	recentCost = 256
-	// eventMax is the largest event kept in memory, bytes: a larger one is read from
-	// the log by each watcher.
+	// eventMax is the largest event kept in memory, in bytes. Each watcher reads
+	// larger events from the log.
 	eventMax = 256 << 10
-	// publishSlice is how many records are published per hold of the lock.
+	// publishSlice is how many records are published before the lock is released.
 	publishSlice = 64
-	// wakeInline is how many watchers a writer wakes itself; for more it starts a
-	// goroutine.
+	// wakeInline is how many watchers a writer wakes itself. If there are more, it
+	// starts a goroutine that wakes them.
 	wakeInline = 4
 )
 
@@ -61,14 +62,14 @@ func NewHub(log Log, budget *Budget) *Hub {
 	return &Hub{log: log, budget: budget, recentMax: recentMax}
 }
 
-// Active reports whether there may be watchers. Whoever makes a record visible and
-// finds this false afterwards need not publish it: a watcher that begins later
-// starts with it.
+// Active reports whether there may be watchers. A writer makes its record visible
+// first and then calls Active. If the result is false, the writer need not publish
+// the record: a watcher that begins later finds it in its initial entries.
 func (h *Hub) Active() bool { return h.active.Load() }
 
-// Publish tells the watchers of records that have become visible, in ascending
-// order of revisions. Keys and values are the caller's again when it returns. One
-// goroutine at a time calls it.
+// Publish passes records that have become visible to the watchers, in ascending
+// order of revisions. The hub copies what it keeps: the caller may reuse keys and
+// values after Publish has returned. Only one goroutine at a time may call Publish.
 func (h *Hub) Publish(records []kv.Entry) {
 	for len(records) > 0 {
 		n := min(len(records), publishSlice)
@@ -87,7 +88,7 @@ func (h *Hub) publishSlice(records []kv.Entry) {
 	h.trimLocked()
 	h.mu.Unlock()
 	if len(woken) > wakeInline {
-		go wakeAll(woken) // ends with the last of them
+		go wakeAll(woken) // ends when the last watcher is woken
 		return
 	}
 	wakeAll(woken)
@@ -99,36 +100,37 @@ func wakeAll(watchers []*Watcher) {
 	}
 }
 
-// publishLocked queues one record in every topic that it matches and somebody
-// follows, and takes the watchers that wait there off their benches.
+// publishLocked appends one record to the queue of every topic that it matches and
+// that has followers. It unparks the parked watchers of these topics and appends
+// them to woken.
 func (h *Hub) publishLocked(r *kv.Entry, woken []*Watcher) []*Watcher {
 	var event *kv.Entry
-	h.mu.turn++
+	h.mu.published++
 	h.mu.found = h.mu.trie.Match(h.mu.found[:0], r.Key)
 	for _, t := range h.mu.found {
-		if t.matched == h.mu.turn {
+		if t.matched == h.mu.published {
 			continue
 		}
-		t.matched = h.mu.turn
+		t.matched = h.mu.published
 		woken = t.wake(r.Revision, woken)
 		size := len(r.Key) + len(r.Value) + len(r.Headers) + recentCost
 		if t.following == 0 || size > eventMax {
-			t.skip(r.Revision)
+			t.clearUpTo(r.Revision)
 			continue
 		}
 		if event == nil {
-			event = own(r)
+			event = copyOf(r)
 		}
 		t.queue = append(t.queue, event)
 		h.mu.recent = append(h.mu.recent, recent{t, r.Revision, size})
-		h.mu.held += size
+		h.mu.queuedBytes += size
 	}
 	clear(h.mu.found)
 	return woken
 }
 
-// own returns a copy of an entry that keeps nothing of the original's memory.
-func own(r *kv.Entry) *kv.Entry {
+// copyOf returns a copy of an entry that shares no memory with the original.
+func copyOf(r *kv.Entry) *kv.Entry {
 	e := *r
 	e.Key = strings.Clone(r.Key)
 	e.Value = bytes.Clone(r.Value)
@@ -136,20 +138,21 @@ func own(r *kv.Entry) *kv.Entry {
 	return &e
 }
 
-// trimLocked lets the oldest events go where there are too many.
+// trimLocked removes the oldest events while the queues are above their limit.
 func (h *Hub) trimLocked() {
 	n := 0
-	for ; h.mu.held > h.recentMax; n++ {
+	for ; h.mu.queuedBytes > h.recentMax; n++ {
 		r := &h.mu.recent[n]
-		r.topic.drop(r.revision)
-		h.mu.held -= r.size
+		r.topic.removeUpTo(r.revision)
+		h.mu.queuedBytes -= r.size
 		*r = recent{}
 	}
 	h.mu.recent = h.mu.recent[n:]
 }
 
-// Watch begins a watch; see [kv.Bucket]. The patterns are valid and the options
-// agree with each other.
+// Watch begins a watch; see [kv.Bucket]. The caller must have checked the patterns
+// and the options. It returns the error of Close once the hub is closed, and the
+// errors of [Log.Select].
 func (h *Hub) Watch(ctx context.Context, patterns []string, o kv.WatchOptions) (*Watcher, error) {
 	w := newWatcher(h, patterns, o)
 	if err := h.join(w); err != nil {
@@ -162,7 +165,7 @@ func (h *Hub) Watch(ctx context.Context, patterns []string, o kv.WatchOptions) (
 	return w, nil
 }
 
-// join adds a watcher: its topic takes note of what is published from now on.
+// join adds a watcher. Its topic records what is published from now on.
 func (h *Hub) join(w *Watcher) error {
 	patterns, name := canonical(w.query.Patterns)
 	w.query.Patterns = patterns
@@ -192,8 +195,8 @@ func (h *Hub) join(w *Watcher) error {
 	return nil
 }
 
-// leaveLocked removes a watcher, and its topic with the last one.
-func (h *Hub) leaveLocked(w *Watcher) {
+// removeLocked removes a watcher. With the last watcher of a topic it removes the topic.
+func (h *Hub) removeLocked(w *Watcher) {
 	if w.prev != nil {
 		w.prev.next = w.next
 	} else {
@@ -217,13 +220,13 @@ func (h *Hub) leaveLocked(w *Watcher) {
 	delete(h.mu.topics, t.name)
 	t.each(func(p string) { h.mu.trie.Remove(p, t) })
 	if h.mu.count == 0 {
-		h.mu.recent, h.mu.held = nil, 0
+		h.mu.recent, h.mu.queuedBytes = nil, 0
 		h.active.Store(false)
 	}
 }
 
-// Close ends every watch, and those that are tried later, with this error. There
-// may be many: a goroutine does it, and Close returns at once.
+// Close ends every watch with the error why. Later calls of Watch return why too.
+// There may be many watches: a goroutine ends them, and Close returns at once.
 func (h *Hub) Close(why error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -250,11 +253,11 @@ func (h *Hub) finishAll(why error) {
 // Stats describes a hub's watchers.
 type Stats struct {
 	Watchers int
-	Lag      kv.Revision // revisions that the one furthest behind has not looked at yet
+	Lag      kv.Revision // how many revisions the slowest watcher is behind the newest one
 }
 
-// Stats returns how many watchers there are, and how far they are behind of what
-// was published: those that wait for an event are not.
+// Stats returns the number of watchers and how far the slowest of them is behind
+// the newest published revision. Parked watchers are not behind.
 func (h *Hub) Stats() Stats {
 	h.mu.Lock()
 	defer h.mu.Unlock()

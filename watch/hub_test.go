@@ -12,7 +12,7 @@ import (
 	"kvd/kv"
 )
 
-// world is a hub over a log in memory.
+// world is a hub and its log in memory.
 type world struct {
 	t   testing.TB
 	log *memLog
@@ -24,8 +24,8 @@ func newWorld(t testing.TB) *world {
 	return &world{t: t, log: log, hub: NewHub(log, new(Budget))}
 }
 
-// write writes records, "key=value", "-key" or "--key", and publishes them
-// together.
+// write appends records and publishes them together. A word is "key=value",
+// "-key" for a delete or "--key" for a purge.
 func (x *world) write(words ...string) {
 	var records []kv.Entry
 	for _, word := range words {
@@ -61,7 +61,7 @@ func (x *world) watch(patterns string, opts ...kv.WatchOption) *Watcher {
 	return w
 }
 
-// word is an event as write spells it; "." is the signal.
+// word returns an event in the notation of write. "." is the signal.
 func word(u kv.Update) string {
 	switch {
 	case u.Entry == nil:
@@ -74,8 +74,8 @@ func word(u kv.Update) string {
 	return u.Entry.Key + "=" + string(u.Entry.Value)
 }
 
-// polls wants these events, and then nothing more.
-func (x *world) polls(w *Watcher, want string) {
+// wantEvents polls until there are no more events and compares them with want.
+func (x *world) wantEvents(w *Watcher, want string) {
 	x.t.Helper()
 	var got []string
 	for more := true; more; {
@@ -92,8 +92,8 @@ func (x *world) polls(w *Watcher, want string) {
 func TestWatchersOfOneTopicShareEvents(t *testing.T) {
 	x := newWorld(t)
 	a, b := x.watch("k l"), x.watch("l k k")
-	x.polls(a, ".")
-	x.polls(b, ".")
+	x.wantEvents(a, ".")
+	x.wantEvents(b, ".")
 	x.write("k=1")
 	var first *kv.Entry
 	for _, w := range []*Watcher{a, b} {
@@ -101,7 +101,7 @@ func TestWatchersOfOneTopicShareEvents(t *testing.T) {
 			if first == nil {
 				first = u.Entry
 			} else if u.Entry != first {
-				t.Error("the watchers got copies of their own")
+				t.Error("each watcher received a copy of its own")
 			}
 			return true
 		}); err != nil {
@@ -109,15 +109,15 @@ func TestWatchersOfOneTopicShareEvents(t *testing.T) {
 		}
 	}
 	if first == nil || len(x.hub.mu.topics) != 1 {
-		t.Errorf("%d topics, event %v", len(x.hub.mu.topics), first)
+		t.Errorf("%d topics, want 1; the event is %v", len(x.hub.mu.topics), first)
 	}
 }
 
-func TestALaggardReadsTheLogAndComesBack(t *testing.T) {
+func TestAWatcherThatIsBehindReadsTheLog(t *testing.T) {
 	x := newWorld(t)
 	x.hub.recentMax = 4 * recentCost
 	w := x.watch("")
-	x.polls(w, ".")
+	x.wantEvents(w, ".")
 	var want []string
 	for i := range 20 {
 		want = append(want, fmt.Sprintf("k=%d", i))
@@ -126,29 +126,29 @@ func TestALaggardReadsTheLogAndComesBack(t *testing.T) {
 	if st := x.hub.Stats(); st.Watchers != 1 || st.Lag != 20 {
 		t.Errorf("stats are %+v", st)
 	}
-	x.polls(w, strings.Join(want, " "))
+	x.wantEvents(w, strings.Join(want, " "))
 	reads := x.log.reads
 	if reads == 0 {
-		t.Error("it did not read the log")
+		t.Error("the watcher did not read the log")
 	}
 	x.write("k=x")
-	x.polls(w, "k=x")
+	x.wantEvents(w, "k=x")
 	if x.log.reads != reads {
-		t.Error("it reads the log still")
+		t.Error("the watcher still reads the log after it has caught up")
 	}
 }
 
 func TestALargeEventIsReadFromTheLog(t *testing.T) {
 	x := newWorld(t)
 	w, other := x.watch(""), x.watch("k")
-	x.polls(w, ".")
-	x.polls(other, ".")
+	x.wantEvents(w, ".")
+	x.wantEvents(other, ".")
 	large := "l=" + strings.Repeat("v", eventMax)
 	x.write("k=1", large, "k=2")
-	x.polls(w, "k=1 "+large+" k=2")
-	x.polls(other, "k=1 k=2")
-	if x.hub.mu.held > eventMax {
-		t.Errorf("%d bytes are held", x.hub.mu.held)
+	x.wantEvents(w, "k=1 "+large+" k=2")
+	x.wantEvents(other, "k=1 k=2")
+	if x.hub.mu.queuedBytes > eventMax {
+		t.Errorf("%d bytes are queued", x.hub.mu.queuedBytes)
 	}
 }
 
@@ -156,7 +156,7 @@ func TestMemoryDoesNotGrowWithTheBacklog(t *testing.T) {
 	x := newWorld(t)
 	x.hub.recentMax = 100 * recentCost
 	for _, patterns := range []string{"", "k", "k *"} {
-		x.polls(x.watch(patterns), ".")
+		x.wantEvents(x.watch(patterns), ".")
 	}
 	for i := range 10_000 {
 		x.write(fmt.Sprintf("k=%d", i))
@@ -170,36 +170,36 @@ func TestMemoryDoesNotGrowWithTheBacklog(t *testing.T) {
 	}
 }
 
-func TestAQueueThatAllHaveSeenIsLetGo(t *testing.T) {
+func TestAQueueThatAllHaveSeenIsEmptied(t *testing.T) {
 	x := newWorld(t)
 	a, b := x.watch("k"), x.watch("k")
-	x.polls(a, ".")
-	x.polls(b, ".")
+	x.wantEvents(a, ".")
+	x.wantEvents(b, ".")
 	x.write("k=1", "k=2")
-	x.polls(a, "k=1 k=2")
+	x.wantEvents(a, "k=1 k=2")
 	topic := a.topic
 	if len(topic.queue) != 2 {
-		t.Errorf("%d events are queued while one has not seen them", len(topic.queue))
+		t.Errorf("%d events are queued for the watcher that has not seen them, want 2", len(topic.queue))
 	}
 	_ = b.Stop()
 	if len(topic.queue) != 0 {
-		t.Errorf("%d events are queued although all have seen them", len(topic.queue))
+		t.Errorf("%d events are queued although every watcher has seen them", len(topic.queue))
 	}
 }
 
-// A watcher that waits is behind nothing: what was published meanwhile is not its.
-func TestAParkedWatcherSkipsWhatDoesNotMatch(t *testing.T) {
+// Records that do not match a parked watcher do not count as its backlog.
+func TestAParkedWatcherSkipsOtherRecords(t *testing.T) {
 	x := newWorld(t)
 	x.hub.recentMax = recentCost
 	w := x.watch("k")
-	x.polls(w, ".")
+	x.wantEvents(w, ".")
 	for i := range 100 {
 		x.write(fmt.Sprintf("other=%d", i))
 	}
 	x.write("k=1")
-	x.polls(w, "k=1")
+	x.wantEvents(w, "k=1")
 	if x.log.reads > 1 {
-		t.Errorf("it read the log %d times for one event", x.log.reads)
+		t.Errorf("the watcher read the log %d times for one event", x.log.reads)
 	}
 	if st := x.hub.Stats(); st.Watchers != 1 || st.Lag != 0 {
 		t.Errorf("stats are %+v", st)
@@ -214,27 +214,26 @@ func TestTheSignalWaitsForSuccessors(t *testing.T) {
 		t.Errorf("%d initial entries are pending, want 3", n)
 	}
 	x.write("b=2", "d=1", "a=2")
-	x.polls(w, "c=1 b=2 d=1 a=2 .")
+	x.wantEvents(w, "c=1 b=2 d=1 a=2 .")
 	if n := w.Pending(); n != 0 {
 		t.Errorf("%d initial entries are pending", n)
 	}
 	x.write("a=3")
-	x.polls(w, "a=3")
+	x.wantEvents(w, "a=3")
 }
 
-// Where the successor is a marker that the watcher ignores, the signal comes
-// without it.
+// The successor is a marker that the watcher ignores: the signal comes without it.
 func TestTheSignalComesWithoutAnIgnoredSuccessor(t *testing.T) {
 	x := newWorld(t)
 	x.write("a=1")
 	w := x.watch("", kv.IgnoreDeletes())
 	x.write("-a")
-	x.polls(w, ".")
+	x.wantEvents(w, ".")
 }
 
 func TestRoundsOfInitialEntries(t *testing.T) {
 	x := newWorld(t)
-	x.hub.budget.taken.Store(budgetRefs) // so that a round has the least
+	x.hub.budget.taken.Store(budgetRefs) // the rounds have their minimum size
 	var want []string
 	for i := range roundMin + 10 {
 		want = append(want, fmt.Sprintf("k%d=v", i))
@@ -244,13 +243,13 @@ func TestRoundsOfInitialEntries(t *testing.T) {
 		x.append(s)
 	}
 	w := x.watch("", kv.IncludeHistory())
-	x.polls(w, strings.Join(want, " ")+" .")
+	x.wantEvents(w, strings.Join(want, " ")+" .")
 	if taken := x.hub.budget.taken.Load(); taken != budgetRefs {
 		t.Errorf("%d references of the budget were not given back", taken-budgetRefs)
 	}
 }
 
-func TestAStoppedWatcherGivesItsBudgetBack(t *testing.T) {
+func TestAStoppedWatcherReturnsItsBudget(t *testing.T) {
 	x := newWorld(t)
 	x.write("a=1", "b=1")
 	w := x.watch("")
@@ -263,11 +262,11 @@ func TestAStoppedWatcherGivesItsBudgetBack(t *testing.T) {
 	}
 }
 
-func TestACompactedLogEndsALaggard(t *testing.T) {
+func TestACompactedLogEndsAWatcherThatIsBehind(t *testing.T) {
 	x := newWorld(t)
 	x.hub.recentMax = 0
 	w := x.watch("")
-	x.polls(w, ".")
+	x.wantEvents(w, ".")
 	x.write("a=1", "a=2")
 	x.log.first = 2
 	_, err := w.Poll(func(kv.Update) bool { t.Error("an event came"); return true })
@@ -277,27 +276,28 @@ func TestACompactedLogEndsALaggard(t *testing.T) {
 	}
 }
 
-// A marker that was dropped between its selection and its turn has no successor.
-func TestAResumedWatchIsToldOfAnEndForgottenMeanwhile(t *testing.T) {
+// The marker is removed after it was selected and before it is loaded. It has no
+// successor.
+func TestAResumedWatchLearnsOfAnEndForgottenMeanwhile(t *testing.T) {
 	x := newWorld(t)
 	x.write("a=1", "-a", "b=1")
 	w, anew := x.watch("", kv.ResumeFromRevision(1)), x.watch("", kv.IncludeHistory())
 	x.log.gone, x.log.first = map[kv.Revision]bool{1: true, 2: true}, 3
 	_, err := w.Poll(func(u kv.Update) bool {
 		if u.Entry == nil {
-			t.Error("the initial entries are said to be complete")
+			t.Error("the signal came although an end is missing")
 		}
 		return true
 	})
 	var gone *kv.CompactedError
 	if !errors.As(err, &gone) || gone.First != 4 || gone.Wanted != 1 {
-		t.Errorf("error is %v", err) // behind b=1, which came
+		t.Errorf("error is %v", err) // First is the revision after b=1, which was delivered
 	}
-	x.polls(anew, "b=1 .") // it never knew the key
+	x.wantEvents(anew, "b=1 .") // this client does not know the key
 }
 
-// A watch of all histories delivered an old record of a key, and the rest was dropped.
-func TestAWatchOfHistoriesIsToldOfAnEndForgottenMeanwhile(t *testing.T) {
+// The watch has delivered an old record of a key. The rest of the key is removed.
+func TestAWatchOfHistoriesLearnsOfAnEndForgottenMeanwhile(t *testing.T) {
 	x := newWorld(t)
 	x.write("a=1")
 	for i := range batchMax {
@@ -360,7 +360,7 @@ func TestEndsOfAWatch(t *testing.T) {
 						t.Errorf("it ended with %v, want %v", w.Err(), tt.want)
 					}
 					if x.hub.Active() || len(x.hub.mu.topics) > 0 || !x.hub.mu.trie.IsEmpty() {
-						t.Error("the hub still has something of it")
+						t.Error("the hub still has a topic or a pattern of the watch")
 					}
 				})
 			})
@@ -368,7 +368,7 @@ func TestEndsOfAWatch(t *testing.T) {
 	}
 }
 
-func TestAClosedHubTakesNoWatchers(t *testing.T) {
+func TestAClosedHubRefusesWatches(t *testing.T) {
 	x := newWorld(t)
 	x.hub.Close(kv.ErrClosed)
 	if _, err := x.hub.Watch(t.Context(), nil, kv.WatchOptions{UpdatesOnly: true}); err != kv.ErrClosed {
@@ -376,9 +376,9 @@ func TestAClosedHubTakesNoWatchers(t *testing.T) {
 	}
 }
 
-// TestAnUnreadChannelHoldsUpNobody has watchers that never read beside one that
+// TestAnUnreadChannelBlocksNoWriter has ten watchers that never read, and one that
 // does.
-func TestAnUnreadChannelHoldsUpNobody(t *testing.T) {
+func TestAnUnreadChannelBlocksNoWriter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x := newWorld(t)
 		for range 10 {
@@ -402,9 +402,9 @@ func TestAnUnreadChannelHoldsUpNobody(t *testing.T) {
 	})
 }
 
-// TestRandomWatchers has watchers of random patterns and options poll at random
-// moments, with memory for few events, and compares what each gets with what the
-// log has.
+// TestRandomWatchers polls watchers of random patterns and options at random
+// moments, with memory for few events. It compares what each watcher receives with
+// the log.
 func TestRandomWatchers(t *testing.T) {
 	for seed := range uint64(100) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
@@ -449,7 +449,7 @@ func randomWord(rng *rand.Rand) string {
 	}
 }
 
-// reader is a watcher and what it got.
+// reader is a watcher and the events that it received.
 type reader struct {
 	*Watcher
 	options kv.WatchOptions
@@ -496,9 +496,9 @@ func (r *reader) poll(x *world, n int) bool {
 	return more
 }
 
-// check compares what came with the log: everything above the revision at which
-// the watch began, and of what was before it what was asked for, where records
-// that were superseded meanwhile may be missing.
+// check compares the received events with the log. Every matching record above the
+// revision at which the watch began must have come. The initial entries must be those
+// that the options select; records that were superseded meanwhile may be missing.
 func (r *reader) check(x *world) {
 	x.t.Helper()
 	var last kv.Revision
@@ -516,7 +516,7 @@ func (r *reader) check(x *world) {
 			x.t.Fatalf("event %d is %+v after revision %d, the log has %+v", i, e, last, want)
 		}
 		if signals > 0 && e.Delta != 0 {
-			x.t.Fatalf("event %d behind the signal has delta %d", i, e.Delta)
+			x.t.Fatalf("event %d after the signal has delta %d", i, e.Delta)
 		}
 		last = e.Revision
 		seen[last] = true
@@ -534,12 +534,12 @@ func (r *reader) check(x *world) {
 			case r.options.ResumeFrom > 0, r.options.IncludeHistory:
 			default:
 				if !x.log.newestOf(e, x.log.Newest()) {
-					continue // superseded at the latest by now
+					continue // it is superseded by now and may be missing
 				}
 			}
 		}
 		if seen[e.Revision] != wanted {
-			x.t.Fatalf("revision %d (%q) came: %v, wanted: %v; began at %d with %+v", e.Revision, e.Key, seen[e.Revision], wanted, r.began, r.options)
+			x.t.Fatalf("revision %d (%q): received is %v, want %v; the watch began at %d with %+v", e.Revision, e.Key, seen[e.Revision], wanted, r.began, r.options)
 		}
 	}
 }

@@ -7,40 +7,41 @@ import (
 	"kvd/kv"
 )
 
-// initial is what a watcher begins with: references to records, in rounds of so
-// many, and then a signal. Owned by whoever polls.
+// initial is the state of a watcher's initial entries: references to records, which
+// are selected in rounds, and the signal after them. It is owned by the goroutine
+// that polls.
 type initial struct {
-	context context.Context // of the rounds to come
+	context context.Context // for the next rounds
 
-	refs   []Ref       // of this round, not loaded yet
-	more   bool        // there are rounds to come
-	last   kv.Revision // of the last reference of this round
-	upTo   kv.Revision // the bucket's newest revision when the watch began
-	left   int         // entries not fetched yet, with those that a newer record will stand for
-	done   bool        // all references were loaded
-	silent bool        // there is no signal
+	refs     []Ref       // references of this round that are not loaded yet
+	more     bool        // another round follows
+	last     kv.Revision // revision of the last reference of this round
+	upTo     kv.Revision // the bucket's newest revision when the watch began
+	pending  int         // entries not fetched yet; a newer record may replace some of them
+	done     bool        // all references are loaded
+	noSignal bool        // the watch has no signal
 
-	// An entry that is missing may have been the end of a key that the client knows.
-	known     bool   // the client knows keys: it resumes, or an entry came
-	gone      int    // entries that were not there any more
-	missed    bool   // one of them was, after the client knew keys
+	// A missing entry may have been the end of a key that the client knows.
+	known     bool   // the client knows keys: it resumes, or an entry was delivered
+	missing   int    // number of entries that no longer existed when they were loaded
+	mayEnd    bool   // one of them was missing after known was set
 	forgotten uint64 // Selection.Forgotten of the first round
 
-	// A record that was superseded before it was loaded is missing: once all others
-	// are loaded, the signal waits for the bucket's newest revision of that moment,
-	// which is not older than its successor.
+	// A record that was superseded before it was loaded is missing. Once all other
+	// entries are loaded, until is the bucket's newest revision at that moment. The
+	// successor is not newer than until, so the signal waits for it.
 	until kv.Revision
 }
 
-// countDown returns the delta of the next entry that stands for an initial one.
+// countDown counts one initial entry as delivered and returns its delta.
 func (i *initial) countDown() uint64 {
-	if i.left > 0 {
-		i.left--
+	if i.pending > 0 {
+		i.pending--
 	}
-	return uint64(i.left)
+	return uint64(i.pending)
 }
 
-// selectRound selects the next references.
+// selectRound selects the references of the next round.
 func (w *Watcher) selectRound() error {
 	i, h := w.initial, w.hub
 	taken := 0
@@ -53,11 +54,11 @@ func (w *Watcher) selectRound() error {
 		return err
 	}
 	h.budget.give(taken - len(found.Refs))
-	if !w.hold(len(found.Refs)) {
-		return nil // it has ended
+	if !w.setTaken(len(found.Refs)) {
+		return nil // the watch has ended
 	}
 	if i.upTo == 0 { // the first round
-		i.upTo, i.left, i.forgotten = found.At, found.Total, found.Forgotten
+		i.upTo, i.pending, i.forgotten = found.At, found.Total, found.Forgotten
 		w.position = Position{Revision: max(found.At, w.query.From-min(w.query.From, 1))}
 	}
 	i.refs, i.more = found.Refs, found.More
@@ -67,9 +68,9 @@ func (w *Watcher) selectRound() error {
 	return nil
 }
 
-// hold notes how much of the budget the watcher has, and gives the rest back. It
-// reports whether the watch goes on.
-func (w *Watcher) hold(n int) bool {
+// setTaken sets how many references of the budget the watcher has, and returns
+// its former ones. It reports whether the watch is still running.
+func (w *Watcher) setTaken(n int) bool {
 	w.hub.mu.Lock()
 	give := w.taken
 	w.taken = n
@@ -82,7 +83,8 @@ func (w *Watcher) hold(n int) bool {
 	return !ended
 }
 
-// replay loads the next references, or ends the initial entries.
+// replay loads the next references. After the last reference it ends the initial
+// entries.
 func (w *Watcher) replay() error {
 	i := w.initial
 	if len(i.refs) == 0 {
@@ -99,8 +101,8 @@ func (w *Watcher) replay() error {
 	i.refs = i.refs[n:]
 	return w.hub.log.Load(&w.query, refs, func(e *kv.Entry, valueSize int, err error) {
 		if e == nil {
-			i.gone++
-			i.missed = i.missed || i.known
+			i.missing++
+			i.mayEnd = i.mayEnd || i.known
 			return
 		}
 		i.known = true
@@ -109,18 +111,18 @@ func (w *Watcher) replay() error {
 	})
 }
 
-// endReplay signals the end of the initial entries, or notes that it is owed.
+// endReplay adds the signal, or sets the revision for which the signal must wait.
 func (w *Watcher) endReplay() error {
 	i := w.initial
 	if err := w.checkMissing(); err != nil {
 		return err
 	}
 	i.refs, i.done = nil, true
-	w.hold(0)
+	w.setTaken(0)
 	switch {
-	case i.silent:
+	case i.noSignal:
 		w.initial = nil
-	case i.left == 0:
+	case i.pending == 0:
 		w.signal()
 	default:
 		i.until = w.hub.log.Newest()
@@ -128,18 +130,18 @@ func (w *Watcher) endReplay() error {
 	return nil
 }
 
-// checkMissing returns an error if an initial entry that did not come may have been the
-// end of a key of which the client knows an older record.
+// checkMissing returns an error if a missing entry may have been the end of a key of
+// which the client knows an older record.
 func (w *Watcher) checkMissing() error {
 	i, q := w.initial, &w.query
-	missed := i.missed || i.known && i.left > i.gone // of a later round, which did not find it
+	missed := i.mayEnd || i.known && i.pending > i.missing // a later round did not find it
 	if !missed || q.Begin == BeginLast || q.PassForgotten {
 		return nil
 	}
 	err := w.hub.log.CheckForgotten(q.From, i.forgotten)
 	var gone *kv.CompactedError
 	if errors.As(err, &gone) {
-		behind := *gone // what was delivered is not to come again
+		behind := *gone // entries that were delivered must not come again
 		behind.First = max(gone.First, w.position.Revision+1)
 		return &behind
 	}

@@ -10,14 +10,15 @@ import (
 	"kvd/kv"
 )
 
-// memLog is a Log: every record there was, of which some may be gone.
+// memLog is a Log in memory. It keeps every record; first and gone say which of
+// them count as removed.
 type memLog struct {
 	mu      sync.Mutex
 	records []kv.Entry // in ascending order of revisions
 	first   kv.Revision
 	reads   int // calls of Read
 	bad     map[kv.Revision]error
-	gone    map[kv.Revision]bool // since they were selected
+	gone    map[kv.Revision]bool // removed after they were selected
 }
 
 // add appends a record and returns it.

@@ -8,20 +8,20 @@ import (
 	"kvd/kv"
 )
 
-// topic is what watchers of the same patterns share: the newest events that match,
-// and the watchers that have seen them all. Guarded by Hub.mu.
+// topic is shared by all watchers of the same patterns. It has the newest events
+// that match, and the parked watchers. Guarded by Hub.mu.
 type topic struct {
-	name      string // the patterns, as canonical spells them
+	name      string // the patterns in canonical form
 	watchers  int
-	parked    []*Watcher // who has seen everything; waiting for the next event
-	following int        // watchers that take from the queue and are not parked
+	parked    []*Watcher // watchers that have seen every event and wait for the next one
+	following int        // number of watchers that read the queue; parked ones are not counted
 	queue     []*kv.Entry
-	low       kv.Revision // queue has every matching event above it that a follower has not seen
-	matched   uint64      // Hub.turn when a key matched last: once a record, however many patterns do
+	low       kv.Revision // the queue has every matching event above low that a follower has not seen
+	matched   uint64      // Hub.mu.published at the last match: an event is queued once, even if several patterns match
 }
 
-// canonical returns the patterns sorted, each once, or nil if they select every
-// key, and the name of the topic that they make.
+// canonical returns the patterns sorted and without duplicates, or nil if they
+// select every key. It also returns the name of their topic.
 func canonical(patterns []string) ([]string, string) {
 	if len(patterns) == 0 || slices.Contains(patterns, ">") {
 		return nil, ">"
@@ -32,7 +32,7 @@ func canonical(patterns []string) ([]string, string) {
 	return patterns, strings.Join(patterns, ",") // no pattern has a comma
 }
 
-// each yields what the trie is to have of the topic.
+// each calls fn for every pattern that the trie must have for the topic.
 func (t *topic) each(fn func(pattern string)) {
 	for p := range strings.SplitSeq(t.name, ",") {
 		fn(p)
@@ -48,8 +48,9 @@ func (t *topic) after(rev kv.Revision) []*kv.Entry {
 	return t.queue[i:]
 }
 
-// drop lets the events up to a revision go: whoever wants them reads the log.
-func (t *topic) drop(rev kv.Revision) {
+// removeUpTo removes the events up to a revision from the queue. Watchers that still
+// need them read the log.
+func (t *topic) removeUpTo(rev kv.Revision) {
 	n := sort.Search(len(t.queue), func(i int) bool { return t.queue[i].Revision > rev })
 	if n == 0 {
 		return
@@ -61,15 +62,15 @@ func (t *topic) drop(rev kv.Revision) {
 	}
 }
 
-// skip makes the queue begin behind a revision: who has not seen everything up to
-// it reads the log.
-func (t *topic) skip(rev kv.Revision) { t.queue, t.low = nil, rev }
+// clearUpTo empties the queue, which then begins after rev. Watchers that have not
+// seen every event up to rev read the log.
+func (t *topic) clearUpTo(rev kv.Revision) { t.queue, t.low = nil, rev }
 
-// follow makes a watcher one of those that the queue is for, and reports false if
-// it is behind what the queue has.
+// follow counts a watcher as a reader of the queue. It returns false if the watcher
+// needs older events than the queue has.
 func (t *topic) follow(w *Watcher) bool {
 	if w.position.Revision < t.low {
-		t.leave(w)
+		t.unfollow(w)
 		return false
 	}
 	if !w.following {
@@ -79,26 +80,26 @@ func (t *topic) follow(w *Watcher) bool {
 	return true
 }
 
-// leave undoes follow. The queue goes with the last.
-func (t *topic) leave(w *Watcher) {
+// unfollow undoes follow. Without followers the queue is emptied.
+func (t *topic) unfollow(w *Watcher) {
 	if w.following {
 		w.following = false
 		t.following--
 	}
 	if t.following == 0 && len(t.queue) > 0 {
-		t.skip(t.queue[len(t.queue)-1].Revision)
+		t.clearUpTo(t.queue[len(t.queue)-1].Revision)
 	}
 }
 
-// park puts a follower aside that has seen everything.
+// park parks a follower that has seen every event.
 func (t *topic) park(w *Watcher) {
 	w.parked = len(t.parked)
 	t.parked = append(t.parked, w)
-	t.leave(w)
+	t.unfollow(w)
 }
 
-// wake takes all parked watchers off the bench for an event of that revision, and
-// appends them to woken.
+// wake unparks all parked watchers for an event of revision rev, and appends them
+// to woken.
 func (t *topic) wake(rev kv.Revision, woken []*Watcher) []*Watcher {
 	for _, w := range t.parked {
 		w.parked = notParked
@@ -112,7 +113,7 @@ func (t *topic) wake(rev kv.Revision, woken []*Watcher) []*Watcher {
 	return woken
 }
 
-// unpark takes a watcher back.
+// unpark removes a watcher from the parked ones.
 func (t *topic) unpark(w *Watcher) {
 	last := len(t.parked) - 1
 	t.parked[w.parked] = t.parked[last]

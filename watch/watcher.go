@@ -9,35 +9,35 @@ import (
 	"kvd/kv"
 )
 
-// Watcher is one watch. It implements [kv.Watcher] and [kv.Poller]: Updates and
-// All stand on Poll.
+// Watcher is one watch. It implements [kv.Watcher] and [kv.Poller]. Updates and
+// All are built on Poll.
 //
-// It costs no goroutine while it waits: it is parked with its topic then, and the
-// record that ends its wait calls notify, once.
+// A waiting watcher needs no goroutine: it is parked with its topic. The record
+// that ends the wait calls notify once.
 type Watcher struct {
 	// Immutable after Hub.Watch.
 	hub   *Hub
 	topic *topic
 	query Query
 
-	// Owned by whoever polls.
-	initial *initial    // nil once all of it is fetched
-	batch   []kv.Update // fetched
-	at      int         // of batch: the next to be delivered
+	// Owned by the goroutine that polls.
+	initial *initial    // nil once all initial entries are fetched
+	batch   []kv.Update // fetched events
+	at      int         // index in batch of the next event to deliver
 
-	position Position // everything up to it was looked at; the hub's while the watcher is parked
+	position Position // all records up to it are processed; owned by the hub while the watcher is parked
 
 	// Guarded by Hub.mu.
 	prev, next *Watcher    // in Hub.mu.watchers
-	parked     int         // in topic.parked, or notParked
-	seen       kv.Revision // the position when it was last looked at
-	taken      int         // of the hub's budget
-	following  bool        // it counts among those that the topic's queue is for
+	parked     int         // index in topic.parked, or notParked
+	seen       kv.Revision // copy of position.Revision, taken in follow
+	taken      int         // references taken from the hub's budget
+	following  bool        // it is counted in topic.following
 	ended      bool
-	why        error // it ended; nil after Stop
+	why        error // the error that ended it; nil after Stop
 	notify     func()
-	quit       chan struct{} // closed at the end; nil while nobody waits for it
-	unbind     func() bool   // from the context; nil: it never ends
+	quit       chan struct{} // closed at the end; nil while no goroutine waits for it
+	unbind     func() bool   // detaches the watch from its context; nil if the context never ends
 
 	once    sync.Once
 	updates chan kv.Update
@@ -47,12 +47,12 @@ var _ kv.Poller = (*Watcher)(nil)
 
 const (
 	notParked = -1
-	// batchMax is how many events a watcher fetches at a time.
+	// batchMax is how many events a watcher fetches at once.
 	batchMax = 64
-	// batchBytes is how many bytes of records, beyond the first, at most.
+	// batchBytes bounds the bytes of the records in a batch, not counting the first.
 	batchBytes = 64 << 10
-	// updatesKept is how many events wait in a watcher's channel: as many as an idle
-	// watcher of 1 KiB has room for.
+	// updatesKept is the capacity of a watcher's channel. With it an idle watcher
+	// takes 1 KiB.
 	updatesKept = 12
 )
 
@@ -67,11 +67,11 @@ func newWatcher(h *Hub, patterns []string, o kv.WatchOptions) *Watcher {
 	case o.UpdatesOnly:
 		w.query.Begin = BeginNothing
 	}
-	w.initial = &initial{silent: o.UpdatesOnly, known: o.ResumeFrom > 0}
+	w.initial = &initial{noSignal: o.UpdatesOnly, known: o.ResumeFrom > 0}
 	return w
 }
 
-// begin selects the initial entries and ties the watch to its context.
+// begin selects the initial entries and binds the watch to its context.
 func (w *Watcher) begin(ctx context.Context) error {
 	w.initial.context = ctx
 	if err := w.selectRound(); err != nil {
@@ -87,10 +87,10 @@ func (w *Watcher) begin(ctx context.Context) error {
 	return nil
 }
 
-// Poll hands out the events that are there; see [kv.Poller].
+// Poll delivers the available events; see [kv.Poller].
 func (w *Watcher) Poll(fn func(kv.Update) bool) (more bool, err error) {
 	if parked, err := w.state(); parked || err != nil {
-		return false, err // parked still: nothing has come
+		return false, err // still parked: there is no new event
 	}
 	for {
 		for w.at < len(w.batch) {
@@ -106,8 +106,8 @@ func (w *Watcher) Poll(fn func(kv.Update) bool) (more bool, err error) {
 	}
 }
 
-// fetch fills the batch. Where there is nothing to fetch it parks the watcher,
-// which may be another goroutine's from then on.
+// fetch fills the batch. If there is nothing to fetch, it parks the watcher. After
+// that another goroutine may own the watcher.
 func (w *Watcher) fetch() (more bool, err error) {
 	clear(w.batch)
 	w.batch, w.at = w.batch[:0], 0
@@ -127,7 +127,7 @@ func (w *Watcher) fetch() (more bool, err error) {
 		}
 		if behind {
 			err = w.catchUp()
-			runtime.Gosched() // a writer on its way is not to wait for a whole backlog
+			runtime.Gosched() // writers must not wait until a long backlog is read
 		}
 		if err != nil {
 			w.finish(err)
@@ -136,8 +136,8 @@ func (w *Watcher) fetch() (more bool, err error) {
 	return true, nil
 }
 
-// follow takes events from the topic's queue. It reports whether the watcher is
-// behind what the queue has, or has seen everything and was parked.
+// follow takes events from the topic's queue. It returns behind if the watcher
+// needs older events than the queue has, and parked if it has seen every event.
 func (w *Watcher) follow() (behind, parked bool) {
 	h := w.hub
 	h.mu.Lock()
@@ -164,18 +164,18 @@ func (w *Watcher) follow() (behind, parked bool) {
 	w.seen = w.position.Revision
 	switch i := w.initial; {
 	case i != nil && w.position.Revision < i.until:
-		return len(w.batch) == 0, false // the log says whether there is anything up to it
+		return len(w.batch) == 0, false // read the log up to initial.until
 	case i != nil:
 		w.signal()
 	case len(w.batch) == 0:
-		w.batch = nil // an idle watcher is to cost little
+		w.batch = nil // keep idle watchers small
 		w.topic.park(w)
 		return false, true
 	}
 	return false, false
 }
 
-// catchUp reads on from the log.
+// catchUp reads the next events from the log.
 func (w *Watcher) catchUp() error {
 	size := 0
 	return w.hub.log.Read(&w.query, &w.position, func(e *kv.Entry, valueSize int, err error) bool {
@@ -188,8 +188,8 @@ func (w *Watcher) catchUp() error {
 	})
 }
 
-// take adds an event that is not one of the initial entries to the batch. They may
-// still be owed some: then it counts down with them.
+// take adds an event that is not an initial entry to the batch. If initial entries
+// are still pending, the event counts as one of them.
 func (w *Watcher) take(e *kv.Entry, valueSize int, err error) {
 	if w.initial != nil && e.Revision > w.initial.until {
 		w.signal()
@@ -212,14 +212,14 @@ func (w *Watcher) take(e *kv.Entry, valueSize int, err error) {
 	w.batch = append(w.batch, kv.Update{Entry: e, ValueSize: valueSize, Err: err})
 }
 
-// signal says that the initial entries are delivered.
+// signal adds the event that marks the end of the initial entries.
 func (w *Watcher) signal() {
 	w.initial = nil
 	w.batch = append(w.batch, kv.Update{})
 }
 
-// state returns whether the watcher is parked, and why the watch has ended, if it
-// has.
+// state returns whether the watcher is parked. If the watch has ended, it returns
+// the reason as an error, kv.ErrWatchStopped after Stop.
 func (w *Watcher) state() (parked bool, err error) {
 	w.hub.mu.Lock()
 	defer w.hub.mu.Unlock()
@@ -232,7 +232,7 @@ func (w *Watcher) state() (parked bool, err error) {
 	return false, w.why
 }
 
-// finish ends the watch, unless it has ended.
+// finish ends the watch with the error why. It does nothing if the watch has ended.
 func (w *Watcher) finish(why error) {
 	h := w.hub
 	h.mu.Lock()
@@ -242,7 +242,7 @@ func (w *Watcher) finish(why error) {
 	}
 	w.ended, w.why = true, why
 	parked := w.parked != notParked
-	h.leaveLocked(w)
+	h.removeLocked(w)
 	taken := w.taken
 	w.taken = 0
 	if w.quit != nil {
@@ -259,8 +259,8 @@ func (w *Watcher) finish(why error) {
 	}
 }
 
-// wake tells whoever polls that there is something again. The watcher is not
-// parked any more.
+// wake calls notify, so that the consumer polls again. The watcher is no longer
+// parked.
 func (w *Watcher) wake() {
 	w.hub.mu.Lock()
 	notify := w.notify
@@ -270,11 +270,11 @@ func (w *Watcher) wake() {
 	}
 }
 
-// Pending returns how many initial entries were not delivered yet.
+// Pending returns how many initial entries are not delivered yet.
 func (w *Watcher) Pending() uint64 {
 	fetched := w.batch[w.at:]
 	if w.initial != nil {
-		return uint64(w.initial.left + len(fetched))
+		return uint64(w.initial.pending + len(fetched))
 	}
 	for n, u := range fetched {
 		if u.Entry == nil {
@@ -284,21 +284,22 @@ func (w *Watcher) Pending() uint64 {
 	return 0
 }
 
-// Err says why the watch ended; nil while it goes on and after Stop.
+// Err returns the error that ended the watch. It is nil while the watch runs and
+// after Stop.
 func (w *Watcher) Err() error {
 	w.hub.mu.Lock()
 	defer w.hub.mu.Unlock()
 	return w.why
 }
 
-// Stop ends the watch.
+// Stop ends the watch. It always returns nil.
 func (w *Watcher) Stop() error {
 	w.finish(nil)
 	return nil
 }
 
 // Updates returns the channel of events. A goroutine fills it while there are
-// any.
+// events to deliver.
 func (w *Watcher) Updates() <-chan kv.Update {
 	w.once.Do(func() {
 		w.updates = make(chan kv.Update, updatesKept)
@@ -310,9 +311,8 @@ func (w *Watcher) Updates() <-chan kv.Update {
 	return w.updates
 }
 
-// pump moves events into the channel until there is none, or until the watch has
-// ended: then it closes the channel. Started by Updates and by wake, never twice
-// at a time.
+// pump sends events to the channel until there are no more. If the watch has ended,
+// it closes the channel. Updates and wake start it; at most one pump runs at a time.
 func (w *Watcher) pump() {
 	for {
 		more, err := w.Poll(w.send)
@@ -326,8 +326,8 @@ func (w *Watcher) pump() {
 	}
 }
 
-// send puts an event into the channel, and reports false where the watch ended
-// before there was room.
+// send sends an event to the channel. It returns false if the watch ended before
+// the channel had room.
 func (w *Watcher) send(u kv.Update) bool {
 	select {
 	case w.updates <- u:
@@ -342,8 +342,8 @@ func (w *Watcher) send(u kv.Update) bool {
 	}
 }
 
-// end returns a channel that is closed when the watch ends. A watcher whose channel
-// was never full does without one.
+// end returns a channel that is closed when the watch ends. The channel is made on
+// the first call: most watchers never need it.
 func (w *Watcher) end() <-chan struct{} {
 	w.hub.mu.Lock()
 	defer w.hub.mu.Unlock()
@@ -356,7 +356,8 @@ func (w *Watcher) end() <-chan struct{} {
 	return w.quit
 }
 
-// All yields the same events, and last the error that ended them, if any.
+// All yields the same events. If the watch ended with an error, it yields that
+// error last.
 func (w *Watcher) All() iter.Seq2[kv.Update, error] {
 	return func(yield func(kv.Update, error) bool) {
 		ready := make(chan struct{}, 1)

@@ -1,5 +1,6 @@
-// Package feed is the consumer's side of a [kv.Watcher] whose events one goroutine
-// sends on a channel: the channel, an iterator over it, and the error that ended it.
+// Package feed is the receiving side of a [kv.Watcher] whose events one goroutine
+// sends on a channel. It has the channel, an iterator over it, and the error that
+// ended the watch.
 package feed
 
 import (
@@ -10,7 +11,7 @@ import (
 )
 
 // Feed implements the methods Updates, All and Err of [kv.Watcher]. All methods are
-// safe for concurrent use, but for [Feed.End], which the sender alone calls.
+// safe for concurrent use, except [Feed.End]: only the sender may call it.
 type Feed struct {
 	updates chan kv.Update // immutable; closed by End
 
@@ -21,14 +22,15 @@ type Feed struct {
 	}
 }
 
-// New returns the feed of a channel. One goroutine sends on it, and calls End behind
-// its last event.
+// New returns the feed of a channel. One goroutine sends on the channel, and calls
+// End after its last event.
 func New(updates chan kv.Update) *Feed { return &Feed{updates: updates} }
 
 // Updates returns the channel of events.
 func (f *Feed) Updates() <-chan kv.Update { return f.updates }
 
-// All yields the events of the channel, and last the error that ended them, if any.
+// All yields the events of the channel. If the watch ended with an error, it yields
+// that error last.
 func (f *Feed) All() iter.Seq2[kv.Update, error] {
 	return func(yield func(kv.Update, error) bool) {
 		for u := range f.updates {
@@ -42,23 +44,24 @@ func (f *Feed) All() iter.Seq2[kv.Update, error] {
 	}
 }
 
-// Err returns why the watch ended: nil while it goes on, and after a stop.
+// Err returns the error that ended the watch. It is nil while the watch runs and
+// after SetStopped.
 func (f *Feed) Err() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.mu.err
 }
 
-// SetStopped says that the consumer stops the watch: an end that follows is not an
-// error.
+// SetStopped records that the consumer stops the watch. The error of a later End is
+// ignored.
 func (f *Feed) SetStopped() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.mu.stopped = true
 }
 
-// End keeps why the watch ended, unless its consumer stopped it, and closes the
-// channel. It is called once.
+// End records the error that ended the watch, unless SetStopped was called before,
+// and closes the channel. It must be called exactly once.
 func (f *Feed) End(err error) {
 	f.mu.Lock()
 	if !f.mu.stopped {

@@ -50,7 +50,7 @@ func TestAllEndsWithTheError(t *testing.T) {
 	}
 }
 
-func TestAllMayBeLeft(t *testing.T) {
+func TestTheLoopOverAllMayBreak(t *testing.T) {
 	updates := make(chan kv.Update, 2)
 	f := New(updates)
 	updates <- kv.Update{ValueSize: 1}

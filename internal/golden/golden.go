@@ -1,6 +1,5 @@
-// Package golden compares what a codec encodes with a file that is kept in the
-// tree, so that a change of an on-disk format shows as a difference in review. It
-// is for tests.
+// Package golden compares the output of a codec with a file in the tree, so that a
+// change of an on-disk format is visible as a difference in review. It is for tests.
 package golden
 
 import (
@@ -13,8 +12,9 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// Compare fails the test unless got is what testdata/name.golden in the package's
-// directory has, as a hex dump. With the flag -update it writes the file instead.
+// Compare fails the test if the hex dump of got differs from the file
+// testdata/name.golden in the package's directory. With the flag -update it writes
+// the file instead.
 func Compare(t *testing.T, name string, got []byte) {
 	t.Helper()
 	file := filepath.Join("testdata", name+".golden")

@@ -1,21 +1,21 @@
-// Package patterns finds the values whose patterns match a name: the watches that a key
-// concerns, the subscriptions and streams that a subject reaches.
+// Package patterns finds the values whose patterns match a name. Watches use it to
+// match keys, subscriptions and streams use it to match subjects.
 //
-// Names and patterns consist of tokens with dots between them, as [kvd/kv.Match] has
-// them: "*" stands for one token, and ">" at the end for one or more.
+// Names and patterns consist of tokens with dots between them, with the syntax of
+// [kvd/kv.Match]: "*" matches one token, and ">" at the end matches one or more.
 package patterns
 
 import "strings"
 
-// Trie holds values by their patterns, with a node for each token. A lookup costs the
-// tokens of the name and the values that it finds, however many patterns there are. It
-// allocates nothing where the caller's slice has room.
+// Trie holds values by their patterns, with a node for each token. The time of a lookup
+// depends on the tokens of the name and on the values found, not on the number of
+// patterns. A lookup allocates nothing if the caller's slice has room.
 //
-// The zero value is empty. Several goroutines may call Match at the same time; Add and
-// Remove need the trie for themselves.
+// The zero value is empty. Several goroutines may call Match at the same time. Add and
+// Remove must not run beside any other call.
 type Trie[T comparable] struct{ root node[T] }
 
-// node is where one or more patterns agree up to a token.
+// node stands for the common beginning of one or more patterns.
 type node[T comparable] struct {
 	literal map[string]*node[T] // by the next token
 	star    *node[T]            // where the next token is "*"
@@ -39,7 +39,8 @@ func (t *Trie[T]) Add(pattern string, v T) {
 	n.ends = append(n.ends, v)
 }
 
-// child returns the node that a token of a pattern leads to, and makes it if need be.
+// child returns the node that a token of a pattern leads to. It makes the node if there
+// is none.
 func (n *node[T]) child(token string) *node[T] {
 	if token == "*" {
 		if n.star == nil {
@@ -61,7 +62,7 @@ func (n *node[T]) child(token string) *node[T] {
 // Remove undoes one Add of the same pattern and value, and reports whether there was one.
 func (t *Trie[T]) Remove(pattern string, v T) bool { return t.root.remove(pattern, v) }
 
-// remove removes v below a node, and the nodes that are empty without it.
+// remove removes v below a node, and the nodes that have become empty.
 func (n *node[T]) remove(pattern string, v T) bool {
 	token, rest, more := strings.Cut(pattern, ".")
 	if token == ">" {
@@ -90,7 +91,7 @@ func (n *node[T]) remove(pattern string, v T) bool {
 	return removed
 }
 
-// without removes v from a list whose order does not matter.
+// without removes v from a list, which it may reorder. It reports whether v was there.
 func without[T comparable](list *[]T, v T) bool {
 	for i, other := range *list {
 		if other == v {

@@ -25,7 +25,7 @@ func TestTrieFindsWhatMatches(t *testing.T) {
 				if n := len(added); n > 0 && rng.IntN(3) == 0 {
 					i := rng.IntN(n)
 					if !x.Remove(added[i].pattern, added[i]) || x.Remove(added[i].pattern, added[i]) {
-						t.Fatal("a value is not removed once")
+						t.Fatal("a value was not removed exactly once")
 					}
 					added = slices.Delete(added, i, i+1)
 				} else {
@@ -39,7 +39,7 @@ func TestTrieFindsWhatMatches(t *testing.T) {
 				x.Remove(e.pattern, e)
 			}
 			if !x.IsEmpty() {
-				t.Errorf("the empty trie still has %+v", x.root)
+				t.Errorf("the trie is not empty: %+v", x.root)
 			}
 		})
 	}
@@ -87,10 +87,10 @@ func TestAValueWithTwoPatterns(t *testing.T) {
 	}
 	x.Remove("a.*", "v")
 	if got := x.Match(nil, "a.b"); !slices.Equal(got, []string{"v"}) {
-		t.Errorf("one is left: found %q", got)
+		t.Errorf("after the removal of one: found %q", got)
 	}
 	if x.Remove("c.d", "v") || x.Remove(">", "v") {
-		t.Error("a pattern is removed that was not added")
+		t.Error("Remove reported a pattern that was not added")
 	}
 }
 
