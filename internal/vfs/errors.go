@@ -8,10 +8,9 @@ import (
 	"syscall"
 )
 
-// PathError words an error as package os does, with the operation and the path,
-// and returns nil for nil. An error of a full disk then matches [ErrNoSpace]. It is
-// for implementations of [FS]: all of them report through it, so that a test can
-// compare them.
+// PathError returns an error with the operation and the path, in the form of package
+// os, and nil for nil. The error of a full disk then matches [ErrNoSpace]. All
+// implementations of [FS] report errors through it, so that a test can compare them.
 func PathError(op, path string, err error) error {
 	if err == nil {
 		return nil
@@ -19,7 +18,7 @@ func PathError(op, path string, err error) error {
 	return mark(&fs.PathError{Op: op, Path: path, Err: err})
 }
 
-// mark makes an error of a full disk match ErrNoSpace, whichever call met it.
+// mark makes the error of a full disk match ErrNoSpace, whatever call returned it.
 func mark(err error) error {
 	if err == nil || errors.Is(err, io.EOF) {
 		return err
@@ -30,25 +29,25 @@ func mark(err error) error {
 	return err
 }
 
-// noSpaceError matches ErrNoSpace besides what it wraps. A type of its own,
-// because wrapping both with %w would say "no space left on device" twice.
+// noSpaceError matches ErrNoSpace in addition to the error that it wraps. It is a
+// type of its own because wrapping both with %w would repeat the text "no space left
+// on device".
 type noSpaceError struct{ err error }
 
 func (e *noSpaceError) Error() string        { return e.err.Error() }
 func (e *noSpaceError) Unwrap() error        { return e.err }
 func (e *noSpaceError) Is(target error) bool { return target == ErrNoSpace }
 
-// ValidRange reports whether [off, off+n) is a range that [File.Allocate] takes:
-// neither negative nor empty, and its end is an int64. It is for implementations
-// of [FS].
+// ValidRange reports whether [File.Allocate] accepts [off, off+n): it is neither
+// negative nor empty, and its end is an int64. It is for implementations of [FS].
 func ValidRange(off, n int64) bool { return off >= 0 && n > 0 && off <= math.MaxInt64-n }
 
 // WithoutNoSpace returns an error with the text of err that does not match
-// [ErrNoSpace], and other errors as they are. It is for calls after which nothing
-// may be tried again, and keeps their errors from passing for a full disk that was
-// met before anything happened: a sync can fail for want of space, where a file
-// system assigns blocks late, and like every failed sync it leaves pages behind
-// that a second one would call durable.
+// [ErrNoSpace]. It returns other errors unchanged. It is for calls that must not be
+// tried again, so that nobody takes their error for a full disk found before anything
+// happened. For instance, a sync can fail for want of space where a file system
+// assigns blocks late. Like every failed sync it leaves pages that a second sync would
+// report as durable.
 func WithoutNoSpace(err error) error {
 	if errors.Is(err, ErrNoSpace) {
 		return errors.New(err.Error())

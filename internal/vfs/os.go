@@ -24,8 +24,8 @@ func OS() FS { return osFS{} }
 type osFS struct{}
 
 func (osFS) Open(path string, mode Mode) (File, error) {
-	// O_NONBLOCK, so that a FIFO planted in the directory is an error and not a
-	// hang. Regular files ignore it.
+	// O_NONBLOCK, so that opening a FIFO in the directory is an error and does not
+	// block. Regular files ignore the flag.
 	flag := unix.O_NOFOLLOW | unix.O_NONBLOCK // package os adds O_CLOEXEC
 	switch mode {
 	case ReadOnly:
@@ -105,9 +105,9 @@ func (osFS) SyncDir(dir string) error {
 	return mark(errors.Join(err, d.Close()))
 }
 
-// Lock takes a flock, which belongs to the open file and not to the process: a
-// second Lock fails within the same process too, and the kernel frees it when
-// the process ends, however it ends.
+// Lock takes a flock. It belongs to the open file and not to the process: a second
+// Lock fails within the same process too. The kernel frees it when the process ends,
+// for whatever reason.
 func (osFS) Lock(path string) (io.Closer, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 	if err != nil {
@@ -126,8 +126,8 @@ func (osFS) Lock(path string) (io.Closer, error) {
 	return l, nil
 }
 
-// osLock is a held lock. Its file names the holder and stays: removing it would
-// let two processes each lock a file of that name.
+// osLock is a lock. Its file names the holder and is never removed: otherwise two
+// processes could each lock a file of that name.
 type osLock struct{ f osFile }
 
 func (l *osLock) readPID() int {
@@ -140,15 +140,15 @@ func (l *osLock) readPID() int {
 	return pid
 }
 
-// writePID tells others who holds the lock. Errors do not matter: the lock is
-// held all the same, and a full disk must not keep a store from opening.
+// writePID writes the holder's process id for others to read. Its errors are ignored:
+// the lock does not depend on it, and a full disk must not keep a store from opening.
 func (l *osLock) writePID(pid int) {
 	_ = l.f.Truncate(0)
 	_, _ = l.f.WriteAt([]byte(strconv.Itoa(pid)+"\n"), 0)
 }
 
-// Close gives the lock back. It empties the file first, so that whoever meets
-// the next holder before it wrote its name reports none rather than ours.
+// Close releases the lock. It empties the file first: a process that meets the next
+// holder before that one has written its id reports no id instead of ours.
 func (l *osLock) Close() error {
 	_ = l.f.Truncate(0)
 	return l.f.Close()
@@ -180,8 +180,8 @@ func (f *osFile) Truncate(size int64) error { return mark(f.f.Truncate(size)) }
 
 func (f *osFile) Sync() error { return f.call("sync", datasync) }
 
-// Allocate is fallocate. Where the file system has none it writes zeros beyond
-// the end of the file; holes below the end then stay holes.
+// Allocate is fallocate. If the file system does not support it, Allocate writes zeros
+// beyond the end of the file; holes below the end remain holes.
 func (f *osFile) Allocate(off, n int64) error {
 	if !ValidRange(off, n) {
 		return PathError("allocate", f.f.Name(), fs.ErrInvalid)
@@ -195,7 +195,7 @@ func (f *osFile) Allocate(off, n int64) error {
 		err = f.writeZeros(max(off, size), off+n)
 	}
 	if err != nil {
-		// ext4 keeps, and counts into the size, what it found room for.
+		// On failure ext4 keeps the blocks that it found and counts them into the size.
 		if now, sizeErr := f.Size(); sizeErr == nil && now > size {
 			err = errors.Join(err, f.Truncate(size))
 		}
@@ -233,9 +233,9 @@ func (f *osFile) Map(n int64) (Mapping, error) {
 	return m, nil
 }
 
-// call runs one system call on the descriptor, which a concurrent Close cannot
-// take away meanwhile, again for as long as signals interrupt it: Go's own
-// preemption sends them.
+// call runs one system call on the descriptor, which a concurrent Close cannot close
+// meanwhile. It repeats a call that a signal interrupted: Go's own preemption sends
+// signals.
 func (f *osFile) call(op string, syscall func(fd int) error) error {
 	conn, err := f.f.SyscallConn()
 	if err != nil {
@@ -258,8 +258,9 @@ type osMapping struct {
 	data mmap.MMap
 }
 
-// ReadAt copies out under a guard: a page that cannot be read raises SIGBUS,
-// which the guard makes the runtime turn into a panic, and that into an error.
+// ReadAt copies under a guard. A page that cannot be read raises SIGBUS; the guard
+// makes the runtime turn the signal into a panic, and catchFault turns that into an
+// error.
 func (m *osMapping) ReadAt(p []byte, off int64) (n int, err error) {
 	if off < 0 {
 		return 0, PathError("read mapping of", m.path, fs.ErrInvalid)
@@ -278,9 +279,9 @@ func (m *osMapping) ReadAt(p []byte, off int64) (n int, err error) {
 	return n, err
 }
 
-// catchFault restores the goroutine's setting and turns the panic of a fault
-// inside the mapping into an error. Any other panic goes on: a fault elsewhere
-// is the caller's slice or a bug.
+// catchFault restores the goroutine's setting and turns the panic of a fault inside
+// the mapping into an error. Any other panic continues: a fault elsewhere comes from
+// the caller's slice or from a bug.
 func (m *osMapping) catchFault(panicOnFault bool, n *int, err *error) {
 	debug.SetPanicOnFault(panicOnFault)
 	r := recover()

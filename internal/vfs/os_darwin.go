@@ -9,6 +9,6 @@ func datasync(fd int) error {
 	return err
 }
 
-// allocate is not offered: F_PREALLOCATE only reserves beyond the end of the
-// file, so the caller writes zeros, which comes to the same.
+// allocate is not offered: F_PREALLOCATE reserves space only beyond the end of the
+// file. So the caller writes zeros, with the same result.
 func allocate(int, int64, int64) error { return unix.EOPNOTSUPP }

@@ -20,7 +20,7 @@ import (
 // pageSize divides the sizes of files and mappings here.
 const pageSize = 4096
 
-// create makes a file with that content in a directory of the test's own.
+// create makes a file with that content in a temporary directory of the test.
 func create(t testing.TB, content string) (path string, f File) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "file")
@@ -65,7 +65,7 @@ func wantErr(t testing.TB, err, want error) {
 }
 
 func TestOSMapping(t *testing.T) {
-	t.Run("a_truncated_page_is_an_error_and_the_process_lives", func(t *testing.T) {
+	t.Run("a_truncated_page_is_an_error_and_does_not_end_the_process", func(t *testing.T) {
 		_, f := create(t, strings.Repeat("x", 3*pageSize))
 		m := mapFile(t, f, 3*pageSize)
 		must(t, f.Truncate(10))
@@ -74,7 +74,7 @@ func TestOSMapping(t *testing.T) {
 			t.Fatalf("ReadAt beyond the end: %d, %v; want ErrFault", n, err)
 		}
 		if n, err := m.ReadAt(p[:10], 0); n != 10 || err != nil || string(p[:10]) != "xxxxxxxxxx" {
-			t.Fatalf("ReadAt of what is left: %d, %v, %q", n, err, p[:10])
+			t.Fatalf("ReadAt of the remaining bytes: %d, %v, %q", n, err, p[:10])
 		}
 	})
 	t.Run("the_error_names_the_file", func(t *testing.T) {
@@ -84,7 +84,7 @@ func TestOSMapping(t *testing.T) {
 			t.Fatalf("error %v does not name %s", err, path)
 		}
 	})
-	t.Run("the_goroutine_faults_as_before_afterwards", func(t *testing.T) {
+	t.Run("the_goroutines_fault_setting_is_restored", func(t *testing.T) {
 		_, f := create(t, "x")
 		m := mapFile(t, f, 2*pageSize)
 		for _, before := range []bool{false, true} {
@@ -121,7 +121,7 @@ func TestOSMapping(t *testing.T) {
 			t.Fatalf("%q, %v", p, err)
 		}
 	})
-	t.Run("it_ends_where_it_was_asked_to", func(t *testing.T) {
+	t.Run("it_ends_at_its_own_size", func(t *testing.T) {
 		_, f := create(t, "0123456789")
 		m := mapFile(t, f, 5)
 		for _, c := range []struct {
@@ -184,7 +184,7 @@ func TestOSLock(t *testing.T) {
 			t.Fatalf("%v, want a LockedError of process %d", err, syscall.Getpid())
 		}
 	})
-	t.Run("a_holder_that_wrote_no_name_is_unknown", func(t *testing.T) {
+	t.Run("the_process_is_unknown_if_the_file_names_none", func(t *testing.T) {
 		f, err := OS().Open(path, ReadWrite)
 		must(t, err)
 		defer f.Close()
@@ -198,7 +198,7 @@ func TestOSLock(t *testing.T) {
 			}
 		}
 	})
-	t.Run("closing_gives_it_back", func(t *testing.T) {
+	t.Run("closing_releases_it", func(t *testing.T) {
 		must(t, held.Close())
 		if info, err := OS().Stat(path); err != nil || info.Size != 0 {
 			t.Fatalf("the file still names the holder: %+v, %v", info, err)
@@ -256,7 +256,7 @@ func TestOSAllocate(t *testing.T) {
 	t.Run("a_failure_leaves_the_size", func(t *testing.T) {
 		_, f := create(t, "head")
 		if err := f.Allocate(1<<62, 1); err == nil {
-			t.Error("no file system has files of 4 EiB")
+			t.Error("an allocation of 4 EiB succeeded")
 		}
 		if size, err := f.Size(); size != 4 || err != nil {
 			t.Errorf("size %d, %v", size, err)
@@ -320,7 +320,7 @@ func TestOSOpen(t *testing.T) {
 		must(t, OS().SyncDir(dir))
 		wantErr(t, OS().SyncDir(target), unix.ENOTDIR)
 	})
-	t.Run("a_closed_file_says_so", func(t *testing.T) {
+	t.Run("calls_of_a_closed_file_return_ErrClosed", func(t *testing.T) {
 		f, err := OS().Open(target, ReadWrite)
 		must(t, err)
 		must(t, f.Close())
@@ -361,7 +361,7 @@ func TestErrors(t *testing.T) {
 			})
 		}
 	}
-	t.Run("the_end_of_a_file_stays_a_bare_EOF", func(t *testing.T) {
+	t.Run("io.EOF_is_not_wrapped", func(t *testing.T) {
 		if mark(io.EOF) != io.EOF || mark(nil) != nil || PathError("read", "f", nil) != nil {
 			t.Error("wrapped")
 		}
@@ -377,7 +377,7 @@ func TestErrors(t *testing.T) {
 	})
 }
 
-// BenchmarkMappingReadAt measures what the guard costs over a plain copy.
+// BenchmarkMappingReadAt measures the cost of the guard compared with a plain copy.
 func BenchmarkMappingReadAt(b *testing.B) {
 	_, f := create(b, strings.Repeat("x", 1<<20))
 	m := mapFile(b, f, 1<<20).(*osMapping)

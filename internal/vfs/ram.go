@@ -12,15 +12,14 @@ import (
 	"sync/atomic"
 )
 
-// NewRAM returns a file system in memory, for files that are gone with the
-// process on purpose. It promises nothing about crashes; tests of crashes use
-// package simdisk. Syncs do nothing. It has no directories: a path is a name,
-// and Mkdir, Rename and Lock are errors.
+// NewRAM returns a file system in memory, for files that are meant to end with the
+// process. It promises nothing about crashes; tests of crashes use package simdisk.
+// Syncs do nothing. There are no directories: a path is a name, and Mkdir, Rename
+// and Lock return errors.
 //
 // A file is a list of extents, one for each time that it grew, so growing copies
-// nothing. Reads and writes of different bytes run side by side without a lock.
-// The memory of a file is free once its name, its handles and its mappings are
-// gone.
+// nothing. Reads and writes of different bytes run side by side without a lock. The
+// memory of a file is freed when its name, its handles and its mappings are gone.
 func NewRAM() FS { return &ram{files: make(map[string]*ramFile)} }
 
 type ram struct {
@@ -31,11 +30,11 @@ type ram struct {
 // ramFile is the content of a file.
 type ramFile struct {
 	name    string
-	grow    sync.Mutex // held by who changes extents
+	grow    sync.Mutex // must be locked to change extents
 	extents atomic.Pointer[[]extent]
 }
 
-// extent is a run of a file's bytes.
+// extent is a contiguous part of a file's bytes.
 type extent struct {
 	offset int64
 	b      []byte
@@ -116,7 +115,7 @@ func (f *ramFile) size() int64 {
 	return last.offset + int64(len(last.b))
 }
 
-// resize grows the file by an extent, or cuts it.
+// resize makes the file longer by an extent, or cuts it.
 func (f *ramFile) resize(size int64) {
 	f.grow.Lock()
 	defer f.grow.Unlock()
@@ -130,14 +129,15 @@ func (f *ramFile) resize(size int64) {
 	n := find(extents, size)
 	cut := slices.Clone(extents[:min(n+1, len(extents))])
 	if len(cut) > 0 {
-		// A copy: what is cut off reads as zeros if the file grows again.
+		// A copy, so that the bytes cut off read as zeros if the file grows again.
 		last := &cut[len(cut)-1]
 		last.b = slices.Clone(last.b[:size-last.offset])
 	}
 	f.extents.Store(&cut)
 }
 
-// find returns which extent has the byte at offset, the last for one beyond.
+// find returns the index of the extent that has the byte at offset, or of the last
+// extent for an offset beyond the end.
 func find(extents []extent, offset int64) int {
 	n, _ := slices.BinarySearchFunc(extents, offset, func(e extent, offset int64) int {
 		if e.offset <= offset {
@@ -148,8 +148,8 @@ func find(extents []extent, offset int64) int {
 	return max(0, n-1)
 }
 
-// each calls fn for the pieces of [off, off+n) that are there, in order, and
-// returns how many bytes they have.
+// each calls fn for the existing pieces of [off, off+n), in order, and returns the
+// number of bytes in them.
 func (f *ramFile) each(off int64, n int, fn func(at int, b []byte)) (done int) {
 	extents := *f.extents.Load()
 	for i := find(extents, off); i < len(extents) && done < n; i++ {
@@ -173,14 +173,14 @@ func (f *ramFile) readAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// ramHandle is an open file, or a mapping of one.
+// ramHandle is an open file or a mapping of one.
 type ramHandle struct {
 	file     atomic.Pointer[ramFile] // nil once closed
 	readOnly bool
 	limit    int64 // of a mapping; 0: none
 }
 
-// use returns the file that the handle is of.
+// use returns the file of the handle.
 func (h *ramHandle) use(op string) (*ramFile, error) {
 	f := h.file.Load()
 	if f == nil {

@@ -118,7 +118,7 @@ func TestRAMNames(t *testing.T) {
 	}
 }
 
-// A mapping follows what is appended, beside the one that appends.
+// A mapping shows appended bytes while another goroutine appends.
 func TestRAMGrowsBesideReaders(t *testing.T) {
 	_, f := ramFile(t)
 	m, err := f.Map(1 << 20)

@@ -1,6 +1,6 @@
-// Package vfs is the engine's only door to files: a small interface, [FS]. [OS] is
-// the operating system. [NewRAM] is memory and no more. The tests of the engine
-// run on a third implementation, the simulated disk of package simdisk.
+// Package vfs is the only way by which the engine reaches files: a small interface,
+// [FS]. [OS] is the operating system. [NewRAM] keeps files in memory only. The tests of
+// the engine run on a third implementation, the simulated disk of package simdisk.
 //
 // # What a disk promises
 //
@@ -10,11 +10,12 @@
 //   - File.Sync makes the file's bytes and size durable, as fdatasync does. It
 //     says nothing about the directory entry.
 //   - FS.SyncDir makes the creations, renames and removals in that directory
-//     durable; a rename between two directories is durable after both. Until
-//     then a power cut may undo each of them, alone. A rename is atomic: the file
-//     has its old name or the new one, and what it replaced is back with the old.
-//     If two changes of one name survive, the later counts, also where that
-//     leaves a file without any name: its move away from the name was undone.
+//     durable. A rename between two directories is durable after both are synced.
+//     Until then a power cut may undo each of these changes independently. A rename
+//     is atomic: the file has its old name or the new one. If it has the old one, the
+//     file that it replaced is back. If two changes of one name survive, the later
+//     one counts. This can leave a file without any name, if its move away from the
+//     name was undone.
 //   - A power cut keeps any subset of the un-synced 512-byte sectors, in any
 //     order, and may tear any of them at any byte. Size changes persist
 //     independently of the bytes.
@@ -43,8 +44,8 @@
 // (BenchmarkMappingReadAt). Writing through a mapping is not offered: there a
 // full disk is a signal too, and a stray pointer damages the file.
 //
-// The simulated disk is a package of its own, so that go doc shows the door alone
-// and lint can tell that no program contains it.
+// The simulated disk is a package of its own, so that go doc shows the interface alone
+// and lint can verify that no program contains it.
 package vfs
 
 import (
@@ -53,31 +54,31 @@ import (
 	"io"
 )
 
-// FS opens and names files. Paths are slash-separated and relative names are
-// the caller's affair. All methods are safe for concurrent use. Errors carry
-// the system's cause: test them with errors.Is against io/fs and syscall.
+// FS opens and names files. Paths are separated by slashes; the caller decides what
+// relative names mean. All methods are safe for concurrent use. Errors wrap the
+// system's error: test them with errors.Is against io/fs and syscall.
 type FS interface {
 	// Open opens a file. With Create it must not exist yet. Anything that is not
 	// a regular file is an error.
 	Open(path string, mode Mode) (File, error)
 	// Mkdir makes a directory with mode 0700, parents excluded.
 	Mkdir(path string) error
-	// Rename gives a file or directory another name, atomically. A file replaces
-	// the file that has it; a name that a directory has is an error matching
+	// Rename gives a file or directory another name, atomically. A file replaces the
+	// file that has the new name. If a directory has the new name, the error matches
 	// fs.ErrExist.
 	Rename(oldPath, newPath string) error
-	// Remove takes away the name of a file or an empty directory. Open files and
-	// mappings stay usable.
+	// Remove removes the name of a file or an empty directory. Open files and mappings
+	// stay usable.
 	Remove(path string) error
-	// List returns what a directory holds, in ascending order of names.
+	// List returns the entries of a directory, in ascending order of names.
 	List(dir string) ([]Info, error)
 	// Stat describes one path. A directory's size is 0.
 	Stat(path string) (Info, error)
 	// SyncDir makes the directory's entries durable.
 	SyncDir(dir string) error
-	// Lock makes the file at path this process's, creating it if need be, and
-	// returns a *LockedError at once if another holds it. Closing gives it back;
-	// so does the end of the process.
+	// Lock locks the file at path for this process, and creates it if there is none. If
+	// another process has the lock, it returns a *LockedError at once. Closing the
+	// result releases the lock, and so does the end of the process.
 	Lock(path string) (io.Closer, error)
 }
 
@@ -94,25 +95,25 @@ type File interface {
 	Size() (int64, error)
 	// Truncate sets the length; new bytes are zero.
 	Truncate(size int64) error
-	// Allocate makes sure that writes to [off, off+n) find room on the disk, and
-	// extends the file to off+n if it is shorter. It returns an error that
-	// matches ErrNoSpace, and no half measures, if there is no room. An empty
-	// range is an error that matches fs.ErrInvalid.
+	// Allocate reserves disk space for writes to [off, off+n), and extends the file to
+	// off+n if it is shorter. If there is no room, it changes nothing and returns an
+	// error that matches ErrNoSpace. An empty range is an error that matches
+	// fs.ErrInvalid.
 	Allocate(off, n int64) error
-	// Sync makes bytes and size durable. After an error nothing is known about
-	// the bytes written since the last Sync that succeeded.
+	// Sync makes bytes and size durable. After an error the state of the bytes written
+	// since the last successful Sync is unknown.
 	Sync() error
-	// Map maps the first n bytes for reading. They may lie beyond the end of the
-	// file: reading there is an error until the file has grown. The mapping
-	// outlives the File.
+	// Map maps the first n bytes for reading. They may lie beyond the end of the file:
+	// reading there is an error until the file has grown. The mapping stays valid after
+	// the File is closed.
 	Map(n int64) (Mapping, error)
 }
 
-// Mapping is a view of a file that follows its writes. ReadAt copies bytes out;
-// a page that cannot be read is an error that matches ErrFault, not the end of
-// the process. At the end of the mapping it returns io.EOF. It does not know the
-// end of the file: between that and the end of its page, a system shows zeros, or
-// what was there; so bound reads by what was written, and verify them. ReadAt is
+// Mapping is a view of a file that follows its writes. ReadAt copies bytes out. A page
+// that cannot be read is an error that matches ErrFault; it does not end the process.
+// At the end of the mapping ReadAt returns io.EOF. A mapping does not know the end of
+// the file: between that and the end of its page a system shows zeros or older bytes.
+// So callers must bound reads by the bytes that they wrote, and verify them. ReadAt is
 // safe for concurrent use; Close must not run beside it.
 type Mapping interface {
 	io.ReaderAt
@@ -136,13 +137,13 @@ type Info struct {
 	Dir  bool
 }
 
-// Errors that callers branch on, whatever the implementation.
+// Errors that callers branch on. Every implementation returns them.
 var (
 	ErrNoSpace = errors.New("no space left on device") // matches ENOSPC and EDQUOT
 	ErrFault   = errors.New("page fault")
 )
 
-// LockedError says that another process holds a lock.
+// LockedError reports that another process has a lock.
 type LockedError struct {
 	Path string
 	PID  int // 0 if unknown

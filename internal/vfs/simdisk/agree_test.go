@@ -17,7 +17,7 @@ import (
 )
 
 // TestDiskAgreesWithOS makes the same random calls on both and compares what they
-// return, errors included, and what is left.
+// return, errors included, and the files afterwards.
 func TestDiskAgreesWithOS(t *testing.T) {
 	seen := make(map[string]int) // call and outcome: how often
 	for seed := range uint64(24) {
@@ -47,7 +47,7 @@ func TestDiskAgreesWithOS(t *testing.T) {
 			found = found || len(s) >= len(outcome) && s[:len(outcome)] == outcome
 		}
 		if !found {
-			t.Errorf("the random calls never came to %q", outcome)
+			t.Errorf("the random calls never caused %q", outcome)
 		}
 	}
 }
@@ -82,7 +82,7 @@ type step struct {
 	run        func(c *caller) string
 }
 
-// outcome tells the errors apart that callers may branch on.
+// outcome names the errors that callers may branch on.
 func outcome(err error) string {
 	var errno syscall.Errno
 	var locked *vfs.LockedError
@@ -232,9 +232,9 @@ func randomStep(r *rand.Rand) step {
 	}
 }
 
-// readMapping reads where both agree: not between the end of the file and the
-// end of its page, where the system shows zeros and Disk an error. Whole pages
-// beyond the end are errors for both.
+// readMapping reads only where both agree. It does not read between the end of the file
+// and the end of its page: there the system shows zeros and Disk returns an error. Whole
+// pages beyond the end are errors for both.
 func (c *caller) readMapping(i int, off int64, n int) string {
 	if off >= 0 {
 		off -= off % pageSize

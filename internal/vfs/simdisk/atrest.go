@@ -7,8 +7,8 @@ import (
 	"kvd/internal/vfs"
 )
 
-// ReadFile returns the bytes of a file as processes see them. The slice is the
-// caller's.
+// ReadFile returns the bytes of a file as processes see them. The caller owns the
+// slice.
 func (m *Disk) ReadFile(name string) ([]byte, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -22,8 +22,8 @@ func (m *Disk) ReadFile(name string) ([]byte, error) {
 	return b, nil
 }
 
-// WriteFile makes a file hold data as if it always had: nothing of it is
-// pending, its name neither. The directory must exist.
+// WriteFile sets the content of a file and makes it durable at once: neither the
+// bytes nor the name are pending. The directory must exist.
 func (m *Disk) WriteFile(name string, data []byte) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -44,14 +44,14 @@ func (m *Disk) WriteFile(name string, data []byte) error {
 	c.write(data, 0)
 	c.size = int64(len(data))
 	m.used += c.used - n.faces[live].content.used
-	n.faces[live].content, n.faces[durable].content = c.share(), c.share()
+	n.faces[live].content, n.faces[durable].content = c.clone(), c.clone()
 	return nil
 }
 
-// Corrupt lets f change the bytes [off, off+n) of a file in place, on the disk
-// and in the page cache, without a write that anybody would notice. The bytes
-// may differ between the two: then f is called for each. They must lie within
-// the file. What is pending is not changed, and may overwrite the damage.
+// Corrupt calls f to change the bytes [off, off+n) of a file in place, on the disk
+// and in the page cache, without a write. If the bytes on the disk and in the cache
+// differ, f is called for each. The range must lie within the file. Pending items are
+// not changed; they may overwrite the damage later.
 func (m *Disk) Corrupt(name string, off, n int64, f func(b []byte)) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// BenchmarkCrash makes images of a store of 64 KiB in eight files, of which one
-// has a log's frame pending, or everything.
+// BenchmarkCrash makes images of a store of 64 KiB in eight files. Pending is one log
+// frame or everything.
 func BenchmarkCrash(b *testing.B) {
 	for _, pending := range []string{"frame", "all"} {
 		d := newDisk(b)

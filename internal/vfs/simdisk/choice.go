@@ -2,28 +2,28 @@ package simdisk
 
 import "encoding/binary"
 
-// Choice decides what a power cut leaves. The functions run under the disk's
-// lock and must not call it.
+// Choice decides what a power cut leaves. Its functions run under the disk's lock
+// and must not call the disk.
 type Choice struct {
-	// Decide is asked about every pending item, in the order of issue. Of two
-	// writes of one sector that are both kept, the later counts, as on a disk.
-	// nil loses everything.
+	// Decide is called for every pending item, in the order of issue. If two writes
+	// of one sector are both kept, the later one counts, as on a disk. A nil Decide
+	// loses everything.
 	Decide func(Item) Verdict
 
-	// Stale, if not nil, fills a sector beyond the durable end of its file whose
-	// bytes were lost, in case the file's size was kept. Otherwise it is zeros.
+	// Stale, if not nil, fills a sector beyond the durable end of its file whose bytes
+	// were lost, in case the file's size was kept. Without Stale it reads as zeros.
 	Stale func(it Item, sector []byte)
 
 	pageCache bool
 }
 
-// KeepAll is no power cut but the end of the process: everything that could be
-// read is there, and the system had the time to write it to the disk. Other than
-// all items kept, this includes bytes that a failed Sync left in the page cache.
-// [Disk.Clone] leaves them pending.
+// KeepAll is the end of the process and no power cut: the image has every byte that
+// could be read, because the system had the time to write it to the disk. Unlike a
+// Choice that keeps all items, it includes bytes that a failed Sync left in the page
+// cache. [Disk.Clone] leaves them pending.
 func KeepAll() Choice { return Choice{pageCache: true} }
 
-// KeepNone leaves what was synced and nothing else.
+// KeepNone keeps only what was synced.
 func KeepNone() Choice { return Choice{} }
 
 // Prefix keeps the first k pending items.
@@ -31,12 +31,12 @@ func Prefix(k int) Choice {
 	return keepIf(func(it Item) bool { return it.Index < k })
 }
 
-// AllBut loses the k-th pending item, from 0, and keeps the others.
+// AllBut loses the k-th pending item, counted from 0, and keeps the others.
 func AllBut(k int) Choice {
 	return keepIf(func(it Item) bool { return it.Index != k })
 }
 
-// Only keeps the k-th pending item, from 0, and loses the others.
+// Only keeps the k-th pending item, counted from 0, and loses the others.
 func Only(k int) Choice {
 	return keepIf(func(it Item) bool { return it.Index == k })
 }
@@ -50,17 +50,18 @@ func keepIf(keep func(Item) bool) Choice {
 	}}
 }
 
-// Odds describes a random power cut.
+// Odds are the probabilities of a random power cut.
 type Odds struct {
-	Keep  float64 // how probable it is that an item is kept, 0 to 1
-	Torn  float64 // of the blocks kept, how many are torn at a random byte, 0 to 1
-	Ruin  float64 // of the blocks lost, how many are ruined, 0 to 1
-	Block int     // bytes that are kept or lost together: a multiple of SectorSize, 0 is SectorSize
-	Stale bool    // random bytes instead of zeros where a size was kept and the bytes lost
+	Keep  float64 // probability that an item is kept, 0 to 1
+	Torn  float64 // fraction of the kept blocks that are torn at a random byte, 0 to 1
+	Ruin  float64 // fraction of the lost blocks that are ruined, 0 to 1
+	Block int     // bytes that are kept or lost together: a multiple of SectorSize; 0 means SectorSize
+	Stale bool    // random bytes instead of zeros where the size was kept and the bytes were lost
 }
 
-// Random is a power cut of random odds: few, half or most items kept, none or
-// some torn, by 512 bytes or 4 KiB. The same seed decides the same.
+// Random is a power cut with random odds: few, half or most items are kept, and none
+// or some are torn, in blocks of 512 bytes or 4 KiB. The same seed gives the same
+// decisions.
 func Random(seed uint64) Choice {
 	r := mix(seed)
 	return Odds{
@@ -70,8 +71,8 @@ func Random(seed uint64) Choice {
 	}.Choice(seed)
 }
 
-// Choice returns the power cut of these odds that belongs to the seed. It holds
-// no state: an item's fate depends on the seed and the item alone.
+// Choice returns the power cut with these odds for the seed. It has no state: each
+// decision depends on the seed and the item alone.
 func (o Odds) Choice(seed uint64) Choice {
 	perBlock := int64(max(o.Block/SectorSize, 1))
 	c := Choice{Decide: func(it Item) Verdict {
@@ -94,8 +95,8 @@ func (o Odds) Choice(seed uint64) Choice {
 	return c
 }
 
-// decide returns the fate of the sector at offset off of a block of that size,
-// from the block's hash. A torn block keeps its bytes before or after a cut.
+// decide returns the verdict for the sector at offset off of a block of the given
+// size, from the block's hash. A torn block keeps its bytes before or after a cut.
 func (o Odds) decide(h uint64, off, blockSize int) Verdict {
 	if !below(h, o.Keep) {
 		if blockSize != 0 && below(mix(h), o.Ruin) {
@@ -115,7 +116,7 @@ func (o Odds) decide(h uint64, off, blockSize int) Verdict {
 	return Torn(cut, SectorSize)
 }
 
-// below reports whether a hash falls among the share p of all hashes.
+// below is true for the fraction p of all hashes.
 func below(h uint64, p float64) bool { return float64(h>>11) < p*(1<<53) }
 
 // mix is a bijection whose output bits each depend on every input bit: the

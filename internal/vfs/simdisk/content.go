@@ -15,52 +15,52 @@ const pageSize = 4096
 
 type page = [pageSize]byte
 
-// zeroPage stands for every page that was allocated or filled with zeros, so
-// that preallocated logs cost a slot and not a page. It is never written.
+// zeroPage stands for every page that was allocated or filled with zeros, so that a
+// preallocated log costs an entry of the table and no page. It is never written.
 var zeroPage page
 
 // content is the bytes of one file: pages that any number of contents share
 // until one of them writes. The zero value is an empty file.
 //
-// A content may write what carries its owner's number, and nothing else. So
-// sharing is dropping the number: O(1), and the next write copies the table of
-// pages and the page that it touches. Contents that share nothing they own are
-// safe to use from different goroutines.
+// A content may write only the pages and the table that have its owner's number.
+// So clone takes O(1): it resets the number. The next write copies the table of pages
+// and the page that it touches. Two contents that own nothing in common may be used
+// by different goroutines.
 type content struct {
 	size  int64
 	end   int64 // bytes at and beyond it are zero; unrelated to size
-	pages []slot
-	owner uint64 // 0: not even the table of pages is its own
-	used  int    // slots that are not holes
+	pages []pageRef
+	owner uint64 // 0: the table of pages is shared too
+	used  int    // pages that are not holes
 }
 
-type slot struct {
+type pageRef struct {
 	page  *page // nil: a hole
 	owner uint64
 }
 
 var owners atomic.Uint64
 
-// share returns a second content with the same bytes.
-func (c *content) share() content {
+// clone returns a second content with the same bytes.
+func (c *content) clone() content {
 	c.owner = 0
 	return *c
 }
 
-// own makes the table the content's, with at least n slots.
-func (c *content) own(n int) {
+// makeOwned copies the table of pages if it is shared, and gives it at least n entries.
+func (c *content) makeOwned(n int) {
 	if c.owner == 0 {
 		c.owner = owners.Add(1)
-		c.pages = append(make([]slot, 0, max(n, len(c.pages))), c.pages...)
+		c.pages = append(make([]pageRef, 0, max(n, len(c.pages))), c.pages...)
 	}
 	if n > len(c.pages) {
-		c.pages = append(c.pages, make([]slot, n-len(c.pages))...)
+		c.pages = append(c.pages, make([]pageRef, n-len(c.pages))...)
 	}
 }
 
 // writable returns the i-th page for writing.
 func (c *content) writable(i int) *page {
-	c.own(i + 1)
+	c.makeOwned(i + 1)
 	s := &c.pages[i]
 	if s.page != nil && s.owner == c.owner {
 		return s.page
@@ -71,7 +71,7 @@ func (c *content) writable(i int) *page {
 	} else if s.page != &zeroPage {
 		*fresh = *s.page
 	}
-	*s = slot{fresh, c.owner}
+	*s = pageRef{fresh, c.owner}
 	return fresh
 }
 
@@ -132,11 +132,11 @@ func (c *content) zeroPage(i int) {
 	if i < len(c.pages) && c.pages[i].page == &zeroPage {
 		return
 	}
-	c.own(i + 1)
+	c.makeOwned(i + 1)
 	if c.pages[i].page == nil {
 		c.used++
 	}
-	c.pages[i] = slot{page: &zeroPage}
+	c.pages[i] = pageRef{page: &zeroPage}
 }
 
 // allocate gives every hole in [off, off+n) a page.
@@ -161,9 +161,9 @@ func (c *content) holes(off, n int64) int {
 	return holes
 }
 
-// room returns how many of the n bytes at off can be written if no more than
-// free holes may be filled.
-func (c *content) room(off int64, n, free int) int {
+// fitting returns how many of the n bytes at off can be written if at most free
+// holes may be filled.
+func (c *content) fitting(off int64, n, free int) int {
 	first, last := pagesOf(off, int64(n))
 	for i := first; i < last; i++ {
 		if i < len(c.pages) && c.pages[i].page != nil {
@@ -176,8 +176,8 @@ func (c *content) room(off int64, n, free int) int {
 	return n
 }
 
-// resize sets the size and drops every byte beyond it, so that growing again
-// shows zeros.
+// resize sets the size and removes every byte beyond it, so that the file shows
+// zeros there when it grows again.
 func (c *content) resize(size int64) {
 	keep, from := split(size)
 	if from > 0 {
@@ -187,15 +187,15 @@ func (c *content) resize(size int64) {
 		keep++
 	}
 	c.size, c.end = size, min(c.end, size)
-	c.drop(keep)
+	c.removeFrom(keep)
 }
 
-// drop turns the pages from the i-th on into nothing.
-func (c *content) drop(i int) {
+// removeFrom turns the pages from the i-th on into holes.
+func (c *content) removeFrom(i int) {
 	if i >= len(c.pages) {
 		return
 	}
-	c.own(0)
+	c.makeOwned(0)
 	for _, s := range c.pages[i:] {
 		if s.page != nil {
 			c.used--
@@ -210,7 +210,7 @@ func (c *content) drop(i int) {
 func (c *content) isZero(off, n int64) bool {
 	first, last := pagesOf(off, n)
 	return !slices.ContainsFunc(c.pages[min(first, len(c.pages)):min(last, len(c.pages))],
-		func(s slot) bool { return s.page != nil && s.page != &zeroPage })
+		func(s pageRef) bool { return s.page != nil && s.page != &zeroPage })
 }
 
 // split returns the page of an offset and the place in it.

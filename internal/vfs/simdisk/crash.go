@@ -6,19 +6,20 @@ import (
 	"slices"
 )
 
-// Pending returns how many items a power cut may lose now, each alone. They are
-// numbered from 0 in the order in which they were issued, over the whole disk.
+// Pending returns the number of items that a power cut may lose now, each of them
+// independently. Items are numbered from 0 over the whole disk, in the order of issue.
 func (m *Disk) Pending() int {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return m.items
 }
 
-// Crash returns the disk as found after a power cut of which c decides what it
-// left. Everything on it is durable and nothing is locked. It is independent of
-// m, which stays as it is.
+// Crash returns the disk as it is after a power cut. c decides which pending items
+// the power cut keeps. Everything on the returned disk is durable and nothing is
+// locked. It is independent of m, which does not change.
 //
-// The cost is that of the files, the items pending, and the pages they touch.
+// The cost depends on the number of files and pending items, and on the pages that
+// they touch.
 func (m *Disk) Crash(c Choice) *Disk {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -35,12 +36,12 @@ func (m *Disk) Crash(c Choice) *Disk {
 			im.call++
 		}
 	}
-	im.settle()
+	im.makeLive()
 	return im.disk
 }
 
-// Clone returns an independent copy of the disk with everything that is pending
-// on it, as a killed process leaves it: the page cache survives, locks and open
+// Clone returns an independent copy of the disk with all its pending items. This is
+// the disk after the process was killed: the page cache survives, locks and open
 // files do not. A power cut may follow.
 func (m *Disk) Clone() *Disk {
 	m.mu.Lock()
@@ -55,19 +56,19 @@ func (m *Disk) Clone() *Disk {
 	return im.disk
 }
 
-// image is a disk in the making. Its nodes are twins of the source's.
+// image is a disk that is being made. Its nodes are copies (twins) of the source's.
 type image struct {
 	disk   *Disk
 	choice Choice
 	stamp  uint64 // marks the twins of this image
 	faces  []copied
 	twins  []*node
-	index  int                // of the next item
-	call   int                // of the change whose items are next
+	index  int                // number of the next item
+	call   int                // number of the change whose items are next
 	stale  map[sectorKey]bool // sectors beyond a file's durable end that have content
 }
 
-// copied says which face of a node becomes which of its twin.
+// copied says which face of a node is copied to which face of its twin.
 type copied struct{ from, to view }
 
 type sectorKey struct {
@@ -80,8 +81,8 @@ func (m *Disk) newImage(c Choice) *image {
 	return &image{disk: &Disk{capacity: m.capacity}, choice: c, stamp: m.stamp}
 }
 
-// twin returns the image's copy of n, and copies it first if this is the first
-// time. In a crash, whatever has no durable name starts without one.
+// twin returns the image's copy of n. The first call makes the copy. After a power
+// cut a node without a durable name starts without a name.
 func (im *image) twin(n *node) *node {
 	if n == nil || n.twin.stamp == im.stamp {
 		return twinOf(n)
@@ -91,7 +92,7 @@ func (im *image) twin(n *node) *node {
 	im.twins = append(im.twins, t)
 	for _, f := range im.faces {
 		from, to := &n.faces[f.from], &t.faces[f.to]
-		to.content = from.content.share()
+		to.content = from.content.clone()
 		if len(from.entries) == 0 {
 			continue
 		}
@@ -112,12 +113,12 @@ func twinOf(n *node) *node {
 	return n.twin.node
 }
 
-// settle makes the durable view that was built the live one too.
-func (im *image) settle() {
+// makeLive copies the durable view, which is complete now, to the live view.
+func (im *image) makeLive() {
 	for _, t := range im.twins {
 		d := &t.faces[durable]
 		d.content.resize(d.content.size) // sectors kept beyond the end are lost with the size
-		t.faces[live] = face{parent: d.parent, name: d.name, entries: slices.Clone(d.entries), content: d.content.share()}
+		t.faces[live] = face{parent: d.parent, name: d.name, entries: slices.Clone(d.entries), content: d.content.clone()}
 	}
 	im.count()
 }
@@ -130,7 +131,7 @@ func (im *image) count() {
 	}
 }
 
-// copyChange makes pending on the image what is pending on the source.
+// copyChange adds a pending change of the source to the image.
 func (im *image) copyChange(ch change) {
 	switch ch := ch.(type) {
 	case *write:
@@ -157,7 +158,7 @@ func (im *image) twinRename(r *rename) *rename {
 	return &c
 }
 
-// decide numbers an item and asks the choice about it.
+// decide numbers an item and asks the choice for its verdict.
 func (im *image) decide(it Item) Verdict {
 	it.Index, it.Call = im.index, im.call
 	im.index++
@@ -186,8 +187,8 @@ func (w *write) crash(im *image) {
 	}
 }
 
-// fillStale gives a sector that the disk never wrote, but the size may come to
-// cover, the bytes that were there before the file.
+// fillStale fills a sector that the disk never wrote and that a kept size may cover
+// later. It writes the bytes that were on the disk before the file.
 func (im *image) fillStale(file *node, c *content, it Item, v Verdict) {
 	key, off := sectorKey{file, it.Sector}, it.Sector*SectorSize
 	if off < file.faces[durable].content.size || im.stale[key] {
@@ -217,14 +218,14 @@ func (r *rename) crash(im *image) {
 	}
 }
 
-// Item is one thing that a power cut may keep or lose.
+// Item is one item that a power cut may keep or lose.
 type Item struct {
 	Index  int      // in the order of issue, from 0
-	Call   int      // which pending call it belongs to, from 0
-	Kind   ItemKind // which of the fields below count
-	Path   string   // what the file was named last
+	Call   int      // number of its pending call, from 0
+	Kind   ItemKind // says which of the fields below are set
+	Path   string   // the file's last name
 	Sector int64    // of a SectorItem: its offset in the file / SectorSize
-	Size   int64    // of a SizeItem: the size set; negative if only blocks were allocated
+	Size   int64    // of a SizeItem: the new size; negative if only blocks were allocated
 }
 
 // String describes the item for a test's report.
@@ -238,34 +239,34 @@ func (it Item) String() string {
 	return fmt.Sprintf("%d: name %s", it.Index, it.Path)
 }
 
-// ItemKind is what an [Item] is.
+// ItemKind is the kind of an [Item].
 type ItemKind uint8
 
 // The kinds of items.
 const (
-	SectorItem ItemKind = iota + 1 // one sector as one write left it
+	SectorItem ItemKind = iota + 1 // one sector after one write
 	SizeItem                       // one change of a file's size or blocks
 	EntryItem                      // one creation, rename or removal
 )
 
-// Verdict is what becomes of an item: Lose, Keep, Ruin, or a part of a sector. Of
-// other items anything but Lose keeps them.
+// Verdict says what a power cut does to an item: Lose, Keep, Ruin, or keep a part of
+// a sector. For items that are not sectors every verdict but Lose means Keep.
 type Verdict uint32
 
 // The verdicts that are not [Torn].
 const (
 	Lose Verdict = 0
 	Keep Verdict = SectorSize // the bytes [0, SectorSize)
-	// Ruin leaves a sector that can be read and holds nothing of what was written to
-	// it, now or ever: not every disk keeps the bytes beside those that it overwrites.
+	// Ruin leaves a sector that can be read and has none of the bytes that were ever
+	// written to it: not every disk keeps the bytes beside those that it overwrites.
 	Ruin Verdict = SectorSize<<16 | SectorSize
 )
 
 // ruin is the byte that fills a ruined sector.
 const ruin = 0xa5
 
-// Torn keeps the bytes [from, to) of a sector; the others stay what they were
-// on the disk. It panics unless 0 <= from <= to <= SectorSize.
+// Torn keeps the bytes [from, to) of a sector; the other bytes are those that were on
+// the disk before. It panics unless 0 <= from <= to <= SectorSize.
 func Torn(from, to int) Verdict {
 	if from < 0 || from > to || to > SectorSize {
 		panic(fmt.Sprintf("simdisk: a sector has no bytes [%d, %d)", from, to))

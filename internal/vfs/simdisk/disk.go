@@ -13,24 +13,24 @@ import (
 	"kvd/internal/vfs"
 )
 
-// maxFileSize bounds the table of pages that a stray offset can make.
+// maxFileSize bounds the table of pages when an offset is much too large.
 const maxFileSize = 64 << 30
 
-// Disk is a disk in memory that keeps the package's rules and breaks everything
-// that they do not promise. It knows what was synced, and makes, as often as one
-// likes, the disks that a power cut may leave: see [Disk.Crash].
+// Disk is a disk in memory that follows the rules of package vfs and breaks
+// everything that they do not promise. It records what was synced. [Disk.Crash]
+// makes the disks that a power cut may leave, any number of times.
 //
 // Paths are taken from the root, so "a/b" and "/a/b" are the same; the root
 // exists. Files are sparse. All methods are safe for concurrent use.
 type Disk struct {
 	mu       sync.RWMutex
 	root     *node
-	pending  list.List // of change, in the order of issue
+	pending  list.List // pending changes, in the order of issue
 	items    int       // in pending
 	capacity int       // pages; negative: no limit
-	used     int       // pages of the files that the live view can reach
+	used     int       // pages of the files that can be reached in the live view
 	locked   map[*node]bool
-	stamp    uint64 // of the image made last
+	stamp    uint64 // stamp of the newest image
 }
 
 // New returns an empty disk without a limit.
@@ -38,9 +38,9 @@ func New() *Disk {
 	return &Disk{root: &node{dir: true}, capacity: -1}
 }
 
-// SetCapacity limits the disk to that many bytes, rounded down to pages of
-// 4 KiB; negative is no limit. Pages count once they are written or allocated,
-// holes do not. A limit below what is in use only refuses what comes.
+// SetCapacity limits the disk to that many bytes, rounded down to pages of 4 KiB. A
+// negative capacity means no limit. A page counts once it is written or allocated; a
+// hole does not count. A limit below the pages in use only refuses new pages.
 func (m *Disk) SetCapacity(size int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -58,7 +58,7 @@ func (m *Disk) Used() int64 {
 	return int64(m.used) * pageSize
 }
 
-// free returns how many pages may still be taken.
+// free returns how many more pages may be used.
 func (m *Disk) free() int {
 	if m.capacity < 0 {
 		return maxFileSize / pageSize
@@ -100,7 +100,7 @@ func (m *Disk) open(name string, mode vfs.Mode) (*node, error) {
 	return n, nil
 }
 
-// create makes a file or directory at a free place.
+// create makes a file or directory at a place that is not taken.
 func (m *Disk) create(name string, at place, dir bool) *node {
 	n := &node{dir: dir, path: name}
 	m.queueRename(&rename{node: n, to: at})
@@ -195,7 +195,7 @@ func (m *Disk) remove(name string) error {
 	return nil
 }
 
-// release frees the pages of a file that has neither name nor user.
+// release frees the pages of a file that has no name and no user.
 func (m *Disk) release(n *node) {
 	if n.faces[live].parent == nil && n.handles == 0 {
 		m.used -= n.faces[live].content.used
@@ -246,7 +246,7 @@ func (m *Disk) SyncDir(dir string) error {
 	return nil
 }
 
-// Lock implements vfs.FS. Locks are of the process, so no image of a crash has any.
+// Lock implements vfs.FS. Locks belong to the process: an image of a crash has none.
 func (m *Disk) Lock(name string) (io.Closer, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -265,17 +265,17 @@ func (m *Disk) Lock(name string) (io.Closer, error) {
 	}
 	m.locked[n] = true
 	n.handles++
-	return &heldLock{disk: m, node: n, name: name}, nil
+	return &diskLock{disk: m, node: n, name: name}, nil
 }
 
-type heldLock struct {
+type diskLock struct {
 	disk   *Disk
 	node   *node
 	name   string
 	closed bool
 }
 
-func (l *heldLock) Close() error {
+func (l *diskLock) Close() error {
 	l.disk.mu.Lock()
 	defer l.disk.mu.Unlock()
 	if l.closed {
@@ -293,7 +293,7 @@ func (m *Disk) put(n *node) {
 	m.release(n)
 }
 
-// lookup returns what has the path in the live view.
+// lookup returns the node at a path in the live view.
 func (m *Disk) lookup(name string) (*node, error) {
 	if name == "" {
 		return nil, syscall.ENOENT
@@ -321,7 +321,7 @@ func (m *Disk) directory(name string) (*node, error) {
 	return n, err
 }
 
-// place returns the directory of a path, which must exist, and the last element.
+// place returns the directory of a path, which must exist, and the path's last element.
 func (m *Disk) place(name string) (place, error) {
 	clean := path.Clean("/" + name)
 	if name == "" {

@@ -28,7 +28,7 @@ func (d disk) create(path string) vfs.File {
 	return f
 }
 
-// stored makes a file that is durable, name and content.
+// stored makes a file whose name and content are durable.
 func (d disk) stored(path, content string) vfs.File {
 	d.t.Helper()
 	must(d.t, d.WriteFile(path, []byte(content)))
@@ -66,7 +66,7 @@ func (d disk) text(path string) string {
 func (d disk) want(path, content string) {
 	d.t.Helper()
 	if got := d.text(path); got != content {
-		d.t.Errorf("%s holds %q, want %q", path, short(got), short(content))
+		d.t.Errorf("%s contains %q, want %q", path, short(got), short(content))
 	}
 }
 
@@ -77,8 +77,8 @@ func short(s string) string {
 	return s
 }
 
-// outcomes returns what each of the choices that lose or keep one item, and each
-// prefix, may leave of a file: sorted, each once.
+// outcomes returns the content of a file after each choice that loses or keeps one
+// item, and after each prefix: sorted and without duplicates.
 func (d disk) outcomes(path string) []string {
 	d.t.Helper()
 	var found []string
@@ -95,7 +95,7 @@ func (d disk) wantOutcomes(path string, want ...string) {
 	d.t.Helper()
 	slices.Sort(want)
 	if got := d.outcomes(path); !slices.Equal(got, want) {
-		d.t.Errorf("a power cut leaves of %s one of %q, want one of %q", path, got, want)
+		d.t.Errorf("after a power cut %s is one of %q, want one of %q", path, got, want)
 	}
 }
 
@@ -119,7 +119,7 @@ func TestDiskBytes(t *testing.T) {
 			t.Errorf("%d items pending", n)
 		}
 	})
-	t.Run("synced_sectors_that_nothing_touched_keep_their_bytes", func(t *testing.T) {
+	t.Run("synced_sectors_without_later_writes_keep_their_bytes", func(t *testing.T) {
 		d := newDisk(t)
 		f := d.stored("f", sector("a")+sector("b")+sector("c"))
 		writeAt(t, f, sector("X"), SectorSize)
@@ -159,14 +159,14 @@ func TestDiskBytes(t *testing.T) {
 			image.want("f", sector("a")+strings.Repeat("b", cut)+strings.Repeat("X", SectorSize-cut))
 		}
 	})
-	t.Run("a_ruined_sector_holds_nothing_of_what_it_held", func(t *testing.T) {
+	t.Run("a_ruined_sector_has_none_of_its_former_bytes", func(t *testing.T) {
 		d := newDisk(t)
 		f := d.stored("f", sector("a")+sector("b")+sector("c"))
 		writeAt(t, f, "X", SectorSize+7)
 		image := d.crash(Choice{Decide: func(Item) Verdict { return Ruin }})
 		image.want("f", sector("a")+strings.Repeat(string([]byte{ruin}), SectorSize)+sector("c"))
 	})
-	t.Run("a_tear_lets_the_version_before_it_show", func(t *testing.T) {
+	t.Run("the_rest_of_a_torn_sector_is_the_version_before", func(t *testing.T) {
 		d := newDisk(t)
 		f := d.stored("f", "000")
 		writeAt(t, f, "111", 0)
@@ -204,7 +204,7 @@ func TestDiskBytes(t *testing.T) {
 }
 
 func TestDiskSizes(t *testing.T) {
-	t.Run("a_size_is_kept_or_lost_apart_from_the_bytes", func(t *testing.T) {
+	t.Run("a_size_is_kept_or_lost_independently_of_the_bytes", func(t *testing.T) {
 		d := newDisk(t)
 		f := d.stored("f", "ab")
 		writeAt(t, f, "cd", 2)
@@ -226,7 +226,7 @@ func TestDiskSizes(t *testing.T) {
 			return Keep
 		}}).want("f", "·"+sector("b"))
 	})
-	t.Run("bytes_kept_beyond_a_lost_size_never_show", func(t *testing.T) {
+	t.Run("bytes_kept_beyond_a_lost_size_are_not_visible", func(t *testing.T) {
 		d := newDisk(t)
 		f := d.stored("f", "ab")
 		writeAt(t, f, strings.Repeat("x", 3*pageSize), 2)
@@ -242,7 +242,7 @@ func TestDiskSizes(t *testing.T) {
 		must(t, g.Truncate(3*pageSize))
 		image.want("f", "ab·")
 	})
-	t.Run("or_as_stale_bytes_where_that_is_asked_for", func(t *testing.T) {
+	t.Run("lost_bytes_below_a_kept_size_read_as_stale_bytes_with_Stale", func(t *testing.T) {
 		d := newDisk(t)
 		f := d.stored("f", "head")
 		writeAt(t, f, sector("a")+sector("b")+sector("c"), 0)
@@ -300,7 +300,7 @@ func TestDiskSizes(t *testing.T) {
 }
 
 func TestDiskNames(t *testing.T) {
-	t.Run("a_created_file_is_lost_without_SyncDir_however_synced", func(t *testing.T) {
+	t.Run("a_created_and_synced_file_is_lost_without_SyncDir", func(t *testing.T) {
 		d := newDisk(t)
 		f := d.create("f")
 		writeAt(t, f, "x", 0)
@@ -319,17 +319,17 @@ func TestDiskNames(t *testing.T) {
 		d := newDisk(t)
 		f := d.stored("f", "x")
 		must(t, d.Remove("f"))
-		writeAt(t, f, "y", 0) // it is still open, and may be back with this
+		writeAt(t, f, "y", 0) // it is still open, and this write may come back with it
 		d.want("f", "-")
 		d.wantOutcomes("f", "-", "x", "y")
 		d.syncDir("/")
 		d.wantOutcomes("f", "-")
 		if n := d.Pending(); n != 0 {
-			t.Errorf("%d items pending for a file that is gone", n)
+			t.Errorf("%d items pending for a removed file", n)
 		}
 		writeAt(t, f, "z", 0)
 		if n := d.Pending(); n != 0 {
-			t.Errorf("%d items pending for a file that is gone", n)
+			t.Errorf("%d items pending for a removed file", n)
 		}
 	})
 	t.Run("a_rename_leaves_the_old_name_or_the_new_one", func(t *testing.T) {
@@ -359,10 +359,10 @@ func TestDiskNames(t *testing.T) {
 		d.syncDir("/")
 		d.wantOutcomes("f", "new")
 		if n := d.Pending(); n != 0 {
-			t.Errorf("%d items pending for a file that is gone", n)
+			t.Errorf("%d items pending for a removed file", n)
 		}
 	})
-	t.Run("a_rename_is_kept_though_the_creation_before_it_was_lost", func(t *testing.T) {
+	t.Run("a_rename_may_be_kept_although_the_creation_before_it_is_lost", func(t *testing.T) {
 		d := newDisk(t)
 		f := d.create("f.tmp")
 		must(t, d.Rename("f.tmp", "f"))
@@ -373,7 +373,7 @@ func TestDiskNames(t *testing.T) {
 		image.want("f", "x")
 		image.want("f.tmp", "-")
 	})
-	t.Run("of_two_renames_either_may_be_lost_and_one_name_remains", func(t *testing.T) {
+	t.Run("either_of_two_renames_may_be_lost_and_one_name_remains", func(t *testing.T) {
 		d := newDisk(t)
 		d.stored("a", "x")
 		must(t, d.Rename("a", "b"))
@@ -385,7 +385,7 @@ func TestDiskNames(t *testing.T) {
 			}
 		}
 	})
-	t.Run("a_removal_does_not_reach_a_file_whose_move_to_the_name_was_lost", func(t *testing.T) {
+	t.Run("a_removal_does_not_remove_a_file_whose_move_to_the_name_was_lost", func(t *testing.T) {
 		d := newDisk(t)
 		d.stored("a", "x")
 		must(t, d.Rename("a", "b"))
@@ -394,7 +394,7 @@ func TestDiskNames(t *testing.T) {
 		image.want("a", "x")
 		image.want("b", "-")
 	})
-	t.Run("the_loss_of_one_name_does_not_touch_the_next", func(t *testing.T) {
+	t.Run("the_loss_of_one_name_does_not_change_the_next", func(t *testing.T) {
 		d := newDisk(t)
 		d.stored("a", "a")
 		must(t, d.Remove("a"))
@@ -403,7 +403,7 @@ func TestDiskNames(t *testing.T) {
 		image.want("a", "a")
 		image.want("b", "")
 	})
-	t.Run("a_name_taken_over_is_lost_to_a_file_whose_move_away_was_lost", func(t *testing.T) {
+	t.Run("a_file_keeps_a_name_that_was_used_again_if_its_move_away_was_lost", func(t *testing.T) {
 		d := newDisk(t)
 		d.stored("log", "1")
 		d.stored("next", "2")
@@ -413,7 +413,7 @@ func TestDiskNames(t *testing.T) {
 		image.want("log", "2")
 		image.want("old", "-")
 	})
-	t.Run("a_name_used_again_is_the_old_file_or_the_new_one_or_none", func(t *testing.T) {
+	t.Run("a_name_used_again_has_the_old_file_or_the_new_one_or_none", func(t *testing.T) {
 		d := newDisk(t)
 		d.stored("f", "old")
 		must(t, d.Remove("f"))
@@ -422,7 +422,7 @@ func TestDiskNames(t *testing.T) {
 		must(t, f.Sync())
 		d.wantOutcomes("f", "old", "-", "new")
 	})
-	t.Run("a_lost_directory_takes_its_files_along", func(t *testing.T) {
+	t.Run("the_files_of_a_lost_directory_are_lost", func(t *testing.T) {
 		d := newDisk(t)
 		must(t, d.Mkdir("d"))
 		f := d.create("d/f")
@@ -444,7 +444,7 @@ func TestDiskNames(t *testing.T) {
 		d.syncDir("/")
 		d.wantOutcomes("d/f", "-")
 		if n := d.Pending(); n != 0 {
-			t.Errorf("%d items pending in a directory that is gone", n)
+			t.Errorf("%d items pending in a removed directory", n)
 		}
 	})
 	t.Run("a_file_moved_out_of_a_removed_directory_waits_for_the_other", func(t *testing.T) {
@@ -462,7 +462,7 @@ func TestDiskNames(t *testing.T) {
 			t.Errorf("%d items pending", n)
 		}
 	})
-	t.Run("a_removed_directory_takes_along_what_was_never_removed_from_it_durably", func(t *testing.T) {
+	t.Run("files_that_were_not_removed_durably_are_removed_with_their_directory", func(t *testing.T) {
 		d := newDisk(t)
 		must(t, d.Mkdir("d"))
 		d.syncDir("/")
@@ -491,7 +491,7 @@ func TestDiskNames(t *testing.T) {
 			d.wantOutcomes("d/g", "x")
 		}
 	})
-	t.Run("but_not_where_a_durable_name_builds_upon_it", func(t *testing.T) {
+	t.Run("a_rename_between_directories_does_not_wait_if_a_durable_name_depends_on_it", func(t *testing.T) {
 		d := newDisk(t)
 		must(t, d.Mkdir("d"))
 		d.syncDir("/")
@@ -504,7 +504,7 @@ func TestDiskNames(t *testing.T) {
 		d.wantOutcomes("f", "new")
 		d.wantOutcomes("d/g", "old")
 	})
-	t.Run("a_directory_is_renamed_with_what_it_holds", func(t *testing.T) {
+	t.Run("a_directory_is_renamed_with_its_entries", func(t *testing.T) {
 		d := newDisk(t)
 		must(t, d.Mkdir("d"))
 		d.syncDir("/")
@@ -535,18 +535,18 @@ func TestDiskFailedSync(t *testing.T) {
 		d, _ := start(t)
 		d.want("f", lost+sector("b"))
 	})
-	t.Run("and_are_lost_in_every_power_cut", func(t *testing.T) {
+	t.Run("the_bytes_are_lost_in_every_power_cut", func(t *testing.T) {
 		d, _ := start(t)
 		d.wantOutcomes("f", sector("a")+sector("b"))
 	})
-	t.Run("a_later_sync_does_not_make_up_for_it", func(t *testing.T) {
+	t.Run("a_later_sync_does_not_make_the_bytes_durable", func(t *testing.T) {
 		d, f := start(t)
 		writeAt(t, f, "kept", SectorSize)
 		must(t, f.Sync())
 		d.wantOutcomes("f", sector("a")+"kept"+sector("b")[4:])
 		d.want("f", lost+"kept"+sector("b")[4:])
 	})
-	t.Run("writing_the_sector_again_does", func(t *testing.T) {
+	t.Run("writing_the_sector_again_makes_it_durable", func(t *testing.T) {
 		d, f := start(t)
 		writeAt(t, f, "!", 4)
 		must(t, f.Sync())
@@ -587,7 +587,7 @@ func TestDiskFailedSync(t *testing.T) {
 }
 
 func TestDiskImages(t *testing.T) {
-	t.Run("KeepNone_is_what_was_synced_and_KeepAll_what_could_be_read", func(t *testing.T) {
+	t.Run("KeepNone_keeps_what_was_synced_and_KeepAll_what_could_be_read", func(t *testing.T) {
 		d := newDisk(t)
 		f := d.stored("f", "old")
 		writeAt(t, f, "newer", 0)
@@ -601,7 +601,7 @@ func TestDiskImages(t *testing.T) {
 			t.Error("something is pending on an image")
 		}
 	})
-	t.Run("an_image_and_its_source_do_not_see_each_other", func(t *testing.T) {
+	t.Run("an_image_and_its_source_are_independent", func(t *testing.T) {
 		d := newDisk(t)
 		f := d.stored("f", strings.Repeat("a", 3*pageSize))
 		for _, make := range []func() *Disk{func() *Disk { return d.Crash(KeepAll()) }, d.Clone, func() *Disk { return d.Crash(Random(1)) }} {
@@ -690,7 +690,7 @@ func TestDiskImages(t *testing.T) {
 			text := d.crash(Random(seed)).text("f")
 			seen[text] = true
 			if again := d.crash(Random(seed)).text("f"); again != text {
-				t.Fatalf("seed %d is not one image", seed)
+				t.Fatalf("seed %d gives two different images", seed)
 			}
 		}
 		if len(seen) < 100 {
@@ -724,7 +724,7 @@ func TestDiskImages(t *testing.T) {
 			t.Errorf("%d blocks kept, %d lost, of %d the first bytes kept, of %d the last", kept, lost, first, last)
 		}
 	})
-	t.Run("random_stale_bytes_fill_what_was_lost", func(t *testing.T) {
+	t.Run("random_stale_bytes_replace_lost_bytes", func(t *testing.T) {
 		d := newDisk(t)
 		f := d.stored("f", "")
 		writeAt(t, f, sector("a"), 0)
@@ -741,7 +741,7 @@ func TestDiskImages(t *testing.T) {
 			func() {
 				defer func() {
 					if recover() == nil {
-						t.Errorf("Torn(%d, %d) is a verdict", c[0], c[1])
+						t.Errorf("Torn(%d, %d) did not panic", c[0], c[1])
 					}
 				}()
 				Torn(c[0], c[1])
@@ -782,7 +782,7 @@ func TestDiskSpace(t *testing.T) {
 		}
 		must(t, f.Allocate(0, 2*pageSize))
 	})
-	t.Run("writing_what_is_allocated_or_written_never_fails", func(t *testing.T) {
+	t.Run("writing_allocated_or_written_bytes_never_fails", func(t *testing.T) {
 		d := newDisk(t)
 		d.SetCapacity(4 * pageSize)
 		f, g := d.create("f"), d.create("g")
@@ -801,7 +801,7 @@ func TestDiskSpace(t *testing.T) {
 			t.Errorf("%d in use", d.Used())
 		}
 	})
-	t.Run("holes_take_no_room", func(t *testing.T) {
+	t.Run("holes_use_no_space", func(t *testing.T) {
 		d := newDisk(t)
 		d.SetCapacity(pageSize)
 		f := d.create("f")
@@ -810,7 +810,7 @@ func TestDiskSpace(t *testing.T) {
 		_, err := f.WriteAt([]byte("x"), 0)
 		wantErr(t, err, vfs.ErrNoSpace)
 	})
-	t.Run("truncating_and_removing_give_room_back", func(t *testing.T) {
+	t.Run("truncating_and_removing_free_space", func(t *testing.T) {
 		d := newDisk(t)
 		d.SetCapacity(2 * pageSize)
 		f := d.create("f")
@@ -823,7 +823,7 @@ func TestDiskSpace(t *testing.T) {
 		must(t, d.Remove("f"))
 		must(t, f.Close())
 		if d.Used() != pageSize {
-			t.Errorf("%d in use: a mapping holds on to the file", d.Used())
+			t.Errorf("%d in use, although a mapping still uses the file", d.Used())
 		}
 		must(t, m.Close())
 		if d.Used() != 0 {
@@ -833,13 +833,13 @@ func TestDiskSpace(t *testing.T) {
 		d.stored("b", "x")
 		must(t, d.Rename("a", "b"))
 		if d.Used() != 2*pageSize {
-			t.Errorf("%d in use: the replaced file is open", d.Used())
+			t.Errorf("%d in use, although the replaced file is open", d.Used())
 		}
 		must(t, d.WriteFile("c", []byte("x")))
 		must(t, d.WriteFile("d", []byte("x")))
 		must(t, d.Rename("c", "d"))
 		if d.Used() != 3*pageSize {
-			t.Errorf("%d in use: nobody has the replaced file", d.Used())
+			t.Errorf("%d in use, although no handle of the replaced file is open", d.Used())
 		}
 	})
 	t.Run("a_full_disk_refuses_and_recovers", func(t *testing.T) {
@@ -853,7 +853,7 @@ func TestDiskSpace(t *testing.T) {
 		d.SetCapacity(-1)
 		writeAt(t, f, "x", pageSize)
 	})
-	t.Run("an_image_has_the_limit_and_what_is_on_it", func(t *testing.T) {
+	t.Run("an_image_has_the_limit_and_its_own_use", func(t *testing.T) {
 		d := newDisk(t)
 		d.SetCapacity(2 * pageSize)
 		f := d.stored("f", "x")
@@ -907,7 +907,7 @@ func TestAtRest(t *testing.T) {
 			wantErr(t, d.Corrupt("f", r[0], r[1], func([]byte) {}), fs.ErrInvalid)
 		}
 	})
-	t.Run("Corrupt_of_a_clone_leaves_the_original", func(t *testing.T) {
+	t.Run("Corrupt_of_a_clone_does_not_change_the_original", func(t *testing.T) {
 		d := newDisk(t)
 		d.stored("f", "abcd")
 		must(t, d.Clone().Corrupt("f", 0, 1, func(b []byte) { b[0] = 'X' }))
@@ -943,17 +943,17 @@ func TestPaths(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) { wantErr(t, c.err(), c.want) })
 	}
-	t.Run("all_spellings_are_one", func(t *testing.T) {
+	t.Run("all_spellings_of_a_path_are_equal", func(t *testing.T) {
 		for _, path := range []string{"f", "/f", "./f", "//d/../f"} {
 			if d.text(path) != "x" {
-				t.Errorf("%s is another file", path)
+				t.Errorf("%s names another file", path)
 			}
 		}
 	})
 }
 
 func TestHandles(t *testing.T) {
-	t.Run("nothing_to_do_leaves_nothing_pending", func(t *testing.T) {
+	t.Run("calls_that_change_nothing_leave_nothing_pending", func(t *testing.T) {
 		d := newDisk(t)
 		f := d.stored("f", "abc")
 		m := mapFile(t, f, 3)
@@ -967,7 +967,7 @@ func TestHandles(t *testing.T) {
 			t.Errorf("%d bytes written, %d read, %d items pending", n, read, d.Pending())
 		}
 	})
-	t.Run("a_closed_file_says_so", func(t *testing.T) {
+	t.Run("calls_of_a_closed_file_return_ErrClosed", func(t *testing.T) {
 		f := newDisk(t).create("f")
 		must(t, f.Close())
 		_, read := f.ReadAt(make([]byte, 1), 0)
@@ -992,7 +992,7 @@ func TestHandles(t *testing.T) {
 		_, err := m.ReadAt(p, 0)
 		wantErr(t, err, fs.ErrClosed)
 	})
-	t.Run("a_lock_is_given_back_once", func(t *testing.T) {
+	t.Run("a_lock_is_released_once", func(t *testing.T) {
 		d := newDisk(t)
 		l, err := d.Lock("LOCK")
 		must(t, err)

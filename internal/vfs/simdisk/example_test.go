@@ -7,8 +7,8 @@ import (
 	"kvd/internal/vfs/simdisk"
 )
 
-// A write that was synced survives every power cut, one that was not survives
-// some; and a file whose directory was not synced may be gone altogether.
+// A synced write survives every power cut, an unsynced write survives only some.
+// A file whose directory was not synced may be missing.
 func ExampleDisk_Crash() {
 	disk := simdisk.New()
 	f, _ := disk.Open("log", vfs.Create)
@@ -30,7 +30,7 @@ func ExampleDisk_Crash() {
 	// item 2: log "one ", other true
 }
 
-// FailNth finds the calls whose errors nobody looks at.
+// FailNth finds the calls whose errors the program ignores.
 func ExampleFault() {
 	work := func(fs vfs.FS) error {
 		f, err := fs.Open("log", vfs.Create)

@@ -12,8 +12,8 @@ import (
 // ErrStopped is returned by every call of a [Fault] that was stopped.
 var ErrStopped = errors.New("stopped by fault injection")
 
-// Fault is a file system that passes every call on to another, counts it, and
-// makes those fail that a test asks for. Only Close is neither counted nor
+// Fault is a file system that counts every call and passes it on to another file
+// system. It fails those calls that a test selects. Close is neither counted nor
 // failed. All methods are safe for concurrent use.
 type Fault struct {
 	inner vfs.FS
@@ -28,41 +28,41 @@ type Fault struct {
 // NewFault returns a Fault that fails nothing yet.
 func NewFault(inner vfs.FS) *Fault { return &Fault{inner: inner} }
 
-// Op is a call about to be made.
+// Op describes a call that is about to be made.
 type Op struct {
-	N      int64 // its number, from 1
+	N      int64 // number of the call, from 1
 	Kind   OpKind
-	Path   string // of a rename: the old one
+	Path   string // of a rename: the old path
 	Offset int64  // of a read, write or allocation; the size of a truncation
 	Len    int    // bytes of a read, write, allocation or mapping
 }
 
-// Action says what becomes of a call. The zero Action lets it pass.
+// Action says what happens to a call. The zero Action passes it on.
 type Action struct {
-	// Err fails the call, before it does anything unless Short or DropSync says
-	// otherwise.
+	// Err fails the call. The call does nothing, unless Short or DropSync is set.
 	Err error
-	// Short lets the first bytes of a write, this many, reach the file. A
-	// negative count is none.
+	// Short is how many bytes of a failed write reach the file. A negative count
+	// means none.
 	Short int
-	// DropSync makes a failed Sync of a file of a Disk do what real ones do: the
-	// dirty bytes become clean without being durable, readable until the power
-	// is cut, and no later Sync makes up for it.
+	// DropSync makes a failed Sync of a file of a Disk behave like a real one: the
+	// dirty bytes become clean without being durable. They can be read until the
+	// power is cut, and no later Sync makes them durable.
 	DropSync bool
-	// Stop makes this call and every later one return ErrStopped and change
-	// nothing: the moment for Disk.Crash.
+	// Stop makes this call and every later one return ErrStopped and change nothing.
+	// This is the moment for Disk.Crash.
 	Stop bool
 }
 
-// Calls returns how many calls were made.
+// Calls returns the number of calls so far.
 func (f *Fault) Calls() int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.mu.calls
 }
 
-// Inject makes decide the judge of every call from now on; nil lets all pass,
-// and undoes a stop. It is asked about one call at a time and must not call f.
+// Inject sets the function that decides about every later call; nil passes all calls
+// on. Inject also undoes a stop. decide is called for one call at a time and must not
+// call f.
 func (f *Fault) Inject(decide func(Op) Action) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -74,7 +74,7 @@ func FailNth(n int64, err error) func(Op) Action {
 	return failIf(err, func(op Op) bool { return op.N == n })
 }
 
-// FailFrom fails call n and all after it.
+// FailFrom fails call n, counted from 1, and every later call.
 func FailFrom(n int64, err error) func(Op) Action {
 	return failIf(err, func(op Op) bool { return op.N >= n })
 }
@@ -93,14 +93,15 @@ func failIf(err error, fails func(Op) bool) func(Op) Action {
 	}
 }
 
-// StopAt stops the file system at call n: that call is the first to do nothing.
+// StopAt stops the file system at call n, counted from 1: it is the first call that
+// does nothing.
 func StopAt(n int64) func(Op) Action {
 	return func(op Op) Action { return Action{Stop: op.N >= n} }
 }
 
-// judge counts a call and returns what is to become of it: Err is set, worded
-// as the system's errors are, if it fails.
-func (f *Fault) judge(op Op) Action {
+// decide counts a call and returns the action for it. If the call fails, Err has the
+// form of the system's errors.
+func (f *Fault) decide(op Op) Action {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.mu.calls++
@@ -118,7 +119,7 @@ func (f *Fault) judge(op Op) Action {
 
 // Open implements vfs.FS.
 func (f *Fault) Open(path string, mode vfs.Mode) (vfs.File, error) {
-	if a := f.judge(Op{Kind: OpOpen, Path: path}); a.Err != nil {
+	if a := f.decide(Op{Kind: OpOpen, Path: path}); a.Err != nil {
 		return nil, a.Err
 	}
 	file, err := f.inner.Open(path, mode)
@@ -130,7 +131,7 @@ func (f *Fault) Open(path string, mode vfs.Mode) (vfs.File, error) {
 
 // Mkdir implements vfs.FS.
 func (f *Fault) Mkdir(path string) error {
-	if a := f.judge(Op{Kind: OpMkdir, Path: path}); a.Err != nil {
+	if a := f.decide(Op{Kind: OpMkdir, Path: path}); a.Err != nil {
 		return a.Err
 	}
 	return f.inner.Mkdir(path)
@@ -138,7 +139,7 @@ func (f *Fault) Mkdir(path string) error {
 
 // Rename implements vfs.FS.
 func (f *Fault) Rename(oldPath, newPath string) error {
-	if a := f.judge(Op{Kind: OpRename, Path: oldPath}); a.Err != nil {
+	if a := f.decide(Op{Kind: OpRename, Path: oldPath}); a.Err != nil {
 		return a.Err
 	}
 	return f.inner.Rename(oldPath, newPath)
@@ -146,7 +147,7 @@ func (f *Fault) Rename(oldPath, newPath string) error {
 
 // Remove implements vfs.FS.
 func (f *Fault) Remove(path string) error {
-	if a := f.judge(Op{Kind: OpRemove, Path: path}); a.Err != nil {
+	if a := f.decide(Op{Kind: OpRemove, Path: path}); a.Err != nil {
 		return a.Err
 	}
 	return f.inner.Remove(path)
@@ -154,7 +155,7 @@ func (f *Fault) Remove(path string) error {
 
 // List implements vfs.FS.
 func (f *Fault) List(dir string) ([]vfs.Info, error) {
-	if a := f.judge(Op{Kind: OpList, Path: dir}); a.Err != nil {
+	if a := f.decide(Op{Kind: OpList, Path: dir}); a.Err != nil {
 		return nil, a.Err
 	}
 	return f.inner.List(dir)
@@ -162,7 +163,7 @@ func (f *Fault) List(dir string) ([]vfs.Info, error) {
 
 // Stat implements vfs.FS.
 func (f *Fault) Stat(path string) (vfs.Info, error) {
-	if a := f.judge(Op{Kind: OpStat, Path: path}); a.Err != nil {
+	if a := f.decide(Op{Kind: OpStat, Path: path}); a.Err != nil {
 		return vfs.Info{}, a.Err
 	}
 	return f.inner.Stat(path)
@@ -170,7 +171,7 @@ func (f *Fault) Stat(path string) (vfs.Info, error) {
 
 // SyncDir implements vfs.FS.
 func (f *Fault) SyncDir(dir string) error {
-	if a := f.judge(Op{Kind: OpSyncDir, Path: dir}); a.Err != nil {
+	if a := f.decide(Op{Kind: OpSyncDir, Path: dir}); a.Err != nil {
 		return a.Err
 	}
 	return f.inner.SyncDir(dir)
@@ -178,7 +179,7 @@ func (f *Fault) SyncDir(dir string) error {
 
 // Lock implements vfs.FS.
 func (f *Fault) Lock(path string) (io.Closer, error) {
-	if a := f.judge(Op{Kind: OpLock, Path: path}); a.Err != nil {
+	if a := f.decide(Op{Kind: OpLock, Path: path}); a.Err != nil {
 		return nil, a.Err
 	}
 	return f.inner.Lock(path)
@@ -191,14 +192,14 @@ type faultFile struct {
 }
 
 func (f *faultFile) ReadAt(p []byte, off int64) (int, error) {
-	if a := f.fault.judge(Op{Kind: OpReadAt, Path: f.path, Offset: off, Len: len(p)}); a.Err != nil {
+	if a := f.fault.decide(Op{Kind: OpReadAt, Path: f.path, Offset: off, Len: len(p)}); a.Err != nil {
 		return 0, a.Err
 	}
 	return f.inner.ReadAt(p, off)
 }
 
 func (f *faultFile) WriteAt(p []byte, off int64) (int, error) {
-	a := f.fault.judge(Op{Kind: OpWriteAt, Path: f.path, Offset: off, Len: len(p)})
+	a := f.fault.decide(Op{Kind: OpWriteAt, Path: f.path, Offset: off, Len: len(p)})
 	if a.Err == nil {
 		return f.inner.WriteAt(p, off)
 	}
@@ -214,21 +215,21 @@ func (f *faultFile) WriteAt(p []byte, off int64) (int, error) {
 }
 
 func (f *faultFile) Truncate(size int64) error {
-	if a := f.fault.judge(Op{Kind: OpTruncate, Path: f.path, Offset: size}); a.Err != nil {
+	if a := f.fault.decide(Op{Kind: OpTruncate, Path: f.path, Offset: size}); a.Err != nil {
 		return a.Err
 	}
 	return f.inner.Truncate(size)
 }
 
 func (f *faultFile) Allocate(off, n int64) error {
-	if a := f.fault.judge(Op{Kind: OpAllocate, Path: f.path, Offset: off, Len: int(n)}); a.Err != nil {
+	if a := f.fault.decide(Op{Kind: OpAllocate, Path: f.path, Offset: off, Len: int(n)}); a.Err != nil {
 		return a.Err
 	}
 	return f.inner.Allocate(off, n)
 }
 
 func (f *faultFile) Sync() error {
-	a := f.fault.judge(Op{Kind: OpSync, Path: f.path})
+	a := f.fault.decide(Op{Kind: OpSync, Path: f.path})
 	if a.Err == nil {
 		return f.inner.Sync()
 	}
@@ -239,14 +240,14 @@ func (f *faultFile) Sync() error {
 }
 
 func (f *faultFile) Size() (int64, error) {
-	if a := f.fault.judge(Op{Kind: OpSize, Path: f.path}); a.Err != nil {
+	if a := f.fault.decide(Op{Kind: OpSize, Path: f.path}); a.Err != nil {
 		return 0, a.Err
 	}
 	return f.inner.Size()
 }
 
 func (f *faultFile) Map(n int64) (vfs.Mapping, error) {
-	if a := f.fault.judge(Op{Kind: OpMap, Path: f.path, Len: int(n)}); a.Err != nil {
+	if a := f.fault.decide(Op{Kind: OpMap, Path: f.path, Len: int(n)}); a.Err != nil {
 		return nil, a.Err
 	}
 	m, err := f.inner.Map(n)
@@ -265,7 +266,7 @@ type faultMapping struct {
 }
 
 func (m *faultMapping) ReadAt(p []byte, off int64) (int, error) {
-	if a := m.fault.judge(Op{Kind: OpReadMapping, Path: m.path, Offset: off, Len: len(p)}); a.Err != nil {
+	if a := m.fault.decide(Op{Kind: OpReadMapping, Path: m.path, Offset: off, Len: len(p)}); a.Err != nil {
 		return 0, a.Err
 	}
 	return m.inner.ReadAt(p, off)
@@ -273,7 +274,7 @@ func (m *faultMapping) ReadAt(p []byte, off int64) (int, error) {
 
 func (m *faultMapping) Close() error { return m.inner.Close() }
 
-// OpKind is which call an [Op] is.
+// OpKind is the kind of an [Op].
 type OpKind uint8
 
 // The kinds of calls.

@@ -71,7 +71,7 @@ func TestFault(t *testing.T) {
 			}
 		}
 	})
-	t.Run("each_call_is_told_with_its_arguments", func(t *testing.T) {
+	t.Run("each_call_is_reported_with_its_arguments", func(t *testing.T) {
 		mem := New()
 		f := NewFault(mem)
 		var got []Op
@@ -86,7 +86,7 @@ func TestFault(t *testing.T) {
 		} {
 			want.N = int64(opened + 1 + i)
 			if got[opened+i] != want {
-				t.Errorf("told %+v, want %+v", got[opened+i], want)
+				t.Errorf("reported %+v, want %+v", got[opened+i], want)
 			}
 		}
 	})
@@ -96,7 +96,7 @@ func TestFault(t *testing.T) {
 			f := NewFault(mem)
 			f.Inject(FailNth(int64(opened+n+1), broken))
 			for i, err := range calls(t, f, mem) {
-				// The lock and the rename are this test's own, nothing else depends on them.
+				// Only this test uses the lock and the rename; nothing else depends on them.
 				if (err != nil) != (i == n) || err != nil && !errors.Is(err, broken) {
 					t.Errorf("call %d of %d: %v", n, i, err)
 				}
@@ -131,7 +131,7 @@ func TestFault(t *testing.T) {
 			}
 		}
 	})
-	t.Run("StopAt_ends_everything", func(t *testing.T) {
+	t.Run("StopAt_fails_every_later_call", func(t *testing.T) {
 		for n := range int(OpReadMapping) {
 			mem := New()
 			f := NewFault(mem)
@@ -164,7 +164,7 @@ func TestFault(t *testing.T) {
 			t.Errorf("%q, want %q", err, want)
 		}
 	})
-	t.Run("the_inner_errors_come_through", func(t *testing.T) {
+	t.Run("errors_of_the_inner_file_system_are_returned", func(t *testing.T) {
 		f := NewFault(New())
 		_, err := f.Open("/none", vfs.ReadOnly)
 		wantErr(t, err, fs.ErrNotExist)
@@ -196,14 +196,14 @@ func TestFault(t *testing.T) {
 			t.Errorf("%d calls, %d numbers", f.Calls(), len(seen))
 		}
 	})
-	t.Run("a_call_of_no_kind_has_a_name", func(t *testing.T) {
+	t.Run("an_unknown_kind_has_a_name", func(t *testing.T) {
 		if s := OpKind(0).String() + OpKind(200).String(); s != "OpKind(0)OpKind(200)" {
 			t.Error(s)
 		}
 	})
 }
 
-// unchanged checks that the files which calls began with are as they were.
+// unchanged checks that the files that existed before calls are unchanged.
 func unchanged(t *testing.T, mem *Disk) {
 	t.Helper()
 	infos, err := mem.List("/")
@@ -236,7 +236,7 @@ func TestFaultShortWrite(t *testing.T) {
 			t.Errorf("short of %d: %d bytes written, %q left; want %d, %q", c.short, n, b, c.n, c.left)
 		}
 	}
-	t.Run("on_a_full_disk_the_disks_error_counts", func(t *testing.T) {
+	t.Run("on_a_full_disk_the_disks_error_is_returned", func(t *testing.T) {
 		mem := New()
 		mem.SetCapacity(0)
 		f := NewFault(mem)
@@ -248,7 +248,7 @@ func TestFaultShortWrite(t *testing.T) {
 	})
 }
 
-// A stop in the middle of work, then a power cut: the test every store needs.
+// A stop during the work and then a power cut: a test that every store needs.
 func TestFaultStopThenCrash(t *testing.T) {
 	work := func(fs vfs.FS) error {
 		f, err := fs.Open("tmp", vfs.Create)

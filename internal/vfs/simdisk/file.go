@@ -17,7 +17,8 @@ type openFile struct {
 	closed bool // guarded by disk.mu
 }
 
-// check says why an operation cannot be, or nil. Caller holds disk.mu.
+// check returns the reason why an operation is not possible, or nil. The caller holds
+// disk.mu.
 func (f *openFile) check(writes bool) error {
 	switch {
 	case f.closed:
@@ -28,7 +29,7 @@ func (f *openFile) check(writes bool) error {
 	return nil
 }
 
-// change runs do on the live content, keeping count of the disk's pages.
+// change calls do on the live content and keeps the count of the disk's pages.
 func (f *openFile) change(op string, do func(c *content) error) error {
 	f.disk.mu.Lock()
 	defer f.disk.mu.Unlock()
@@ -61,7 +62,7 @@ func (f *openFile) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// WriteAt implements vfs.File. On a full disk it writes what there is room for.
+// WriteAt implements vfs.File. On a full disk it writes the part that has room.
 func (f *openFile) WriteAt(p []byte, off int64) (n int, err error) {
 	err = f.change("write", func(c *content) error {
 		switch {
@@ -72,7 +73,7 @@ func (f *openFile) WriteAt(p []byte, off int64) (n int, err error) {
 		case off > maxFileSize-int64(len(p)):
 			return syscall.EFBIG
 		}
-		if n = c.room(off, len(p), f.disk.free()); n > 0 {
+		if n = c.fitting(off, len(p), f.disk.free()); n > 0 {
 			f.write(c, p[:n], off)
 		}
 		if n < len(p) {
@@ -147,8 +148,8 @@ func (f *openFile) Sync() error {
 	return nil
 }
 
-// dropSync does what a failed Sync does: the dirty bytes become clean but not
-// durable. [Fault] calls it.
+// dropSync acts like a failed Sync: the dirty bytes become clean but not durable.
+// [Fault] calls it.
 func (f *openFile) dropSync() {
 	f.disk.mu.Lock()
 	defer f.disk.mu.Unlock()
@@ -191,7 +192,7 @@ func (f *openFile) Close() error {
 	return nil
 }
 
-// mapping is a view of a file of a Disk. It is stricter than the system's, which
+// mapping is a view of a file of a Disk. It is stricter than a real mapping, which
 // shows zeros between the end of a file and the end of its page.
 type mapping struct {
 	disk   *Disk

@@ -10,19 +10,19 @@ import (
 type view int
 
 const (
-	live    view = iota // what the processes see
-	durable             // what a power cut that loses everything pending leaves
+	live    view = iota // the state that processes see
+	durable             // the state after a power cut that loses everything pending
 	views
 )
 
-// node is a file or directory. It has a face in each view, and what was done to
-// the live one but not yet to the durable one is pending.
+// node is a file or directory. It has a face in each view. Changes of the live face
+// that the durable face does not have yet are pending.
 type node struct {
 	dir     bool
-	path    string // as it was last named
+	path    string // its last name
 	faces   [views]face
 	pending []*list.Element // a file's data changes, a directory's entry changes
-	entries int             // pending entry changes of which it is the subject
+	entries int             // pending entry changes that move this node
 	handles int             // open files and mappings
 	twin    struct {        // its copy in the image that is being made
 		stamp uint64
@@ -30,7 +30,7 @@ type node struct {
 	}
 }
 
-// face is a node as one view shows it.
+// face is the state of a node in one view.
 type face struct {
 	parent  *node // nil: it has no name
 	name    string
@@ -43,7 +43,7 @@ type entry struct {
 	node *node
 }
 
-// place is a directory and a name in it; the zero place is none.
+// place is a directory and a name in it. The zero place means no place.
 type place struct {
 	dir  *node
 	name string
@@ -54,7 +54,7 @@ func (n *node) search(v view, name string) (int, bool) {
 		func(e entry, name string) int { return cmp.Compare(e.name, name) })
 }
 
-// child returns what has the name in directory n, or nil.
+// child returns the node with that name in directory n, or nil.
 func (n *node) child(v view, name string) *node {
 	if i, found := n.search(v, name); found {
 		return n.faces[v].entries[i].node
@@ -62,7 +62,7 @@ func (n *node) child(v view, name string) *node {
 	return nil
 }
 
-// attach gives n a name. What had it loses it.
+// attach gives n a name. The node that had the name loses it.
 func (n *node) attach(v view, at place) {
 	n.detach(v)
 	f := &at.dir.faces[v]
@@ -76,7 +76,7 @@ func (n *node) attach(v view, at place) {
 	n.faces[v].parent, n.faces[v].name = at.dir, at.name
 }
 
-// detach takes n's name away.
+// detach removes n's name.
 func (n *node) detach(v view) {
 	parent := n.faces[v].parent
 	if parent == nil {

@@ -10,14 +10,14 @@ import (
 	"kvd/internal/vfs"
 )
 
-// oracle is the disk rules said a second time, byte by byte and in no other way
-// than by keeping every value that a byte may have: for files with durable names.
+// oracle implements the rules of a disk a second time, byte by byte. It keeps every
+// value that a byte may have. It covers files with durable names.
 type oracle struct {
 	live, synced []byte
 	touched      map[int64]bool // sectors written, or beyond a shrunk end, since the sync
-	versions     [][]byte       // of the whole file, one for each change since the sync
-	sizes        []int64        // that the file had since, the synced one included
-	dropped      bool           // a sync failed: live says more than the disk may
+	versions     [][]byte       // the whole file after each change since the sync
+	sizes        []int64        // the file's sizes since the sync, including the synced one
+	dropped      bool           // a sync failed: live has bytes that the disk may not have
 }
 
 func newOracle() *oracle {
@@ -26,7 +26,7 @@ func newOracle() *oracle {
 	return o
 }
 
-// change notes what a call left of the live bytes.
+// change records the live bytes after a call.
 func (o *oracle) change(live []byte, first, last int64) {
 	for s := first / SectorSize; s*SectorSize < last; s++ {
 		o.touched[s] = true
@@ -41,7 +41,7 @@ func (o *oracle) sync() {
 	o.sizes = []int64{int64(len(o.live))}
 }
 
-// check says which rule an image of the file breaks, or "".
+// check returns the rule that an image of the file breaks, or "".
 func (o *oracle) check(image []byte) string {
 	if !slices.Contains(o.sizes, int64(len(image))) {
 		return fmt.Sprintf("size %d, may be %d", len(image), o.sizes)
@@ -49,7 +49,7 @@ func (o *oracle) check(image []byte) string {
 	for i := 0; i < len(image); i += SectorSize {
 		got := image[i:min(i+SectorSize, len(image))]
 		touched := o.touched[int64(i)/SectorSize]
-		if touched && holds(o.live, i, got) || holds(o.synced, i, got) {
+		if touched && contains(o.live, i, got) || contains(o.synced, i, got) {
 			continue
 		}
 		if !touched {
@@ -65,8 +65,8 @@ func (o *oracle) check(image []byte) string {
 	return ""
 }
 
-// holds reports whether a file has those bytes at i, and zeros beyond its end.
-func holds(file []byte, i int, want []byte) bool {
+// contains reports whether a file has those bytes at i. Bytes beyond its end are zero.
+func contains(file []byte, i int, want []byte) bool {
 	n := min(max(len(file)-i, 0), len(want))
 	return (n == 0 || bytes.Equal(file[i:i+n], want[:n])) && bytes.Count(want[n:], []byte{0}) == len(want)-n
 }
@@ -86,17 +86,17 @@ func FuzzCrash(f *testing.F) {
 	f.Add(bytes.Repeat([]byte{0, 7, 200, 1, 9, 3}, 20), uint64(2))
 	f.Fuzz(func(t *testing.T, calls []byte, seed uint64) {
 		if len(calls) > 150 {
-			return // long inputs find nothing that short ones do not
+			return // long inputs find nothing more than short ones
 		}
 		runCrash(t, calls, seed, new(tally))
 	})
 }
 
-// tally counts what the images showed, so that a test knows it tested something.
+// tally counts the kinds of images, so that a test can check that it saw all of them.
 type tally struct{ images, kept, lost, mixed, torn int }
 
-// TestCrashOracle is FuzzCrash on random calls, and checks that they came to
-// every kind of image.
+// TestCrashOracle is FuzzCrash with random calls. It also checks that every kind of
+// image occurred.
 func TestCrashOracle(t *testing.T) {
 	var seen tally
 	for seed := range uint64(30) {
@@ -108,7 +108,7 @@ func TestCrashOracle(t *testing.T) {
 		runCrash(t, calls, seed, &seen)
 	}
 	if seen.kept < 100 || seen.lost < 100 || seen.mixed < 1000 || seen.torn < 100 {
-		t.Errorf("the images are too tame: %+v", seen)
+		t.Errorf("some kind of image never occurred: %+v", seen)
 	}
 }
 
@@ -144,7 +144,7 @@ func runCrash(t *testing.T, calls []byte, seed uint64, seen *tally) {
 					t.Fatalf("after call %d, choice %d: %s: %s", n, k, name, broken)
 				}
 				if k == 0 && !o.dropped && !bytes.Equal(b, o.synced) {
-					t.Fatalf("after call %d: KeepNone leaves of %s other than what was synced", n, name)
+					t.Fatalf("after call %d: with KeepNone %s differs from what was synced", n, name)
 				}
 				seen.count(o, b, k)
 			}
@@ -152,7 +152,7 @@ func runCrash(t *testing.T, calls []byte, seed uint64, seen *tally) {
 	}
 }
 
-// callOnce makes one call of a file and tells the oracle.
+// callOnce makes one call of a file and passes it to the oracle.
 func callOnce(t *testing.T, file vfs.File, o *oracle, op int64, next func() int64, fill byte) {
 	t.Helper()
 	size := int64(len(o.live))
@@ -178,7 +178,7 @@ func callOnce(t *testing.T, file vfs.File, o *oracle, op int64, next func() int6
 		o.change(slices.Concat(o.live, make([]byte, max(off+n-size, 0))), 0, 0)
 	case op < 14:
 		must(t, file.Sync())
-		if o.dropped { // any value since the sync before may be the one on the disk
+		if o.dropped { // the disk may have any value since the sync before
 			o.sizes = o.sizes[len(o.sizes)-1:]
 			return
 		}
@@ -193,12 +193,12 @@ func checkLive(t *testing.T, d disk, name string, o *oracle) {
 	t.Helper()
 	for _, image := range []disk{d, d.crash(KeepAll()), {d.Clone(), t}} {
 		if b, err := image.ReadFile(name); err != nil || !bytes.Equal(b, o.live) {
-			t.Fatalf("%s is not what was written, of %d bytes: %d bytes, %v", name, len(o.live), len(b), err)
+			t.Fatalf("%s differs from the %d bytes that were written: %d bytes, %v", name, len(o.live), len(b), err)
 		}
 	}
 	if all := d.crash(Prefix(d.Pending())); !o.dropped {
 		if b, err := all.ReadFile(name); err != nil || !bytes.Equal(b, o.live) {
-			t.Fatalf("with every item kept %s is not what was written: %v", name, err)
+			t.Fatalf("with every item kept %s differs from what was written: %v", name, err)
 		}
 	}
 }
@@ -219,7 +219,7 @@ func (y *tally) count(o *oracle, image []byte, choice int) {
 	}
 }
 
-// tornSector reports whether a sector is none of its versions as a whole.
+// tornSector reports whether a sector differs from each of its versions.
 func tornSector(image []byte, o *oracle) bool {
 	sectorOf := func(b []byte, s int64) []byte {
 		padded := make([]byte, SectorSize)
@@ -238,8 +238,8 @@ func tornSector(image []byte, o *oracle) bool {
 	return false
 }
 
-// TestNamesOracle moves files about and cuts the power after every call. A file
-// carries its number, so that it is known again under any name.
+// TestNamesOracle moves files and cuts the power after every call. Each file contains
+// its number, so that it is recognized under any name.
 func TestNamesOracle(t *testing.T) {
 	const files = 4
 	paths := []string{"a", "b", "c", "d/a", "d/b"}
@@ -298,7 +298,7 @@ func TestNamesOracle(t *testing.T) {
 		}
 	}
 	if undone < 1000 || kept < 1000 {
-		t.Errorf("the images are too tame: %d names as they were live, %d not", kept, undone)
+		t.Errorf("some kind of image never occurred: %d names as in the live view, %d others", kept, undone)
 	}
 }
 
@@ -323,7 +323,7 @@ func moveName(t *testing.T, d disk, livePath map[byte]string, may map[byte][]str
 		}
 		for other, names := range may {
 			if other != id && slices.Contains(names, to) {
-				may[other] = append(names, "-") // its move away may be lost, and this one kept
+				may[other] = append(names, "-") // its move away may be lost although this one is kept
 			}
 		}
 		must(t, d.Rename(from, to))
@@ -344,7 +344,7 @@ func removeName(t *testing.T, d disk, livePath map[byte]string, may map[byte][]s
 	}
 }
 
-// namesIn returns where each file is on an image, by the number it carries.
+// namesIn returns the name of each file on an image, by the file's number.
 func namesIn(t *testing.T, image disk, paths []string) map[byte][]string {
 	t.Helper()
 	found := make(map[byte][]string)

@@ -5,11 +5,11 @@ import (
 	"slices"
 )
 
-// change is something done to the live view that a power cut may yet lose. It
-// consists of one or more items, each lost or kept alone.
+// change is a change of the live view that a power cut may still lose. It consists
+// of one or more items, each of which is lost or kept independently.
 type change interface {
 	items() int
-	// crash redoes on an image those items that the choice keeps.
+	// crash repeats on an image those items that the choice keeps.
 	crash(im *image)
 }
 
@@ -89,12 +89,12 @@ func (r *resize) redo(c *content) {
 	}
 }
 
-// rename moves a node from one place to another: a single item. A creation
-// comes from no place, a removal goes to none.
+// rename moves a node from one place to another: a single item. A creation has no
+// old place, a removal has no new one.
 type rename struct {
 	node     *node
 	from, to place
-	synced   struct{ from, to bool } // which of two directories was synced
+	synced   struct{ from, to bool } // which of the two directories was synced
 }
 
 func (r *rename) items() int { return 1 }
@@ -108,7 +108,7 @@ func (r *rename) redo(v view) {
 	}
 }
 
-// dirs returns the directories that it changes.
+// dirs returns the directories that the rename changes.
 func (r *rename) dirs() []*node {
 	switch {
 	case r.from.dir == nil || r.from.dir == r.to.dir:
@@ -119,15 +119,15 @@ func (r *rename) dirs() []*node {
 	return []*node{r.from.dir, r.to.dir}
 }
 
-// sync notes that directory d was synced and reports whether that was the last
-// one the rename waited for.
+// sync records that directory d was synced. It reports whether the rename waits for
+// no other directory.
 func (r *rename) sync(d *node) (durable bool) {
 	r.synced.from = r.synced.from || r.from.dir == nil || r.from.dir == d
 	r.synced.to = r.synced.to || r.to.dir == nil || r.to.dir == d
 	return r.synced.from && r.synced.to
 }
 
-// uses reports whether it changes one of the other's names in directory d.
+// uses reports whether the rename changes one of the other's names in directory d.
 func (r *rename) uses(other *rename, d *node) bool {
 	for _, p := range []place{other.from, other.to} {
 		if p.dir == d && (p == r.from || p == r.to) {
@@ -137,15 +137,15 @@ func (r *rename) uses(other *rename, d *node) bool {
 	return false
 }
 
-// queueData makes a change of a file pending.
+// queueData adds a change of a file to the pending changes.
 func (m *Disk) queueData(n *node, ch dataChange) {
 	if !n.gone() {
 		n.pending = append(n.pending, m.push(ch))
 	}
 }
 
-// queueRename carries out a change of names in the live view and makes it
-// pending.
+// queueRename carries out a change of names in the live view and adds it to the
+// pending changes.
 func (m *Disk) queueRename(r *rename) {
 	r.redo(live)
 	r.node.entries++
@@ -165,7 +165,7 @@ func (m *Disk) unlist(e *list.Element) {
 	m.pending.Remove(e)
 }
 
-// syncFile makes durable what was done to a file since the last time.
+// syncFile makes all pending changes of a file durable.
 func (m *Disk) syncFile(n *node) {
 	for _, e := range n.pending {
 		e.Value.(dataChange).redo(&n.faces[durable].content)
@@ -175,8 +175,8 @@ func (m *Disk) syncFile(n *node) {
 	n.pending = n.pending[:0]
 }
 
-// dropBytes forgets the pending bytes of a file, as a failed sync does: the live
-// view keeps them, no later sync writes them. Sizes are metadata and stay
+// dropBytes removes the pending bytes of a file, as a failed sync does: the live
+// view keeps them, and no later sync writes them. Sizes are metadata and remain
 // pending.
 func (m *Disk) dropBytes(n *node) {
 	n.pending = slices.DeleteFunc(n.pending, func(e *list.Element) bool {
@@ -194,9 +194,10 @@ func (m *Disk) dropBytes(n *node) {
 	})
 }
 
-// syncEntries makes durable what was done to a directory's names. A rename to or
-// from another directory waits for that one too, unless a later change builds
-// upon it: then it is made durable with all that came before, as a journal does.
+// syncEntries makes all pending changes of a directory's names durable. A rename to or
+// from another directory must wait for that directory too. There is one exception: if
+// a later change depends on the rename, both become durable with everything before
+// them, as in a journal.
 func (m *Disk) syncEntries(d *node) {
 	pending := slices.Clone(d.pending)
 	for i, e := range pending {
@@ -211,7 +212,7 @@ func (m *Disk) syncEntries(d *node) {
 	}
 }
 
-// commitUpTo makes durable every change of names up to e.
+// commitUpTo makes every change of names up to e durable.
 func (m *Disk) commitUpTo(e *list.Element) {
 	var names []*list.Element
 	for at := e; at != nil; at = at.Prev() {
@@ -233,13 +234,13 @@ func (m *Disk) commit(e *list.Element) {
 	}
 	r.redo(durable)
 	m.withdraw(e)
-	m.forget(r.node)
+	m.discardPending(r.node)
 	if replaced != nil {
-		m.forget(replaced)
+		m.discardPending(replaced)
 	}
 }
 
-// withdraw takes a change of names off the lists.
+// withdraw removes a change of names from the lists.
 func (m *Disk) withdraw(e *list.Element) {
 	r := e.Value.(*rename)
 	for _, d := range r.dirs() {
@@ -251,9 +252,9 @@ func (m *Disk) withdraw(e *list.Element) {
 	m.unlist(e)
 }
 
-// forget drops what is pending for a node that no view can show again, and for
-// what only that node held.
-func (m *Disk) forget(n *node) {
+// discardPending removes what is pending for a node that no view can show again, and
+// for the nodes that only it contained.
+func (m *Disk) discardPending(n *node) {
 	if !n.gone() {
 		return
 	}
@@ -265,16 +266,16 @@ func (m *Disk) forget(n *node) {
 		}
 		return
 	}
-	// All of this was issued before the directory's own removal, so callers that
-	// go through changes in order have it behind them.
+	// All of this was issued before the directory's own removal. So a caller that goes
+	// through the changes in order has passed it already.
 	for _, e := range pending {
-		// The other directory of a rename alone decides from here on.
+		// From here on the rename waits for its other directory alone.
 		if r := e.Value.(*rename); r.sync(n) {
 			m.commit(e)
 		}
 	}
 	for _, e := range slices.Clone(n.faces[durable].entries) {
 		e.node.detach(durable)
-		m.forget(e.node)
+		m.discardPending(e.node)
 	}
 }
