@@ -12,6 +12,7 @@ import (
 	"kvd/bucket/manifest"
 	"kvd/index"
 	"kvd/kv"
+	"kvd/segment"
 )
 
 const (
@@ -30,17 +31,25 @@ const (
 // at one revision.
 func (b *Bucket) Keys(ctx context.Context, patterns ...string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		for _, p := range patterns {
-			if err := kv.CheckPattern(p); err != nil {
-				yield("", kv.NameKey(b.name, "", err))
-				return
-			}
+		err := checkPatterns(patterns)
+		if err == nil {
+			l := listing{bucket: b, ctx: ctx, patterns: patterns}
+			l.yield = func(key string, _ index.Version) bool { return yield(key, nil) }
+			err = l.run()
 		}
-		l := listing{bucket: b, ctx: ctx, patterns: patterns, yield: yield}
-		if err := l.run(); err != nil {
+		if err != nil {
 			yield("", kv.NameKey(b.name, "", err))
 		}
 	}
+}
+
+func checkPatterns(patterns []string) error {
+	for _, p := range patterns {
+		if err := kv.CheckPattern(p); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // listing is one pass over the live keys of a bucket.
@@ -48,7 +57,8 @@ type listing struct {
 	bucket   *Bucket
 	ctx      context.Context
 	patterns []string
-	yield    func(string, error) bool
+	yield    func(string, index.Version) bool
+	places   bool          // yield needs the versions, whose segments are pinned
 	ttl      time.Duration // of the bucket
 	now      int64         // at which the listing is taken
 
@@ -56,10 +66,18 @@ type listing struct {
 	late    atomic.Bool // the snapshot has been open for too long: keys go to rest
 	rest    []string    // keys copied for a slow consumer
 	stopped bool        // the consumer wants no more
+
+	// With places.
+	versions []index.Version    // of rest
+	segments []*segment.Segment // by index.Version.Segment, pinned
 }
 
 func (l *listing) run() error {
-	snapshot, err := l.bucket.openSnapshot(l.ctx)
+	pin := func() {}
+	if l.places {
+		pin = l.pinLocked
+	}
+	snapshot, err := l.bucket.openSnapshotWith(l.ctx, pin)
 	if err != nil {
 		return err
 	}
@@ -81,11 +99,15 @@ func (l *listing) run() error {
 		}
 	}
 	release()
-	for _, key := range l.rest {
+	for i, key := range l.rest {
 		if l.stopped || l.ctx.Err() != nil {
 			break
 		}
-		l.stopped = !l.yield(key, nil)
+		var v index.Version
+		if l.places {
+			v = l.versions[i]
+		}
+		l.stopped = !l.yield(key, v)
 	}
 	if l.stopped {
 		return nil
@@ -107,9 +129,12 @@ func (l *listing) visit(key []byte, newest index.Version) bool {
 	}
 	if l.late.Load() {
 		l.rest = append(l.rest, name)
+		if l.places {
+			l.versions = append(l.versions, newest)
+		}
 		return true
 	}
-	l.stopped = !l.yield(name, nil)
+	l.stopped = !l.yield(name, newest)
 	return !l.stopped
 }
 
@@ -144,6 +169,11 @@ type snapshot struct {
 
 // openSnapshot takes a snapshot of the index once its tree is complete.
 func (b *Bucket) openSnapshot(ctx context.Context) (*snapshot, error) {
+	return b.openSnapshotWith(ctx, func() {})
+}
+
+// openSnapshotWith calls fn, under mu, in the moment of the snapshot.
+func (b *Bucket) openSnapshotWith(ctx context.Context, fn func()) (*snapshot, error) {
 	if err := b.usable(ctx); err != nil {
 		return nil, err
 	}
@@ -163,6 +193,7 @@ func (b *Bucket) openSnapshot(ctx context.Context) (*snapshot, error) {
 		<-b.store.snapshots
 		return nil, b.mu.gone
 	}
+	fn()
 	return &snapshot{b.mu.index.Snapshot(), b.mu.revision, b.rulesLocked(), b.forgottenLocked()}, nil
 }
 

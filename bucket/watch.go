@@ -17,10 +17,8 @@ func (b *Bucket) Watch(ctx context.Context, patterns []string, opts ...kv.WatchO
 	if err := b.usable(ctx); err != nil {
 		return nil, err
 	}
-	for _, p := range patterns {
-		if err := kv.CheckPattern(p); err != nil {
-			return nil, kv.NameKey(b.name, "", err)
-		}
+	if err := checkPatterns(patterns); err != nil {
+		return nil, kv.NameKey(b.name, "", err)
 	}
 	var o kv.WatchOptions
 	for _, opt := range opts {

@@ -80,6 +80,18 @@ type Bucket interface {
 	// record is a value, neither marker nor expired. It reads no values.
 	Keys(ctx context.Context, patterns ...string) iter.Seq2[string, error]
 
+	// All yields the newest entries of the keys that match any of the patterns (none:
+	// all) in ascending byte order of the keys: those whose newest record is a value,
+	// neither marker nor expired. Delta is 0. An entry whose record is damaged comes
+	// with an error that matches ErrCorrupt, its Key set and without its value, and
+	// those behind it follow; any other error ends the sequence.
+	//
+	// An embedded store yields the entries as they were at one revision, and keeps
+	// what it replaces or removes meanwhile until the sequence ends. A store over a
+	// network may list the keys and then read them: a key that is deleted or expires
+	// in between is left out, and one that is written comes with its newer value.
+	All(ctx context.Context, patterns ...string) iter.Seq2[Entry, error]
+
 	// PurgeDeletes drops the history behind every delete and purge marker, and
 	// the markers themselves that are older than olderThan: 0 is 30 minutes, a
 	// negative duration drops them whatever their age.

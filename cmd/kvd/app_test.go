@@ -171,13 +171,16 @@ func (b *watchedBucket) Watch(_ context.Context, _ []string, opts ...kv.WatchOpt
 	for _, o := range opts {
 		o(&b.options)
 	}
-	return b, nil
+	return listedWatcher{b}, nil
 }
 
-func (b *watchedBucket) Updates() <-chan kv.Update        { return b.updates }
-func (b *watchedBucket) All() iter.Seq2[kv.Update, error] { return nil }
-func (b *watchedBucket) Err() error                       { return b.err }
-func (b *watchedBucket) Stop() error                      { return nil }
+// listedWatcher is that watch.
+type listedWatcher struct{ b *watchedBucket }
+
+func (w listedWatcher) Updates() <-chan kv.Update        { return w.b.updates }
+func (w listedWatcher) All() iter.Seq2[kv.Update, error] { return nil }
+func (w listedWatcher) Err() error                       { return w.b.err }
+func (w listedWatcher) Stop() error                      { return nil }
 
 func TestWatch(t *testing.T) {
 	at := time.Date(2026, 11, 22, 18, 0, 0, 0, time.UTC)

@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"iter"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -121,7 +119,7 @@ func (l *lister) keys(ctx context.Context, a *app, b kv.Bucket, patterns []strin
 	}
 	t := a.newList(fmt.Sprintf("Contents for bucket '%s'", b.Name()), headings...)
 	found := false
-	for e, err := range newest(ctx, b, patterns) {
+	for e, err := range b.All(ctx, patterns...) {
 		if err != nil {
 			return err
 		}
@@ -169,25 +167,6 @@ func (l *lister) keyNames(ctx context.Context, a *app, b kv.Bucket, patterns []s
 		fmt.Fprintln(a.err, "No keys found in bucket")
 	}
 	return nil
-}
-
-// newest yields the newest entries of the keys that match. A key that goes
-// while they are read is left out.
-func newest(ctx context.Context, b kv.Bucket, patterns []string) iter.Seq2[kv.Entry, error] {
-	return func(yield func(kv.Entry, error) bool) {
-		for key, err := range b.Keys(ctx, patterns...) {
-			var e kv.Entry
-			if err == nil {
-				e, err = b.Get(ctx, key)
-			}
-			if errors.Is(err, kv.ErrKeyNotFound) {
-				continue
-			}
-			if !yield(e, err) || err != nil {
-				return
-			}
-		}
-	}
 }
 
 func (a *app) countCommand() *cobra.Command {

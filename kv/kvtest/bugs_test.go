@@ -54,6 +54,8 @@ const (
 	restartForgetsCounter     bug = "a restart counts revisions from those kept"
 	bucketConditionIgnored    bug = "a condition on the whole bucket is ignored"
 	submitStopsAtError        bug = "a submit stops at the first refusal"
+	allIsStale                bug = "All yields the oldest entries that are kept"
+	allDrifts                 bug = "All reads each entry when it comes to it"
 	errorsNameless            bug = "errors name neither bucket nor key"
 
 	keyTTLIgnored      bug = "the TTL of a key is ignored"
@@ -113,6 +115,8 @@ var bugs = []struct {
 	group string
 	fact  string
 }{
+	{allIsStale, "all", "yields the newest entry of every key that a pattern selects, in ascending order"},
+	{allDrifts, "all", "is the state of one revision"},
 	{errorsNameless, "error", "of a key that is not found names bucket and key"},
 	{createSeesMarkers, "create", "over a delete marker succeeds and keeps the history"},
 	{writeNotAtomic, "concurrency", "of updates of one revision exactly one wins"},

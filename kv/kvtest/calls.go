@@ -71,6 +71,7 @@ type bucketCall struct {
 func bucketCalls() []bucketCall {
 	calls := []bucketCall{
 		{"Keys", func(ctx context.Context, b kv.Bucket) error { return drain(b.Keys(ctx)) }},
+		{"All", func(ctx context.Context, b kv.Bucket) error { return drain(b.All(ctx)) }},
 		{"PurgeDeletes", func(ctx context.Context, b kv.Bucket) error { return b.PurgeDeletes(ctx, -time.Second) }},
 		{"Watch", func(ctx context.Context, b kv.Bucket) error {
 			w, err := b.Watch(ctx, nil)

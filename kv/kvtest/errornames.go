@@ -65,6 +65,7 @@ var errorFacts = []fact{
 		b := t.bucket(1)
 		want := fmt.Sprintf("bucket %q: %v", b.Name(), kv.CheckPattern("a..b"))
 		equal(t, "text of the error of Keys", drain(b.Keys(t.ctx, "a..b")).Error(), want)
+		equal(t, "text of the error of All", drain(b.All(t.ctx, "a..b")).Error(), want)
 		_, err := b.Watch(t.ctx, []string{"a..b"})
 		equal(t, "text of the error of Watch", fmt.Sprint(err), want)
 		_, err = b.Watch(t.ctx, nil, kv.IncludeHistory(), kv.UpdatesOnly())

@@ -573,6 +573,35 @@ func (b *toyBucket) Keys(ctx context.Context, patterns ...string) iter.Seq2[stri
 	}
 }
 
+func (b *toyBucket) All(ctx context.Context, patterns ...string) iter.Seq2[kv.Entry, error] {
+	return func(yield func(kv.Entry, error) bool) {
+		keys, err := b.list(ctx, patterns)
+		if err != nil {
+			yield(kv.Entry{}, err)
+			return
+		}
+		b.store.mu.Lock()
+		entries := make([]kv.Entry, len(keys))
+		for i, key := range keys {
+			if entries[i], _ = b.newestLocked(key); b.store.is(allIsStale) {
+				entries[i] = b.records[key][0]
+			}
+			entries[i].Value = bytes.Clone(entries[i].Value)
+		}
+		b.store.mu.Unlock()
+		for _, e := range entries {
+			if b.store.is(allDrifts) {
+				b.store.mu.Lock()
+				e, _ = b.newestLocked(e.Key)
+				b.store.mu.Unlock()
+			}
+			if !yield(e, nil) {
+				return
+			}
+		}
+	}
+}
+
 func (b *toyBucket) list(ctx context.Context, patterns []string) (keys []string, err error) {
 	defer b.name("", &err)
 	for _, p := range patterns {

@@ -222,6 +222,10 @@ func (b *observedBucket) Keys(ctx context.Context, patterns ...string) iter.Seq2
 	return counted(b.tally, opKeys, b.Bucket.Keys(ctx, patterns...))
 }
 
+func (b *observedBucket) All(ctx context.Context, patterns ...string) iter.Seq2[kv.Entry, error] {
+	return counted(b.tally, opAll, b.Bucket.All(ctx, patterns...))
+}
+
 // counted counts a listing when it ends, by its error.
 func counted[T any](t *tally, op operation, seq iter.Seq2[T, error]) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {

@@ -25,13 +25,14 @@ const (
 	opGet
 	opHistory
 	opKeys
+	opAll
 	opWatch
 	opCompact
 	operationKinds
 )
 
 var operationNames = [operationKinds]string{
-	"put", "create", "update", "delete", "purge", "touch", "get", "history", "keys", "watch", "compact",
+	"put", "create", "update", "delete", "purge", "touch", "get", "history", "keys", "all", "watch", "compact",
 }
 
 // mutationOps maps a mutation to its operation.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"time"
 
@@ -164,6 +165,43 @@ func (b *bucket) keys(ctx context.Context, patterns []string) ([]string, error) 
 	}
 	slices.Sort(keys)
 	return slices.Compact(keys), nil
+}
+
+// All yields the newest entry of each key. The server sends them in the order of their
+// revisions, and those of keys that are written meanwhile besides.
+func (b *bucket) All(ctx context.Context, patterns ...string) iter.Seq2[kv.Entry, error] {
+	return func(yield func(kv.Entry, error) bool) {
+		newest, err := b.newestEntries(ctx, patterns)
+		if err != nil {
+			yield(kv.Entry{}, err)
+			return
+		}
+		for _, key := range slices.Sorted(maps.Keys(newest)) {
+			if !yield(newest[key], nil) {
+				return
+			}
+		}
+	}
+}
+
+func (b *bucket) newestEntries(ctx context.Context, patterns []string) (map[string]kv.Entry, error) {
+	filters, err := filtersOf(patterns)
+	if err != nil {
+		return nil, kv.NameKey(b.name, "", err)
+	}
+	entries, err := b.initial(ctx, filters, js.IgnoreDeletes())
+	if err != nil {
+		return nil, b.failed(ctx, "list entries", "", err)
+	}
+	newest := make(map[string]kv.Entry)
+	for _, e := range entries {
+		if kv.MatchAny(patterns, e.Key()) {
+			entry := entryOf(e)
+			entry.Delta = 0
+			newest[e.Key()] = entry
+		}
+	}
+	return newest, nil
 }
 
 // initial returns the entries of a watch up to the end of the initial ones. The

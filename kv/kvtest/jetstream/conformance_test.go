@@ -40,6 +40,7 @@ func TestConformance(t *testing.T) {
 			kvtest.ReasonsHidden:         "the client shows a marker's operation, not its other headers",
 			kvtest.HistoryRaisesTTLs:     "the server writes a marker only for the last message of a subject, and keeps values until it may go",
 			kvtest.ListingsDrift:         "the server picks each key's newest message when it comes to send it",
+			kvtest.EntriesDrift:          "the server picks each key's newest message when it comes to send it",
 			kvtest.DeltasDrift:           "a delta counts the messages that match; markers are left out by the client",
 			kvtest.EndsForgotten:         "a sequence that is gone is passed over",
 			kvtest.WatchesOutliveBuckets: "clients address a bucket by its name alone, and a consumer ends without a word",

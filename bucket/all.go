@@ -1,0 +1,57 @@
+package bucket
+
+import (
+	"context"
+	"iter"
+	"time"
+
+	"kvd/index"
+	"kvd/kv"
+	"kvd/segment"
+)
+
+// All yields the newest entries of the keys that match any of the patterns, ascending,
+// as they were at one revision. It keeps the segments of that moment until it ends: what
+// compaction rewrites meanwhile stays on the disk, or in memory, so long.
+func (b *Bucket) All(ctx context.Context, patterns ...string) iter.Seq2[kv.Entry, error] {
+	return func(yield func(kv.Entry, error) bool) {
+		err := checkPatterns(patterns)
+		if err == nil {
+			l := &listing{bucket: b, ctx: ctx, patterns: patterns, places: true}
+			defer l.unpin()
+			l.yield = func(key string, v index.Version) bool { return yield(l.read(key, v)) }
+			err = l.run()
+		}
+		if err != nil {
+			yield(kv.Entry{}, kv.NameKey(b.name, "", err))
+		}
+	}
+}
+
+// read returns one entry of a listing of entries. A damaged one has everything but its
+// value, beside the error.
+func (l *listing) read(key string, v index.Version) (kv.Entry, error) {
+	b := l.bucket
+	_, e, err := b.readVersion(l.segments[v.Segment], nil, key, v)
+	if err != nil {
+		e = kv.Entry{Bucket: b.name, Key: key, Revision: v.Revision, Created: time.Unix(0, v.Created).UTC(), Operation: v.Op, Reason: v.Reason}
+	}
+	return e, err
+}
+
+// pinLocked keeps the segments that the snapshot of this moment refers to.
+func (l *listing) pinLocked() {
+	l.segments = make([]*segment.Segment, len(l.bucket.mu.segments))
+	for s := range l.bucket.files() {
+		s.Pin()
+		l.segments[s.number] = s.Segment
+	}
+}
+
+func (l *listing) unpin() {
+	for _, s := range l.segments {
+		if s != nil {
+			s.Unpin()
+		}
+	}
+}
