@@ -1,10 +1,9 @@
 package bucket
 
 import (
-	"errors"
 	"fmt"
-	"syscall"
 
+	"kvd/internal/vfs"
 	"kvd/kv"
 )
 
@@ -30,9 +29,9 @@ func (s *Store) writable() error {
 	return nil
 }
 
-// readOnlyFS gives the system's refusal to write its name in the contract.
+// readOnlyFS makes the system's refusal to write match kv.ErrReadOnly.
 func readOnlyFS(err error) error {
-	if errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.EPERM) {
+	if vfs.RefusesWrites(err) {
 		return fmt.Errorf("%w: %w", kv.ErrReadOnly, err)
 	}
 	return err

@@ -23,6 +23,7 @@ import (
 
 	"kvd/bucket/journal"
 	"kvd/bucket/manifest"
+	"kvd/bucket/progress"
 	"kvd/internal/vfs"
 	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
@@ -442,14 +443,14 @@ func TestOpenSurvivesTheFailureOfEachOfItsCalls(t *testing.T) {
 
 func TestOpenReportsWhatItDid(t *testing.T) {
 	h, _ := sampleStore(t)
-	var stages []Stage
+	var stages []progress.Stage
 	h.opts.Progress = func(p Progress) { stages = append(stages, p.Stage) }
 	h.open()
 	r := h.s.Report()
 	if r.Created || r.Buckets != 2 || r.Keys != 2 || r.Records != 2 || r.Frames == 0 || r.Torn != nil || r.ReadOnly != nil || len(r.Damages) > 0 || len(r.Strays) > 0 {
 		t.Errorf("%+v", r)
 	}
-	if want := []Stage{StageIndex, StageReplay, StageCheckpoint}; !slices.Equal(stages, want) {
+	if want := []progress.Stage{StageIndex, StageReplay, StageCheckpoint}; !slices.Equal(stages, want) {
 		t.Errorf("stages %q, want %q", stages, want)
 	}
 	if s := r.String(); !strings.Contains(s, "2 buckets, 2 keys") || !strings.Contains(s, "2 records replayed") {

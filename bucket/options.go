@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"kvd/bucket/progress"
 	"kvd/internal/vfs"
 	"kvd/kv"
 )
@@ -130,18 +131,11 @@ func (o Options) withDefaults() (Options, error) {
 }
 
 // Progress says how far Open has come.
-type Progress struct {
-	Stage Stage
-	Done  int64 // of Total, in the stage's unit
-	Total int64 // 0: not known
-}
-
-// Stage is a part of opening a store.
-type Stage string
+type Progress = progress.Progress
 
 // The stages, in order.
 const (
-	StageIndex      Stage = "reading indexes"   // bytes of segment files
-	StageReplay     Stage = "replaying the log" // frames; the total is not known
-	StageCheckpoint Stage = "checkpoint"        // files
+	StageIndex      progress.Stage = "reading indexes"   // bytes of segment files
+	StageReplay     progress.Stage = "replaying the log" // frames; the total is not known
+	StageCheckpoint progress.Stage = "checkpoint"        // files
 )

@@ -15,6 +15,7 @@ import (
 
 	"kvd/bucket/journal"
 	"kvd/bucket/manifest"
+	"kvd/bucket/progress"
 	"kvd/index"
 	"kvd/internal/vfs"
 	"kvd/internal/view"
@@ -260,12 +261,13 @@ func (r *recovery) claim() error {
 func (r *recovery) loadBuckets() error {
 	state := &r.found.State
 	descs := slices.SortedFunc(maps.Values(state.Buckets), func(a, b *manifest.Bucket) int { return int(a.ID) - int(b.ID) })
-	progress := r.meter(StageIndex)
+	total := int64(0)
 	for _, d := range descs {
 		for _, s := range d.Segments {
-			progress.total += s.Size
+			total += s.Size
 		}
 	}
+	meter := progress.Start(StageIndex, total, r.opts.Progress)
 	workers := 1
 	if !r.opts.Manual {
 		workers = min(runtime.GOMAXPROCS(0), len(descs))
@@ -279,7 +281,7 @@ func (r *recovery) loadBuckets() error {
 			if i >= len(descs) {
 				return
 			}
-			buckets[i], errs[i] = r.loadBucket(descs[i], progress)
+			buckets[i], errs[i] = r.loadBucket(descs[i], meter)
 			if errs[i] != nil {
 				failed.Store(1)
 			}
@@ -301,7 +303,7 @@ func (r *recovery) loadBuckets() error {
 
 // loadBucket opens a bucket's segments and loads their entries. A segment that
 // is missing or unreadable makes the bucket read-only and leaves the others be.
-func (r *recovery) loadBucket(d *manifest.Bucket, progress *meter) (*Bucket, error) {
+func (r *recovery) loadBucket(d *manifest.Bucket, meter *progress.Meter) (*Bucket, error) {
 	b := newBucket(r.Store, d.ID, d.Created, d.Config)
 	b.next, b.mu.live, b.mu.ended, b.mu.lost, b.position = d.Next, d.Live, d.CompactedEndUpTo, d.Lost, d.Position
 	b.mu.revision = d.Next - 1
@@ -310,7 +312,7 @@ func (r *recovery) loadBucket(d *manifest.Bucket, progress *meter) (*Bucket, err
 		if err := r.loadSegment(b, &d.Segments[i], i == len(d.Segments)-1); err != nil {
 			return b, err
 		}
-		progress.add(d.Segments[i].Size)
+		meter.Add(d.Segments[i].Size)
 	}
 	if !b.mu.live.Empty() {
 		b.settleAll()
@@ -478,9 +480,9 @@ func (r *recovery) setAside(name string) error {
 // records, also where the page cache shows them already: after a failed sync a
 // page can be clean and yet not be on the disk.
 func (r *recovery) replay() error {
-	progress := r.meter(StageReplay)
+	meter := progress.Start(StageReplay, 0, r.opts.Progress)
 	found, err := r.log.Replay(r.found.State.LogLow+1, func(f wal.Frame) error {
-		progress.add(1)
+		meter.Add(1)
 		return r.replayFrame(f)
 	})
 	if err != nil {
@@ -605,8 +607,7 @@ func (r *recovery) makeRoom(g *group) error {
 // begin makes what was replayed durable and starts a fresh log file behind it.
 func (r *recovery) begin() error {
 	if r.path.replayed > r.found.State.LogLow || len(r.path.dirty) > 0 {
-		progress := r.meter(StageCheckpoint)
-		progress.total = int64(len(r.path.dirty))
+		r.opts.Progress(Progress{Stage: StageCheckpoint})
 		if err := r.runCheckpoint(unpaced); err != nil {
 			if f := r.failure.Load(); f != nil {
 				err = f.cause // nobody waits for the outcome of a write
@@ -663,33 +664,4 @@ func (r *recovery) startClock() {
 		time.Unix(0, r.clock.base).UTC().Format(time.RFC3339), time.Unix(0, newest).UTC().Format(time.RFC3339))
 	r.report.Notes = append(r.report.Notes, note)
 	r.opts.Logger.Warn("the clock may be wrong: nothing is swept", "clock", time.Unix(0, r.clock.base).UTC(), "newest", time.Unix(0, newest).UTC())
-}
-
-// meter reports the progress of one stage, a few times a second at most.
-type meter struct {
-	report func(Progress)
-	stage  Stage
-	total  int64
-
-	mu   sync.Mutex
-	done int64
-	last time.Time
-}
-
-const meterPause = 200 * time.Millisecond
-
-func (r *recovery) meter(stage Stage) *meter {
-	m := &meter{report: r.opts.Progress, stage: stage, last: time.Now()}
-	m.report(Progress{Stage: stage})
-	return m
-}
-
-func (m *meter) add(n int64) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.done += n
-	if now := time.Now(); now.Sub(m.last) >= meterPause {
-		m.last = now
-		m.report(Progress{Stage: m.stage, Done: m.done, Total: m.total})
-	}
 }

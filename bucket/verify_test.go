@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"kvd/bucket/manifest"
+	"kvd/bucket/verify"
 	"kvd/internal/vfs"
 	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
@@ -18,7 +19,7 @@ import (
 
 // verify checks the harness's store, which is closed, and fails the test if that
 // would write anything but the lock.
-func (h *harness) verify() VerifyReport {
+func (h *harness) verify() verify.Report {
 	h.t.Helper()
 	report, err := h.tryVerify()
 	if err != nil {
@@ -27,7 +28,7 @@ func (h *harness) verify() VerifyReport {
 	return report
 }
 
-func (h *harness) tryVerify() (VerifyReport, error) {
+func (h *harness) tryVerify() (verify.Report, error) {
 	h.t.Helper()
 	h.fs.Inject(func(op simdisk.Op) simdisk.Action {
 		switch op.Kind {
@@ -37,7 +38,7 @@ func (h *harness) tryVerify() (VerifyReport, error) {
 		return simdisk.Action{}
 	})
 	defer h.fs.Inject(nil)
-	return Verify(testDir, VerifyOptions{FS: h.gates})
+	return verify.Store(testDir, verify.Options{FS: h.gates})
 }
 
 // fill makes two buckets with records of every kind, in two segments and the log.
@@ -256,7 +257,7 @@ func TestVerifyRecordOutOfOrder(t *testing.T) {
 		{put("c", 2, 2)},
 	}}
 	w.onto(t, disk)
-	r, err := Verify(testDir, VerifyOptions{FS: disk})
+	r, err := verify.Store(testDir, verify.Options{FS: disk})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -296,7 +297,7 @@ func TestVerifyRefusals(t *testing.T) {
 		if err := disk.Mkdir(testDir); err != nil {
 			t.Fatal(err)
 		}
-		_, err := Verify(testDir, VerifyOptions{FS: disk})
+		_, err := verify.Store(testDir, verify.Options{FS: disk})
 		wantError(t, err, kv.ErrNotStore, testDir)
 	})
 	t.Run("both copies of the manifest unreadable", func(t *testing.T) {
@@ -317,16 +318,17 @@ func TestVerifyRefusals(t *testing.T) {
 		h.close()
 		boom := errors.New("boom")
 		h.fail(simdisk.OpList, manifest.SegmentDir, boom)
-		_, err := Verify(testDir, VerifyOptions{FS: h.gates})
+		_, err := verify.Store(testDir, verify.Options{FS: h.gates})
 		wantError(t, err, boom)
 	})
 }
 
 // TestVerifyTellsEveryDamage has more damage than a report has room for.
 func TestVerifyTellsEveryDamage(t *testing.T) {
+	const damagesMax = 1000 // of a report
 	h := newHarness(t)
 	b := h.bucket("b", withHistory(64))
-	const records = verifyDamagesMax + 10
+	const records = damagesMax + 10
 	for i := range records {
 		mustPut(t, b, fmt.Sprintf("k%04d", i), "v")
 	}
@@ -337,11 +339,11 @@ func TestVerifyTellsEveryDamage(t *testing.T) {
 		h.flip(file, int64(segment.HeaderSize+i*size+size-3), 0) // its value
 	}
 	told := 0
-	r, err := Verify(testDir, VerifyOptions{FS: h.gates, Damaged: func(*kv.CorruptError) { told++ }})
+	r, err := verify.Store(testDir, verify.Options{FS: h.gates, Damaged: func(*kv.CorruptError) { told++ }})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if told != records || r.Damage != records || len(r.Damages) != verifyDamagesMax {
+	if told != records || r.Damage != records || len(r.Damages) != damagesMax {
 		t.Errorf("%d were told, %d counted and %d kept, of %d", told, r.Damage, len(r.Damages), records)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"kvd/bucket"
+	"kvd/bucket/verify"
 	"kvd/kv"
 )
 
@@ -224,7 +225,7 @@ func (s *soak) closed(before soakHold) error {
 			return fmt.Errorf("left over: %+v, before: %+v", now, before)
 		}
 	}
-	report, err := bucket.Verify(s.dir, bucket.VerifyOptions{})
+	report, err := verify.Store(s.dir, verify.Options{})
 	if err == nil {
 		err = report.Err()
 	}

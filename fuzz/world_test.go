@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"kvd/bucket"
+	"kvd/bucket/verify"
 	"kvd/internal/vfs"
 	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
@@ -224,7 +225,7 @@ func (w *world) reopen() error {
 // verify checks the files of a store that was closed: they are sound, and no more than
 // the manifest names.
 func (w *world) verify() error {
-	report, err := bucket.Verify(storeDir, bucket.VerifyOptions{FS: w.disk})
+	report, err := verify.Store(storeDir, verify.Options{FS: w.disk})
 	if err == nil {
 		err = report.Err()
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kvd/bucket"
+	"kvd/bucket/verify"
 	"kvd/kv"
 )
 
@@ -66,7 +67,7 @@ func (a *app) verify(dir string) error {
 		return fmt.Errorf("%w in %s", errNoStore, dir)
 	}
 	p := a.newProgress(a.newLogger(formatAuto, slog.LevelInfo))
-	report, err := bucket.Verify(dir, bucket.VerifyOptions{
+	report, err := verify.Store(dir, verify.Options{
 		Progress: func(b bucket.Progress) { p.show(string(b.Stage), b.Done, b.Total) },
 		Damaged: func(d *kv.CorruptError) {
 			p.clear()
@@ -110,7 +111,7 @@ func (a *app) printDamage(d *kv.CorruptError) {
 	_ = a.printJSON(j) // an error stays for Flush
 }
 
-func (a *app) printVerified(dir string, r *bucket.VerifyReport) {
+func (a *app) printVerified(dir string, r *verify.Report) {
 	for _, n := range r.Notes {
 		fmt.Fprintln(a.out, "note:", n)
 	}

@@ -54,3 +54,9 @@ func WithoutNoSpace(err error) error {
 	}
 	return err
 }
+
+// RefusesWrites reports whether an error says that the file system or the file may
+// not be written to: it is mounted read-only, or permission is missing.
+func RefusesWrites(err error) bool {
+	return errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.EPERM)
+}

@@ -1,0 +1,92 @@
+package verify
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+
+	"kvd/bucket/journal"
+	"kvd/bucket/manifest"
+	"kvd/bucket/progress"
+	"kvd/kv"
+	"kvd/wal"
+)
+
+// checkLog reads the frames that a checkpoint does not cover.
+func (v *verification) checkLog() error {
+	dir := path.Join(v.dir, manifest.LogDir)
+	if _, err := v.fs.Stat(dir); errors.Is(err, fs.ErrNotExist) && v.manifest.State.LogLow == 0 {
+		return nil // the first Open was cut off
+	}
+	log, err := wal.Open(wal.Options{FS: v.fs, Dir: dir, StoreID: v.manifest.Identity.StoreID})
+	var corrupt *kv.CorruptError
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		v.damaged(&kv.CorruptError{File: dir, Offset: -1, Detail: "the log is missing"})
+		return nil
+	case errors.As(err, &corrupt):
+		v.damaged(corrupt)
+		return nil
+	case err != nil:
+		return err
+	}
+	meter := progress.Start(StageLog, 0, v.opts.Progress)
+	made := make(map[uint64]bool) // buckets that the log makes
+	found, err := log.Replay(v.manifest.State.LogLow+1, func(f wal.Frame) error {
+		meter.Add(1)
+		v.checkFrame(&f, made)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	v.report.Frames, v.report.Torn = found.Frames, found.Torn
+	v.report.Bytes += found.Bytes
+	v.report.Notes = append(v.report.Notes, found.Notes...)
+	if found.Damage != nil {
+		v.damaged(found.Damage.Err)
+	}
+	return nil
+}
+
+// checkFrame reads what is in a frame, whose checksum is right.
+func (v *verification) checkFrame(f *wal.Frame, made map[uint64]bool) {
+	for payload := f.Payload; len(payload) > 0; {
+		kind, body, rest, err := journal.Next(payload)
+		if err == nil {
+			err = v.checkItem(kind, body, made)
+		}
+		if err != nil {
+			v.damaged(&kv.CorruptError{File: f.File, Offset: f.Offset, Detail: fmt.Sprintf("log frame of LSN %d", f.LSN), Err: err})
+			return
+		}
+		payload = rest
+	}
+}
+
+func (v *verification) checkItem(kind journal.Kind, body []byte, made map[uint64]bool) error {
+	if kind != journal.Records {
+		op, err := journal.Decode(kind, body)
+		if create, ok := op.(*journal.Create); ok {
+			made[create.Bucket] = true
+		}
+		return err
+	}
+	for at := 0; at < len(body); {
+		r, size, err := v.segments.Seed.DecodeRecord(body[at:])
+		if err != nil {
+			return err
+		}
+		if v.value, err = r.AppendValue(v.value[:0]); err != nil {
+			return fmt.Errorf("key %q, revision %d, bucket %d: %w", r.Key, r.Revision, r.BucketID, err)
+		}
+		// Ids up to the highest that the manifest knows may be of deleted buckets.
+		if r.BucketID > v.manifest.State.MaxBucketID && !made[r.BucketID] {
+			return fmt.Errorf("record of bucket %d, which nothing made", r.BucketID)
+		}
+		v.report.LogRecords++
+		at += size
+	}
+	return nil
+}

@@ -1,0 +1,177 @@
+package verify
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path"
+	"slices"
+
+	"github.com/cespare/xxhash/v2"
+
+	"kvd/bucket/manifest"
+	"kvd/bucket/progress"
+	"kvd/internal/view"
+	"kvd/kv"
+	"kvd/segment"
+)
+
+// buckets returns the buckets of the manifest in ascending order of ids.
+func (v *verification) buckets() []*manifest.Bucket {
+	return slices.SortedFunc(maps.Values(v.manifest.State.Buckets), func(a, b *manifest.Bucket) int { return int(a.ID) - int(b.ID) })
+}
+
+func (v *verification) checkSegments() error {
+	total := int64(0)
+	for _, d := range v.buckets() {
+		for i := range d.Segments {
+			total += d.Segments[i].Size
+		}
+	}
+	meter := progress.Start(StageRecords, total, v.opts.Progress)
+	for _, d := range v.buckets() {
+		v.report.Buckets++
+		last := kv.Revision(0)
+		for i := range d.Segments {
+			if err := v.checkSegment(d, &d.Segments[i], &last); err != nil {
+				return err
+			}
+			meter.Add(d.Segments[i].Size)
+		}
+	}
+	return nil
+}
+
+// checkSegment reads a segment twice, by its records and by its index blocks,
+// and compares. last is the newest revision in the segments before.
+func (v *verification) checkSegment(b *manifest.Bucket, d *manifest.Segment, last *kv.Revision) error {
+	file := path.Join(v.segments.Dir, segment.FileName(d.Number))
+	seg, err := segment.Open(v.segments, d.Desc)
+	var corrupt *kv.CorruptError
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		v.damaged(&kv.CorruptError{File: file, Offset: -1, Detail: fmt.Sprintf("segment of bucket %q is missing", b.Config.Bucket)})
+		return nil
+	case errors.As(err, &corrupt):
+		v.damaged(corrupt)
+		return nil
+	case err != nil:
+		return err
+	}
+	defer func() { <-seg.Retire() }() // nobody else has it
+	v.report.Segments++
+	v.report.Bytes += d.Size
+	before := v.report.Damage
+	var records, entries digest
+	err = seg.Walk(0, d.Size, func(offset int64, r *segment.Record, size int, valueOK bool) error {
+		if valueOK && v.decompresses(seg, offset, size, r) {
+			v.report.Records++
+		}
+		v.checkRevision(file, offset, b, r, last)
+		records.add(&segment.Entry{
+			Key: r.Key, Revision: r.Revision, Floor: r.Floor, Created: r.Created, Deadline: r.Deadline,
+			Offset: offset, Size: uint32(size), Op: r.Op, Reason: r.Reason,
+		})
+		return nil
+	}, v.damaged)
+	if err != nil {
+		return err
+	}
+	if v.report.Damage > before {
+		return nil // what the blocks say in addition is known already
+	}
+	if err := seg.Entries(func(e *segment.Entry) error { entries.add(e); return nil }, v.damaged); err != nil {
+		return err
+	}
+	if v.report.Damage == before && records.sum() != entries.sum() {
+		v.damaged(&kv.CorruptError{File: file, Offset: d.LastIndex, Detail: fmt.Sprintf(
+			"its index blocks list %d records, it holds %d, or they differ", entries.count, records.count)})
+	}
+	return nil
+}
+
+// decompresses reports whether the value of a record whose checksums are right
+// can be had: checksums say nothing about what a compressed one comes to.
+func (v *verification) decompresses(seg *segment.Segment, offset int64, size int, r *segment.Record) bool {
+	if !r.Compressed {
+		return true
+	}
+	var err error
+	var corrupt *kv.CorruptError
+	if _, v.value, err = seg.Read(v.value[:0], offset, uint32(size), view.String(r.Key), r.Revision); errors.As(err, &corrupt) {
+		v.damaged(corrupt)
+	}
+	return err == nil
+}
+
+// checkRevision reports a record that no store writes there, although its
+// checksums are right.
+func (v *verification) checkRevision(file string, offset int64, b *manifest.Bucket, r *segment.Record, last *kv.Revision) {
+	if r.Op == segment.Erase {
+		return // it has no revision of its own
+	}
+	if r.Revision <= *last || r.Revision >= b.Next {
+		v.damaged(&kv.CorruptError{File: file, Offset: offset, Detail: fmt.Sprintf(
+			"key %q, revision %d, bucket %q: it stands behind revision %d, and the next is %d",
+			r.Key, r.Revision, b.Config.Bucket, *last, b.Next)})
+	}
+	*last = max(*last, r.Revision)
+}
+
+// digest sums up a sequence of entries, so that two of any length compare in
+// constant memory.
+type digest struct {
+	hash  xxhash.Digest
+	count int
+	buf   []byte
+}
+
+func (d *digest) add(e *segment.Entry) {
+	if d.count == 0 {
+		d.hash.Reset()
+	}
+	d.count++
+	d.buf = d.buf[:0]
+	for _, n := range []uint64{
+		uint64(e.Revision), uint64(e.Floor), uint64(e.Created), uint64(e.Deadline),
+		uint64(e.Offset), uint64(e.Size), uint64(e.Op)<<8 | uint64(e.Reason), uint64(len(e.Key)),
+	} {
+		d.buf = binary.LittleEndian.AppendUint64(d.buf, n)
+	}
+	_, _ = d.hash.Write(append(d.buf, e.Key...)) // never fails
+}
+
+func (d *digest) sum() [2]uint64 {
+	if d.count == 0 {
+		return [2]uint64{}
+	}
+	return [2]uint64{uint64(d.count), d.hash.Sum64()}
+}
+
+// checkStrangers notes what lies among the segments and is none of them.
+func (v *verification) checkStrangers() error {
+	named := make(map[uint64]bool)
+	for _, d := range v.manifest.State.Buckets {
+		for _, s := range d.Segments {
+			named[s.Number] = true
+		}
+	}
+	entries, err := v.fs.List(v.segments.Dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // the first Open was cut off
+	}
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		switch number, ok := segment.ParseFileName(e.Name); {
+		case !ok || number >= v.manifest.State.Numbers:
+			v.note("%s is not the store's: the next open moves it to %s", path.Join(manifest.SegmentDir, e.Name), manifest.LostDir)
+		case !named[number]:
+			v.note("%s is left from unfinished work: the next open removes it", path.Join(manifest.SegmentDir, e.Name))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,167 @@
+package verify
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"time"
+
+	"kvd/bucket/manifest"
+	"kvd/bucket/progress"
+	"kvd/internal/vfs"
+	"kvd/kv"
+	"kvd/segment"
+	"kvd/wal"
+)
+
+// Options changes how a store is verified. The zero value is right for almost every
+// program.
+type Options struct {
+	// Damaged is called for every damage as it is found, also for those that the
+	// report has no room for. Nil: it is not called.
+	Damaged func(*kv.CorruptError)
+
+	// Progress is called at the start of each stage and a few times a second, from the
+	// goroutine of Store. Nil: it is not called.
+	Progress func(progress.Progress)
+
+	// FS is where the store lives; nil is the operating system. Its type is
+	// internal: it is for the project's own tests.
+	FS vfs.FS
+}
+
+// The stages of verifying a store, in order.
+const (
+	StageRecords progress.Stage = "verifying records" // bytes of segment files
+	StageLog     progress.Stage = "verifying the log" // frames; the total is not known
+)
+
+// Report says what [Store] read and what is wrong with it.
+type Report struct {
+	Buckets    int
+	Segments   int // that could be opened
+	Records    int // of the segments, sound
+	Bytes      int64
+	Frames     int                // of the log, as far as the store needs it
+	LogRecords int                // in those
+	Torn       *wal.TornTail      // an unfinished last write that the next Open drops: it was never acknowledged
+	Damage     int                // places
+	Damages    []*kv.CorruptError // the first 1,000
+	Notes      []string           // what else an operator may want to know, a sentence each
+	Elapsed    time.Duration
+}
+
+// damagesMax bounds Report.Damages: a segment of garbage may hold a
+// damage every few bytes.
+const damagesMax = 1000
+
+// Err returns the first damage, or nil if the store is sound.
+func (r *Report) Err() error {
+	if len(r.Damages) == 0 {
+		return nil
+	}
+	return r.Damages[0]
+}
+
+// Store verifies the store in dir and changes nothing. It must not be open: while
+// Store runs, it holds the directory's lock, if it may, and the lock's file is the only
+// one that it writes to.
+//
+// Damage is not an error but part of the report. The error matches kv.ErrLocked
+// if another process has the store open, kv.ErrNotStore for a directory without
+// a store, kv.ErrVersion for a store of a newer format, and kv.ErrCorrupt if both
+// copies of the manifest are unreadable, since then nothing says what the store
+// holds; other errors are the system's.
+func Store(dir string, opts Options) (Report, error) {
+	if opts.FS == nil {
+		opts.FS = vfs.OS()
+	}
+	if opts.Progress == nil {
+		opts.Progress = func(progress.Progress) {}
+	}
+	v := &verification{dir: dir, opts: opts, fs: &lookFS{opts.FS}, began: time.Now()}
+	unlock, err := v.lock()
+	if err == nil {
+		defer unlock()
+		err = v.run()
+	}
+	v.report.Elapsed = time.Since(v.began)
+	if err != nil {
+		return v.report, fmt.Errorf("verify store %s: %w", dir, err)
+	}
+	return v.report, nil
+}
+
+// verification is one run of Store.
+type verification struct {
+	dir      string
+	opts     Options
+	fs       vfs.FS // writes nothing
+	report   Report
+	began    time.Time
+	manifest *manifest.Copy
+	segments segment.Options
+	value    []byte // scratch
+}
+
+// lock keeps the store from being opened meanwhile. In a directory that cannot
+// be written to nobody can open it.
+func (v *verification) lock() (unlock func(), err error) {
+	name := path.Join(v.dir, manifest.LockFile)
+	if _, err := v.fs.Stat(name); errors.Is(err, fs.ErrNotExist) {
+		return func() {}, nil // never opened
+	}
+	lock, err := v.opts.FS.Lock(name)
+	var locked *vfs.LockedError
+	switch {
+	case errors.As(err, &locked):
+		return nil, fmt.Errorf("%w: %w", kv.ErrLocked, err)
+	case vfs.RefusesWrites(err):
+		v.note("the store could not be locked: %v", err)
+		return func() {}, nil
+	case err != nil:
+		return nil, err
+	}
+	return func() { _ = lock.Close() }, nil
+}
+
+func (v *verification) run() error {
+	found, err := manifest.Load(v.fs, v.dir)
+	for _, d := range found.Damages {
+		v.damaged(d)
+	}
+	if err != nil {
+		return err
+	}
+	if found.Best == nil {
+		return fmt.Errorf("%w: it has no manifest", kv.ErrNotStore)
+	}
+	v.report.Notes = append(v.report.Notes, found.Notes...)
+	v.manifest = found.Best
+	v.segments = segment.Options{
+		FS: v.fs, Dir: path.Join(v.dir, manifest.SegmentDir),
+		Seed: segment.Seed(found.Best.Identity.Seed), StoreID: found.Best.Identity.StoreID,
+	}
+	if err := v.checkSegments(); err != nil {
+		return err
+	}
+	if err := v.checkStrangers(); err != nil {
+		return err
+	}
+	return v.checkLog()
+}
+
+func (v *verification) damaged(d *kv.CorruptError) {
+	v.report.Damage++
+	if len(v.report.Damages) < damagesMax {
+		v.report.Damages = append(v.report.Damages, d)
+	}
+	if v.opts.Damaged != nil {
+		v.opts.Damaged(d)
+	}
+}
+
+func (v *verification) note(format string, args ...any) {
+	v.report.Notes = append(v.report.Notes, fmt.Sprintf(format, args...))
+}
