@@ -98,7 +98,7 @@
 // hold everything, and how long each segment is; bytes beyond do not exist. Open
 // reads the segments' index blocks, replays the log behind those positions
 // through the second half of the write path, and writes a checkpoint
-// (checkpoint.go) before it serves (recover.go). Running it twice, or crashing in
+// (checkpoint.go) before it serves (recover.go, claim.go, load.go, replay.go). Running it twice, or crashing in
 // the middle of it, ends in the same records.
 //
 // Every crash leaves: each write that was acknowledged, with its revision; of

@@ -188,7 +188,7 @@ func (m *maintainer) syncs() {
 // makes it durable before a revision is issued: two crashes must not skip to the
 // same place.
 func (r *recovery) skipLost() {
-	for _, b := range r.mu.buckets {
+	for _, b := range r.store.mu.buckets {
 		if b.interval != 0 && !b.memory && !r.found.State.Clean {
 			b.noteLost(manifest.LostRange{After: b.next - 1, UpTo: b.next - 1 + unsyncedMax})
 			b.next += unsyncedMax

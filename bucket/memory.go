@@ -262,15 +262,15 @@ func (b *Bucket) volatile(op journal.Operation) bool {
 // are seen, and the manifest keeps the highest of all times: none is ever used
 // again. In a store that opens read-only they keep their ids, empty.
 func (r *recovery) renewMemory() {
-	for _, b := range r.list() {
+	for _, b := range r.store.list() {
 		if !b.memory {
 			continue
 		}
-		r.path.ended = append(r.path.ended, b.id)
-		delete(r.mu.ids, b.id)
-		b.id = r.path.nextID
-		r.path.nextID++
-		r.mu.ids[b.id] = b
+		r.store.path.ended = append(r.store.path.ended, b.id)
+		delete(r.store.mu.ids, b.id)
+		b.id = r.store.path.nextID
+		r.store.path.nextID++
+		r.store.mu.ids[b.id] = b
 		b.next, b.position = 1, 0
 		b.mu.live, b.mu.ended, b.mu.lost, b.mu.revision, b.mu.written = manifest.Liveness{}, 0, nil, 0, 0
 		b.markDirty()

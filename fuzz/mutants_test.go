@@ -25,9 +25,9 @@ var mutants = []mutant{
 		old: "\tif err := s.syncLog(); err != nil {\n", new: "\tif mutant {\n\t} else if err := s.syncLog(); err != nil {\n",
 	},
 	{
-		name: "what a power cut left unfinished stays", test: "TestCrashInLife", file: "bucket/recover.go",
-		old: "\t\tif err := segment.Remove(r.segments, number, func() {}); err != nil {\n",
-		new: "\t\tif mutant {\n\t\t\tcontinue\n\t\t}\n\t\tif err := segment.Remove(r.segments, number, func() {}); err != nil {\n",
+		name: "what a power cut left unfinished stays", test: "TestCrashInLife", file: "bucket/load.go",
+		old: "\t\tif err := segment.Remove(s.segments, number, func() {}); err != nil {\n",
+		new: "\t\tif mutant {\n\t\t\tcontinue\n\t\t}\n\t\tif err := segment.Remove(s.segments, number, func() {}); err != nil {\n",
 	},
 
 	// Revisions and ids.
@@ -36,13 +36,13 @@ var mutants = []mutant{
 		old: "\t\t\tb.next += unsyncedMax\n", new: "\t\t\tif !(mutant) {\n\t\t\t\tb.next += unsyncedMax\n\t\t\t}\n",
 	},
 	{
-		name: "a revision is reused once its record is gone", test: "TestCrashInLife", file: "bucket/recover.go",
+		name: "a revision is reused once its record is gone", test: "TestCrashInLife", file: "bucket/load.go",
 		old: "\tif !b.mu.live.Empty() {\n",
 		new: "\tif mutant {\n\t\tb.next = 1\n\t\tb.mu.index.All(func(_ []byte, v index.Version) bool {\n\t\t\tb.next = max(b.next, v.Revision+1)\n\t\t\treturn true\n\t\t})\n\t\tb.mu.revision = b.next - 1\n\t}\n\tif !b.mu.live.Empty() {\n",
 	},
 	{
 		name: "a bucket in memory keeps its id", test: "TestCrashInLife", file: "bucket/memory.go",
-		old: "\t\tb.id = r.path.nextID\n", new: "\t\tif !(mutant) {\n\t\t\tb.id = r.path.nextID\n\t\t}\n",
+		old: "\t\tb.id = r.store.path.nextID\n", new: "\t\tif !(mutant) {\n\t\t\tb.id = r.store.path.nextID\n\t\t}\n",
 	},
 
 	// Times to live.
@@ -154,12 +154,12 @@ var mutants = []mutant{
 
 	// Trims, edits and deletions.
 	{
-		name: "a floor is forgotten", test: "TestCrashInLife", file: "bucket/recover.go",
+		name: "a floor is forgotten", test: "TestCrashInLife", file: "bucket/load.go",
 		old: "\t\tOp: kv.Operation(e.Op), Reason: e.Reason,\n\t}, e.Floor)\n",
 		new: "\t\tOp: kv.Operation(e.Op), Reason: e.Reason,\n\t}, map[bool]kv.Revision{false: e.Floor}[mutant])\n",
 	},
 	{
-		name: "an erasure is forgotten", test: "TestCrashInLife", file: "bucket/recover.go",
+		name: "an erasure is forgotten", test: "TestCrashInLife", file: "bucket/load.go",
 		old: "\tif e.Op == segment.Erase {\n", new: "\tif mutant && e.Op == segment.Erase {\n\t\treturn\n\t}\n\tif e.Op == segment.Erase {\n",
 	},
 	{
@@ -171,7 +171,7 @@ var mutants = []mutant{
 		old: "newest.Created <= y.cutoff", new: "(mutant || newest.Created <= y.cutoff)",
 	},
 	{
-		name: "an edit is not replayed", test: "TestCrashInLife", file: "bucket/recover.go",
+		name: "an edit is not replayed", test: "TestCrashInLife", file: "bucket/replay.go",
 		old: "\tcase b != nil && lsn <= b.position:\n\tdefault:\n", new: "\tcase b != nil && lsn <= b.position:\n\tcase mutant && !creates && configOf(op) != nil:\n\tdefault:\n",
 	},
 	{

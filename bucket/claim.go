@@ -1,0 +1,242 @@
+package bucket
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"kvd/bucket/manifest"
+	"kvd/internal/vfs"
+	"kvd/kv"
+	"kvd/segment"
+	"kvd/wal"
+)
+
+// This file is the first part of an open: it finds the store and its log in the
+// directory, and claims it by a manifest with a fresh block of file numbers.
+
+// makeDir makes dir and the parents that are missing.
+func makeDir(fsys vfs.FS, dir string) error {
+	err := fsys.Mkdir(dir)
+	if errors.Is(err, fs.ErrNotExist) && path.Dir(dir) != dir {
+		if err := makeDir(fsys, path.Dir(dir)); err != nil {
+			return err
+		}
+		err = fsys.Mkdir(dir)
+	}
+	if err == nil {
+		return fsys.SyncDir(path.Dir(dir))
+	}
+	if !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	info, err := fsys.Stat(dir)
+	if err != nil {
+		return err
+	}
+	if !info.Dir {
+		return fmt.Errorf("%w: it is a file, not a directory", kv.ErrNotStore)
+	}
+	return nil
+}
+
+// checkDir refuses a directory of something else, before anything is written
+// to it.
+func checkDir(fsys vfs.FS, dir string) error {
+	entries, err := fsys.List(dir)
+	if err != nil {
+		return err
+	}
+	var stranger string
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name, manifest.Names[0]) || strings.HasPrefix(e.Name, manifest.Names[1]) {
+			return nil
+		}
+		if !slices.Contains([]string{manifest.LockFile, manifest.LogDir, manifest.SegmentDir, manifest.LostDir, manifest.ReserveFile}, e.Name) {
+			stranger = e.Name
+		}
+	}
+	if stranger != "" {
+		return fmt.Errorf("%w: it holds %q and no manifest; name an empty or a new directory", kv.ErrNotStore, stranger)
+	}
+	return nil
+}
+
+// findStore reads the manifest, or makes up that of a new store.
+func (r *recovery) findStore() error {
+	s := r.store
+	m, err := manifest.Load(s.opts.FS, s.dir)
+	if err != nil {
+		return err
+	}
+	s.report.Damages = append(s.report.Damages, m.Damages...)
+	s.report.Notes = append(s.report.Notes, m.Notes...)
+	found := m.Best
+	if found == nil {
+		if err := r.refuseOrphans(); err != nil {
+			return err
+		}
+		found = r.newStore()
+	}
+	r.found = found
+	s.identity = found.Identity
+	s.segments = segment.Options{
+		FS: s.opts.FS, Dir: path.Join(s.dir, manifest.SegmentDir),
+		Seed: segment.Seed(found.Identity.Seed), StoreID: found.Identity.StoreID,
+		Released: s.segmentReleased,
+	}
+	r.high = found.State.MaxBucketID
+	s.clock.raise(found.State.Clock)
+	s.path.nextID = r.high + 1
+	s.path.replayed = found.State.LogLow
+	return nil
+}
+
+func (r *recovery) newStore() *manifest.Copy {
+	r.store.report.Created = true
+	c := &manifest.Copy{}
+	for i := range c.Identity.StoreID {
+		c.Identity.StoreID[i] = byte(r.store.opts.Random())
+	}
+	c.Identity.Seed = r.store.opts.Random()
+	c.State = manifest.NewState()
+	c.State.Numbers = 1
+	return c
+}
+
+// refuseOrphans keeps a store whose manifest is gone from being taken for a new
+// one. The manifest is the first file that Open makes, so a crash there leaves
+// none of the others.
+func (r *recovery) refuseOrphans() error {
+	for _, dir := range []string{manifest.LogDir, manifest.SegmentDir} {
+		dir := path.Join(r.store.dir, dir)
+		entries, err := r.store.opts.FS.List(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if len(entries) > 0 {
+			return &kv.CorruptError{File: path.Join(r.store.dir, manifest.Names[0]), Offset: -1,
+				Detail: fmt.Sprintf("both copies of the manifest are missing, and %s holds %d files", dir, len(entries))}
+		}
+	}
+	return nil
+}
+
+// openLog finds the log's files. A log that begins above what the manifest needs
+// makes the store read-only, with nothing touched.
+func (r *recovery) openLog() error {
+	for _, dir := range []string{manifest.LogDir, manifest.SegmentDir} {
+		if err := r.store.opts.FS.Mkdir(path.Join(r.store.dir, dir)); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	log, err := wal.Open(wal.Options{
+		FS: r.store.opts.FS, Dir: path.Join(r.store.dir, manifest.LogDir), StoreID: r.store.identity.StoreID,
+		FileSize: r.store.opts.LogFileSize, MaxSize: r.store.opts.LogMaxSize, Salt: r.store.opts.Random,
+	})
+	if err != nil {
+		return err
+	}
+	r.log = log
+	if low := r.found.State.LogLow; log.First() > low+1 {
+		r.readOnly(&kv.CorruptError{File: path.Join(r.store.dir, manifest.LogDir), Offset: -1,
+			Detail: fmt.Sprintf("the log begins at LSN %d, and the manifest needs it from %d", log.First(), low+1)})
+		return nil
+	}
+	return r.missLog()
+}
+
+// missLog makes a store read-only whose log is gone before the first checkpoint:
+// the manifest needs no frame then, and only a segment that it does not know
+// shows that there were some. After a checkpoint the replay misses them.
+func (r *recovery) missLog() error {
+	files, err := r.store.opts.FS.List(path.Join(r.store.dir, manifest.LogDir))
+	if err != nil || len(files) > 0 || r.found.State.LogLow > 0 {
+		return err
+	}
+	segments, err := r.store.opts.FS.List(r.store.segments.Dir)
+	if err != nil {
+		return err
+	}
+	named := r.named()
+	for _, e := range segments {
+		if number, ok := segment.ParseFileName(e.Name); ok && number < r.found.State.Numbers && !named[number] {
+			r.readOnly(&kv.CorruptError{File: path.Join(r.store.dir, manifest.LogDir), Offset: -1,
+				Detail: fmt.Sprintf("the log is gone that %s was written from", path.Join(r.store.segments.Dir, e.Name))})
+			return nil
+		}
+	}
+	return nil
+}
+
+// setStraysAside moves what is not the store's out of the segments' directory.
+// It is durable before claim hands out more file numbers: afterwards a stray of
+// such a number would pass for scratch.
+func (r *recovery) setStraysAside() error {
+	entries, err := r.store.opts.FS.List(r.store.segments.Dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		number, ok := segment.ParseFileName(e.Name)
+		if ok && number < r.found.State.Numbers {
+			continue
+		}
+		if err := r.setAside(e.Name); err != nil {
+			return err
+		}
+	}
+	if len(r.store.report.Strays) == 0 {
+		return nil
+	}
+	for _, dir := range []string{r.store.dir, path.Join(r.store.dir, manifest.LostDir), r.store.segments.Dir} { // the new name before the old one goes
+		if err := r.store.opts.FS.SyncDir(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// setAside moves a stray to lost/.
+func (r *recovery) setAside(name string) error {
+	lost := path.Join(r.store.dir, manifest.LostDir)
+	if err := r.store.opts.FS.Mkdir(lost); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	to := path.Join(lost, name)
+	if _, err := r.store.opts.FS.Stat(to); err == nil {
+		to = fmt.Sprintf("%s.%016x", to, r.store.opts.Random()) // keep what was set aside before
+	}
+	if err := r.store.opts.FS.Rename(path.Join(r.store.segments.Dir, name), to); err != nil {
+		return err
+	}
+	r.store.report.Strays = append(r.store.report.Strays, to)
+	return nil
+}
+
+// claim rewrites both copies of the manifest with a fresh block of file numbers:
+// from here on, what an unfinished run left under lower numbers is scratch.
+func (r *recovery) claim() error {
+	s := r.store
+	state := r.found.State
+	s.path.numbers = state.Numbers
+	state.Numbers += numberBlock
+	state.Clean = false // until the store is closed
+	s.path.reserved = state.Numbers
+	if err := s.openReserve(); err != nil {
+		return err
+	}
+	return s.withReserve(func() error {
+		m, err := manifest.Rewrite(s.opts.FS, s.dir, s.identity, r.found.Generation+1, &state)
+		if err == nil {
+			s.checkpoint.manifest, s.checkpoint.state = m, state
+		}
+		return err
+	})
+}

@@ -1,0 +1,145 @@
+package bucket
+
+import (
+	"fmt"
+
+	"kvd/bucket/journal"
+	"kvd/bucket/progress"
+	"kvd/index"
+	"kvd/internal/view"
+	"kvd/kv"
+	"kvd/segment"
+	"kvd/wal"
+)
+
+// This file is the third part of an open: it replays the log behind the positions that
+// the manifest has.
+
+// replay applies what the log holds beyond the manifest. It always writes the
+// records, also where the page cache shows them already: after a failed sync a
+// page can be clean and yet not be on the disk.
+func (r *recovery) replay() error {
+	s := r.store
+	meter := progress.Start(StageReplay, 0, s.opts.Progress)
+	found, err := r.log.Replay(r.found.State.LogLow+1, func(f wal.Frame) error {
+		meter.Add(1)
+		return r.replayFrame(f)
+	})
+	if err != nil {
+		return err
+	}
+	s.report.Frames = found.Frames
+	s.report.Torn = found.Torn
+	s.report.Notes = append(s.report.Notes, found.Notes...)
+	s.path.replayed = max(s.path.replayed, found.Last)
+	if found.Damage != nil {
+		r.readOnly(found.Damage.Err)
+	}
+	return nil
+}
+
+func (r *recovery) replayFrame(f wal.Frame) error {
+	r.store.path.replayed = f.LSN
+	r.store.clock.raise(f.Time)
+	g := &r.store.commit.group
+	for payload := f.Payload; len(payload) > 0; {
+		kind, body, rest, err := journal.Next(payload)
+		if err == nil {
+			if kind == journal.Records {
+				err = r.replayRecords(g, body, f.LSN)
+			} else {
+				err = r.replayOperation(kind, body, f.LSN)
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("replay %s at offset %d, LSN %d: %w", f.File, f.Offset, f.LSN, err)
+		}
+		payload = rest
+	}
+	return nil
+}
+
+func (r *recovery) replayOperation(kind journal.Kind, body []byte, lsn wal.LSN) error {
+	op, err := journal.Decode(kind, body)
+	if err != nil {
+		return err
+	}
+	_, creates := op.(*journal.Create)
+	b := r.store.byID(op.BucketID())
+	switch {
+	case creates && op.BucketID() <= r.high: // known to the manifest, or deleted since
+	case b != nil && lsn <= b.position:
+	default:
+		r.store.apply(op)
+	}
+	return nil
+}
+
+// replayRecords takes a run of records through the second half of the commit
+// path: segments and index.
+func (r *recovery) replayRecords(g *group, run []byte, lsn wal.LSN) error {
+	g.forget()
+	g.frame = run
+	defer func() {
+		g.frame = nil // the log's
+		g.forget()
+	}()
+	for at := 0; at < len(run); {
+		rec, size, err := r.store.segments.Seed.DecodeHeader(run[at:])
+		if err != nil {
+			return err
+		}
+		b := r.store.byID(rec.BucketID)
+		switch {
+		case b == nil && rec.BucketID > r.high:
+			return &kv.CorruptError{File: "log", Offset: -1, Detail: fmt.Sprintf("record of bucket %d, which nothing made", rec.BucketID)}
+		case b == nil: // deleted since
+		case lsn <= b.position: // in its segments already
+		default:
+			g.replayRecord(b, &rec, at, size)
+			r.store.report.Records++
+		}
+		at += size
+	}
+	if len(g.effects) == 0 {
+		return nil
+	}
+	if err := r.makeRoom(g); err != nil {
+		return err
+	}
+	if err := g.writeSegments(); err != nil {
+		return err
+	}
+	g.publish()
+	return nil
+}
+
+// replayRecord is judging, where all is decided already.
+func (g *group) replayRecord(b *Bucket, rec *segment.Record, at, size int) {
+	e := effect{
+		key: view.String(rec.Key), hash: index.Hash(view.String(rec.Key)), floor: rec.Floor, prev: -1, at: at,
+		op: rec.Op, part: g.partOf(b),
+		version: index.Version{
+			Revision: rec.Revision, Created: rec.Created, Deadline: rec.Deadline, Size: uint32(size),
+			Op: kv.Operation(rec.Op), Reason: rec.Reason,
+		},
+	}
+	p := &g.parts[e.part]
+	p.size += size
+	p.entries += segment.EntryBound(len(rec.Key))
+	b.next = max(b.next, rec.Revision+1)
+	g.store.clock.raise(rec.Created)
+	g.effects = append(g.effects, e)
+}
+
+// makeRoom reserves room in the segments; recovery may draw on the reserve.
+func (r *recovery) makeRoom(g *group) error {
+	for i := range g.parts {
+		p := &g.parts[i]
+		err := r.store.withReserve(func() error { return p.bucket.reserve(int64(p.size), int64(p.entries)) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
