@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"kvd/bucket"
+	"kvd/internal/environment"
 	"kvd/kv"
 )
 
@@ -40,9 +41,9 @@ func expire(b *testing.B, key, ofBucket time.Duration) {
 	var jump atomic.Int64
 	var seen expired
 	began := time.Now()
-	s, err := bucket.Open(b.TempDir(), bucket.Options{
-		Observer: &seen, Elapsed: func() time.Duration { return time.Since(began) + time.Duration(jump.Load()) },
-	})
+	s, err := bucket.Open(b.TempDir(), environment.With(bucket.Options{Observer: &seen}, environment.Env{
+		Elapsed: func() time.Duration { return time.Since(began) + time.Duration(jump.Load()) },
+	}))
 	if err != nil {
 		b.Fatal(err)
 	}

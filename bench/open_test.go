@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kvd/bucket"
+	"kvd/internal/environment"
 	"kvd/kv"
 )
 
@@ -148,7 +149,7 @@ func killChildWithFullLog(b *testing.B, dir string) {
 // childFillsLog writes most of a full log without a checkpoint, says so, and
 // waits to be killed.
 func childFillsLog(dir string) {
-	s, err := bucket.Open(dir, bucket.Options{Manual: true})
+	s, err := bucket.Open(dir, environment.With(bucket.Options{}, environment.Env{Manual: true}))
 	if err != nil {
 		panic(err)
 	}

@@ -3,6 +3,7 @@ package bucket
 import (
 	"testing"
 
+	"kvd/internal/environment"
 	"kvd/internal/vfs"
 	"kvd/kv"
 )
@@ -63,7 +64,7 @@ func TestASubmitOfOneCostsAPut(t *testing.T) {
 // test's own.
 func osHarness(t testing.TB) *harness {
 	t.Helper()
-	s, err := Open(t.TempDir()+"/"+testDir, Options{Manual: true, LogFileSize: 64 << 10, ReserveSize: -1, FS: vfs.OS()})
+	s, err := Open(t.TempDir()+"/"+testDir, Options{LogFileSize: 64 << 10, ReserveSize: -1, env: environment.Env{Manual: true, FS: vfs.OS()}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -230,7 +230,7 @@ func (s *Store) writeCheckpoint(cp *checkpointRun, p pace) error {
 		}
 	}
 	if created {
-		if err := s.opts.FS.SyncDir(s.segments.Dir); err != nil {
+		if err := s.opts.env.FS.SyncDir(s.segments.Dir); err != nil {
 			return fmt.Errorf("sync %s: %w", s.segments.Dir, vfs.WithoutNoSpace(err))
 		}
 	}
@@ -294,9 +294,9 @@ func (s *Store) logEdit(e *manifest.Edit) error {
 	cp := &s.checkpoint
 	cp.state.Merge(e)
 	if cp.manifest.Overgrown() {
-		m, err := manifest.Rewrite(s.opts.FS, s.dir, s.identity, cp.manifest.Generation()+1, &cp.state)
+		m, err := manifest.Rewrite(s.opts.env.FS, s.dir, s.identity, cp.manifest.Generation()+1, &cp.state)
 		for errors.Is(err, vfs.ErrNoSpace) && s.lendReserve() {
-			m, err = manifest.Rewrite(s.opts.FS, s.dir, s.identity, cp.manifest.Generation()+1, &cp.state)
+			m, err = manifest.Rewrite(s.opts.env.FS, s.dir, s.identity, cp.manifest.Generation()+1, &cp.state)
 		}
 		if err != nil {
 			return err

@@ -68,7 +68,7 @@ func checkDir(fsys vfs.FS, dir string) error {
 // findStore reads the manifest, or makes up that of a new store.
 func (r *recovery) findStore() error {
 	s := r.store
-	m, err := manifest.Load(s.opts.FS, s.dir)
+	m, err := manifest.Load(s.opts.env.FS, s.dir)
 	if err != nil {
 		return err
 	}
@@ -84,7 +84,7 @@ func (r *recovery) findStore() error {
 	r.found = found
 	s.identity = found.Identity
 	s.segments = segment.Options{
-		FS: s.opts.FS, Dir: path.Join(s.dir, manifest.SegmentDir),
+		FS: s.opts.env.FS, Dir: path.Join(s.dir, manifest.SegmentDir),
 		Seed: segment.Seed(found.Identity.Seed), StoreID: found.Identity.StoreID,
 		Released: s.segmentReleased,
 	}
@@ -99,9 +99,9 @@ func (r *recovery) newStore() *manifest.Copy {
 	r.store.report.Created = true
 	c := &manifest.Copy{}
 	for i := range c.Identity.StoreID {
-		c.Identity.StoreID[i] = byte(r.store.opts.Random())
+		c.Identity.StoreID[i] = byte(r.store.opts.env.Random())
 	}
-	c.Identity.Seed = r.store.opts.Random()
+	c.Identity.Seed = r.store.opts.env.Random()
 	c.State = manifest.NewState()
 	c.State.Numbers = 1
 	return c
@@ -113,7 +113,7 @@ func (r *recovery) newStore() *manifest.Copy {
 func (r *recovery) refuseOrphans() error {
 	for _, dir := range []string{manifest.LogDir, manifest.SegmentDir} {
 		dir := path.Join(r.store.dir, dir)
-		entries, err := r.store.opts.FS.List(dir)
+		entries, err := r.store.opts.env.FS.List(dir)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -132,13 +132,13 @@ func (r *recovery) refuseOrphans() error {
 // makes the store read-only, with nothing touched.
 func (r *recovery) openLog() error {
 	for _, dir := range []string{manifest.LogDir, manifest.SegmentDir} {
-		if err := r.store.opts.FS.Mkdir(path.Join(r.store.dir, dir)); err != nil && !errors.Is(err, fs.ErrExist) {
+		if err := r.store.opts.env.FS.Mkdir(path.Join(r.store.dir, dir)); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
 	}
 	log, err := wal.Open(wal.Options{
-		FS: r.store.opts.FS, Dir: path.Join(r.store.dir, manifest.LogDir), StoreID: r.store.identity.StoreID,
-		FileSize: r.store.opts.LogFileSize, MaxSize: r.store.opts.LogMaxSize, Salt: r.store.opts.Random,
+		FS: r.store.opts.env.FS, Dir: path.Join(r.store.dir, manifest.LogDir), StoreID: r.store.identity.StoreID,
+		FileSize: r.store.opts.LogFileSize, MaxSize: r.store.opts.LogMaxSize, Salt: r.store.opts.env.Random,
 	})
 	if err != nil {
 		return err
@@ -156,11 +156,11 @@ func (r *recovery) openLog() error {
 // the manifest needs no frame then, and only a segment that it does not know
 // shows that there were some. After a checkpoint the replay misses them.
 func (r *recovery) missLog() error {
-	files, err := r.store.opts.FS.List(path.Join(r.store.dir, manifest.LogDir))
+	files, err := r.store.opts.env.FS.List(path.Join(r.store.dir, manifest.LogDir))
 	if err != nil || len(files) > 0 || r.found.State.LogLow > 0 {
 		return err
 	}
-	segments, err := r.store.opts.FS.List(r.store.segments.Dir)
+	segments, err := r.store.opts.env.FS.List(r.store.segments.Dir)
 	if err != nil {
 		return err
 	}
@@ -179,7 +179,7 @@ func (r *recovery) missLog() error {
 // It is durable before claim hands out more file numbers: afterwards a stray of
 // such a number would pass for scratch.
 func (r *recovery) setStraysAside() error {
-	entries, err := r.store.opts.FS.List(r.store.segments.Dir)
+	entries, err := r.store.opts.env.FS.List(r.store.segments.Dir)
 	if err != nil {
 		return err
 	}
@@ -196,7 +196,7 @@ func (r *recovery) setStraysAside() error {
 		return nil
 	}
 	for _, dir := range []string{r.store.dir, path.Join(r.store.dir, manifest.LostDir), r.store.segments.Dir} { // the new name before the old one goes
-		if err := r.store.opts.FS.SyncDir(dir); err != nil {
+		if err := r.store.opts.env.FS.SyncDir(dir); err != nil {
 			return err
 		}
 	}
@@ -206,14 +206,14 @@ func (r *recovery) setStraysAside() error {
 // setAside moves a stray to lost/.
 func (r *recovery) setAside(name string) error {
 	lost := path.Join(r.store.dir, manifest.LostDir)
-	if err := r.store.opts.FS.Mkdir(lost); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := r.store.opts.env.FS.Mkdir(lost); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	to := path.Join(lost, name)
-	if _, err := r.store.opts.FS.Stat(to); err == nil {
-		to = fmt.Sprintf("%s.%016x", to, r.store.opts.Random()) // keep what was set aside before
+	if _, err := r.store.opts.env.FS.Stat(to); err == nil {
+		to = fmt.Sprintf("%s.%016x", to, r.store.opts.env.Random()) // keep what was set aside before
 	}
-	if err := r.store.opts.FS.Rename(path.Join(r.store.segments.Dir, name), to); err != nil {
+	if err := r.store.opts.env.FS.Rename(path.Join(r.store.segments.Dir, name), to); err != nil {
 		return err
 	}
 	r.store.report.Strays = append(r.store.report.Strays, to)
@@ -233,7 +233,7 @@ func (r *recovery) claim() error {
 		return err
 	}
 	return s.withReserve(func() error {
-		m, err := manifest.Rewrite(s.opts.FS, s.dir, s.identity, r.found.Generation+1, &state)
+		m, err := manifest.Rewrite(s.opts.env.FS, s.dir, s.identity, r.found.Generation+1, &state)
 		if err == nil {
 			s.checkpoint.manifest, s.checkpoint.state = m, state
 		}

@@ -33,11 +33,11 @@ type clock struct {
 // start starts the clock, at the newest time that it was raised to, or at the wall
 // clock's time if that is later.
 func (c *clock) start(o *Options) {
-	began := o.Now()
-	c.elapsed = func() time.Duration { return o.Now().Sub(began) }
-	if o.Elapsed != nil {
-		zero := o.Elapsed()
-		c.elapsed = func() time.Duration { return o.Elapsed() - zero }
+	began := o.env.Now()
+	c.elapsed = func() time.Duration { return o.env.Now().Sub(began) }
+	if o.env.Elapsed != nil {
+		zero := o.env.Elapsed()
+		c.elapsed = func() time.Duration { return o.env.Elapsed() - zero }
 	}
 	c.base = max(c.newest.Load(), began.UnixNano())
 }

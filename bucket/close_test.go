@@ -47,7 +47,7 @@ func TestCloseWaitsForTheWriterUnderWay(t *testing.T) {
 // what was acknowledged is there afterwards.
 func TestCloseBesideEverything(t *testing.T) {
 	const workers = 4
-	h := newHarness(t, func(o *Options) { o.Manual = false })
+	h := newHarness(t, func(o *Options) { o.env.Manual = false })
 	b := h.bucket("b", withHistory(2))
 	mustPut(t, b, "shared", "v")
 	var wg sync.WaitGroup
@@ -138,7 +138,7 @@ func storeGoroutines() (stacks []string) {
 }
 
 func TestCloseLeavesNoGoroutine(t *testing.T) {
-	h := newHarness(t, func(o *Options) { o.Manual = false })
+	h := newHarness(t, func(o *Options) { o.env.Manual = false })
 	b := h.bucket("b")
 	for i := range 100 {
 		mustPut(t, b, fmt.Sprint(i), "v")

@@ -455,7 +455,7 @@ func (c *rewrite) finish() error {
 	if err := c.output.Seal(); err != nil {
 		return err
 	}
-	if err := c.store.opts.FS.SyncDir(c.store.segments.Dir); err != nil {
+	if err := c.store.opts.env.FS.SyncDir(c.store.segments.Dir); err != nil {
 		return c.store.poison(fmt.Errorf("sync %s: %w", c.store.segments.Dir, err))
 	}
 	return nil

@@ -27,7 +27,7 @@ type aging struct {
 
 func newAging(t testing.TB, change ...func(*Options)) *aging {
 	a := &aging{clock: &testClock{now: time.Unix(1_000_000_000, 0)}}
-	a.harness = newHarness(t, append([]func(*Options){func(o *Options) { o.Now = a.clock.Now }}, change...)...)
+	a.harness = newHarness(t, append([]func(*Options){func(o *Options) { o.env.Now = a.clock.Now }}, change...)...)
 	return a
 }
 
@@ -361,9 +361,9 @@ func TestTheWallClockExpiresNothing(t *testing.T) {
 	for _, bug := range []bool{false, true} { // the check can fail
 		wall, elapsed := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), time.Duration(0)
 		h := newHarness(t, func(o *Options) {
-			o.Now = func() time.Time { return wall }
-			if o.Elapsed = func() time.Duration { return elapsed }; bug {
-				o.Elapsed = func() time.Duration { return time.Duration(wall.UnixNano()) }
+			o.env.Now = func() time.Time { return wall }
+			if o.env.Elapsed = func() time.Duration { return elapsed }; bug {
+				o.env.Elapsed = func() time.Duration { return time.Duration(wall.UnixNano()) }
 			}
 		})
 		b := h.bucket("b", withTTL(time.Hour))

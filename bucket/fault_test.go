@@ -716,7 +716,7 @@ func TestAFailedRecycleIsTriedAgain(t *testing.T) {
 func TestAFaultBesideManyWriters(t *testing.T) {
 	const writers = 8
 	for _, n := range []int64{5, 50, 333} {
-		h := newHarness(t, func(o *Options) { o.Manual = false })
+		h := newHarness(t, func(o *Options) { o.env.Manual = false })
 		b := h.bucket("b")
 		h.fs.Inject(func(op simdisk.Op) simdisk.Action {
 			if op.N >= n && op.Kind == simdisk.OpSync && strings.Contains(op.Path, manifest.LogDir) {

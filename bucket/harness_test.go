@@ -18,6 +18,7 @@ import (
 
 	"kvd/bucket/manifest"
 	"kvd/index"
+	"kvd/internal/environment"
 	"kvd/internal/vfs"
 	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
@@ -66,7 +67,7 @@ type harness struct {
 // and without a reserve, with a log of small files.
 func newHarness(t testing.TB, change ...func(*Options)) *harness {
 	t.Helper()
-	h := &harness{t: t, opts: Options{Manual: true, LogFileSize: 64 << 10, ReserveSize: -1}}
+	h := &harness{t: t, opts: Options{LogFileSize: 64 << 10, ReserveSize: -1, env: environment.Env{Manual: true}}}
 	for _, f := range change {
 		f(&h.opts)
 	}
@@ -80,7 +81,7 @@ func newHarness(t testing.TB, change ...func(*Options)) *harness {
 func (h *harness) insert(disk *simdisk.Disk) {
 	h.disk, h.fs = disk, simdisk.NewFault(disk)
 	h.gates = &gatedFS{FS: h.fs}
-	h.opts.FS = h.gates
+	h.opts.env.FS = h.gates
 }
 
 func (h *harness) open() {
@@ -464,8 +465,8 @@ func writeSegment(t testing.TB, o segment.Options, number uint64, records []segm
 // harness opens a store written by hand.
 func (w *written) harness(t testing.TB) *harness {
 	t.Helper()
-	h := &harness{t: t, opts: Options{Manual: true, LogFileSize: 64 << 10, ReserveSize: -1}}
-	h.opts.Now = func() time.Time { return time.Unix(0, 0) } // before every deadline
+	h := &harness{t: t, opts: Options{LogFileSize: 64 << 10, ReserveSize: -1, env: environment.Env{Manual: true}}}
+	h.opts.env.Now = func() time.Time { return time.Unix(0, 0) } // before every deadline
 	h.insert(simdisk.New())
 	w.onto(t, h.disk)
 	h.open()

@@ -299,7 +299,7 @@ func TestAFailedSyncReportsWhatMayBeLost(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				var log bytes.Buffer
 				h := newHarness(t, func(o *Options) {
-					o.Manual = name != "the timer"
+					o.env.Manual = name != "the timer"
 					o.Logger = slog.New(slog.NewTextHandler(&log, nil))
 				})
 				h.bucket("durable")

@@ -356,7 +356,7 @@ func TestAListingWaitsForTheTree(t *testing.T) {
 	if err := h.s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	h.opts.Manual = false
+	h.opts.env.Manual = false
 	h.open()
 	b := h.find("b")
 	mustPut(t, b, "a", "first")

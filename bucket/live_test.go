@@ -335,7 +335,7 @@ func TestPurgeDeletesGoesByTheMarkersAge(t *testing.T) {
 	} {
 		t.Run(c.olderThan.String(), func(t *testing.T) {
 			clock := &testClock{now: time.Unix(1_000_000, 0)}
-			h := newHarness(t, func(o *Options) { o.Now = clock.Now })
+			h := newHarness(t, func(o *Options) { o.env.Now = clock.Now })
 			b := h.bucket("b", withHistory(3))
 			for _, key := range []string{"a", "b", "c"} {
 				mustPut(t, b, key, "v")

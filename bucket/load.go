@@ -34,7 +34,7 @@ func (r *recovery) loadBuckets() error {
 	}
 	meter := progress.Start(StageIndex, total, r.store.opts.Progress)
 	workers := 1
-	if !r.store.opts.Manual {
+	if !r.store.opts.env.Manual {
 		workers = min(runtime.GOMAXPROCS(0), len(descs))
 	}
 	var next, failed atomic.Int64
@@ -174,7 +174,7 @@ func (r *recovery) removeScratch() error {
 			return nil //nolint:nilerr // the bucket says what is wrong with it
 		}
 	}
-	entries, err := s.opts.FS.List(s.segments.Dir)
+	entries, err := s.opts.env.FS.List(s.segments.Dir)
 	if err != nil {
 		return err
 	}

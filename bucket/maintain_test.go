@@ -18,7 +18,7 @@ import (
 // background opens a store with its background, under the bubble's clock.
 func background(t *testing.T, change ...func(*Options)) *harness {
 	t.Helper()
-	return newHarness(t, append([]func(*Options){func(o *Options) { o.Manual = false }}, change...)...)
+	return newHarness(t, append([]func(*Options){func(o *Options) { o.env.Manual = false }}, change...)...)
 }
 
 // pass lets time go by, and whatever is due in it happen.
@@ -219,7 +219,7 @@ func TestASpareThatCannotBeMadeIsNoFault(t *testing.T) {
 // Times never fall, whatever the clock says, nor over a restart.
 func TestTimesNeverFall(t *testing.T) {
 	clock := &testClock{now: time.Unix(1_000_000, 0)}
-	h := newHarness(t, func(o *Options) { o.Now = clock.Now })
+	h := newHarness(t, func(o *Options) { o.env.Now = clock.Now })
 	b := h.bucket("b", withHistory(5))
 	var last time.Time
 	check := func() {

@@ -24,6 +24,7 @@ import (
 	"kvd/bucket/journal"
 	"kvd/bucket/manifest"
 	"kvd/bucket/progress"
+	"kvd/internal/environment"
 	"kvd/internal/vfs"
 	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
@@ -37,7 +38,7 @@ func TestAStoreThatIsOpenIsLockedWithinTheProcess(t *testing.T) {
 			if disk == vfs.OS() {
 				dir = filepath.Join(t.TempDir(), testDir)
 			}
-			o := Options{FS: disk, Manual: true, LogFileSize: 64 << 10, ReserveSize: -1}
+			o := Options{LogFileSize: 64 << 10, ReserveSize: -1, env: environment.Env{FS: disk, Manual: true}}
 			s, err := Open(dir, o)
 			if err != nil {
 				t.Fatal(err)
@@ -125,7 +126,7 @@ func TestADirectoryOfSomethingElseIsRefusedUntouched(t *testing.T) {
 				}
 			}
 			before := tree(t, disk, testDir)
-			_, err := Open(testDir, Options{FS: disk, ReserveSize: -1})
+			_, err := Open(testDir, Options{ReserveSize: -1, env: environment.Env{FS: disk}})
 			wantError(t, err, kv.ErrNotStore, testDir)
 			if after := tree(t, disk, testDir); !reflect.DeepEqual(before, after) {
 				t.Errorf("before %v, after %v", slices.Sorted(maps.Keys(before)), slices.Sorted(maps.Keys(after)))
@@ -164,7 +165,7 @@ func TestAFileIsNotAStore(t *testing.T) {
 	if err := disk.WriteFile("file", nil); err != nil {
 		t.Fatal(err)
 	}
-	o := Options{FS: disk, ReserveSize: -1}
+	o := Options{ReserveSize: -1, env: environment.Env{FS: disk}}
 	_, err := Open("file", o)
 	wantError(t, err, kv.ErrNotStore, "file", "not a directory")
 	_, err = Open("file/below", o)
@@ -173,7 +174,7 @@ func TestAFileIsNotAStore(t *testing.T) {
 
 func TestMissingParentsAreMadeAndDurable(t *testing.T) {
 	disk := simdisk.New()
-	o := Options{FS: disk, Manual: true, LogFileSize: 64 << 10, ReserveSize: -1}
+	o := Options{LogFileSize: 64 << 10, ReserveSize: -1, env: environment.Env{FS: disk, Manual: true}}
 	s, err := Open("a/b/c", o)
 	if err != nil {
 		t.Fatal(err)
@@ -184,7 +185,7 @@ func TestMissingParentsAreMadeAndDurable(t *testing.T) {
 	if _, err := s.CreateBucket(ctx, kv.Config{Bucket: "b"}); err != nil {
 		t.Fatal(err)
 	}
-	o.FS = disk.Crash(simdisk.KeepNone())
+	o.env.FS = disk.Crash(simdisk.KeepNone())
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -319,7 +320,7 @@ func TestAFrameThatMakesNoSenseIsAnError(t *testing.T) {
 		"a configuration of no use": append(wal.NewFrame(nil), append([]byte{24, 0, 0, 0, 2, 0, 0, 0}, make([]byte, 24)...)...),
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := newHarness(t, func(o *Options) { o.Random = seeded(1) })
+			h := newHarness(t, func(o *Options) { o.env.Random = seeded(1) })
 			h.bucket("b")
 			h.appendFrame(bytes.Clone(frame))
 			h.kill()
@@ -366,12 +367,12 @@ func TestOptionsAreChecked(t *testing.T) {
 		"a log file that is unaligned": {LogFileSize: 64<<10 + 1},
 		"a log of less than two files": {LogFileSize: 64 << 10, LogMaxSize: 100 << 10},
 	} {
-		o.FS = simdisk.New()
+		o.env.FS = simdisk.New()
 		_, err := Open(testDir, o)
 		if !errors.Is(err, kv.ErrInvalidConfig) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if _, err := o.FS.Stat(testDir); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := o.env.FS.Stat(testDir); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s: something was made", name)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"kvd/bucket/progress"
+	"kvd/internal/environment"
 	"kvd/internal/vfs"
 	"kvd/kv"
 )
@@ -47,34 +48,17 @@ type Options struct {
 	// Default 1 MiB. Files grow to it as they are written.
 	SegmentSize int64
 
-	// Manual leaves out every background goroutine: the caller runs Checkpoint
-	// itself, and a write that finds the log full runs it inline. For tests that
-	// need every file-system call in a repeatable order.
-	Manual bool
-
-	// FS is where the store lives; nil is the operating system. Its type is
-	// internal: it is for the project's own tests.
-	FS vfs.FS
-
-	// Now is the wall clock; nil is time.Now. It says when the store's time begins;
-	// from then on that goes by the monotonic clock. Times stored never fall,
-	// whatever it says.
-	Now func() time.Time
-
-	// Elapsed is the monotonic clock, from any beginning; nil: time goes by the
-	// differences of Now, and those of time.Now are monotonic. For tests.
-	Elapsed func() time.Duration
-
 	// AcceptClock says that the wall clock is right, although it is more than a day
 	// ahead of the newest time in the store: keys expire by it. Otherwise Open says
 	// so in its Report, and the sweep rests: what has expired is invisible, and
 	// stays on the disk until it is written to.
 	AcceptClock bool
 
-	// Random returns 64 random bits: for the store's id, its seed and the salts of
-	// the log. It is called from any goroutine. Nil is crypto/rand. Tests that need
-	// repeatable bytes pass their own.
-	Random func() uint64
+	env environment.Env // of tests
+}
+
+func init() {
+	environment.Register(func(o *Options, env environment.Env) { o.env = env })
 }
 
 const (
@@ -109,14 +93,14 @@ func (o Options) withDefaults() (Options, error) {
 	if o.CompactionRate == 0 {
 		o.CompactionRate = compactionRateDefault
 	}
-	if o.FS == nil {
-		o.FS = vfs.OS()
+	if o.env.FS == nil {
+		o.env.FS = vfs.OS()
 	}
-	if o.Now == nil {
-		o.Now = time.Now
+	if o.env.Now == nil {
+		o.env.Now = time.Now
 	}
-	if o.Random == nil {
-		o.Random = randomUint64
+	if o.env.Random == nil {
+		o.env.Random = randomUint64
 	}
 	if o.LogFileSize < 4*pageSize || o.LogFileSize%pageSize != 0 {
 		return o, fmt.Errorf("%w: LogFileSize is %d, a multiple of %d from %d on is needed", kv.ErrInvalidConfig, o.LogFileSize, pageSize, 4*pageSize)

@@ -35,9 +35,9 @@ func (s *Store) openReserve() error {
 		return nil
 	}
 	name := path.Join(s.dir, manifest.ReserveFile)
-	f, err := s.opts.FS.Open(name, vfs.ReadWrite)
+	f, err := s.opts.env.FS.Open(name, vfs.ReadWrite)
 	if errors.Is(err, fs.ErrNotExist) {
-		f, err = s.opts.FS.Open(name, vfs.Create)
+		f, err = s.opts.env.FS.Open(name, vfs.Create)
 	}
 	if err != nil {
 		return fmt.Errorf("open %s: %w", name, err)

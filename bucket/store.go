@@ -113,9 +113,9 @@ func Open(dir string, opts Options) (*Store, error) {
 	for range scannersMax {
 		s.scanners <- new(segment.Scanner)
 	}
-	err = makeDir(opts.FS, dir)
+	err = makeDir(opts.env.FS, dir)
 	if err == nil {
-		err = checkDir(opts.FS, dir)
+		err = checkDir(opts.env.FS, dir)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, readOnlyFS(err))
@@ -132,7 +132,7 @@ func Open(dir string, opts Options) (*Store, error) {
 }
 
 func (s *Store) lockDir() error {
-	lock, err := s.opts.FS.Lock(path.Join(s.dir, manifest.LockFile))
+	lock, err := s.opts.env.FS.Lock(path.Join(s.dir, manifest.LockFile))
 	var locked *vfs.LockedError
 	switch {
 	case errors.As(err, &locked):
@@ -146,7 +146,7 @@ func (s *Store) lockDir() error {
 
 // start begins the background work of an open store.
 func (s *Store) start() {
-	if s.opts.Manual {
+	if s.opts.env.Manual {
 		for _, b := range s.mu.buckets {
 			b.buildTree()
 		}

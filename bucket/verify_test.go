@@ -11,6 +11,7 @@ import (
 
 	"kvd/bucket/manifest"
 	"kvd/bucket/verify"
+	"kvd/internal/environment"
 	"kvd/internal/vfs"
 	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
@@ -38,7 +39,7 @@ func (h *harness) tryVerify() (verify.Report, error) {
 		return simdisk.Action{}
 	})
 	defer h.fs.Inject(nil)
-	return verify.Store(testDir, verify.Options{FS: h.gates})
+	return verify.Store(testDir, environment.With(verify.Options{}, environment.Env{FS: h.gates}))
 }
 
 // fill makes two buckets with records of every kind, in two segments and the log.
@@ -181,7 +182,7 @@ func TestVerifyEveryByteOfTheLog(t *testing.T) {
 			h.flip(file, offset, 3)
 			r := h.verify()
 			disk := h.disk.Clone()
-			s, err := Open(testDir, Options{FS: disk, Manual: true, LogFileSize: 64 << 10, ReserveSize: -1})
+			s, err := Open(testDir, Options{LogFileSize: 64 << 10, ReserveSize: -1, env: environment.Env{FS: disk, Manual: true}})
 			if err != nil {
 				t.Fatalf("%s, byte %d: %v", file, offset, err)
 			}
@@ -257,7 +258,7 @@ func TestVerifyRecordOutOfOrder(t *testing.T) {
 		{put("c", 2, 2)},
 	}}
 	w.onto(t, disk)
-	r, err := verify.Store(testDir, verify.Options{FS: disk})
+	r, err := verify.Store(testDir, environment.With(verify.Options{}, environment.Env{FS: disk}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -297,7 +298,7 @@ func TestVerifyRefusals(t *testing.T) {
 		if err := disk.Mkdir(testDir); err != nil {
 			t.Fatal(err)
 		}
-		_, err := verify.Store(testDir, verify.Options{FS: disk})
+		_, err := verify.Store(testDir, environment.With(verify.Options{}, environment.Env{FS: disk}))
 		wantError(t, err, kv.ErrNotStore, testDir)
 	})
 	t.Run("both copies of the manifest unreadable", func(t *testing.T) {
@@ -318,7 +319,7 @@ func TestVerifyRefusals(t *testing.T) {
 		h.close()
 		boom := errors.New("boom")
 		h.fail(simdisk.OpList, manifest.SegmentDir, boom)
-		_, err := verify.Store(testDir, verify.Options{FS: h.gates})
+		_, err := verify.Store(testDir, environment.With(verify.Options{}, environment.Env{FS: h.gates}))
 		wantError(t, err, boom)
 	})
 }
@@ -339,7 +340,7 @@ func TestVerifyTellsEveryDamage(t *testing.T) {
 		h.flip(file, int64(segment.HeaderSize+i*size+size-3), 0) // its value
 	}
 	told := 0
-	r, err := verify.Store(testDir, verify.Options{FS: h.gates, Damaged: func(*kv.CorruptError) { told++ }})
+	r, err := verify.Store(testDir, environment.With(verify.Options{Damaged: func(*kv.CorruptError) { told++ }}, environment.Env{FS: h.gates}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"kvd/bucket"
+	"kvd/internal/environment"
 	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 )
@@ -83,10 +84,11 @@ func newCrowd(t *testing.T, seed uint64) *crowd {
 	c := &crowd{disk: simdisk.New()}
 	fault := simdisk.NewFault(c.disk)
 	fault.Inject(c.crashes(rand.New(rand.NewPCG(seed, 7))))
-	store, err := bucket.Open(storeDir, bucket.Options{
-		FS: fault, LogFileSize: 32 << 10, LogMaxSize: 128 << 10, ReserveSize: -1,
-		Now: func() time.Time { return time.Unix(0, epoch+c.ticks.Add(1)) },
-	})
+	store, err := bucket.Open(storeDir, environment.With(bucket.Options{
+		LogFileSize: 32 << 10, LogMaxSize: 128 << 10, ReserveSize: -1,
+	}, environment.Env{
+		FS: fault, Now: func() time.Time { return time.Unix(0, epoch+c.ticks.Add(1)) },
+	}))
 	if err != nil {
 		t.Fatal(err)
 	}

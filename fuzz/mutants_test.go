@@ -48,7 +48,7 @@ var mutants = []mutant{
 	// Times to live.
 	{
 		name: "expiry by the wall clock", test: "TestModelOfLife", file: "bucket/clock.go",
-		old: "\tif o.Elapsed != nil {\n", new: "\tif o.Elapsed != nil && !(mutant) {\n",
+		old: "\tif o.env.Elapsed != nil {\n", new: "\tif o.env.Elapsed != nil && !(mutant) {\n",
 	},
 	{
 		name: "readers see what has expired", test: "TestModelOfLife", file: "bucket/expire.go",

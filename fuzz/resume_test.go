@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"kvd/bucket"
+	"kvd/internal/environment"
 	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 	"kvd/kv/msglog"
@@ -129,9 +130,9 @@ type resumed struct {
 func (r *resuming) run(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	store, err := bucket.Open(storeDir, bucket.Options{
-		FS: simdisk.New(), ReserveSize: -1, LogFileSize: 64 << 10, SegmentSize: 16 << 10,
-	})
+	store, err := bucket.Open(storeDir, environment.With(bucket.Options{
+		ReserveSize: -1, LogFileSize: 64 << 10, SegmentSize: 16 << 10,
+	}, environment.Env{FS: simdisk.New()}))
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"kvd/bucket"
+	"kvd/internal/environment"
 	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 )
@@ -93,11 +94,13 @@ func (r *clockRun) close() {
 
 // open opens the store and checks what it makes of the clocks.
 func (r *clockRun) open(accept bool) error {
-	s, err := bucket.Open(storeDir, bucket.Options{
-		Manual: true, FS: r.disk, LogFileSize: 64 << 10, ReserveSize: -1, AcceptClock: accept,
+	s, err := bucket.Open(storeDir, environment.With(bucket.Options{
+		LogFileSize: 64 << 10, ReserveSize: -1, AcceptClock: accept,
+	}, environment.Env{
+		Manual: true, FS: r.disk,
 		Now:     func() time.Time { return time.Unix(0, epoch).Add(r.wall) },
 		Elapsed: func() time.Duration { return r.mono },
-	})
+	}))
 	if err != nil {
 		return err
 	}

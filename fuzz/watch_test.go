@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"kvd/bucket"
+	"kvd/internal/environment"
 	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 	"kvd/kv/msglog"
@@ -191,7 +192,7 @@ func (r *following) session(n int, final bool, seed uint64) error {
 			return simdisk.Action{Stop: calls <= 0}
 		})
 	}
-	store, err := bucket.Open(storeDir, bucket.Options{FS: fault, LogFileSize: 64 << 10, LogMaxSize: 256 << 10, ReserveSize: -1})
+	store, err := bucket.Open(storeDir, environment.With(bucket.Options{LogFileSize: 64 << 10, LogMaxSize: 256 << 10, ReserveSize: -1}, environment.Env{FS: fault}))
 	if err != nil {
 		return r.darkOr(err)
 	}

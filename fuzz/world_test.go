@@ -17,6 +17,7 @@ import (
 
 	"kvd/bucket"
 	"kvd/bucket/verify"
+	"kvd/internal/environment"
 	"kvd/internal/vfs"
 	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
@@ -64,14 +65,15 @@ func (w *world) options() bucket.Options {
 	if w.workload.bug != nil {
 		fs = w.workload.bug(fs)
 	}
-	return bucket.Options{
+	return environment.With(bucket.Options{
+		LogFileSize: w.workload.logFileSize, LogMaxSize: w.workload.logMaxSize,
+		ReserveSize: w.workload.reserveSize, SegmentSize: w.workload.segmentSize,
+	}, environment.Env{
 		Manual: true, FS: &countingFS{FS: fs, open: &w.open, amid: &w.amid},
 		Now:     func() time.Time { return time.Unix(0, w.now).Add(w.skew) },
 		Elapsed: func() time.Duration { return time.Duration(w.now - epoch) },
-		Random:  w.random.Uint64, LogFileSize: w.workload.logFileSize,
-		LogMaxSize: w.workload.logMaxSize, ReserveSize: w.workload.reserveSize,
-		SegmentSize: w.workload.segmentSize,
-	}
+		Random:  w.random.Uint64,
+	})
 }
 
 // start opens the store.
@@ -225,7 +227,7 @@ func (w *world) reopen() error {
 // verify checks the files of a store that was closed: they are sound, and no more than
 // the manifest names.
 func (w *world) verify() error {
-	report, err := verify.Store(storeDir, verify.Options{FS: w.disk})
+	report, err := verify.Store(storeDir, environment.With(verify.Options{}, environment.Env{FS: w.disk}))
 	if err == nil {
 		err = report.Err()
 	}

@@ -9,6 +9,7 @@ import (
 
 	"kvd/bucket/manifest"
 	"kvd/bucket/progress"
+	"kvd/internal/environment"
 	"kvd/internal/vfs"
 	"kvd/kv"
 	"kvd/segment"
@@ -26,9 +27,11 @@ type Options struct {
 	// goroutine of Store. Nil: it is not called.
 	Progress func(progress.Progress)
 
-	// FS is where the store lives; nil is the operating system. Its type is
-	// internal: it is for the project's own tests.
-	FS vfs.FS
+	env environment.Env // of tests; FS alone counts
+}
+
+func init() {
+	environment.Register(func(o *Options, env environment.Env) { o.env = env })
 }
 
 // The stages of verifying a store, in order.
@@ -74,13 +77,13 @@ func (r *Report) Err() error {
 // copies of the manifest are unreadable, since then nothing says what the store
 // holds; other errors are the system's.
 func Store(dir string, opts Options) (Report, error) {
-	if opts.FS == nil {
-		opts.FS = vfs.OS()
+	if opts.env.FS == nil {
+		opts.env.FS = vfs.OS()
 	}
 	if opts.Progress == nil {
 		opts.Progress = func(progress.Progress) {}
 	}
-	v := &verification{dir: dir, opts: opts, fs: &lookFS{opts.FS}, began: time.Now()}
+	v := &verification{dir: dir, opts: opts, fs: &lookFS{opts.env.FS}, began: time.Now()}
 	unlock, err := v.lock()
 	if err == nil {
 		defer unlock()
@@ -112,7 +115,7 @@ func (v *verification) lock() (unlock func(), err error) {
 	if _, err := v.fs.Stat(name); errors.Is(err, fs.ErrNotExist) {
 		return func() {}, nil // never opened
 	}
-	lock, err := v.opts.FS.Lock(name)
+	lock, err := v.opts.env.FS.Lock(name)
 	var locked *vfs.LockedError
 	switch {
 	case errors.As(err, &locked):

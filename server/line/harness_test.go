@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"kvd/bucket"
+	"kvd/internal/environment"
 	"kvd/internal/lineproto"
 	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
@@ -30,10 +31,10 @@ var instant = time.Date(2026, 11, 22, 18, 0, 0, 123456789, time.UTC)
 func openStore(t testing.TB) *bucket.Store {
 	t.Helper()
 	random := uint64(0)
-	s, err := bucket.Open("store", bucket.Options{
-		FS: simdisk.New(), Manual: true, ReserveSize: -1, LogFileSize: 1 << 20,
+	s, err := bucket.Open("store", environment.With(bucket.Options{ReserveSize: -1, LogFileSize: 1 << 20}, environment.Env{
+		FS: simdisk.New(), Manual: true,
 		Now: func() time.Time { return instant }, Random: func() uint64 { random++; return random },
-	})
+	}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,67 @@
+// Package environment is what a store takes from the machine: files, clocks, random
+// bits and background goroutines. A test replaces them and attaches them to the
+// store's options with [With]:
+//
+//	bucket.Open(dir, environment.With(bucket.Options{}, environment.Env{Manual: true}))
+//
+// The options of package bucket keep an environment in an unexported field, so its
+// documentation shows programs nothing of it. Packages with such options register
+// them ([Register]). Programs never import this package; a lint rule holds that.
+package environment
+
+import (
+	"fmt"
+	"time"
+
+	"kvd/internal/vfs"
+)
+
+// Env is the environment of a store. The zero value is the machine's.
+type Env struct {
+	// FS is where the store lives; nil is the operating system.
+	FS vfs.FS
+
+	// Now is the wall clock; nil is time.Now. It says when the store's time begins;
+	// from then on that goes by the monotonic clock. Times stored never fall,
+	// whatever it says.
+	Now func() time.Time
+
+	// Elapsed is the monotonic clock, from any beginning; nil: time goes by the
+	// differences of Now, and those of time.Now are monotonic.
+	Elapsed func() time.Duration
+
+	// Random returns 64 random bits: for the store's id, its seed and the salts of
+	// the log. It is called from any goroutine. Nil is crypto/rand.
+	Random func() uint64
+
+	// Manual leaves out every background goroutine: the caller runs Checkpoint
+	// itself, and a write that finds the log full runs it inline. So every
+	// file-system call comes in a repeatable order.
+	Manual bool
+}
+
+// setters try to set the environment of options, of which they get a pointer.
+var setters []func(options any, env Env) bool
+
+// Register makes [With] take options of type O. It is for the init functions of the
+// packages that have such options.
+func Register[O any](set func(options *O, env Env)) {
+	setters = append(setters, func(options any, env Env) bool {
+		o, ok := options.(*O)
+		if ok {
+			set(o, env)
+		}
+		return ok
+	})
+}
+
+// With returns the options with an environment. It panics if no package has
+// registered options of that type.
+func With[O any](options O, env Env) O {
+	for _, set := range setters {
+		if set(&options, env) {
+			return options
+		}
+	}
+	panic(fmt.Sprintf("environment: %T has none", options))
+}
