@@ -9,6 +9,7 @@
 //
 //	go test -run '^$' -bench Put -benchtime 8000x .
 //	go test -run '^$' -bench Get -benchtime 1000000x . -args -peers.keys=1000000
+//	go test -run '^$' -bench Keys -benchtime 5x . -args -peers.keys=1000000
 //	go test -run '^$' -bench Open -benchtime 5x . -args -peers.keys=1000000
 //	go test -run '^$' -bench Disk -benchtime 1x . -args -peers.keys=1000000
 package peers

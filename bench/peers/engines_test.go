@@ -20,6 +20,7 @@ type engine interface {
 	Put(key string, value []byte) error
 	PutAll(keys []string, value []byte) error // in as few syncs as it likes
 	Get(key string) ([]byte, error)
+	Keys(fn func(key []byte)) error // ascending; the key is fn's until it returns
 	Close() error
 }
 
@@ -91,6 +92,16 @@ func (e kvdEngine) Get(key string) ([]byte, error) {
 	return entry.Value, err
 }
 
+func (e kvdEngine) Keys(fn func(key []byte)) error {
+	for key, err := range e.bucket.Keys(context.Background()) {
+		if err != nil {
+			return err
+		}
+		fn([]byte(key))
+	}
+	return nil
+}
+
 func (e kvdEngine) Close() error { return e.store.Close() }
 
 type boltEngine struct {
@@ -141,6 +152,15 @@ func (e boltEngine) Get(key string) (value []byte, err error) {
 	return value, err
 }
 
+func (e boltEngine) Keys(fn func(key []byte)) error {
+	return e.db.View(func(tx *bbolt.Tx) error {
+		return tx.Bucket(boltBucket).ForEach(func(key, _ []byte) error {
+			fn(key)
+			return nil
+		})
+	})
+}
+
 func (e boltEngine) Close() error { return e.db.Close() }
 
 type pebbleEngine struct{ db *pebble.DB }
@@ -174,6 +194,17 @@ func (e pebbleEngine) Get(key string) ([]byte, error) {
 	}
 	own := append([]byte(nil), value...)
 	return own, closer.Close()
+}
+
+func (e pebbleEngine) Keys(fn func(key []byte)) error {
+	iter, err := e.db.NewIter(nil)
+	if err != nil {
+		return err
+	}
+	for ok := iter.First(); ok; ok = iter.Next() {
+		fn(iter.Key())
+	}
+	return errors.Join(iter.Error(), iter.Close())
 }
 
 func (e pebbleEngine) Close() error { return e.db.Close() }
@@ -213,6 +244,17 @@ func (e badgerEngine) Get(key string) (value []byte, err error) {
 		return err
 	})
 	return value, err
+}
+
+func (e badgerEngine) Keys(fn func(key []byte)) error {
+	return e.db.View(func(tx *badger.Txn) error {
+		iter := tx.NewIterator(badger.IteratorOptions{})
+		defer iter.Close()
+		for iter.Rewind(); iter.Valid(); iter.Next() {
+			fn(iter.Item().Key())
+		}
+		return nil
+	})
 }
 
 func (e badgerEngine) Close() error { return e.db.Close() }

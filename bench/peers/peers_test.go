@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// keyCount is how many keys BenchmarkGet, BenchmarkOpen and BenchmarkDisk have.
-var keyCount = flag.Int("peers.keys", 100_000, "keys of the read, open and disk benchmarks")
+// keyCount is how many keys BenchmarkGet, BenchmarkKeys, BenchmarkOpen and BenchmarkDisk have.
+var keyCount = flag.Int("peers.keys", 100_000, "keys of the read, listing, open and disk benchmarks")
 
 var value = make([]byte, 128)
 
@@ -102,6 +102,20 @@ func BenchmarkGet(b *testing.B) {
 			})
 		})
 	}
+}
+
+// BenchmarkKeys lists all keys in ascending order.
+func BenchmarkKeys(b *testing.B) {
+	each(b, func(b *testing.B, e engine) {
+		fill(b, e, *keyCount)
+		for b.Loop() {
+			n := 0
+			if err := e.Keys(func(key []byte) { n += len(key) / 16 }); err != nil || n != *keyCount {
+				b.Fatal(n, err)
+			}
+		}
+		b.ReportMetric(float64(*keyCount)*float64(b.N)/b.Elapsed().Seconds(), "keys/s")
+	})
 }
 
 // BenchmarkOpen opens a store that was closed in good order and reads one key.
@@ -224,6 +238,16 @@ func TestEngines(t *testing.T) {
 					if got, err := opened.Get(key(n)); err != nil || !bytes.Equal(got, want) {
 						t.Errorf("key %d: %q, %v", n, got, err)
 					}
+				}
+				listed, last := 0, ""
+				err := opened.Keys(func(key []byte) {
+					if listed++; string(key) <= last {
+						t.Errorf("key %q comes after %q", key, last)
+					}
+					last = string(key)
+				})
+				if err != nil || listed != 1500 {
+					t.Errorf("%d keys are listed, error %v", listed, err)
 				}
 				if err := opened.Close(); err != nil {
 					t.Fatal(err)
