@@ -62,7 +62,7 @@ type Bucket struct {
 		segments []*slot              // by index.Version.Segment
 		order    []*slot              // those that the manifest names, in ascending order of revisions
 		left     []*slot              // those that compaction replaced while the index could not follow
-		ended    kv.Revision          // up to it the ends of keys are forgotten: see bucketDesc
+		ended    kv.Revision          // up to it the ends of keys are forgotten: see manifest.Bucket.CompactedEndUpTo
 		forgets  uint64               // how often the index forgot ends of keys since the store was opened
 		lost     []manifest.LostRange // what crashes took; replaced as a whole
 	}

@@ -66,7 +66,7 @@ type part struct {
 
 // framePayloadMax bounds a group's records in bytes; a larger mutation travels
 // alone.
-const framePayloadMax = 4<<20 - 2*journal.HeadSize
+const framePayloadMax = wal.MaxFramePayload - 2*journal.HeadSize
 
 func (g *group) reset() {
 	clear(g.members)

@@ -178,8 +178,8 @@ func (d *deltas) decodeEntry(b []byte, e *Entry) (int, error) {
 		v.bad = v.bad || e.Deadline == 0
 	}
 	keyLen := v.unsigned()
-	if v.bad || keyLen == 0 || keyLen > MaxKeySize || keyLen > uint64(len(b)-v.n) ||
-		valueLen > kv.MaxValueSizeLimit || size > MaxRecordSize/alignment ||
+	if v.bad || keyLen == 0 || keyLen > maxKeySize || keyLen > uint64(len(b)-v.n) ||
+		valueLen > kv.MaxValueSizeLimit || size > maxRecordSize/alignment ||
 		size*alignment < recordFixedSize+keyLen+valueLen {
 		return 0, errEntry
 	}

@@ -79,7 +79,7 @@ func sampleEntries() []Entry {
 		{Key: []byte("a"), Revision: 900, Floor: 1, Created: 1790000000000000001, Size: 64, Op: Delete, Reason: kv.ReasonClient},
 		{Key: []byte("a"), Revision: 0, Floor: 901, Size: 64, Op: Erase},
 		{Key: []byte("b"), Revision: math.MaxUint64, Floor: 0, Created: math.MinInt64, Deadline: math.MaxInt64, Size: 64, Op: Purge, Reason: kv.ReasonExpiry},
-		{Key: make([]byte, MaxKeySize), Revision: 1, Floor: math.MaxUint64, Created: math.MaxInt64, Deadline: math.MinInt64, Size: MaxRecordSize, ValueLen: kv.MaxValueSizeLimit, Op: Put},
+		{Key: make([]byte, maxKeySize), Revision: 1, Floor: math.MaxUint64, Created: math.MaxInt64, Deadline: math.MinInt64, Size: maxRecordSize, ValueLen: kv.MaxValueSizeLimit, Op: Put},
 	}
 	offset := int64(HeaderSize)
 	for i := range entries {

@@ -51,10 +51,10 @@ func (s *Segment) release() {
 	}
 }
 
-// DropMapping takes the mapping away and returns it, for the caller to close
+// dropMapping takes the mapping away and returns it, for the caller to close
 // when it has released its lock; the next Read maps the file again. It returns
 // nil if the segment is pinned or not mapped. No Pin may run beside it.
-func (s *Segment) DropMapping() vfs.Mapping {
+func (s *Segment) dropMapping() vfs.Mapping {
 	if s.pins.Load() != 1 {
 		return nil
 	}

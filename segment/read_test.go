@@ -140,7 +140,7 @@ func TestPins(t *testing.T) {
 		e := &x.entries[0]
 		x.s.Pin()
 		x.s.Pin()
-		if m := x.s.DropMapping(); m != nil {
+		if m := x.s.dropMapping(); m != nil {
 			t.Error("a pinned mapping was dropped")
 		}
 		released := x.s.Retire()
@@ -175,12 +175,12 @@ func TestPins(t *testing.T) {
 func TestDropMapping(t *testing.T) {
 	onBoth(t, func(t *testing.T, o Options) {
 		x := sampleSegment(t, o)
-		if m := x.s.DropMapping(); m != nil {
+		if m := x.s.dropMapping(); m != nil {
 			t.Error("mapped before the first read")
 		}
 		for range 2 {
 			x.check()
-			m := x.s.DropMapping()
+			m := x.s.dropMapping()
 			if m == nil {
 				t.Fatal("not mapped after a read")
 			}

@@ -30,16 +30,16 @@ type Record struct {
 	Reason     kv.MarkerReason
 	Compressed bool   // Value is compressed
 	RawLen     uint32 // of the value before compression, bytes; 0 unless Compressed
-	Key        []byte // 1 to MaxKeySize bytes
-	Headers    []byte // at most MaxHeadersSize bytes; opaque
+	Key        []byte // 1 to 65,535 bytes
+	Headers    []byte // at most 65,536 bytes; opaque
 	Value      []byte // as stored, at most kv.MaxValueSizeLimit bytes
 }
 
 // Limits of a record, in bytes.
 const (
-	MaxKeySize     = 1<<16 - 1 // what the format holds; the engine admits kv.MaxKeySize
-	MaxHeadersSize = 1 << 16
-	MaxRecordSize  = (recordFixedSize + recordOptionsSize + MaxKeySize + MaxHeadersSize + kv.MaxValueSizeLimit + alignment - 1) &^ (alignment - 1)
+	maxKeySize     = 1<<16 - 1 // what the format holds; the engine admits kv.MaxKeySize
+	maxHeadersSize = 1 << 16
+	maxRecordSize  = (recordFixedSize + recordOptionsSize + maxKeySize + maxHeadersSize + kv.MaxValueSizeLimit + alignment - 1) &^ (alignment - 1)
 )
 
 // Offsets of a record's fields; see the package doc.
@@ -184,7 +184,7 @@ func (r *Record) check() error {
 	if !validKind(kindOf(r.Op, r.Reason)) || r.Op > Erase || r.Reason > kv.ReasonExpiry {
 		return errRecordKind
 	}
-	if len(r.Key) == 0 || len(r.Key) > MaxKeySize || len(r.Headers) > MaxHeadersSize ||
+	if len(r.Key) == 0 || len(r.Key) > maxKeySize || len(r.Headers) > maxHeadersSize ||
 		len(r.Value) > kv.MaxValueSizeLimit || !validRawLen(r.Compressed, r.RawLen) {
 		return errRecordLengths
 	}
@@ -307,7 +307,7 @@ func decodeOptions(b []byte, flags uint8, r *Record, l *layout) error {
 	}
 	if flags&flagHeaders != 0 {
 		n := le.Uint32(b)
-		if n == 0 || n > MaxHeadersSize {
+		if n == 0 || n > maxHeadersSize {
 			return errRecordLengths
 		}
 		l.headers = int(n)
@@ -326,7 +326,7 @@ func decodeOptions(b []byte, flags uint8, r *Record, l *layout) error {
 var (
 	_ = [1]struct{}{}[recordFlags+1-recordFixedSize]
 	_ = [1]struct{}{}[recordFixedSize%alignment]
-	_ = [1]struct{}{}[MaxRecordSize%alignment]
+	_ = [1]struct{}{}[maxRecordSize%alignment]
 )
 
 // String returns the operation's name.

@@ -37,8 +37,8 @@ func sampleRecords() map[string]Record {
 		}),
 		"shortest key":    change(func(r *Record) { r.Key = []byte("k") }),
 		"1024-byte key":   change(func(r *Record) { r.Key = bytes.Repeat([]byte("k"), kv.MaxKeySize) }),
-		"longest key":     change(func(r *Record) { r.Key = bytes.Repeat([]byte("k"), MaxKeySize) }),
-		"longest headers": change(func(r *Record) { r.Headers = make([]byte, MaxHeadersSize) }),
+		"longest key":     change(func(r *Record) { r.Key = bytes.Repeat([]byte("k"), maxKeySize) }),
+		"longest headers": change(func(r *Record) { r.Headers = make([]byte, maxHeadersSize) }),
 	}
 }
 
@@ -95,7 +95,7 @@ func TestRecord(t *testing.T) {
 		r.Value[len(r.Value)-1] = 1
 		b := testSeed.AppendRecord(nil, &r)
 		got, n, err := testSeed.DecodeRecord(b)
-		if err != nil || n != len(b) || n > MaxRecordSize || !bytes.Equal(got.Value, r.Value) {
+		if err != nil || n != len(b) || n > maxRecordSize || !bytes.Equal(got.Value, r.Value) {
 			t.Errorf("decoded %d of %d bytes, %v", n, len(b), err)
 		}
 	})
@@ -164,7 +164,7 @@ func TestRecordUnknown(t *testing.T) {
 		{"flags", "put", func(b []byte) { b[recordFlags] = 1 << 3 }, errRecordFlags},
 		{"deadline 0", "deadline", func(b []byte) { clear(b[recordFixedSize:][:8]) }, errRecordFlags},
 		{"headers length 0", "headers", func(b []byte) { clear(b[recordFixedSize:][:4]) }, errRecordLengths},
-		{"headers too long", "headers", func(b []byte) { le.PutUint32(b[recordFixedSize:], MaxHeadersSize+1) }, errRecordLengths},
+		{"headers too long", "headers", func(b []byte) { le.PutUint32(b[recordFixedSize:], maxHeadersSize+1) }, errRecordLengths},
 		{"raw length too long", "compressed", func(b []byte) { le.PutUint32(b[recordFixedSize:], kv.MaxValueSizeLimit+1) }, errRecordLengths},
 		{"value too long", "put", func(b []byte) { le.PutUint32(b[recordValueLen:], kv.MaxValueSizeLimit+1) }, errRecordLengths},
 		{"key length 0", "put", func(b []byte) { le.PutUint16(b[recordKeyLen:], 0) }, errRecordLengths},
@@ -185,8 +185,8 @@ func TestRecordUnknown(t *testing.T) {
 func TestAppendRecordPanicsOutsideTheLimits(t *testing.T) {
 	for name, change := range map[string]func(*Record){
 		"no key":           func(r *Record) { r.Key = nil },
-		"key too long":     func(r *Record) { r.Key = make([]byte, MaxKeySize+1) },
-		"headers too long": func(r *Record) { r.Headers = make([]byte, MaxHeadersSize+1) },
+		"key too long":     func(r *Record) { r.Key = make([]byte, maxKeySize+1) },
+		"headers too long": func(r *Record) { r.Headers = make([]byte, maxHeadersSize+1) },
 		"value too long":   func(r *Record) { r.Value = make([]byte, kv.MaxValueSizeLimit+1) },
 		"no operation":     func(r *Record) { r.Op = 0 },
 		"operation 17":     func(r *Record) { r.Op = 17 },

@@ -6,8 +6,8 @@ import (
 	"kvd/internal/vfs"
 )
 
-// Awake reports whether the segment holds a descriptor. For the writer.
-func (s *Segment) Awake() bool { return s.file != nil }
+// awake reports whether the segment holds a descriptor. For the writer.
+func (s *Segment) awake() bool { return s.file != nil }
 
 // Rest closes the descriptor of an active segment, so that ten thousand small
 // buckets need none; the next Reserve or Seal opens the file again. For the

@@ -56,7 +56,7 @@ func benchmarkRaw(b *testing.B, size int) {
 	f, err := vfs.OS().Open(path.Join(b.TempDir(), "raw"), vfs.Create)
 	check(b, err)
 	defer f.Close()
-	for at := int64(0); at < FileSizeDefault; at += int64(len(zeros)) {
+	for at := int64(0); at < fileSizeDefault; at += int64(len(zeros)) {
 		_, err := f.WriteAt(zeros[:], at)
 		check(b, err)
 	}
@@ -72,7 +72,7 @@ func benchmarkRaw(b *testing.B, size int) {
 		check(b, err)
 		check(b, f.Sync())
 		times = append(times, time.Since(start))
-		if at += int64(len(pages)); at+int64(len(pages)) > FileSizeDefault {
+		if at += int64(len(pages)); at+int64(len(pages)) > fileSizeDefault {
 			at = 0
 		}
 	}

@@ -14,7 +14,7 @@ import (
 var testStore = [16]byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}
 
 var testHeader = header{
-	slot: 3, number: 7, size: 4 * PageSize, salt: 0x1122334455667788, store: testStore, prev: 6, after: 41,
+	slot: 3, number: 7, size: 4 * pageSize, salt: 0x1122334455667788, store: testStore, prev: 6, after: 41,
 }
 
 func TestHeaderRoundTrip(t *testing.T) {
@@ -26,7 +26,7 @@ func TestHeaderRoundTrip(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, offset := range []int64{0, h.end()} {
-				var page [PageSize]byte
+				var page [pageSize]byte
 				h.encode(&page, offset)
 				if got, err := decodeHeader(&page, h.slot, offset); err != nil || got != h {
 					t.Errorf("at %d: got %+v, %v; want %+v", offset, got, err, h)
@@ -37,9 +37,9 @@ func TestHeaderRoundTrip(t *testing.T) {
 }
 
 func TestHeaderRefusesEveryFlippedBit(t *testing.T) {
-	var page [PageSize]byte
+	var page [pageSize]byte
 	testHeader.encode(&page, 0)
-	for bit := range 8 * PageSize {
+	for bit := range 8 * pageSize {
 		page[bit/8] ^= 1 << (bit % 8)
 		if h, err := decodeHeader(&page, testHeader.slot, 0); err == nil {
 			t.Fatalf("bit %d flipped: accepted as %+v", bit, h)
@@ -49,36 +49,36 @@ func TestHeaderRefusesEveryFlippedBit(t *testing.T) {
 }
 
 // reseal makes the checksum of a header right again.
-func reseal(page *[PageSize]byte, offset int64) {
+func reseal(page *[pageSize]byte, offset int64) {
 	binary.LittleEndian.PutUint64(page[headerSumAt:], headerSum(page, offset))
 }
 
 func TestHeaderRefusesWhatItIsNot(t *testing.T) {
-	with := func(change func(*header)) func(*[PageSize]byte) {
-		return func(page *[PageSize]byte) {
+	with := func(change func(*header)) func(*[pageSize]byte) {
+		return func(page *[pageSize]byte) {
 			h := testHeader
 			change(&h)
 			h.encode(page, 0)
 		}
 	}
 	for name, c := range map[string]struct {
-		change func(*[PageSize]byte)
+		change func(*[pageSize]byte)
 		want   string
 	}{
-		"zeros":            {func(p *[PageSize]byte) { clear(p[:]) }, "no magic number"},
-		"the last copy":    {func(p *[PageSize]byte) { testHeader.encode(p, testHeader.end()) }, "checksum"},
+		"zeros":            {func(p *[pageSize]byte) { clear(p[:]) }, "no magic number"},
+		"the last copy":    {func(p *[pageSize]byte) { testHeader.encode(p, testHeader.end()) }, "checksum"},
 		"another file":     {with(func(h *header) { h.slot = 4 }), "header is that of 0000000000000004.wal"},
 		"no size":          {with(func(h *header) { h.size = 0 }), "file size of 0"},
 		"an odd size":      {with(func(h *header) { h.size++ }), "file size of 16385"},
-		"a huge size":      {with(func(h *header) { h.size = fileSizeMax + PageSize }), "file size of 1073745920"},
-		"a negative size":  {with(func(h *header) { h.size = -4 * PageSize }), "file size of -16384"},
+		"a huge size":      {with(func(h *header) { h.size = fileSizeMax + pageSize }), "file size of 1073745920"},
+		"a negative size":  {with(func(h *header) { h.size = -4 * pageSize }), "file size of -16384"},
 		"itself before it": {with(func(h *header) { h.prev = 7 }), "names 7 as the one before"},
 		"a chained spare":  {with(func(h *header) { h.number = 0 }), "names 6 as the one before"},
-		"reserved bytes":   {func(p *[PageSize]byte) { p[headerReservedAt] = 1; reseal(p, 0) }, "keeps zero"},
-		"trailing bytes":   {func(p *[PageSize]byte) { p[headerSumAt-1] = 1; reseal(p, 0) }, "keeps zero"},
+		"reserved bytes":   {func(p *[pageSize]byte) { p[headerReservedAt] = 1; reseal(p, 0) }, "keeps zero"},
+		"trailing bytes":   {func(p *[pageSize]byte) { p[headerSumAt-1] = 1; reseal(p, 0) }, "keeps zero"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var page [PageSize]byte
+			var page [pageSize]byte
 			testHeader.encode(&page, 0)
 			c.change(&page)
 			_, err := decodeHeader(&page, testHeader.slot, 0)
@@ -90,15 +90,15 @@ func TestHeaderRefusesWhatItIsNot(t *testing.T) {
 }
 
 func TestHeaderStandsFirstOrLast(t *testing.T) {
-	var page [PageSize]byte
-	testHeader.encode(&page, PageSize)
-	if h, err := decodeHeader(&page, testHeader.slot, PageSize); err == nil {
+	var page [pageSize]byte
+	testHeader.encode(&page, pageSize)
+	if h, err := decodeHeader(&page, testHeader.slot, pageSize); err == nil {
 		t.Errorf("on the second of four pages: accepted as %+v", h)
 	}
 }
 
 func TestHeaderOfNewerVersion(t *testing.T) {
-	var page [PageSize]byte
+	var page [pageSize]byte
 	testHeader.encode(&page, 0)
 	page[headerVersionAt] = 2
 	if _, err := decodeHeader(&page, testHeader.slot, 0); errors.Is(err, kv.ErrVersion) {
@@ -118,8 +118,8 @@ func sealed(payload string, lsn, synced LSN, id identity, offset int64) []byte {
 
 func TestFrameHeaderRoundTrip(t *testing.T) {
 	id := testHeader.identity()
-	b := sealed("payload", 42, 41, id, PageSize)
-	h, ok := decodeFrameHeader(b, id, PageSize)
+	b := sealed("payload", 42, 41, id, pageSize)
+	h, ok := decodeFrameHeader(b, id, pageSize)
 	if !ok || h.length != 7 || h.lsn != 42 || h.synced != 41 || h.time != 5 || h.size() != int64(len(b)) {
 		t.Errorf("got %+v, %v", h, ok)
 	}
@@ -127,22 +127,22 @@ func TestFrameHeaderRoundTrip(t *testing.T) {
 
 func TestFrameValidatesInItsPlaceOnly(t *testing.T) {
 	id := testHeader.identity()
-	b := sealed("payload", 42, 41, id, PageSize)
+	b := sealed("payload", 42, 41, id, pageSize)
 	for name, c := range map[string]struct {
 		id     identity
 		offset int64
 	}{
-		"another salt":        {identity{id.salt + 1, id.number}, PageSize},
-		"another file number": {identity{id.salt, id.number + 1}, PageSize},
-		"another offset":      {id, 2 * PageSize},
-		"salt and number swapped, which a sum or XOR of them would not see": {identity{id.number, id.salt}, PageSize},
-		"offset and number traded, likewise":                                {identity{id.salt, id.number + 8}, PageSize - 8},
+		"another salt":        {identity{id.salt + 1, id.number}, pageSize},
+		"another file number": {identity{id.salt, id.number + 1}, pageSize},
+		"another offset":      {id, 2 * pageSize},
+		"salt and number swapped, which a sum or XOR of them would not see": {identity{id.number, id.salt}, pageSize},
+		"offset and number traded, likewise":                                {identity{id.salt, id.number + 8}, pageSize - 8},
 	} {
 		if h, ok := decodeFrameHeader(b, c.id, c.offset); ok {
 			t.Errorf("%s: accepted as %+v", name, h)
 		}
 		payload := b[FrameHeaderSize:]
-		if c.id.sum(c.offset+FrameHeaderSize, payload) == id.sum(PageSize+FrameHeaderSize, payload) {
+		if c.id.sum(c.offset+FrameHeaderSize, payload) == id.sum(pageSize+FrameHeaderSize, payload) {
 			t.Errorf("%s: the payload's checksum is the same", name)
 		}
 	}
@@ -151,7 +151,7 @@ func TestFrameValidatesInItsPlaceOnly(t *testing.T) {
 func TestFrameRefusesWhatItIsNot(t *testing.T) {
 	id := testHeader.identity()
 	reseal := func(b []byte) {
-		binary.LittleEndian.PutUint64(b, id.sum(PageSize, b[framePayloadSumAt:FrameHeaderSize]))
+		binary.LittleEndian.PutUint64(b, id.sum(pageSize, b[framePayloadSumAt:FrameHeaderSize]))
 	}
 	le := binary.LittleEndian
 	for name, change := range map[string]func([]byte){
@@ -161,14 +161,14 @@ func TestFrameRefusesWhatItIsNot(t *testing.T) {
 		"reserved bytes":    func(b []byte) { b[frameReservedAt] = 1; reseal(b) },
 		"an endless length": func(b []byte) { le.PutUint32(b[frameLengthAt:], 1<<32-1); reseal(b) },
 	} {
-		b := sealed("payload", 42, 41, id, PageSize)
+		b := sealed("payload", 42, 41, id, pageSize)
 		change(b)
-		if h, ok := decodeFrameHeader(b, id, PageSize); ok {
+		if h, ok := decodeFrameHeader(b, id, pageSize); ok {
 			t.Errorf("%s: accepted as %+v", name, h)
 		}
 	}
 	for n := range FrameHeaderSize {
-		if _, ok := decodeFrameHeader(sealed("", 42, 41, id, PageSize)[:n], id, PageSize); ok {
+		if _, ok := decodeFrameHeader(sealed("", 42, 41, id, pageSize)[:n], id, pageSize); ok {
 			t.Errorf("%d bytes of a header were accepted", n)
 		}
 	}

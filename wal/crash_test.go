@@ -35,7 +35,7 @@ func (h *history) clone() *history {
 func crashOptions(disk vfs.FS, seed uint64) Options {
 	r := rand.New(rand.NewPCG(seed, 0))
 	return Options{
-		FS: disk, Dir: testDir, StoreID: testStore, FileSize: 5 * PageSize, MaxSize: 20 * PageSize, Salt: r.Uint64,
+		FS: disk, Dir: testDir, StoreID: testStore, FileSize: 5 * pageSize, MaxSize: 20 * pageSize, Salt: r.Uint64,
 	}
 }
 
@@ -130,7 +130,7 @@ var workloads = map[string][]step{
 		syncStep, checkpointStep(0), appendStep(5000), syncStep,
 	},
 	"outgrown": {
-		appendStep(10), appendStep(3 * PageSize), syncStep, appendStep(10), syncStep, checkpointStep(1), appendStep(4 * PageSize), syncStep,
+		appendStep(10), appendStep(3 * pageSize), syncStep, appendStep(10), syncStep, checkpointStep(1), appendStep(4 * pageSize), syncStep,
 	},
 }
 
@@ -332,7 +332,7 @@ func (h *history) runOn(t *testing.T, o Options, steps []step) error {
 // A power cut that once tore one header of a file must not, with another in its
 // next rotation, leave the file with none.
 func TestPowerCutInRotationToAFileWithOneHeader(t *testing.T) {
-	for _, torn := range []int64{0, 4 * PageSize} {
+	for _, torn := range []int64{0, 4 * pageSize} {
 		for n := int64(1); ; n++ {
 			disk, h := newDisk(t), newHistory()
 			fault := simdisk.NewFault(disk)
@@ -358,7 +358,7 @@ func TestPowerCutInRotationToAFileWithOneHeader(t *testing.T) {
 
 // Nor may a removal that is cut short.
 func TestPowerCutInRemovalOfAFileWithOneHeader(t *testing.T) {
-	for _, torn := range []int64{0, 4 * PageSize} {
+	for _, torn := range []int64{0, 4 * pageSize} {
 		for n := int64(1); ; n++ {
 			disk, h := newDisk(t), newHistory()
 			fault := simdisk.NewFault(disk)

@@ -24,7 +24,7 @@ type sample struct {
 
 // layouts are small logs of different shapes. Each ends with a vouching frame.
 func layouts(t testing.TB) map[string]sample {
-	page := PageSize - FrameHeaderSize
+	page := pageSize - FrameHeaderSize
 	samples := map[string]sample{}
 	for name, c := range map[string]struct {
 		pages  int64
@@ -39,7 +39,7 @@ func layouts(t testing.TB) map[string]sample {
 	} {
 		disk := newDisk(t)
 		o := testOptions(disk)
-		o.FileSize, o.MaxSize = c.pages*PageSize, 40*PageSize
+		o.FileSize, o.MaxSize = c.pages*pageSize, 40*pageSize
 		w := startLog(t, o)
 		for _, group := range c.groups {
 			for _, size := range group {
@@ -81,7 +81,7 @@ func (s sample) at(file string, offset int64) (Frame, bool) {
 func (s sample) damagedTo(f Frame) LSN {
 	last := f.LSN
 	for _, g := range s.frames[f.LSN:] {
-		if g.File != f.File || g.Offset%PageSize == 0 {
+		if g.File != f.File || g.Offset%pageSize == 0 {
 			break
 		}
 		last = g.LSN
@@ -103,7 +103,7 @@ func (s sample) replay(t *testing.T, from LSN) (*Reader, Recovered) {
 			t.Fatalf("frame %d was delivered where %d is next", f.LSN, next)
 		}
 		g := s.frames[f.LSN-1]
-		if !bytes.Equal(f.Payload, g.Payload) || f.Time != g.Time || f.Synced != g.Synced || f.File != g.File || f.Offset != g.Offset {
+		if !bytes.Equal(f.Payload, g.Payload) || f.Time != g.Time || f.synced != g.synced || f.File != g.File || f.Offset != g.Offset {
 			t.Fatalf("frame %d was delivered with other bytes", f.LSN)
 		}
 		next++
@@ -176,7 +176,7 @@ func TestEveryFlippedBitOfAnUnvouchedFrame(t *testing.T) {
 	s := sample{rom: o.FS.(*rom), o: o, written: w.written}
 	b := s.files[s.names()[0]]
 	for bit := range (FrameHeaderSize + 20) * 8 {
-		at := 2*PageSize + bit/8
+		at := 2*pageSize + bit/8
 		b[at] ^= 1 << (bit % 8)
 		_, got, err := replayAll(o, 0)
 		check(t, err)
@@ -184,8 +184,8 @@ func TestEveryFlippedBitOfAnUnvouchedFrame(t *testing.T) {
 		if got.Damage != nil {
 			t.Fatal(got.Damage)
 		}
-		inPayload := at >= 2*PageSize+FrameHeaderSize
-		if torn := got.Torn; inPayload != (torn != nil) || torn != nil && (torn.LSN != 2 || torn.Offset != 2*PageSize) {
+		inPayload := at >= 2*pageSize+FrameHeaderSize
+		if torn := got.Torn; inPayload != (torn != nil) || torn != nil && (torn.LSN != 2 || torn.Offset != 2*pageSize) {
 			t.Fatalf("bit %d: torn tail %+v", bit, torn)
 		}
 		b[at] ^= 1 << (bit % 8)
@@ -204,7 +204,7 @@ func TestEveryCutFile(t *testing.T) {
 				s.files[name] = whole[:n]
 				_, got := s.replay(t, 1)
 				last := s.lastBefore(name, int64(n))
-				if n < PageSize && !newest {
+				if n < pageSize && !newest {
 					last = 0 // the chain breaks
 				}
 				wantLast(t, got, last)
@@ -248,7 +248,7 @@ func (s sample) skip(n int) bool {
 	case underRace:
 		return n%101 != 0
 	}
-	return size > 6*PageSize && n%7 != 0
+	return size > 6*pageSize && n%7 != 0
 }
 
 // A power cut leaves the file's size and any bytes where the writes were going:
@@ -257,14 +257,14 @@ func TestEveryByteOfATornTail(t *testing.T) {
 	forLayouts(t, func(t *testing.T, s sample) {
 		name := s.newest()
 		whole := s.files[name]
-		end := len(whole) - PageSize
+		end := len(whole) - pageSize
 		other := make([]byte, len(whole)) // differs in every byte
 		for i := range other {
 			other[i] = whole[i] + 1 + byte(i%255)
 		}
 		torn := make([]byte, len(whole))
 		s.files[name] = torn
-		for n := PageSize; n < end; n++ {
+		for n := pageSize; n < end; n++ {
 			if s.skip(n) {
 				continue
 			}
@@ -299,15 +299,15 @@ func TestEveryBadPage(t *testing.T) {
 	forLayouts(t, func(t *testing.T, s sample) {
 		var pages []page
 		for name, b := range s.files {
-			for n := range len(b) / PageSize {
+			for n := range len(b) / pageSize {
 				pages = append(pages, page{name, n})
 			}
 		}
-		bytesOf := func(p page) []byte { return s.files[p.file][p.n*PageSize:][:PageSize] }
+		bytesOf := func(p page) []byte { return s.files[p.file][p.n*pageSize:][:pageSize] }
 		try := func(p page, how string, readable bool) {
 			_, got := s.replay(t, 1)
 			hit, isFrame := Frame{}, false
-			for at := p.n * PageSize; at < (p.n+1)*PageSize && !isFrame; at++ {
+			for at := p.n * pageSize; at < (p.n+1)*pageSize && !isFrame; at++ {
 				hit, isFrame = s.at(p.file, int64(at))
 			}
 			newest := s.newest() == p.file
@@ -321,7 +321,7 @@ func TestEveryBadPage(t *testing.T) {
 				if got.Damage == nil || got.Damage.First != hit.LSN {
 					t.Fatalf("page %v %s: got %v, want damage to frame %d", p, how, got.Damage, hit.LSN)
 				}
-			case !readable && newest && p.n > 0 && int64(p.n+1)*PageSize < int64(len(s.files[p.file])):
+			case !readable && newest && p.n > 0 && int64(p.n+1)*pageSize < int64(len(s.files[p.file])):
 				if got.Damage == nil {
 					t.Fatalf("page %v %s: it may have held frames", p, how)
 				}
@@ -496,7 +496,7 @@ func TestFileOfAnotherStore(t *testing.T) {
 
 func TestFileOfANewerVersion(t *testing.T) {
 	s := threeFiles(t)
-	page := (*[PageSize]byte)(s.files[s.names()[1]])
+	page := (*[pageSize]byte)(s.files[s.names()[1]])
 	page[headerVersionAt] = 2
 	reseal(page, 0)
 	if _, err := Open(s.o); !errors.Is(err, kv.ErrVersion) || !strings.Contains(err.Error(), s.names()[1]) {
@@ -509,16 +509,16 @@ func TestFileOfANewerVersion(t *testing.T) {
 func TestFramesBehindTheFinalOneAreNotRead(t *testing.T) {
 	disk := newDisk(t)
 	o := testOptions(disk)
-	o.FileSize = 8 * PageSize
+	o.FileSize = 8 * pageSize
 	w := startLog(t, o)
 	w.addSynced(10, 20)
 	name := w.file.path
-	w.add(PageSize - FrameHeaderSize) // 3: a page to itself, so 4 stands on a boundary
+	w.add(pageSize - FrameHeaderSize) // 3: a page to itself, so 4 stands on a boundary
 	w.add(30)
 	flip := func(offset int64) {
 		check(t, disk.Corrupt(name, offset, 1, func(b []byte) { b[0] ^= 1 }))
 	}
-	flip(3 * PageSize)
+	flip(3 * pageSize)
 	_, got, err := replayAll(o, 0)
 	check(t, err)
 	if got.Last != 2 || got.Damage != nil || got.Torn == nil || got.Torn.LSN != 3 {
@@ -526,14 +526,14 @@ func TestFramesBehindTheFinalOneAreNotRead(t *testing.T) {
 	}
 	v := startLog(t, o) // the final LSN of the first file is 2
 	v.addSynced(50)
-	flip(2 * PageSize)
+	flip(2 * pageSize)
 	_, got, err = replayAll(o, 0)
 	check(t, err)
 	if d := got.Damage; d == nil || d.First != 2 || d.Last != 2 {
 		t.Errorf("frame 2 is bad: %v", d)
 	}
-	flip(2 * PageSize)
-	flip(3 * PageSize) // all are whole again
+	flip(2 * pageSize)
+	flip(3 * pageSize) // all are whole again
 	wantWhole(t, o, v.written)
 	_, got, err = replayAll(o, 3)
 	check(t, err)
@@ -546,14 +546,14 @@ func TestTheHigherOfTwoHeadersCounts(t *testing.T) {
 	for _, first := range []bool{true, false} {
 		s := layouts(t)["synced one by one"]
 		b := s.files[s.newest()]
-		h, err := decodeHeader((*[PageSize]byte)(b), 1, 0)
+		h, err := decodeHeader((*[pageSize]byte)(b), 1, 0)
 		check(t, err)
 		h.number, h.prev, h.after, h.salt = 9, 8, 100, 1
 		offset := int64(0)
 		if !first {
 			offset = h.end()
 		}
-		h.encode((*[PageSize]byte)(b[offset:]), offset)
+		h.encode((*[pageSize]byte)(b[offset:]), offset)
 		_, got, err := replayAll(s.o, 101)
 		check(t, err)
 		if got.Damage != nil || got.Frames != 0 || got.Last != 100 {
@@ -566,11 +566,11 @@ func TestTwoFilesOfOneNumberAreDamage(t *testing.T) {
 	s := threeFiles(t)
 	b := bytes.Clone(s.files[s.newest()])
 	slot, _ := parseName(s.newest(), fileSuffix)
-	h, err := decodeHeader((*[PageSize]byte)(b), slot, 0)
+	h, err := decodeHeader((*[pageSize]byte)(b), slot, 0)
 	check(t, err)
 	h.slot = 77
-	h.encode((*[PageSize]byte)(b), 0)
-	h.encode((*[PageSize]byte)(b[h.end():]), h.end())
+	h.encode((*[pageSize]byte)(b), 0)
+	h.encode((*[pageSize]byte)(b[h.end():]), h.end())
 	s.files[fileName(77)] = b
 	_, got, err := replayAll(s.o, 1)
 	check(t, err)
@@ -596,15 +596,15 @@ func TestStaleFramesOfTheSameShapeDoNotValidate(t *testing.T) {
 	o.FS = disk
 	w = startLog(t, o)
 	w.addSynced(100)
-	for at := int64(2 * PageSize); at < o.FileSize-PageSize; at += PageSize {
-		check(t, disk.Corrupt(path, at, PageSize, func(b []byte) { copy(b, old[at:]) }))
+	for at := int64(2 * pageSize); at < o.FileSize-pageSize; at += pageSize {
+		check(t, disk.Corrupt(path, at, pageSize, func(b []byte) { copy(b, old[at:]) }))
 	}
 	wantWhole(t, o, w.written)
 	// Old bytes right where the new frame's would be, header or payload alone.
 	for _, span := range [][2]int64{{0, FrameHeaderSize}, {FrameHeaderSize, 100}} {
 		new, err := disk.ReadFile(path)
 		check(t, err)
-		at := PageSize + span[0]
+		at := pageSize + span[0]
 		check(t, disk.Corrupt(path, at, span[1], func(b []byte) { copy(b, old[at:]) }))
 		_, got, err := replayAll(o, 0)
 		check(t, err)

@@ -22,7 +22,7 @@ const testDir = "log"
 func testOptions(disk vfs.FS) Options {
 	var salt atomic.Uint64 // a rotation and Prepare may ask at the same time
 	return Options{
-		FS: disk, Dir: testDir, StoreID: testStore, FileSize: 6 * PageSize, MaxSize: 48 * PageSize,
+		FS: disk, Dir: testDir, StoreID: testStore, FileSize: 6 * pageSize, MaxSize: 48 * pageSize,
 		Salt: func() uint64 { return salt.Add(0x9e3779b97f4a7c15) },
 	}
 }
@@ -90,8 +90,8 @@ func replayAll(o Options, from LSN) (*Reader, replayed, error) {
 	size := int64(0)
 	for i, f := range got.frames {
 		size += int64(len(f.Payload))
-		if i == 0 && from > 0 && f.LSN != from || i > 0 && f.LSN != got.frames[i-1].LSN+1 || f.Synced >= f.LSN {
-			return nil, got, fmt.Errorf("frame %d of the replay from %d is %d, synced %d", i, from, f.LSN, f.Synced)
+		if i == 0 && from > 0 && f.LSN != from || i > 0 && f.LSN != got.frames[i-1].LSN+1 || f.synced >= f.LSN {
+			return nil, got, fmt.Errorf("frame %d of the replay from %d is %d, synced %d", i, from, f.LSN, f.synced)
 		}
 		if i == len(got.frames)-1 && f.LSN != got.Last {
 			return nil, got, fmt.Errorf("the last frame is %d, but Last is %d", f.LSN, got.Last)
@@ -244,8 +244,8 @@ type romFile struct {
 var errLostPage = errors.New("input/output error")
 
 func (f *romFile) ReadAt(p []byte, off int64) (int, error) {
-	for at := off &^ (PageSize - 1); at < off+int64(len(p)); at += PageSize {
-		if f.lost[at/PageSize] {
+	for at := off &^ (pageSize - 1); at < off+int64(len(p)); at += pageSize {
+		if f.lost[at/pageSize] {
 			return 0, errLostPage
 		}
 	}

@@ -98,7 +98,7 @@ func (f *openFile) rewriteHeaders(h header) error {
 // hasHeader reports whether a readable header stands at offset of the file with
 // that slot.
 func hasHeader(f vfs.File, slot uint64, offset int64) bool {
-	var page [PageSize]byte
+	var page [pageSize]byte
 	if readFull(f, page[:], offset) != nil {
 		return false
 	}
@@ -107,7 +107,7 @@ func hasHeader(f vfs.File, slot uint64, offset int64) bool {
 }
 
 func (f *openFile) writeHeader(h header, offset int64) error {
-	var page [PageSize]byte
+	var page [pageSize]byte
 	h.encode(&page, offset)
 	_, err := f.WriteAt(page[:], offset)
 	return err

@@ -95,12 +95,12 @@ func decodeFrameHeader(b []byte, id identity, offset int64) (frameHeader, bool) 
 		synced:     LSN(le.Uint64(b[frameSyncedAt:])),
 		time:       int64(le.Uint64(b[frameTimeAt:])),
 	}
-	ok := h.length <= MaxLonePayload && h.lsn > 0 && h.synced < h.lsn && le.Uint32(b[frameReservedAt:]) == 0
+	ok := h.length <= maxLonePayload && h.lsn > 0 && h.synced < h.lsn && le.Uint32(b[frameReservedAt:]) == 0
 	return h, ok
 }
 
 // pageUp and frameUp round an offset up to where a page or a frame may begin.
-func pageUp(offset int64) int64  { return (offset + PageSize - 1) &^ (PageSize - 1) }
+func pageUp(offset int64) int64  { return (offset + pageSize - 1) &^ (pageSize - 1) }
 func frameUp(offset int64) int64 { return (offset + frameAlign - 1) &^ (frameAlign - 1) }
 
 // allZero reports whether b, of a page at most, holds nothing.

@@ -16,7 +16,7 @@ func FuzzWALDecode(f *testing.F) {
 	disk := simdisk.New()
 	check(f, disk.Mkdir(testDir))
 	o := testOptions(disk)
-	o.FileSize = 5 * PageSize
+	o.FileSize = 5 * pageSize
 	w := startLog(f, o)
 	w.add(5)
 	w.add(20)
@@ -27,10 +27,10 @@ func FuzzWALDecode(f *testing.F) {
 	whole, err := disk.ReadFile(path.Join(testDir, name))
 	check(f, err)
 	f.Add([]byte{}, uint16(0), uint16(0))
-	f.Add(whole[PageSize:PageSize+140], uint16(PageSize), uint16(0))
-	f.Add(whole[PageSize:PageSize+53], uint16(2*PageSize), uint16(0)) // a frame in another's place
-	f.Add(whole[:80], uint16(4*PageSize), uint16(PageSize+100))
-	f.Add(bytes.Repeat([]byte{0xff}, 64), uint16(PageSize), uint16(0))
+	f.Add(whole[pageSize:pageSize+140], uint16(pageSize), uint16(0))
+	f.Add(whole[pageSize:pageSize+53], uint16(2*pageSize), uint16(0)) // a frame in another's place
+	f.Add(whole[:80], uint16(4*pageSize), uint16(pageSize+100))
+	f.Add(bytes.Repeat([]byte{0xff}, 64), uint16(pageSize), uint16(0))
 	f.Add(whole[:100], uint16(1<<16-1), uint16(0))
 
 	f.Fuzz(func(t *testing.T, data []byte, at, size uint16) {
@@ -78,7 +78,7 @@ func FuzzWALRecycle(f *testing.F) {
 	w.addSynced(100, 100, 100)
 	stale, err := donor.ReadFile(path.Join(testDir, fileNames(f, donor)[0]))
 	check(f, err)
-	stale = stale[PageSize : 4*PageSize]
+	stale = stale[pageSize : 4*pageSize]
 	f.Add([]byte{3, 0, 3, 0, 3, 0, 3, 0}, stale, uint64(1))
 	f.Add([]byte{3, 9, 17, 0, 201, 0, 201, 1, 2, 201, 0, 4, 9}, stale, uint64(2))
 	f.Add([]byte{201, 0, 201, 0, 201, 0, 1, 2, 201, 0, 201, 0, 1, 2, 201, 3, 3, 5}, stale[:50], uint64(3))
@@ -131,7 +131,7 @@ func spoil(t *testing.T, disk *simdisk.Disk, l *Log, stale []byte) {
 			return
 		}
 		name := path.Join(testDir, fileName(f.slot))
-		check(t, disk.Corrupt(name, PageSize, f.end()-PageSize, func(b []byte) {
+		check(t, disk.Corrupt(name, pageSize, f.end()-pageSize, func(b []byte) {
 			for n := 0; n < len(b); n += copy(b[n:], stale) {
 			}
 		}))

@@ -22,7 +22,7 @@ var golden string
 func goldenLog(t *testing.T, disk *simdisk.Disk) *writer {
 	o := testOptions(disk)
 	salt := uint64(0)
-	o.FileSize, o.Salt = 5*PageSize, func() uint64 { salt += 0x0123456789abcdef; return salt }
+	o.FileSize, o.Salt = 5*pageSize, func() uint64 { salt += 0x0123456789abcdef; return salt }
 	w := startLog(t, o)
 	w.add(5)
 	w.add(0)

@@ -24,10 +24,10 @@ const (
 	headerPrevAt     = 64
 	headerAfterAt    = 72
 	headerZeroAt     = 80
-	headerSumAt      = PageSize - 8
+	headerSumAt      = pageSize - 8
 
 	pagesOfHeaders = 2
-	fileSizeMin    = (pagesOfHeaders + 2) * PageSize // a frame and a vouching frame
+	fileSizeMin    = (pagesOfHeaders + 2) * pageSize // a frame and a vouching frame
 	fileSizeMax    = 1 << 30
 )
 
@@ -48,10 +48,10 @@ type header struct {
 func (h header) identity() identity { return identity{salt: h.salt, number: h.number} }
 
 // end returns the offset at which frames must end: that of the last header.
-func (h header) end() int64 { return h.size - PageSize }
+func (h header) end() int64 { return h.size - pageSize }
 
 // encode writes h into page as it stands at offset.
-func (h header) encode(page *[PageSize]byte, offset int64) {
+func (h header) encode(page *[pageSize]byte, offset int64) {
 	clear(page[:])
 	copy(page[:], headerMagic)
 	le := binary.LittleEndian
@@ -69,7 +69,7 @@ func (h header) encode(page *[PageSize]byte, offset int64) {
 // decodeHeader is the inverse of encode for the page that stood at offset of
 // the file with that slot. The error matches kv.ErrVersion for a header of a
 // newer version; any other says why the page is no header.
-func decodeHeader(page *[PageSize]byte, slot uint64, offset int64) (header, error) {
+func decodeHeader(page *[pageSize]byte, slot uint64, offset int64) (header, error) {
 	le := binary.LittleEndian
 	if string(page[:len(headerMagic)]) != headerMagic {
 		return header{}, fmt.Errorf("no magic number")
@@ -93,11 +93,11 @@ func decodeHeader(page *[PageSize]byte, slot uint64, offset int64) (header, erro
 }
 
 // check looks for values that encode never wrote.
-func (h header) check(page *[PageSize]byte, slot uint64, offset int64) error {
+func (h header) check(page *[pageSize]byte, slot uint64, offset int64) error {
 	switch {
 	case h.slot != slot:
 		return fmt.Errorf("header is that of %s", fileName(h.slot))
-	case h.size < fileSizeMin || h.size > fileSizeMax || h.size%PageSize != 0:
+	case h.size < fileSizeMin || h.size > fileSizeMax || h.size%pageSize != 0:
 		return fmt.Errorf("header names a file size of %d", h.size)
 	case offset != 0 && offset != h.end():
 		return fmt.Errorf("header of a file of %d bytes", h.size)
@@ -111,7 +111,7 @@ func (h header) check(page *[PageSize]byte, slot uint64, offset int64) error {
 
 // headerSum covers the whole page but itself, and where it stands, so that one
 // copy cannot pose as the other.
-func headerSum(page *[PageSize]byte, offset int64) uint64 {
+func headerSum(page *[pageSize]byte, offset int64) uint64 {
 	var d xxhash.Digest
 	d.Reset()
 	var at [8]byte

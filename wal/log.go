@@ -162,19 +162,19 @@ func (l *Log) fail(err error) error {
 //
 // Three refusals leave the log as it was: ErrFull; an error matching
 // vfs.ErrNoSpace if there is no room on the disk for a file; and one matching
-// kv.ErrValueTooLarge for a payload above MaxLonePayload. Any other error
+// kv.ErrValueTooLarge for a payload above 80 MiB. Any other error
 // breaks the log.
 func (l *Log) Reserve(payload int) error {
 	if l.broken != nil {
 		return l.broken
 	}
-	if payload < 0 || payload > MaxLonePayload {
-		return &kv.LimitError{What: "log frame", Got: int64(payload), Min: 0, Max: MaxLonePayload, Err: kv.ErrValueTooLarge}
+	if payload < 0 || payload > maxLonePayload {
+		return &kv.LimitError{What: "log frame", Got: int64(payload), Min: 0, Max: maxLonePayload, Err: kv.ErrValueTooLarge}
 	}
 	if pageUp(l.pos)+spaceFor(payload) <= l.file.end() {
 		return nil
 	}
-	size := max(l.opts.FileSize, pagesOfHeaders*PageSize+spaceFor(payload))
+	size := max(l.opts.FileSize, pagesOfHeaders*pageSize+spaceFor(payload))
 	// Where only the current file is left, no Recycle can make more room: a frame
 	// that is large beside MaxSize passes it rather than wait forever.
 	if used := l.Used(); used+size > l.opts.MaxSize && used > l.file.size {
@@ -188,7 +188,7 @@ func (l *Log) Reserve(payload int) error {
 
 // spaceFor returns the bytes that a frame takes at the start of a page, with
 // the page that a vouching frame will need.
-func spaceFor(payload int) int64 { return pageUp(FrameHeaderSize+int64(payload)) + PageSize }
+func spaceFor(payload int) int64 { return pageUp(FrameHeaderSize+int64(payload)) + pageSize }
 
 // Append writes frame, which NewFrame began, behind the newest and returns its
 // LSN. It is not durable before Sync. now, in nanoseconds, is handed back by
@@ -264,7 +264,7 @@ func (l *Log) Vouch(now int64) error {
 		return nil
 	}
 	if l.vouch == nil {
-		l.vouch = NewFrame(make([]byte, 0, PageSize))
+		l.vouch = NewFrame(make([]byte, 0, pageSize))
 	}
 	if _, err := l.Append(l.vouch, now); err != nil {
 		return err

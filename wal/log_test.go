@@ -14,7 +14,7 @@ import (
 )
 
 func TestReplayDeliversWhatWasAppended(t *testing.T) {
-	page := PageSize - FrameHeaderSize // payload that fills a page
+	page := pageSize - FrameHeaderSize // payload that fills a page
 	for name, c := range map[string]struct {
 		groups [][]int // payload sizes; a sync after each group
 	}{
@@ -28,7 +28,7 @@ func TestReplayDeliversWhatWasAppended(t *testing.T) {
 		"all but a byte of a page": {[][]int{{page - 1, 1}, {page + 1, 1}}},
 		"no room for a header":     {[][]int{{page - 8, 1}, {page - 40, 1}, {page - 48, 1}}},
 		"over several files":       {[][]int{{5000}, {5000}, {5000}, {5000, 1, 2}, {5000}, {9000}, {1}}},
-		"one too large for a file": {[][]int{{1}, {6 * PageSize}, {1}, {12*PageSize + 3}, {20000}}},
+		"one too large for a file": {[][]int{{1}, {6 * pageSize}, {1}, {12*pageSize + 3}, {20000}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := testOptions(newDisk(t))
@@ -74,15 +74,15 @@ func TestLogGoesOnOverManyRuns(t *testing.T) {
 	}
 	got := wantWhole(t, o, written)
 	for _, f := range got.frames[1:] {
-		if f.Synced < f.LSN-1 {
-			t.Errorf("frame %d says that %d was durable", f.LSN, f.Synced)
+		if f.synced < f.LSN-1 {
+			t.Errorf("frame %d says that %d was durable", f.LSN, f.synced)
 		}
 	}
 }
 
 func TestFramesOfOneSyncArePackedAndOthersAreNot(t *testing.T) {
 	o := testOptions(newDisk(t))
-	o.FileSize = 8 * PageSize
+	o.FileSize = 8 * pageSize
 	w := startLog(t, o)
 	w.add(1)
 	w.add(8)
@@ -99,8 +99,8 @@ func TestFramesOfOneSyncArePackedAndOthersAreNot(t *testing.T) {
 	_, got, err := replayAll(o, 0)
 	check(t, err)
 	for i, f := range got.frames {
-		if f.Offset != want[i].offset || f.Synced != want[i].synced {
-			t.Errorf("frame %d stands at %d and says synced %d, want %v", f.LSN, f.Offset, f.Synced, want[i])
+		if f.Offset != want[i].offset || f.synced != want[i].synced {
+			t.Errorf("frame %d stands at %d and says synced %d, want %v", f.LSN, f.Offset, f.synced, want[i])
 		}
 	}
 }
@@ -108,13 +108,13 @@ func TestFramesOfOneSyncArePackedAndOthersAreNot(t *testing.T) {
 func TestAppendWritesWholePagesOfZeros(t *testing.T) {
 	disk := newDisk(t)
 	o := testOptions(disk)
-	for _, spare := range []int{0, 100, PageSize} { // capacity behind the payload
+	for _, spare := range []int{0, 100, pageSize} { // capacity behind the payload
 		w := startLog(t, o)
 		frame := append(NewFrame(make([]byte, 0, FrameHeaderSize+10+spare)), payload(1, 10)...)
 		for i := range frame[len(frame):cap(frame)] {
 			frame[len(frame):cap(frame)][i] = 0xee
 		}
-		check(t, disk.Corrupt(w.file.path, PageSize, 2*PageSize, func(b []byte) {
+		check(t, disk.Corrupt(w.file.path, pageSize, 2*pageSize, func(b []byte) {
 			for i := range b {
 				b[i] = 0xdd // as a page of an earlier life
 			}
@@ -123,7 +123,7 @@ func TestAppendWritesWholePagesOfZeros(t *testing.T) {
 		check(t, err)
 		b, err := disk.ReadFile(w.file.path)
 		check(t, err)
-		if !allZero(b[PageSize+FrameHeaderSize+10:2*PageSize]) || b[2*PageSize] != 0xdd {
+		if !allZero(b[pageSize+FrameHeaderSize+10:2*pageSize]) || b[2*pageSize] != 0xdd {
 			t.Errorf("capacity %d: bytes behind the frame are not those of one page of zeros", spare)
 		}
 		w.close()
@@ -144,7 +144,7 @@ func TestVouch(t *testing.T) {
 		t.Fatalf("last %d, synced %d, want 2", w.Last(), w.Synced())
 	}
 	got := wantWhole(t, o, w.written)
-	if f := got.frames[1]; f.Synced != 1 || len(f.Payload) != 0 {
+	if f := got.frames[1]; f.synced != 1 || len(f.Payload) != 0 {
 		t.Errorf("vouching frame %+v", f)
 	}
 	w.addSynced(10)
@@ -158,7 +158,7 @@ func TestVouch(t *testing.T) {
 func TestVouchNeverNeedsAnotherFile(t *testing.T) {
 	for pages := range 4 {
 		for off := -60; off <= 20; off++ {
-			size := pages*PageSize + off
+			size := pages*pageSize + off
 			if size < 0 {
 				continue
 			}
@@ -205,7 +205,7 @@ func TestReserveRefusesWhenFull(t *testing.T) {
 
 func TestReserveRefusesPayloadsBeyondTheLimit(t *testing.T) {
 	w := startLog(t, testOptions(newDisk(t)))
-	for _, n := range []int{-1, MaxLonePayload + 1} {
+	for _, n := range []int{-1, maxLonePayload + 1} {
 		if err := w.Reserve(n); !errors.Is(err, kv.ErrValueTooLarge) {
 			t.Errorf("%d bytes: got %v", n, err)
 		}
@@ -220,7 +220,7 @@ func TestReserveRefusesWhenTheDiskIsFull(t *testing.T) {
 	w.addSynced(100, 100)
 	disk.SetCapacity(disk.Used() + o.FileSize/2)
 	before := disk.Used()
-	if err := w.Reserve(3 * PageSize); !errors.Is(err, vfs.ErrNoSpace) {
+	if err := w.Reserve(3 * pageSize); !errors.Is(err, vfs.ErrNoSpace) {
 		t.Fatalf("got %v, want one matching vfs.ErrNoSpace", err)
 	}
 	if w.Err() != nil || disk.Used() != before || len(fileNames(t, disk)) != 1 {
@@ -229,7 +229,7 @@ func TestReserveRefusesWhenTheDiskIsFull(t *testing.T) {
 	w.addSynced(100) // fits into the current file
 	wantWhole(t, o, w.written)
 	disk.SetCapacity(-1)
-	w.addSynced(3*PageSize, 100)
+	w.addSynced(3*pageSize, 100)
 	w.close()
 	wantWhole(t, o, w.written)
 }
@@ -360,7 +360,7 @@ func TestRecycleKeepsWhatIsNeeded(t *testing.T) {
 	for below := LSN(0); below <= 14; below++ {
 		o := testOptions(newDisk(t))
 		w := startLog(t, o)
-		w.addSynced(3000, 3000, 3000, 3000, 3000, 3000, 6*PageSize, 3000, 3000, 3000, 3000)
+		w.addSynced(3000, 3000, 3000, 3000, 3000, 3000, 6*pageSize, 3000, 3000, 3000, 3000)
 		check(t, w.Recycle(below))
 		w.addSynced(3000, 3000)
 		w.close()
@@ -377,7 +377,7 @@ func TestRecycleShrinksBeforeItRemoves(t *testing.T) {
 	disk := newDisk(t)
 	fault := simdisk.NewFault(disk)
 	o := testOptions(fault)
-	o.FileSize, o.MaxSize = 2<<20+4*PageSize, 32<<20
+	o.FileSize, o.MaxSize = 2<<20+4*pageSize, 32<<20
 	w := startLog(t, o)
 	for range 5 {
 		w.addSynced(2 << 20)
@@ -394,7 +394,7 @@ func TestRecycleShrinksBeforeItRemoves(t *testing.T) {
 		return simdisk.Action{}
 	})
 	check(t, w.Recycle(5))
-	step := []int64{1<<20 + 4*PageSize, 4 * PageSize, PageSize}
+	step := []int64{1<<20 + 4*pageSize, 4 * pageSize, pageSize}
 	if !slices.Equal(sizes, slices.Concat(step, step)) || removed != 2 {
 		t.Errorf("%d files removed, truncated to %v", removed, sizes)
 	}
@@ -403,7 +403,7 @@ func TestRecycleShrinksBeforeItRemoves(t *testing.T) {
 func TestOversizedFilesAreNoSpares(t *testing.T) {
 	o := testOptions(newDisk(t))
 	w := startLog(t, o)
-	w.addSynced(10*PageSize, 10)
+	w.addSynced(10*pageSize, 10)
 	check(t, w.Recycle(2))
 	if names := fileNames(t, o.FS); len(names) != 2 {
 		t.Errorf("files %v, want the first as a spare and the current one", names)
@@ -416,9 +416,9 @@ func TestFilesOfAnotherSizeAreNoSpares(t *testing.T) {
 	w := startLog(t, o)
 	w.addSynced(3000, 3000, 3000, 3000)
 	w.close()
-	o.FileSize += PageSize
+	o.FileSize += pageSize
 	w = startLog(t, o)
-	if w.Used() != 2*(o.FileSize-PageSize)+o.FileSize {
+	if w.Used() != 2*(o.FileSize-pageSize)+o.FileSize {
 		t.Errorf("used %d", w.Used())
 	}
 	check(t, w.Recycle(w.Last()+1))
@@ -488,9 +488,9 @@ func TestStartKeepsWhatTheReplayWanted(t *testing.T) {
 func TestOptionsAreChecked(t *testing.T) {
 	for name, change := range map[string]func(*Options){
 		"no file system":   func(o *Options) { o.FS = nil },
-		"too small":        func(o *Options) { o.FileSize = 3 * PageSize },
-		"not whole pages":  func(o *Options) { o.FileSize = 5*PageSize + 1 },
-		"too large":        func(o *Options) { o.FileSize = 1<<30 + PageSize; o.MaxSize = 1 << 40 },
+		"too small":        func(o *Options) { o.FileSize = 3 * pageSize },
+		"not whole pages":  func(o *Options) { o.FileSize = 5*pageSize + 1 },
+		"too large":        func(o *Options) { o.FileSize = 1<<30 + pageSize; o.MaxSize = 1 << 40 },
 		"a log of no file": func(o *Options) { o.MaxSize = o.FileSize },
 		"no directory":     func(o *Options) { o.Dir = "nowhere" },
 	} {
@@ -504,7 +504,7 @@ func TestOptionsAreChecked(t *testing.T) {
 	r, err := Open(o)
 	check(t, err)
 	one, other := r.opts.Salt(), r.opts.Salt()
-	if r.opts.FileSize != FileSizeDefault || r.opts.MaxSize != MaxSizeDefault || one == other {
+	if r.opts.FileSize != fileSizeDefault || r.opts.MaxSize != maxSizeDefault || one == other {
 		t.Error("defaults are not filled in")
 	}
 }
@@ -513,7 +513,7 @@ func TestAppendAndSyncDoNotAllocate(t *testing.T) {
 	o := testOptions(nullFS{newDisk(t)})
 	o.FileSize, o.MaxSize = 64<<20, 256<<20
 	w := startLog(t, o)
-	frame := make([]byte, 0, 2*PageSize)
+	frame := make([]byte, 0, 2*pageSize)
 	text := payload(1, 1000)
 	if n := testing.AllocsPerRun(1000, func() {
 		check(t, w.Reserve(len(text)))

@@ -22,7 +22,7 @@ type Reader struct {
 	notes      []string
 	ended      bool // a Replay of the frames from the LSN from on reached the end, at last
 	from, last LSN
-	page       [PageSize]byte // scratch
+	page       [pageSize]byte // scratch
 }
 
 // storedFile is a file with a readable header.
@@ -91,7 +91,7 @@ func (r *Reader) readHeaders(name string, slot uint64) (*storedFile, error) {
 		return nil, wrap(err)
 	}
 	first, errFirst := r.readHeader(f, slot, 0)
-	last, errLast := r.readHeader(f, slot, max(0, size-PageSize)&^(PageSize-1))
+	last, errLast := r.readHeader(f, slot, max(0, size-pageSize)&^(pageSize-1))
 	if err := errors.Join(errFirst, errLast); errors.Is(err, kv.ErrVersion) {
 		return nil, fmt.Errorf("wal: %s: %w", p, err)
 	}

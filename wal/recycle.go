@@ -142,8 +142,8 @@ func (l *Log) remove(old oldFile) error {
 		return err
 	}
 	shrinks := hasHeader(f, old.slot, 0)
-	for size := old.size; shrinks && size > PageSize; {
-		size = max(PageSize, size-removeStep)
+	for size := old.size; shrinks && size > pageSize; {
+		size = max(pageSize, size-removeStep)
 		if err := f.Truncate(size); err != nil {
 			f.Close()
 			return err

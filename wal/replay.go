@@ -12,7 +12,7 @@ import (
 // Frame is one frame as it was appended.
 type Frame struct {
 	LSN     LSN
-	Synced  LSN    // the newest frame that was durable when this one was written
+	synced  LSN    // the newest frame that was durable when this one was written
 	Time    int64  // as given to Append
 	Payload []byte // valid until the function that got it returns; empty in a vouching frame
 	File    string // path
@@ -138,7 +138,7 @@ func (p *replay) file(i int) error {
 		return err
 	}
 	p.Last = f.after
-	pos := int64(PageSize)
+	pos := int64(pageSize)
 	for newest || p.Last < final {
 		h, at, payload, ok := m.find(p.Last+1, pos)
 		if !ok {
@@ -220,17 +220,17 @@ func (p *replay) read(f *storedFile, newest bool) (*image, error) {
 // load fills m.bytes from the file. What cannot be read becomes zeros and an
 // entry of m.lost: a bad page costs itself, not the pages around it.
 func (m *image) load(f io.ReaderAt) {
-	const step = 256 * PageSize
+	const step = 256 * pageSize
 	for start := int64(0); start < int64(len(m.bytes)); start += step {
 		end := min(start+step, int64(len(m.bytes)))
 		if readFull(f, m.bytes[start:end], start) == nil {
 			continue
 		}
-		for at := start; at < end; at += PageSize {
-			page := m.bytes[at:min(at+PageSize, end)]
+		for at := start; at < end; at += pageSize {
+			page := m.bytes[at:min(at+pageSize, end)]
 			if err := readFull(f, page, at); err != nil {
 				clear(page)
-				m.lost = append(m.lost, span{at, at + PageSize, err})
+				m.lost = append(m.lost, span{at, at + pageSize, err})
 			}
 		}
 	}

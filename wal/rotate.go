@@ -22,7 +22,7 @@ func (l *Log) open(h header) error {
 	}
 	l.mu.used += h.size
 	l.mu.Unlock()
-	l.file, l.pos, l.vouched = f, PageSize, true
+	l.file, l.pos, l.vouched = f, pageSize, true
 	if old == nil {
 		return nil
 	}

@@ -76,7 +76,7 @@ type survey struct {
 // says that we wrote it.
 func (m *image) survey(lsn, final LSN, pos int64) survey {
 	var s survey
-	for at := pageUp(pos); at < int64(len(m.bytes)); at += PageSize {
+	for at := pageUp(pos); at < int64(len(m.bytes)); at += pageSize {
 		h, ok := m.header(at)
 		if !ok || h.lsn <= lsn || final != 0 && h.lsn > final {
 			continue

@@ -19,19 +19,19 @@ type LSN uint64
 
 // Sizes, in bytes.
 const (
-	// PageSize is the unit that frames of different syncs never share.
-	PageSize = 4096
+	// pageSize is the unit that frames of different syncs never share.
+	pageSize = 4096
 
 	// MaxFramePayload is how much a caller should put into a frame that gathers
 	// many mutations.
 	MaxFramePayload = 4 << 20
 
-	// MaxLonePayload is the limit of any frame's payload. One that does not fit
+	// maxLonePayload is the limit of any frame's payload. One that does not fit
 	// into a file of the usual size gets a file of its own.
-	MaxLonePayload = 80 << 20
+	maxLonePayload = 80 << 20
 
-	FileSizeDefault = 16 << 20
-	MaxSizeDefault  = 128 << 20
+	fileSizeDefault = 16 << 20
+	maxSizeDefault  = 128 << 20
 )
 
 // ErrFull is returned by [Log.Reserve] while the files that hold needed frames
@@ -45,17 +45,17 @@ type Options struct {
 	FS       vfs.FS
 	Dir      string        // exists, and belongs to this log alone
 	StoreID  [16]byte      // of the store; files of another are refused
-	FileSize int64         // bytes of one file; 0: 16 MiB; a multiple of PageSize, 16 KiB to 1 GiB
+	FileSize int64         // bytes of one file; 0: 16 MiB; a multiple of 4,096, 16 KiB to 1 GiB
 	MaxSize  int64         // bytes of all files that hold needed frames; 0: 128 MiB; at least two files
 	Salt     func() uint64 // random numbers, from any goroutine; nil: crypto/rand
 }
 
 func (o Options) withDefaults() Options {
 	if o.FileSize == 0 {
-		o.FileSize = FileSizeDefault
+		o.FileSize = fileSizeDefault
 	}
 	if o.MaxSize == 0 {
-		o.MaxSize = MaxSizeDefault
+		o.MaxSize = maxSizeDefault
 	}
 	if o.Salt == nil {
 		o.Salt = randomSalt
@@ -67,9 +67,9 @@ func (o Options) validate() error {
 	if o.FS == nil {
 		return errors.New("wal: options name no file system")
 	}
-	if o.FileSize < fileSizeMin || o.FileSize > fileSizeMax || o.FileSize%PageSize != 0 {
+	if o.FileSize < fileSizeMin || o.FileSize > fileSizeMax || o.FileSize%pageSize != 0 {
 		return fmt.Errorf("wal: file size is %d, allowed are multiples of %d from %d to %d",
-			o.FileSize, PageSize, fileSizeMin, fileSizeMax)
+			o.FileSize, pageSize, fileSizeMin, fileSizeMax)
 	}
 	if o.MaxSize < 2*o.FileSize {
 		return fmt.Errorf("wal: maximum size is %d, at least two files of %d are needed", o.MaxSize, o.FileSize)

@@ -51,7 +51,7 @@ func sampleManifest(generation uint64) (b []byte, ends []int, states []State) {
 		b, chain = appendRecord(b, chain, e)
 		s.Merge(e)
 		copied := NewState()
-		copied.Merge(s.Snapshot())
+		copied.Merge(s.snapshot())
 		ends, states = append(ends, len(b)), append(states, copied)
 	}
 	return b, ends, states
@@ -376,7 +376,7 @@ func checkDecoded(t *testing.T, c Copy, err error) {
 		t.Fatal("a manifest without a record")
 	}
 	b, chain := appendHeader(nil, c.Identity, c.Generation)
-	b, _ = appendRecord(b, chain, c.State.Snapshot())
+	b, _ = appendRecord(b, chain, c.State.snapshot())
 	again, err := decodeCopy("m", b)
 	if err != nil || !reflect.DeepEqual(again.State, c.State) {
 		t.Fatalf("%+v rewritten is %+v, %v", c.State, again.State, err)

@@ -165,7 +165,7 @@ func TestMergeRaisesReplacesAndDeletes(t *testing.T) {
 		t.Errorf("got %+v, want %+v", s, want)
 	}
 	again := NewState()
-	if err := again.apply(s.Snapshot().append(nil)); err != nil {
+	if err := again.apply(s.snapshot().append(nil)); err != nil {
 		t.Fatal(err)
 	}
 	if !reflect.DeepEqual(again, want) {

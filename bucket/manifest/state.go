@@ -51,8 +51,8 @@ func NewState() State {
 	return State{Buckets: make(map[uint64]*Bucket)}
 }
 
-// Snapshot returns the edit that turns an empty state into s. It shares the buckets.
-func (s *State) Snapshot() *Edit {
+// snapshot returns the edit that turns an empty state into s. It shares the buckets.
+func (s *State) snapshot() *Edit {
 	e := &Edit{LogLow: s.LogLow, Clock: s.Clock, Numbers: s.Numbers, MaxBucketID: s.MaxBucketID, Clean: s.Clean}
 	for _, id := range slices.Sorted(maps.Keys(s.Buckets)) {
 		e.Buckets = append(e.Buckets, s.Buckets[id])

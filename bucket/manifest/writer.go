@@ -28,7 +28,7 @@ type Writer struct {
 func Rewrite(fsys vfs.FS, dir string, id Identity, generation uint64, state *State) (*Writer, error) {
 	w := &Writer{fs: fsys, dir: dir, identity: id, generation: generation}
 	content, sum := appendHeader(nil, id, generation)
-	content, w.chain = appendRecord(content, sum, state.Snapshot())
+	content, w.chain = appendRecord(content, sum, state.snapshot())
 	w.size, w.base = int64(len(content)), int64(len(content))
 	err := w.build(content)
 	if err == nil {
