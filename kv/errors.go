@@ -115,9 +115,9 @@ type LimitError struct {
 
 func (e *LimitError) Error() string {
 	if e.Max == 0 {
-		return fmt.Sprintf("%v: %s is %s, at least %s is needed", e.Err, e.What, e.text(e.Got), e.text(e.Min))
+		return fmt.Sprintf("%v: %s is %s, must be at least %s", e.Err, e.What, e.text(e.Got), e.text(e.Min))
 	}
-	return fmt.Sprintf("%v: %s is %s, allowed are %s to %s", e.Err, e.What, e.text(e.Got), e.text(e.Min), e.text(e.Max))
+	return fmt.Sprintf("%v: %s is %s, must be %s to %s", e.Err, e.What, e.text(e.Got), e.text(e.Min), e.text(e.Max))
 }
 
 func (e *LimitError) text(n int64) string {

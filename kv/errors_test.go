@@ -48,11 +48,11 @@ func TestErrors(t *testing.T) {
 		},
 		{
 			&kv.LimitError{What: "value size", Got: 11, Max: 10, Err: kv.ErrValueTooLarge}, kv.ErrValueTooLarge,
-			`value too large: value size is 11, allowed are 0 to 10`,
+			`value too large: value size is 11, must be 0 to 10`,
 		},
 		{
 			&kv.LimitError{What: "TTL", Got: -1e9, Min: 1, Duration: true, Err: kv.ErrInvalidOption}, kv.ErrInvalidOption,
-			`invalid option: TTL is -1s, at least 1ns is needed`,
+			`invalid option: TTL is -1s, must be at least 1ns`,
 		},
 		{
 			&kv.CorruptError{File: "000001.wal", Offset: 4096, Detail: "LSN 7 to 9"}, kv.ErrCorrupt,

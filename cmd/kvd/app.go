@@ -15,11 +15,11 @@ import (
 	"golang.org/x/term"
 )
 
-// app is one run of the program and what it has of its surroundings. One
+// app is one run of the program, with its streams, terminal and environment. One
 // goroutine uses it.
 type app struct {
 	in  io.Reader
-	out *bufio.Writer // flushed by run, and by verbs that go on for long
+	out *bufio.Writer // flushed by run, and by verbs that run for long
 	err io.Writer
 
 	inTTY, outTTY, errTTY bool
@@ -53,11 +53,11 @@ const widthDefault = 80
 func (a *app) run(args []string) exitCode {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal does what it does to any process
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	return a.execute(ctx, args)
 }
 
-// execute is run whose interruption is the end of the context.
+// execute is run with a context whose end is the interruption.
 func (a *app) execute(ctx context.Context, args []string) exitCode {
 	root := a.rootCommand()
 	root.SetArgs(args)
@@ -79,8 +79,9 @@ func (a *app) rootCommand() *cobra.Command {
 		Use:   "kvd",
 		Short: "A key/value store with history, watches and real durability",
 		Long: `kvd is a key/value store: named buckets of keys with numbered revisions, kept
-history and time to live. Without a verb it serves: data in ./kvd-data, on the
-loopback interface, every write on the disk before it is acknowledged.
+history and time to live. Without a verb it starts the server: data in ./kvd-data,
+reachable on the loopback interface, every write synced to disk before it is
+acknowledged.
 
 Exit codes: 0 ok, 1 other, 2 usage, 3 not found, 4 conflict or exists,
 5 connection or timeout, 6 denied, 7 limit, 8 corruption, 130 interrupted.`,
@@ -124,7 +125,7 @@ const (
 	groupCare   = "care"
 )
 
-// verbs returns the verbs of "nats kv", which stand under kvd and kvd kv.
+// verbs returns the verbs of "nats kv". They stand under both kvd and kvd kv.
 func (a *app) verbs() []*cobra.Command {
 	return slices.Concat(
 		a.bucketCommands(),
@@ -138,7 +139,7 @@ func (a *app) verbs() []*cobra.Command {
 func (a *app) kvCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "kv",
-		Short:   "The same verbs under the name that nats has for them",
+		Short:   "The same verbs, as \"nats kv\" names them",
 		Example: "  kvd kv put my-kv Key1 Value1",
 		GroupID: groupVerbs,
 		Args:    a.unknownVerb,
@@ -148,15 +149,15 @@ func (a *app) kvCommand() *cobra.Command {
 	return c
 }
 
-// unknownVerb refuses arguments of a command that takes only verbs.
+// unknownVerb refuses the arguments of a command that takes verbs only.
 func (a *app) unknownVerb(c *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	text := fmt.Sprintf("there is no verb %q", args[0])
+	text := fmt.Sprintf("unknown verb %q", args[0])
 	c.SuggestionsMinimumDistance = 2 // letters
 	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
-		text += fmt.Sprintf(", is it %q?", near[0])
+		text += fmt.Sprintf(", did you mean %q?", near[0])
 	}
 	return usageOf(c, errors.New(text))
 }

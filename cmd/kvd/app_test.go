@@ -133,7 +133,7 @@ func TestInterrupted(t *testing.T) {
 		t.Errorf("exit code %d: %s", code, a.err.String())
 	}
 	err := interrupted(fmt.Errorf("%w: %w", kv.ErrOutcomeUnknown, context.Canceled))
-	if codeOf(err) != exitInterrupted || !strings.Contains(explain(err), "read before writing again") {
+	if codeOf(err) != exitInterrupted || !strings.Contains(explain(err), "read before you write again") {
 		t.Errorf("a write of unknown outcome is explained as %s", explain(err))
 	}
 }
@@ -337,7 +337,7 @@ func TestProgressInALog(t *testing.T) {
 	if log.Len() > 0 {
 		t.Errorf("short work logs %q", log.String())
 	}
-	p.said = p.said.Add(-progressPause)
+	p.logged = p.logged.Add(-progressInterval)
 	p.show("reading", 2, 4)
 	if got := log.String(); !strings.Contains(got, "msg=reading done=2 total=4") {
 		t.Errorf("long work logs %q", got)

@@ -32,12 +32,11 @@ func (a *app) benchCommand() *cobra.Command {
 	b := benchFlags{valueSize: 128}
 	c := &cobra.Command{
 		Use:   "bench",
-		Short: "Load a store and print rate and latency",
-		Long: `Load a store from several connections and print how many operations a second it
-took and how long they waited. Over --dir there is one connection, without a
-network. The load goes into a bucket of its own, which is deleted afterwards,
-unless --bucket names one. A watcher sees every put; what it waited is counted from
-before the put was sent.`,
+		Short: "Measure the rate and latency of a store",
+		Long: `Run operations over several connections, and print their rate and latency. With
+--dir, all writers share the opened directory, without a network. The keys go into
+a new bucket, which is deleted afterwards, or into the one that --bucket names. The
+latency of an event is measured from before its put was sent.`,
 		Example: `  kvd bench --writers 16 --pipeline 8 --reads 0.5 --duration 10s
   kvd bench --writers 4 --watchers 100`,
 		Args: takes(0, 0),
@@ -50,13 +49,13 @@ before the put was sent.`,
 	}
 	f := c.Flags()
 	f.IntVar(&b.writers, "writers", 16, "connections")
-	f.IntVar(&b.pipeline, "pipeline", 1, "operations in flight on each")
-	f.Var(&b.valueSize, "value-size", "bytes of a value")
-	f.IntVar(&b.keys, "keys", 10_000, "different keys")
+	f.IntVar(&b.pipeline, "pipeline", 1, "operations in flight on each connection")
+	f.Var(&b.valueSize, "value-size", "size of a value")
+	f.IntVar(&b.keys, "keys", 10_000, "number of different keys")
 	f.Float64Var(&b.reads, "reads", 0, "share of reads, 0 to 1")
-	f.IntVar(&b.watchers, "watchers", 0, "watchers of all keys, on a connection each")
-	f.DurationVar(&b.duration, "duration", 10*time.Second, "how long")
-	f.StringVar(&b.bucket, "bucket", "", "a bucket that is there; its keys bench.* are overwritten")
+	f.IntVar(&b.watchers, "watchers", 0, "watchers of all keys")
+	f.DurationVar(&b.duration, "duration", 10*time.Second, "how long to run")
+	f.StringVar(&b.bucket, "bucket", "", "use an existing bucket; overwrites its bench.* keys")
 	a.addTarget(c)
 	a.addJSON(c)
 	return c
@@ -65,23 +64,23 @@ before the put was sent.`,
 func (b *benchFlags) check() error {
 	switch {
 	case b.writers < 1 || b.writers > 1000:
-		return fmt.Errorf("--writers %d: allowed are 1 to 1000", b.writers)
+		return fmt.Errorf("--writers %d: must be 1 to 1000", b.writers)
 	case b.pipeline < 1 || b.pipeline > 1000:
-		return fmt.Errorf("--pipeline %d: allowed are 1 to 1000", b.pipeline)
+		return fmt.Errorf("--pipeline %d: must be 1 to 1000", b.pipeline)
 	case b.writers*b.pipeline > 10_000:
-		return fmt.Errorf("%d writers with %d operations in flight: together at most 10000", b.writers, b.pipeline)
+		return fmt.Errorf("--writers %d times --pipeline %d: must be at most 10000", b.writers, b.pipeline)
 	case b.keys < 1:
-		return fmt.Errorf("--keys %d: at least 1 is needed", b.keys)
+		return fmt.Errorf("--keys %d: must be at least 1", b.keys)
 	case b.reads < 0 || b.reads > 1:
-		return fmt.Errorf("--reads %v: allowed are 0 to 1", b.reads)
+		return fmt.Errorf("--reads %v: must be 0 to 1", b.reads)
 	case b.valueSize < 0 || b.valueSize > kv.MaxValueSizeLimit:
-		return fmt.Errorf("--value-size %d: allowed are 0 to %d", b.valueSize, kv.MaxValueSizeLimit)
+		return fmt.Errorf("--value-size %d: must be 0 to %d", b.valueSize, kv.MaxValueSizeLimit)
 	case b.watchers < 0 || b.watchers > 1000:
-		return fmt.Errorf("--watchers %d: allowed are 0 to 1000", b.watchers)
+		return fmt.Errorf("--watchers %d: must be 0 to 1000", b.watchers)
 	case b.watchers > 0 && b.valueSize < stampSize:
-		return fmt.Errorf("--value-size %d: a watcher needs %d, to know when the value was sent", b.valueSize, stampSize)
+		return fmt.Errorf("--value-size %d: must be at least %d with --watchers, for the time of the put", b.valueSize, stampSize)
 	case b.duration <= 0:
-		return fmt.Errorf("--duration %v: a time to run is needed", b.duration)
+		return fmt.Errorf("--duration %v: must be above 0", b.duration)
 	}
 	return nil
 }
@@ -107,7 +106,7 @@ func (a *app) bench(ctx context.Context, flags *benchFlags) error {
 	})
 }
 
-// load is a run of the load and what was measured.
+// load is what a run has measured.
 type load struct {
 	elapsed       time.Duration
 	reads, writes latencies
@@ -115,7 +114,7 @@ type load struct {
 	misses        uint64 // reads of a key that was not written yet
 }
 
-// worker is one connection's operations in flight: one goroutine each.
+// worker runs one of a connection's operations in flight, in its own goroutine.
 type worker struct {
 	reads, writes latencies
 	misses        uint64
@@ -133,7 +132,7 @@ func (a *app) load(ctx context.Context, s store, bucket string, flags *benchFlag
 	workers := make([]worker, flags.writers*flags.pipeline)
 	watchers := make([]benchWatcher, flags.watchers)
 	var group sync.WaitGroup
-	defer group.Wait() // also of what was started before a watch could not be
+	defer group.Wait() // also where a watch could not be started
 	start := time.Now()
 	for i := range watchers {
 		w, err := buckets[i%len(buckets)].Watch(ctx, []string{benchPrefix + ">"}, kv.UpdatesOnly())
@@ -148,7 +147,7 @@ func (a *app) load(ctx context.Context, s store, bucket string, flags *benchFlag
 		group.Go(func() {
 			workers[i].run(ctx, b, flags, uint64(i), start)
 			if workers[i].err != nil {
-				cancel() // one that failed ends the run
+				cancel() // a failure ends the run
 			}
 		})
 	}
@@ -173,8 +172,8 @@ func (a *app) load(ctx context.Context, s store, bucket string, flags *benchFlag
 	return l, nil
 }
 
-// benchBuckets returns the bucket on as many connections as there are writers. A
-// directory has only one, which all share.
+// benchBuckets returns the bucket on one connection for each writer. Of a directory it
+// returns one, which all writers share.
 func (a *app) benchBuckets(ctx context.Context, s store, name string, writers int) (buckets []kv.Bucket, closeAll func(), err error) {
 	var opened []store
 	closeAll = func() {
@@ -217,7 +216,7 @@ type benchWatcher struct {
 // run counts until the watch ends, with its context or by an error.
 func (w *benchWatcher) run(watcher kv.Watcher, start time.Time) {
 	for u := range watcher.Updates() {
-		if u.Entry != nil && len(u.Entry.Value) >= stampSize { // another's put may be shorter
+		if u.Entry != nil && len(u.Entry.Value) >= stampSize { // puts of other clients may be shorter
 			sent := time.Duration(binary.LittleEndian.Uint64(u.Entry.Value))
 			w.events.add(time.Since(start) - sent)
 		}
@@ -227,7 +226,8 @@ func (w *benchWatcher) run(watcher kv.Watcher, start time.Time) {
 	}
 }
 
-// run works until the context ends. An operation under way then is not counted.
+// run works until the context ends. It does not count the operation that the end
+// interrupts.
 func (w *worker) run(ctx context.Context, b kv.Bucket, flags *benchFlags, seed uint64, began time.Time) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	value := make([]byte, flags.valueSize)
@@ -268,7 +268,7 @@ func (w *worker) run(ctx context.Context, b kv.Bucket, flags *benchFlags, seed u
 	}
 }
 
-// loadJSON is one kind of operations of a run. Latencies are in microseconds.
+// loadJSON is the result for one kind of operation. Latencies are in microseconds.
 type loadJSON struct {
 	Operation string  `json:"operation"`
 	Count     uint64  `json:"count"`
@@ -309,12 +309,12 @@ func (a *app) printLoad(l *load, flags *benchFlags) error {
 	}
 	t.end()
 	if l.misses > 0 {
-		fmt.Fprintf(a.err, "%d gets were of keys not written yet\n", l.misses)
+		fmt.Fprintf(a.err, "%d gets found no value yet\n", l.misses)
 	}
 	return nil
 }
 
-// readable drops digits that a histogram does not know and nobody reads.
+// readable rounds a latency to the precision of the histogram.
 func readable(d time.Duration) time.Duration {
 	switch {
 	case d >= time.Second:

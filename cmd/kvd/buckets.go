@@ -15,7 +15,7 @@ import (
 	"kvd/kv/msglog"
 )
 
-// bucketCommands are the verbs on buckets as such.
+// bucketCommands are the verbs on whole buckets.
 func (a *app) bucketCommands() []*cobra.Command {
 	return []*cobra.Command{a.addCommand(), a.editCommand(), a.infoCommand(), a.lsCommand(), a.countCommand()}
 }
@@ -25,10 +25,11 @@ func (a *app) addCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "add BUCKET",
 		Aliases: []string{"new"},
-		Short:   "Make a bucket",
-		Long: `Make a bucket and print what it is. One of that name with the same
-configuration is left as it is; with another it is a conflict (exit code 4).`,
-		Example: "  kvd add my-kv --history 5 --ttl 7d --description 'what it is for'",
+		Short:   "Create a bucket",
+		Long: `Create a bucket and print its configuration. If a bucket of that name exists with
+the same configuration, nothing changes; with another configuration it is a
+conflict (exit code 4).`,
+		Example: "  kvd add my-kv --history 5 --ttl 7d --description 'session tokens'",
 		Args:    takes(1, 1),
 		RunE: func(c *cobra.Command, args []string) error {
 			cfg, err := flags.config(c, kv.Config{Bucket: args[0]})
@@ -60,8 +61,8 @@ func (a *app) editCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "edit BUCKET",
 		Short: "Change a bucket's configuration",
-		Long: `Change what the flags name and leave the rest. A shorter history drops what
-exceeds it at once, and for good.`,
+		Long: `Change the settings that the flags name, and keep the others. A shorter history
+removes the revisions beyond it at once; they cannot be restored.`,
 		Example:           "  kvd edit my-kv --history 10",
 		Args:              takes(1, 1),
 		ValidArgsFunction: a.completeArgs(completeBucket),
@@ -94,7 +95,7 @@ exceeds it at once, and for good.`,
 	return c
 }
 
-// configFlags are a bucket's configuration on a command line.
+// configFlags is the configuration of a bucket as flags.
 type configFlags struct {
 	history       int
 	ttl           ageFlag
@@ -110,7 +111,7 @@ type configFlags struct {
 	replicas      int
 }
 
-// refusedFlags are those of the nats program that a single node has no use for.
+// refusedFlags are flags of the nats program that a single node cannot act on.
 var refusedFlags = []string{
 	"tags", "cluster", "placement-preferred", "mirror", "mirror-domain", "source",
 	"republish-source", "republish-destination",
@@ -118,29 +119,29 @@ var refusedFlags = []string{
 
 func (f *configFlags) addFlags(c *cobra.Command) {
 	flags := c.Flags()
-	flags.IntVar(&f.history, "history", 1, "revisions to keep per key, at most 64")
-	flags.Var(&f.ttl, "ttl", "how long values live (30s, 12h, 7d); 0s: for ever")
-	flags.Var(&f.markerTTL, "marker-ttl", "how long expiry markers stay (default 15m)")
+	flags.IntVar(&f.history, "history", 1, "revisions to keep of each key, 1 to 64")
+	flags.Var(&f.ttl, "ttl", "time after which values expire (30s, 12h, 7d); 0s: never")
+	flags.Var(&f.markerTTL, "marker-ttl", "time to keep expiry markers (default 15m)")
 	flags.Var(&f.maxValueSize, "max-value-size", "largest value (64KB, 1MB), at most 64MB")
-	flags.Var(&f.maxBucketSize, "max-bucket-size", "largest sum of what the bucket keeps; -1: no limit")
-	flags.StringVar(&f.description, "description", "", "what the bucket is for")
-	flags.StringVar(&f.storage, "storage", "file", "file, or memory: empty after a restart")
+	flags.Var(&f.maxBucketSize, "max-bucket-size", "most bytes of records to keep in the bucket; -1: no limit")
+	flags.StringVar(&f.description, "description", "", "text to store with the bucket")
+	flags.StringVar(&f.storage, "storage", "file", "file, or memory (lost at a restart)")
 	flags.BoolVar(&f.compress, "compress", false, "compress values")
-	flags.StringArrayVar(&f.metadata, "metadata", nil, "KEY:VALUE, as often as needed")
-	flags.StringVar(&f.sync, "sync", "always", "always: a write is on the disk before it is acknowledged; interval: soon after")
-	flags.Var(&f.syncInterval, "sync-interval", "with --sync interval: how soon (default 100ms)")
-	flags.IntVar(&f.replicas, "replicas", 1, "kvd is one node: 1")
+	flags.StringArrayVar(&f.metadata, "metadata", nil, "KEY:VALUE; may be repeated")
+	flags.StringVar(&f.sync, "sync", "always", "always: sync every write to disk before it is acknowledged; interval: sync soon after")
+	flags.Var(&f.syncInterval, "sync-interval", "with --sync interval: time between syncs (default 100ms)")
+	flags.IntVar(&f.replicas, "replicas", 1, "must be 1: kvd is a single node")
 	for _, name := range refusedFlags {
 		flags.StringArray(name, nil, "")
 		_ = flags.MarkHidden(name) // it exists
 	}
 }
 
-// config returns base with what the command line says.
+// config returns base with the changes that the flags ask for.
 func (f *configFlags) config(c *cobra.Command, base kv.Config) (kv.Config, error) {
 	for _, name := range refusedFlags {
 		if c.Flags().Changed(name) {
-			return base, usageOf(c, fmt.Errorf("--%s: kvd is a single node, without placement, mirrors or republishing", name))
+			return base, usageOf(c, fmt.Errorf("--%s: kvd is a single node, and has no placement, mirrors or republishing", name))
 		}
 	}
 	if f.replicas > 1 {
@@ -176,7 +177,7 @@ func parseStorage(s string, c *kv.Config) error {
 	case "memory", "m":
 		c.Storage = kv.MemoryStorage
 	default:
-		return fmt.Errorf("--storage %q: allowed are file and memory", s)
+		return fmt.Errorf("--storage %q: must be file or memory", s)
 	}
 	return nil
 }
@@ -188,7 +189,7 @@ func parseSync(s string, c *kv.Config) error {
 	case "interval":
 		c.Sync = kv.SyncInterval
 	default:
-		return fmt.Errorf("--sync %q: allowed are always and interval", s)
+		return fmt.Errorf("--sync %q: must be always or interval", s)
 	}
 	return nil
 }
@@ -201,17 +202,17 @@ func parseMetadata(pairs []string, c *kv.Config) error {
 	for _, p := range pairs {
 		key, value, ok := strings.Cut(p, ":")
 		if !ok || key == "" {
-			return fmt.Errorf("--metadata %q: KEY:VALUE is needed", p)
+			return fmt.Errorf("--metadata %q: must be KEY:VALUE", p)
 		}
 		if strings.HasPrefix(key, msglog.ReservedMetadata) {
-			return fmt.Errorf("--metadata %q: keys that begin with %s are kvd's own", p, msglog.ReservedMetadata)
+			return fmt.Errorf("--metadata %q: keys that begin with %s are reserved", p, msglog.ReservedMetadata)
 		}
 		c.Metadata[key] = value
 	}
 	return nil
 }
 
-// shownMetadata returns what is the user's of a bucket's metadata.
+// shownMetadata returns a bucket's metadata without the keys that kvd reserves.
 func shownMetadata(c *kv.Config) map[string]string {
 	shown := maps.Clone(c.Metadata)
 	maps.DeleteFunc(shown, func(key, _ string) bool { return strings.HasPrefix(key, msglog.ReservedMetadata) })
@@ -235,7 +236,7 @@ func (a *app) infoCommand() *cobra.Command {
 	return c
 }
 
-// statusJSON is a bucket as programs get it. Durations are texts such as 1h0m0s.
+// statusJSON is a bucket in JSON. Durations are strings such as 1h0m0s.
 type statusJSON struct {
 	Bucket       string            `json:"bucket"`
 	ID           uint64            `json:"id"`
@@ -320,13 +321,12 @@ func (a *app) printStatus(ctx context.Context, b kv.Bucket) error {
 		a.printFields("Metadata", fields)
 	}
 	if s.ReadOnly != nil {
-		a.printFields("Fault", [][2]string{{"Takes no writes", s.ReadOnly.Error()}})
+		a.printFields("Fault", [][2]string{{"Read-only", s.ReadOnly.Error()}})
 	}
 	return nil
 }
 
-// printFields prints names and values under a heading, and leaves out those
-// without a value.
+// printFields prints names and values under a heading. It omits empty values.
 func (a *app) printFields(heading string, fields [][2]string) {
 	fmt.Fprintf(a.out, "\n%s:\n\n", heading)
 	for _, f := range fields {
@@ -336,8 +336,8 @@ func (a *app) printFields(heading string, fields [][2]string) {
 	}
 }
 
-// markerAgeText is how long expiry markers stay; empty for a bucket that has none, which
-// only its name tells here.
+// markerAgeText is how long expiry markers stay. It is empty for a message log, which
+// has none; here only the name of the bucket shows what it is.
 func markerAgeText(c *kv.Config) string {
 	if strings.HasPrefix(c.Bucket, msglog.ReservedBucket) {
 		return ""
@@ -357,11 +357,11 @@ func diskText(s *kv.Status) string {
 func promise(c *kv.Config) string {
 	switch {
 	case c.Storage == kv.MemoryStorage:
-		return "at once: in memory, gone after a restart"
+		return "at once: in memory, lost at a restart"
 	case c.Sync == kv.SyncInterval:
-		return fmt.Sprintf("before the disk has it (sync=interval): up to %v of writes can be lost", c.SyncInterval)
+		return fmt.Sprintf("before the sync (sync=interval): a crash can lose the writes of the last %v", c.SyncInterval)
 	}
-	return "when it is on the disk (sync=always)"
+	return "after the sync to disk (sync=always)"
 }
 
 func ageText(d time.Duration) string {

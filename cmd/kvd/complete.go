@@ -11,17 +11,17 @@ import (
 	"kvd/kv/msglog"
 )
 
-// completer yields values for one argument of a verb, given those before it and
-// what is typed of it.
+// completer yields values for one argument of a verb, given the arguments before it
+// and the text typed so far.
 type completer func(ctx context.Context, s store, before []string, prefix string) iter.Seq2[string, error]
 
 const (
-	completionTimeout = 500 * time.Millisecond // a shell waits
+	completionTimeout = 500 * time.Millisecond // the shell waits for it
 	completionMax     = 1000                   // proposals
 )
 
-// completeArgs returns the completion of a verb's arguments. Whatever goes wrong
-// means that there are no proposals.
+// completeArgs returns the completion of a verb's arguments. After any error there are
+// no proposals.
 func (a *app) completeArgs(by ...completer) cobra.CompletionFunc {
 	return func(c *cobra.Command, before []string, prefix string) ([]string, cobra.ShellCompDirective) {
 		const directive = cobra.ShellCompDirectiveNoFileComp
@@ -56,8 +56,8 @@ func completeBucket(ctx context.Context, s store, _ []string, _ string) iter.Seq
 	}
 }
 
-// completeKey proposes the keys of the bucket before it. The server sends those
-// that share the tokens typed so far.
+// completeKey proposes the keys of the bucket that the argument before names. The
+// server sends the keys that share the complete tokens typed so far.
 func completeKey(ctx context.Context, s store, before []string, prefix string) iter.Seq2[string, error] {
 	b, err := s.Bucket(ctx, before[0])
 	if err != nil {

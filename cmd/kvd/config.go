@@ -9,7 +9,7 @@ import (
 func (a *app) configCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "config",
-		Short:   "Show or check what a server would be started with",
+		Short:   "Show or check the settings of a server",
 		Example: "  kvd config show --config /etc/kvd.toml",
 		GroupID: groupServer,
 		Args:    a.unknownVerb,
@@ -19,7 +19,7 @@ func (a *app) configCommand() *cobra.Command {
 	return c
 }
 
-// settingJSON is a setting as programs get it.
+// settingJSON is a setting in JSON.
 type settingJSON struct {
 	Name   string `json:"name"`
 	Value  string `json:"value"`
@@ -30,9 +30,10 @@ func (a *app) configShowCommand() *cobra.Command {
 	ss := newSettings()
 	c := &cobra.Command{
 		Use:   "show",
-		Short: "Print every setting, its value, and where that comes from",
-		Long: `Print every setting, its value, and where that comes from: a flag, a variable of
-the environment, the file, or the default. Off a terminal they are tab-separated.`,
+		Short: "Print every setting, its value and its origin",
+		Long: `Print every setting, its value and its origin: a flag, an environment variable,
+the file or the default. The output is a table on a terminal, and tab-separated
+lines elsewhere.`,
 		Example: "  KVD_LISTEN=:0 kvd config show",
 		Args:    takes(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -62,7 +63,7 @@ func (a *app) configCheckCommand() *cobra.Command {
 	ss := newSettings()
 	c := &cobra.Command{
 		Use:     "check",
-		Short:   "Check the settings, the users and the certificates that they name",
+		Short:   "Check the settings, and the users and certificates that they name",
 		Example: "  kvd config check --config /etc/kvd.toml",
 		Args:    takes(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -73,7 +74,7 @@ func (a *app) configCheckCommand() *cobra.Command {
 			if _, err := newSecurity(cfg); err != nil {
 				return err
 			}
-			fmt.Fprintln(a.err, "The configuration is sound.")
+			fmt.Fprintln(a.err, "Configuration OK.")
 			return nil
 		},
 	}

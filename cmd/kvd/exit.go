@@ -17,7 +17,8 @@ import (
 	"kvd/server"
 )
 
-// exitCode is what the process ends with. Scripts branch on it: never renumber.
+// exitCode is the status that the process ends with. Scripts branch on it: never
+// renumber.
 type exitCode int
 
 const (
@@ -35,8 +36,8 @@ const (
 
 var errInterrupted = errors.New("interrupted")
 
-// interrupted is the error of a command that a signal ended. What became of a
-// write is not lost with it.
+// interrupted is the error of a command that a signal ended. It keeps the warning that
+// the outcome of a write is unknown.
 func interrupted(err error) error {
 	if errors.Is(err, kv.ErrOutcomeUnknown) {
 		return fmt.Errorf("%w: %w", errInterrupted, err)
@@ -44,8 +45,8 @@ func interrupted(err error) error {
 	return errInterrupted
 }
 
-// codeRules say which errors end with which code; the first that matches counts.
-// Corruption stands first, because a store that is read-only for it says both.
+// codeRules map errors to exit codes; the first match counts. Corruption comes early,
+// because the error of a store that is read-only after damage matches both.
 var codeRules = []struct {
 	code exitCode
 	errs []error
@@ -84,29 +85,29 @@ func codeOf(err error) exitCode {
 	return exitOther
 }
 
-// waysOut say what to do about an error, where its text does not.
+// waysOut are hints for errors whose text does not say what to do.
 var waysOut = []struct {
 	err  error
 	hint string
 }{
-	{kv.ErrBucketNotFound, `"kvd ls" lists the buckets, "kvd add" makes one`},
+	{kv.ErrBucketNotFound, `"kvd ls" lists the buckets, "kvd add" creates one`},
 	{kv.ErrBucketExists, `"kvd info" shows its configuration, "kvd edit" changes it`},
-	{kv.ErrKeyExists, `"kvd update" replaces it if its revision is the one given`},
-	{kv.ErrKeyRevisionMismatch, "get the key again and decide anew"},
-	{kv.ErrLocked, "stop it, reach it with --server, or choose another directory"},
+	{kv.ErrKeyExists, `"kvd update" replaces the value of an existing key`},
+	{kv.ErrKeyRevisionMismatch, "read the key again and retry"},
+	{kv.ErrLocked, "stop that process, use it with --server, or choose another directory"},
 	{kv.ErrValueTooLarge, `"kvd edit --max-value-size" raises the limit, up to 64 MiB`},
-	{kv.ErrBucketFull, `"kvd edit --max-bucket-size" raises the limit; deletes are still admitted`},
-	{kv.ErrNoSpace, "make room on the disk; reads and deletes go on"},
-	{kv.ErrOutcomeUnknown, "the write may be found later or not: read before writing again"},
-	{syscall.EADDRINUSE, "stop what listens there, or choose another port: 0 picks a free one"},
-	{syscall.ECONNREFUSED, `no server is listening there: start one with "kvd", or name another with --server, or a directory with --dir`},
+	{kv.ErrBucketFull, `"kvd edit --max-bucket-size" raises the limit; deletes are still accepted`},
+	{kv.ErrNoSpace, "free disk space; reads and deletes still work"},
+	{kv.ErrOutcomeUnknown, "the write may have happened or not: read before you write again"},
+	{syscall.EADDRINUSE, "stop the process that listens there, or choose another port: 0 picks a free one"},
+	{syscall.ECONNREFUSED, `no server is listening there: start one with "kvd", name another with --server, or use a directory with --dir`},
 	{kv.ErrCorrupt, `"kvd verify" lists all damage`},
-	{lineproto.ErrAuthRequired, "give --user, and the password in KVD_PASSWORD or --password-file"},
-	{lineproto.ErrDenied, "the server's file of users says who may do what"},
-	{server.ErrExposed, "--users and --tls-cert, or --insecure"},
+	{lineproto.ErrAuthRequired, "pass --user, and the password in KVD_PASSWORD or --password-file"},
+	{lineproto.ErrDenied, "the users file of the server grants permissions"},
+	{server.ErrExposed, "set --users and --tls-cert, or --insecure"},
 }
 
-// explain is the error in one line, with the way out.
+// explain returns the error in one line, with a hint.
 func explain(err error) string {
 	text := strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
 	for _, w := range waysOut {
@@ -117,7 +118,7 @@ func explain(err error) string {
 	return text
 }
 
-// usageError is a command line that cannot be carried out.
+// usageError is a mistake in the command line.
 type usageError struct {
 	command string
 	err     error
@@ -131,8 +132,8 @@ func (e *usageError) Unwrap() error { return e.err }
 
 func usageOf(c *cobra.Command, err error) error { return &usageError{c.CommandPath(), err} }
 
-// takes returns a check of how many arguments a command is given, which names
-// what is missing.
+// takes returns a check of the number of arguments, whose error names the missing or
+// the unexpected one. A negative most means no upper bound.
 func takes(least, most int) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		names := strings.Fields(c.Use)[1:]
@@ -140,7 +141,7 @@ func takes(least, most int) cobra.PositionalArgs {
 		case len(args) < least:
 			return usageOf(c, fmt.Errorf("%s is missing", names[len(args)]))
 		case most >= 0 && len(args) > most:
-			return usageOf(c, fmt.Errorf("%q is one argument too many", args[most]))
+			return usageOf(c, fmt.Errorf("unexpected argument %q", args[most]))
 		}
 		return nil
 	}

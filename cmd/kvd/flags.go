@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// exclusive refuses a command line with more than one of the flags.
+// exclusive refuses a command line that has both flags.
 func exclusive(c *cobra.Command, names ...string) {
 	before := c.PreRunE
 	c.PreRunE = func(c *cobra.Command, args []string) error {
@@ -21,7 +21,7 @@ func exclusive(c *cobra.Command, names ...string) {
 			}
 		}
 		if len(set) > 1 {
-			return usageOf(c, fmt.Errorf("%s exclude each other", strings.Join(set, " and ")))
+			return usageOf(c, fmt.Errorf("use %s, not both", strings.Join(set, " or ")))
 		}
 		if before != nil {
 			return before(c, args)
@@ -45,7 +45,7 @@ var units = []struct {
 	{"B", 1},
 }
 
-// parseSize reads a number of bytes; -1 is itself: no limit.
+// parseSize reads a number of bytes. It returns -1, which means no limit, as it is.
 func parseSize(s string) (int64, error) {
 	digits, unit := strings.ToUpper(strings.TrimSpace(s)), int64(1)
 	for _, u := range units {
@@ -106,7 +106,7 @@ func (f *ageFlag) Set(s string) error {
 	return err
 }
 
-// String returns "0" for none, which is what the help leaves out.
+// String returns "0" for no duration: the help shows no default then.
 func (f *ageFlag) String() string {
 	if *f == 0 {
 		return "0"

@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// errUnhealthy is a server that answers that it is not well.
+// errUnhealthy is the answer of a server that is not healthy.
 var errUnhealthy = errors.New("unhealthy")
 
 const healthTimeout = 3 * time.Second
@@ -22,10 +22,11 @@ func (a *app) healthCommand() *cobra.Command {
 	var addr string
 	c := &cobra.Command{
 		Use:   "health",
-		Short: "Ask a server whether it is well",
-		Long: `Ask the admin address of a server whether it serves and takes writes. The exit
-code is 0 if it does and 5 if not. An address of all interfaces is asked on the
-loopback one, so that the server's own settings do inside its container.`,
+		Short: "Check the health of a server",
+		Long: `Ask a server at its admin address whether it is ready and accepts writes. The exit
+code is 0 if it does, and 5 if not. For an address of all interfaces, such as
+0.0.0.0:8222, the loopback interface is used, so that the check works with the
+settings of the server in the same container.`,
 		Example: "  kvd health --admin 127.0.0.1:8222",
 		GroupID: groupServer,
 		Args:    takes(0, 0),
@@ -44,8 +45,8 @@ loopback one, so that the server's own settings do inside its container.`,
 	return c
 }
 
-// askHealth returns what a server says of its health, as an error if it is not
-// well.
+// askHealth returns the answer of a server about its health. If the server is not
+// healthy, the answer is in the error.
 func askHealth(ctx context.Context, addr string) (string, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {

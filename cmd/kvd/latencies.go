@@ -34,7 +34,8 @@ func (l *latencies) merge(o *latencies) {
 	l.max = max(l.max, o.max)
 }
 
-// at returns a duration that the share q of all did not exceed, 0 of none.
+// at returns the quantile q, 0 to 1: the duration that this part of all did not
+// exceed. It is 0 where there are none.
 func (l *latencies) at(q float64) time.Duration {
 	rank, seen := uint64(q*float64(l.count)), uint64(0)
 	for i, n := range l.counts {

@@ -2,7 +2,7 @@ package main
 
 import "log/slog"
 
-// logFormat says what the log looks like.
+// logFormat is the format of the log.
 type logFormat string
 
 const (

@@ -15,7 +15,7 @@ import (
 	"kvd/client"
 )
 
-// login is who a client says it is, and how it checks the server.
+// login is the user of a client, and how it checks the server.
 type login struct {
 	user         string
 	password     string
@@ -28,11 +28,11 @@ type login struct {
 func (l *login) addFlags(a *app, c *cobra.Command) {
 	f := c.Flags()
 	l.password = a.env("KVD_PASSWORD", "")
-	f.StringVar(&l.user, "user", a.env("KVD_USER", ""), "name to log in with (KVD_USER); the password is in KVD_PASSWORD or --password-file")
+	f.StringVar(&l.user, "user", a.env("KVD_USER", ""), "user name (KVD_USER); the password comes from KVD_PASSWORD or --password-file")
 	f.StringVar(&l.passwordFile, "password-file", "", "file whose first line is the password")
 	f.BoolVar(&l.tls, "tls", a.env("KVD_TLS", "") == "true", "connect with TLS (KVD_TLS=true)")
-	f.StringVar(&l.ca, "tls-ca", a.env("KVD_TLS_CA", ""), "file of certificates to trust instead of the system's; implies --tls (KVD_TLS_CA)")
-	f.StringVar(&l.cert, "tls-cert", "", "certificate file to show the server; implies --tls")
+	f.StringVar(&l.ca, "tls-ca", a.env("KVD_TLS_CA", ""), "CA file to trust instead of the CAs of the system; implies --tls (KVD_TLS_CA)")
+	f.StringVar(&l.cert, "tls-cert", "", "client certificate file; implies --tls")
 	f.StringVar(&l.key, "tls-key", "", "key file of --tls-cert")
 }
 
@@ -55,8 +55,8 @@ func (t *target) dial(ctx context.Context) (*client.Client, error) {
 	return client.Dial(ctx, withPort(t.server), opts)
 }
 
-// withPort returns the address with the default port where it has none. An empty
-// one is the default: a variable that is set to nothing is not set.
+// withPort returns the address, with the default port if it has none. An empty address
+// is the default one: an empty environment variable counts as not set.
 func withPort(address string) string {
 	switch _, port, _ := net.SplitHostPort(serverDefault); {
 	case address == "":
@@ -67,7 +67,7 @@ func withPort(address string) string {
 	return address
 }
 
-// secret returns the password: of the file if one is named, else that of the
+// secret returns the password: from the file if one is named, otherwise from the
 // environment.
 func (l *login) secret() (string, error) {
 	if l.passwordFile == "" {
@@ -80,7 +80,7 @@ func (l *login) secret() (string, error) {
 	return firstLine(b), nil
 }
 
-// tlsConfig returns nil where the connection is to be in the clear.
+// tlsConfig returns nil for a connection without TLS.
 func (l *login) tlsConfig() (*tls.Config, error) {
 	if !l.tls && l.ca == "" && l.cert == "" {
 		return nil, nil
@@ -103,17 +103,17 @@ func (l *login) tlsConfig() (*tls.Config, error) {
 	return cfg, nil
 }
 
-// loadPool reads a file of certificates to trust.
+// loadPool reads a file of CA certificates.
 func loadPool(name string) (*x509.CertPool, error) {
 	b, err := os.ReadFile(name)
 	if err != nil {
-		return nil, fmt.Errorf("certificates to trust: %w", err)
+		return nil, fmt.Errorf("CA file: %w", err)
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(b) {
-		return nil, fmt.Errorf("certificates to trust: %s: %w", name, errNoCertificate)
+		return nil, fmt.Errorf("CA file: %s: %w", name, errNoCertificate)
 	}
 	return pool, nil
 }
 
-var errNoCertificate = errors.New("there is no certificate in PEM form in it")
+var errNoCertificate = errors.New("no certificate in PEM form in the file")

@@ -16,14 +16,15 @@ func (a *app) lsCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "ls [BUCKET] [PATTERN...]",
 		Aliases: []string{"list"},
-		Short:   "List the buckets, or the keys of one",
-		Long: `List the buckets, or the keys of one that match any of the patterns: "*" is any
-one token between dots, ">" at the end is all the rest. Keys come in ascending
-order, as they were at one revision.
+		Short:   "List buckets, or the keys of a bucket",
+		Long: `List all buckets, or the keys of a bucket that match any of the patterns. In a
+pattern, "*" stands for one token between dots, and ">" at the end for one or more
+tokens. Keys are in ascending order, as of one revision.
 
-Off a terminal the buckets are tab-separated lines: name, description, time of
-creation, bytes, values, newest revision; and with -v the keys are: key, time,
-revision, and the value with --display-value.`,
+The output is a table on a terminal, and tab-separated lines elsewhere. The fields
+of a bucket are name, description, creation time, bytes, values and newest
+revision. With -v the fields of a key are key, time and revision, and the value
+with --display-value.`,
 		Example: `  kvd ls -n
   kvd ls my-kv 'service.*.web' 'db.>'`,
 		Args:              takes(0, -1),
@@ -41,16 +42,16 @@ revision, and the value with --display-value.`,
 			})
 		},
 	}
-	c.Flags().BoolVarP(&l.names, "names", "n", false, "just the names of the buckets")
-	c.Flags().BoolVar(&l.all, "all", false, "also the buckets that hold streams of NATS' clients")
-	c.Flags().BoolVarP(&l.verbose, "verbose", "v", false, "with revision and time of each key")
-	c.Flags().BoolVar(&l.values, "display-value", false, "with -v: the values too")
+	c.Flags().BoolVarP(&l.names, "names", "n", false, "print the names of buckets only")
+	c.Flags().BoolVar(&l.all, "all", false, "include the buckets that hold JetStream streams")
+	c.Flags().BoolVarP(&l.verbose, "verbose", "v", false, "print the revision and time of each key")
+	c.Flags().BoolVar(&l.values, "display-value", false, "with -v, print the values")
 	a.addTarget(c)
 	a.addJSON(c)
 	return c
 }
 
-// lister is a listing on its way to the output.
+// lister is the flags of a listing.
 type lister struct {
 	names, all, verbose, values bool
 }
@@ -91,13 +92,13 @@ func (l *lister) buckets(ctx context.Context, a *app, s store) error {
 	return a.endList(t, found, "No Key-Value buckets found")
 }
 
-// shows reports whether a bucket is listed: not one that a front end keeps for itself.
+// shows reports whether a bucket is listed. Buckets that a front end reserves are
+// listed with --all alone.
 func (l *lister) shows(bucket string) bool {
 	return l.all || !strings.HasPrefix(bucket, msglog.ReservedBucket)
 }
 
-// endList prints the table, or on a terminal that there is nothing in it: a
-// program gets nothing for nothing.
+// endList prints the table. Where it is empty, only people are told, on standard error.
 func (a *app) endList(t *list, found bool, nothing string) error {
 	switch {
 	case a.json:
@@ -173,7 +174,7 @@ func (a *app) countCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:               "count BUCKET [PATTERN...]",
 		Short:             "Count the keys of a bucket",
-		Long:              "Count the keys that match any of the patterns; without one, all: that takes no time.",
+		Long:              "Count the keys that match any of the patterns. Without a pattern, count all keys (instant).",
 		Example:           "  kvd count my-kv 'service.>'",
 		Args:              takes(1, -1),
 		ValidArgsFunction: a.completeArgs(completeBucket),

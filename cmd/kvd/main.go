@@ -1,16 +1,16 @@
 // Command kvd is a key/value store: the server (kvd, kvd serve), and the verbs
 // that work on a running server or on a directory (kvd put, kvd verify, …).
 //
-// The verbs, their argument order and their flags are those of the nats program's
-// "nats kv", so that hands and scripts need not relearn them; they stand directly
-// under kvd, and under "kvd kv" too.
+// The verbs, their argument order and their flags are those of "nats kv", so that
+// people and scripts need not relearn them. They stand directly under kvd, and under
+// "kvd kv" too.
 //
 // # Output
 //
 // Data goes to standard output, everything else to standard error. Lists are
 // tables on a terminal and tab-separated lines elsewhere, without a heading; with
 // --json they are one object per line. A value that is not UTF-8 text is base64
-// there, and the object says so in "encoding". Every write prints its revision.
+// there, and "encoding" in the object says so. Every write prints its revision.
 //
 // # Exit codes
 //
@@ -27,13 +27,13 @@
 //
 // # Why
 //
-// get prints the whole value, where nats cuts it at 120 bytes, and put prints the
-// revision instead of the value: what a script needs next is the number to update
-// with, and it knows the value. An empty argument is an empty value; standard
-// input is read for "-", or where the argument is absent and it is not a terminal.
+// get prints the whole value, where nats cuts it at 120 bytes. put prints the
+// revision instead of the value: a script knows the value, and needs the revision for
+// its next update. An empty argument is an empty value. Standard input is read for
+// "-", and also where the argument is absent and standard input is not a terminal.
 //
-// A conflict and a store or port in use share an exit code: somebody else was
-// first, and trying again later may help.
+// A conflict, and a store or port in use, share an exit code: another client or
+// process was first, and a later attempt may succeed.
 package main
 
 import "os"

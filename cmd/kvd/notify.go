@@ -5,12 +5,12 @@ import (
 	"strings"
 )
 
-// notifier tells the service manager, over the socket that NOTIFY_SOCKET names,
-// what state the server is in: sd_notify(3). Nobody is told where there is none.
+// notifier tells the service manager the state of the server, over the socket that
+// NOTIFY_SOCKET names: see sd_notify(3). An empty one tells nobody.
 type notifier string
 
-// notify sends assignments such as READY=1. It is best effort: a manager that
-// went away must not stop the server.
+// notify sends assignments such as READY=1. It ignores errors: the server does not
+// depend on the manager.
 func (n notifier) notify(assignments ...string) {
 	if n == "" {
 		return

@@ -30,7 +30,7 @@ func (a *app) printJSON(v any) error {
 	return e.Encode(v)
 }
 
-// entryJSON is an entry as programs get it.
+// entryJSON is an entry in JSON.
 type entryJSON struct {
 	Bucket    string      `json:"bucket"`
 	Key       string      `json:"key"`
@@ -59,8 +59,8 @@ func newEntryJSON(e *kv.Entry) entryJSON {
 	return j
 }
 
-// encodeValue returns a value as a JSON string can hold it, and how: as it is
-// where it is UTF-8, else in base64.
+// encodeValue returns a value as a JSON string, and its encoding: none where it is
+// UTF-8, otherwise base64.
 func encodeValue(v []byte) (value, encoding string) {
 	if utf8.Valid(v) {
 		return string(v), ""
@@ -68,8 +68,8 @@ func encodeValue(v []byte) (value, encoding string) {
 	return base64.StdEncoding.EncodeToString(v), "base64"
 }
 
-// operationName names what a record did as the nats program prints it, and
-// expiry, which is a purge there, as what it is.
+// operationName returns the name of an operation as the nats program prints it. Expiry
+// markers, which nats prints as purges, are EXPIRE.
 func operationName(e *kv.Entry) string {
 	switch {
 	case e.Operation == kv.Delete:
@@ -80,7 +80,7 @@ func operationName(e *kv.Entry) string {
 	return e.Operation.String()
 }
 
-// printWritten says which revision a write made.
+// printWritten prints the revision of a write.
 func (a *app) printWritten(bucket, key string, revision kv.Revision) error {
 	switch {
 	case a.json:
@@ -97,8 +97,8 @@ func (a *app) printWritten(bucket, key string, revision kv.Revision) error {
 	return nil
 }
 
-// list is rows for people or for programs: a table with a title and headings on
-// a terminal, tab-separated lines elsewhere.
+// list prints rows: a table with a title and headings on a terminal, tab-separated
+// lines elsewhere.
 type list struct {
 	app   *app
 	table table.Writer // nil: no terminal
@@ -123,7 +123,7 @@ func (a *app) newList(title string, headings ...string) *list {
 	return l
 }
 
-// add takes one row. Nothing in it holds a tab or a line end: see printable.
+// add adds a row. Its cells contain no tab and no line end: see printable.
 func (l *list) add(cells ...any) {
 	if l.table != nil {
 		l.table.AppendRow(cells)
@@ -145,10 +145,10 @@ func (l *list) end() {
 	}
 }
 
-// cellMax is how much of a value a table shows, in characters.
+// cellMax is the most of a value that a table shows, in characters.
 const cellMax = 40
 
-// cell is a value as a row shows it: in one line, and on a terminal shortened.
+// cell returns a value for a row: in one line, and shortened on a terminal.
 func (l *list) cell(v []byte) string {
 	s := printable(v)
 	if r := []rune(s); l.table != nil && len(r) > cellMax {
@@ -157,8 +157,8 @@ func (l *list) cell(v []byte) string {
 	return s
 }
 
-// printable is the value itself where it is one line of printable text, else the
-// Go string literal of it.
+// printable returns the value itself if it is one line of printable text, otherwise
+// its Go string literal.
 func printable(v []byte) string {
 	s := string(v)
 	ok := utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) < 0
@@ -168,8 +168,8 @@ func printable(v []byte) string {
 	return strconv.Quote(s)
 }
 
-// harmless is the value itself where it is text of any number of lines, else the
-// Go string literal of it: what somebody stored must not control a terminal.
+// harmless returns the value itself if it is text of any number of lines, otherwise
+// its Go string literal: a stored value must not control the terminal.
 func harmless(v []byte) []byte {
 	control := func(r rune) bool { return r != '\n' && r != '\t' && !unicode.IsPrint(r) }
 	if utf8.Valid(v) && bytes.IndexFunc(v, control) < 0 {
@@ -178,7 +178,7 @@ func harmless(v []byte) []byte {
 	return strconv.AppendQuote(nil, string(v))
 }
 
-// timeLayout is how people read a time; programs get RFC 3339.
+// timeLayout is the layout of times for people. Programs get RFC 3339.
 const timeLayout = "2006-01-02 15:04:05"
 
 func (l *list) time(t time.Time) string {
@@ -188,7 +188,7 @@ func (l *list) time(t time.Time) string {
 	return t.UTC().Format(time.RFC3339Nano)
 }
 
-// bytesText is a size for people.
+// bytesText returns a size for people.
 func bytesText(n uint64) string {
 	const step = 1024
 	if n < step {

@@ -8,21 +8,21 @@ import (
 	"time"
 )
 
-// progress shows how far long work has come: a line that is rewritten on a
-// terminal, a log line every ten seconds elsewhere. Short work shows nothing.
-// One goroutine at a time uses it.
+// progress shows the progress of long work: a line that is rewritten on a terminal, a
+// log line every ten seconds elsewhere. It shows nothing for short work. One goroutine
+// at a time uses it.
 type progress struct {
 	terminal io.Writer // nil: none
 	logger   *slog.Logger
 	began    time.Time // of the stage
 	stage    string
-	said     time.Time
+	logged   time.Time // when the last line of the log was written
 	shown    bool
 }
 
 const (
-	progressPatience = time.Second      // before a terminal is bothered
-	progressPause    = 10 * time.Second // between two lines of a log
+	progressDelay    = time.Second      // before the line on a terminal
+	progressInterval = 10 * time.Second // between two lines of the log
 )
 
 func (a *app) newProgress(logger *slog.Logger) *progress {
@@ -33,20 +33,19 @@ func (a *app) newProgress(logger *slog.Logger) *progress {
 	return p
 }
 
-// show takes done of total, in bytes or whatever the stage counts; a total of 0
-// is not known.
+// show reports done of total, in the unit of the stage. A total of 0 is unknown.
 func (p *progress) show(stage string, done, total int64) {
 	now := time.Now()
 	if stage != p.stage {
-		p.stage, p.began, p.said = stage, now, now
+		p.stage, p.began, p.logged = stage, now, now
 	}
 	switch {
-	case p.terminal != nil && now.Sub(p.began) >= progressPatience:
+	case p.terminal != nil && now.Sub(p.began) >= progressDelay:
 		p.clear()
 		fmt.Fprint(p.terminal, p.line(done, total, now))
 		p.shown = true
-	case p.terminal == nil && now.Sub(p.said) >= progressPause:
-		p.said = now
+	case p.terminal == nil && now.Sub(p.logged) >= progressInterval:
+		p.logged = now
 		p.logger.Info(stage, "done", done, "total", total)
 	}
 }
@@ -64,7 +63,7 @@ func (p *progress) line(done, total int64, now time.Time) string {
 	return s
 }
 
-// clear takes the line away.
+// clear removes the line from the terminal.
 func (p *progress) clear() {
 	if p.shown {
 		fmt.Fprint(p.terminal, "\r"+strings.Repeat(" ", widthDefault-1)+"\r")

@@ -13,17 +13,17 @@ import (
 type force bool
 
 func (f *force) addFlag(c *cobra.Command) {
-	c.Flags().BoolVarP((*bool)(f), "force", "f", false, "act without asking")
+	c.Flags().BoolVarP((*bool)(f), "force", "f", false, "do not ask for confirmation")
 }
 
-// confirm asks whether to go on, unless the user said so beforehand. Without a
-// terminal there is nobody to ask, which is an error.
+// confirm asks for confirmation, unless -f was given. Without a terminal it returns an
+// error.
 func (a *app) confirm(c *cobra.Command, f force, question string) (bool, error) {
 	if f {
 		return true, nil
 	}
 	if !a.inTTY {
-		return false, usageOf(c, errors.New("cannot ask for confirmation without a terminal: pass -f to act without"))
+		return false, usageOf(c, errors.New("cannot ask for confirmation without a terminal: pass -f to skip the question"))
 	}
 	fmt.Fprintf(a.err, "%s (y/N) ", question)
 	line, err := bufio.NewReader(a.in).ReadString('\n')
@@ -34,6 +34,6 @@ func (a *app) confirm(c *cobra.Command, f force, question string) (bool, error) 
 	case "y", "yes":
 		return true, nil
 	}
-	fmt.Fprintln(a.err, "Nothing was done.")
+	fmt.Fprintln(a.err, "Cancelled.")
 	return false, nil
 }

@@ -10,7 +10,7 @@ import (
 	"kvd/kv"
 )
 
-// readCommands are the verbs that show what a key holds.
+// readCommands are the verbs that read a key.
 func (a *app) readCommands() []*cobra.Command {
 	return []*cobra.Command{a.getCommand(), a.historyCommand()}
 }
@@ -21,8 +21,8 @@ func (a *app) getCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "get BUCKET KEY",
 		Short: "Get the value of a key",
-		Long: `Print the value of a key, whole, below a line that names its revision and time;
-with --raw print the bytes of the value and nothing else.`,
+		Long: `Print the value of a key, below a line with its revision and time. With --raw,
+print the bytes of the value and nothing else.`,
 		Example: `  kvd get my-kv Key1
   kvd get my-kv report --raw > report.pdf`,
 		Args:              takes(2, 2),
@@ -43,8 +43,8 @@ with --raw print the bytes of the value and nothing else.`,
 			})
 		},
 	}
-	c.Flags().BoolVar(&raw, "raw", false, "print the value alone, without a line end")
-	c.Flags().Uint64Var(&revision, "revision", 0, "get this revision of the key")
+	c.Flags().BoolVar(&raw, "raw", false, "print the value alone, without a newline")
+	c.Flags().Uint64Var(&revision, "revision", 0, "get this revision")
 	a.addTarget(c)
 	a.addJSON(c)
 	exclusive(c, "raw", "json")
@@ -72,9 +72,10 @@ func (a *app) printEntry(e *kv.Entry, raw bool) error {
 func (a *app) historyCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "history BUCKET KEY",
-		Short: "Show what a key held, as far as the bucket keeps it",
-		Long: `Show the kept revisions of a key, markers included, oldest first. Off a terminal
-they are tab-separated lines: key, revision, operation, time, length, value.`,
+		Short: "Show the history of a key",
+		Long: `Show the kept revisions of a key, including markers, oldest first. The output is a
+table on a terminal, and tab-separated lines elsewhere: key, revision, operation,
+time, length and value.`,
 		Example:           "  kvd history my-kv Key1 --json",
 		Args:              takes(2, 2),
 		ValidArgsFunction: a.completeArgs(completeBucket, completeKey),

@@ -13,10 +13,10 @@ import (
 func (a *app) reclaimCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "reclaim [BUCKET ...]",
-		Short: "Give back the disk of what is gone, now",
-		Long: `Give back the disk that replaced, deleted and expired records take up: of the
-buckets named, or of all. A store does that by itself in the background, with
-patience; this does it now, and shows its progress. Reads and writes go on.`,
+		Short: "Reclaim disk space now",
+		Long: `Free the disk space of replaced, deleted and expired records in the named buckets,
+or in all buckets. A store does this by itself in the background, at a limited
+rate; this verb does it now and shows the progress. Reads and writes go on.`,
 		Example: `  kvd reclaim my-kv
   kvd reclaim --dir ./kvd-data`,
 		ValidArgsFunction: a.completeArgs(completeBucket),
@@ -48,6 +48,6 @@ func (a *app) reclaim(ctx context.Context, s store, buckets []string) error {
 			Freed int64 `json:"freed"`
 		}{done.Total, done.Freed})
 	}
-	_, err = fmt.Fprintf(a.out, "%s of %s given back\n", bytesText(uint64(max(0, done.Freed))), bytesText(uint64(done.Total)))
+	_, err = fmt.Fprintf(a.out, "%s of %s reclaimed\n", bytesText(uint64(max(0, done.Freed))), bytesText(uint64(done.Total)))
 	return err
 }

@@ -10,7 +10,7 @@ import (
 	"kvd/kv"
 )
 
-// removeCommands are the verbs that take something away.
+// removeCommands are the verbs that remove something.
 func (a *app) removeCommands() []*cobra.Command {
 	return []*cobra.Command{a.delCommand(), a.purgeCommand(), a.compactCommand()}
 }
@@ -22,9 +22,9 @@ func (a *app) delCommand() *cobra.Command {
 		Use:     "del BUCKET [KEY]",
 		Aliases: []string{"rm"},
 		Short:   "Delete a key, or a whole bucket",
-		Long: `Delete a key: its history stays, and a marker says that it is gone. The marker's
-revision is printed. Without a key, delete the bucket and all that is in it, for
-good.`,
+		Long: `Delete a key by writing a delete marker, whose revision is printed. The history of
+the key stays. Without a key, delete the bucket and everything in it; this cannot
+be undone.`,
 		Example: `  kvd del my-kv Key1 -f
   kvd rm my-kv`,
 		Args:              takes(1, 2),
@@ -42,13 +42,13 @@ good.`,
 		},
 	}
 	f.addFlag(c)
-	c.Flags().Uint64Var(&last, "revision", 0, "only if this is the key's newest revision")
+	c.Flags().Uint64Var(&last, "revision", 0, "delete only if this is the newest revision of the key")
 	a.addTarget(c)
 	a.addJSON(c)
 	return c
 }
 
-// expected returns the option that the flag --revision stands for.
+// expected returns the write option for the flag --revision.
 func expected(c *cobra.Command, last uint64) []kv.WriteOption {
 	if !c.Flags().Changed("revision") {
 		return nil
@@ -83,8 +83,8 @@ func (a *app) purgeCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "purge BUCKET KEY",
 		Short: "Delete a key and its history",
-		Long: `Delete a key and its history, and leave a marker, whose revision is printed. With
---ttl the marker leaves too, after that time.`,
+		Long: `Delete a key and its history, and write a purge marker, whose revision is printed.
+With --ttl the marker is removed after that time.`,
 		Example:           "  kvd purge my-kv Key1 -f",
 		Args:              takes(2, 2),
 		ValidArgsFunction: a.completeArgs(completeBucket, completeKey),
@@ -102,8 +102,8 @@ func (a *app) purgeCommand() *cobra.Command {
 		},
 	}
 	f.addFlag(c)
-	c.Flags().Uint64Var(&last, "revision", 0, "only if this is the key's newest revision")
-	c.Flags().Var(&ttl, "ttl", "how long the marker stays")
+	c.Flags().Uint64Var(&last, "revision", 0, "delete only if this is the newest revision of the key")
+	c.Flags().Var(&ttl, "ttl", "time after which the marker is removed")
 	a.addTarget(c)
 	a.addJSON(c)
 	return c
@@ -114,14 +114,14 @@ func (a *app) compactCommand() *cobra.Command {
 	older := ageFlag(kv.DefaultMarkerAge)
 	c := &cobra.Command{
 		Use:   "compact BUCKET",
-		Short: "Drop the history of deleted keys, and old markers",
-		Long: `Drop the history behind every delete and purge marker, and the markers that are
-older than --older-than: 0s drops them all.`,
+		Short: "Remove the history of deleted keys, and old markers",
+		Long: `Remove the history of keys that are deleted or purged, and the markers that are
+older than --older-than. With 0s, remove all markers.`,
 		Example:           "  kvd compact my-kv -f",
 		Args:              takes(1, 1),
 		ValidArgsFunction: a.completeArgs(completeBucket),
 		RunE: func(c *cobra.Command, args []string) error {
-			question := fmt.Sprintf("Drop the history of all deleted keys in bucket %s?", args[0])
+			question := fmt.Sprintf("Remove the history of all deleted keys in bucket %s?", args[0])
 			if ok, err := a.confirm(c, f, question); !ok {
 				return err
 			}
@@ -135,7 +135,7 @@ older than --older-than: 0s drops them all.`,
 		},
 	}
 	f.addFlag(c)
-	c.Flags().Var(&older, "older-than", "age from which markers go")
+	c.Flags().Var(&older, "older-than", "age from which markers are removed")
 	a.addTarget(c)
 	return c
 }

@@ -10,12 +10,12 @@ import (
 	"kvd/server"
 )
 
-// security is who may connect and how, as files say it. The files are read at
-// the start and again on reload.
+// security is the users and certificates of a server. Their files are read at the
+// start and on reload.
 type security struct {
 	cfg         *serveConfig
-	users       *server.Users // nil: anybody
-	tls         *tls.Config   // nil: in the clear
+	users       *server.Users // nil: no login
+	tls         *tls.Config   // nil: no TLS
 	certificate atomic.Pointer[tls.Certificate]
 }
 
@@ -72,7 +72,8 @@ func (s *security) loadCertificate() error {
 	return nil
 }
 
-// reload reads users and certificate again. What cannot be read stays as it was.
+// reload reads users and certificate again. After an error the previous ones stay in
+// force.
 func (s *security) reload(servers []*server.Server) error {
 	var errs []error
 	if s.cfg.users != "" {

@@ -22,17 +22,18 @@ import (
 	"kvd/server/nats"
 )
 
-// addServe makes the root command serve, and adds the verbs about that.
+// addServe makes the root command serve, and adds the verbs about serving.
 func (a *app) addServe(root *cobra.Command) {
 	serve := &cobra.Command{
 		Use:   "serve",
-		Short: "Serve a directory: what kvd does without a verb",
-		Long: `Open the store in --data, recover what a crash left, and serve it until SIGTERM or
-SIGINT. A second signal ends the process at once, which costs the next start a
-recovery and no acknowledged write. SIGHUP reads users and certificate again.
+		Short: "Start the server (the default without a verb)",
+		Long: `Open the store in --data, recover it after a crash, and serve it until SIGTERM or
+SIGINT. A second signal ends the process at once: no acknowledged write is lost,
+and the next start needs a recovery. SIGHUP reloads users and certificate.
 
-Every setting can be a flag, a variable of the environment or a line of the file
-that --config names, in this order; "kvd config show" tells which it is.`,
+A setting is taken from its flag, from its environment variable, or from the file
+that --config names, in this order. "kvd config show" prints all settings with
+their origin.`,
 		Example: `  kvd serve --data /var/lib/kvd --listen 127.0.0.1:5830
   kvd serve --config /etc/kvd.toml`,
 		GroupID: groupServer,
@@ -66,7 +67,7 @@ type daemon struct {
 	admin    *admin.Server  // nil: off
 
 	lineAddr, natsAddr, adminAddr net.Addr   // nil: off
-	natsNote                      string     // why nats is off, unless somebody wanted that
+	natsNote                      string     // why nats is off although it is not switched off
 	failed                        chan error // why a listener ended; has room for all
 }
 
@@ -102,8 +103,8 @@ func (a *app) serve(ctx context.Context, cfg *serveConfig) error {
 	return errors.Join(err, d.stop())
 }
 
-// startAdmin answers health from the first moment on, so that a long recovery is
-// seen to be one.
+// startAdmin serves health before the store is opened, so that a long recovery can be
+// observed.
 func (d *daemon) startAdmin() error {
 	if d.cfg.admin == "" {
 		return nil
@@ -121,8 +122,8 @@ func (d *daemon) startAdmin() error {
 	return nil
 }
 
-// run serves a listener in a goroutine, which ends with the listener; wait hears
-// of a failure.
+// run serves a listener in a goroutine, which ends with the listener. A failure goes to
+// wait.
 func (d *daemon) run(serve func() error) {
 	go func() {
 		if err := serve(); !errors.Is(err, server.ErrServerClosed) {
@@ -137,7 +138,7 @@ func (d *daemon) openStore(p *progress) error {
 	opts.Observer = commitObserver{d.metrics}
 	opts.Progress = func(b bucket.Progress) {
 		p.show(string(b.Stage), b.Done, b.Total)
-		// Systemd gives up on a start that takes long, unless it hears from it.
+		// Systemd ends a start that takes too long, unless the start asks for more time.
 		d.manager.notify("STATUS="+string(b.Stage), fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", (30*time.Second).Microseconds()))
 	}
 	store, err := bucket.Open(d.cfg.data, opts)
@@ -150,7 +151,7 @@ func (d *daemon) openStore(p *progress) error {
 	return nil
 }
 
-// commitObserver has the metrics see what the commit path does.
+// commitObserver passes commits and compactions on to the metrics.
 type commitObserver struct{ metrics *admin.Metrics }
 
 func (o commitObserver) Committed(c bucket.Commit) {
@@ -180,8 +181,8 @@ func (d *daemon) startLine(store kv.Store, version string) error {
 	return nil
 }
 
-// startNATS serves NATS' clients. A port that is taken although nobody asked for it is
-// no reason not to serve the rest: a nats-server may well be there.
+// startNATS serves NATS clients. If the default port is in use, perhaps by nats-server,
+// the other protocols are served without it.
 func (d *daemon) startNATS(store kv.Store, version string) error {
 	if d.cfg.nats == "" {
 		return nil
@@ -196,7 +197,7 @@ func (d *daemon) startNATS(store kv.Store, version string) error {
 	}
 	l, err := s.Listen()
 	if errors.Is(err, syscall.EADDRINUSE) && !d.cfg.natsAsked {
-		d.natsNote = fmt.Sprintf("off: %s is in use, by nats-server perhaps; --nats names another address", d.cfg.nats)
+		d.natsNote = fmt.Sprintf("off: %s is in use, perhaps by nats-server; choose another address with --nats", d.cfg.nats)
 		return nil
 	}
 	if err != nil {
@@ -208,12 +209,12 @@ func (d *daemon) startNATS(store kv.Store, version string) error {
 	return nil
 }
 
-// serverOptions are those of both protocols.
+// serverOptions returns the options that both protocols share.
 func (d *daemon) serverOptions(addr string) server.Options {
 	return server.Options{Addr: addr, TLS: d.security.tls, Users: d.security.users, Insecure: d.cfg.insecure, Logger: d.log}
 }
 
-// servers are those of clients that are on.
+// servers returns the servers of the protocols that are on.
 func (d *daemon) servers() []*server.Server {
 	var on []*server.Server
 	for _, s := range []*server.Server{d.line, d.nats} {
@@ -224,7 +225,8 @@ func (d *daemon) servers() []*server.Server {
 	return on
 }
 
-// wait returns when the server is to stop: nil if that was asked for.
+// wait returns when the server must stop: nil after a signal, otherwise the error of a
+// listener.
 func (d *daemon) wait(ctx context.Context, hangups <-chan os.Signal) error {
 	for {
 		select {
@@ -243,14 +245,14 @@ func (d *daemon) reload() {
 	d.manager.notify("RELOADING=1")
 	defer d.manager.notify("READY=1")
 	if err := d.security.reload(d.servers()); err != nil {
-		d.log.Error("reload: what could not be read stays as it was", "cause", err)
+		d.log.Error("reload failed; previous users and certificate stay in force", "cause", err)
 		return
 	}
-	d.log.Info("users and certificate read again")
+	d.log.Info("users and certificate reloaded")
 }
 
-// stop ends what was started, in the opposite order: clients first, so that the
-// store's last words are theirs too.
+// stop ends what was started, in the opposite order: connections first, so that clients
+// get the answers to their last requests.
 func (d *daemon) stop() error {
 	d.manager.notify("STOPPING=1")
 	if d.store != nil {
@@ -263,7 +265,7 @@ func (d *daemon) stop() error {
 	}
 	for _, s := range d.servers() {
 		if err := s.Shutdown(ctx); err != nil {
-			d.log.Warn("connections were cut off", "cause", err)
+			d.log.Warn("connections were closed before they finished", "cause", err)
 		}
 	}
 	var err error
@@ -272,7 +274,7 @@ func (d *daemon) stop() error {
 	}
 	if d.store != nil {
 		closing := d.store.Close()
-		if !errors.Is(closing, kv.ErrReadOnly) { // it was so before, and everybody was told
+		if !errors.Is(closing, kv.ErrReadOnly) { // that was logged when it happened
 			err = errors.Join(err, closing)
 		}
 	}
@@ -287,8 +289,8 @@ func (d *daemon) stop() error {
 
 var errStopping = errors.New("stopping")
 
-// announce says that clients are served: where, what recovery found, and what
-// they are promised.
+// announce prints or logs that the server is ready: its addresses, the recovery, and
+// when writes are durable.
 func (d *daemon) announce(a *app) {
 	if d.admin != nil {
 		d.admin.SetReady(nil)
@@ -324,17 +326,17 @@ func (d *daemon) announce(a *app) {
 		fmt.Fprintf(a.err, "  %-9s %s\n", "except", w)
 	}
 	if d.cfg.insecure {
-		fmt.Fprintf(a.err, "  %-9s %s\n", "WARNING", "--insecure: whoever reaches these addresses may be able to do anything")
+		fmt.Fprintf(a.err, "  %-9s %s\n", "WARNING", "--insecure: anyone who can reach these addresses may have full access")
 	}
 	for _, n := range append(report.Notes, report.Strays...) {
 		fmt.Fprintf(a.err, "  %-9s %s\n", "note", n)
 	}
 }
 
-// promiseText is what distinguishes kvd, in a line.
-const promiseText = "every write is on the disk before it is acknowledged"
+// promiseText says when a write is durable.
+const promiseText = "every write is synced to disk before it is acknowledged"
 
-// weakerBuckets names the buckets whose owners wanted less.
+// weakerBuckets describes the buckets whose configuration promises less.
 func (d *daemon) weakerBuckets() []string {
 	var weaker []string
 	for st, err := range d.store.Buckets(context.Background()) {
@@ -348,7 +350,7 @@ func (d *daemon) weakerBuckets() []string {
 	return weaker
 }
 
-// natsText is where NATS' clients are served, or why they are not.
+// natsText returns the address for NATS clients, or why there is none.
 func (d *daemon) natsText() string {
 	if d.natsNote != "" {
 		return d.natsNote
@@ -356,7 +358,7 @@ func (d *daemon) natsText() string {
 	return addrText(d.natsAddr)
 }
 
-// addrText is an address, or that there is none.
+// addrText returns an address, or "off".
 func addrText(a net.Addr) string {
 	if a == nil {
 		return "off"

@@ -11,12 +11,12 @@ import (
 	"kvd/bucket"
 )
 
-// serveConfig is what a server is started with.
+// serveConfig is the configuration of a server.
 type serveConfig struct {
 	data            string
 	listen          string // empty: off
 	nats            string // empty: off
-	natsAsked       bool   // nats is not the default: it must be served
+	natsAsked       bool   // nats was set: a port in use is an error
 	admin           string // empty: off
 	users           string // empty: none
 	cert, key       string // empty: no TLS
@@ -29,7 +29,7 @@ type serveConfig struct {
 	store           bucket.Options
 }
 
-// config loads the settings and checks what can be checked by looking at them.
+// config loads the settings and checks them. It opens no file that they name.
 func (ss settings) config(c *cobra.Command, lookupEnv func(string) (string, bool)) (*serveConfig, error) {
 	if err := ss.load(c, lookupEnv); err != nil {
 		return nil, err
@@ -47,16 +47,16 @@ func (ss settings) config(c *cobra.Command, lookupEnv func(string) (string, bool
 	}
 	cfg.store = storeOptions(r)
 	if cfg.data == "" {
-		r.errs = append(r.errs, errors.New("data is empty: name a directory"))
+		r.errs = append(r.errs, errors.New("data is empty: must be a directory"))
 	}
 	if (cfg.cert == "") != (cfg.key == "") {
-		r.errs = append(r.errs, errors.New("tls-cert and tls-key need each other"))
+		r.errs = append(r.errs, errors.New("tls-cert and tls-key must be set together"))
 	}
 	if cfg.clientCA != "" && cfg.cert == "" {
 		r.errs = append(r.errs, errors.New("tls-client-ca needs tls-cert"))
 	}
 	if cfg.listen == "" && cfg.nats == "" && cfg.admin == "" {
-		r.errs = append(r.errs, errors.New("listen, nats and admin are all off: there is nothing to serve"))
+		r.errs = append(r.errs, errors.New("listen, nats and admin are all off: nothing to serve"))
 	}
 	if err := errors.Join(r.errs...); err != nil {
 		return nil, usageOf(c, fmt.Errorf("configuration: %w", err))
@@ -64,7 +64,7 @@ func (ss settings) config(c *cobra.Command, lookupEnv func(string) (string, bool
 	return cfg, nil
 }
 
-// storeOptions returns what the settings say about the store itself.
+// storeOptions returns the settings of the store itself.
 func storeOptions(r *reader) bucket.Options {
 	o := bucket.Options{
 		LogFileSize: read(r, "wal-file-size", parseSize),
@@ -78,8 +78,8 @@ func storeOptions(r *reader) bucket.Options {
 	return o
 }
 
-// dirOptions returns the same for a verb that opens a directory itself: what the
-// environment says.
+// dirOptions returns the options for a verb that opens a directory itself. They come
+// from the environment.
 func (a *app) dirOptions() (bucket.Options, error) {
 	r := &reader{settings: newSettings()}
 	for _, s := range r.settings {

@@ -14,9 +14,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// setting is one thing that can be said about a server: by a flag --name, by
-// KVD_NAME in the environment, by name in the file, or not at all. The first of
-// these counts.
+// setting is one setting of a server. Its value is that of the flag --name, of the
+// environment variable KVD_NAME, of name in the file, or the default: the first that
+// is set counts.
 type setting struct {
 	name  string
 	def   string
@@ -24,7 +24,7 @@ type setting struct {
 	bool  bool // true or false: the flag alone means true
 
 	value  string
-	origin string // what the value comes from, for people
+	origin string // where the value comes from, for people
 }
 
 func (s *setting) env() string {
@@ -38,7 +38,7 @@ const (
 	adminDefault  = "127.0.0.1:8222"
 )
 
-// originDefault is the origin of what nobody has set.
+// originDefault is the origin of a setting that is not set.
 const originDefault = "default"
 
 // settings are all of them, in the order in which they are shown.
@@ -48,21 +48,21 @@ func newSettings() settings {
 	return settings{
 		{name: "data", def: dataDefault, usage: "directory of the store"},
 		{name: "listen", def: listenDefault, usage: "address of the line protocol; port 0 picks a free one, empty: off"},
-		{name: "nats", def: natsDefault, usage: "address for NATS' clients; port 0 picks a free one, empty: off"},
+		{name: "nats", def: natsDefault, usage: "address for NATS clients; port 0 picks a free one, empty: off"},
 		{name: "admin", def: adminDefault, usage: "address of health and metrics over HTTP; empty: off"},
-		{name: "users", usage: "file of users, see kvd user; empty: anybody may do anything"},
-		{name: "tls-cert", usage: "certificate file: connections are TLS"},
+		{name: "users", usage: "users file, see \"kvd user\"; empty: no login, full access for everyone"},
+		{name: "tls-cert", usage: "certificate file; switches TLS on"},
 		{name: "tls-key", usage: "key file of the certificate"},
-		{name: "tls-client-ca", usage: "file of certificates that clients' must be signed by"},
-		{name: "insecure", def: "false", bool: true, usage: "allow an address that others can reach without users and TLS"},
-		{name: "accept-clock", def: "false", bool: true, usage: "the system's clock is right, although it is more than a day ahead of the store"},
+		{name: "tls-client-ca", usage: "CA file that client certificates must be signed by"},
+		{name: "insecure", def: "false", bool: true, usage: "allow addresses that are not loopback without users and TLS"},
+		{name: "accept-clock", def: "false", bool: true, usage: "trust a clock that is more than a day ahead of the store"},
 		{name: "pprof", def: "false", bool: true, usage: "serve profiles under /debug/pprof on the admin address"},
 		{name: "log-level", def: "info", usage: "debug, info, warn or error"},
 		{name: "log-format", def: "auto", usage: "text, json, or auto: text on a terminal"},
-		{name: "shutdown-timeout", def: "10s", usage: "how long to let connections finish when stopping"},
-		{name: "wal-file-size", def: "16MiB", usage: "one file of the write-ahead log"},
-		{name: "wal-max-size", def: "128MiB", usage: "all files of the write-ahead log: writers wait rather than pass it"},
-		{name: "reserve-size", def: "64MiB", usage: "disk set aside for deletes when it is full; 0: none"},
+		{name: "shutdown-timeout", def: "10s", usage: "time for connections to finish when the server stops"},
+		{name: "wal-file-size", def: "16MiB", usage: "size of one file of the write-ahead log"},
+		{name: "wal-max-size", def: "128MiB", usage: "size of the whole write-ahead log; writers wait when it is full"},
+		{name: "reserve-size", def: "64MiB", usage: "disk space kept for deletes on a full disk; 0: none"},
 	}
 }
 
@@ -97,7 +97,7 @@ func (ss settings) load(c *cobra.Command, lookupEnv func(string) (string, bool))
 	return nil
 }
 
-// resolve finds the value of a setting that no flag gives.
+// resolve finds the value of a setting whose flag is not set.
 func (s *setting) resolve(file settingsFile, lookupEnv func(string) (string, bool)) {
 	env, inEnv := lookupEnv(s.env())
 	fromFile, inFile := file.values[s.name]
@@ -111,14 +111,14 @@ func (s *setting) resolve(file settingsFile, lookupEnv func(string) (string, boo
 	}
 }
 
-// settingsFile is what a file says.
+// settingsFile is the content of a configuration file.
 type settingsFile struct {
 	name   string
 	values map[string]string
 }
 
-// readFile reads the file that --config or KVD_CONFIG names, if any. A key that
-// is not a setting is an error: it would be a setting that somebody relies on.
+// readFile reads the file that --config or KVD_CONFIG names, if any. An unknown key is
+// an error: it may be a misspelt setting.
 func (ss settings) readFile(c *cobra.Command, lookupEnv func(string) (string, bool)) (settingsFile, error) {
 	name, _ := c.Flags().GetString("config") // it exists
 	if env, ok := lookupEnv("KVD_CONFIG"); name == "" && ok {
@@ -148,7 +148,7 @@ func (ss settings) readFile(c *cobra.Command, lookupEnv func(string) (string, bo
 		case bool, int64:
 			f.values[key] = fmt.Sprint(value)
 		default:
-			err = errors.Join(err, fmt.Errorf("%s: %s is neither text nor number nor true or false", name, key))
+			err = errors.Join(err, fmt.Errorf("%s: %s must be a string, a number, true or false", name, key))
 		}
 	}
 	if err != nil {
@@ -157,7 +157,7 @@ func (ss settings) readFile(c *cobra.Command, lookupEnv func(string) (string, bo
 	return f, nil
 }
 
-// reader takes values out of settings; the errors of all are kept.
+// reader parses values of settings, and collects the errors.
 type reader struct {
 	settings settings
 	errs     []error
@@ -165,12 +165,12 @@ type reader struct {
 
 func (r *reader) find(name string) *setting {
 	i := slices.IndexFunc(r.settings, func(s *setting) bool { return s.name == name })
-	return r.settings[i] // a name that is not there is a mistake of this program
+	return r.settings[i] // an unknown name is a mistake of this program
 }
 
 func (r *reader) text(name string) string { return r.find(name).value }
 
-// read parses a value and notes where a bad one comes from.
+// read parses a value. Its error names the origin of the value.
 func read[T any](r *reader, name string, parse func(string) (T, error)) T {
 	s := r.find(name)
 	v, err := parse(s.value)
@@ -180,14 +180,14 @@ func read[T any](r *reader, name string, parse func(string) (T, error)) T {
 	return v
 }
 
-// parseBool reads true or false; a variable that is set to nothing is false.
+// parseBool reads true or false. An empty string is false.
 func parseBool(s string) (bool, error) {
 	if s == "" {
 		return false, nil
 	}
 	b, err := strconv.ParseBool(s)
 	if err != nil {
-		return false, fmt.Errorf("%q is neither true nor false", s)
+		return false, fmt.Errorf("%q: must be true or false", s)
 	}
 	return b, nil
 }
@@ -195,7 +195,7 @@ func parseBool(s string) (bool, error) {
 func parseLevel(s string) (slog.Level, error) {
 	var l slog.Level
 	if err := l.UnmarshalText([]byte(s)); err != nil {
-		return l, fmt.Errorf("%q is none of debug, info, warn, error", s)
+		return l, fmt.Errorf("%q: must be debug, info, warn or error", s)
 	}
 	return l, nil
 }
@@ -205,13 +205,13 @@ func parseFormat(s string) (logFormat, error) {
 	case formatAuto, formatText, formatJSON:
 		return f, nil
 	}
-	return "", fmt.Errorf("%q is none of auto, text, json", s)
+	return "", fmt.Errorf("%q: must be auto, text or json", s)
 }
 
 func parsePositive(s string) (time.Duration, error) {
 	d, err := parseAge(s)
 	if err == nil && d <= 0 {
-		err = fmt.Errorf("%q is not a time to wait", s)
+		err = fmt.Errorf("%q: must be above 0", s)
 	}
 	return d, err
 }

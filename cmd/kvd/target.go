@@ -15,13 +15,13 @@ import (
 	"kvd/kv"
 )
 
-// target says which store a verb works on, and how to reach it.
+// target is the store that a verb works on.
 type target struct {
 	server  string
 	dir     string
 	timeout time.Duration
 	login   login
-	bad     error // of the environment; nil: sound
+	bad     error // of the environment; nil: none
 }
 
 const (
@@ -34,14 +34,14 @@ func (a *app) addTarget(c *cobra.Command) {
 	t := &a.target
 	f := c.Flags()
 	f.StringVar(&t.server, "server", a.env("KVD_SERVER", serverDefault), "address of the server (KVD_SERVER)")
-	f.StringVar(&t.dir, "dir", "", "work on this directory, without a server")
-	patience := ageFlag(timeoutDefault)
+	f.StringVar(&t.dir, "dir", "", "work on this directory instead of a server")
+	timeout := ageFlag(timeoutDefault)
 	if v, ok := a.lookupEnv("KVD_TIMEOUT"); ok {
-		if err := patience.Set(v); err != nil {
+		if err := timeout.Set(v); err != nil {
 			t.bad = usageOf(c, fmt.Errorf("KVD_TIMEOUT: %w", err))
 		}
 	}
-	f.DurationVar(&t.timeout, "timeout", time.Duration(patience), "how long to wait for the server (KVD_TIMEOUT)")
+	f.DurationVar(&t.timeout, "timeout", time.Duration(timeout), "time to wait for the server (KVD_TIMEOUT)")
 	exclusive(c, "server", "dir")
 	_ = c.MarkFlagDirname("dir") // it exists
 	t.login.addFlags(a, c)
@@ -62,10 +62,10 @@ type store interface {
 	io.Closer
 }
 
-// errNoStore is a directory that a verb should work on and that holds none.
+// errNoStore is the error for a directory without a store.
 var errNoStore = errors.New("no store")
 
-// missing says what to do about a directory without a store.
+// missing says whether a verb may create a missing store.
 type missing bool
 
 const (
@@ -73,8 +73,8 @@ const (
 	mayCreate missing = true
 )
 
-// open opens the target. The context bounds it as a whole; the timeout bounds
-// one attempt to connect, and not the recovery of a directory.
+// open opens the target, until the context ends. The timeout of the target bounds one
+// attempt to connect, but not the recovery of a directory.
 func (a *app) open(ctx context.Context, m missing) (store, error) {
 	t := &a.target
 	if t.bad != nil {
@@ -84,13 +84,12 @@ func (a *app) open(ctx context.Context, m missing) (store, error) {
 		return t.dial(ctx)
 	}
 	if m == mustExist && !holdsStore(t.dir) {
-		return nil, fmt.Errorf("%w in %s: \"kvd add --dir\" makes one", errNoStore, t.dir)
+		return nil, fmt.Errorf("%w in %s: \"kvd add --dir\" creates one", errNoStore, t.dir)
 	}
 	return a.openDir()
 }
 
-// openDir opens the directory. What an operator should know of the recovery goes
-// to standard error.
+// openDir opens the directory. Damage that the recovery found goes to standard error.
 func (a *app) openDir() (store, error) {
 	opts, err := a.dirOptions()
 	if err != nil {
@@ -113,15 +112,15 @@ func (a *app) openDir() (store, error) {
 	return s, nil
 }
 
-// holdsStore reports whether a directory has a manifest, so that a mistyped
-// name is not made into a new store.
+// holdsStore reports whether a directory has a manifest, so that a mistyped name does
+// not become a new store.
 func holdsStore(dir string) bool {
 	found, err := filepath.Glob(filepath.Join(dir, "manifest.*"))
 	return err == nil && len(found) > 0
 }
 
-// withStore runs fn on the target and closes it. What Close has to say counts
-// if fn went well: over a directory it writes.
+// withStore runs fn on the target and closes it. If fn succeeds, the error of Close is
+// returned: closing a directory writes.
 func (a *app) withStore(ctx context.Context, m missing, fn func(context.Context, store) error) (err error) {
 	s, err := a.open(ctx, m)
 	if err != nil {

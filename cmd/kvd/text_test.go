@@ -112,7 +112,7 @@ func TestCodeOf(t *testing.T) {
 
 func TestExplainIsOneLine(t *testing.T) {
 	err := errors.Join(errors.New("first\n"), kv.ErrBucketNotFound)
-	if got := explain(err); got != `first; ; bucket not found ("kvd ls" lists the buckets, "kvd add" makes one)` {
+	if got := explain(err); got != `first; ; bucket not found ("kvd ls" lists the buckets, "kvd add" creates one)` {
 		t.Errorf("explained as %s", got)
 	}
 }

@@ -21,9 +21,9 @@ import (
 func (a *app) userCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "user",
-		Short: "Edit the file of users that a server reads",
-		Long: `Edit the file that kvd serve --users reads. A running server reads it again on
-SIGHUP. Whatever is not granted is denied.`,
+		Short: "Edit the users file of a server",
+		Long: `Edit the users file that kvd serve --users names. A running server reloads it on
+SIGHUP. Operations that are not granted are denied.`,
 		Example: "  kvd user add bob --users users.txt --allow 'cfg-*=get,watch'",
 		Args:    a.unknownVerb,
 		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
@@ -32,18 +32,18 @@ SIGHUP. Whatever is not granted is denied.`,
 	return c
 }
 
-// usersFile is a file of users as lines, so that comments and order survive.
+// usersFile is the lines of a users file, so that comments and order are kept.
 type usersFile struct {
 	name  string
 	lines []string
 }
 
 func (u *usersFile) addFlag(a *app, c *cobra.Command) {
-	c.Flags().StringVar(&u.name, "users", a.env("KVD_USERS", "users"), "file of users (KVD_USERS)")
+	c.Flags().StringVar(&u.name, "users", a.env("KVD_USERS", "users"), "users file (KVD_USERS)")
 	_ = c.MarkFlagFilename("users") // it exists
 }
 
-// read reads the file. One that does not exist is empty where it may be made.
+// read reads the file. With mayCreate, a missing file is empty.
 func (u *usersFile) read(m missing) error {
 	b, err := os.ReadFile(u.name)
 	if errors.Is(err, fs.ErrNotExist) && m == mayCreate {
@@ -66,18 +66,18 @@ func (u *usersFile) find(name string) int {
 	})
 }
 
-// write replaces the file as a whole, so that a server never reads half of it.
-// What a server would not take is not written.
+// write replaces the file as a whole, so that a server never reads half of it. It
+// refuses content that a server would refuse.
 func (u *usersFile) write() error {
 	content := []byte(strings.Join(u.lines, "\n") + "\n")
 	if _, err := server.ParseUsers(bytes.NewReader(content)); err != nil {
-		return fmt.Errorf("%s is left as it was: %w", u.name, err)
+		return fmt.Errorf("%s is unchanged: %w", u.name, err)
 	}
 	f, err := os.CreateTemp(filepath.Dir(u.name), filepath.Base(u.name)+".*.tmp") // mode 0600
 	if err != nil {
 		return fmt.Errorf("users: %w", err)
 	}
-	defer os.Remove(f.Name()) // what is left of it after an error
+	defer os.Remove(f.Name()) // if it still exists after an error
 	_, err = f.Write(content)
 	if err == nil {
 		err = f.Sync()
@@ -100,10 +100,10 @@ func (a *app) userAddCommand() *cobra.Command {
 	var grants []string
 	c := &cobra.Command{
 		Use:   "add NAME",
-		Short: "Add a user, or with -f replace one",
-		Long: `Add a user. The password is asked for on a terminal, and is the first line of
-standard input elsewhere. A grant names buckets, with * for any run of characters,
-and what may be done there: get, put, del, watch, admin.`,
+		Short: "Add a user, or replace one with -f",
+		Long: `Add a user. The password is asked for on a terminal, and read from the first line
+of standard input elsewhere. A grant is a bucket name, in which * stands for any
+characters, and the operations allowed there: get, put, del, watch, admin.`,
 		Example: "  kvd user add bob --allow 'cfg-*=get,watch' --allow my-kv=get,put,del < password",
 		Args:    takes(1, 1),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -133,7 +133,7 @@ and what may be done there: get, put, del, watch, admin.`,
 	}
 	file.addFlag(a, c)
 	f.addFlag(c)
-	c.Flags().StringArrayVar(&grants, "allow", nil, "BUCKETS=VERBS, as often as needed")
+	c.Flags().StringArrayVar(&grants, "allow", nil, "grant as BUCKETS=VERBS; may be repeated")
 	return c
 }
 
@@ -141,14 +141,13 @@ and what may be done there: get, put, del, watch, admin.`,
 type userExistsError struct{ name, file string }
 
 func (e *userExistsError) Error() string {
-	return fmt.Sprintf("user %q is in %s already: -f replaces password and grants", e.name, e.file)
+	return fmt.Sprintf("user %q exists in %s: use -f to replace password and grants", e.name, e.file)
 }
 
 // Unwrap gives it the exit code of a conflict.
 func (e *userExistsError) Unwrap() error { return kv.ErrKeyExists }
 
-// newPassword asks for a password twice on a terminal, and reads a line
-// elsewhere.
+// newPassword asks for a password twice on a terminal, and reads one line elsewhere.
 func (a *app) newPassword(name string) (string, error) {
 	if !a.inTTY {
 		line, err := bufio.NewReader(a.in).ReadString('\n')
@@ -162,23 +161,23 @@ func (a *app) newPassword(name string) (string, error) {
 		defer fmt.Fprintln(a.err)
 		return term.ReadPassword(int(os.Stdin.Fd()))
 	}
-	first, err := ask(fmt.Sprintf("Password of %s: ", name))
+	first, err := ask(fmt.Sprintf("Password for %s: ", name))
 	if err != nil {
 		return "", fmt.Errorf("read the password: %w", err)
 	}
-	again, err := ask("Once more: ")
+	again, err := ask("Repeat password: ")
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("read the password: %w", err)
 	case len(first) == 0:
-		return "", errors.New("an empty password is none")
+		return "", errors.New("the password is empty")
 	case !bytes.Equal(first, again):
 		return "", errors.New("the two passwords differ")
 	}
 	return string(first), nil
 }
 
-// errNoUser is a user that is not in the file.
+// errNoUser is the error for a user that is not in the file.
 var errNoUser = errors.New("user not found")
 
 func (a *app) userRmCommand() *cobra.Command {
@@ -208,7 +207,7 @@ func (a *app) userLsCommand() *cobra.Command {
 	var file usersFile
 	c := &cobra.Command{
 		Use:     "ls",
-		Short:   "List the users and what they may do",
+		Short:   "List users and their grants",
 		Example: "  kvd user ls --users users.txt",
 		Args:    takes(0, 0),
 		RunE: func(*cobra.Command, []string) error {
@@ -238,7 +237,7 @@ func (a *app) userLsCommand() *cobra.Command {
 	return c
 }
 
-// userJSON is a user as programs get it: without the hash.
+// userJSON is a user in JSON, without the hash.
 type userJSON struct {
 	Name   string   `json:"name"`
 	Grants []string `json:"grants"`

@@ -11,11 +11,11 @@ import (
 	"kvd/kv"
 )
 
-// stdinValue is the argument that stands for standard input.
+// stdinValue is the argument that means standard input.
 const stdinValue = "-"
 
-// value returns the value of a write: the argument, or standard input for "-"
-// and for an argument that is absent. It reads no more than a value may hold.
+// value returns the value of a write: the argument, or standard input if the argument
+// is "-" or absent. It reads at most one byte more than the largest value.
 func (a *app) value(c *cobra.Command, args []string, at int) ([]byte, error) {
 	switch {
 	case len(args) > at && args[at] != stdinValue:

@@ -17,16 +17,16 @@ func (a *app) verifyCommand() *cobra.Command {
 	var data string
 	c := &cobra.Command{
 		Use:   "verify [DIR]",
-		Short: "Check every byte of a store that is not in use",
+		Short: "Check every byte of a store",
 		Long: `Read the manifest, every record of every segment and every frame of the log, and
-report what is damaged, by file and offset. Nothing is changed. The exit code is
-0 for a sound store and 8 for a damaged one; the store must not be open.`,
+report damage by file and offset. Nothing is changed. The store must not be open in
+another process. The exit code is 0 for a sound store and 8 for a damaged one.`,
 		Example: "  kvd verify ./kvd-data",
 		Args:    takes(0, 1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				if c.Flags().Changed("data") {
-					return usageOf(c, errors.New("the directory is given twice"))
+					return usageOf(c, errors.New("the directory is given twice: as DIR and with --data"))
 				}
 				data = args[0]
 			}
@@ -38,7 +38,7 @@ report what is damaged, by file and offset. Nothing is changed. The exit code is
 	return c
 }
 
-// damageJSON is a damage as programs get it.
+// damageJSON is one place of damage in JSON.
 type damageJSON struct {
 	File   string `json:"file"`
 	Offset int64  `json:"offset"` // -1: the file as a whole
@@ -116,7 +116,7 @@ func (a *app) printVerified(dir string, r *verify.Report) {
 		fmt.Fprintln(a.out, "note:", n)
 	}
 	if r.Torn != nil {
-		fmt.Fprintf(a.out, "note: %s ends at offset %d in an unfinished write, which was never acknowledged\n", r.Torn.File, r.Torn.Offset)
+		fmt.Fprintf(a.out, "note: %s ends at offset %d in an unfinished write that was never acknowledged\n", r.Torn.File, r.Torn.Offset)
 	}
 	verdict := "sound"
 	if r.Damage > 0 {
@@ -127,7 +127,7 @@ func (a *app) printVerified(dir string, r *verify.Report) {
 		bytesText(uint64(r.Bytes)), r.Elapsed.Round(time.Millisecond))
 }
 
-// damagedError is the outcome of verifying a damaged store, which was printed.
+// damagedError is the error of a verification that found damage, which it has printed.
 type damagedError struct {
 	dir    string
 	places int
@@ -137,7 +137,7 @@ func (e *damagedError) Error() string {
 	return fmt.Sprintf("store %s is damaged in %d places: restore it from a backup, or copy what can be read with \"kvd ls\" and \"kvd get\" over --dir", e.dir, e.places)
 }
 
-// Unwrap gives it the exit code of damage.
+// Unwrap returns errDamaged, for the exit code.
 func (e *damagedError) Unwrap() error { return errDamaged }
 
 var errDamaged = errors.New("damaged")

@@ -11,10 +11,10 @@ import (
 // version is set by the linker in a release: -ldflags "-X main.version=1.2.3".
 var version string
 
-// build says what this program was built from.
+// build describes the source and the compiler of this program.
 type build struct {
 	Version  string `json:"version"`
-	Revision string `json:"revision,omitempty"` // of the source, with "-dirty" where it was changed
+	Revision string `json:"revision,omitempty"` // of the source; "-dirty" at the end if it was changed
 	Go       string `json:"go"`
 	Platform string `json:"platform"`
 }
@@ -54,7 +54,7 @@ func (b build) String() string {
 func (a *app) versionCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "version",
-		Short:   "Print what this program was built from",
+		Short:   "Print the version",
 		Example: "  kvd version --json",
 		GroupID: groupCare,
 		Args:    takes(0, 0),

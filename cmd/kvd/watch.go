@@ -19,9 +19,9 @@ func (a *app) watchCommand() *cobra.Command {
 	var flags watchFlags
 	c := &cobra.Command{
 		Use:   "watch BUCKET [PATTERN...]",
-		Short: "Print the changes of a bucket as they happen",
-		Long: `Print the newest entry of every key that matches any of the patterns, and then
-every change, until interrupted.`,
+		Short: "Print changes as they happen",
+		Long: `Print the newest entry of each key that matches any of the patterns, then every
+change, until interrupted.`,
 		Example: `  kvd watch my-kv
   kvd watch my-kv 'service.>' --updates --json
   kvd watch my-kv --revision 100           everything from revision 100 on`,
@@ -38,10 +38,10 @@ every change, until interrupted.`,
 		},
 	}
 	f := c.Flags()
-	f.BoolVar(&flags.history, "history", false, "begin with all kept entries instead of the newest")
-	f.BoolVar(&flags.updates, "updates", false, "changes only")
-	f.BoolVar(&flags.noDeletes, "no-deletes", false, "leave markers out")
-	f.BoolVar(&flags.metaOnly, "meta-only", false, "leave values out")
+	f.BoolVar(&flags.history, "history", false, "begin with all kept entries, not the newest ones")
+	f.BoolVar(&flags.updates, "updates", false, "print changes only")
+	f.BoolVar(&flags.noDeletes, "no-deletes", false, "omit delete and purge markers")
+	f.BoolVar(&flags.metaOnly, "meta-only", false, "omit values")
 	f.BoolVar(&flags.raw, "raw", false, "print the values alone, one per line")
 	f.Uint64Var(&flags.revision, "revision", 0, "begin with this revision")
 	a.addTarget(c)
@@ -70,14 +70,13 @@ func (w *watchFlags) options() []kv.WatchOption {
 	return opts
 }
 
-// watch prints events until the context ends. What was printed is out: the
-// output is flushed whenever the watch has to wait.
+// watch prints events until the context ends. It flushes the output before it waits.
 func (a *app) watch(ctx context.Context, b kv.Bucket, patterns []string, flags *watchFlags) error {
 	w, err := b.Watch(ctx, patterns, flags.options()...)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = w.Stop() }() // it ended, or the program does
+	defer func() { _ = w.Stop() }() // the watch has ended, or the program ends
 	for updates := w.Updates(); ; {
 		if len(updates) == 0 {
 			if err := a.out.Flush(); err != nil {
@@ -97,11 +96,11 @@ func (a *app) watch(ctx context.Context, b kv.Bucket, patterns []string, flags *
 func (a *app) printUpdate(u *kv.Update, flags *watchFlags) error {
 	e := u.Entry
 	switch {
-	case e == nil: // the initial entries are through: of no interest to a reader
+	case e == nil: // the end of the initial entries: nothing to print
 		return nil
 	case u.Err != nil:
 		fmt.Fprintf(a.err, "kvd: %s > %s, revision %d: %s\n", e.Bucket, e.Key, e.Revision, explain(u.Err))
-		return nil //nolint:nilerr // it costs this entry alone
+		return nil //nolint:nilerr // the watch goes on with the next entry
 	case a.json:
 		j := newEntryJSON(e)
 		j.Delta = &e.Delta

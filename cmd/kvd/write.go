@@ -12,19 +12,19 @@ import (
 	"kvd/kv"
 )
 
-// writeCommands are the verbs that give a key a value.
+// writeCommands are the verbs that write a value.
 func (a *app) writeCommands() []*cobra.Command {
 	return []*cobra.Command{a.putCommand(), a.createCommand(), a.updateCommand(), a.touchCommand(), a.revertCommand()}
 }
 
-const valueHelp = `An absent VALUE is read from standard input if that is not a terminal, and so is
-"-". The revision is printed.`
+const valueHelp = `If VALUE is "-", or absent and standard
+input is not a terminal, it is read from standard input. The revision is printed.`
 
 func (a *app) putCommand() *cobra.Command {
 	return a.writeCommand(&cobra.Command{
 		Use:   "put BUCKET KEY [VALUE]",
-		Short: "Put a value into a key",
-		Long:  "Put a value into a key, whatever it holds. " + valueHelp,
+		Short: "Write a value to a key",
+		Long:  "Write a value to a key, whether it exists or not. " + valueHelp,
 		Example: `  kvd put my-kv Key1 Value1
   kvd put my-kv report --ttl 24h < report.pdf`,
 	}, kv.Bucket.Put)
@@ -33,15 +33,15 @@ func (a *app) putCommand() *cobra.Command {
 func (a *app) createCommand() *cobra.Command {
 	return a.writeCommand(&cobra.Command{
 		Use:   "create BUCKET KEY [VALUE]",
-		Short: "Put a value into a key that has none",
-		Long: `Put a value into a key that has none: it is new, deleted, purged or expired. The
-check and the write are one step: of many who try, one succeeds, and the others
-get exit code 4. ` + valueHelp,
+		Short: "Write a value to a key that does not exist",
+		Long: `Write a value to a key that is new, deleted, purged or expired. The check and the
+write are one atomic step: if several clients try, one succeeds and the others get
+exit code 4. ` + valueHelp,
 		Example: "  kvd create my-sem Semaphore1 \"$HOSTNAME\" --ttl 30s && run-the-job",
 	}, kv.Bucket.Create)
 }
 
-// writeCommand completes a verb whose arguments are bucket, key and value.
+// writeCommand completes the command of a verb with the arguments bucket, key and value.
 func (a *app) writeCommand(c *cobra.Command, write func(kv.Bucket, context.Context, string, []byte, ...kv.WriteOption) (kv.Revision, error)) *cobra.Command {
 	var ttl ttlFlag
 	c.Args = takes(2, 3)
@@ -76,7 +76,7 @@ func (a *app) writeKey(c *cobra.Command, args []string, write func(context.Conte
 type ttlFlag struct{ age ageFlag }
 
 func (t *ttlFlag) addFlag(c *cobra.Command) {
-	c.Flags().Var(&t.age, "ttl", "let the key expire after this time")
+	c.Flags().Var(&t.age, "ttl", "time after which the key expires")
 }
 
 func (t *ttlFlag) options() []kv.WriteOption {
@@ -91,12 +91,12 @@ func (a *app) updateCommand() *cobra.Command {
 	var last uint64
 	c := &cobra.Command{
 		Use:   "update BUCKET KEY [VALUE] [REVISION]",
-		Short: "Replace the value of a key if its revision is the one given",
-		Long: `Replace the value of a key if its newest record, marker or not, has the revision
-given; 0 means that there is none. Otherwise nothing is written and the exit
-code is 4. ` + valueHelp + `
-The revision stands behind the value, or in --revision where the value is read
-from standard input.`,
+		Short: "Replace the value of a key if its revision matches",
+		Long: `Replace the value of a key if REVISION is the revision of its newest record, which
+may be a marker; 0 means that the key has no record. Otherwise nothing is written
+and the exit code is 4. ` + valueHelp + `
+The revision is the last argument; use --revision if the value comes from standard
+input.`,
 		Example: `  kvd update my-kv Key1 Value2 1
   kvd update my-kv Key1 --revision 1 < value`,
 		Args:              takes(2, 4),
@@ -114,15 +114,14 @@ from standard input.`,
 			})
 		},
 	}
-	c.Flags().Uint64Var(&last, "revision", 0, "the revision expected")
+	c.Flags().Uint64Var(&last, "revision", 0, "expected revision")
 	ttl.addFlag(c)
 	a.addTarget(c)
 	a.addJSON(c)
 	return c
 }
 
-// updateRevision finds the revision expected: the last of four arguments, or the
-// flag.
+// updateRevision finds the expected revision: the fourth argument or the flag.
 func updateRevision(c *cobra.Command, args []string, last *uint64) (err error) {
 	flag := c.Flags().Changed("revision")
 	switch {
@@ -131,7 +130,7 @@ func updateRevision(c *cobra.Command, args []string, last *uint64) (err error) {
 	case flag:
 		return nil
 	case len(args) < 4:
-		return usageOf(c, errors.New("REVISION is missing: the one that the key has now"))
+		return usageOf(c, errors.New("REVISION is missing: pass the revision that the key has now"))
 	}
 	*last, err = parseRevision(c, args[3])
 	return err
@@ -140,7 +139,7 @@ func updateRevision(c *cobra.Command, args []string, last *uint64) (err error) {
 func parseRevision(c *cobra.Command, s string) (uint64, error) {
 	n, err := strconv.ParseUint(s, 10, 64)
 	if err != nil {
-		return 0, usageOf(c, fmt.Errorf("revision %q is not a number", s))
+		return 0, usageOf(c, fmt.Errorf("revision %q: must be a number", s))
 	}
 	return n, nil
 }
@@ -149,10 +148,9 @@ func (a *app) touchCommand() *cobra.Command {
 	var ttl ttlFlag
 	c := &cobra.Command{
 		Use:   "touch BUCKET KEY",
-		Short: "Write the value of a key again, with a new time to live",
-		Long: `Write the value of a key again, with a new revision and the time to live given:
-without --ttl the key lives as long as the bucket lets it. The revision is
-printed.`,
+		Short: "Write the value of a key again, with a new TTL",
+		Long: `Write the value of a key again, with a new revision and the TTL of --ttl. Without
+--ttl only the TTL of the bucket applies. The revision is printed.`,
 		Example:           "  kvd touch my-sem Semaphore1 --ttl 30s",
 		Args:              takes(2, 2),
 		ValidArgsFunction: a.completeArgs(completeBucket, completeKey),
@@ -172,9 +170,9 @@ func (a *app) revertCommand() *cobra.Command {
 	var f force
 	c := &cobra.Command{
 		Use:   "revert BUCKET KEY REVISION",
-		Short: "Give a key the value that it had at an earlier revision",
-		Long: `Give a key the value that it had at an earlier revision, as a new one, unless it
-is written by somebody else meanwhile (exit code 4). The new revision is printed.`,
+		Short: "Restore an earlier value of a key",
+		Long: `Write the value of an earlier revision as a new revision, which is printed. If
+another client writes the key meanwhile, nothing is written and the exit code is 4.`,
 		Example:           "  kvd revert my-kv Key1 3 -f",
 		Args:              takes(3, 3),
 		ValidArgsFunction: a.completeArgs(completeBucket, completeKey),
@@ -198,11 +196,11 @@ is written by somebody else meanwhile (exit code 4). The new revision is printed
 	return c
 }
 
-// revert writes the value of an earlier revision if nobody writes in between.
+// revert writes the value of an earlier revision, unless the key is written meanwhile.
 func revert(ctx context.Context, b kv.Bucket, key string, to kv.Revision) (kv.Revision, error) {
 	old, err := b.GetRevision(ctx, key, to)
 	if errors.Is(err, kv.ErrKeyNotFound) {
-		return 0, fmt.Errorf("%w has no revision %d any more, or never had (\"kvd history\" shows what is kept)", err, to)
+		return 0, fmt.Errorf("%w has no revision %d, or no longer (\"kvd history\" shows the kept ones)", err, to)
 	}
 	if err != nil {
 		return 0, err

@@ -116,12 +116,12 @@ func TestTypedErrorsCrossTheWire(t *testing.T) {
 		{&kv.NameError{Name: "\x00\x01", Offset: 0, Reason: "bad", Err: kv.ErrInvalidBucketName}, ""},
 		{
 			&kv.LimitError{What: "value of \"k\"", Got: 1001, Max: 1000, Err: kv.ErrValueTooLarge},
-			"-ERR VALUE_TOO_LARGE what=\"value of \\\"k\\\"\" got=1001 min=0 max=1000 : value of \"k\" is 1001, allowed are 0 to 1000\r\n",
+			"-ERR VALUE_TOO_LARGE what=\"value of \\\"k\\\"\" got=1001 min=0 max=1000 : value of \"k\" is 1001, must be 0 to 1000\r\n",
 		},
 		{&kv.LimitError{What: "TTL", Got: -1, Min: 1, Err: kv.ErrInvalidOption}, ""},
 		{
 			&kv.LimitError{What: "sync interval", Got: 7_200e9, Max: 3_600e9, Duration: true, Err: kv.ErrInvalidConfig},
-			"-ERR INVALID_CONFIG what=\"sync interval\" got=7200000000000 min=0 max=3600000000000 unit=ns : sync interval is 2h0m0s, allowed are 0s to 1h0m0s\r\n",
+			"-ERR INVALID_CONFIG what=\"sync interval\" got=7200000000000 min=0 max=3600000000000 unit=ns : sync interval is 2h0m0s, must be 0s to 1h0m0s\r\n",
 		},
 		{&kv.LimitError{What: "history", Got: 65, Min: 1, Max: 64, Err: kv.ErrHistoryTooLarge}, ""},
 		{&kv.LimitError{What: "bytes", Got: 1 << 40, Max: 1 << 30, Err: kv.ErrBucketFull}, ""},

@@ -34,7 +34,7 @@
 //	kvd_watchers{bucket}                       gauge      watches
 //	kvd_watch_lag_revisions{bucket}            gauge      what the one furthest behind has not looked at
 //	kvd_bucket_writable{bucket}                gauge      0 after a fault
-//	kvd_bucket_info{bucket,storage,sync}       gauge      1; sync="interval" acknowledges before the disk has it
+//	kvd_bucket_info{bucket,storage,sync}       gauge      1; sync="interval" acknowledges before the sync
 //	kvd_connections{protocol}                  gauge      clients of the line protocol and of NATS'
 //	kvd_ready                                  gauge      what /readyz says
 //	kvd_build_info{version,revision,goversion} gauge      1
