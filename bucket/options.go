@@ -106,7 +106,7 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("%w: LogFileSize is %d, a multiple of %d from %d on is needed", kv.ErrInvalidConfig, o.LogFileSize, pageSize, 4*pageSize)
 	}
 	if o.SegmentSize < pageSize || o.SegmentSize > segmentSizeMax {
-		return o, fmt.Errorf("%w: SegmentSize is %d, allowed are %d to %d", kv.ErrInvalidConfig, o.SegmentSize, pageSize, segmentSizeMax)
+		return o, fmt.Errorf("%w: SegmentSize is %d, must be %d to %d", kv.ErrInvalidConfig, o.SegmentSize, pageSize, segmentSizeMax)
 	}
 	if o.LogMaxSize < 2*o.LogFileSize {
 		return o, fmt.Errorf("%w: LogMaxSize is %d, at least two log files of %d are needed", kv.ErrInvalidConfig, o.LogMaxSize, o.LogFileSize)

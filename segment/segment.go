@@ -117,7 +117,7 @@ func newSegment(o *Options, d Desc) *Segment {
 func Create(o Options, number, bucketID uint64, limit int64) (*Segment, error) {
 	limit = pageAlign(limit)
 	if limit < pageSize || limit > MaxSize {
-		return nil, fmt.Errorf("segment: limit is %d, allowed are %d to %d", limit, pageSize, MaxSize)
+		return nil, fmt.Errorf("segment: limit is %d, must be %d to %d", limit, pageSize, MaxSize)
 	}
 	name := o.path(number)
 	file, err := o.FS.Open(name, vfs.Create)

@@ -68,7 +68,7 @@ func (o Options) validate() error {
 		return errors.New("wal: options name no file system")
 	}
 	if o.FileSize < fileSizeMin || o.FileSize > fileSizeMax || o.FileSize%pageSize != 0 {
-		return fmt.Errorf("wal: file size is %d, allowed are multiples of %d from %d to %d",
+		return fmt.Errorf("wal: file size is %d, must be a multiple of %d from %d to %d",
 			o.FileSize, pageSize, fileSizeMin, fileSizeMax)
 	}
 	if o.MaxSize < 2*o.FileSize {

@@ -224,7 +224,7 @@ func (b *Bucket) check() error {
 // kv.MaxHistory].
 func (c Cut) Check() error {
 	if c.Keep < 1 || c.Keep > kv.MaxHistory {
-		return fmt.Errorf("cut at revision %d to %d records, allowed are 1 to %d", c.UpTo, c.Keep, kv.MaxHistory)
+		return fmt.Errorf("cut at revision %d to %d records, must be 1 to %d", c.UpTo, c.Keep, kv.MaxHistory)
 	}
 	return nil
 }

@@ -57,9 +57,9 @@ var errorFacts = []fact{
 		refused(fmt.Sprintf("key exists: %s is at revision %d", at, rev))(b.Create(t.ctx, "some.key", nil))
 		refused(fmt.Sprintf("key revision mismatch: %s is at revision %d, expected %d", at, rev, rev+1))(b.Update(t.ctx, "some.key", nil, rev+1))
 		refused(fmt.Sprintf("key revision mismatch: %s is at revision %d, expected %d", at, rev, rev+1))(b.Delete(t.ctx, "some.key", kv.LastRevision(rev+1)))
-		refused(fmt.Sprintf("%s: value too large: value size is %d, allowed are 0 to 1000", at, len(long)))(b.Put(t.ctx, "some.key", long))
+		refused(fmt.Sprintf("%s: value too large: value size is %d, must be 0 to 1000", at, len(long)))(b.Put(t.ctx, "some.key", long))
 		refused(at + ": invalid option: LastRevision does not apply to Put")(b.Put(t.ctx, "some.key", nil, kv.LastRevision(1)))
-		refused(at + ": invalid option: TTL is -1s, at least 1ns is needed")(b.Touch(t.ctx, "some.key", kv.KeyTTL(-time.Second)))
+		refused(at + ": invalid option: TTL is -1s, must be at least 1ns")(b.Touch(t.ctx, "some.key", kv.KeyTTL(-time.Second)))
 	}},
 	{"of a method that takes no key names the bucket", func(t *trial) {
 		b := t.bucket(1)
