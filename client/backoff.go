@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// backoff says how long to pause before each attempt to connect.
+// backoff computes the pause before each attempt to connect.
 type backoff struct {
 	min, max time.Duration
-	failures int // attempts in a row that led to nothing
+	failures int // failed attempts in a row
 }
 
-// pause waits before the next attempt, and returns the context's error if that
-// ends first. The first attempt waits too, for up to the minimum: the clients of
-// a server that came back must not all arrive at once.
+// pause waits before the next attempt. It returns the error of the context if that
+// ends first. The first attempt waits too, for up to the minimum, so that the clients of
+// a restarted server do not all arrive at once.
 func (b *backoff) pause(ctx context.Context) error {
 	timer := time.NewTimer(b.next(rand.Float64()))
 	defer timer.Stop()
@@ -41,8 +41,8 @@ func (b *backoff) next(random float64) time.Duration {
 	return d - time.Duration(random*float64(d/2))
 }
 
-// reset forgets the failures if a connection lasted long enough to count as a
-// success: one that breaks at once is as bad as none.
+// reset sets the failures to 0 if a connection lasted long enough to count as a
+// success. A connection that breaks at once counts as a failure.
 func (b *backoff) reset(lasted time.Duration) {
 	if lasted >= b.max {
 		b.failures = 0

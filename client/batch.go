@@ -12,8 +12,8 @@ type batch struct {
 // next one.
 const keptBatch = 256 << 10
 
-// add encodes k's commands behind those that are there. An error means that they
-// cannot be put into words, and nothing was added.
+// add appends the encoded commands of k. After an error, which means that they cannot be
+// encoded, nothing was added.
 func (b *batch) add(k *call) error {
 	before := len(b.bytes)
 	bytes, err := k.appendCommands(b.bytes)
@@ -26,7 +26,7 @@ func (b *batch) add(k *call) error {
 	return nil
 }
 
-// withdraw takes k out again and reports whether it was there.
+// withdraw removes k and reports whether it was in the batch.
 func (b *batch) withdraw(k *call) bool {
 	offset := 0
 	for i, other := range b.calls {

@@ -10,8 +10,8 @@ import (
 	"kvd/kv"
 )
 
-// Bucket is a handle of one life of a bucket on the server: every command names
-// the bucket's id, so that it never reaches another bucket made under the name.
+// Bucket is a handle of one bucket on the server. Every command contains the id of the
+// bucket, so that it never reaches a later bucket of the same name.
 type Bucket struct {
 	client *Client
 	name   string
@@ -37,8 +37,8 @@ func (b *Bucket) Get(ctx context.Context, key string) (kv.Entry, error) {
 	return e, kv.NameKey(b.name, key, err)
 }
 
-// GetAppend is Get that appends the value to dst. It allocates nothing where dst
-// has room for the value.
+// GetAppend is Get that appends the value to dst. It allocates nothing if dst has room
+// for the value.
 func (b *Bucket) GetAppend(ctx context.Context, dst []byte, key string) ([]byte, kv.Entry, error) {
 	err := checkCall(ctx, key)
 	if err != nil {
@@ -115,7 +115,7 @@ func (b *Bucket) Purge(ctx context.Context, key string, opts ...kv.WriteOption) 
 	return b.write(ctx, kv.Mutation{Op: kv.MutatePurge, Key: key}, opts)
 }
 
-// write carries one mutation out. The bucket's name is filled in here.
+// write executes one mutation. It fills in the name of the bucket.
 func (b *Bucket) write(ctx context.Context, m kv.Mutation, opts []kv.WriteOption) (kv.Revision, error) {
 	revision, err := b.send(ctx, m, opts)
 	if err != nil {

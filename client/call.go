@@ -8,18 +8,17 @@ import (
 	"kvd/kv"
 )
 
-// call is one command on its way to the server and back, or the run of commands
-// of a Submit. It belongs to its caller until it is gathered, to the connection
-// until its outcome is in, and to the caller again. A caller that leaves early
-// leaves it to the connection for good.
+// call is one command and its reply, or the run of commands of a Submit. The caller owns
+// it until it is gathered, then the connection until its outcome is set, then the caller
+// again. If the caller gives up early, the connection keeps it.
 type call struct {
 	pool *callPool
-	done chan struct{} // capacity 1: the outcome is in
+	done chan struct{} // capacity 1: the outcome is set
 
-	// What is asked. Set by the caller.
+	// The request. Set by the caller.
 	command lineproto.Command
 	run     []*kv.Mutation // instead of command
-	dst     []byte         // of a GET: what the value is appended to
+	dst     []byte         // of a GET: the value is appended to it
 
 	size int // bytes of the commands, as gathered
 
@@ -33,26 +32,26 @@ type call struct {
 	mu struct { // guards the fields inside and, until done, the outcome and what run points to
 		sync.Mutex
 		answered  int  // commands whose reply has come
-		finished  bool // the outcome is settled
-		abandoned bool // the caller has left
+		finished  bool // the outcome is final
+		abandoned bool // the caller has given up
 	}
 }
 
-// fate says how far a call got.
+// fate says how a call ended.
 type fate uint8
 
 const (
 	fateAnswered  fate = iota // the server answered every command
-	fateUnsent                // the commands without an answer were not carried out
+	fateUnsent                // the commands without an answer were not executed
 	fateLost                  // the connection broke before every answer had come
-	fateAbandoned             // the caller left before every answer had come
+	fateAbandoned             // the caller gave up before every answer had come
 )
 
 // callPool keeps calls for the next ones. Every client has its own, because a
 // channel made inside a synctest bubble must not be used outside.
 type callPool struct{ sync.Pool }
 
-// get returns a call with nothing in it but its verb.
+// get returns a call that is empty but for its verb.
 func (p *callPool) get(v lineproto.Verb) *call {
 	k, _ := p.Get().(*call)
 	if k == nil {
@@ -62,7 +61,7 @@ func (p *callPool) get(v lineproto.Verb) *call {
 	return k
 }
 
-// free gives the call back. Nobody else may hold it.
+// free returns the call to the pool. Nobody else may use it.
 func (k *call) free() {
 	k.again()
 	k.command, k.run, k.dst = lineproto.Command{}, nil, nil
@@ -70,13 +69,13 @@ func (k *call) free() {
 	k.pool.Put(k)
 }
 
-// again readies the call to be sent once more.
+// again prepares the call to be sent once more.
 func (k *call) again() {
 	k.size, k.fate, k.err = 0, fateAnswered, nil
 	k.mu.answered, k.mu.finished, k.mu.abandoned = 0, false, false
 }
 
-// appendCommands appends what the server shall read.
+// appendCommands appends the encoded commands.
 func (k *call) appendCommands(dst []byte) ([]byte, error) {
 	if k.run == nil {
 		return lineproto.AppendCommand(dst, &k.command)
@@ -91,8 +90,8 @@ func (k *call) appendCommands(dst []byte) ([]byte, error) {
 	return dst, nil
 }
 
-// deliver takes one reply and reports whether it was the last that the call waits
-// for. An error means that the reply cannot be the one to this call.
+// deliver stores one reply and reports whether the call is complete. An error means that
+// the reply cannot belong to this call.
 func (k *call) deliver(r *lineproto.Reply) (complete bool, err error) {
 	k.mu.Lock()
 	if !k.mu.abandoned {
@@ -107,23 +106,23 @@ func (k *call) deliver(r *lineproto.Reply) (complete bool, err error) {
 	abandoned := k.mu.abandoned
 	k.mu.Unlock()
 	if complete {
-		k.settle(abandoned)
+		k.handBack(abandoned)
 	}
 	return complete, nil
 }
 
-// fail ends a call that gets no further answer.
+// fail ends a call that gets no further reply.
 func (k *call) fail(f fate, err error) {
 	k.mu.Lock()
 	k.fate, k.err = f, err
 	k.mu.finished = true
 	abandoned := k.mu.abandoned
 	k.mu.Unlock()
-	k.settle(abandoned)
+	k.handBack(abandoned)
 }
 
-// settle hands a finished call to its caller, if there still is one.
-func (k *call) settle(abandoned bool) {
+// handBack returns a finished call to its caller, unless that has given up.
+func (k *call) handBack(abandoned bool) {
 	if abandoned {
 		k.free()
 	} else {
@@ -131,13 +130,13 @@ func (k *call) settle(abandoned bool) {
 	}
 }
 
-// outcome returns how a call ended that is done.
+// outcome returns the outcome of a finished call.
 func (k *call) outcome() outcome {
 	return outcome{fate: k.fate, answered: k.mu.answered, err: k.err}
 }
 
-// abandon leaves the call to the connection and returns how many of its commands
-// were answered. It fails if the outcome is settled.
+// abandon gives the call to the connection for good and returns how many of its
+// commands were answered. It fails if the outcome is final.
 func (k *call) abandon() (answered int, ok bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -148,7 +147,7 @@ func (k *call) abandon() (answered int, ok bool) {
 	return k.mu.answered, true
 }
 
-// take keeps what a reply says. The caller holds mu.
+// take stores the content of a reply. The caller holds mu.
 func (k *call) take(r *lineproto.Reply) error {
 	if k.run != nil {
 		return takeMutation(k.run[k.mu.answered], r)
@@ -188,7 +187,7 @@ func (k *call) takeStatus(r *lineproto.Reply) (err error) {
 	return err
 }
 
-// takeMutation keeps the reply to one write of a Submit.
+// takeMutation stores the reply to one write of a Submit.
 func takeMutation(m *kv.Mutation, r *lineproto.Reply) error {
 	switch r.Kind {
 	case lineproto.ReplyOK:
@@ -203,9 +202,9 @@ func takeMutation(m *kv.Mutation, r *lineproto.Reply) error {
 	return nil
 }
 
-// shutdown returns err if it is the word of a server that goes down, or of its
-// store. That is not the outcome of one command: none that is unanswered was or
-// will be carried out, and another connection may be asked for them.
+// shutdown returns err if it says that the server or its store shuts down. That is not
+// the outcome of one command: no unanswered command was or will be executed, so all of
+// them can be sent on another connection.
 func shutdown(err error) error {
 	if errors.Is(err, lineproto.ErrShutdown) || errors.Is(err, kv.ErrClosed) {
 		return err

@@ -11,7 +11,7 @@ import (
 // ErrTooManyConns is matched by the error of a connection over a limit.
 var ErrTooManyConns = errors.New("too many connections")
 
-// admission counts connections, in all and by address.
+// admission counts connections, in total and by address.
 type admission struct {
 	max, maxPerAddr int
 
@@ -20,7 +20,7 @@ type admission struct {
 	byAddr map[netip.Prefix]int
 }
 
-// enter counts a connection in, or says which limit it would pass.
+// enter counts a new connection, or returns an error that names the limit it exceeds.
 func (a *admission) enter(from netip.Prefix) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -52,9 +52,9 @@ func (a *admission) count() int {
 	return a.all
 }
 
-// addressOf returns whom a connection is counted for: its address, of IPv6 the
-// /64, since a host has all of it. What is not an IP address counts as loopback:
-// it is of this machine.
+// addressOf returns the address for which a connection is counted. For IPv6 it is the
+// /64, all of which a host can use. An address that is not IP is local, and counts as
+// loopback.
 func addressOf(remote net.Addr) netip.Prefix {
 	addr := netip.IPv6Loopback()
 	if tcp, ok := remote.(*net.TCPAddr); ok {

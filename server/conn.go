@@ -16,7 +16,7 @@ import (
 
 const (
 	handshakeTime = 2 * time.Second
-	// LoginTime is how long a client has, from its connection on, to log in.
+	// LoginTime is the time that a client has to log in after it has connected.
 	LoginTime = 2 * time.Second
 
 	lingerTime = time.Second
@@ -26,8 +26,8 @@ const (
 // past is a deadline that has passed.
 var past = time.Unix(1, 0)
 
-// Conn is a connection being served. Unless it says otherwise, a method is the
-// serving goroutine's own.
+// Conn is a connection being served. Only the serving goroutine calls its methods,
+// unless they say otherwise.
 type Conn struct {
 	net.Conn // encrypted where the server has TLS
 
@@ -42,15 +42,14 @@ type Conn struct {
 // HasTLS reports whether the server encrypts its connections.
 func (c *Conn) HasTLS() bool { return c.server.opts.TLS != nil }
 
-// WritePlain writes below the encryption: what an [Upgrader] says before StartTLS.
+// WritePlain writes below the encryption. An [Upgrader] calls it before StartTLS.
 func (c *Conn) WritePlain(b []byte) error {
 	_ = c.plain.SetWriteDeadline(time.Now().Add(handshakeTime))
 	_, err := c.plain.Write(b)
 	return err
 }
 
-// StartTLS does TLS's handshake, where the server has TLS. Only an [Upgrader] calls
-// it.
+// StartTLS does the TLS handshake, if the server has TLS. Only an [Upgrader] calls it.
 func (c *Conn) StartTLS(ctx context.Context) error {
 	t, ok := c.Conn.(*tls.Conn)
 	if !ok {
@@ -65,43 +64,45 @@ func (c *Conn) StartTLS(ctx context.Context) error {
 	return err
 }
 
-// Logger is the server's.
+// Logger returns the logger of the server.
 func (c *Conn) Logger() *slog.Logger { return c.server.opts.Logger }
 
-// drain makes reads fail from now on: the protocol finishes what it has.
+// drain makes reads fail from now on, so that the protocol finishes the commands that
+// it has read.
 func (c *Conn) drain() {
 	c.draining.Store(true)
 	_ = c.Conn.SetReadDeadline(past)
 }
 
-// Draining reports whether the server is shutting down: a read that timed out
-// may have done so for this. Safe for concurrent use.
+// Draining reports whether the server is shutting down, which also makes reads time
+// out. Safe for concurrent use.
 func (c *Conn) Draining() bool { return c.draining.Load() }
 
-// SetReadDeadline is net.Conn's, except that it does not undo draining.
+// SetReadDeadline is that of net.Conn, but does not undo draining.
 func (c *Conn) SetReadDeadline(t time.Time) error {
 	err := c.Conn.SetReadDeadline(t)
-	if c.draining.Load() { // before or after drain set its own: either way it stays past
+	if c.draining.Load() { // drain has set a deadline in the past, which must stay
 		return c.Conn.SetReadDeadline(past)
 	}
 	return err
 }
 
-// InStore runs a call of the store: a panic in it is not the connection's alone.
+// InStore runs a call of the store. A panic in it ends the process, not only the
+// connection.
 func (c *Conn) InStore(call func()) {
 	c.EnterStore()
 	call()
-	c.LeaveStore() // not deferred: it must not have happened when a panic passes
+	c.LeaveStore() // not deferred: a panic must find inStore set
 }
 
-// EnterStore says that a call of the store begins, LeaveStore that it ended.
+// EnterStore marks the begin of a call of the store, LeaveStore its end.
 func (c *Conn) EnterStore() { c.inStore = true }
 
-// LeaveStore is the end of EnterStore.
+// LeaveStore marks the end of a call of the store.
 func (c *Conn) LeaveStore() { c.inStore = false }
 
-// Recover is deferred in a goroutine that the protocol started for the
-// connection: a panic closes the connection and does nothing else.
+// Recover is deferred in a goroutine that the protocol started for the connection. A
+// panic there closes the connection and is logged.
 func (c *Conn) Recover() {
 	if r := recover(); r != nil {
 		c.logPanic(r)
@@ -113,9 +114,9 @@ func (c *Conn) logPanic(r any) {
 	c.Logger().Error("panic while serving a connection", "remote", c.RemoteAddr(), "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
 }
 
-// Linger ends a connection whose last words the client should read. Closing while
-// there is input would make the system drop them; so it stops writing, and for a
-// second at most reads on and throws away.
+// Linger ends a connection so that the client can read the last reply. If a connection
+// is closed with unread input, the system discards that reply. So Linger stops writing,
+// and discards input for a second at most.
 func (c *Conn) Linger() {
 	half, ok := c.Conn.(interface{ CloseWrite() error })
 	if !ok || half.CloseWrite() != nil {
@@ -125,8 +126,8 @@ func (c *Conn) Linger() {
 	_, _ = io.CopyN(io.Discard, c.Conn, lingerSize)
 }
 
-// Login checks a name and a password. It returns an error matching ErrLogin; the
-// failure is counted against the address.
+// Login checks a name and a password. A failure is an error matching ErrLogin, and
+// counts for the address.
 func (c *Conn) Login(ctx context.Context, name, password string) error {
 	user, err := c.server.login.check(ctx, c.from, name, password)
 	if err != nil {
@@ -137,8 +138,8 @@ func (c *Conn) Login(ctx context.Context, name, password string) error {
 	return nil
 }
 
-// logFailure logs each password that was wrong. Attempts that were refused without
-// a look at the password cost a client next to nothing, and have one line together.
+// logFailure logs each wrong password. Attempts that were refused without a check of
+// the password cost a client nothing, so many of them share one line.
 func (c *Conn) logFailure(name string, err error) {
 	log := c.Logger().With("remote", c.RemoteAddr(), "user", name, "cause", err)
 	if errors.Is(err, errWrong) {
@@ -146,7 +147,7 @@ func (c *Conn) logFailure(name string, err error) {
 		return
 	}
 	if n, ok := c.server.turnedAway.pass(); ok {
-		log.Warn("login not tried", "unlogged", n)
+		log.Warn("login delayed", "unlogged", n)
 	}
 }
 
@@ -158,7 +159,7 @@ func (c *Conn) NeedsLogin() bool {
 // HasUsers reports whether the server has users.
 func (c *Conn) HasUsers() bool { return c.server.login.users.Load() != nil }
 
-// User returns the name of who has logged in; it is empty where nobody has.
+// User returns the name of the user who has logged in; empty before the login.
 func (c *Conn) User() string {
 	if s := c.session.Load(); s != nil {
 		return s.name

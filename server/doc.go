@@ -1,6 +1,6 @@
-// Package server is what every front end of kvd shares: listeners, limits,
-// users, TLS, and an orderly end. What is spoken on a connection is a [Protocol];
-// package kvd/server/line has one.
+// Package server is shared by all front ends of kvd: listeners, limits, users, TLS and
+// shutdown. A [Protocol] serves a connection; packages kvd/server/line and
+// kvd/server/nats have one each.
 //
 //	srv, err := server.New(protocol, server.Options{Addr: "127.0.0.1:5830"})
 //	l, err := srv.Listen()
@@ -10,44 +10,43 @@
 //
 // # Who may connect
 //
-// An address that is not loopback is refused unless there are users and TLS, or
-// [Options.Insecure] says that this is known. At most [Options.MaxConns]
-// connections are served at a time, and at most [Options.MaxConnsPerAddr] from one
-// address; loopback has no limit of the second kind. The others are told and
-// closed. Where the system has no descriptor left, accepting pauses, and whoever
-// is connected notices nothing.
+// An address that is not loopback is refused without users and TLS, unless
+// [Options.Insecure] is set. At most [Options.MaxConns] connections are served at a
+// time, and at most [Options.MaxConnsPerAddr] from one address; the second limit does
+// not apply to loopback. Further connections get an error and are closed. When the
+// system has no descriptor left, accepting pauses; open connections are not affected.
 //
 // # Users
 //
-// A file names the users, a line each: name, bcrypt hash, and what they may do in
-// which buckets. Whatever is not granted is denied.
+// The users file has one line for each user: name, bcrypt hash and grants, which are
+// permissions in buckets. Operations that are not granted are denied.
 //
 //	# name  hash                       grants: buckets=verbs
 //	alice   $2a$10$N9qo8uLOickgx2ZM…   my-kv=get,put,del,watch  cfg-*=get
 //	admin   $2a$10$lkRk1ZMY0GZ5Jz1r…   *=get,put,del,watch,admin
 //
-// In a bucket pattern * stands for any run of characters. [Server.SetUsers]
-// replaces all users at once and holds for connections that are there: who is
-// gone, or has another password, may do nothing from then on.
+// In a bucket pattern * stands for any characters. [Server.SetUsers] replaces all users
+// at once, also for open connections: a user who was removed, or whose password was
+// changed, has no permissions from then on.
 //
-// A login costs the same time whether the name exists or not. After a few failures
-// the address has to wait before the next attempt is looked at, twice as long each
-// time, up to half a minute; attempts meanwhile cost no hashing.
+// A login takes the same time whether the name exists or not. After a few failures
+// from one address its next attempts are refused for a time, without hashing. That
+// time doubles with each failure, up to half a minute.
 //
-// # The end
+// # Shutdown
 //
 // Shutdown stops accepting, lets every connection finish the commands that it has
-// read, and closes it. If its context ends first, the rest is cut off.
+// read, and closes it. If the context of Shutdown ends first, the other connections are
+// closed at once.
 //
-// A panic while a connection is served closes that connection and is logged. A
-// panic inside the store is passed on and ends the process: half a commit must
-// not be lived with.
+// A panic while a connection is served closes that connection and is logged. A panic
+// inside the store ends the process, because a commit may be half done.
 //
 // # Why
 //
 // No user database: a file of lines can be written by hand, reviewed as a diff,
 // and mounted as a secret.
 //
-// The wait after failures is by address, IPv6 by /64, not by name: by name, anyone
-// could lock a user out from anywhere.
+// The wait after failures is by address (IPv6 by /64), not by name: otherwise anyone
+// could lock a user out.
 package server

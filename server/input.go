@@ -9,16 +9,17 @@ import (
 
 const (
 	smallSize    = 1 << 10 // bytes of the buffer that an idle connection keeps
-	strangerSize = 4 << 10 // bytes of the buffer of one that must not grow, once it needs that
-	// InputSize is what the buffer of a busy connection holds, bytes, unless one
-	// command needs more.
+	strangerSize = 4 << 10 // most bytes of the buffer before the login
+	// InputSize is the size of the buffer of a busy connection, bytes. One large
+	// command may need more.
 	InputSize = 64 << 10
-	// InputIdleTime is how long a busy connection's buffer outlives its last input.
+	// InputIdleTime is the time without input after which a connection gives up that
+	// buffer.
 	InputIdleTime = time.Second
 )
 
-// Input is what has arrived on a connection and was not consumed: buf[start:end].
-// Its methods are the serving goroutine's own.
+// Input is the bytes that have arrived on a connection and were not consumed:
+// buf[start:end]. Only the serving goroutine calls its methods.
 type Input struct {
 	conn  *Conn
 	small []byte
@@ -26,26 +27,26 @@ type Input struct {
 	start int
 	end   int
 	timed bool // a read deadline is set by Expect
-	full  bool // the last read filled the buffer: there is more, and room for it pays
+	full  bool // the last read filled the buffer: more input is likely
 	grows bool // see Grow
 
-	idleUntil time.Time // the read deadline of one that has nothing due; zero: none
+	idleUntil time.Time // the read deadline while no command is due; zero: none
 }
 
 // mediums are buffers of InputSize.
 var mediums = sync.Pool{New: func() any { b := make([]byte, InputSize); return &b }}
 
-// Init gives the connection whose input it is.
+// Init sets the connection to read from.
 func (in *Input) Init(conn *Conn) {
 	in.conn = conn
 	in.small = make([]byte, smallSize)
 	in.buf = in.small
 }
 
-// Bytes returns what is there. It stays valid until the next read.
+// Bytes returns the bytes that have arrived. They stay valid until the next read.
 func (in *Input) Bytes() []byte { return in.buf[in.start:in.end] }
 
-// Consume drops the first n bytes.
+// Consume removes the first n bytes.
 func (in *Input) Consume(n int) {
 	in.start += n
 	if in.start == in.end {
@@ -53,8 +54,8 @@ func (in *Input) Consume(n int) {
 	}
 }
 
-// Read reads what has arrived, at least one byte, waiting for it. A buffer that
-// is not needed while it waits is given back.
+// Read waits for input and reads at least one byte. While it waits it gives up a buffer
+// that is not needed.
 func (in *Input) Read() error {
 	switch {
 	case in.end == 0 && len(in.buf) > InputSize:
@@ -78,9 +79,8 @@ func (in *Input) Read() error {
 	return err
 }
 
-// Reserve makes room for at least so many bytes from the first one on, or for as
-// many as there is reason to expect: memory for a large payload is taken as it
-// arrives, so that announcing one costs the server nothing.
+// Reserve makes room for a command of so many bytes. Memory for a large payload is
+// taken as the payload arrives, so that an announced length alone costs nothing.
 func (in *Input) Reserve(need int) {
 	have := in.end - in.start
 	size := min(need, max(InputSize, 2*have))
@@ -99,7 +99,7 @@ func (in *Input) Reserve(need int) {
 	}
 }
 
-// use moves what is there into another buffer.
+// use moves the input into another buffer.
 func (in *Input) use(buf []byte) {
 	n := copy(buf, in.Bytes())
 	if len(in.buf) == InputSize {
@@ -109,8 +109,8 @@ func (in *Input) use(buf []byte) {
 	in.buf, in.start, in.end = buf, 0, n
 }
 
-// Expect gives the rest of a command until then to arrive; the zero time lets it
-// take any time.
+// Expect sets the time by which the rest of a command must arrive. The zero time means
+// no limit.
 func (in *Input) Expect(until time.Time) {
 	if !in.timed && until.IsZero() {
 		return
@@ -120,9 +120,9 @@ func (in *Input) Expect(until time.Time) {
 	_ = in.conn.SetReadDeadline(until)
 }
 
-// rest sees to it that a read for which nothing is due ends after half of
-// InputIdleTime to all of it, and no other read does. Setting the deadline for each
-// would wake the runtime's poller each time.
+// rest lets a read end after half of InputIdleTime up to all of it, if no command is
+// due. It does not set the deadline for each read, because that would wake the poller
+// of the runtime each time.
 func (in *Input) rest(idle bool) {
 	switch now := time.Now(); {
 	case idle && in.idleUntil.Sub(now) < InputIdleTime/2:
@@ -134,11 +134,11 @@ func (in *Input) rest(idle bool) {
 	}
 }
 
-// Grow lets the buffer become larger than one command needs: a client that has not
-// logged in yet must not cost more.
+// Grow allows a large buffer. It is called after the login: before, a client must not
+// cost more than one command needs.
 func (in *Input) Grow() { in.grows = true }
 
-// Skip drops the next n bytes, reading what is not there yet.
+// Skip discards the next n bytes, and reads those that have not arrived yet.
 func (in *Input) Skip(n int) error {
 	for {
 		here := min(n, in.end-in.start)
@@ -152,7 +152,7 @@ func (in *Input) Skip(n int) error {
 	}
 }
 
-// Release gives the buffer back for good.
+// Release gives up the buffer. The Input is not used afterwards.
 func (in *Input) Release() {
 	in.start, in.end = 0, 0
 	in.use(nil)

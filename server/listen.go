@@ -9,16 +9,16 @@ import (
 	"time"
 )
 
-// ErrExposed is returned by Listen for an address that others can reach, without
-// users and TLS.
+// ErrExposed is returned by Listen for an address that is not loopback, without users
+// and TLS.
 var ErrExposed = errors.New("an address that is not loopback needs users and TLS")
 
-// keepAlive finds connections whose other end is gone in about a minute.
+// keepAlive detects in about a minute that a peer is unreachable.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 30 * time.Second, Interval: 10 * time.Second, Count: 3}
 
-// Listen opens the listener of Options.Addr. It returns an error matching
-// ErrExposed for an address that must not be opened so, and one matching
-// syscall.EADDRINUSE, which says how to find who has it, for a port in use.
+// Listen opens the listener of Options.Addr. Its error matches ErrExposed for an
+// address that is not loopback without users and TLS, and syscall.EADDRINUSE for a port
+// in use; the text says how to find the process that uses it.
 func (s *Server) Listen() (net.Listener, error) {
 	addr, err := net.ResolveTCPAddr("tcp", s.opts.Addr)
 	if err != nil {
@@ -26,12 +26,12 @@ func (s *Server) Listen() (net.Listener, error) {
 	}
 	secured := s.opts.TLS != nil && s.login.users.Load() != nil
 	if !addr.IP.IsLoopback() && !secured && !s.opts.Insecure {
-		return nil, fmt.Errorf("server: listen on %s: %w; give both, listen on 127.0.0.1:%d, or say that insecure is meant", addr, ErrExposed, addr.Port)
+		return nil, fmt.Errorf("server: listen on %s: %w; set both, listen on 127.0.0.1:%d, or set insecure", addr, ErrExposed, addr.Port)
 	}
 	lc := net.ListenConfig{KeepAliveConfig: keepAlive}
 	l, err := lc.Listen(context.Background(), "tcp", addr.String())
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("server: another process, perhaps another kvd, has port %d: `ss -ltnp sport = :%d` or `lsof -i :%d` names it: %w", addr.Port, addr.Port, addr.Port, err)
+		return nil, fmt.Errorf("server: another process, perhaps another kvd, uses port %d: `ss -ltnp sport = :%d` or `lsof -i :%d` shows it: %w", addr.Port, addr.Port, addr.Port, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("server: %w", err)

@@ -21,7 +21,7 @@ var errWrong = fmt.Errorf("%w: wrong name or password", ErrLogin)
 
 // login checks passwords.
 type login struct {
-	users atomic.Pointer[Users] // nil: there are none, and nobody logs in
+	users atomic.Pointer[Users] // nil: no users, and no login
 	slots chan struct{}         // a token for each hash being computed
 
 	mu       sync.Mutex
@@ -32,11 +32,11 @@ type login struct {
 type failures struct {
 	count int
 	last  time.Time
-	until time.Time // attempts before it are not looked at
+	until time.Time // attempts before it are refused without a check
 }
 
 const (
-	failuresFree   = 3 // in a row, before there is a wait
+	failuresFree   = 3 // in a row, without a wait
 	waitFirst      = time.Second
 	waitMax        = 30 * time.Second
 	failuresForget = 10 * time.Minute
@@ -45,23 +45,23 @@ const (
 
 // session is a user who has logged in. Immutable.
 type session struct {
-	users *Users // among whom user was found
-	user  *user  // nil: gone, or with another password since
+	users *Users // that contain user
+	user  *user  // nil: removed, or with another password since
 	name  string
 	hash  []byte
 }
 
 func newLogin(users *Users) *login {
 	l := &login{
-		slots:    make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), // hashing leaves room for work
+		slots:    make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), // hashing must leave processors for other work
 		failures: map[netip.Prefix]*failures{},
 	}
 	l.users.Store(users)
 	return l
 }
 
-// check returns the session of a user, or an error matching ErrLogin. It takes as
-// long for a name that nobody has.
+// check returns the session of a user, or an error matching ErrLogin. It takes the same
+// time for an unknown name.
 func (l *login) check(ctx context.Context, from netip.Prefix, name, password string) (*session, error) {
 	users := l.users.Load()
 	if users == nil {
@@ -73,7 +73,8 @@ func (l *login) check(ctx context.Context, from netip.Prefix, name, password str
 	case <-ctx.Done():
 		return nil, fmt.Errorf("%w: %w", ErrLogin, ctx.Err())
 	}
-	// Only now: those that waited for the slot must know of each other's failures.
+	// After the wait for the slot, so that waiting attempts count the failures of each
+	// other.
 	if err := l.mayTry(from); err != nil {
 		return nil, err
 	}
@@ -89,7 +90,7 @@ func (l *login) check(ctx context.Context, from netip.Prefix, name, password str
 	return &session{users: users, user: u, name: u.name, hash: u.hash}, nil
 }
 
-// renew finds the session's user among other users.
+// renew finds the user of the session among new users.
 func (s *session) renew(users *Users) *session {
 	n := &session{users: users, name: s.name, hash: s.hash}
 	if u := users.byName[s.name]; u != nil && bytes.Equal(u.hash, s.hash) {
@@ -98,7 +99,7 @@ func (s *session) renew(users *Users) *session {
 	return n
 }
 
-// mayTry says how long the address has to wait, if it has to.
+// mayTry returns an error if the address must wait before its next attempt.
 func (l *login) mayTry(from netip.Prefix) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -135,8 +136,8 @@ func (l *login) succeeded(from netip.Prefix) {
 	delete(l.failures, from)
 }
 
-// makeRoomLocked forgets addresses so that one more fits: those long quiet, else
-// any one.
+// makeRoomLocked removes addresses so that one more fits: those without recent
+// failures, otherwise any one.
 func (l *login) makeRoomLocked(now time.Time) {
 	if len(l.failures) < failuresMax {
 		return

@@ -12,36 +12,36 @@ const (
 	connsPerAddrDefault = 256
 )
 
-// Options changes how a server serves. The zero value listens on a free loopback
-// port, for everyone on the machine.
+// Options configures a server. The zero value listens on a free loopback port, without
+// users.
 type Options struct {
-	// Addr is where Listen listens: host:port. An empty host is every address of
-	// the machine, port 0 a free one. Default 127.0.0.1:0.
+	// Addr is the address to listen on: host:port. An empty host means every address
+	// of the machine, port 0 a free port. Default 127.0.0.1:0.
 	Addr string
 
-	// TLS encrypts connections, version 1.3 at least whatever it says. Nil: none.
+	// TLS encrypts connections, always with version 1.3 or newer. Nil: no TLS.
 	TLS *tls.Config
 
-	// Users are who may connect. Nil: anyone, with every permission.
+	// Users are the users who can log in. Nil: no login, all permissions for everyone.
 	Users *Users
 
-	// Insecure permits an address that is not loopback without users and TLS.
+	// Insecure allows an address that is not loopback without users and TLS.
 	Insecure bool
 
 	// MaxConns bounds the connections served at a time. Default: 4,096 or half of
 	// the descriptors that the process may have, whichever is less.
 	MaxConns int
 
-	// MaxConnsPerAddr bounds those from one address that is not loopback; of IPv6,
-	// from one /64. Default 256.
+	// MaxConnsPerAddr bounds the connections from one address that is not loopback
+	// (IPv6: from one /64). Default 256.
 	MaxConnsPerAddr int
 
-	// Logger receives what an operator should know: refusals, failed logins,
-	// panics. Nil discards it. Neither values nor passwords appear in it.
+	// Logger receives refused connections, failed logins and panics. Nil discards them.
+	// Values and passwords are never logged.
 	Logger *slog.Logger
 }
 
-// withDefaults fills in what was left out and checks the rest.
+// withDefaults fills in the defaults and checks the limits.
 func (o Options) withDefaults() (Options, error) {
 	if o.Addr == "" {
 		o.Addr = "127.0.0.1:0"

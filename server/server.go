@@ -12,19 +12,19 @@ import (
 	"time"
 )
 
-// Protocol is what a server's connections speak.
+// Protocol serves the connections of a server.
 type Protocol interface {
-	// Serve serves a connection until its client or its end has come; the server
-	// closes it then. The context ends when the connection is to be cut off. It
-	// returns soon after the connection begins to drain.
+	// Serve serves a connection until the client or an error ends it; the server then
+	// closes the connection. Serve returns soon after the connection begins to drain,
+	// and at once when the context ends.
 	Serve(ctx context.Context, c *Conn)
 
-	// Refusal is what a client is told whose connection is not served.
+	// Refusal returns the bytes that a client gets whose connection is refused.
 	Refusal(err error) []byte
 }
 
-// Upgrader is a [Protocol] whose connections begin in the clear, whatever the server's
-// TLS: Serve calls [Conn.StartTLS] itself, once it has sent what comes before.
+// Upgrader is a [Protocol] whose connections begin without TLS, also on a server with
+// TLS: Serve sends its greeting and then calls [Conn.StartTLS].
 type Upgrader interface {
 	Protocol
 	UpgradesTLS()
@@ -33,15 +33,15 @@ type Upgrader interface {
 // ErrServerClosed is returned by Serve after Shutdown.
 var ErrServerClosed = errors.New("server is closed")
 
-// Server accepts connections and has a protocol serve them. All methods are safe
-// for concurrent use.
+// Server accepts connections, which a protocol serves. All methods are safe for
+// concurrent use.
 type Server struct {
 	// Immutable after New.
 	opts       Options
 	protocol   Protocol
 	login      *login
 	conns      admission
-	ctx        context.Context // of all connections
+	ctx        context.Context // for all connections
 	cutOff     context.CancelFunc
 	refused    throttle
 	turnedAway throttle
@@ -70,14 +70,14 @@ func New(p Protocol, opts Options) (*Server, error) {
 	return s, nil
 }
 
-// Conns returns how many connections are served.
+// Conns returns the number of connections being served.
 func (s *Server) Conns() int { return s.conns.count() }
 
-// SetUsers replaces the users, for connections that are there too. Users cannot
-// be taken away altogether, nor given to a server that began without.
+// SetUsers replaces the users, also for open connections. It returns an error if users
+// is nil on a server with users, or not nil on a server without.
 func (s *Server) SetUsers(users *Users) error {
 	if users == nil || s.login.users.Load() == nil {
-		return errors.New("server: whether there are users is decided at the start")
+		return errors.New("server: users cannot be switched on or off while the server runs")
 	}
 	s.login.users.Store(users)
 	return nil
@@ -104,19 +104,19 @@ func (s *Server) Serve(l net.Listener) error {
 			return fmt.Errorf("server: %w", err)
 		default:
 			if pause.first() {
-				s.opts.Logger.Warn("accepting connections pauses", "addr", l.Addr(), "cause", err)
+				s.opts.Logger.Warn("accepting connections paused", "addr", l.Addr(), "cause", err)
 			}
 			pause.wait(s.ctx)
 		}
 	}
 }
 
-// ServeConn serves a connection that came some other way than through a listener:
-// the other end of a pipe, say. It returns at once; Shutdown ends the connection as
-// it does those of listeners. After Shutdown, and over a limit, it is closed.
+// ServeConn serves a connection that no listener has accepted, such as one end of a
+// pipe. It returns at once. Shutdown ends the connection like any other. After
+// Shutdown, and over a limit, the connection is closed.
 func (s *Server) ServeConn(nc net.Conn) { s.start(nc) }
 
-// passes reports whether an error of accept goes away by itself.
+// passes reports whether an error of accept is temporary.
 func passes(err error) bool {
 	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED, syscall.EINTR} {
 		if errors.Is(err, e) {
@@ -126,8 +126,8 @@ func passes(err error) bool {
 	return false
 }
 
-// acceptPause is how long to wait before the next accept: 5 ms after the first
-// error in a row, twice as long after each that follows, at most a second.
+// acceptPause returns the time to wait before the next accept: 5 ms after the first
+// error in a row, twice as long after each further one, at most a second.
 type acceptPause struct{ last time.Duration }
 
 func (p *acceptPause) reset()      { p.last = 0 }
@@ -143,7 +143,7 @@ func (p *acceptPause) wait(ctx context.Context) {
 	}
 }
 
-// start serves a connection in a goroutine of its own, or refuses it.
+// start serves a connection in a new goroutine, or refuses it.
 func (s *Server) start(nc net.Conn) {
 	from := addressOf(nc.RemoteAddr())
 	if err := s.conns.enter(from); err != nil {
@@ -152,7 +152,7 @@ func (s *Server) start(nc net.Conn) {
 	}
 	c := &Conn{Conn: nc, plain: nc, server: s, from: from}
 	if s.opts.TLS != nil {
-		c.Conn = tls.Server(nc, s.opts.TLS) // says nothing before the handshake
+		c.Conn = tls.Server(nc, s.opts.TLS) // writes nothing before the handshake
 	}
 	if !s.addConn(c) {
 		s.conns.leave(from)
@@ -162,8 +162,8 @@ func (s *Server) start(nc net.Conn) {
 	go s.run(c)
 }
 
-// refuse tells a client why and closes. It does not wait for anything: the send
-// buffer of a fresh connection has room.
+// refuse sends the reason to a client and closes the connection. It does not wait: the
+// send buffer of a new connection has room.
 func (s *Server) refuse(nc net.Conn, err error) {
 	if n, ok := s.refused.pass(); ok {
 		s.opts.Logger.Warn("connection refused", "remote", nc.RemoteAddr(), "cause", err, "unlogged", n)
@@ -175,8 +175,8 @@ func (s *Server) refuse(nc net.Conn, err error) {
 	nc.Close()
 }
 
-// run is a connection's goroutine: started by start, stopped by the end of the
-// protocol's Serve, awaited by Shutdown.
+// run is the goroutine of a connection. start starts it, it ends with Serve of the
+// protocol, and Shutdown waits for it.
 func (s *Server) run(c *Conn) {
 	defer s.serving.Done()
 	defer s.conns.leave(c.from)
@@ -193,7 +193,7 @@ func (s *Server) run(c *Conn) {
 	s.protocol.Serve(ctx, c)
 }
 
-// recoverFrom ends a connection that panicked, unless the panic is the store's.
+// recoverFrom ends a connection after a panic, unless the panic came from the store.
 func (s *Server) recoverFrom(c *Conn) {
 	r := recover()
 	if r == nil {
@@ -205,9 +205,9 @@ func (s *Server) recoverFrom(c *Conn) {
 	c.logPanic(r)
 }
 
-// Shutdown stops accepting, has every connection finish what it has read, and
-// returns when all are closed. If the context ends before, the others are cut off
-// and its error is returned.
+// Shutdown stops accepting, lets every connection finish the commands that it has read,
+// and returns when all are closed. If the context ends first, Shutdown closes the
+// others at once and returns the error of the context.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.closing = true

@@ -213,7 +213,7 @@ func TestAcceptingPauses(t *testing.T) {
 				t.Error("a connection after the pause is not served")
 			}
 			other.Close()
-			if n := strings.Count(log.String(), "accepting connections pauses"); n != round+1 {
+			if n := strings.Count(log.String(), "accepting connections paused"); n != round+1 {
 				t.Errorf("it is logged %d times after %d bursts", n, round+1)
 			}
 		}

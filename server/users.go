@@ -10,7 +10,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// Permission is a set of things to do with a bucket.
+// Permission is a set of operations on a bucket.
 type Permission uint8
 
 // The permissions.
@@ -19,7 +19,7 @@ const (
 	MayPut                          // write values
 	MayDel                          // delete and purge keys
 	MayWatch                        // watch keys
-	MayAdmin                        // make, edit and remove the bucket; drop markers
+	MayAdmin                        // create, edit and delete the bucket; remove markers
 	MayAny   = MayGet | MayPut | MayDel | MayWatch | MayAdmin
 )
 
@@ -27,20 +27,20 @@ var permissionNames = map[string]Permission{
 	"get": MayGet, "put": MayPut, "del": MayDel, "watch": MayWatch, "admin": MayAdmin,
 }
 
-// Users are the people and programs that may connect. Immutable.
+// Users is the content of a users file. Immutable.
 type Users struct {
 	byName map[string]*user
-	decoy  []byte // hash compared with where a name is unknown
+	decoy  []byte // hash to compare with for an unknown name
 }
 
-// user is one of them.
+// user is one line of a users file.
 type user struct {
 	name   string
 	hash   []byte
 	grants []grant
 }
 
-// grant is what a user may do in the buckets of a pattern.
+// grant is the permissions of a user in the buckets that match a pattern.
 type grant struct {
 	pattern string
 	may     Permission
@@ -52,7 +52,7 @@ const (
 	lineMax     = 64 << 10
 )
 
-// ParseUsers reads a file of users, as the package doc describes it. Errors name
+// ParseUsers reads a users file; the package documentation describes it. Errors name
 // the line.
 func ParseUsers(r io.Reader) (*Users, error) {
 	users := &Users{byName: map[string]*user{}}
@@ -66,7 +66,7 @@ func ParseUsers(r io.Reader) (*Users, error) {
 		}
 		u, err := parseUser(line)
 		if err == nil && users.byName[u.name] != nil {
-			err = fmt.Errorf("user %q is there already", u.name)
+			err = fmt.Errorf("user %q stands twice in the file", u.name)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("server: users, line %d: %w", n, err)
@@ -79,7 +79,7 @@ func ParseUsers(r io.Reader) (*Users, error) {
 		return nil, fmt.Errorf("server: users: %w", err)
 	}
 	if len(users.byName) == 0 {
-		return nil, errors.New("server: users: there are none")
+		return nil, errors.New("server: users: no users in the file")
 	}
 	decoy, err := bcrypt.GenerateFromPassword([]byte("of nobody"), cost)
 	if err != nil {
@@ -92,7 +92,7 @@ func ParseUsers(r io.Reader) (*Users, error) {
 func parseUser(line string) (*user, error) {
 	fields := strings.Fields(line)
 	if len(fields) < 2 {
-		return nil, errors.New("want name, bcrypt hash and grants")
+		return nil, errors.New("must be a name, a bcrypt hash and grants")
 	}
 	u := &user{name: fields[0], hash: []byte(fields[1])}
 	if err := checkUserName(u.name); err != nil {
@@ -103,7 +103,7 @@ func parseUser(line string) (*user, error) {
 		return nil, fmt.Errorf("the password of %q is not a bcrypt hash: %w", u.name, err)
 	}
 	if cost > costMax {
-		return nil, fmt.Errorf("the hash of %q has cost %d, at most %d can be checked in time", u.name, cost, costMax)
+		return nil, fmt.Errorf("the hash of %q has cost %d: must be at most %d, to be checked in time", u.name, cost, costMax)
 	}
 	for _, field := range fields[2:] {
 		g, err := parseGrant(field)
@@ -117,7 +117,7 @@ func parseUser(line string) (*user, error) {
 
 func checkUserName(name string) error {
 	if len(name) > userNameMax {
-		return fmt.Errorf("a name of %d bytes, at most %d are allowed", len(name), userNameMax)
+		return fmt.Errorf("a user name of %d bytes: must be at most %d", len(name), userNameMax)
 	}
 	for i := range len(name) {
 		if c := name[i]; c <= ' ' || c >= 0x7f || c == '"' {
@@ -130,7 +130,7 @@ func checkUserName(name string) error {
 func parseGrant(field string) (grant, error) {
 	pattern, verbs, ok := strings.Cut(field, "=")
 	if !ok || pattern == "" {
-		return grant{}, errors.New("want buckets=verbs")
+		return grant{}, errors.New("must be buckets=verbs")
 	}
 	for i := range len(pattern) {
 		if c := pattern[i]; c != '*' && c != '-' && c != '_' && (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
@@ -141,7 +141,7 @@ func parseGrant(field string) (grant, error) {
 	for verb := range strings.SplitSeq(verbs, ",") {
 		p, ok := permissionNames[verb]
 		if !ok {
-			return grant{}, fmt.Errorf("verb %q is none of get, put, del, watch, admin", verb)
+			return grant{}, fmt.Errorf("verb %q: must be get, put, del, watch or admin", verb)
 		}
 		g.may |= p
 	}
@@ -161,8 +161,8 @@ func (u *user) may(p Permission, bucket string) bool {
 	return false
 }
 
-// matchBucket matches * to any run of characters. It never looks back further
-// than the last *, so no pattern makes it slow.
+// matchBucket matches * to any characters. It never goes back further than the last *,
+// so no pattern makes it slow.
 func matchBucket(pattern, name string) bool {
 	p, n := 0, 0
 	star, retry := -1, 0
@@ -184,8 +184,8 @@ func matchBucket(pattern, name string) bool {
 	return strings.Trim(pattern[p:], "*") == ""
 }
 
-// HashPassword returns the bcrypt hash of a password for a file of users. A
-// password has at most 72 bytes.
+// HashPassword returns the bcrypt hash of a password for a users file. A password has
+// at most 72 bytes.
 func HashPassword(password string) (string, error) {
 	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.DefaultCost)
 	if err != nil {

@@ -61,18 +61,18 @@ func TestParseUsers(t *testing.T) {
 func TestParseUsersNamesTheLine(t *testing.T) {
 	h := hash(t, "secret")
 	for _, tt := range []struct{ file, want string }{
-		{"", "there are none"},
-		{"# only a comment\n", "there are none"},
-		{"alice\n", "line 1: want name"},
+		{"", "no users in the file"},
+		{"# only a comment\n", "no users in the file"},
+		{"alice\n", "line 1: must be a name"},
 		{"alice " + h + "\nbob secret\n", "line 2: the password of \"bob\" is not a bcrypt hash"},
-		{"alice " + h + "\n\nalice " + h + "\n", "line 3: user \"alice\" is there already"},
-		{"alice " + strings.Replace(h, "$04$", "$15$", 1) + "\n", "line 1: the hash of \"alice\" has cost 15, at most 14"},
-		{"alice " + h + " my-kv\n", "grant \"my-kv\" of \"alice\": want buckets=verbs"},
-		{"alice " + h + " =get\n", "want buckets=verbs"},
+		{"alice " + h + "\n\nalice " + h + "\n", "line 3: user \"alice\" stands twice"},
+		{"alice " + strings.Replace(h, "$04$", "$15$", 1) + "\n", "line 1: the hash of \"alice\" has cost 15: must be at most 14"},
+		{"alice " + h + " my-kv\n", "grant \"my-kv\" of \"alice\": must be buckets=verbs"},
+		{"alice " + h + " =get\n", "must be buckets=verbs"},
 		{"alice " + h + " a.b=get\n", "'.' cannot be in the name of a bucket"},
-		{"alice " + h + " b=get,,put\n", "verb \"\" is none of"},
-		{"alice " + h + " b=all\n", "verb \"all\" is none of"},
-		{strings.Repeat("a", 65) + " " + h + "\n", "a name of 65 bytes"},
+		{"alice " + h + " b=get,,put\n", "verb \"\": must be"},
+		{"alice " + h + " b=all\n", "verb \"all\": must be"},
+		{strings.Repeat("a", 65) + " " + h + "\n", "a user name of 65 bytes"},
 		{"älice " + h + "\n", "byte 0xc3 is not allowed"},
 		{"alice " + h + " " + strings.Repeat("b=get ", 20_000) + "\n", "token too long"},
 	} {

@@ -15,18 +15,18 @@ type bucketCollector struct{ store kv.Store }
 
 var (
 	byBucket     = []string{"bucket"}
-	bucketsDesc  = prometheus.NewDesc("kvd_buckets", "Buckets there are.", nil, nil)
+	bucketsDesc  = prometheus.NewDesc("kvd_buckets", "Number of buckets.", nil, nil)
 	keysDesc     = prometheus.NewDesc("kvd_keys", "Keys with a value.", byBucket, nil)
-	valuesDesc   = prometheus.NewDesc("kvd_values", "Records kept, markers included.", byBucket, nil)
-	bytesDesc    = prometheus.NewDesc("kvd_bucket_bytes", "Bytes of the records kept (live), and what else the bucket's files hold (dead).", []string{"bucket", "state"}, nil)
+	valuesDesc   = prometheus.NewDesc("kvd_values", "Records kept, including markers.", byBucket, nil)
+	bytesDesc    = prometheus.NewDesc("kvd_bucket_bytes", "Bytes of the kept records (live), and other bytes in the files of the bucket (dead).", []string{"bucket", "state"}, nil)
 	revisionDesc = prometheus.NewDesc("kvd_revision", "The newest revision.", byBucket, nil)
-	watchersDesc = prometheus.NewDesc("kvd_watchers", "Watches.", byBucket, nil)
-	lagDesc      = prometheus.NewDesc("kvd_watch_lag_revisions", "Revisions that the watch furthest behind has not looked at.", byBucket, nil)
-	writableDesc = prometheus.NewDesc("kvd_bucket_writable", "1 while the bucket takes writes.", byBucket, nil)
-	infoDesc     = prometheus.NewDesc("kvd_bucket_info", `1; sync="interval" acknowledges writes before the disk has them.`, []string{"bucket", "storage", "sync"}, nil)
+	watchersDesc = prometheus.NewDesc("kvd_watchers", "Active watches.", byBucket, nil)
+	lagDesc      = prometheus.NewDesc("kvd_watch_lag_revisions", "Revisions that the slowest watch has not read yet.", byBucket, nil)
+	writableDesc = prometheus.NewDesc("kvd_bucket_writable", "1 if the bucket accepts writes, 0 after a fault.", byBucket, nil)
+	infoDesc     = prometheus.NewDesc("kvd_bucket_info", `Always 1. With sync="interval", writes are acknowledged before the sync to disk.`, []string{"bucket", "storage", "sync"}, nil)
 )
 
-// collectTimeout bounds one look at the store.
+// collectTimeout bounds one scrape of the store.
 const collectTimeout = 5 * time.Second
 
 // Describe implements prometheus.Collector.
@@ -41,7 +41,7 @@ func (c *bucketCollector) Collect(ch chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), collectTimeout)
 	defer cancel()
 	count := 0
-	var rest kv.Status // the sum of the buckets that have no series of their own
+	var rest kv.Status // the sum of the buckets without series of their own
 	for st, err := range c.store.Buckets(ctx) {
 		if err != nil {
 			ch <- prometheus.NewInvalidMetric(bucketsDesc, err)
@@ -64,7 +64,7 @@ func (c *bucketCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(ch, bucketsDesc, float64(count))
 }
 
-// sizes sends what can be summed up over buckets.
+// sizes sends the metrics that can be summed over buckets.
 func sizes(ch chan<- prometheus.Metric, name string, st *kv.Status) {
 	gauge(ch, keysDesc, float64(st.Keys), name)
 	gauge(ch, valuesDesc, float64(st.Values), name)
@@ -72,7 +72,7 @@ func sizes(ch chan<- prometheus.Metric, name string, st *kv.Status) {
 	gauge(ch, bytesDesc, float64(st.Disk-min(st.Disk, st.Bytes)), name, "dead")
 }
 
-// describe sends the rest.
+// describe sends the other metrics of a bucket.
 func describe(ch chan<- prometheus.Metric, st *kv.Status) {
 	name := st.Config.Bucket
 	gauge(ch, revisionDesc, float64(st.Revision), name)
@@ -84,7 +84,7 @@ func describe(ch chan<- prometheus.Metric, st *kv.Status) {
 	gauge(ch, infoDesc, 1, name, st.Config.Storage.String(), st.Config.Sync.String())
 }
 
-// watchers sends how the watchers of a bucket do, where the store tells.
+// watchers sends the number and the lag of the watches, if the bucket has them.
 func (c *bucketCollector) watchers(ctx context.Context, ch chan<- prometheus.Metric, name string) {
 	b, err := c.store.Bucket(ctx, name)
 	if err != nil {

@@ -6,7 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// compactions counts what compaction does.
+// compactions are the metrics of compactions.
 type compactions struct {
 	done, failed         prometheus.Counter
 	read, written, freed prometheus.Counter
@@ -15,27 +15,27 @@ type compactions struct {
 
 func (c *compactions) register(r prometheus.Registerer) {
 	runs := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "kvd_compaction_runs_total", Help: "Compactions; those that were given up changed nothing.",
+		Name: "kvd_compaction_runs_total", Help: "Compactions. Those given up changed nothing.",
 	}, []string{"result"})
 	bytes := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "kvd_compaction_bytes_total", Help: "Bytes that compactions read, wrote, and gave back to the disk.",
+		Name: "kvd_compaction_bytes_total", Help: "Bytes that compactions read, wrote and freed on disk.",
 	}, []string{"what"})
 	c.done, c.failed = runs.WithLabelValues("done"), runs.WithLabelValues("given_up")
 	c.read, c.written, c.freed = bytes.WithLabelValues("read"), bytes.WithLabelValues("written"), bytes.WithLabelValues("freed")
 	c.pauses = prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "kvd_compaction_pause_seconds_total", Help: "Time that compactions left the disk to others.",
+		Name: "kvd_compaction_pause_seconds_total", Help: "Time compactions spent throttled.",
 	})
 	r.MustRegister(runs, bytes, c.pauses)
 }
 
-// Compaction is one run of it, as the store tells of it.
+// Compaction is what the store reports of one compaction.
 type Compaction struct {
 	Read, Written, Freed int64 // bytes
 	Paused               time.Duration
 	Failed               bool
 }
 
-// Compacted notes a compaction.
+// Compacted counts a compaction.
 func (m *Metrics) Compacted(done Compaction) {
 	c := &m.compactions
 	if done.Failed {

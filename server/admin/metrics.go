@@ -12,7 +12,7 @@ import (
 	"kvd/kv"
 )
 
-// Metrics counts what a server does. All methods are safe for concurrent use.
+// Metrics are the metrics of a server. All methods are safe for concurrent use.
 type Metrics struct {
 	registry *prometheus.Registry
 
@@ -38,36 +38,35 @@ const (
 
 var kindNames = [kinds]string{"read", "write", "admin"}
 
-// NewMetrics returns metrics of a program of that version, built from that
-// revision of its source.
+// NewMetrics returns the metrics of a program of that version and source revision.
 func NewMetrics(version, revision string) *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry()}
 	durations := prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "kvd_operation_duration_seconds", Help: "Duration of calls into the store; of reads, one in 16.",
+		Name: "kvd_operation_duration_seconds", Help: "Duration of calls into the store. One read in 16 is timed.",
 		Buckets: prometheus.ExponentialBuckets(1e-6, 4, 12), // 1 µs to 4 s
 	}, []string{"kind"})
 	for k, name := range kindNames {
 		m.durations[k] = durations.WithLabelValues(name)
 	}
 	m.sync = prometheus.NewHistogram(prometheus.HistogramOpts{
-		Name: "kvd_fsync_duration_seconds", Help: "Duration of making a group of writes durable.",
+		Name: "kvd_fsync_duration_seconds", Help: "Duration of syncs of groups of writes.",
 		Buckets: prometheus.ExponentialBuckets(50e-6, 2, 16), // 50 µs to 1.6 s
 	})
 	m.batch = prometheus.NewHistogram(prometheus.HistogramOpts{
-		Name: "kvd_commit_batch_size", Help: "Records that shared one sync.",
+		Name: "kvd_commit_batch_size", Help: "Records per sync.",
 		Buckets: prometheus.ExponentialBuckets(1, 2, 13), // 1 to 4,096
 	})
 	m.commitBytes = prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "kvd_commit_bytes_total", Help: "Bytes of records logged.",
+		Name: "kvd_commit_bytes_total", Help: "Bytes appended to the log.",
 	})
 	m.expired = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "kvd_expired_keys_total", Help: "Keys that expired.",
 	})
 	m.ready = prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "kvd_ready", Help: "1 while clients are served.",
+		Name: "kvd_ready", Help: "1 if clients are served.",
 	})
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "kvd_build_info", Help: "1; the labels say what this program was built from.",
+		Name: "kvd_build_info", Help: "Always 1. The labels are the version, source revision and Go version.",
 		ConstLabels: prometheus.Labels{"version": version, "revision": revision, "goversion": runtime.Version()},
 	})
 	build.Set(1)
@@ -79,9 +78,9 @@ func NewMetrics(version, revision string) *Metrics {
 	return m
 }
 
-// Committed notes a group of writes that was made durable; expired of its records
-// are markers of keys that expired. The duration is 0 for a group that a later
-// sync makes durable, and so are the numbers for that sync.
+// Committed counts a group of writes that is durable. expired of its records are
+// expiry markers. took is 0 for a group that a later sync makes durable; for that sync
+// the other numbers are 0.
 func (m *Metrics) Committed(records, expired, bytes int, sync time.Duration) {
 	m.expired.Add(float64(expired))
 	if sync > 0 {
@@ -93,16 +92,15 @@ func (m *Metrics) Committed(records, expired, bytes int, sync time.Duration) {
 	m.commitBytes.Add(float64(bytes))
 }
 
-// Connections has the number of a protocol's connections asked for at each scrape. It
-// is called once for a protocol.
+// Connections registers the function that returns the number of connections of a
+// protocol. It is called once for each protocol.
 func (m *Metrics) Connections(protocol string, count func() int) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "kvd_connections", Help: "Clients, by protocol.", ConstLabels: prometheus.Labels{"protocol": protocol},
+		Name: "kvd_connections", Help: "Open connections, by protocol.", ConstLabels: prometheus.Labels{"protocol": protocol},
 	}, func() float64 { return float64(count()) }))
 }
 
-// Describe has the buckets of a store described at each scrape. It is called
-// once.
+// Describe registers the store whose buckets each scrape describes. It is called once.
 func (m *Metrics) Describe(s kv.Store) { m.registry.MustRegister(&bucketCollector{s}) }
 
 func (m *Metrics) setReady(ready bool) {
@@ -116,7 +114,7 @@ func (m *Metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
 }
 
-// observe notes how long a call took that began at start.
+// observe records the duration of a call that began at start.
 func (m *Metrics) observe(k kind, start time.Time) {
 	m.durations[k].Observe(time.Since(start).Seconds())
 }

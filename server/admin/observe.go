@@ -11,21 +11,22 @@ import (
 	"kvd/kv"
 )
 
-// Observe returns the store with everything done through it counted. What s has beyond
-// kv.Store, and its buckets beyond kv.Bucket, kv.As finds through it.
+// Observe returns a store that counts the calls and passes them on to s. kv.As finds
+// the further interfaces of s and of its buckets through it.
 func (m *Metrics) Observe(s kv.Store) kv.Store { return &observedStore{Store: s, metrics: m} }
 
-// observedStore counts what is done through it.
+// observedStore counts the calls of a store.
 type observedStore struct {
 	kv.Store
 	metrics *Metrics
-	handles sync.Map // name → *handle; a name that is made again gets another
+	handles sync.Map // name → *handle; a new bucket of the same name gets another one
 }
 
 // Unwrap returns the store inside, for kv.As.
 func (o *observedStore) Unwrap() kv.Store { return o.Store }
 
-// As gives kv.As the interfaces whose calls are counted, where the store inside has them.
+// As returns, for kv.As, the interfaces whose calls are counted, if the store inside
+// has them.
 func (o *observedStore) As(target any) (ok bool) {
 	switch target := target.(type) {
 	case *kv.Submitter:
@@ -42,8 +43,8 @@ func (o *observedStore) As(target any) (ok bool) {
 	return ok
 }
 
-// handle returns the counting handle of a bucket. Those of a name are kept, so
-// that a server that looks a bucket up for every read allocates nothing.
+// handle returns the counting handle of a bucket. Handles are kept by name, so that a
+// server that looks a bucket up for every read allocates nothing.
 func (o *observedStore) handle(b kv.Bucket, err error) (kv.Bucket, error) {
 	if err != nil {
 		return nil, err
@@ -57,7 +58,7 @@ func (o *observedStore) handle(b kv.Bucket, err error) (kv.Bucket, error) {
 	return h.bucket, nil
 }
 
-// handle is a bucket's counting handle, and what it is a handle of.
+// handle is the counting handle of a bucket, and that bucket.
 type handle struct{ of, bucket kv.Bucket }
 
 func (o *observedStore) Bucket(ctx context.Context, name string) (kv.Bucket, error) {
@@ -84,7 +85,7 @@ func (o *observedStore) DeleteBucket(ctx context.Context, name string) error {
 	err := o.Store.DeleteBucket(ctx, name)
 	if err == nil {
 		o.handles.Delete(name)
-		o.metrics.operations.drop(name)
+		o.metrics.operations.remove(name)
 	}
 	return err
 }
@@ -100,7 +101,7 @@ func (o *observedReclaimer) Reclaim(ctx context.Context, progress func(kv.Reclai
 	return o.inside.Reclaim(ctx, progress, buckets...)
 }
 
-// observedSubmitter counts the mutations that are handed in.
+// observedSubmitter counts the mutations of Submit.
 type observedSubmitter struct {
 	inside  kv.Submitter
 	metrics *Metrics
@@ -118,18 +119,18 @@ func (o *observedSubmitter) Submit(ctx context.Context, mutations []kv.Mutation)
 	return err
 }
 
-// observedBucket counts what is done through it.
+// observedBucket counts the calls of a bucket.
 type observedBucket struct {
 	kv.Bucket
 	metrics *Metrics
 	tally   *tally
 }
 
-// readsTimed is of how many reads one is timed: a read is so short that reading
-// the clock twice would show.
+// readsTimed: one read in so many is timed. A read is so short that two readings of
+// the clock would slow it down.
 const readsTimed = 16
 
-// begin returns when a get begins, or the zero time if it is not timed.
+// begin returns the time at which a get begins, or the zero time if it is not timed.
 func (b *observedBucket) begin() (start time.Time) {
 	if rand.Uint32N(readsTimed) == 0 {
 		start = time.Now()
@@ -226,7 +227,7 @@ func (b *observedBucket) All(ctx context.Context, patterns ...string) iter.Seq2[
 	return counted(b.tally, opAll, b.Bucket.All(ctx, patterns...))
 }
 
-// counted counts a listing when it ends, by its error.
+// counted counts a listing at its end, by its error.
 func counted[T any](t *tally, op operation, seq iter.Seq2[T, error]) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var failed error
@@ -249,8 +250,8 @@ func (b *observedBucket) Watch(ctx context.Context, patterns []string, opts ...k
 // Unwrap returns the bucket inside, for kv.As.
 func (b *observedBucket) Unwrap() kv.Bucket { return b.Bucket }
 
-// FirstUnwritable returns why a bucket of the store takes no writes, or nil if
-// all do: a Health for Options.
+// FirstUnwritable returns why the first such bucket of the store refuses writes, or nil
+// if all buckets accept them. It can be the Health of Options.
 func FirstUnwritable(ctx context.Context, s kv.Store) error {
 	for st, err := range s.Buckets(ctx) {
 		if err != nil {

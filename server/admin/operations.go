@@ -12,7 +12,7 @@ import (
 	"kvd/kv/msglog"
 )
 
-// operation is what a client asked for.
+// operation is a kind of call.
 type operation int
 
 const (
@@ -41,7 +41,7 @@ var mutationOps = [...]operation{
 	kv.MutateDelete: opDelete, kv.MutatePurge: opPurge, kv.MutateTouch: opTouch, msglog.Append: opPut,
 }
 
-// result is what became of an operation.
+// result is the outcome of an operation.
 type result int
 
 const (
@@ -56,7 +56,7 @@ const (
 
 var resultNames = [resultKinds]string{"ok", "not_found", "conflict", "limit", "invalid", "error"}
 
-// resultRules say which errors are which result; all others are resultError.
+// resultRules map errors to results. All other errors are resultError.
 var resultRules = []struct {
 	result result
 	errs   []error
@@ -84,12 +84,12 @@ func resultOf(err error) result {
 // tally counts the operations on one bucket.
 type tally struct {
 	counts [operationKinds][resultKinds]atomic.Uint64
-	gets   counter // the ok ones: nothing but counting would make them wait for each other
+	gets   counter // successful ones; a shared number would slow concurrent reads
 }
 
 func (t *tally) count(op operation, err error) { t.counts[op][resultOf(err)].Add(1) }
 
-// of returns how many operations had that result.
+// of returns the number of operations with that result.
 func (t *tally) of(op operation, r result) uint64 {
 	n := t.counts[op][r].Load()
 	if op == opGet && r == resultOK {
@@ -98,7 +98,7 @@ func (t *tally) of(op operation, r result) uint64 {
 	return n
 }
 
-// talliesMax is how many buckets have a tally, and series, of their own.
+// talliesMax is the most buckets with a tally, and series, of their own.
 const talliesMax = 256
 
 // operations are the tallies of all buckets. It implements prometheus.Collector.
@@ -107,11 +107,11 @@ type operations struct {
 	mu        sync.Mutex
 	named     int           // in byBucket; guarded by mu
 	rest      tally         // of buckets without one
-	conflicts atomic.Uint64 // of the tallies that were dropped
+	conflicts atomic.Uint64 // of removed tallies
 }
 
-// ofMutation returns the tally that counts a mutation. One is made only for an
-// outcome that a bucket of that name must have had: clients choose the names.
+// ofMutation returns the tally that counts a mutation. A new one is made only if the
+// outcome shows that the bucket exists, because clients choose the names.
 func (o *operations) ofMutation(m *kv.Mutation) *tally {
 	if t, ok := o.byBucket.Load(m.Bucket); ok {
 		return t.(*tally)
@@ -122,7 +122,7 @@ func (o *operations) ofMutation(m *kv.Mutation) *tally {
 	return &o.rest
 }
 
-// of returns the tally of a bucket that there is. The name is not kept.
+// of returns the tally of an existing bucket. The name is not kept.
 func (o *operations) of(bucket string) *tally {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -138,8 +138,8 @@ func (o *operations) of(bucket string) *tally {
 	return t
 }
 
-// drop ends the series of a bucket that is gone.
-func (o *operations) drop(bucket string) {
+// remove ends the series of a deleted bucket.
+func (o *operations) remove(bucket string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if t, ok := o.byBucket.LoadAndDelete(bucket); ok {
@@ -157,7 +157,7 @@ func (t *tally) conflicts() (n uint64) {
 
 var (
 	operationsDesc = prometheus.NewDesc("kvd_operations_total", "Operations answered.", []string{"op", "result", "bucket"}, nil)
-	conflictsDesc  = prometheus.NewDesc("kvd_cas_conflicts_total", "Writes refused by their condition.", nil, nil)
+	conflictsDesc  = prometheus.NewDesc("kvd_cas_conflicts_total", "Writes refused because of their condition.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.
@@ -166,7 +166,7 @@ func (o *operations) Describe(ch chan<- *prometheus.Desc) {
 	ch <- conflictsDesc
 }
 
-// Collect implements prometheus.Collector. Counters that are zero are left out.
+// Collect implements prometheus.Collector. It omits counters that are zero.
 func (o *operations) Collect(ch chan<- prometheus.Metric) {
 	conflicts := o.conflicts.Load() + o.rest.conflicts()
 	o.rest.collect("", ch)

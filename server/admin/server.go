@@ -14,30 +14,30 @@ import (
 	"kvd/server"
 )
 
-// Options changes what a server answers. The zero value answers health alone, on
-// a free loopback port.
+// Options configures a server. The zero value serves health alone, on a free loopback
+// port.
 type Options struct {
 	// Addr is where Listen listens: host:port. Default 127.0.0.1:0.
 	Addr string
 
-	// Insecure permits an address that is not loopback.
+	// Insecure allows an address that is not loopback.
 	Insecure bool
 
-	// Metrics are served under /metrics. Nil: nothing is.
+	// Metrics are served under /metrics. Nil: no metrics.
 	Metrics *Metrics
 
-	// Pprof serves Go's profiles under /debug/pprof/.
+	// Pprof serves profiles of the Go runtime under /debug/pprof/.
 	Pprof bool
 
-	// Health returns why the store is not well, or nil. It is asked only while
-	// ready, possibly often. Nil: it is always well.
+	// Health returns nil, or why the store is not healthy. It is called only while the
+	// server is ready, possibly often. Nil: the store counts as healthy.
 	Health func(context.Context) error
 
-	// Logger receives errors of the listener. Nil discards them.
+	// Logger receives the errors of the listener. Nil discards them.
 	Logger *slog.Logger
 }
 
-// errStarting is why a new server is not ready.
+// errStarting is the reason why a new server is not ready.
 var errStarting = errors.New("starting")
 
 // Server answers over HTTP. All methods are safe for concurrent use.
@@ -47,7 +47,7 @@ type Server struct {
 	ready atomic.Pointer[readiness]
 }
 
-// readiness is nil or why the server is not ready.
+// readiness is nil, or the reason why the server is not ready.
 type readiness struct{ err error }
 
 // New returns a server that is not ready: see SetReady.
@@ -74,7 +74,7 @@ func New(opts Options) *Server {
 	return s
 }
 
-// SetReady says whether clients are served; err is why not.
+// SetReady sets whether clients are served: err is nil, or the reason why not.
 func (s *Server) SetReady(err error) {
 	s.ready.Store(&readiness{err})
 	if s.opts.Metrics != nil {
@@ -90,7 +90,7 @@ func (s *Server) Listen() (net.Listener, error) {
 		return nil, fmt.Errorf("admin: listen on %q: %w", s.opts.Addr, err)
 	}
 	if !addr.IP.IsLoopback() && !s.opts.Insecure {
-		return nil, fmt.Errorf("admin: listen on %s: %w: it has neither; listen on 127.0.0.1:%d, or say that insecure is meant",
+		return nil, fmt.Errorf("admin: listen on %s: %w: it has neither; listen on 127.0.0.1:%d, or set insecure",
 			addr, server.ErrExposed, addr.Port)
 	}
 	l, err := net.Listen("tcp", addr.String())
@@ -143,7 +143,7 @@ func (s *Server) handler() http.Handler {
 	return mux
 }
 
-// answer says ok, or why not.
+// answer answers 200 and ok, or 503 and the reason.
 func answer(w http.ResponseWriter, err error) {
 	h := w.Header()
 	h.Set("Content-Type", "text/plain; charset=utf-8")

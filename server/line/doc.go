@@ -1,11 +1,11 @@
-// Package line serves kvd's line protocol: text lines over TCP, easy to type and
-// quick to parse, with values of any bytes. [New] makes it of any kv.Store; package
-// server listens. This comment is the protocol's specification, version 1.
+// Package line serves kvd's line protocol: text lines over TCP, easy to type and quick
+// to parse, with values of any bytes. [New] serves any kv.Store; package server
+// listens. This comment is the specification of the protocol, version 1.
 //
 // # A transcript
 //
-// C: is what the client sends and S: what the server answers, a line each; every
-// line ends in CRLF. A test replays this against a new store.
+// Lines of the client begin with C:, lines of the server with S:. Every line ends in
+// CRLF. A test replays this against a new store.
 //
 //	C: HELLO
 //	S: +HELLO 1 server=kvd store=0102030405060708090a0b0c0d0e0f10 sync=always auth=no
@@ -117,21 +117,21 @@
 //
 // # Lines
 //
-// A line has at most 4,096 bytes with its CRLF, and none below 0x20 nor 0x7F. One
-// blank stands between two words and none elsewhere. Verbs are upper case.
+// A line has at most 4,096 bytes with its CRLF, no bytes below 0x20 and no 0x7F. There
+// is one blank between two words and none elsewhere. Verbs are upper case.
 //
 //	command   = verb *( " " argument ) *( " " option ) [ " " length ] CRLF [ payload CRLF ]
 //	reply     = word *( " " argument ) *( " " option ) [ " " length ] CRLF [ payload CRLF ]
 //	option    = name "=" ( word / string )        name: lower-case letters and "-"
-//	string    = a JSON string: wherever a value is empty, has a blank or begins with a quote
+//	string    = a JSON string: for a value that is empty, has a blank or begins with a quote
 //	length    = 1 to 8 plain digits: bytes of the payload
-//	number    = plain digits up to 2^64-1: no sign, no leading zero; so are lengths
+//	number    = plain digits up to 2^64-1: no sign, no leading zero; also for lengths
 //	duration  = as in 90s, 1h30m, 250ms
 //	time      = RFC 3339 in UTC with up to nine digits of fraction
 //	patterns  = pattern *( "," pattern )          ">" alone: every key
 //
-// Arguments are positional and fixed for each verb; options come in any order, each
-// at most once. A payload has any bytes and exactly the length given.
+// The arguments of a verb are fixed and positional. Options come in any order, each at
+// most once. A payload has any bytes, and exactly the given length.
 //
 // # Commands
 //
@@ -140,9 +140,9 @@
 //	PING                                         +OK
 //	QUIT                                         +OK       and the server closes
 //	BUCKETS [status=yes]                         +BUCKET … +END; with status +INFO … +END
-//	ADD bucket [config …] [edit=yes] [length]    +OK       also if it is there with the same configuration;
-//	                                                       with edit=yes it gets this one
-//	EDIT bucket [config …] [length]              +OK       what is not named stays as it is
+//	ADD bucket [config …] [edit=yes] [length]    +OK       also if it exists with this configuration; with
+//	                                                       edit=yes, also with another, which is replaced
+//	EDIT bucket [config …] [length]              +OK       other fields keep their values
 //	INFO bucket                                  +INFO
 //	RM bucket                                    +OK
 //	PUT bucket key [ttl=D] length                +OK revision
@@ -157,19 +157,19 @@
 //	COUNT bucket patterns                        +OK count
 //	WATCH number bucket patterns                 +OK, then events
 //	      [mode=last|history|updates] [from=N] [deletes=no] [meta=yes]
-//	UNWATCH number                               +OK, and no event of it afterwards
+//	UNWATCH number                               +OK, and no event of the watch afterwards
 //	PURGEDELETES bucket [older=D]                +OK       default 30m; 0s: markers of any age
 //	RECLAIM bucket                               +RECLAIMED … +END
 //
-// What they mean is said by the methods of the same names in package kv. Every
-// command but BUCKETS, ADD and EDIT that names a bucket takes id=N too: it is meant
-// for the bucket of that id alone, and finds none where another has taken its name.
+// The methods of the same names in package kv define the meaning. Every command that
+// names a bucket also takes id=N, except ADD and EDIT. It then works on the bucket of
+// that id alone: if the name belongs to another bucket, the answer is BUCKET_NOT_FOUND.
 //
 // The options of a configuration are history=N, ttl=D, marker-ttl=D,
 // max-value-size=N, max-bytes=N (-1: no limit), storage=file|memory,
 // compression=yes|no, sync=always|interval, sync-interval=D and description=TEXT.
-// The payload is a JSON object: "metadata", an object of strings, and "description"
-// where it is long for a line.
+// The payload is a JSON object: "metadata", an object of strings, and "description" if
+// it is too long for a line.
 //
 // # Replies
 //
@@ -192,89 +192,87 @@
 //	error     = code *( " " option ) " : " text
 //	operation = PUT / DEL / PURGE / EXPIRE
 //
-// Replies come in the order of the commands, so a client sends as many as it likes
-// without waiting. Lines of events, which begin with neither + nor -, may stand
-// between any two lines of replies, also within a listing. An option that a client
-// does not know is to be passed over.
+// Replies come in the order of the commands, so a client can send any number of
+// commands without waiting. Lines of events begin with neither + nor -. They may come
+// between any two lines of replies, also within a listing. Clients must ignore options
+// that they do not know.
 //
-// Commands of one connection act in order: a GET sees the PUT before it. Writes
-// that follow each other directly are committed together, each by itself. An
-// acknowledged write is durable, +HELLO says sync=always; a bucket of which +INFO
-// says sync=interval or storage=memory is the exception.
+// Commands of one connection are executed in order: a GET sees the PUT before it.
+// Consecutive writes share one commit, but each succeeds or fails by itself. An
+// acknowledged write is durable (sync=always in +HELLO), except in a bucket whose +INFO
+// has sync=interval or storage=memory.
 //
-// +LOST stands for an entry of a history that is damaged, LOST for one of a watch;
-// those beside it are sound. The size of an event is that of a value which meta=yes
-// has left out.
+// +LOST is a damaged entry of a history, and LOST one of a watch; the other entries are
+// sound. The size of an event is that of the value, which meta=yes omits.
 //
-// A listing that ends in -ERR is not complete. RECLAIM gives back the disk of what
-// is gone; it answers with its progress, once a second at most, and in the last
-// +RECLAIMED with what came of it.
+// A listing that ends in -ERR is not complete. RECLAIM frees the disk space of removed
+// records. It answers with its progress, once a second at most; the last +RECLAIMED has
+// the result.
 //
 // # Watches
 //
-// A watch has a number that its client chose. After +OK come the initial entries
-// and SYNCED, not in mode updates, and then every change, in the order of
-// revisions. END says that the watch has ended and why; its option next=N is the
-// revision to resume from, with from=N and id=ID, so that nothing is lost or comes
-// twice. A connection has at most 1,024 watches. Events that a client does not
-// read hold up its replies: a watch had better have a connection of its own.
+// The client chooses the number of a watch. After +OK come the initial entries and
+// SYNCED, except in mode updates, and then every change, in the order of revisions. END
+// says that the watch has ended, and why. Its option next=N is the revision to resume
+// from: with from=N and id=ID no event is lost and none comes twice. A connection has
+// at most 1,024 watches. Events that a client does not read delay its replies, so a
+// watch should have a connection of its own.
 //
 // # Errors
 //
-// The codes never change. Those of package kv's errors are their names:
+// The codes never change. The errors of package kv have these codes:
 //
 //	BUCKET_NOT_FOUND  BUCKET_EXISTS  KEY_NOT_FOUND  KEY_EXISTS  REVISION_MISMATCH
 //	INVALID_BUCKET_NAME  INVALID_KEY  INVALID_PATTERN  INVALID_CONFIG  INVALID_OPTION
 //	HISTORY_TOO_LARGE  VALUE_TOO_LARGE  BUCKET_FULL  NOT_SUPPORTED  COMPACTED
 //	CLOSED  READ_ONLY  OUTCOME_UNKNOWN  NO_SPACE  LOCKED  NOT_STORE  VERSION  CORRUPT
 //
-// and those of the server alone:
+// and the errors of the server these:
 //
-//	SYNTAX         what was sent does not parse; the connection is closed
-//	AUTH_REQUIRED  AUTH has to come first; the connection is closed
+//	SYNTAX         the line does not parse; the connection is closed
+//	AUTH_REQUIRED  AUTH must come first; the connection is closed
 //	AUTH_FAILED    wrong name or password, or too many failures; the connection is closed
 //	DENIED         the user has no permission for this
-//	TOO_MANY       connections, and this one is closed; or watches
+//	TOO_MANY       too many connections (this one is closed) or watches
 //	TIMEOUT        a command did not arrive in time; the connection is closed
-//	SHUTDOWN       the server ends; the connection is closed
-//	INTERNAL       anything else
+//	SHUTDOWN       the server shuts down; the connection is closed
+//	INTERNAL       any other error
 //
-// Options of an error carry what a program may want: actual and expected revisions;
-// name, at (the offending byte) and reason; what, got, min and max of a limit; file,
-// offset and detail of damage; first, the first revision from which on nothing is
-// missing, and wanted, the one that was asked for.
+// The options of an error are for programs: actual and expected revisions; name, at
+// (the byte in question) and reason; what, got, min and max of a limit; file, offset
+// and detail of damage; first, the revision from which on nothing is missing, and
+// wanted, the requested revision.
 //
-// A line that does not parse gets one error, and the connection is closed: what
-// follows cannot be trusted. That ends an HTTP request at its first line, since no
-// bucket's name has a slash. A command that does parse and is refused, for an unknown
-// option or a value that is too large, gets its error, its payload is dropped, and
-// the connection goes on.
+// A line that does not parse gets one error, and the connection is closed, because the
+// begin of the next command is unknown. That ends an HTTP request at its first line,
+// since no name of a bucket has a slash. A command that parses and is refused, such as
+// one with an unknown option or a value that is too large, gets an error. Its payload
+// is discarded, and the connection goes on.
 //
-// After -ERR SHUTDOWN, SYNTAX or TIMEOUT nothing more was carried out than was
-// answered before. A connection that breaks without a word leaves open what became
-// of the writes that were not answered.
+// After -ERR SHUTDOWN, SYNTAX or TIMEOUT, no commands were executed but those already
+// answered. If a connection breaks without such an error, the outcome of unanswered
+// writes is unknown.
 //
 // # Limits
 //
 //	value                            64 MiB, and the bucket's own limit
 //	a command, from its first byte   10 s, and 1 s more for each 128 KiB of payload
-//	a client that does not read      closed when a reply waits and it takes less than 256 KiB
-//	                                 in 5 to 10 s; while only events wait, never
-//	before AUTH, where it is needed  2 s, 4 KiB either way; HELLO, AUTH, PING, QUIT only
+//	a client that does not read      closed if a reply waits and the client takes less than
+//	                                 256 KiB in 5 to 10 s; never while only events wait
+//	before AUTH, if it is required   2 s, 4 KiB each way; HELLO, AUTH, PING, QUIT only
 //	watches of a connection          1,024
 //
-// There is no limit for an idle connection: it costs the server a few KiB, and one
-// whose other end is gone is found by TCP's keep-alive. Of replies the server
-// holds 64 KiB and one value at most: a client that sends commands and does not read
-// is not read either.
+// An idle connection has no time limit: it costs the server a few KiB, and the
+// keep-alive of TCP detects an unreachable peer. The server buffers at most 64 KiB of
+// replies and one value: it reads no more commands from a client that does not read its
+// replies.
 //
-// A watcher that does not read costs its place in the log and one buffer of events
-// for its connection, 80 KiB and one value at most, however much it has to catch up
-// with: nothing more is read for it until that is written. It is kept for as long as
-// its system answers: TCP probes a peer whose window is closed, and one that is
-// gone ends its connection when the system's retries are used up. UNWATCH and
-// shutting down have to wait for the events that are being written, so they count
-// as replies.
+// A watching client that does not read costs one buffer of events for its connection,
+// 80 KiB and one value at most, no matter how many events wait: the server reads no
+// more of the log until these are written. The connection stays open as long as the
+// system of the client answers: TCP probes a peer whose window is closed, and ends the
+// connection of an unreachable one after the retries of the system. UNWATCH and
+// shutdown wait for the events that are being written, so they count as replies.
 //
 // # Permissions
 //
@@ -284,39 +282,39 @@
 //	watch  WATCH
 //	admin  ADD EDIT RM PURGEDELETES RECLAIM
 //
-// Buckets whose names begin with _kvd_ hold the streams of NATS' clients: ADD makes none,
-// and nothing is written to one. INFO and BUCKETS show the buckets with which the user
-// may do anything at all.
+// Names that begin with _kvd_ are reserved for streams of NATS clients: ADD does not
+// create such buckets, and clients of this protocol cannot write to them. INFO and
+// BUCKETS show the buckets in which the user has any permission.
 //
 // # Why
 //
-// Lengths instead of escaping: a value is copied, not scanned. At the end of the
-// line, because that is where the payload begins.
+// Payloads have a length and no escaping, so that a value is copied and not scanned.
+// The length is at the end of the line, next to the payload.
 //
-// CRLF alone, also for commands: a server that takes LF as well reads the same bytes
-// in two ways, and someone in between might read them in the other. The error says
-// how to have nc send CRLF.
+// Lines end in CRLF alone, also those of commands: a server that also accepts LF could
+// read the same bytes differently from a proxy before it. The error says how to make nc
+// send CRLF.
 //
-// The patterns of KEYS are an argument, not an option to leave out: a key may have
-// an = in it, so an argument that may be absent could not be told from an option.
+// The patterns of KEYS are a required argument: a key may contain =, so an optional
+// argument could not be distinguished from an option.
 //
-// EDIT changes what it names, unlike kv.Store.UpdateBucket, which replaces the
-// whole: whoever types it means one thing. A client that means the whole names
-// every field.
+// EDIT changes the fields that it names, unlike kv.Store.UpdateBucket, which replaces
+// the whole configuration: a person who types it wants to change one field. A program
+// that replaces the whole names every field.
 //
-// Events are written by one goroutine per connection, which is there while there
-// are any: watches with events take turns of 16 KiB, and what they have goes out
-// with one write. So a thousand watches on a few connections cost a few writes for a
-// commit, and an idle watch costs no goroutine. It takes turns with replies, which
-// only wait for the write that is under way.
+// One goroutine per connection writes events, and exists only while there are any.
+// Watches with events take turns of 16 KiB, and one write carries the events of many.
+// So a thousand watches on a few connections cost a few writes for a commit, and an
+// idle watch costs no goroutine. Replies wait only for the write under way.
 //
-// One goroutine per connection reads, carries out and answers, because handing
-// over would cost more than a GET. Writes that stand next to each other in the
-// buffer go to the store as one Submit; a GET between two writes parts them, since it
-// must see the first and not the second.
+// One goroutine per connection reads, executes and answers, because a handoff would
+// cost more than a GET. Adjacent writes in the buffer go to the store as one Submit. A
+// GET between two writes separates them, since it must see the first and not the
+// second.
 //
-// An idle connection keeps 1 KiB of buffer. Large buffers are shared, taken when a
-// read fills the small one and given back after a second of silence: 10,000 idle
-// connections should not cost a gigabyte. Memory for a large value is taken as it
-// arrives, at most twice of what did, so that announcing one costs nothing.
+// An idle connection keeps a buffer of 1 KiB. Large buffers are shared: a connection
+// takes one when a read fills the small buffer, and returns it after a second without
+// input, so that 10,000 idle connections do not cost a gigabyte. Memory for a large
+// value is taken as the value arrives, at most twice the bytes received, so that an
+// announced length alone costs nothing.
 package line
