@@ -25,7 +25,7 @@ func (b *Bucket) Watch(ctx context.Context, patterns []string, opts ...kv.WatchO
 		opt(&o)
 	}
 	if o.IncludeHistory && o.UpdatesOnly {
-		return nil, kv.NameKey(b.name, "", fmt.Errorf("%w: IncludeHistory and UpdatesOnly exclude each other", kv.ErrInvalidOption))
+		return nil, kv.NameKey(b.name, "", fmt.Errorf("%w: use IncludeHistory or UpdatesOnly, not both", kv.ErrInvalidOption))
 	}
 	if o.ResumeBucketID != 0 && o.ResumeBucketID != b.id {
 		return nil, fmt.Errorf("%w: %q with id %d; the one of that name has id %d", kv.ErrBucketNotFound, b.name, o.ResumeBucketID, b.id)

@@ -17,11 +17,11 @@ type Client struct {
 
 	store struct {
 		once sync.Once
-		id   [16]byte // zeros: the server did not tell
+		id   [16]byte // zeros: unknown
 	}
 
 	link  link  // the connection that calls share
-	spare spare // connections of listings, between two
+	spare spare // idle connections for listings
 	calls callPool
 }
 
@@ -33,8 +33,7 @@ var (
 
 // Dial connects to the server at address, a host and a port. It makes one attempt
 // and returns the context's error, an error matching kv.ErrInvalidConfig for bad
-// options, or a *ConnError. The context does not matter any more once Dial has
-// returned.
+// options, or a *ConnError. The context has no effect after Dial has returned.
 func Dial(ctx context.Context, address string, opts Options) (*Client, error) {
 	opts, err := opts.withDefaults(address)
 	if err != nil {
@@ -65,10 +64,10 @@ func (c *Client) connectShared(ctx context.Context) (*conn, error) {
 	return newConn(w, c.address, &c.calls, c.link.lost), nil
 }
 
-// Close ends all connections. Calls under way return kv.ErrClosed, writes among
-// them kv.ErrOutcomeUnknown besides if they were sent; watches end with
-// kv.ErrClosed. When it returns, no goroutine of the client is left. Every call
-// after it, another Close too, returns kv.ErrClosed.
+// Close ends all connections. Calls under way return kv.ErrClosed; the error of writes
+// that were sent also matches kv.ErrOutcomeUnknown. Watches end with kv.ErrClosed. When
+// Close returns, no goroutine of the client is left. Every later call, including
+// another Close, returns kv.ErrClosed.
 func (c *Client) Close() error {
 	if !c.link.close() {
 		return kv.ErrClosed
@@ -76,14 +75,13 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// attempts is how often a call is sent: a command that broke three connections
-// shall not break a fourth.
+// attempts is how often a call is sent at most: a command that may have broken three
+// connections must not break a fourth.
 const attempts = 3
 
-// do carries k out: on the connection that there is, and on the next if the
-// command is known not to have been carried out on that, or does no harm if it
-// was. When do returns nil, k holds the answer and is the caller's to free; else
-// it is gone.
+// do executes k on the current connection. It repeats k on the next one if the command
+// was certainly not executed, or if executing it twice does no harm. If do returns nil,
+// k has the answer and the caller frees it; otherwise do has freed it.
 func (c *Client) do(ctx context.Context, k *call) error {
 	err := ctx.Err()
 	writes := changes(k.command.Verb)
@@ -115,7 +113,7 @@ func (c *Client) do(ctx context.Context, k *call) error {
 	return err
 }
 
-// changes reports whether carrying out a command twice is not the same as once.
+// changes reports whether executing a command twice differs from executing it once.
 func changes(v lineproto.Verb) bool {
 	switch v {
 	case lineproto.VerbAdd, lineproto.VerbEdit, lineproto.VerbRemove, lineproto.VerbPurgeDeletes:
@@ -124,12 +122,12 @@ func changes(v lineproto.Verb) bool {
 	return v.Writes()
 }
 
-// Ping returns nil once the server has answered.
+// Ping returns nil if the server answers.
 func (c *Client) Ping(ctx context.Context) error {
 	return c.run(ctx, c.calls.get(lineproto.VerbPing))
 }
 
-// run is do for a call whose answer holds nothing of interest.
+// run is do for a call whose answer has no content.
 func (c *Client) run(ctx context.Context, k *call) error {
 	err := c.do(ctx, k)
 	if err == nil {

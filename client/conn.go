@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// gatherMax bounds the commands that wait for a write, in bytes: a caller that
-// finds more waits for room. One command may pass it, whatever its size.
+// gatherMax bounds the commands that wait for a write, in bytes: a caller that finds
+// more waits for room. One command may exceed it, whatever its size.
 const gatherMax = 4 << 20
 
 // conn is one connection that all callers share. Commands leave in the order in
@@ -21,7 +21,7 @@ type conn struct {
 	*wire
 	address string
 	calls   *callPool
-	onLost  func(error) error // told the cause, returns what callers shall see
+	onLost  func(error) error // gets the cause, returns the error for callers
 
 	work chan struct{} // capacity 1: there is something for writeLoop
 	over chan struct{} // closed when readLoop ended: no call is left on it
@@ -31,7 +31,7 @@ type conn struct {
 		gathered batch   // not handed to the socket yet
 		spare    batch   // the buffers of the batch before
 		sent     []*call // handed to the socket, for readLoop to fetch
-		writing  bool    // writeLoop is at it or was told to
+		writing  bool    // writeLoop writes, or was told to
 		lost     error   // why no more calls are taken; set once
 		room     chan struct{}
 	}
@@ -66,7 +66,7 @@ func (c *conn) do(ctx context.Context, k *call) outcome {
 }
 
 // wait returns the outcome of a call that was sent. When the context ends first
-// the call is withdrawn, if it can be, and else left to the connection.
+// the call is withdrawn if possible, and otherwise left to the connection.
 func (c *conn) wait(ctx context.Context, k *call) outcome {
 	select {
 	case <-k.done:
@@ -89,8 +89,8 @@ func (c *conn) wait(ctx context.Context, k *call) outcome {
 	return k.outcome()
 }
 
-// send gathers k's commands and sees to it that somebody writes them. On an error
-// the call is still the caller's.
+// send gathers the commands of k and tells writeLoop. After an error the caller still
+// owns the call.
 func (c *conn) send(ctx context.Context, k *call) error {
 	c.mu.Lock()
 	for c.mu.lost == nil && len(c.mu.gathered.bytes) >= gatherMax {
@@ -105,7 +105,7 @@ func (c *conn) send(ctx context.Context, k *call) error {
 	}
 	if err := c.mu.gathered.add(k); err != nil {
 		c.mu.Unlock()
-		k.fail(fateAnswered, err) // as the server would refuse it
+		k.fail(fateAnswered, err) // as if the server had refused it
 		return nil
 	}
 	wake := !c.mu.writing
@@ -150,14 +150,14 @@ func (c *conn) writeLoop() {
 		case <-c.over:
 			return
 		}
-		// The callers just answered have more to send: let them, so that it goes in
-		// one write and reaches the server together. 16 callers that read get 1.4
-		// times as much done, 256 get 1.6 times.
+		// Let the callers that were just answered add their next commands, so that one
+		// write sends them together. 16 reading callers get 1.4 times as much done, 256
+		// get 1.6 times.
 		runtime.Gosched()
 		for b, ok := c.takeGathered(); ok; b, ok = c.takeGathered() {
 			if _, err := c.net.Write(b.bytes); err != nil {
-				// readLoop meets an error too, now, and says what it means. What is
-				// gathered until then was never sent.
+				// readLoop gets an error too, now, and ends the calls. Commands gathered
+				// until then were never sent.
 				c.close()
 				<-c.over
 				return
@@ -167,8 +167,8 @@ func (c *conn) writeLoop() {
 	}
 }
 
-// takeGathered returns what there is to write, and notes that it was sent. If
-// there is nothing, whoever gathers next has to say so.
+// takeGathered returns the gathered commands, and counts them as sent. If there are
+// none, the next caller that gathers must wake writeLoop.
 func (c *conn) takeGathered() (b batch, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -183,7 +183,7 @@ func (c *conn) takeGathered() (b batch, ok bool) {
 	return b, true
 }
 
-// putBack keeps a batch that was written for its memory.
+// putBack keeps a written batch, for its memory.
 func (c *conn) putBack(b batch) {
 	b.reset()
 	c.mu.Lock()
@@ -191,8 +191,8 @@ func (c *conn) putBack(b batch) {
 	c.mu.Unlock()
 }
 
-// readLoop hands replies to calls until the connection breaks, the server goes
-// down or says something that it must not, and then ends what is left.
+// readLoop hands replies to calls until the connection breaks, the server shuts down or
+// violates the protocol. Then it ends the remaining calls.
 func (c *conn) readLoop() {
 	defer close(c.over)
 	queue, err := c.deliver()
@@ -201,7 +201,7 @@ func (c *conn) readLoop() {
 	if shutdown(err) != nil {
 		fateOfSent = fateUnsent
 	}
-	err = c.onLost(&ConnError{Addr: c.address, Err: err}) // first: nobody is given this connection any more
+	err = c.onLost(&ConnError{Addr: c.address, Err: err}) // first: no caller gets this connection from now on
 	sent, unsent := c.giveUp(err)
 	for _, k := range append(queue, sent...) {
 		k.fail(fateOfSent, err)
@@ -211,7 +211,7 @@ func (c *conn) readLoop() {
 	}
 }
 
-// giveUp takes no more calls from now on and returns those that wait.
+// giveUp refuses calls from now on and returns the waiting ones.
 func (c *conn) giveUp(err error) (sent, unsent []*call) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -222,8 +222,8 @@ func (c *conn) giveUp(err error) (sent, unsent []*call) {
 	return sent, unsent
 }
 
-// deliver hands out replies. It returns the calls still waiting that it fetched,
-// and why it ended.
+// deliver hands replies to calls. It returns the calls without a reply that it has
+// fetched, and why it ended.
 func (c *conn) deliver() ([]*call, error) {
 	var queue, spare []*call
 	next := 0 // in queue

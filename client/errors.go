@@ -8,23 +8,22 @@ import (
 	"kvd/kv"
 )
 
-// What a server says besides the errors of package kv. They are matched by a
-// *ConnError where they are about the connection, and stand alone where they are
-// about one command.
+// The errors of a server besides those of package kv. A *ConnError matches them if they
+// are about the connection; they stand alone if they are about one command.
 var (
 	ErrAuthRequired = lineproto.ErrAuthRequired // Options.User is missing
 	ErrAuthFailed   = lineproto.ErrAuthFailed   // Options.User or Options.Password is wrong
 	ErrDenied       = lineproto.ErrDenied       // the user may not do that
 	ErrTooMany      = lineproto.ErrTooMany      // a limit of the server: connections, watches
-	ErrInternal     = lineproto.ErrInternal     // an error that has no name
+	ErrInternal     = lineproto.ErrInternal     // any other error of the server
 )
 
-// ConnError is a call that failed for want of a connection: none could be made,
-// or the one it ran on broke. A write that fails with it was not carried out,
-// unless the error also matches kv.ErrOutcomeUnknown.
+// ConnError is the error of a call without a connection: none could be made, or the
+// connection broke. A write that fails with it was not executed, unless the error also
+// matches kv.ErrOutcomeUnknown.
 type ConnError struct {
 	Addr string // of the server, as given to Dial
-	Err  error  // the system's, or what the server said or must not have said
+	Err  error  // of the system, of the server, or a violation of the protocol
 
 	refused bool // by the server: trying again would not help
 }
@@ -34,7 +33,7 @@ func (e *ConnError) Error() string { return fmt.Sprintf("client: server %s: %v",
 // Unwrap returns the cause.
 func (e *ConnError) Unwrap() error { return e.Err }
 
-// Why a connection ended, where the system has no error for it.
+// The causes for the end of a connection that are no errors of the system.
 var (
 	errHungUp     = errors.New("the server closed the connection")
 	errUnasked    = errors.New("protocol: a reply without a command")
@@ -42,7 +41,8 @@ var (
 	errWrongReply = errors.New("protocol: a reply to another command")
 )
 
-// unasked says why the server spoke up: usually to say why it hangs up.
+// unasked returns the error in a reply without a command. It is usually the reason why
+// the server closes the connection.
 func unasked(r *lineproto.Reply) error {
 	if err := r.Err("", ""); err != nil {
 		return err
@@ -50,12 +50,11 @@ func unasked(r *lineproto.Reply) error {
 	return errUnasked
 }
 
-// refused reports whether err is a server's word that it will not have this
-// client.
+// refused reports whether err says that the server refuses this client.
 func refused(err error) bool {
 	var conn *ConnError
 	return errors.As(err, &conn) && conn.refused
 }
 
-// unknown says that a write may have been carried out, or may yet be.
+// unknown is the error of a write that may have been executed, or may still be.
 func unknown(cause error) error { return fmt.Errorf("%w: %w", kv.ErrOutcomeUnknown, cause) }

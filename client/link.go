@@ -43,7 +43,7 @@ func (l *link) open(ctx context.Context) error {
 	return nil
 }
 
-// publish makes c the connection for all, unless the client was closed.
+// publish makes c the shared connection, unless the client was closed.
 func (l *link) publish(c *conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -58,8 +58,8 @@ func (l *link) publish(c *conn) {
 	l.notifyLocked()
 }
 
-// lost takes the connection back and starts to make another. The connection
-// calls it once, before it ends its calls, and tells them what it returns.
+// lost withdraws the shared connection and starts to make another. The connection calls
+// it once, before it ends its calls, which get the returned error.
 func (l *link) lost(cause error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -73,7 +73,7 @@ func (l *link) lost(cause error) error {
 	return cause
 }
 
-// redial makes connections until one is good or the client is closed.
+// redial tries to connect until it succeeds or the client is closed.
 func (l *link) redial() {
 	l.backoff.reset(time.Since(l.since))
 	for l.backoff.pause(l.ctx) == nil {
@@ -139,8 +139,8 @@ func (l *link) spawn(f func()) error {
 	return nil
 }
 
-// close ends every connection of the client and waits until nothing runs any
-// more. It reports whether it was the first to do so.
+// close ends all connections of the client and waits for its goroutines. It reports
+// whether this was the first close.
 func (l *link) close() bool {
 	l.mu.Lock()
 	first := !l.mu.closed

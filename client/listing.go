@@ -17,17 +17,17 @@ import (
 type listing[T any] struct {
 	client  *Client
 	command lineproto.Command
-	check   error // why it cannot be asked for
+	check   error // why it cannot be sent; nil: it can
 	decode  func(*lineproto.Reply) (item[T], error)
-	name    func(error) error // names what an error is about; nil: nothing
+	name    func(error) error // adds bucket and key to an error; nil: adds nothing
 }
 
-// item is one thing listed, in memory of its own.
+// item is one result of a listing, in memory of its own.
 type item[T any] struct {
 	value T
 	err   error // of this one; the listing goes on
 	size  int   // bytes held
-	skip  bool  // it is not wanted
+	skip  bool  // it does not match
 }
 
 // all returns the listing as a sequence.
@@ -59,7 +59,7 @@ func (l *listing[T]) all(ctx context.Context) iter.Seq2[T, error] {
 }
 
 // once lists on one connection. It reports whether it yielded anything, and why
-// the listing is not complete; nil if it is, or if the consumer left.
+// the listing is not complete; nil if it is, or if the consumer has stopped.
 func (l *listing[T]) once(ctx context.Context, yield func(T, error) bool) (begun bool, err error) {
 	w, err := l.client.takeSpare(ctx)
 	if err != nil {
@@ -99,7 +99,7 @@ type stream[T any] struct {
 	limit   int           // bytes
 	more    chan struct{} // capacity 1: there may be something to take
 	room    chan struct{} // capacity 1: there may be room
-	left    chan struct{} // closed when the consumer left
+	left    chan struct{} // closed when the consumer has stopped
 
 	mu struct { // guards the fields inside
 		sync.Mutex
@@ -164,8 +164,8 @@ func (s *stream[T]) readOne() (complete bool, err error) {
 	return false, s.put(it)
 }
 
-// broken makes the error of a connection that failed. Those that were kept are
-// suspect then.
+// broken makes the error of a failed connection. It also drops the idle connections,
+// which may be broken too.
 func (s *stream[T]) broken(err error) error {
 	s.listing.client.dropSpares()
 	if s.listing.client.link.ctx.Err() != nil {
@@ -174,7 +174,7 @@ func (s *stream[T]) broken(err error) error {
 	return &ConnError{Addr: s.listing.client.address, Err: err}
 }
 
-// put hands an item to the consumer, and waits while that has too many.
+// put hands an item to the consumer, and waits while too many are queued.
 func (s *stream[T]) put(it item[T]) error {
 	s.mu.Lock()
 	s.mu.items = append(s.mu.items, it)
@@ -197,11 +197,11 @@ func (s *stream[T]) put(it item[T]) error {
 	return nil
 }
 
-// errLeft ends a stream whose consumer left; nobody sees it.
-var errLeft = errors.New("the consumer left")
+// errLeft ends a stream whose consumer has stopped. It is never returned.
+var errLeft = errors.New("the consumer has stopped")
 
-// take returns all that was read since the last take, and waits for something.
-// The error comes with the last of it.
+// take returns the items read since the last take, and waits for at least one. The error
+// comes with the last items.
 func (s *stream[T]) take(ctx context.Context) ([]item[T], error) {
 	for {
 		s.mu.Lock()
@@ -231,7 +231,7 @@ func (s *stream[T]) stop() {
 	}
 }
 
-// signal leaves word in a channel of capacity 1.
+// signal sends to a channel of capacity 1, unless it is full.
 func signal(c chan struct{}) {
 	select {
 	case c <- struct{}{}:

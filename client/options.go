@@ -10,22 +10,22 @@ import (
 	"kvd/kv"
 )
 
-// Options changes how a client connects. The zero value connects in the clear
-// and without a name, as to a server on this machine.
+// Options configures a client. The zero value connects without TLS and without a login,
+// which suits a server on the same machine.
 type Options struct {
 	// User and Password are sent on every connection if User is not empty.
 	User, Password string
 
-	// TLS makes every connection a TLS connection; nil: in the clear. A ServerName
-	// left empty is taken from the address. It is not modified.
+	// TLS is the configuration of TLS connections; nil: no TLS. An empty ServerName is
+	// taken from the address. The configuration is not modified.
 	TLS *tls.Config
 
-	// Dialer makes the connections that TLS runs over. Nil is a net.Dialer that
-	// notices a vanished server after 30 s of silence.
+	// Dialer makes the connections below TLS. Nil is a net.Dialer that detects an
+	// unreachable server after 30 s.
 	Dialer Dialer
 
-	// DialTimeout bounds one attempt to connect: dialing, TLS, greeting and
-	// password. Default 5 s.
+	// DialTimeout bounds one attempt to connect, including TLS, greeting and login.
+	// Default 5 s.
 	DialTimeout time.Duration
 
 	// BackoffMin and BackoffMax bound the pause between attempts to connect again:
@@ -33,20 +33,20 @@ type Options struct {
 	// 10 ms and 2 s.
 	BackoffMin, BackoffMax time.Duration
 
-	// MaxWait is how long a call waits for a lost connection to come back before
-	// it returns a *ConnError, unless its context ends sooner. Default 30 s;
-	// negative: until the context ends. Watches wait until theirs ends.
+	// MaxWait is the time that a call waits for a new connection before it returns a
+	// *ConnError, unless its context ends sooner. Default 30 s; negative: until the
+	// context ends. Watches always wait until their context ends.
 	MaxWait time.Duration
 
-	// ReadAhead is how much of a listing, in bytes of keys and values, is taken
-	// from the server before the caller asks for it. A caller that stays further
-	// behind for as long as the server's patience lasts loses the rest of the
-	// listing, with an error. Default 16 MiB.
+	// ReadAhead bounds the part of a listing that is read before the caller asks for
+	// it, in bytes of keys and values. If the caller stays further behind, the server
+	// closes the connection after a time, and the listing ends with an error. Default
+	// 16 MiB.
 	ReadAhead int
 }
 
-// Dialer makes network connections: a *net.Dialer, or whatever a test or a
-// tunnel needs.
+// Dialer makes network connections: a *net.Dialer, or another one for a test or a
+// tunnel.
 type Dialer interface {
 	DialContext(ctx context.Context, network, address string) (net.Conn, error)
 }
@@ -59,7 +59,7 @@ const (
 	readAheadDefault   = 16 << 20
 )
 
-// keepAlive gives a silent peer 15 s and three probes.
+// keepAlive ends a connection after 15 s of silence and three probes without an answer.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}
 
 func (o Options) withDefaults(address string) (Options, error) {

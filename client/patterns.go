@@ -5,13 +5,13 @@ import (
 	"kvd/kv"
 )
 
-// patternsMax is how long the patterns of a command may be together, in bytes and
-// with commas: the rest of a line goes to names, numbers and options.
+// patternsMax bounds the patterns of a command, in bytes, commas included. The rest of
+// the line is for names, numbers and options.
 const patternsMax = lineproto.MaxLine - kv.MaxBucketNameSize - 256
 
-// fitPatterns returns what to ask the server for and, if that is more than the
-// patterns select because they do not fit in a line, the patterns by which to
-// sort out what comes.
+// fitPatterns returns the patterns to send. If the given ones do not fit in a line, that
+// is a pattern for all keys, and fitPatterns also returns the patterns by which the
+// client must filter.
 func fitPatterns(patterns []string) (sent string, left []string) {
 	if patternsSize(patterns) > patternsMax {
 		return lineproto.AllPatterns, append([]string(nil), patterns...)

@@ -9,9 +9,9 @@ import (
 
 var _ kv.Reclaimer = (*Client)(nil)
 
-// Reclaim gives back the disk of what is gone; see [kv.Reclaimer]. The buckets come
-// one after the other, so Total grows while it runs. It is not tried again when the
-// connection breaks; the server then stops where it is.
+// Reclaim frees the disk space of removed records; see [kv.Reclaimer]. The buckets are
+// reclaimed one after the other, so Total grows meanwhile. If the connection breaks, the
+// server stops, and Reclaim is not repeated.
 func (c *Client) Reclaim(ctx context.Context, progress func(kv.Reclaimed), buckets ...string) (kv.Reclaimed, error) {
 	if progress == nil {
 		progress = func(kv.Reclaimed) {}

@@ -29,8 +29,8 @@ func newReplies(from io.Reader) *replies {
 	return &replies{from: from, buf: make([]byte, readSize)}
 }
 
-// next returns the next reply. It is good until the next call: its strings and
-// its value lie in the buffer.
+// next returns the next reply. It is valid until the next call: its strings and its
+// value refer to the buffer.
 func (rs *replies) next() (*lineproto.Reply, error) {
 	for {
 		n, err := lineproto.ParseReply(rs.buf[rs.start:rs.end], &rs.reply)
@@ -47,11 +47,11 @@ func (rs *replies) next() (*lineproto.Reply, error) {
 	}
 }
 
-// fill reads more of a reply of at least n bytes: what there is of it may be wrong
-// already, so the caller looks again.
+// fill reads more of a reply of at least n bytes. It returns after each read, because
+// the part that has arrived may already be wrong.
 func (rs *replies) fill(n int) error {
 	if n > replyMax {
-		return fmt.Errorf("protocol: a reply of %d bytes, at most %d are allowed", n, replyMax)
+		return fmt.Errorf("protocol: a reply of %d bytes: must be at most %d", n, replyMax)
 	}
 	rs.makeRoom(n)
 	for {
@@ -68,8 +68,8 @@ func (rs *replies) fill(n int) error {
 	}
 }
 
-// makeRoom makes the buffer take n bytes from start on, and at least one more
-// than there are.
+// makeRoom makes room in the buffer for n bytes from start on, and for at least one byte
+// more than it has.
 func (rs *replies) makeRoom(n int) {
 	if rs.start == rs.end {
 		rs.start, rs.end = 0, 0

@@ -5,17 +5,17 @@ import (
 	"sync"
 )
 
-// spareMax is how many connections of listings are kept between two.
+// spareMax is how many idle connections are kept for listings.
 const spareMax = 2
 
-// spare is connections that nothing runs on.
+// spare is idle connections.
 type spare struct {
 	sync.Mutex
 	wires []*wire
 }
 
-// takeSpare returns a connection for one listing. One that was kept may have
-// broken since: the first read tells.
+// takeSpare returns a connection for one listing. A kept connection may be broken: the
+// first read shows it.
 func (c *Client) takeSpare(ctx context.Context) (*wire, error) {
 	if _, err := c.link.get(ctx); err != nil { // waits out a restart, and knows when the client is closed
 		return nil, err
@@ -31,7 +31,7 @@ func (c *Client) takeSpare(ctx context.Context) (*wire, error) {
 	return c.dial(ctx)
 }
 
-// putSpare keeps a connection whose listing is complete, if there are not enough.
+// putSpare keeps a connection whose listing is complete, up to spareMax.
 func (c *Client) putSpare(w *wire) {
 	c.spare.Lock()
 	kept := len(c.spare.wires) < spareMax

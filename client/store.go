@@ -24,7 +24,7 @@ func (c *Client) CreateOrUpdateBucket(ctx context.Context, cfg kv.Config) (kv.Bu
 	return c.configure(ctx, lineproto.VerbAdd, cfg, true)
 }
 
-// configure sends a configuration and returns the bucket that has it now.
+// configure sends a configuration and returns the bucket.
 func (c *Client) configure(ctx context.Context, v lineproto.Verb, cfg kv.Config, orEdit bool) (kv.Bucket, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -41,8 +41,8 @@ func (c *Client) configure(ctx context.Context, v lineproto.Verb, cfg kv.Config,
 		return nil, err
 	}
 	b, err := c.Bucket(ctx, cfg.Bucket)
-	if err != nil { // the write was carried out: no error may say that it was not
-		return nil, unknown(fmt.Errorf("bucket %q was configured, and then asked for: %w", cfg.Bucket, err))
+	if err != nil { // the write was executed: the error must not deny it
+		return nil, unknown(fmt.Errorf("bucket %q was configured, but its status is missing: %w", cfg.Bucket, err))
 	}
 	return b, nil
 }
@@ -56,8 +56,7 @@ func (c *Client) Bucket(ctx context.Context, name string) (kv.Bucket, error) {
 	return &Bucket{client: c, name: st.Config.Bucket, id: st.ID}, nil
 }
 
-// info asks for the status of a bucket; an id of 0 is that of whichever has the
-// name.
+// info returns the status of a bucket. The id 0 means any bucket of that name.
 func (c *Client) info(ctx context.Context, name string, id uint64) (kv.Status, error) {
 	if err := ctx.Err(); err != nil {
 		return kv.Status{}, err

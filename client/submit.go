@@ -9,8 +9,8 @@ import (
 	"kvd/kv/msglog"
 )
 
-// A Submit is sent in runs of mutations, so that the first are under way while
-// the last are still being encoded, and the buffer stays bounded.
+// A Submit is sent in runs of mutations, so that the first are on their way while the
+// last are encoded, and the buffer stays bounded.
 const (
 	runCount = 1024
 	runBytes = 1 << 20 // of keys and values; one mutation may be larger
@@ -26,7 +26,7 @@ var verbs = [...]lineproto.Verb{
 	kv.MutateTouch:  lineproto.VerbTouch,
 }
 
-// setMutation makes the command ask for a mutation that was checked.
+// setMutation makes the command that of a checked mutation.
 func setMutation(c *lineproto.Command, m *kv.Mutation) {
 	*c = lineproto.Command{Verb: verbs[m.Op], Bucket: m.Bucket, Key: m.Key, Value: m.Value, TTL: m.TTL}
 	switch m.Op {
@@ -37,7 +37,7 @@ func setMutation(c *lineproto.Command, m *kv.Mutation) {
 	}
 }
 
-// checkMutation returns why a mutation cannot be asked for.
+// checkMutation returns why a mutation cannot be sent.
 func checkMutation(m *kv.Mutation) error {
 	if m.Op == msglog.Append {
 		return fmt.Errorf("%w: appending over the line protocol", kv.ErrNotSupported)
@@ -71,10 +71,10 @@ func checkMutation(m *kv.Mutation) error {
 
 // Submit carries out many mutations in order; see [kv.Submitter].
 //
-// If the connection breaks, those that were sent and not answered have an error
-// matching kv.ErrOutcomeUnknown, and those behind them the *ConnError: they are not
-// sent any more, because they could overtake the others. Submit then returns the
-// first of these errors too.
+// If the connection breaks, mutations that were sent and not answered have an error
+// matching kv.ErrOutcomeUnknown. Later ones have the *ConnError: they are not sent, since
+// they could be executed before the others. Submit then also returns the first of these
+// errors.
 func (c *Client) Submit(ctx context.Context, mutations []kv.Mutation) error {
 	rest := make([]*kv.Mutation, 0, len(mutations))
 	for i := range mutations {
@@ -106,16 +106,16 @@ func (c *Client) Submit(ctx context.Context, mutations []kv.Mutation) error {
 	return err
 }
 
-// part is a run of mutations that was sent, and how that went.
+// part is a run of mutations that was sent, with its outcome.
 type part struct {
 	run  []*kv.Mutation
 	call *call
 	outcome
 }
 
-// submit sends mutations and waits. It returns those that were not carried out
-// and why; the others have their outcomes. A fault is that of those whose outcome
-// is unknown, nil if there are none.
+// submit sends mutations and waits for their outcomes. It returns the mutations that
+// were not executed, and why. fault is the error of those whose outcome is unknown; nil
+// if there are none.
 func (c *conn) submit(ctx context.Context, mutations []*kv.Mutation) (rest []*kv.Mutation, err, fault error) {
 	var parts []part
 	next := 0 // of mutations, to be sent
@@ -129,8 +129,8 @@ func (c *conn) submit(ctx context.Context, mutations []*kv.Mutation) (rest []*kv
 		parts = append(parts, part{run: k.run, call: k})
 		next += len(k.run)
 	}
-	// The last is waited for first: should the context end, no run is withdrawn
-	// while one behind it is sent.
+	// Wait for the last one first: if the context ends, no run must be withdrawn while a
+	// later one is sent.
 	for i := range parts {
 		p := &parts[len(parts)-1-i]
 		p.outcome = c.wait(ctx, p.call)
@@ -152,7 +152,7 @@ func (c *conn) submit(ctx context.Context, mutations []*kv.Mutation) (rest []*kv
 			}
 			setErrors(open, fault)
 		case fateAnswered:
-			setErrors(open, p.err) // none are open, unless words failed them
+			setErrors(open, p.err) // none are open, unless they could not be encoded
 		}
 		settled += len(p.run)
 	}

@@ -15,9 +15,9 @@ const updatesKept = 64
 
 // Watch sends the entries of all keys that match any of the patterns; see
 // [kv.Bucket]. It runs on a connection of its own and is resumed on another when
-// that breaks: see the package's documentation. It ends with an error matching
-// kv.ErrBucketNotFound when the bucket is deleted, and kv.ErrCompacted when what
-// it has to deliver next is gone.
+// that breaks: see the package documentation. It ends with an error matching
+// kv.ErrBucketNotFound if the bucket is deleted, and kv.ErrCompacted if the next entries
+// were removed.
 func (b *Bucket) Watch(ctx context.Context, patterns []string, opts ...kv.WatchOption) (kv.Watcher, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -34,7 +34,7 @@ func (b *Bucket) Watch(ctx context.Context, patterns []string, opts ...kv.WatchO
 		return nil, fmt.Errorf("%w: bucket %q has another id than %d", kv.ErrBucketNotFound, b.name, id)
 	}
 	if w.options.IncludeHistory && w.options.UpdatesOnly {
-		return nil, b.named(fmt.Errorf("%w: IncludeHistory and UpdatesOnly exclude each other", kv.ErrInvalidOption))
+		return nil, b.named(fmt.Errorf("%w: use IncludeHistory or UpdatesOnly, not both", kv.ErrInvalidOption))
 	}
 	w.patterns, w.left = fitPatterns(patterns)
 	w.next = w.options.ResumeFrom
@@ -51,8 +51,8 @@ func (b *Bucket) Watch(ctx context.Context, patterns []string, opts ...kv.WatchO
 	return w, nil
 }
 
-// watcher is one watch. Its goroutine, run, is started by Watch and ends with
-// ctx, with the client, or by the server's word.
+// watcher is one watch. Watch starts its goroutine, run, which ends with ctx, with the
+// client, or with an error of the server.
 type watcher struct {
 	*feed.Feed
 
@@ -70,7 +70,7 @@ type watcher struct {
 	// Owned by run, by Watch before it.
 	next   kv.Revision // where to begin on the next connection; 0: as if for the first time
 	last   kv.Revision // newest that was delivered
-	floor  kv.Revision // of the bucket before the watch began on this connection
+	floor  kv.Revision // revision of the bucket before the watch began on this connection
 	synced bool        // the initial entries were delivered, or none were asked for
 }
 
@@ -127,12 +127,12 @@ func (w *watcher) run(wire *wire) {
 	}
 }
 
-// over reports whether nobody wants the watch to go on.
+// over reports whether the watch was stopped, or the client closed.
 func (w *watcher) over() bool {
 	return w.ctx.Err() != nil || w.bucket.client.link.ctx.Err() != nil
 }
 
-// cause returns why the watch ended, where err is what it met last.
+// cause returns why the watch ended; err is its last error.
 func (w *watcher) cause(err error) error {
 	switch {
 	case w.parent.Err() != nil:
@@ -143,13 +143,13 @@ func (w *watcher) cause(err error) error {
 	return err
 }
 
-// passing reports whether a watch that met the error is to be tried again.
+// passing reports whether a watch is tried again after the error.
 func passing(err error) bool {
 	var broken *ConnError
 	return errors.As(err, &broken) && !broken.refused
 }
 
-// connect asks for the watch on a new connection, from where it stands.
+// connect continues the watch on a new connection.
 func (w *watcher) connect() (*wire, error) {
 	c := w.bucket.client
 	wire, err := c.dial(w.ctx)
@@ -168,7 +168,7 @@ func (w *watcher) connect() (*wire, error) {
 	return wire, nil
 }
 
-// ask sends INFO and WATCH and takes the answers.
+// ask sends INFO and WATCH and reads the answers.
 func (w *watcher) ask(wire *wire) error {
 	info := &lineproto.Command{Verb: lineproto.VerbInfo, Bucket: w.bucket.name, BucketID: w.bucket.id}
 	if err := wire.write(info, w.command()); err != nil {
@@ -192,7 +192,7 @@ func (w *watcher) ask(wire *wire) error {
 	return nil
 }
 
-// command is the WATCH for where the watch stands.
+// command returns the WATCH from the current position.
 func (w *watcher) command() *lineproto.Command {
 	c := &lineproto.Command{
 		Verb: lineproto.VerbWatch, Watch: watchNumber, Bucket: w.bucket.name, BucketID: w.bucket.id, Patterns: w.patterns,
@@ -208,7 +208,7 @@ func (w *watcher) command() *lineproto.Command {
 	return c
 }
 
-// answer returns the next reply, which has to be of that kind.
+// answer returns the next reply, which must be of that kind.
 func (w *watcher) answer(wire *wire, kind lineproto.ReplyKind) (*lineproto.Reply, error) {
 	r, err := wire.replies.next()
 	if err != nil {
@@ -220,8 +220,8 @@ func (w *watcher) answer(wire *wire, kind lineproto.ReplyKind) (*lineproto.Reply
 	return r, nil
 }
 
-// refusal is the error of a reply that is not the one expected: the server's word
-// that the watch is over, or a *ConnError if another connection may be tried.
+// refusal is the error of an unexpected reply: the error with which the server ended the
+// watch, or a *ConnError if another connection can be tried.
 func (w *watcher) refusal(r *lineproto.Reply) error {
 	err := r.Err(w.bucket.name, "")
 	switch {
@@ -277,8 +277,8 @@ func (w *watcher) event(r *lineproto.Reply) error {
 	return nil
 }
 
-// sync delivers the end of the initial entries, once. What the bucket held before
-// the watch began on this connection is behind it from now on.
+// sync delivers the end of the initial entries, once. From now on the watch is past the
+// revision that the bucket had when it began on this connection.
 func (w *watcher) sync() error {
 	w.next = max(w.next, w.floor+1)
 	if w.synced {

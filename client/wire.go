@@ -11,7 +11,7 @@ import (
 	"kvd/kv"
 )
 
-// wire is a connection whose greeting is over.
+// wire is a connection after its greeting.
 type wire struct {
 	net     net.Conn
 	replies *replies // one goroutine reads at a time
@@ -72,7 +72,7 @@ func (c *Client) connect(ctx context.Context) (*wire, error) {
 	w := &wire{net: nc, replies: newReplies(nc)}
 	err = c.greet(w)
 	if !stop() {
-		err = ctx.Err() // whatever the connection made of it
+		err = ctx.Err() // not the error of the connection
 	}
 	if err != nil {
 		_ = nc.Close()
@@ -82,7 +82,7 @@ func (c *Client) connect(ctx context.Context) (*wire, error) {
 	return w, nil
 }
 
-// greet finds out who answers and says who is asking.
+// greet checks the server and logs in.
 func (c *Client) greet(w *wire) error {
 	r, err := w.ask(&lineproto.Command{Verb: lineproto.VerbHello})
 	if err != nil {
@@ -107,15 +107,14 @@ func (c *Client) greet(w *wire) error {
 	return err
 }
 
-// sameStore reports whether the store is that of the first connection, as far as
-// the server tells. The ids of buckets and their revisions mean nothing in another.
+// sameStore reports whether the store is that of the first connection, if the server
+// tells its id. Ids of buckets and revisions have no meaning in another store.
 func (c *Client) sameStore(id [16]byte) bool {
 	c.store.once.Do(func() { c.store.id = id })
 	return c.store.id == id || c.store.id == [16]byte{} || id == [16]byte{}
 }
 
-// ask sends a command and returns its one reply, or the error that it was
-// answered with.
+// ask sends a command and returns its one reply, or the error in that reply.
 func (w *wire) ask(command *lineproto.Command) (*lineproto.Reply, error) {
 	if err := w.write(command); err != nil {
 		return nil, err
@@ -127,7 +126,7 @@ func (w *wire) ask(command *lineproto.Command) (*lineproto.Reply, error) {
 	return r, err
 }
 
-// final reports whether an error of a greeting would come again.
+// final reports whether an error of a greeting would come again on the next attempt.
 func final(err error) bool {
 	for _, e := range []error{ErrAuthRequired, ErrAuthFailed, ErrDenied, kv.ErrVersion, errOtherStore} {
 		if errors.Is(err, e) {

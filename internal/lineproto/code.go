@@ -9,7 +9,7 @@ import (
 // Code is the stable name of an error on the wire.
 type Code string
 
-// What only a server says. The errors of package kv have codes besides: see codes.
+// The errors of a server besides those of package kv; all codes stand in codes.
 var (
 	// ErrAuthRequired answers a command before AUTH.
 	ErrAuthRequired = errors.New("authentication is required")
@@ -19,17 +19,17 @@ var (
 	ErrDenied = errors.New("permission denied")
 	// ErrTimeout ends a connection whose command did not arrive in time.
 	ErrTimeout = errors.New("timeout")
-	// ErrTooMany answers what would pass a limit of the server: connections, watches.
+	// ErrTooMany answers what would exceed a limit of the server: connections, watches.
 	ErrTooMany = errors.New("too many")
-	// ErrShutdown ends a connection or watch of a server that is going down. What
-	// was asked for and not answered before was not carried out.
+	// ErrShutdown ends a connection or watch of a server that shuts down. Commands that
+	// were not answered before were not executed.
 	ErrShutdown = errors.New("the server is shutting down")
 	// ErrInternal is any other error of the server.
 	ErrInternal = errors.New("internal error")
 )
 
-// codes is the one table of errors on the wire. Of an error that matches several
-// the first counts: what a caller has to know first comes first.
+// codes is the table of errors on the wire. If an error matches several, the first
+// counts: the most important for a caller comes first.
 var codes = []struct {
 	code Code
 	err  error
@@ -79,8 +79,8 @@ func CodeOf(err error) Code {
 	return codeInternal
 }
 
-// sentinel returns the error of the code: ErrInternal for one that a newer server
-// may have.
+// sentinel returns the error of the code: ErrInternal for an unknown one, which a newer
+// server may send.
 func sentinel(code string) error {
 	for i := range codes {
 		if string(codes[i].code) == code {

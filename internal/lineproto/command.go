@@ -9,8 +9,8 @@ import (
 	"kvd/kv"
 )
 
-// Command is one command, parsed or to be sent. Which fields count depends on
-// the verb; the zero value of the others is what stands for their absence.
+// Command is one command, parsed or to be sent. Which fields count depends on the verb;
+// a zero value means that an option is absent.
 //
 // In a parsed command the strings and Value refer to the buffer it was parsed
 // from: they change with it. Clone what is kept.
@@ -46,7 +46,7 @@ type Command struct {
 	Refused    error // why the command, which parsed, cannot be carried out
 }
 
-// WatchMode is what a watch begins with.
+// WatchMode says with which entries a watch begins.
 type WatchMode uint8
 
 // The modes.

@@ -12,8 +12,8 @@ import (
 	"kvd/kv"
 )
 
-// configText is what of a configuration may be too long for a line. It travels
-// as a payload of JSON. Nil: not given.
+// configText is the texts of a configuration, which may be too long for a line. They
+// are sent as a payload of JSON. Nil: not given.
 type configText struct {
 	Description *string            `json:"description,omitempty"`
 	Metadata    *map[string]string `json:"metadata,omitempty"`
@@ -94,8 +94,8 @@ func appendConfigText(dst []byte, cfg *kv.Config, all bool) (line []byte, text c
 	return dst, text, nil
 }
 
-// ApplyConfig changes what the command ADD or EDIT names in cfg, and leaves the
-// rest. What it stores is in memory of its own. It returns an error matching
+// ApplyConfig sets the fields of cfg that the command ADD or EDIT names. Their strings
+// are in memory of their own. It returns an error matching
 // kv.ErrInvalidConfig or kv.ErrInvalidOption.
 func (c *Command) ApplyConfig(cfg *kv.Config) (orEdit bool, err error) {
 	seen := make(map[string]bool)
@@ -201,7 +201,7 @@ func setDuration(field *time.Duration, value string) bool {
 	return err == nil
 }
 
-// setNamed sets the field to that of the choices whose text is value.
+// setNamed sets the field to the choice whose text is value.
 func setNamed[T fmt.Stringer](field *T, value string, choices ...T) bool {
 	for _, c := range choices {
 		if c.String() == value {

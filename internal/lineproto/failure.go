@@ -18,7 +18,7 @@ import (
 //	CODE [NAME=VALUE …] : TEXT
 //
 // The text is the error's own, without that of its kind where it begins with it,
-// since the code says that already. The pairs are what the typed errors carry.
+// since the code stands for it. The pairs are the fields of the typed errors.
 
 const (
 	textMax   = 1024 // bytes of an error's text
@@ -62,7 +62,7 @@ func failureText(err, kind error) string {
 	return text
 }
 
-// appendDetails appends what the typed errors carry.
+// appendDetails appends the fields of the typed errors.
 func appendDetails(dst []byte, err error) []byte {
 	var mismatch *kv.RevisionMismatchError
 	var name *kv.NameError
@@ -134,7 +134,7 @@ func clip(s string, limit int) string {
 	return s[:limit]
 }
 
-// appendClean appends text with blanks for what cannot stand in a line.
+// appendClean appends text, with blanks for bytes that cannot stand in a line.
 func appendClean(dst []byte, text string) []byte {
 	for i := range len(text) {
 		if c := text[i]; c < ' ' || c == 0x7f {
@@ -254,7 +254,7 @@ func (f *failure) readDetails() details {
 	for w := newWords(f.details); w.more; {
 		word, err := w.nextOption()
 		if err != nil {
-			break // parseFailure has seen the words
+			break // parseFailure has checked the words
 		}
 		name, value, _ := cutOption(word)
 		if text, ok := parseText(value); ok {

@@ -19,8 +19,8 @@ const (
 	Version = 1
 	// MaxLine bounds a line of either direction in bytes, its CRLF included.
 	MaxLine = 4096
-	// MaxLength bounds a payload in bytes: what is over kv.MaxValueSizeLimit is
-	// refused and drained, what is over this does not parse.
+	// MaxLength bounds a payload in bytes. A payload over kv.MaxValueSizeLimit is
+	// refused and discarded; a larger length than MaxLength does not parse.
 	MaxLength = 99_999_999
 	// MaxConfigPayload bounds the payload of a configuration in bytes.
 	MaxConfigPayload = 1 << 20
@@ -106,7 +106,7 @@ func (w *words) next() ([]byte, error) {
 	return word, nil
 }
 
-// nextText is next for a word that may be a JSON string, blanks and all.
+// nextText is next for a word that may be a JSON string, which may contain blanks.
 func (w *words) nextText() ([]byte, error) {
 	line := w.rest
 	word, err := w.next()
@@ -248,7 +248,7 @@ func parseText(word []byte) (string, bool) {
 	return s, true
 }
 
-// appendText appends a word for parseText: as it is where that works, else as a
+// appendText appends a word for parseText: as it is if possible, otherwise as a
 // JSON string. Bytes that are not UTF-8 become replacement characters.
 func appendText(dst []byte, s string) []byte {
 	if isWord(s) && s[0] != '"' {

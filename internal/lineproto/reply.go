@@ -9,7 +9,7 @@ import (
 	"kvd/kv"
 )
 
-// ReplyKind says what a line from the server is.
+// ReplyKind is the kind of a line from the server.
 type ReplyKind uint8
 
 // The kinds.
@@ -66,12 +66,12 @@ type Reply struct {
 	payload []byte // +INFO
 }
 
-// Hello is what the server says about itself.
+// Hello is the server's description of itself.
 type Hello struct {
 	Protocol int    // Version
 	Server   string // name and version
 	StoreID  [16]byte
-	Sync     kv.SyncMode // of a bucket that does not say otherwise
+	Sync     kv.SyncMode // of buckets by default
 	Auth     bool        // AUTH must come first
 }
 

@@ -34,7 +34,7 @@ func AppendBucket(dst []byte, name string) []byte {
 	return append(append(append(dst, "+BUCKET "...), name...), crlf...)
 }
 
-// AppendReclaimed appends +RECLAIMED: how far giving back disk has come.
+// AppendReclaimed appends +RECLAIMED: the progress of a RECLAIM.
 func AppendReclaimed(dst []byte, r *kv.Reclaimed) []byte {
 	dst = append(dst, "+RECLAIMED"...)
 	for _, n := range []int64{r.Done, r.Total, r.Freed} {

@@ -86,7 +86,7 @@ func AppendInfo(dst []byte, st *kv.Status) []byte {
 	return appendInfoConfig(dst, &st.Config, st.ReadOnly)
 }
 
-// infoText is the payload of +INFO: what of a configuration may be too long for
+// infoText is the payload of +INFO: texts of a configuration that may be too long for
 // a line, and why the bucket takes no writes, as it stands behind -ERR.
 type infoText struct {
 	configText

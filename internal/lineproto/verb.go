@@ -1,6 +1,6 @@
 package lineproto
 
-// Verb is what a command asks for.
+// Verb is the verb of a command.
 type Verb uint8
 
 // The verbs. Their numbers are not on the wire.

@@ -9,7 +9,7 @@ import (
 	"kvd/server"
 )
 
-// buckets answers BUCKETS: those with which the user may do anything.
+// buckets answers BUCKETS with the buckets in which the user has any permission.
 func (c *conn) buckets(cmd *lineproto.Command) {
 	if cmd.Status {
 		c.InStore(c.listStatuses)
@@ -91,7 +91,7 @@ func (c *conn) add(cmd *lineproto.Command) error {
 	return err
 }
 
-// edit changes what the command names and leaves the rest as it is.
+// edit changes the fields that the command names.
 func (c *conn) edit(cmd *lineproto.Command) error {
 	st, err := c.status(cmd)
 	if err != nil {
@@ -111,7 +111,7 @@ func (c *conn) remove(cmd *lineproto.Command) (err error) {
 		}
 	}
 	c.InStore(func() { err = c.protocol.store.DeleteBucket(c.ctx, c.name(cmd.Bucket)) })
-	c.last = handle{} // the next of that name is another
+	c.last = handle{} // a new bucket may get that name
 	return err
 }
 

@@ -12,8 +12,8 @@ import (
 	"kvd/server"
 )
 
-// conn is one connection: its goroutine reads commands, carries them out and
-// answers. Only watches have goroutines besides.
+// conn is one connection. Its goroutine reads commands, executes them and answers. Only
+// watches have further goroutines.
 type conn struct {
 	*server.Conn
 	protocol *Protocol
@@ -25,12 +25,12 @@ type conn struct {
 	run *run
 
 	replies *buffer           // of this round; nil between rounds
-	names   map[string]string // bucket names seen, so that each is allocated once
+	names   map[string]string // names of buckets, so that each is allocated once
 	last    handle            // in this round
 	watches watches
 	read    int       // bytes consumed before the login
-	wrote   int       // bytes of replies; counts before the login
-	since   time.Time // when the first byte of the command came that is not all there; zero: none is
+	wrote   int       // bytes of replies; limited before the login
+	since   time.Time // when the first byte of an incomplete command came; zero: there is none
 }
 
 // errQuit ends a round after which the connection is closed.
@@ -51,7 +51,7 @@ func (c *conn) end() {
 	c.in.Release()
 }
 
-// serve runs rounds until the client or the server has had enough.
+// serve runs rounds until the client or the server ends the connection.
 func (c *conn) serve() {
 	if c.NeedsLogin() {
 		c.in.Expect(time.Now().Add(server.LoginTime))
@@ -66,7 +66,7 @@ func (c *conn) serve() {
 	}
 }
 
-// finish says goodbye: why the connection is closed, unless its client did.
+// finish sends the reason for the end of the connection, unless the client ended it.
 func (c *conn) finish(err error) {
 	var last []byte
 	switch {
@@ -88,8 +88,8 @@ func (c *conn) finish(err error) {
 	}
 }
 
-// round carries out every complete command in the buffer, writes the replies with
-// one write, and waits for more.
+// round executes every complete command in the buffer, writes the replies with one
+// write, and waits for more.
 func (c *conn) round() error {
 	c.replies, c.run = getBuffer(), getRun()
 	need, err := c.commands()
@@ -107,8 +107,8 @@ func (c *conn) round() error {
 	return c.await(need)
 }
 
-// commands carries out commands until there is none complete, and returns how
-// many bytes the one that is not takes at least; 0 if there is nothing of one.
+// commands executes commands until the next one is incomplete. It returns the least
+// number of bytes that this one needs; 0 if nothing of it has arrived.
 func (c *conn) commands() (need int, err error) {
 	for {
 		if len(c.in.Bytes()) == 0 {
@@ -147,14 +147,14 @@ func (c *conn) spend(n int, consumed bool) error {
 }
 
 // await waits for more of a command of at least need bytes, or for the first byte
-// of one. A command that will be refused anyway is answered now, and its
-// payload not kept.
+// of one. A command that will be refused anyway is answered now, and its payload is
+// discarded.
 func (c *conn) await(need int) error {
 	cmd := c.cmd
-	c.cmd = lineproto.Command{} // its views would keep the buffer
-	strange := c.NeedsLogin()   // then the deadline is that of the login
+	c.cmd = lineproto.Command{}   // its views would keep the buffer
+	beforeLogin := c.NeedsLogin() // then the deadline is that of the login
 	if need == 0 {
-		if !strange {
+		if !beforeLogin {
 			c.in.Expect(time.Time{})
 		}
 		return c.in.Read()
@@ -162,7 +162,7 @@ func (c *conn) await(need int) error {
 	if c.since.IsZero() {
 		c.since = time.Now()
 	}
-	if !strange {
+	if !beforeLogin {
 		c.in.Expect(commandUntil(c.since, cmd.Length))
 	}
 	if cmd.Verb != 0 {
@@ -171,16 +171,16 @@ func (c *conn) await(need int) error {
 		}
 	}
 	c.in.Reserve(need)
-	return c.in.Read() // and no more at once: what came may show that the payload is wrong
+	return c.in.Read() // only once: the new bytes may show that the payload is wrong
 }
 
-// commandUntil is when a command whose first byte came at that time must be there
-// with its payload, whose length is -1 while it is not known.
+// commandUntil returns the time by which a command must be complete with its payload.
+// first is when its first byte came; the length is -1 while it is unknown.
 func commandUntil(first time.Time, length int) time.Time {
 	return first.Add(commandTime + time.Duration(max(length, 0))*time.Second/payloadRate)
 }
 
-// refuse answers a command whose payload is still on its way and skips that.
+// refuse answers a command whose payload is still arriving, and skips the payload.
 func (c *conn) refuse(size int, cause error, key string) error {
 	c.since = time.Time{}
 	if !c.out.write(lineproto.AppendError(nil, wireError(cause), key)) {
@@ -189,7 +189,7 @@ func (c *conn) refuse(size int, cause error, key string) error {
 	return c.skip(size)
 }
 
-// skip drops a command of that size; its payload must end as any other's.
+// skip discards a command of that size. Its payload must end in CRLF too.
 func (c *conn) skip(size int) error {
 	const crlf = "\r\n"
 	if err := c.in.Skip(size - len(crlf)); err != nil {
@@ -208,7 +208,7 @@ func (c *conn) skip(size int) error {
 	return nil
 }
 
-// flush writes what has been gathered and lets watches begin whose +OK is out.
+// flush writes the gathered replies, and starts the watches whose +OK is written.
 func (c *conn) flush() {
 	if len(c.replies.b) > 0 {
 		c.wrote += len(c.replies.b)
@@ -221,7 +221,7 @@ func (c *conn) flush() {
 	c.watches.begin()
 }
 
-// full flushes if that is due in the middle of a round.
+// full flushes within a round if the replies have reached flushSize.
 func (c *conn) full() {
 	if len(c.replies.b) >= flushSize {
 		c.flush()
@@ -233,7 +233,8 @@ func (c *conn) fail(err error, key string) {
 	c.replies.b = lineproto.AppendError(c.replies.b, wireError(err), key)
 }
 
-// name returns a bucket's name in memory of its own, the same for every command.
+// name returns the name of a bucket in memory of its own, the same string for every
+// command.
 func (c *conn) name(view string) string {
 	const namesMax = 64
 	if c.last.name == view {
@@ -250,13 +251,13 @@ func (c *conn) name(view string) string {
 	return name
 }
 
-// handle is the bucket that was named last, so that a pipeline looks it up once.
-// One that is removed meanwhile says so itself; that another has its name is news
-// that a command which was here before may miss.
+// handle is the bucket of the last command, so that a pipeline looks it up once. If it
+// is deleted meanwhile, its methods return an error. Commands that have already arrived
+// may miss a new bucket of the same name.
 type handle struct {
 	name   string
 	bucket kv.Bucket
-	id     uint64 // 0: nobody asked yet
+	id     uint64 // 0: not known yet
 }
 
 // bucket returns the bucket that a command means.
@@ -296,8 +297,7 @@ func (c *conn) checkID(want uint64) (err error) {
 	return err
 }
 
-// bucketID returns a bucket's id, without a full status where there is a shorter
-// way.
+// bucketID returns the id of a bucket, without a full status if possible.
 func bucketID(ctx context.Context, b kv.Bucket) (uint64, error) {
 	if i, ok := kv.As[interface{ ID() uint64 }](b); ok {
 		return i.ID(), nil

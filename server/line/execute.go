@@ -10,8 +10,8 @@ import (
 	"kvd/server"
 )
 
-// permissions are what the verbs need in their bucket. HELLO, AUTH, PING, QUIT and
-// UNWATCH need none; BUCKETS shows what the user may do anything with.
+// permissions are those that a verb needs in its bucket. HELLO, AUTH, PING, QUIT and
+// UNWATCH need none; BUCKETS lists the buckets in which the user has any.
 var permissions = [...]server.Permission{
 	lineproto.VerbAdd:          server.MayAdmin,
 	lineproto.VerbEdit:         server.MayAdmin,
@@ -43,8 +43,8 @@ func (c *conn) permit(cmd *lineproto.Command) error {
 	return nil
 }
 
-// precheck returns why a command, whose payload is not all there, will be refused
-// whatever it is.
+// precheck returns why a command will be refused whatever its payload is, which has not
+// arrived completely.
 func (c *conn) precheck(cmd *lineproto.Command) error {
 	if err := c.permit(cmd); err != nil {
 		return err
@@ -64,8 +64,7 @@ func (c *conn) precheck(cmd *lineproto.Command) error {
 	return err
 }
 
-// execute carries out a command or adds it to the run. An error ends the
-// connection.
+// execute executes a command or adds it to the run. An error ends the connection.
 func (c *conn) execute(cmd *lineproto.Command) error {
 	err := c.permit(cmd)
 	if err == nil {
@@ -75,7 +74,7 @@ func (c *conn) execute(cmd *lineproto.Command) error {
 		c.write(cmd)
 		return nil
 	}
-	c.finishRun() // what follows must see it, and be answered after it
+	c.finishRun() // this command must see those writes, and be answered after them
 	if c.NeedsLogin() {
 		if err := c.beforeLogin(cmd); err != nil {
 			return err
@@ -90,10 +89,10 @@ func (c *conn) execute(cmd *lineproto.Command) error {
 	return err
 }
 
-// lastWords is room for one more reply and for what ends a connection.
+// lastWords is the room for one more reply and for the error that ends a connection.
 const lastWords = 1024
 
-// beforeLogin returns an error for a command that a stranger must not give.
+// beforeLogin returns an error for a command that needs a login.
 func (c *conn) beforeLogin(cmd *lineproto.Command) error {
 	switch cmd.Verb {
 	case lineproto.VerbHello, lineproto.VerbAuth, lineproto.VerbPing, lineproto.VerbQuit:

@@ -13,17 +13,17 @@ const (
 	writeSize = 256 << 10 // bytes written at once at most: a client has writeTime for each
 )
 
-// output writes to the connection for its goroutine and the pump of its watches.
+// output writes to the connection, for its goroutine and for the pump of its watches.
 //
-// A client has to read its replies: one that takes too long is cut off. Events may
-// wait for as long as the client is there; but a reply waits for the events that
-// are being written, so while one does these have the same time as the reply.
+// A client must read its replies: if it takes too long, the connection is closed.
+// Events can wait without a limit. But a reply waits for the events that are being
+// written, so while a reply waits, events have the same time limit.
 type output struct {
 	conn *server.Conn
 
-	broken atomic.Bool // past writing to; not under writing, which is held while a client does not read
+	broken atomic.Bool // a write has failed; not guarded by writing, which is held while a client does not read
 
-	writing lock // who has it may write
+	writing lock // held for a write
 
 	due struct { // guards the fields inside, and the connection's write deadline; taken under writing or alone
 		sync.Mutex
@@ -35,16 +35,16 @@ type output struct {
 
 func (o *output) init(conn *server.Conn) { o.conn, o.writing = conn, newLock() }
 
-// write writes all of a reply, and no other's bytes between. It waits for the
-// client, but not for one that has stopped reading: that ends the connection.
+// write writes a whole reply; no other bytes come between. If the client stops reading,
+// it ends the connection.
 func (o *output) write(b []byte) bool {
 	o.hurry()
 	defer o.replied()
 	return o.writeAll(b)
 }
 
-// writeEvents writes all of b, and no other's bytes between. It waits for a client
-// that does not read, until a reply waits too. Only the pump calls it.
+// writeEvents writes all of b; no other bytes come between. It waits for a client that
+// does not read, without a limit until a reply waits too. Only the pump calls it.
 func (o *output) writeEvents(b []byte) bool {
 	o.setEvents(true)
 	defer o.setEvents(false)
@@ -81,7 +81,7 @@ func (o *output) writePart(part []byte) {
 	}
 }
 
-// hurry gives what is being written, and what follows, the time of a reply, until
+// hurry sets the time limit of a reply for the current and the next writes, until
 // replied is called.
 func (o *output) hurry() {
 	o.due.Lock()
@@ -90,8 +90,7 @@ func (o *output) hurry() {
 	o.extendLocked()
 }
 
-// replied undoes hurry. Events that began while the reply was just done are not
-// bound by its time any more.
+// replied ends the effect of hurry, also for events that are being written.
 func (o *output) replied() {
 	o.due.Lock()
 	defer o.due.Unlock()
@@ -100,7 +99,7 @@ func (o *output) replied() {
 	}
 }
 
-// pace gives the next part of what is written its time: any, unless a reply waits.
+// pace sets the time limit for the next part of a write: none, unless a reply waits.
 func (o *output) pace() {
 	o.due.Lock()
 	defer o.due.Unlock()
@@ -112,7 +111,7 @@ func (o *output) pace() {
 	}
 }
 
-// relaxLocked lets a write take any time.
+// relaxLocked removes the time limit of a write.
 func (o *output) relaxLocked() {
 	if !o.due.deadline.IsZero() {
 		o.due.deadline = time.Time{}
@@ -120,8 +119,8 @@ func (o *output) relaxLocked() {
 	}
 }
 
-// extendLocked sees to it that a write has between half of writeTime and all of it.
-// Setting the deadline for each would cost a fair part of a small reply's write.
+// extendLocked gives a write between half of writeTime and all of it. It does not set
+// the deadline for each write, which would cost a good part of a small write.
 func (o *output) extendLocked() {
 	now := time.Now()
 	if o.due.deadline.Sub(now) < writeTime/2 {
@@ -130,8 +129,8 @@ func (o *output) extendLocked() {
 	}
 }
 
-// lock is a mutex for what takes as long as a client likes. It is a channel because
-// those who wait for one leave time its course in the tests' bubbles.
+// lock is a mutex that may be held for long. It is a channel, because in the synctest
+// bubbles of tests time passes while goroutines wait for a channel.
 type lock chan struct{}
 
 func newLock() lock { return make(lock, 1) }
@@ -146,7 +145,7 @@ var buffers = sync.Pool{New: func() any { return &buffer{b: make([]byte, 0, 4<<1
 
 func getBuffer() *buffer { return buffers.Get().(*buffer) }
 
-// putBuffer gives a buffer back, unless a large value made it large.
+// putBuffer returns a buffer to the pool, unless a large value made it large.
 func putBuffer(b *buffer) {
 	if cap(b.b) <= 2*flushSize {
 		b.b = b.b[:0]

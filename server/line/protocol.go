@@ -24,16 +24,15 @@ const (
 // Protocol serves a store. It implements [server.Protocol] and is safe for
 // concurrent use.
 //
-// The store must not keep the keys and bucket names that it is given beyond a
-// call, as kv.Submitter says of its own: they are views of a connection's buffer.
+// The store must not keep keys and names of buckets beyond a call: they are views of the
+// buffer of a connection. For kv.Submitter the contract says the same.
 type Protocol struct {
 	store     kv.Store
 	submitter kv.Submitter
 	hello     lineproto.Hello
 }
 
-// New returns the protocol for a store. The version is what HELLO says of the
-// program.
+// New returns the protocol for a store. The version is that of the program, for HELLO.
 func New(store kv.Store, version string) *Protocol {
 	p := &Protocol{store: store, submitter: submitterOf(store), hello: lineproto.Hello{Protocol: lineproto.Version, Server: version}}
 	if s, ok := kv.As[interface{ ID() [16]byte }](store); ok {
@@ -42,7 +41,7 @@ func New(store kv.Store, version string) *Protocol {
 	return p
 }
 
-// Refusal is what a client over a limit of connections reads.
+// Refusal returns the reply for a client over a limit of connections.
 func (p *Protocol) Refusal(err error) []byte {
 	return lineproto.AppendError(nil, wireError(err), "")
 }
@@ -54,7 +53,7 @@ func (p *Protocol) Serve(ctx context.Context, sc *server.Conn) {
 	c.serve()
 }
 
-// wireError gives an error that only a server has its name on the wire.
+// wireError replaces the errors of package server by those of the wire.
 func wireError(err error) error {
 	switch {
 	case errors.Is(err, server.ErrTooManyConns):

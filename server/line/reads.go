@@ -9,8 +9,8 @@ import (
 	"kvd/kv"
 )
 
-// get answers GET. The value is read to where it leaves from: behind room for the
-// line, whose length is not known before.
+// get answers GET. It reads the value into the buffer of replies, behind room for the
+// line, whose length is not known yet.
 func (c *conn) get(cmd *lineproto.Command) {
 	b, err := c.bucket(cmd)
 	if err != nil {
@@ -49,7 +49,7 @@ func (c *conn) getRevision(b kv.Bucket, cmd *lineproto.Command) {
 	c.replies.b = lineproto.AppendEntry(c.replies.b, &e)
 }
 
-// history answers HISTORY. An entry that is damaged costs itself alone.
+// history answers HISTORY. After a damaged entry the others follow.
 func (c *conn) history(cmd *lineproto.Command) {
 	b, err := c.bucket(cmd)
 	if err != nil {
@@ -105,7 +105,7 @@ func (c *conn) listKeys(b kv.Bucket, cmd *lineproto.Command) {
 	c.replies.b = lineproto.AppendEnd(c.replies.b, count)
 }
 
-// count answers COUNT: of all keys without looking at them.
+// count answers COUNT. For all keys it uses the status of the bucket.
 func (c *conn) count(cmd *lineproto.Command) {
 	b, err := c.bucket(cmd)
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 // reclaimPause is the least time between two lines of progress.
 const reclaimPause = time.Second
 
-// reclaim answers RECLAIM: with its progress now and then, and what came of it. A
-// client that goes away ends it.
+// reclaim answers RECLAIM with its progress and its result. It ends when the client
+// disconnects.
 func (c *conn) reclaim(cmd *lineproto.Command) {
 	if _, err := c.bucket(cmd); err != nil {
 		c.fail(err, cmd.Bucket)

@@ -15,14 +15,14 @@ type watch struct {
 	number uint64
 	bucket string
 	poller kv.Poller
-	floor  kv.Revision // the one after the bucket's newest before the watch began
+	floor  kv.Revision // newest revision of the bucket before the watch began, plus 1
 
 	// Guarded by its watches' mu.
 	queued bool // it is among those to be polled
 
 	// Guarded by its watches' turn.
-	next   kv.Revision // to resume from, of what was written; 0: begin anew
-	filled kv.Revision // … of what is in the buffer
+	next   kv.Revision // where to resume after the written events; 0: begin anew
+	filled kv.Revision // where to resume after the events in the buffer
 }
 
 // watch answers WATCH.
@@ -46,8 +46,8 @@ func (c *conn) watch(cmd *lineproto.Command) {
 	c.ok()
 }
 
-// open makes the watcher, and notes before which revision nothing is owed once the
-// initial entries are delivered.
+// open makes the watcher. It sets floor: after the initial entries, a resumed watch
+// needs no revision below it.
 func (c *conn) open(w *watch, b kv.Bucket, cmd *lineproto.Command) error {
 	st, err := b.Status(c.ctx)
 	if err != nil {
@@ -66,7 +66,7 @@ func (c *conn) open(w *watch, b kv.Bucket, cmd *lineproto.Command) error {
 	poller, ok := kv.As[kv.Poller](watcher)
 	if !ok {
 		_ = watcher.Stop()
-		return fmt.Errorf("%w: watches of a store that cannot be polled", kv.ErrNotSupported)
+		return fmt.Errorf("%w: watches of a store without Poll", kv.ErrNotSupported)
 	}
 	w.poller = poller
 	return nil
@@ -94,12 +94,11 @@ func watchOptions(cmd *lineproto.Command) (opts []kv.WatchOption) {
 	return opts
 }
 
-// pollSize is how many bytes of events of one watch are gathered before it is
-// another's turn.
+// pollSize is how many bytes of events of one watch are gathered in one turn.
 const pollSize = flushSize / 4
 
-// fill appends events that are there, and reports whether there may be more. An
-// error is why the watch has ended.
+// fill appends the available events, and reports whether there may be more. The error is
+// the reason why the watch has ended.
 func (w *watch) fill(buf *buffer) (more bool, err error) {
 	limit := len(buf.b) + pollSize
 	return w.poller.Poll(func(u kv.Update) bool {
@@ -113,7 +112,7 @@ func (w *watch) fill(buf *buffer) (more bool, err error) {
 	})
 }
 
-// appendEnd appends that the watch ended by itself.
+// appendEnd appends the END of a watch that ended by itself.
 func (w *watch) appendEnd(buf *buffer, cause error) {
 	if errors.Is(cause, kv.ErrWatchStopped) {
 		return
@@ -121,7 +120,7 @@ func (w *watch) appendEnd(buf *buffer, cause error) {
 	buf.b = lineproto.AppendWatchEnd(buf.b, w.number, wireError(cause), w.filled)
 }
 
-// may returns nil, or why the client may not see the watch's events any more.
+// may returns an error if the client no longer has the permission to watch.
 func (w *watch) may(c *conn) error {
 	if c.May(server.MayWatch, w.bucket) {
 		return nil

@@ -119,7 +119,7 @@ func TestWatchNumbers(t *testing.T) {
 	s.bucket.watch = watching(first, second)
 	p := servePipes(t, s, server.Options{}).dial()
 	p.ask("WATCH 1 b >", "+OK")
-	p.ask("WATCH 1 b >", "-ERR INVALID_OPTION : watch 1 is there already")
+	p.ask("WATCH 1 b >", "-ERR INVALID_OPTION : watch 1 exists")
 	first.fail(kv.ErrBucketNotFound)
 	p.expect("END 1 BUCKET_NOT_FOUND : bucket not found")
 	p.ask("WATCH 1 b >", "+OK")
@@ -251,7 +251,7 @@ func TestAStoreThatCannotBePolled(t *testing.T) {
 		return struct{ kv.Watcher }{w}, nil
 	}
 	p := servePipes(t, s, server.Options{}).dial()
-	p.ask("WATCH 1 b >", "-ERR NOT_SUPPORTED : watches of a store that cannot be polled")
+	p.ask("WATCH 1 b >", "-ERR NOT_SUPPORTED : watches of a store without Poll")
 	<-w.stopped
 }
 

@@ -8,40 +8,40 @@ import (
 	"kvd/kv"
 )
 
-// watches are those of one connection. Their events are written by the pump, a
-// goroutine that is there while there are any to write: it lets the watches that
-// have some take turns, gathers them in one buffer, and writes that at once.
+// watches are the watches of one connection. The pump, a goroutine that runs only while
+// there are events, writes them: the watches with events take turns, their events are
+// gathered in one buffer, and one write sends the buffer.
 //
-// The pump may wait for a client that does not read for as long as its connection
-// lasts. What waits meanwhile are revisions in the store, not bytes here.
+// The pump may wait for a client that does not read as long as the connection lasts.
+// Meanwhile the events stay in the store, and take no memory here.
 type watches struct {
 	conn *conn
 
-	// Of the connection's goroutine.
+	// Owned by the goroutine of the connection.
 	waiting []*watch // made, with their +OK not written yet
 
 	// turn is held from the first event that goes into the buffer until all of them
-	// are written. Whoever has it knows what the client was sent. It is taken before
-	// mu and before the output's lock.
+	// are written: its holder knows which events the client was sent. It comes before mu
+	// and before the lock of the output.
 	turn    lock
 	touched []*watch // with events in the buffer; guarded by turn
 
 	mu    sync.Mutex // guards the fields below
 	open  map[uint64]*watch
 	ready []*watch // to be polled, in order
-	pumps bool     // the pump is there
-	over  bool     // no watch is to be polled any more
+	pumps bool     // the pump runs
+	over  bool     // no watch is polled any more
 }
 
 func (ws *watches) init(c *conn) { ws.conn, ws.turn = c, newLock() }
 
-// check returns nil if there may be another watch, of that number.
+// check returns an error if the number is in use or there are too many watches.
 func (ws *watches) check(number uint64) error {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	switch {
 	case ws.open[number] != nil:
-		return fmt.Errorf("%w: watch %d is there already", kv.ErrInvalidOption, number)
+		return fmt.Errorf("%w: watch %d exists", kv.ErrInvalidOption, number)
 	case len(ws.open) >= watchesMax:
 		return fmt.Errorf("%w: %d watches on one connection", lineproto.ErrTooMany, watchesMax)
 	}
@@ -58,7 +58,7 @@ func (ws *watches) add(w *watch) {
 	ws.waiting = append(ws.waiting, w)
 }
 
-// begin lets the watches be polled whose +OK is written.
+// begin starts polling the watches whose +OK is written.
 func (ws *watches) begin() {
 	for _, w := range ws.waiting {
 		ws.enqueue(w)
@@ -66,8 +66,8 @@ func (ws *watches) begin() {
 	ws.waiting = ws.waiting[:0]
 }
 
-// enqueue has a watch polled, by a new pump if there is none. The store calls it
-// from any goroutine.
+// enqueue queues a watch to be polled, and starts the pump if it does not run. The store
+// calls it from any goroutine.
 func (ws *watches) enqueue(w *watch) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -98,7 +98,7 @@ func (ws *watches) dequeue() *watch {
 }
 
 // pump is the goroutine that writes events. It is started by enqueue, and ends
-// when no watch is ready. Nobody waits for it: who has turn knows it elsewhere.
+// when no watch is ready. Nobody waits for its end: holding turn excludes it.
 func (ws *watches) pump() {
 	defer ws.conn.Recover()
 	for {
@@ -109,7 +109,7 @@ func (ws *watches) pump() {
 	}
 }
 
-// idle reports whether the pump is to end.
+// idle reports whether the pump must end.
 func (ws *watches) idle() bool {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -161,7 +161,7 @@ func (ws *watches) poll(w *watch, buf *buffer) {
 	}
 }
 
-// remove forgets a watch and reports whether it was there.
+// remove removes a watch and reports whether it existed.
 func (ws *watches) remove(w *watch) bool {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -172,8 +172,8 @@ func (ws *watches) remove(w *watch) bool {
 	return there
 }
 
-// stop ends a watch without a word: no event of it follows. One that is not there
-// may just have ended.
+// stop ends a watch without an END: no event of it follows. A missing watch is no error,
+// because it may just have ended.
 func (ws *watches) stop(number uint64) {
 	ws.mu.Lock()
 	w := ws.open[number]
@@ -181,21 +181,22 @@ func (ws *watches) stop(number uint64) {
 	ws.mu.Unlock()
 	if w != nil {
 		_ = w.poller.Stop()
-		ws.settle()
+		ws.drain()
 	}
 }
 
-// stopAll ends all watches without a word.
+// stopAll ends all watches without an END.
 func (ws *watches) stopAll() { ws.takeAll() }
 
-// endAll ends all watches and tells why, and where to resume.
+// endAll ends all watches with an END: the reason and the revision to resume from.
 func (ws *watches) endAll(cause error) {
 	for _, w := range ws.takeAll() {
 		ws.conn.out.write(lineproto.AppendWatchEnd(nil, w.number, cause, w.next))
 	}
 }
 
-// takeAll stops all watches for good, and returns those that had not ended.
+// takeAll stops all watches and returns those that had not ended. No watch can be added
+// afterwards.
 func (ws *watches) takeAll() (all []*watch) {
 	ws.mu.Lock()
 	ws.over = true
@@ -208,14 +209,14 @@ func (ws *watches) takeAll() (all []*watch) {
 		_ = w.poller.Stop()
 	}
 	if len(all) > 0 {
-		ws.settle()
+		ws.drain()
 	}
 	return all
 }
 
-// settle returns when what the pump has in its buffer is written. A client that
-// does not read it has as long as for a reply.
-func (ws *watches) settle() {
+// drain returns when the buffer of the pump is written. The client has the time of a
+// reply to read it.
+func (ws *watches) drain() {
 	ws.conn.out.hurry()
 	defer ws.conn.out.replied()
 	ws.turn.take()
