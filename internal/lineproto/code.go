@@ -6,8 +6,8 @@ import (
 	"kvd/kv"
 )
 
-// Code is the stable name of an error on the wire.
-type Code string
+// code is the stable name of an error on the wire.
+type code string
 
 // The errors of a server besides those of package kv; all codes stand in codes.
 var (
@@ -31,7 +31,7 @@ var (
 // codes is the table of errors on the wire. If an error matches several, the first
 // counts: the most important for a caller comes first.
 var codes = []struct {
-	code Code
+	code code
 	err  error
 }{
 	{"OUTCOME_UNKNOWN", kv.ErrOutcomeUnknown},
@@ -67,10 +67,10 @@ var codes = []struct {
 	{codeInternal, ErrInternal},
 }
 
-const codeInternal Code = "INTERNAL"
+const codeInternal code = "INTERNAL"
 
-// CodeOf returns the code of an error: INTERNAL if it matches none in the table.
-func CodeOf(err error) Code {
+// codeOf returns the code of an error: INTERNAL if it matches none in the table.
+func codeOf(err error) code {
 	for i := range codes {
 		if errors.Is(err, codes[i].err) {
 			return codes[i].code

@@ -22,7 +22,7 @@
 //
 // # Errors
 //
-// Every error of the contract in package kv has one code ([CodeOf]), and every code one
+// Every error of the contract in package kv has one code, and every code one
 // error. The fields of typed errors are sent as name=value pairs beside the text, so
 // that errors.Is, errors.As and the text are the same for the client as for the server.
 //

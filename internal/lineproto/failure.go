@@ -33,7 +33,7 @@ func appendFailure(dst []byte, err error, subject string) []byte {
 	if named, ok := err.(*kv.KeyError); ok {
 		err = named.Err
 	}
-	code := CodeOf(err)
+	code := codeOf(err)
 	kind := sentinel(string(code))
 	dst = append(dst, code...)
 	text := ""

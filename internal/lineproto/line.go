@@ -19,11 +19,11 @@ const (
 	Version = 1
 	// MaxLine bounds a line of either direction in bytes, its CRLF included.
 	MaxLine = 4096
-	// MaxLength bounds a payload in bytes. A payload over kv.MaxValueSizeLimit is
-	// refused and discarded; a larger length than MaxLength does not parse.
-	MaxLength = 99_999_999
-	// MaxConfigPayload bounds the payload of a configuration in bytes.
-	MaxConfigPayload = 1 << 20
+	// maxLength bounds a payload in bytes. A payload over kv.MaxValueSizeLimit is
+	// refused and discarded; a larger length than maxLength does not parse.
+	maxLength = 99_999_999
+	// maxConfigPayload bounds the payload of a configuration in bytes.
+	maxConfigPayload = 1 << 20
 )
 
 // ErrIncomplete is returned with the number of bytes that a command or reply
@@ -178,8 +178,8 @@ func parseNumber(b []byte) (uint64, bool) {
 // parseLength reads the length of a payload.
 func parseLength(b []byte) (int, error) {
 	n, ok := parseNumber(b)
-	if !ok || n > MaxLength {
-		return 0, syntaxError("length %.32q is not a number from 0 to %d in plain digits", b, MaxLength)
+	if !ok || n > maxLength {
+		return 0, syntaxError("length %.32q is not a number from 0 to %d in plain digits", b, maxLength)
 	}
 	return int(n), nil
 }

@@ -126,8 +126,8 @@ func (c *Command) refuseLength(v Verb) {
 	switch {
 	case c.Length < 0:
 	case v == VerbAdd || v == VerbEdit:
-		if c.Length > MaxConfigPayload {
-			c.refuse(&kv.LimitError{What: "size of the configuration", Got: int64(c.Length), Max: MaxConfigPayload, Err: kv.ErrInvalidConfig})
+		if c.Length > maxConfigPayload {
+			c.refuse(&kv.LimitError{What: "size of the configuration", Got: int64(c.Length), Max: maxConfigPayload, Err: kv.ErrInvalidConfig})
 		}
 	case c.Length > kv.MaxValueSizeLimit:
 		c.refuse(&kv.LimitError{What: "value size", Got: int64(c.Length), Max: kv.MaxValueSizeLimit, Err: kv.ErrValueTooLarge})

@@ -17,8 +17,8 @@ func AppendNumber(dst []byte, n uint64) []byte { return appendLine(dst, "+OK ", 
 // AppendEnd appends +END with how many lines the listing had.
 func AppendEnd(dst []byte, count uint64) []byte { return appendLine(dst, "+END ", count) }
 
-// AppendSynced appends SYNCED of a watch.
-func AppendSynced(dst []byte, watch uint64) []byte { return appendLine(dst, "SYNCED ", watch) }
+// appendSynced appends SYNCED of a watch.
+func appendSynced(dst []byte, watch uint64) []byte { return appendLine(dst, "SYNCED ", watch) }
 
 func appendLine(dst []byte, word string, n uint64) []byte {
 	return append(strconv.AppendUint(append(dst, word...), n, 10), crlf...)
@@ -73,7 +73,7 @@ func AppendEntryHeader(dst []byte, e *kv.Entry, length int) []byte {
 func AppendUpdate(dst []byte, watch uint64, u *kv.Update) []byte {
 	switch {
 	case u.Entry == nil:
-		return AppendSynced(dst, watch)
+		return appendSynced(dst, watch)
 	case u.Err != nil:
 		dst = appendEventRecord(append(dst, "LOST "...), watch, u.Entry)
 		return append(appendFailure(append(dst, ' '), u.Err, u.Entry.Key), crlf...)
