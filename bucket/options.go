@@ -62,6 +62,8 @@ func init() {
 }
 
 const (
+	memoryLogFileSize  = 256 << 10
+	memoryLogMaxSize   = 4 << 20
 	logFileSizeDefault = 16 << 20
 	logMaxSizeDefault  = 128 << 20
 	reserveSizeDefault = 64 << 20

@@ -131,6 +131,24 @@ func Open(dir string, opts Options) (*Store, error) {
 	return s, nil
 }
 
+// OpenMemory opens a new, empty store without files, for tests and caches. Close removes
+// everything in it. It is the same engine on files in memory: its buckets differ in
+// nothing, and a bucket with storage=file lies in memory too. LogFileSize is 256 KiB and
+// LogMaxSize 4 MiB unless opts say otherwise, which is what the log costs in memory; it
+// costs more for a moment while a value of more than 256 KiB is written. ReserveSize does
+// not count. Errors are those of Open for opts.
+func OpenMemory(opts Options) (*Store, error) {
+	if opts.LogFileSize == 0 {
+		opts.LogFileSize = memoryLogFileSize
+	}
+	if opts.LogMaxSize == 0 {
+		opts.LogMaxSize = max(memoryLogMaxSize, 2*opts.LogFileSize)
+	}
+	opts.ReserveSize = -1
+	opts.env.FS = vfs.NewRAM()
+	return Open("memory", opts)
+}
+
 func (s *Store) lockDir() error {
 	lock, err := s.opts.env.FS.Lock(path.Join(s.dir, manifest.LockFile))
 	var locked *vfs.LockedError

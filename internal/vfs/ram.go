@@ -5,6 +5,7 @@ import (
 	"io"
 	"io/fs"
 	"math"
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -14,17 +15,22 @@ import (
 
 // NewRAM returns a file system in memory, for files that are meant to end with the
 // process. It promises nothing about crashes; tests of crashes use package simdisk.
-// Syncs do nothing. There are no directories: a path is a name, and Mkdir, Rename
-// and Lock return errors.
+// Syncs do nothing. A file needs no directory: its path is a name. Mkdir makes names
+// that Stat and List show as directories; Rename takes files alone.
 //
 // A file is a list of extents, one for each time that it grew, so growing copies
-// nothing. Reads and writes of different bytes run side by side without a lock. The
-// memory of a file is freed when its name, its handles and its mappings are gone.
-func NewRAM() FS { return &ram{files: make(map[string]*ramFile)} }
+// nothing. Reads and writes of different bytes run side by side without a lock.
+// The memory of a file is free once its name, its handles and its mappings are
+// gone.
+func NewRAM() FS {
+	return &ram{files: make(map[string]*ramFile), dirs: make(map[string]bool), locks: make(map[string]bool)}
+}
 
 type ram struct {
 	mu    sync.Mutex
 	files map[string]*ramFile
+	dirs  map[string]bool // by cleaned path
+	locks map[string]bool // held
 }
 
 // ramFile is the content of a file.
@@ -62,30 +68,47 @@ func (r *ram) Open(name string, mode Mode) (File, error) {
 func (r *ram) Remove(name string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.files[name] == nil {
+	switch dir := path.Clean(name); {
+	case r.files[name] != nil:
+		delete(r.files, name)
+	case !r.dirs[dir]:
 		return &fs.PathError{Op: "remove", Path: name, Err: fs.ErrNotExist}
+	case len(r.listLocked(dir)) > 0:
+		return &fs.PathError{Op: "remove", Path: name, Err: fs.ErrInvalid}
+	default:
+		delete(r.dirs, dir)
 	}
-	delete(r.files, name)
 	return nil
 }
 
 func (r *ram) List(dir string) ([]Info, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var list []Info
+	return r.listLocked(path.Clean(dir)), nil
+}
+
+func (r *ram) listLocked(dir string) (list []Info) {
 	for name, f := range r.files {
-		if path.Dir(name) == path.Clean(dir) {
+		if path.Dir(name) == dir {
 			list = append(list, Info{Name: path.Base(name), Size: f.size()})
 		}
 	}
+	for name := range r.dirs {
+		if path.Dir(name) == dir && name != dir {
+			list = append(list, Info{Name: path.Base(name), Dir: true})
+		}
+	}
 	slices.SortFunc(list, func(a, b Info) int { return strings.Compare(a.Name, b.Name) })
-	return list, nil
+	return list
 }
 
 func (r *ram) Stat(name string) (Info, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	f := r.files[name]
+	if f == nil && r.dirs[path.Clean(name)] {
+		return Info{Name: path.Base(name), Dir: true}, nil
+	}
 	if f == nil {
 		return Info{}, &fs.PathError{Op: "stat", Path: name, Err: fs.ErrNotExist}
 	}
@@ -94,16 +117,60 @@ func (r *ram) Stat(name string) (Info, error) {
 
 func (*ram) SyncDir(string) error { return nil }
 
-func (*ram) Mkdir(name string) error {
-	return &fs.PathError{Op: "mkdir", Path: name, Err: fs.ErrInvalid}
+func (r *ram) Mkdir(name string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	dir := path.Clean(name)
+	if r.dirs[dir] || r.files[name] != nil {
+		return &fs.PathError{Op: "mkdir", Path: name, Err: fs.ErrExist}
+	}
+	r.dirs[dir] = true
+	return nil
 }
 
-func (*ram) Rename(from, _ string) error {
-	return &fs.PathError{Op: "rename", Path: from, Err: fs.ErrInvalid}
+func (r *ram) Rename(from, to string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f := r.files[from]
+	switch {
+	case f == nil && r.dirs[path.Clean(from)]:
+		return &fs.PathError{Op: "rename", Path: from, Err: fs.ErrInvalid}
+	case f == nil:
+		return &fs.PathError{Op: "rename", Path: from, Err: fs.ErrNotExist}
+	case r.dirs[path.Clean(to)]:
+		return &fs.PathError{Op: "rename", Path: to, Err: fs.ErrExist}
+	}
+	delete(r.files, from)
+	r.files[to] = f
+	return nil
 }
 
-func (*ram) Lock(name string) (io.Closer, error) {
-	return nil, &fs.PathError{Op: "lock", Path: name, Err: fs.ErrInvalid}
+func (r *ram) Lock(name string) (io.Closer, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.locks[name] {
+		return nil, &LockedError{Path: name, PID: os.Getpid()}
+	}
+	r.locks[name] = true
+	return &ramLock{ram: r, name: name}, nil
+}
+
+// ramLock is a lock that is held until Close.
+type ramLock struct {
+	ram    *ram
+	name   string
+	closed bool // guarded by ram.mu
+}
+
+func (l *ramLock) Close() error {
+	l.ram.mu.Lock()
+	defer l.ram.mu.Unlock()
+	if l.closed {
+		return &fs.PathError{Op: "close", Path: l.name, Err: fs.ErrClosed}
+	}
+	l.closed = true
+	delete(l.ram.locks, l.name)
+	return nil
 }
 
 func (f *ramFile) size() int64 {
