@@ -2,10 +2,21 @@
 // interfaces [Store] and [Bucket], the values that cross them, the errors, and
 // the rules for names. It holds no implementation.
 //
-// The semantics are those of NATS JetStream KV, and the names follow
-// jetstream.KeyValue of nats.go, so that a program moves between the two by
-// changing its imports. The suite in kv/kvtest states the semantics as tests;
-// every Store passes it, and so does a real nats-server behind an adapter.
+// The semantics are those of NATS JetStream KV. The suite in kv/kvtest states them as
+// tests; every Store passes it, and so does a real nats-server behind an adapter.
+//
+// A program that uses NATS' client keeps its code and changes its address: kvd serves
+// NATS' protocol too. A program that moves from jetstream.KeyValue of nats.go to this
+// package finds most names again, but has to change its calls:
+//
+//   - An [Entry] is a struct with fields, not an interface with methods, and is returned
+//     by value. A [Revision] is a type of its own, not a uint64.
+//   - Delete, Purge and Touch return the revision that they wrote.
+//   - Keys, History and All are iterators: there are no slices and no lister.
+//   - Watch takes a list of patterns, and its events are of the type [Update].
+//   - PurgeDeletes takes a duration. Options of writes are [KeyTTL], [LastRevision] and
+//     [PurgeTTL].
+//   - Status returns a struct that has the configuration.
 //
 // # The model
 //
