@@ -1,6 +1,7 @@
 package bucket
 
 import (
+	"errors"
 	"testing"
 
 	"kvd/internal/environment"
@@ -21,6 +22,29 @@ func TestGetAppendDoesNotAllocate(t *testing.T) {
 	})
 	if allocs != 0 {
 		t.Errorf("GetAppend allocates %v times", allocs)
+	}
+}
+
+// TestAMissDoesNotAllocate checks GetAppend alone: the error of Get has names in it.
+func TestAMissDoesNotAllocate(t *testing.T) {
+	h := osHarness(t)
+	b := h.bucket("b")
+	mustPut(t, b, "some.key", "some value")
+	for name, c := range map[string]struct {
+		get  func() error
+		most float64
+	}{
+		"GetAppend": {func() error { _, _, err := b.GetAppend(ctx, nil, "no.key"); return err }, 0},
+		"Get":       {func() error { _, err := b.Get(ctx, "no.key"); return err }, 1},
+	} {
+		allocs := testing.AllocsPerRun(200, func() {
+			if err := c.get(); !errors.Is(err, kv.ErrKeyNotFound) {
+				t.Fatal(err)
+			}
+		})
+		if allocs > c.most {
+			t.Errorf("%s of a missing key allocates %v times, want at most %v", name, allocs, c.most)
+		}
 	}
 }
 

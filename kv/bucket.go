@@ -68,7 +68,7 @@ type Bucket interface {
 	Delete(ctx context.Context, key string, opts ...WriteOption) (Revision, error)
 
 	// Purge is Delete that also drops the key's history. With a TTL the marker
-	// itself leaves after that time.
+	// itself is removed after that time.
 	Purge(ctx context.Context, key string, opts ...WriteOption) (Revision, error)
 
 	// History yields the kept entries of key, markers included, oldest first;
@@ -87,7 +87,7 @@ type Bucket interface {
 	// those behind it follow; any other error ends the sequence.
 	//
 	// An embedded store yields the entries as they were at one revision, and keeps
-	// what it replaces or removes meanwhile until the sequence ends. A store over a
+	// the records that are replaced meanwhile until the sequence ends. A store over a
 	// network may list the keys and then read them: a key that is deleted or expires
 	// in between is left out, and one that is written comes with its newer value.
 	All(ctx context.Context, patterns ...string) iter.Seq2[Entry, error]
@@ -123,7 +123,7 @@ type Watcher interface {
 	// ErrCompacted, or the store's.
 	Err() error
 
-	// Stop ends the watch and releases what it held.
+	// Stop ends the watch and releases its resources.
 	Stop() error
 }
 
@@ -133,7 +133,7 @@ type Update struct {
 	// it: nobody may write to it or its slices.
 	Entry *Entry
 	// ValueSize is the value's length in bytes, also where MetaOnly leaves it out. 0
-	// where a store does not tell.
+	// if the store does not know it.
 	ValueSize int
 	// Err is why the value could not be read, where its record is damaged: Entry then
 	// has everything but the value, and the watch goes on.

@@ -78,7 +78,7 @@ type Config struct {
 	Bucket       string        // [A-Za-z0-9_-]+, at most 255 bytes
 	Description  string        // at most 4,096 bytes
 	History      int           // revisions kept per key, 1 (default) to 64
-	TTL          time.Duration // a record dies when it is this old; default 0: it does not
+	TTL          time.Duration // a record expires when it is this old; default 0: never
 	MarkerTTL    time.Duration // how long expiry markers stay; default 15 min
 	MaxValueSize int64         // bytes, before compression; default 1 MiB, at most 64 MiB; -1 is the default too
 	MaxBytes     int64         // bytes of the bucket's live records, as stored; default -1: no limit

@@ -31,16 +31,18 @@
 //
 // # Times to live
 //
-// A key whose newest value was written with a TTL expires when it is over; a write
-// without one lifts it. In a bucket with a TTL every record dies when it is that
-// old, and the earlier of the two counts. A key that has expired is absent at once,
-// with its history, to every read, listing and condition: Create succeeds, and
-// Update of the revision that expired fails. Within a second or so it ends in a
-// marker, a purge with [ReasonExpiry] and a revision of its own, which watches
-// deliver; any write to the key puts that marker in front of its own record. The
-// marker leaves silently after the bucket's MarkerTTL, which counts from when it
-// was written, and that of a purge with [PurgeTTL] after the time given there.
-// Until a marker is written, counts in [Status] include what has expired.
+// A key expires when the TTL of its newest value is over; a write without a TTL ends
+// that. In a bucket with a TTL every record also expires when it is that old, and the
+// earlier of the two counts. A key that has expired is absent at once, with its history,
+// to every read, listing and condition: Create succeeds, and Update of the revision that
+// expired fails.
+//
+// Within a second or so the store writes a marker for the key: a purge with
+// [ReasonExpiry] and a revision of its own, which watches deliver. Any write to the key
+// writes that marker before its own record. The marker is removed, without a record of
+// its own, when the bucket's MarkerTTL is over since it was written; that of a purge with
+// [PurgeTTL], after the time given there. Until a marker is written, counts in [Status]
+// include the expired records.
 //
 // # More than every store has
 //
@@ -56,10 +58,10 @@
 //   - A refused write says what it expected and what it found:
 //     [RevisionMismatchError].
 //   - Every write may carry a TTL, and [Bucket.Touch] renews it; when the newest
-//     record of a key expires, the whole key is gone, and no older value comes
+//     record of a key expires, the whole key is absent, and no older value comes
 //     back.
 //   - Deletes and purges are admitted past a bucket's size limit, and a value's
-//     size is that of its bytes: what a write carries besides does not count.
+//     size is that of its bytes: headers and conditions do not count.
 //   - A listing of keys is the state of one revision, in ascending order.
 //   - A handle belongs to one life of a bucket: when the bucket is deleted, the
 //     handle does not reach another that is made under its name.

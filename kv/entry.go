@@ -16,17 +16,17 @@ type Entry struct {
 	Operation Operation
 	Reason    MarkerReason // of a marker; ReasonNone for a put
 	Deadline  time.Time    // when the record expires by a TTL of its own; zero: it does not
-	Headers   []byte       // what a front end stored with the record, opaque; nil: nothing
+	Headers   []byte       // opaque bytes that a front end stored with the record; nil: none
 }
 
-// Operation says what a record did.
+// Operation is the kind of a record.
 type Operation uint8
 
 // The operations. The numbers are part of the on-disk format: never renumber.
 const (
 	Put    Operation = 1 // a value
 	Delete Operation = 2 // a marker; the history stays
-	Purge  Operation = 3 // a marker; the history is gone
+	Purge  Operation = 3 // a marker that also removes the history
 )
 
 // String returns the name that NATS' clients print: PUT, DEL or PURGE.

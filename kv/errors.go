@@ -22,9 +22,10 @@ var (
 	ErrHistoryTooLarge     = errors.New("history is limited to 64 revisions per key")
 	ErrValueTooLarge       = errors.New("value too large")
 	ErrBucketFull          = errors.New("bucket is at its size limit")
-	// ErrNotSupported is returned for what a store cannot do, by name.
+	// ErrNotSupported is returned for a request that a store cannot carry out; the text
+	// names it.
 	ErrNotSupported = errors.New("not supported")
-	// ErrCompacted ends a watch that asked for revisions which are gone.
+	// ErrCompacted ends a watch that asked for revisions which are no longer kept.
 	ErrCompacted = errors.New("revisions are compacted")
 	// ErrWatchStopped is what Poller.Poll returns after Stop.
 	ErrWatchStopped = errors.New("watch was stopped")
@@ -45,7 +46,7 @@ var (
 	ErrNoSpace = errors.New("no space left")
 	// ErrLocked is returned by opening a store that another process has open.
 	ErrLocked = errors.New("store is in use")
-	// ErrNotStore is returned by opening what is not a store.
+	// ErrNotStore is returned by opening a directory or file that is no store.
 	ErrNotStore = errors.New("not a kvd store")
 	// ErrVersion is returned by opening a store of a newer format.
 	ErrVersion = errors.New("unknown format version")
@@ -86,7 +87,7 @@ func (e *RevisionMismatchError) Is(target error) bool {
 // NameError is a name that breaks the rules of its kind, and where. It matches
 // ErrInvalidBucketName, ErrInvalidKey or ErrInvalidPattern.
 type NameError struct {
-	Name   string // what was given, cut to 64 bytes
+	Name   string // the name given, cut to 64 bytes
 	Offset int    // of the offending byte in the whole name; -1: the name as such
 	Reason string
 	Err    error // which kind of name
@@ -130,10 +131,10 @@ func (e *LimitError) text(n int64) string {
 // Unwrap returns the sentinel.
 func (e *LimitError) Unwrap() error { return e.Err }
 
-// CompactedError ends a watch because the end of a key may be among the
-// revisions that are gone: silence about it would be wrong. So it would about
-// revisions that a crash took, where the watch resumes behind one of them; what it
-// knows is then best forgotten, and the watch begun anew. It matches ErrCompacted.
+// CompactedError ends a watch because the last record of a key may be among revisions
+// that are no longer kept: without the error a client would believe that the key exists.
+// It also refuses to resume a watch at a revision that a crash took. The client should
+// then drop its copy of the data and begin a new watch. It matches ErrCompacted.
 type CompactedError struct {
 	Bucket string
 	Wanted Revision // the next that the watch had to look at
@@ -151,7 +152,7 @@ func (e *CompactedError) Is(target error) bool { return target == ErrCompacted }
 type CorruptError struct {
 	File   string
 	Offset int64  // bytes from the start of File; -1: the file as a whole
-	Detail string // what is wrong, and with what: a bucket, key, revision, LSN range
+	Detail string // the damage, and the bucket, key, revision or LSN range that it hit
 	Err    error  // the cause, if the system reported one
 }
 

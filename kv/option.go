@@ -28,12 +28,12 @@ func LastRevision(revision Revision) WriteOption {
 	return WriteOption{kind: optionLastRevision, rev: revision}
 }
 
-// KeyTTL lets the written value, and with it the key and its history, expire after
+// KeyTTL makes the written value, and with it the key and its history, expire after
 // ttl, unless another write comes before. For Put, Create, Update and Touch.
 func KeyTTL(ttl time.Duration) WriteOption { return WriteOption{kind: optionKeyTTL, ttl: ttl} }
 
-// PurgeTTL lets a purge's marker leave after ttl. Without it the marker stays until
-// PurgeDeletes or the bucket's TTL takes it.
+// PurgeTTL removes a purge's marker after ttl. Without it the marker stays until
+// PurgeDeletes or the bucket's TTL removes it.
 func PurgeTTL(ttl time.Duration) WriteOption { return WriteOption{kind: optionPurgeTTL, ttl: ttl} }
 
 // WriteOptions is a list of write options, resolved.
@@ -125,8 +125,8 @@ func IgnoreDeletes() WatchOption { return func(o *WatchOptions) { o.IgnoreDelete
 func MetaOnly() WatchOption { return func(o *WatchOptions) { o.MetaOnly = true } }
 
 // ResumeFromRevision makes a watch begin with revision and everything after it. It
-// is refused with a [CompactedError] where something of that is gone, or where a crash
-// took revisions below it, which a bucket with SyncInterval had told of already.
+// is refused with a [CompactedError] if the end of a key in that range is no longer kept,
+// or if a crash took revisions below it that a bucket with SyncInterval had acknowledged.
 func ResumeFromRevision(revision Revision) WatchOption {
 	return func(o *WatchOptions) { o.ResumeFrom = revision }
 }

@@ -37,7 +37,7 @@ func MatchAny(patterns []string, key string) bool {
 // pattern without wildcards is its own prefix. The pattern is assumed valid.
 func LiteralPrefix(pattern string) string {
 	if i := strings.IndexAny(pattern, "*>"); i >= 0 {
-		return pattern[:i] // a wildcard is a token of its own: what is before it ends in a dot
+		return pattern[:i] // a wildcard is a token of its own: a dot precedes it
 	}
 	return pattern
 }

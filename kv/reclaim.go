@@ -2,13 +2,13 @@ package kv
 
 import "context"
 
-// Reclaimer is a [Store] that gives back the disk space of records that are gone. It
+// Reclaimer is a [Store] that gives back the disk space of records that are no longer kept. It
 // does so by itself in the background; Reclaim does it now. [As] finds it.
 type Reclaimer interface {
 	// Reclaim gives back what the buckets of those names hold and do not need, or
 	// all buckets where none is named, and returns what came of it. progress, if it
 	// is not nil, is called now and then by the same goroutine. Reads and writes go
-	// on. An error, such as the end of ctx, leaves done what was done.
+	// on. After an error, such as the end of ctx, the work done so far stays done.
 	Reclaim(ctx context.Context, progress func(Reclaimed), buckets ...string) (Reclaimed, error)
 }
 

@@ -13,7 +13,7 @@ type Status struct {
 	Bytes    uint64   // of the records kept, as encoded
 	Disk     uint64   // bytes of the bucket's files; 0 for a store that does not tell
 	Revision Revision // of the newest record, 0 before the first
-	// Written is when the newest record was written, also where that is gone; after a
+	// Written is when the newest record was written, also if that record is no longer kept; after a
 	// restart it may be an older one's. Zero where none is known, and for a store that
 	// does not tell.
 	Written  time.Time

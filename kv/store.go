@@ -69,7 +69,7 @@ type Mutation struct {
 	TTL    time.Duration // of the key, or of a purge's marker; 0 is none
 
 	// Headers are stored with the record and come back in [Entry.Headers]: opaque,
-	// at most MaxHeadersSize bytes. Not for MutateTouch, which keeps what is there.
+	// at most MaxHeadersSize bytes. Not for MutateTouch, which keeps the headers there are.
 	Headers []byte
 	// Rollup makes MutatePut, MutateCreate and MutateUpdate end the key's history, as
 	// MutatePurge does.

@@ -6,7 +6,7 @@ import (
 	"kvd/kv"
 )
 
-// changeFacts are about what a watch delivers after its initial entries.
+// changeFacts are about the events of a watch after its initial entries.
 var changeFacts = []fact{
 	{"every write comes, once, in order", func(t *trial) {
 		l := t.logged(2)

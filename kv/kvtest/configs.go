@@ -75,7 +75,7 @@ var badConfigs = []struct {
 	}, kv.ErrInvalidConfig},
 }
 
-// configFacts are about what a bucket's owner chooses.
+// configFacts are about the configuration of a bucket.
 var configFacts = []fact{
 	{"defaults are filled in", func(t *trial) {
 		cfg := t.status(t.makeBucket(kv.Config{Bucket: t.freshName()})).Config

@@ -45,8 +45,8 @@ func (t *trial) expires(b kv.Bucket, key string) {
 	})
 }
 
-// leaves waits until key has no record.
-func (t *trial) leaves(b kv.Bucket, key string) {
+// removed waits until key has no record.
+func (t *trial) removed(b kv.Bucket, key string) {
 	t.Helper()
 	t.until("the marker of "+key+" has left", func() bool {
 		_, err := collect(b.History(t.ctx, key))
@@ -220,7 +220,7 @@ var expiryFacts = []fact{
 		t.put(b, "k", "v")
 		rev, err := b.Purge(t.ctx, "k", kv.PurgeTTL(t.ttl()))
 		t.ok(err)
-		t.leaves(b, "k")
+		t.removed(b, "k")
 		equal(t, "that the next revision is higher", t.create(b, "k", "new") > rev, true)
 		equal(t, "number of entries", len(t.history(b, "k")), 1)
 	}},

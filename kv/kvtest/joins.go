@@ -192,7 +192,7 @@ func (j *joined) receive(t *trial, last kv.Revision) {
 	}
 }
 
-// check compares what came with what was written, the key of each revision.
+// check compares the events with the writes, by the key of each revision.
 func (j *joined) check(t *trial, history int, keys map[kv.Revision]string) {
 	t.Helper()
 	came := map[kv.Revision]bool{}

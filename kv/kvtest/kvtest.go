@@ -16,7 +16,7 @@ type Harness struct {
 	// may close it earlier, if the store has a method Close() error.
 	Open func(t *testing.T) kv.Store
 
-	// Reopen closes a store that Open or Reopen returned and opens what it kept,
+	// Reopen closes a store that Open or Reopen returned and opens its data again,
 	// as after a restart. Nil for a store that keeps nothing.
 	Reopen func(t *testing.T, s kv.Store) kv.Store
 
@@ -50,7 +50,7 @@ const (
 	DeletesNeedRoom Difference = "deletes need room"
 
 	// ListingsDrift: a listing of keys beside writers is not the state of one
-	// revision. Keys that nobody writes meanwhile are listed exactly once.
+	// revision. Keys without a write meanwhile are listed exactly once.
 	ListingsDrift Difference = "listings drift"
 
 	// EntriesDrift: All does not yield the state of one revision. A key that is deleted
@@ -68,12 +68,12 @@ const (
 	// leaves out, and changes that wait to be delivered.
 	DeltasDrift Difference = "deltas drift"
 
-	// EndsForgotten: a watch that is resumed from before the end of a key that
-	// PurgeDeletes has dropped is not told.
+	// EndsForgotten: a watch that is resumed at a revision below a marker that
+	// PurgeDeletes has removed goes on without an error.
 	EndsForgotten Difference = "ends forgotten"
 
-	// WatchesOutliveBuckets: a watch of a deleted bucket is not told, and may
-	// deliver what is written to one of the same name.
+	// WatchesOutliveBuckets: a watch of a deleted bucket goes on without an error, and
+	// may deliver the records of another bucket of the same name.
 	WatchesOutliveBuckets Difference = "watches outlive buckets"
 
 	// NoCompression: a bucket with compression is refused with
@@ -133,7 +133,7 @@ func Run(t *testing.T, h Harness) {
 	}
 }
 
-// check returns what is wrong with the harness itself.
+// check returns an error if the harness itself makes no sense.
 func (h *Harness) check() error {
 	if h.Open == nil {
 		return errors.New("kvtest: the Harness has no Open")

@@ -109,7 +109,7 @@ var closeFacts = []fact{
 	}},
 }
 
-// reopenFacts are about what a restart keeps.
+// reopenFacts are about the data that a restart keeps.
 var reopenFacts = []fact{
 	{"records, history and markers are there again", func(t *trial) {
 		s := t.harness.Open(t.T)

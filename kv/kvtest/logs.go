@@ -7,7 +7,7 @@ import (
 	"kvd/kv"
 )
 
-// logged is a bucket with a log of what was written to it. A write is a word:
+// logged is a bucket with a log of the writes to it. A write is a word:
 //
 //	key=value   a put
 //	-key        a delete

@@ -7,7 +7,7 @@ import (
 	"kvd/kv"
 )
 
-// initialFacts are about what a watch begins with.
+// initialFacts are about the initial entries of a watch.
 var initialFacts = []fact{
 	{"the newest record of each key comes, markers included, in ascending order of revisions, and then the end", func(t *trial) {
 		l := t.logged(5)
