@@ -6,9 +6,6 @@ import (
 	"kvd/internal/vfs"
 )
 
-// awake reports whether the segment holds a descriptor. For the writer.
-func (s *Segment) awake() bool { return s.file != nil }
-
 // Rest closes the descriptor of an active segment, so that ten thousand small
 // buckets need none; the next Reserve or Seal opens the file again. For the
 // writer, while nothing is pending and everything written is synced: an error of
