@@ -50,7 +50,7 @@ func (b *Bucket) LastAppended(ctx context.Context, key string) (kv.Entry, error)
 		if string(k) > oldest {
 			return false
 		}
-		if len(k) == len(oldest) && v.Op == kv.Put && !hasDied(&v, config.TTL, now, true) {
+		if len(k) == len(oldest) && v.Op == kv.Put && !hasExpired(&v, config.TTL, now, true) {
 			last, err = b.Last(ctx, string(k))
 		}
 		return errors.Is(err, kv.ErrKeyNotFound) // it may have gone since

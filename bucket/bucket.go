@@ -90,8 +90,8 @@ type slot struct {
 
 func newBucket(s *Store, id uint64, created int64, config kv.Config) *Bucket {
 	b := &Bucket{store: s, id: id, name: config.Bucket, created: created, next: 1, ready: make(chan struct{}), silent: config.Kind == msglog.Kind}
-	b.sweeping.turn = make(chan struct{}, 1)
-	b.giveTurn()
+	b.sweeping.lock = make(chan struct{}, 1)
+	b.unlockSweep()
 	b.mu.config = config
 	b.setStorage(config.Storage)
 	b.setSync(&config)

@@ -323,7 +323,7 @@ func (s *Store) syncLog() error {
 	if s.log == nil || s.log.Synced() == s.log.Last() {
 		return nil
 	}
-	return s.syncHeld()
+	return s.syncPathLocked()
 }
 
 // lastLSN returns the log's position. The caller holds path.

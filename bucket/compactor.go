@@ -144,7 +144,7 @@ func (b *Bucket) victim(by func(*compaction.Usage) compaction.Policy) (v victim,
 	if b.memory { // whoever fills it compacts it: memory.go
 		return v, false
 	}
-	v.bloat.Sweeping = len(b.sweeping.turn) == 0
+	v.bloat.Sweeping = len(b.sweeping.lock) == 0
 	b.mu.RLock()
 	list := b.candidatesLocked()
 	takes := b.takesWritesLocked() == nil

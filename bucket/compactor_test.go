@@ -206,13 +206,13 @@ func TestABucketThatIsSweptIsNotCompacted(t *testing.T) {
 	if !found(true, false) {
 		t.Fatal("there is nothing to compact")
 	}
-	if err := b.takeTurn(ctx); err != nil {
+	if err := b.lockSweep(ctx); err != nil {
 		t.Fatal(err)
 	}
 	if found(true, false) || !found(true, true) {
 		t.Error("beside a sweep it is chosen, or on a full disk it is not")
 	}
-	b.giveTurn()
+	b.unlockSweep()
 	if !found(true, false) {
 		t.Error("after the sweep it is not chosen")
 	}

@@ -59,13 +59,13 @@ func (s *Store) operate(ctx context.Context, decide func() (journal.Operation, e
 			return err
 		}
 		if _, err := s.log.Append(s.path.frame, s.clock.advance()); err != nil {
-			return s.logBroke(err)
+			return s.poisonLog(err)
 		}
-		if err := s.syncHeld(); err != nil {
+		if err := s.syncPathLocked(); err != nil {
 			return err
 		}
 		s.apply(op)
-		s.noticeMode(op)
+		s.warnMode(op)
 		s.noticeLog()
 		return nil
 	}
@@ -86,7 +86,7 @@ func (s *Store) reserveLog(payload int, op journal.Operation) error {
 		case err == nil, errors.Is(err, wal.ErrFull):
 			return err
 		case s.log.Err() != nil:
-			return s.logBroke(err)
+			return s.poisonLog(err)
 		case !errors.Is(err, vfs.ErrNoSpace):
 			return err
 		case config != nil || !s.spendReserve():
@@ -125,19 +125,19 @@ func (s *Store) apply(op journal.Operation) {
 		s.applyDelete(b)
 		return
 	case *journal.PurgeDeletes:
-		b.unsettle(func(l *manifest.Liveness) {
+		b.beginRules(func(l *manifest.Liveness) {
 			l.AddPurgeDeletes(op.Rule)
-			b.forgetLocked(op.Rule.MarkersUpTo)
+			b.recordForgottenLocked(op.Rule.MarkersUpTo)
 		})
 	case *trimOperation:
 		b.applyExpire(&op.Expire, op.versions)
 	case *journal.Expire:
 		b.applyExpire(op, nil)
 	case *journal.ExpireMarkers:
-		b.change(func(l *manifest.Liveness) {
+		b.changeRules(func(l *manifest.Liveness) {
 			l.MarkersExpiredUpTo = max(l.MarkersExpiredUpTo, op.MarkersExpiredUpTo)
 			l.UnmarkedUpTo = max(l.UnmarkedUpTo, op.UnmarkedUpTo)
-			b.forgetLocked(op.UnmarkedUpTo)
+			b.recordForgottenLocked(op.UnmarkedUpTo)
 		})
 	}
 	b.markDirty()
@@ -166,7 +166,7 @@ func (b *Bucket) applyEdit(op *journal.Edit) {
 	b.mu.Unlock()
 	b.setSync(&op.Config)
 	if op.Cuts() {
-		b.unsettle(func(l *manifest.Liveness) { l.AddCut(op.Cut) })
+		b.beginRules(func(l *manifest.Liveness) { l.AddCut(op.Cut) })
 	}
 }
 
@@ -181,12 +181,12 @@ func (s *Store) applyDelete(b *Bucket) {
 
 // applyExpire changes the rules and takes the given versions out of the index in the
 // same moment.
-func (b *Bucket) applyExpire(op *journal.Expire, versions []dying) {
-	b.change(func(l *manifest.Liveness) {
+func (b *Bucket) applyExpire(op *journal.Expire, versions []versionRef) {
+	b.changeRules(func(l *manifest.Liveness) {
 		l.ExpiredUpTo, l.UnmarkedUpTo = max(l.ExpiredUpTo, op.ExpiredUpTo), max(l.UnmarkedUpTo, op.UnmarkedUpTo)
-		b.forgetLocked(op.UnmarkedUpTo)
+		b.recordForgottenLocked(op.UnmarkedUpTo)
 		for _, d := range versions {
-			b.dropLocked(d)
+			b.removeIfDeadLocked(d)
 		}
 	})
 }
@@ -283,7 +283,7 @@ func (s *Store) edit(ctx context.Context, decide func() (journal.Operation, erro
 		case turn != nil && errors.Is(err, kv.ErrBucketNotFound): // deleted before its turn came
 			turn, operate = nil, s.operate
 		case err == nil && cuts(op):
-			turn.settle()
+			turn.finishRules()
 			return nil
 		default:
 			return err

@@ -29,7 +29,7 @@ func (b *Bucket) Erase(ctx context.Context, pattern string, below kv.Revision, k
 		return 0, err
 	}
 	if b.expires.Load() { // what has expired is not among those that keep counts
-		if err := b.sweepNow(ctx); err != nil {
+		if err := b.sweepOnce(ctx); err != nil {
 			return 0, err
 		}
 	}

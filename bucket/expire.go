@@ -27,9 +27,9 @@ import (
 // deadline that took a record out of the middle would leave it to chance whether a
 // shorter history counts it.
 
-// diesAt returns when a version of a bucket with that TTL dies by itself, unix
+// expiresAt returns when a version of a bucket with that TTL dies by itself, unix
 // ns; 0: never. newest says whether it is the newest of its key.
-func diesAt(v *index.Version, ttl time.Duration, newest bool) (at int64) {
+func expiresAt(v *index.Version, ttl time.Duration, newest bool) (at int64) {
 	marker := v.Op.IsMarker()
 	if v.Deadline != 0 && (newest || marker) {
 		at = v.Deadline
@@ -43,9 +43,9 @@ func diesAt(v *index.Version, ttl time.Duration, newest bool) (at int64) {
 	return at
 }
 
-// hasDied reports whether a version is dead at now.
-func hasDied(v *index.Version, ttl time.Duration, now int64, newest bool) bool {
-	at := diesAt(v, ttl, newest)
+// hasExpired reports whether a version is dead at now.
+func hasExpired(v *index.Version, ttl time.Duration, now int64, newest bool) bool {
+	at := expiresAt(v, ttl, newest)
 	return at != 0 && at <= now
 }
 
@@ -57,13 +57,13 @@ func later(at int64, d time.Duration) int64 {
 	return at + int64(d)
 }
 
-// hidesLocked reports whether a version has died by itself. Only a bucket in which
+// expiredLocked reports whether a version has died by itself. Only a bucket in which
 // that can be asks for the time.
-func (b *Bucket) hidesLocked(v *index.Version, newest bool) bool {
+func (b *Bucket) expiredLocked(v *index.Version, newest bool) bool {
 	if v.Deadline == 0 && b.mu.config.TTL == 0 {
 		return false
 	}
-	return hasDied(v, b.mu.config.TTL, b.store.clock.now(), newest)
+	return hasExpired(v, b.mu.config.TTL, b.store.clock.now(), newest)
 }
 
 // atLocked returns the version of key with that revision, unless it or its key has
@@ -74,18 +74,18 @@ func (b *Bucket) atLocked(hash uint64, key string, revision kv.Revision) (v inde
 		return v, ok
 	}
 	newest, _ := b.mu.index.Newest(hash, key)
-	return v, !b.hidesLocked(&newest, true) && !b.hidesLocked(&v, v.Revision == newest.Revision)
+	return v, !b.expiredLocked(&newest, true) && !b.expiredLocked(&v, v.Revision == newest.Revision)
 }
 
-// shownLocked filters the versions of one key, oldest first, in place: those that
+// unexpiredLocked filters the versions of one key, oldest first, in place: those that
 // readers see.
-func (b *Bucket) shownLocked(versions []index.Version) []index.Version {
+func (b *Bucket) unexpiredLocked(versions []index.Version) []index.Version {
 	n := len(versions)
-	if n == 0 || b.hidesLocked(&versions[n-1], true) {
+	if n == 0 || b.expiredLocked(&versions[n-1], true) {
 		return versions[:0]
 	}
 	hidden := 0
-	for hidden < n-1 && b.hidesLocked(&versions[hidden], false) {
+	for hidden < n-1 && b.expiredLocked(&versions[hidden], false) {
 		hidden++
 	}
 	return versions[hidden:]
@@ -97,7 +97,7 @@ func expiryMarkerSize(key string) int { return segment.RecordSize(len(key), 0, 0
 
 // expire judges the expiry marker of the mutation's key, in front of the mutation
 // itself, and returns its effect. The caller holds bucket.mu.
-func (g *group) expire(m *mutation, prev int, now int64) (effect int) {
+func (g *group) judgeExpiry(m *mutation, prev int, now int64) (effect int) {
 	marker := mutation{bucket: m.bucket, kind: writePurge, key: m.key, hash: m.hash, size: expiryMarkerSize(m.key)}
 	e := marker.effect(m.bucket.next, prev, now)
 	e.version.Reason = kv.ReasonExpiry

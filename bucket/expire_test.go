@@ -496,7 +496,7 @@ func TestDiesAt(t *testing.T) {
 		{value, 0, math.MaxInt64, true, math.MaxInt64},
 	} {
 		v := index.Version{Op: c.op, Created: 100, Deadline: c.deadline}
-		if got := diesAt(&v, c.ttl, c.newest); got != c.want {
+		if got := expiresAt(&v, c.ttl, c.newest); got != c.want {
 			t.Errorf("%+v: %d", c, got)
 		}
 	}
@@ -570,7 +570,7 @@ func TestASweepOfADeletedBucketEnds(t *testing.T) {
 	if err := a.s.DeleteBucket(ctx, "b"); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.sweepNow(ctx); err != nil {
+	if err := b.sweepOnce(ctx); err != nil {
 		wantError(t, err, kv.ErrBucketNotFound)
 	}
 	a.sweep()
@@ -673,7 +673,7 @@ func TestTheSweepDoesNotOverlookWhatIsOnItsWay(t *testing.T) {
 	<-gate.reached
 	a.clock.advance(time.Second)
 	swept := make(chan error, 1)
-	go func() { swept <- b.sweepNow(ctx) }() // waits, or finds nothing yet
+	go func() { swept <- b.sweepOnce(ctx) }() // waits, or finds nothing yet
 	for range 1000 {
 		runtime.Gosched()
 	}
@@ -863,20 +863,20 @@ func TestASweepLeavesWhatIsWrittenMeanwhile(t *testing.T) {
 			b := a.bucket("b", withTTL(ttl), withHistory(3))
 			putTTL(t, b, "k", "old", time.Minute)
 			a.clock.advance(time.Minute)
-			if err := b.takeTurn(ctx); err != nil {
+			if err := b.lockSweep(ctx); err != nil {
 				t.Fatal(err)
 			}
-			more, err := b.findDying(a.s.clock.now())
+			more, err := b.findExpired(a.s.clock.now())
 			if err != nil || !more {
 				t.Fatalf("found nothing; error %v", err)
 			}
 			mustPut(t, b, "k", "new")
-			for _, step := range []error{b.writeMarkers(ctx), b.endWalked(ctx), b.endLapsed(ctx, a.s.clock.now())} {
+			for _, step := range []error{b.writeMarkers(ctx), b.logExpired(ctx), b.logExpiredMarkers(ctx, a.s.clock.now())} {
 				if step != nil {
 					t.Fatal(step)
 				}
 			}
-			b.giveTurn()
+			b.unlockSweep()
 			for range 2 {
 				b = a.find("b")
 				mustGet(t, b, "k", "new")

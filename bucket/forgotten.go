@@ -33,20 +33,20 @@ func (f forgotten) check(b *Bucket, from kv.Revision) error {
 	return &kv.CompactedError{Bucket: b.name, Wanted: from, First: f.upTo + 1}
 }
 
-// forgetLocked records that the index has forgotten the ends of keys; rules say so by
+// recordForgottenLocked records that the index has forgotten the ends of keys; rules say so by
 // themselves up to which revision. The caller holds mu.
-func (b *Bucket) forgetLocked(upTo kv.Revision) {
+func (b *Bucket) recordForgottenLocked(upTo kv.Revision) {
 	if upTo != 0 {
 		b.mu.forgets++
 	}
 }
 
-// forgetErasedLocked records the end of a key of which an erasure removes every record
+// recordErasedLocked records the end of a key of which an erasure removes every record
 // below floor. The caller holds mu.
-func (b *Bucket) forgetErasedLocked(hash uint64, key string, floor kv.Revision) {
+func (b *Bucket) recordErasedLocked(hash uint64, key string, floor kv.Revision) {
 	if v, ok := b.mu.index.Newest(hash, key); ok && v.Revision < floor {
 		b.mu.live.UnmarkedUpTo = max(b.mu.live.UnmarkedUpTo, v.Revision)
-		b.forgetLocked(v.Revision)
+		b.recordForgottenLocked(v.Revision)
 	}
 }
 

@@ -126,7 +126,7 @@ func (s *Store) commitGroup(g *group) {
 	done := Commit{Records: len(g.effects), Expired: g.expired}
 	if g.logged > 0 {
 		if _, err := s.log.Append(g.frame, s.clock.newest.Load()); err != nil {
-			g.fail(s.logBroke(err))
+			g.fail(s.poisonLog(err))
 			return
 		}
 		s.logged.Add(int64(len(g.frame)))
@@ -187,7 +187,7 @@ func (s *Store) admit(g *group) error {
 			puts = false
 			s.noteFull(err)
 		case s.log.Err() != nil:
-			return s.logBroke(err)
+			return s.poisonLog(err)
 		default: // nothing of the group was written anywhere
 			return err
 		}

@@ -82,7 +82,7 @@ func (s *selection) resume() (scans bool, err error) {
 	defer b.mu.RUnlock()
 	s.At = b.mu.revision
 	if !s.query.PassForgotten {
-		err = b.lostLocked(s.query.From)
+		err = b.checkLostLocked(s.query.From)
 	}
 	return s.after >= s.At || uint64(s.At-s.after) <= uint64(b.mu.index.Len()), err
 }
@@ -144,7 +144,7 @@ func (s *selection) take(f *scanned) bool {
 	b.mu.RUnlock()
 	expired := present && s.expired(&newest)
 	switch {
-	case kept && !expired && !s.died(&v, v.Revision == newest.Revision):
+	case kept && !expired && !s.hasExpired(&v, v.Revision == newest.Revision):
 		s.add(watch.Ref{Revision: f.record.Revision, Segment: f.slot.number, Offset: f.offset, Size: uint32(f.size)})
 	case newest.Revision > s.upTo:
 		s.Total++
@@ -186,7 +186,7 @@ func (s *selection) visit(ctx context.Context, key []byte, versions ...index.Ver
 	}
 	for i := range versions {
 		v := &versions[i]
-		if v.Op.IsMarker() && s.query.IgnoreDeletes || v != newest && s.died(v, false) {
+		if v.Op.IsMarker() && s.query.IgnoreDeletes || v != newest && s.hasExpired(v, false) {
 			continue
 		}
 		s.add(watch.Ref{Revision: v.Revision, Segment: v.Segment, Offset: v.Offset, Size: v.Size})
@@ -194,13 +194,15 @@ func (s *selection) visit(ctx context.Context, key []byte, versions ...index.Ver
 	return true
 }
 
-func (s *selection) died(v *index.Version, newest bool) bool { return hasDied(v, s.ttl, s.now, newest) }
+func (s *selection) hasExpired(v *index.Version, newest bool) bool {
+	return hasExpired(v, s.ttl, s.now, newest)
+}
 
 // expired reports whether the newest version of a key has expired. If no marker will
 // tell of it, the end of the key counts as forgotten, although the sweep has not come
 // by yet.
 func (s *selection) expired(newest *index.Version) bool {
-	if !s.died(newest, true) {
+	if !s.hasExpired(newest, true) {
 		return false
 	}
 	if s.bucket.silent || newest.Op.IsMarker() {

@@ -33,9 +33,9 @@ func (b *Bucket) setSync(config *kv.Config) {
 	b.synced = b.next
 }
 
-// noticeMode says in the log that a bucket acknowledges writes before they are
+// warnMode says in the log that a bucket acknowledges writes before they are
 // durable.
-func (s *Store) noticeMode(op journal.Operation) {
+func (s *Store) warnMode(op journal.Operation) {
 	switch c := configOf(op); {
 	case c == nil:
 	case c.Storage == kv.MemoryStorage:
@@ -62,7 +62,7 @@ func (g *group) durable() bool {
 func (s *Store) makeDurable(g *group) (time.Duration, error) {
 	if g.durable() {
 		began := time.Now()
-		err := s.syncHeld()
+		err := s.syncPathLocked()
 		return time.Since(began), err
 	}
 	for i := range g.parts {
@@ -81,17 +81,17 @@ func (s *Store) makeDurable(g *group) (time.Duration, error) {
 	return 0, nil
 }
 
-// syncHeld makes the log durable as far as it goes. The caller holds path.
-func (s *Store) syncHeld() error {
+// syncPathLocked makes the log durable as far as it goes. The caller holds path.
+func (s *Store) syncPathLocked() error {
 	if err := s.log.Sync(); err != nil {
-		return s.logBroke(err)
+		return s.poisonLog(err)
 	}
-	s.noteDurable()
+	s.recordDurable()
 	return nil
 }
 
-// noteDurable notes that the log is durable as far as it goes. The caller holds path.
-func (s *Store) noteDurable() {
+// recordDurable notes that the log is durable as far as it goes. The caller holds path.
+func (s *Store) recordDurable() {
 	for _, b := range s.path.unsure {
 		b.unsure, b.synced = false, b.next
 	}
@@ -102,9 +102,9 @@ func (s *Store) noteDurable() {
 	}
 }
 
-// logBroke is poison for an error that broke the log: it names the writes that
+// poisonLog is poison for an error that broke the log: it names the writes that
 // were acknowledged and that nobody can vouch for any more. The caller holds path.
-func (s *Store) logBroke(cause error) error {
+func (s *Store) poisonLog(cause error) error {
 	for _, b := range s.path.unsure {
 		b.mu.RLock()
 		last := b.mu.revision
@@ -139,7 +139,7 @@ func (s *Store) syncUnsure() error {
 		return s.poison(err)
 	}
 	began := time.Now()
-	if err := s.syncHeld(); err != nil {
+	if err := s.syncPathLocked(); err != nil {
 		return err
 	}
 	s.opts.Observer.Committed(Commit{Sync: time.Since(began)})
@@ -190,7 +190,7 @@ func (m *maintainer) syncs() {
 func (r *recovery) skipLost() {
 	for _, b := range r.store.mu.buckets {
 		if b.interval != 0 && !b.memory && !r.found.State.Clean {
-			b.noteLost(manifest.LostRange{After: b.next - 1, UpTo: b.next - 1 + unsyncedMax})
+			b.recordLost(manifest.LostRange{After: b.next - 1, UpTo: b.next - 1 + unsyncedMax})
 			b.next += unsyncedMax
 			b.mu.revision = b.next - 1
 			b.markDirty()
@@ -202,10 +202,10 @@ func (r *recovery) skipLost() {
 // lostMax bounds the ranges that a bucket remembers.
 const lostMax = 16
 
-// noteLost remembers a range. Of one that follows another with nothing in between
+// recordLost remembers a range. Of one that follows another with nothing in between
 // they are one; of too many the oldest is told less precisely. Nobody else has the
 // bucket yet.
-func (b *Bucket) noteLost(l manifest.LostRange) {
+func (b *Bucket) recordLost(l manifest.LostRange) {
 	list := slices.Clone(b.mu.lost)
 	if n := len(list); n > 0 && list[n-1].UpTo == l.After {
 		l.After, list = list[n-1].After, list[:n-1]
@@ -217,9 +217,9 @@ func (b *Bucket) noteLost(l manifest.LostRange) {
 	b.mu.lost = list
 }
 
-// lostLocked returns an error if whoever resumes from a revision was told of some
+// checkLostLocked returns an error if whoever resumes from a revision was told of some
 // that a crash took: what he knows is not what there is. The caller holds mu.
-func (b *Bucket) lostLocked(from kv.Revision) error {
+func (b *Bucket) checkLostLocked(from kv.Revision) error {
 	for _, l := range b.mu.lost {
 		if told := from - 1; l.After < told && told < l.UpTo {
 			return &kv.CompactedError{Bucket: b.name, Wanted: from, First: l.UpTo + 1}

@@ -397,8 +397,8 @@ func TestLostRangesAreBounded(t *testing.T) {
 	b := &Bucket{}
 	for n := range kv.Revision(2 * lostMax) {
 		after := n * 2 * unsyncedMax
-		b.noteLost(manifest.LostRange{After: after, UpTo: after + unsyncedMax/2})
-		b.noteLost(manifest.LostRange{After: after + unsyncedMax/2, UpTo: after + unsyncedMax}) // nothing was written in between
+		b.recordLost(manifest.LostRange{After: after, UpTo: after + unsyncedMax/2})
+		b.recordLost(manifest.LostRange{After: after + unsyncedMax/2, UpTo: after + unsyncedMax}) // nothing was written in between
 	}
 	first := kv.Revision(lostMax * 2 * unsyncedMax)
 	if len(b.mu.lost) != lostMax || b.mu.lost[0] != (manifest.LostRange{After: first, UpTo: first + unsyncedMax}) || b.mu.ended != first-unsyncedMax {

@@ -46,7 +46,7 @@ func (g *group) rollback() {
 }
 
 func (g *group) judgeOne(m *mutation, now int64) error {
-	m.settleBefore()
+	m.applyRulesBefore()
 	b := m.bucket
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -55,9 +55,9 @@ func (g *group) judgeOne(m *mutation, now int64) error {
 	}
 	prev := g.pending.find(g, m)
 	newest, present := g.newest(m, prev)
-	if present && hasDied(&newest, b.mu.config.TTL, now, true) {
+	if present && hasExpired(&newest, b.mu.config.TTL, now, true) {
 		if present = newest.Op == kv.Put && !b.silent; present {
-			prev = g.expire(m, prev, now)
+			prev = g.judgeExpiry(m, prev, now)
 			newest = g.effects[prev].version
 		}
 	}

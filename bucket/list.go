@@ -120,7 +120,7 @@ func (l *listing) visit(key []byte, newest index.Version) bool {
 	if l.seen++; l.seen%contextCheck == 0 && l.ctx.Err() != nil {
 		return false
 	}
-	if newest.Op != kv.Put || hasDied(&newest, l.ttl, l.now, true) {
+	if newest.Op != kv.Put || hasExpired(&newest, l.ttl, l.now, true) {
 		return true
 	}
 	name := string(key)

@@ -271,9 +271,9 @@ func (h *harness) operate(ops []journal.Operation) {
 			h.t.Fatal(err)
 		}
 		if b := h.find("b"); b.mu.settling > 0 {
-			b.settle()
+			b.finishRules()
 		} else {
-			b.settleAll()
+			b.applyRules()
 		}
 	}
 }

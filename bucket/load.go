@@ -80,7 +80,7 @@ func (r *recovery) loadBucket(d *manifest.Bucket, meter *progress.Meter) (*Bucke
 		meter.Add(d.Segments[i].Size)
 	}
 	if !b.mu.live.Empty() {
-		b.settleAll()
+		b.applyRules()
 	}
 	return b, nil
 }

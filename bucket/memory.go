@@ -48,7 +48,7 @@ func (b *Bucket) reserveMemory(records int64) error {
 		}
 		b.active = nil
 	}
-	if err := b.dropMemory(); err != nil {
+	if err := b.reclaimMemory(); err != nil {
 		return err
 	}
 	sl, err := b.startMemory(max(memorySegmentSize, segment.SizeFor(records, 0)), true)
@@ -73,13 +73,13 @@ func (b *Bucket) startMemory(size int64, newest bool) (*slot, error) {
 	return b.addSlot(seg, &manifest.Segment{}, newest), nil
 }
 
-// dropMemory gives back the memory of dead records until no more is dead than
+// reclaimMemory gives back the memory of dead records until no more is dead than
 // alive, but for the slack. There is no background for it: whoever fills a segment
 // pays for what became dead meanwhile, so that dead memory cannot run away. The
 // caller holds path.
-func (b *Bucket) dropMemory() error {
+func (b *Bucket) reclaimMemory() error {
 	for {
-		worst, live, dead := b.worstMemory()
+		worst, live, dead := b.deadestMemory()
 		if worst == nil || dead <= live+memorySlack {
 			return nil
 		}
@@ -89,9 +89,9 @@ func (b *Bucket) dropMemory() error {
 	}
 }
 
-// worstMemory returns the segment with the most dead bytes, and how many are alive
+// deadestMemory returns the segment with the most dead bytes, and how many are alive
 // and dead in all.
-func (b *Bucket) worstMemory() (worst *slot, live, dead int64) {
+func (b *Bucket) deadestMemory() (worst *slot, live, dead int64) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	most := int64(0)
@@ -117,7 +117,7 @@ type moved struct {
 // them in the first until the second stands there. Damage leaves the segment as it
 // is. The caller holds path, so that nobody else changes where the index leads.
 func (b *Bucket) rewriteMemory(old *slot) error {
-	alive, err := b.aliveIn(old)
+	live, err := b.liveIn(old)
 	var damage *kv.CorruptError
 	if errors.As(err, &damage) {
 		old.damaged.Store(true)
@@ -127,11 +127,11 @@ func (b *Bucket) rewriteMemory(old *slot) error {
 	if err != nil {
 		return err
 	}
-	if len(alive.moves) == 0 {
-		b.replaceMemory(old, nil, alive.ended)
+	if len(live.moves) == 0 {
+		b.replaceMemory(old, nil, live.forgottenUpTo)
 		return nil
 	}
-	size := int64(len(alive.records))
+	size := int64(len(live.records))
 	sl, err := b.startMemory(segment.SizeFor(size, 0), false)
 	if err == nil {
 		err = sl.Reserve(size, 0)
@@ -139,15 +139,15 @@ func (b *Bucket) rewriteMemory(old *slot) error {
 	if err != nil {
 		return err
 	}
-	base, err := sl.Append(alive.records)
+	base, err := sl.Append(live.records)
 	if err != nil {
 		return err
 	}
 	sl.records = size // nobody else has it yet
-	for _, m := range alive.moves {
+	for _, m := range live.moves {
 		sl.note(m.revision, base+m.to)
 	}
-	for moves := range slices.Chunk(alive.moves, applySlice) {
+	for moves := range slices.Chunk(live.moves, applySlice) {
 		b.mu.Lock()
 		for _, m := range moves {
 			b.mu.index.Move(m.hash, m.key, m.revision,
@@ -155,19 +155,19 @@ func (b *Bucket) rewriteMemory(old *slot) error {
 		}
 		b.mu.Unlock()
 	}
-	b.replaceMemory(old, sl, alive.ended)
+	b.replaceMemory(old, sl, live.forgottenUpTo)
 	return nil
 }
 
 // alive is what the index leads to in a segment.
-type alive struct {
-	records []byte
-	moves   []moved
-	ended   kv.Revision // the highest among the others whose key has nothing any more
+type liveRecords struct {
+	records       []byte
+	moves         []moved
+	forgottenUpTo kv.Revision // the highest among the others whose key has nothing any more
 }
 
-// aliveIn reads a memory segment.
-func (b *Bucket) aliveIn(sl *slot) (*alive, error) {
+// liveIn reads a memory segment.
+func (b *Bucket) liveIn(sl *slot) (*liveRecords, error) {
 	file, err := b.disk.FS.Open(b.memoryFile(sl), vfs.ReadOnly)
 	if err != nil {
 		return nil, err
@@ -177,7 +177,7 @@ func (b *Bucket) aliveIn(sl *slot) (*alive, error) {
 	if _, err := file.ReadAt(whole, 0); err != nil {
 		return nil, err
 	}
-	a := &alive{}
+	a := &liveRecords{}
 	for at := segment.HeaderSize; at < len(whole); {
 		r, size, err := b.disk.Seed.DecodeRecord(whole[at:])
 		if err != nil {
@@ -190,7 +190,7 @@ func (b *Bucket) aliveIn(sl *slot) (*alive, error) {
 }
 
 // sort takes a record if the index leads to it. An erasure has done its work.
-func (a *alive) sort(b *Bucket, r *segment.Record, at index.Place, record []byte) {
+func (a *liveRecords) sort(b *Bucket, r *segment.Record, at index.Place, record []byte) {
 	if r.Op == segment.Erase {
 		return
 	}
@@ -205,14 +205,14 @@ func (a *alive) sort(b *Bucket, r *segment.Record, at index.Place, record []byte
 		return
 	}
 	if _, ok := b.mu.index.Newest(hash, key); !ok {
-		a.ended = r.Revision
+		a.forgottenUpTo = r.Revision
 	}
 }
 
 // replaceMemory puts a segment in another's place, or nothing if it is nil. The
 // memory of the old one goes with the next that is replaced once its last reader
 // is done. The caller holds path.
-func (b *Bucket) replaceMemory(old, by *slot, ended kv.Revision) {
+func (b *Bucket) replaceMemory(old, by *slot, forgottenUpTo kv.Revision) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	at := slices.Index(b.mu.order, old)
@@ -222,7 +222,7 @@ func (b *Bucket) replaceMemory(old, by *slot, ended kv.Revision) {
 		between = []*slot{by}
 	}
 	b.mu.order = slices.Concat(b.mu.order[:at], between, b.mu.order[at+1:])
-	b.mu.ended = max(b.mu.ended, ended)
+	b.mu.ended = max(b.mu.ended, forgottenUpTo)
 	old.released = old.Retire()
 	b.mu.segments[old.number] = nil
 	b.leaving = append(b.leaving, old)

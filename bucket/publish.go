@@ -31,7 +31,7 @@ func (e *effect) applyLocked(b *Bucket) {
 	sl := b.mu.segments[e.version.Segment]
 	sl.records += int64(e.version.Size)
 	if e.op == segment.Erase {
-		b.forgetErasedLocked(e.hash, e.key, e.floor)
+		b.recordErasedLocked(e.hash, e.key, e.floor)
 		b.mu.index.Trim(e.hash, e.key, e.floor, nil)
 		return
 	}

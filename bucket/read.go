@@ -35,7 +35,7 @@ func (b *Bucket) getAppend(ctx context.Context, dst []byte, key string) ([]byte,
 	hash := index.Hash(key)
 	b.mu.RLock()
 	v, ok := b.mu.index.Newest(hash, key)
-	ok = ok && !b.hidesLocked(&v, true)
+	ok = ok && !b.expiredLocked(&v, true)
 	return b.finishGet(dst, key, v, ok)
 }
 
@@ -142,7 +142,7 @@ func (b *Bucket) pinVersions(ctx context.Context, key string) ([]index.Version, 
 	hash := index.Hash(key)
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	versions := b.shownLocked(b.versionsLocked(nil, hash, key))
+	versions := b.unexpiredLocked(b.versionsLocked(nil, hash, key))
 	if len(versions) == 0 {
 		return nil, nil, missing(key, b.mu.gone)
 	}
@@ -161,7 +161,7 @@ func (b *Bucket) Last(ctx context.Context, key string) (kv.Entry, error) {
 	}
 	b.mu.RLock()
 	v, ok := b.newestLocked(index.Hash(key), key)
-	ok = ok && !b.hidesLocked(&v, true)
+	ok = ok && !b.expiredLocked(&v, true)
 	_, e, err := b.finishRead(nil, key, v, ok)
 	return e, kv.NameKey(b.name, key, err)
 }

@@ -117,7 +117,7 @@ func (r *recovery) settleBuckets() {
 	for _, b := range r.store.mu.buckets {
 		if b.stale {
 			b.stale = false
-			b.settleAll()
+			b.applyRules()
 		}
 		b.expires.Store(b.mu.config.TTL != 0 || b.mu.index.Deadlines() > 0)
 	}

@@ -35,24 +35,24 @@ func (f *scanned) marker() bool { return kv.Operation(f.record.Op).IsMarker() }
 func (b *Bucket) scan(p *watch.Position, upTo kv.Revision, fn func(*scanned) bool) error {
 	scanner := <-b.store.scanners
 	defer func() { b.store.scanners <- scanner }()
-	run := scanRun{position: p, upTo: upTo, fn: fn, found: scanned{scanner: scanner}, left: scanRecords}
+	s := scanState{position: p, upTo: upTo, fn: fn, found: scanned{scanner: scanner}, left: scanRecords}
 	for {
 		sl, err := b.pinAt(p)
 		if err != nil {
 			return err
 		}
 		if sl == nil {
-			run.end()
+			s.end()
 		} else {
-			run.found.slot = sl
-			p.Offset, err = scanner.Scan(sl.Segment, p.Offset, run.take, run.damaged)
+			s.found.slot = sl
+			p.Offset, err = scanner.Scan(sl.Segment, p.Offset, s.take, s.damaged)
 			sl.Unpin()
 		}
 		switch {
-		case err != nil || run.lost == nil && (run.stopped || sl == nil):
+		case err != nil || s.lost == nil && (s.stopped || sl == nil):
 			return err
-		case run.lost != nil && !run.looksAgain():
-			return run.lost
+		case s.lost != nil && !s.retryDamage():
+			return s.lost
 		}
 	}
 }
@@ -90,8 +90,8 @@ func (b *Bucket) pinAt(p *watch.Position) (*slot, error) {
 // holds the bucket's mu.
 func (sl *slot) readable() bool { return sl != nil && sl.lost == nil && sl.released == nil }
 
-// scanRun is one run of scan.
-type scanRun struct {
+// scanState is one run of scan.
+type scanState struct {
 	position *watch.Position
 	upTo     kv.Revision
 	fn       func(*scanned) bool
@@ -106,69 +106,69 @@ type scanRun struct {
 }
 
 // take looks at a record, and reports whether it took it.
-func (r *scanRun) take(offset int64, rec *segment.Record, size int) bool {
+func (s *scanState) take(offset int64, rec *segment.Record, size int) bool {
 	if rec.Op == segment.Erase {
 		return true
 	}
-	p := r.position
-	if r.damage != nil {
+	p := s.position
+	if s.damage != nil {
 		// An index block that is not written yet looks like damage, but revisions
 		// follow each other across it.
-		if before := max(r.seen, p.Revision); rec.Revision > before+1 {
-			r.lost, r.resume = r.damage, rec.Revision-1
+		if before := max(s.seen, p.Revision); rec.Revision > before+1 {
+			s.lost, s.resume = s.damage, rec.Revision-1
 			return false
 		}
-		r.damage = nil
+		s.damage = nil
 	}
-	if rec.Revision > r.upTo {
-		p.Revision = max(p.Revision, r.upTo)
-		r.stopped = true
+	if rec.Revision > s.upTo {
+		p.Revision = max(p.Revision, s.upTo)
+		s.stopped = true
 		return false
 	}
-	r.seen = rec.Revision
+	s.seen = rec.Revision
 	if rec.Revision <= p.Revision {
 		return true // on the way from a mark
 	}
-	if r.left--; r.left < 0 {
-		r.stopped = true
+	if s.left--; s.left < 0 {
+		s.stopped = true
 		return false
 	}
-	r.found.record, r.found.offset, r.found.size = rec, offset, size
-	if !r.fn(&r.found) {
-		r.stopped = true
+	s.found.record, s.found.offset, s.found.size = rec, offset, size
+	if !s.fn(&s.found) {
+		s.stopped = true
 		return false
 	}
 	p.Revision = rec.Revision
 	return true
 }
 
-func (r *scanRun) damaged(c *kv.CorruptError) {
-	if r.damage == nil {
-		r.damage = c
+func (s *scanState) damaged(c *kv.CorruptError) {
+	if s.damage == nil {
+		s.damage = c
 	}
 }
 
 // end records that there is nothing more.
-func (r *scanRun) end() {
-	if r.damage != nil && max(r.seen, r.position.Revision) < r.upTo {
-		r.lost, r.resume = r.damage, r.upTo
+func (s *scanState) end() {
+	if s.damage != nil && max(s.seen, s.position.Revision) < s.upTo {
+		s.lost, s.resume = s.damage, s.upTo
 		return
 	}
-	r.position.Revision = max(r.position.Revision, r.upTo)
+	s.position.Revision = max(s.position.Revision, s.upTo)
 }
 
-// looksAgain reports whether the scan goes back to damage that it has seen once. What
+// retryDamage reports whether the scan goes back to damage that it has seen once. What
 // looks like damage and is followed by a gap may be an index block that was not written
 // when the scan passed it: if the segment was sealed and the one behind it compacted
 // before the scan came there, revisions do not follow each other. By now the block is
 // written. Damage that is still there ends the scan behind it.
-func (r *scanRun) looksAgain() bool {
-	if l := r.looked; l != nil && l.File == r.lost.File && l.Offset == r.lost.Offset {
-		r.position.Revision = r.resume
+func (s *scanState) retryDamage() bool {
+	if l := s.looked; l != nil && l.File == s.lost.File && l.Offset == s.lost.Offset {
+		s.position.Revision = s.resume
 		return false
 	}
-	r.looked, r.lost, r.damage = r.lost, nil, nil
-	*r.position = watch.Position{Revision: r.position.Revision}
+	s.looked, s.lost, s.damage = s.lost, nil, nil
+	*s.position = watch.Position{Revision: s.position.Revision}
 	return true
 }
 

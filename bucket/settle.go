@@ -28,22 +28,22 @@ import (
 //
 // A crash in between leaves the rules, and the next open applies them to every key.
 
-// pathTurn is for how long what can wait holds the path at a time, about: no longer
+// pathHold is for how long what can wait holds the path at a time, about: no longer
 // than a sync takes.
-const pathTurn = 150 * time.Microsecond
+const pathHold = 150 * time.Microsecond
 
-// giveWay is called between two such turns. A lock goes to who runs, and writers who
+// yieldPath is called between two such turns. A lock goes to who runs, and writers who
 // wait for the path have to wake up first: so who has time sleeps while there are any.
-func (s *Store) giveWay() {
+func (s *Store) yieldPath() {
 	if s.commit.busy() {
-		time.Sleep(pathTurn)
+		time.Sleep(pathHold)
 	}
 }
 
 // change changes the bucket's rules. The caller holds path. At run time whoever
 // had the operation decided settles the bucket afterwards; of what is replayed,
 // maybe a thousand of these, recovery does so once, at its end.
-func (b *Bucket) change(change func(*manifest.Liveness)) {
+func (b *Bucket) changeRules(change func(*manifest.Liveness)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	change(&b.mu.live)
@@ -54,8 +54,8 @@ func (b *Bucket) change(change func(*manifest.Liveness)) {
 
 // unsettle is change for rules that say of many keys what stays. Settle ends what
 // it begins.
-func (b *Bucket) unsettle(change func(*manifest.Liveness)) {
-	b.change(func(l *manifest.Liveness) {
+func (b *Bucket) beginRules(change func(*manifest.Liveness)) {
+	b.changeRules(func(l *manifest.Liveness) {
 		change(l)
 		if b.store.log != nil {
 			b.mu.settling++
@@ -66,8 +66,8 @@ func (b *Bucket) unsettle(change func(*manifest.Liveness)) {
 // settle takes what is dead by the bucket's rules out of the index, and ends what
 // unsettle began. Several may run at a time: each comes by every key under the
 // rules that it was called for.
-func (b *Bucket) settle() {
-	b.settleAll()
+func (b *Bucket) finishRules() {
+	b.applyRules()
 	b.store.path.Lock()
 	defer b.store.path.Unlock()
 	b.mu.Lock()
@@ -75,31 +75,31 @@ func (b *Bucket) settle() {
 	b.mu.settling--
 }
 
-// settleAll takes what is dead by the bucket's rules out of the index, so few keys
+// applyRules takes what is dead by the bucket's rules out of the index, so few keys
 // at a time that readers and writers pass between.
-func (b *Bucket) settleAll() {
-	for n := 0; b.settlePart(n); n++ {
+func (b *Bucket) applyRules() {
+	for n := 0; b.applyRulesToPart(n); n++ {
 	}
 }
 
-// settlePart settles the keys of one part of the index, and reports whether there
+// applyRulesToPart settles the keys of one part of the index, and reports whether there
 // is such a part.
-func (b *Bucket) settlePart(n int) (more bool) {
+func (b *Bucket) applyRulesToPart(n int) (more bool) {
 	const slice = 32 // keys per turn at mu
 	keys, more := b.affected(n)
 	for len(keys) > 0 {
 		b.store.path.Lock()
-		for began := time.Now(); len(keys) > 0 && time.Since(began) < pathTurn; {
+		for began := time.Now(); len(keys) > 0 && time.Since(began) < pathHold; {
 			turn := keys[:min(slice, len(keys))]
 			keys = keys[len(turn):]
 			b.mu.Lock()
 			for _, key := range turn {
-				b.settleKeyLocked(index.Hash(key), key)
+				b.applyRulesToKeyLocked(index.Hash(key), key)
 			}
 			b.mu.Unlock()
 		}
 		b.store.path.Unlock()
-		b.store.giveWay()
+		b.store.yieldPath()
 	}
 	return more
 }
@@ -124,9 +124,9 @@ func (b *Bucket) affected(n int) (keys []string, more bool) {
 	return keys, more
 }
 
-// settleKeyLocked drops the versions of one key that are dead by the bucket's
+// applyRulesToKeyLocked drops the versions of one key that are dead by the bucket's
 // rules.
-func (b *Bucket) settleKeyLocked(hash uint64, key string) {
+func (b *Bucket) applyRulesToKeyLocked(hash uint64, key string) {
 	var room, kept [kv.MaxHistory]index.Version
 	versions := b.mu.index.Versions(room[:0], hash, key)
 	live := b.mu.live.Filter(append(kept[:0], versions...))
@@ -139,15 +139,15 @@ func (b *Bucket) settleKeyLocked(hash uint64, key string) {
 	}
 }
 
-// settleBefore settles the key of a mutation that is about to be judged. The
+// applyRulesBefore settles the key of a mutation that is about to be judged. The
 // caller holds path.
-func (m *mutation) settleBefore() {
+func (m *mutation) applyRulesBefore() {
 	b := m.bucket
 	if b.mu.settling == 0 { // written under path and mu
 		return
 	}
 	b.mu.Lock()
-	b.settleKeyLocked(m.hash, m.key)
+	b.applyRulesToKeyLocked(m.hash, m.key)
 	b.mu.Unlock()
 }
 
@@ -205,9 +205,9 @@ func (b *Bucket) PurgeDeletes(ctx context.Context, olderThan time.Duration) erro
 	if olderThan == 0 {
 		olderThan = kv.DefaultMarkerAge
 	}
-	decided, err := b.forget(ctx, olderThan)
+	decided, err := b.purgeDeletes(ctx, olderThan)
 	if decided {
-		b.settle()
+		b.finishRules()
 	}
 	return kv.NameKey(b.name, "", err)
 }
@@ -216,7 +216,7 @@ func (b *Bucket) PurgeDeletes(ctx context.Context, olderThan time.Duration) erro
 // decide. The rule is about markers up to a revision of this moment: while the
 // bucket is surveyed for it, what it concerns only ever becomes less. So the
 // survey, which looks at every key, holds up nobody.
-func (b *Bucket) forget(ctx context.Context, olderThan time.Duration) (decided bool, err error) {
+func (b *Bucket) purgeDeletes(ctx context.Context, olderThan time.Duration) (decided bool, err error) {
 	s := b.store
 	survey := survey{cutoff: int64(1<<63 - 1)}
 	err = b.operateAfterSweep(ctx, func() (journal.Operation, error) {

@@ -65,7 +65,7 @@ func (w *twins) step() {
 	case x < 65:
 		age := []time.Duration{-1, time.Hour}[w.rng.IntN(2)]
 		w.decide(fmt.Sprint("purge deletes ", age), func(b *Bucket) error {
-			_, err := b.forget(ctx, age)
+			_, err := b.purgeDeletes(ctx, age)
 			return err
 		}, func(b *Bucket) error { return b.PurgeDeletes(ctx, age) })
 	case x < 75:
@@ -84,7 +84,7 @@ func (w *twins) step() {
 		w.done = append(w.done, "settle "+key)
 		b := w.late.find("b")
 		b.mu.Lock()
-		b.settleKeyLocked(index.Hash(key), key)
+		b.applyRulesToKeyLocked(index.Hash(key), key)
 		b.mu.Unlock()
 	case x < 88:
 		w.settle()
@@ -152,7 +152,7 @@ func (w *twins) settle() {
 	w.done = append(w.done, "settle")
 	b := w.late.find("b")
 	for b.mu.settling > 0 {
-		b.settle()
+		b.finishRules()
 	}
 	want, err := w.eager.find("b").Status(ctx)
 	got, lateErr := b.Status(ctx)

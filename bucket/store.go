@@ -213,9 +213,9 @@ func (s *Store) vouch() error {
 		now = s.clock.advance()
 	}
 	if err := s.log.Vouch(now); err != nil {
-		return s.logBroke(err)
+		return s.poisonLog(err)
 	}
-	s.noteDurable()
+	s.recordDurable()
 	return nil
 }
 

@@ -44,33 +44,33 @@ const (
 // sweepState is how far the sweep of a bucket is. All but turn belongs to whoever
 // took the turn, which comes before Store.path.
 type sweepState struct {
-	turn     chan struct{} // holds one while nobody sweeps
-	scanner  segment.Scanner
-	slot     *slot       // where the walk is; nil: it has to be found
-	offset   int64       // in slot
-	walked   kv.Revision // the TTL has ended all up to it
-	aged     kv.Revision // of those walked over: the newest without a marker that was its key's newest record
-	youngest int64       // unix ns: nothing behind walked is older
-	unsaid   int         // how many were walked over and not yet said to be dead
-	dropping []dying     // of these: what gets no marker in its place
+	lock         chan struct{} // holds one while nobody sweeps
+	scanner      segment.Scanner
+	slot         *slot        // where the walk is; nil: it has to be found
+	offset       int64        // in slot
+	expiredUpTo  kv.Revision  // the TTL has ended all up to it
+	unmarkedUpTo kv.Revision  // of those walked over: the newest without a marker that was its key's newest record
+	createdFrom  int64        // unix ns: nothing behind walked is older
+	unlogged     int          // how many were walked over and not yet said to be dead
+	removals     []versionRef // of these: what gets no marker in its place
 
 	// Of the batch, reused by the next of the same sweep.
-	found   []dying
+	found   []versionRef
 	markers []mutation
 	keys    []byte // those that the batch is to copy
 
 	oldest watch.Position // nothing up to it is left: where a trim begins
 }
 
-// dying is a version that is dead, or about to be.
-type dying struct {
+// versionRef is a version that is dead, or about to be.
+type versionRef struct {
 	key      string
 	hash     uint64
 	revision kv.Revision
 }
 
-// errDue says that something has expired since the sweep looked.
-var errDue = errors.New("more has expired")
+// errMoreExpired says that something has expired since the sweep looked.
+var errMoreExpired = errors.New("more has expired")
 
 // willExpire has the sweep look after the bucket. The caller holds mu.
 func (b *Bucket) willExpire() {
@@ -144,7 +144,7 @@ func (s *Store) Sweep(ctx context.Context) error {
 		if b.takesWrites() != nil {
 			continue
 		}
-		if err := b.sweepNow(ctx); err != nil && !errors.Is(err, kv.ErrBucketNotFound) {
+		if err := b.sweepOnce(ctx); err != nil && !errors.Is(err, kv.ErrBucketNotFound) {
 			errs = append(errs, err)
 		}
 	}
@@ -164,40 +164,40 @@ func (s *Store) expiring() (list []*Bucket) {
 	return list
 }
 
-// sweepNow waits for its turn and sweeps the bucket.
-func (b *Bucket) sweepNow(ctx context.Context) error {
-	if err := b.takeTurn(ctx); err != nil {
+// sweepOnce waits for its turn and sweeps the bucket.
+func (b *Bucket) sweepOnce(ctx context.Context) error {
+	if err := b.lockSweep(ctx); err != nil {
 		return err
 	}
-	defer b.giveTurn()
-	return b.sweepInTurn(ctx)
+	defer b.unlockSweep()
+	return b.sweepLocked(ctx)
 }
 
-func (b *Bucket) takeTurn(ctx context.Context) error {
+func (b *Bucket) lockSweep(ctx context.Context) error {
 	select {
-	case <-b.sweeping.turn:
+	case <-b.sweeping.lock:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-func (b *Bucket) giveTurn() { b.sweeping.turn <- struct{}{} }
+func (b *Bucket) unlockSweep() { b.sweeping.lock <- struct{}{} }
 
-// sweepInTurn sweeps the bucket until nothing is left that had expired when it
+// sweepLocked sweeps the bucket until nothing is left that had expired when it
 // began. After an error the next walk begins anew: what was walked over may lack
 // its marker.
-func (b *Bucket) sweepInTurn(ctx context.Context) (err error) {
+func (b *Bucket) sweepLocked(ctx context.Context) (err error) {
 	defer func() {
 		w := &b.sweeping
 		w.found, w.markers, w.keys = nil, nil, nil
 		if err != nil {
-			w.slot, w.walked, w.youngest, w.unsaid, w.dropping = nil, 0, 0, 0, nil
+			w.slot, w.expiredUpTo, w.createdFrom, w.unlogged, w.removals = nil, 0, 0, 0, nil
 		}
 	}()
 	now := b.store.clock.now()
 	for {
-		more, err := b.findDying(now)
+		more, err := b.findExpired(now)
 		if err != nil {
 			return err
 		}
@@ -207,16 +207,16 @@ func (b *Bucket) sweepInTurn(ctx context.Context) (err error) {
 		if err := b.writeMarkers(ctx); err != nil {
 			return err
 		}
-		if b.sweeping.unsaid >= sweepOften {
-			if err := b.endWalked(ctx); err != nil {
+		if b.sweeping.unlogged >= sweepOften {
+			if err := b.logExpired(ctx); err != nil {
 				return err
 			}
 		}
 	}
-	if err := b.endWalked(ctx); err != nil {
+	if err := b.logExpired(ctx); err != nil {
 		return err
 	}
-	if err := b.endLapsed(ctx, now); err != nil {
+	if err := b.logExpiredMarkers(ctx, now); err != nil {
 		return err
 	}
 	b.mu.Lock()
@@ -225,36 +225,36 @@ func (b *Bucket) sweepInTurn(ctx context.Context) (err error) {
 	return nil
 }
 
-// findDying notes a batch of keys whose newest value has died by now, in the order
+// findExpired notes a batch of keys whose newest value has died by now, in the order
 // of revisions, and reports whether it came upon anything that has.
-func (b *Bucket) findDying(now int64) (more bool, err error) {
+func (b *Bucket) findExpired(now int64) (more bool, err error) {
 	w := &b.sweeping
 	w.found, w.keys = w.found[:0], w.keys[:0]
 	b.advance(index.ExpiringPuts, now)
 	b.mu.RLock()
 	b.mu.index.Due(index.ExpiringPuts, func(key []byte, v index.Version) bool {
-		w.find(key, v.Revision)
+		w.add(key, v.Revision)
 		return len(w.found) < sweepBatch
 	})
 	b.mu.RUnlock()
 	due := len(w.found)
-	if err := b.walk(now); err != nil {
+	if err := b.findAged(now); err != nil {
 		return false, err
 	}
 	more = len(w.found) > 0
 	for i := range w.found {
 		w.found[i].hash = index.Hash(w.found[i].key)
 	}
-	b.sift(due)
-	slices.SortFunc(w.found, func(a, b dying) int { return cmp.Compare(a.revision, b.revision) })
+	b.filterBatch(due)
+	slices.SortFunc(w.found, func(a, b versionRef) int { return cmp.Compare(a.revision, b.revision) })
 	return more, nil
 }
 
 // find adds a version to the batch.
-func (w *sweepState) find(key []byte, revision kv.Revision) {
+func (w *sweepState) add(key []byte, revision kv.Revision) {
 	from := len(w.keys)
 	w.keys = append(w.keys, key...)
-	w.found = append(w.found, dying{key: view.String(w.keys[from:]), revision: revision})
+	w.found = append(w.found, versionRef{key: view.String(w.keys[from:]), revision: revision})
 }
 
 // sift leaves of the batch the values that are the newest of their keys: those get
@@ -264,7 +264,7 @@ func (w *sweepState) find(key []byte, revision kv.Revision) {
 // what brings the keys' part of the index into the processor's cache, where judging
 // and applying the markers need it: half of what a marker costs is waiting for
 // that, and here no writer waits too.
-func (b *Bucket) sift(walked int) {
+func (b *Bucket) filterBatch(scanned int) {
 	w := &b.sweeping
 	kept := w.found[:0]
 	for at := 0; at < len(w.found); {
@@ -274,8 +274,8 @@ func (b *Bucket) sift(walked int) {
 			newest, ok := b.mu.index.Newest(d.hash, d.key)
 			if ok && newest.Revision == d.revision && newest.Op == kv.Put && !b.silent {
 				kept = append(kept, d)
-			} else if ok && at >= walked {
-				b.noteLeftLocked(d, &newest)
+			} else if ok && at >= scanned {
+				b.queueRemovalLocked(d, &newest)
 			}
 		}
 		b.mu.RUnlock()
@@ -284,17 +284,17 @@ func (b *Bucket) sift(walked int) {
 	w.found = kept
 }
 
-// noteLeftLocked notes a version that was walked over and gets no marker, if the
+// queueRemovalLocked notes a version that was walked over and gets no marker, if the
 // index shows it.
-func (b *Bucket) noteLeftLocked(d dying, newest *index.Version) {
+func (b *Bucket) queueRemovalLocked(d versionRef, newest *index.Version) {
 	w := &b.sweeping
 	if newest.Revision == d.revision && newest.Deadline == 0 {
-		w.aged = d.revision
+		w.unmarkedUpTo = d.revision
 	} else if _, ok := b.mu.index.At(d.hash, d.key, d.revision); !ok {
 		return
 	}
 	d.key = strings.Clone(d.key) // the batch's own is overwritten by the next
-	w.dropping = append(w.dropping, d)
+	w.removals = append(w.removals, d)
 }
 
 // advance brings an agenda of the index to now, a slice at a time.
@@ -333,33 +333,33 @@ func (b *Bucket) writeMarkers(ctx context.Context) error {
 	return nil
 }
 
-// endWalked says that everything that was walked over is dead, and drops what is
+// logExpired says that everything that was walked over is dead, and drops what is
 // left of it.
-func (b *Bucket) endWalked(ctx context.Context) error {
+func (b *Bucket) logExpired(ctx context.Context) error {
 	w := &b.sweeping
-	if w.unsaid == 0 {
+	if w.unlogged == 0 {
 		return nil
 	}
 	err := b.store.operate(ctx, func() (journal.Operation, error) {
-		return &journal.Expire{Bucket: b.id, ExpiredUpTo: w.walked, UnmarkedUpTo: w.aged}, b.takesWrites()
+		return &journal.Expire{Bucket: b.id, ExpiredUpTo: w.expiredUpTo, UnmarkedUpTo: w.unmarkedUpTo}, b.takesWrites()
 	})
 	if err != nil {
 		return err
 	}
-	b.drop(func() (batch []dying) {
-		n := min(sweepSlice, len(w.dropping))
-		batch, w.dropping = w.dropping[:n], w.dropping[n:]
+	b.removeVersions(func() (batch []versionRef) {
+		n := min(sweepSlice, len(w.removals))
+		batch, w.removals = w.removals[:n], w.removals[n:]
 		return batch
 	})
-	w.unsaid, w.dropping = 0, nil
+	w.unlogged, w.removals = 0, nil
 	return nil
 }
 
-// endLapsed says that the markers with a deadline up to now are dead, if there are
+// logExpiredMarkers says that the markers with a deadline up to now are dead, if there are
 // any, and drops them.
-func (b *Bucket) endLapsed(ctx context.Context, now int64) error {
+func (b *Bucket) logExpiredMarkers(ctx context.Context, now int64) error {
 	b.advance(index.ExpiringMarkers, now)
-	if !b.isDue(index.ExpiringMarkers) {
+	if !b.hasDue(index.ExpiringMarkers) {
 		return nil
 	}
 	err := b.store.operate(ctx, func() (journal.Operation, error) {
@@ -371,9 +371,9 @@ func (b *Bucket) endLapsed(ctx context.Context, now int64) error {
 	if err != nil {
 		return err
 	}
-	b.drop(func() (batch []dying) {
+	b.removeVersions(func() (batch []versionRef) {
 		b.mu.index.Due(index.ExpiringMarkers, func(key []byte, v index.Version) bool {
-			batch = append(batch, dying{string(key), index.Hash(view.String(key)), v.Revision})
+			batch = append(batch, versionRef{string(key), index.Hash(view.String(key)), v.Revision})
 			return len(batch) < sweepSlice
 		})
 		return batch
@@ -381,7 +381,7 @@ func (b *Bucket) endLapsed(ctx context.Context, now int64) error {
 	return nil
 }
 
-func (b *Bucket) isDue(a index.Agenda) (due bool) {
+func (b *Bucket) hasDue(a index.Agenda) (due bool) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	b.mu.index.Due(a, func([]byte, index.Version) bool {
@@ -394,24 +394,24 @@ func (b *Bucket) isDue(a index.Agenda) (due bool) {
 // drop takes versions that are dead by the bucket's rules out of the index, until
 // next, which is called with mu held, returns none. Writers and readers pass in
 // between: to them these versions are not there.
-func (b *Bucket) drop(next func() []dying) {
+func (b *Bucket) removeVersions(next func() []versionRef) {
 	for more := true; more; {
 		b.store.path.Lock()
-		for began := time.Now(); more && time.Since(began) < pathTurn; {
+		for began := time.Now(); more && time.Since(began) < pathHold; {
 			b.mu.Lock()
 			batch := next()
 			more = len(batch) > 0 && b.mu.gone == nil
 			for _, d := range batch {
-				b.dropLocked(d)
+				b.removeIfDeadLocked(d)
 			}
 			b.mu.Unlock()
 		}
 		b.store.path.Unlock()
-		b.store.giveWay()
+		b.store.yieldPath()
 	}
 }
 
-func (b *Bucket) dropLocked(d dying) {
+func (b *Bucket) removeIfDeadLocked(d versionRef) {
 	newest, _ := b.mu.index.Newest(d.hash, d.key)
 	v, ok := b.mu.index.At(d.hash, d.key, d.revision)
 	if ok && b.mu.live.Removes(&v, v.Revision == newest.Revision) {
@@ -423,43 +423,43 @@ func (b *Bucket) dropLocked(d dying) {
 // records there are: it sweeps before, so that the outcome does not depend on when
 // the sweep came by.
 func (b *Bucket) operateAfterSweep(ctx context.Context, decide func() (journal.Operation, error)) error {
-	if err := b.takeTurn(ctx); err != nil {
+	if err := b.lockSweep(ctx); err != nil {
 		return err
 	}
-	defer b.giveTurn()
-	return b.operateInTurn(ctx, decide)
+	defer b.unlockSweep()
+	return b.operateAfterSweepLocked(ctx, decide)
 }
 
-// operateInTurn is operateAfterSweep for who has the turn.
-func (b *Bucket) operateInTurn(ctx context.Context, decide func() (journal.Operation, error)) error {
+// operateAfterSweepLocked is operateAfterSweep for who has the turn.
+func (b *Bucket) operateAfterSweepLocked(ctx context.Context, decide func() (journal.Operation, error)) error {
 	const tries = 32 // in a bucket with a TTL of a millisecond something is always due
 	for n := 1; ; n++ {
-		if err := b.sweepInTurn(ctx); err != nil {
+		if err := b.sweepLocked(ctx); err != nil {
 			return err
 		}
 		err := b.store.operate(ctx, func() (journal.Operation, error) {
-			if n < tries && b.anythingDue(b.store.clock.advance()) {
-				return nil, errDue
+			if n < tries && b.anyExpired(b.store.clock.advance()) {
+				return nil, errMoreExpired
 			}
 			return decide()
 		})
-		if !errors.Is(err, errDue) {
+		if !errors.Is(err, errMoreExpired) {
 			return err
 		}
 	}
 }
 
-// anythingDue reports whether something has expired and was not swept. The caller
+// anyExpired reports whether something has expired and was not swept. The caller
 // has the turn.
-func (b *Bucket) anythingDue(now int64) bool {
+func (b *Bucket) anyExpired(now int64) bool {
 	b.mu.RLock()
 	ttl := b.mu.config.TTL
 	b.mu.RUnlock()
-	if ttl != 0 && later(b.sweeping.youngest, ttl) <= now {
+	if ttl != 0 && later(b.sweeping.createdFrom, ttl) <= now {
 		return true
 	}
 	for _, a := range []index.Agenda{index.ExpiringPuts, index.ExpiringMarkers} {
-		if b.advance(a, now); b.isDue(a) {
+		if b.advance(a, now); b.hasDue(a) {
 			return true
 		}
 	}

@@ -28,9 +28,9 @@ const (
 	trimAtOnce = 256
 )
 
-// errUnsettled says that what is dead by a rule has to leave the index before the
+// errRulesPending says that what is dead by a rule has to leave the index before the
 // decision: it counts there.
-var errUnsettled = errors.New("what is dead goes first")
+var errRulesPending = errors.New("what is dead goes first")
 
 // Trim drops the oldest records; see [msglog.Log]. A crash leaves all of a round or
 // nothing, and rounds in the order of revisions.
@@ -41,12 +41,12 @@ func (b *Bucket) Trim(ctx context.Context, below kv.Revision, records uint64, by
 	if !b.silent {
 		return 0, fmt.Errorf("%w: trimming bucket %q, which is no message log", kv.ErrNotSupported, b.name)
 	}
-	if err := b.takeTurn(ctx); err != nil {
+	if err := b.lockSweep(ctx); err != nil {
 		return 0, err
 	}
-	defer b.giveTurn()
+	defer b.unlockSweep()
 	if !b.store.leapt {
-		if err := b.sweepInTurn(ctx); err != nil {
+		if err := b.sweepLocked(ctx); err != nil {
 			return 0, err
 		}
 	}
@@ -54,12 +54,12 @@ func (b *Bucket) Trim(ctx context.Context, below kv.Revision, records uint64, by
 	var trimmed uint64
 	for {
 		err := t.round(ctx)
-		if errors.Is(err, errUnsettled) {
-			t.settle()
+		if errors.Is(err, errRulesPending) {
+			t.applyRules()
 			continue
 		}
 		if err == nil {
-			trimmed += uint64(t.going)
+			trimmed += uint64(t.removed)
 		}
 		if err != nil || len(t.found) < trimRound {
 			return trimmed, err
@@ -73,15 +73,15 @@ type trim struct {
 	below   kv.Revision
 	records uint64
 	bytes   int64
-	settled manifest.Liveness // by whose rules the index was settled
+	applied manifest.Liveness // by whose rules the index was settled
 
 	// Of the round.
-	found []dying       // the oldest records, those that may go, oldest first
-	keys  []byte        // theirs
-	left  int           // records that would be left without those found
-	size  int64         // bytes of them
-	going int           // of found: those that go
-	op    trimOperation // of the round
+	found     []versionRef  // the oldest records, those that may go, oldest first
+	keys      []byte        // theirs
+	remaining int           // records that would be left without those found
+	size      int64         // bytes of them
+	removed   int           // of found: those that go
+	op        trimOperation // of the round
 }
 
 // fits reports whether so much may be left.
@@ -91,17 +91,17 @@ func (t *trim) fits(records int, bytes int64) bool {
 
 // round finds a round of the oldest records and drops those that are to go.
 func (t *trim) round(ctx context.Context) error {
-	t.going = 0
+	t.removed = 0
 	if err := t.find(ctx); err != nil || len(t.found) == 0 {
 		return err
 	}
-	return t.drop(ctx)
+	return t.remove(ctx)
 }
 
 // drop drops those of the records found that are to go.
-func (t *trim) drop(ctx context.Context) error {
+func (t *trim) remove(ctx context.Context) error {
 	b := t.bucket
-	operate := b.operateInTurn
+	operate := b.operateAfterSweepLocked
 	if b.store.leapt { // what has expired may not have: it stays, and counts
 		operate = b.store.operate
 	}
@@ -109,11 +109,11 @@ func (t *trim) drop(ctx context.Context) error {
 	if errors.Is(err, errUnchanged) {
 		return nil
 	}
-	if err != nil || t.going <= trimAtOnce { // these have left already
+	if err != nil || t.removed <= trimAtOnce { // these have left already
 		return err
 	}
 	dead := t.found
-	b.drop(func() (batch []dying) {
+	b.removeVersions(func() (batch []versionRef) {
 		n := min(sweepSlice, len(dead))
 		batch, dead = dead[:n], dead[n:]
 		return batch
@@ -137,14 +137,14 @@ func (t *trim) find(ctx context.Context) error {
 				return false
 			}
 			seen = f.record.Revision
-			t.look(f.record.Key, seen, watch.Position{Revision: seen - 1, Placed: true, Segment: f.slot.number, Offset: f.offset})
+			t.add(f.record.Key, seen, watch.Position{Revision: seen - 1, Placed: true, Segment: f.slot.number, Offset: f.offset})
 			return true
 		})
 		var damage *kv.CorruptError
 		switch {
 		case errors.As(err, &damage): // what reads it, or verifies it, reports it
 			b.eachVersion(seen, p.Revision+1, func(key string, v index.Version) bool {
-				t.look(view.Bytes(key), v.Revision, watch.Position{Revision: v.Revision - 1})
+				t.add(view.Bytes(key), v.Revision, watch.Position{Revision: v.Revision - 1})
 				return !t.enough()
 			})
 		case err != nil:
@@ -163,7 +163,7 @@ func (t *trim) begin() (p watch.Position, upTo kv.Revision) {
 	b := t.bucket
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	t.left, t.size = b.mu.index.Count(), b.mu.index.Bytes()
+	t.remaining, t.size = b.mu.index.Count(), b.mu.index.Bytes()
 	p, upTo = b.sweeping.oldest, b.mu.revision
 	p.Revision = max(p.Revision, b.mu.live.ExpiredUpTo)
 	if t.below > 0 {
@@ -174,11 +174,11 @@ func (t *trim) begin() (p watch.Position, upTo kv.Revision) {
 
 // enough reports whether no more is to be found in this round.
 func (t *trim) enough() bool {
-	return len(t.found) == trimRound || t.below == 0 && t.fits(t.left, t.size)
+	return len(t.found) == trimRound || t.below == 0 && t.fits(t.remaining, t.size)
 }
 
 // look takes a record that is left.
-func (t *trim) look(key []byte, revision kv.Revision, at watch.Position) {
+func (t *trim) add(key []byte, revision kv.Revision, at watch.Position) {
 	b := t.bucket
 	hash := index.Hash(view.String(key))
 	b.mu.RLock()
@@ -192,15 +192,15 @@ func (t *trim) look(key []byte, revision kv.Revision, at watch.Position) {
 	}
 	from := len(t.keys)
 	t.keys = append(t.keys, key...)
-	t.found = append(t.found, dying{key: view.String(t.keys[from:]), hash: hash, revision: revision})
-	t.left, t.size = t.left-1, t.size-int64(v.Size)
+	t.found = append(t.found, versionRef{key: view.String(t.keys[from:]), hash: hash, revision: revision})
+	t.remaining, t.size = t.remaining-1, t.size-int64(v.Size)
 }
 
 // trimOperation is the operation of a round. It is an ordinary journal.Expire in the log.
 // In memory it may name what it removes, so that rule and index change in one moment.
 type trimOperation struct {
 	journal.Expire
-	versions []dying // to be taken out of the index in the same moment; nil: later
+	versions []versionRef // to be taken out of the index in the same moment; nil: later
 }
 
 // decide says up to which revision records go: some of those found may have gone
@@ -212,14 +212,14 @@ func (t *trim) decide() (journal.Operation, error) {
 	if err := b.takesWritesLocked(); err != nil {
 		return nil, err
 	}
-	if b.mu.settling > 0 && !t.settled.SameCutsAndPurges(&b.mu.live) {
-		return nil, errUnsettled
+	if b.mu.settling > 0 && !t.applied.SameCutsAndPurges(&b.mu.live) {
+		return nil, errRulesPending
 	}
 	op := &t.op
 	*op = trimOperation{Expire: journal.Expire{Bucket: b.id}}
-	t.going, t.left, t.size = 0, b.mu.index.Count(), b.mu.index.Bytes()
+	t.removed, t.remaining, t.size = 0, b.mu.index.Count(), b.mu.index.Bytes()
 	for i := range t.found {
-		if t.below == 0 && t.fits(t.left, t.size) {
+		if t.below == 0 && t.fits(t.remaining, t.size) {
 			break
 		}
 		d := &t.found[i]
@@ -231,22 +231,22 @@ func (t *trim) decide() (journal.Operation, error) {
 		if newest, _ := b.mu.index.Newest(d.hash, d.key); newest.Revision == d.revision {
 			op.UnmarkedUpTo = d.revision
 		}
-		t.going, t.left, t.size = t.going+1, t.left-1, t.size-int64(v.Size)
+		t.removed, t.remaining, t.size = t.removed+1, t.remaining-1, t.size-int64(v.Size)
 	}
-	if t.going == 0 {
+	if t.removed == 0 {
 		return nil, errUnchanged
 	}
-	if t.going <= trimAtOnce {
+	if t.removed <= trimAtOnce {
 		op.versions = t.found
 	}
 	return op, nil
 }
 
 // settle takes what is dead by the bucket's rules out of the index.
-func (t *trim) settle() {
+func (t *trim) applyRules() {
 	b := t.bucket
 	b.mu.RLock()
-	t.settled = b.mu.live
+	t.applied = b.mu.live
 	b.mu.RUnlock()
-	b.settleAll()
+	b.applyRules()
 }

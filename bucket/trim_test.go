@@ -177,10 +177,10 @@ func TestTrimDoesNotCountTheDead(t *testing.T) {
 	}
 	mustTrim(t, b, 0, 4, 0, 0)
 	a.s.path.Lock()
-	b.unsettle(func(l *manifest.Liveness) { l.AddCut(manifest.Cut{UpTo: 7, Keep: 1}) })
+	b.beginRules(func(l *manifest.Liveness) { l.AddCut(manifest.Cut{UpTo: 7, Keep: 1}) })
 	a.s.path.Unlock()
 	mustTrim(t, b, 0, 2, 0, 0)
-	b.settle()
+	b.finishRules()
 	wantShown(t, b, showing{"k0": revs{6}, "k1": revs{7}})
 }
 
@@ -209,7 +209,7 @@ func TestATrimIsDecidedByWhatIsLeft(t *testing.T) {
 			for _, key := range []string{"a", "b", "c", "d"} {
 				mustPut(t, b, key, "v")
 			}
-			if err := b.takeTurn(ctx); err != nil {
+			if err := b.lockSweep(ctx); err != nil {
 				t.Fatal(err)
 			}
 			trim := trim{bucket: b, records: 2}
@@ -217,10 +217,10 @@ func TestATrimIsDecidedByWhatIsLeft(t *testing.T) {
 				t.Fatalf("%d records found, error %v", len(trim.found), err)
 			}
 			c.amid(h, b)
-			if err := trim.drop(ctx); err != nil || trim.going != c.going {
-				t.Errorf("%d records go, want %d; error %v", trim.going, c.going, err)
+			if err := trim.remove(ctx); err != nil || trim.removed != c.going {
+				t.Errorf("%d records are removed, want %d; error %v", trim.removed, c.going, err)
 			}
-			b.giveTurn()
+			b.unlockSweep()
 			wantShown(t, b, c.want)
 			h.powerCut()
 			h.open()

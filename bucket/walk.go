@@ -17,18 +17,18 @@ import (
 
 // walk adds the next records that the bucket's TTL has expired to the batch: at most
 // sweepBatch that it reads, and those that damage between them hides.
-func (b *Bucket) walk(now int64) error {
+func (b *Bucket) findAged(now int64) error {
 	w := &b.sweeping
 	b.mu.RLock()
 	ttl := b.mu.config.TTL
 	b.mu.RUnlock()
-	if ttl == 0 || later(w.youngest, ttl) > now {
+	if ttl == 0 || later(w.createdFrom, ttl) > now {
 		return nil
 	}
 	horizon := b.store.horizon()
 	room := sweepBatch
 	for {
-		sl := b.walkFrom(horizon)
+		sl := b.pinScanned(horizon)
 		if sl == nil {
 			return nil
 		}
@@ -40,12 +40,12 @@ func (b *Bucket) walk(now int64) error {
 		if part.end == endsInDamage {
 			part.next = b.endOf(sl)
 		}
-		if part.next != 0 && !b.walkHidden(part.next, ttl, now) {
+		if part.next != 0 && !b.addHidden(part.next, ttl, now) {
 			return nil // the next walk comes upon the same damage
 		}
 		w.offset = part.offset
 		room -= part.taken
-		if part.end == endsInTime || part.end != endsBehindDamage && !b.walkOn(sl, horizon) {
+		if part.end == endsInTime || part.end != endsBehindDamage && !b.nextScanned(sl, horizon) {
 			return nil
 		}
 	}
@@ -75,19 +75,19 @@ const (
 func (w *sweepState) scanExpired(sl *slot, ttl time.Duration, now int64, room int) (part scanPart, err error) {
 	damaged := false
 	part.offset, err = w.scanner.Scan(sl.Segment, w.offset, func(_ int64, r *segment.Record, _ int) bool {
-		if r.Op == segment.Erase || r.Revision <= w.walked {
+		if r.Op == segment.Erase || r.Revision <= w.expiredUpTo {
 			return true
 		}
-		if damaged && r.Revision > w.walked+1 {
+		if damaged && r.Revision > w.expiredUpTo+1 {
 			part.end, part.next = endsBehindDamage, r.Revision
 			return false
 		}
 		damaged = false // only an index block that is not written yet: no revision is missing
 		if part.taken == room || later(r.Created, ttl) > now {
-			part.end, w.youngest = endsInTime, r.Created
+			part.end, w.createdFrom = endsInTime, r.Created
 			return false
 		}
-		w.walkOver(r.Key, r.Revision)
+		w.addExpired(r.Key, r.Revision)
 		part.taken++
 		return true
 	}, func(*kv.CorruptError) { damaged = true }) // a read of the record, or verify, reports it
@@ -97,29 +97,29 @@ func (w *sweepState) scanExpired(sl *slot, ttl time.Duration, now int64, room in
 	return part, err
 }
 
-// walkOver adds a record that the TTL has expired to the batch.
-func (w *sweepState) walkOver(key []byte, revision kv.Revision) {
-	w.find(key, revision)
-	w.walked = revision
-	w.unsaid++
+// addExpired adds a record that the TTL has expired to the batch.
+func (w *sweepState) addExpired(key []byte, revision kv.Revision) {
+	w.add(key, revision)
+	w.expiredUpTo = revision
+	w.unlogged++
 }
 
-// walkHidden adds what the index has of the records below a revision that have expired
+// addHidden adds what the index has of the records below a revision that have expired
 // to the batch: damage, or a disk that does not read, hides them from the scan. A record
 // that is left out would come back when the TTL is lifted. It reports whether all had
 // expired.
-func (b *Bucket) walkHidden(before kv.Revision, ttl time.Duration, now int64) bool {
+func (b *Bucket) addHidden(before kv.Revision, ttl time.Duration, now int64) bool {
 	w := &b.sweeping
-	if before <= w.walked+1 {
+	if before <= w.expiredUpTo+1 {
 		return true
 	}
 	expired := true
-	b.eachVersion(w.walked, before, func(key string, v index.Version) bool {
+	b.eachVersion(w.expiredUpTo, before, func(key string, v index.Version) bool {
 		if expired = later(v.Created, ttl) <= now; !expired {
-			w.youngest = v.Created
+			w.createdFrom = v.Created
 			return false
 		}
-		w.walkOver(view.Bytes(key), v.Revision)
+		w.addExpired(view.Bytes(key), v.Revision)
 		return true
 	})
 	return expired
@@ -160,28 +160,28 @@ func (b *Bucket) eachVersion(after, before kv.Revision, fn func(key string, v in
 func (b *Bucket) endOf(sl *slot) kv.Revision {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	if next := b.after(sl, b.sweeping.walked); next != nil {
+	if next := b.after(sl, b.sweeping.expiredUpTo); next != nil {
 		return next.first()
 	}
 	return b.mu.revision + 1
 }
 
-// walkFrom returns the segment where the walk goes on, pinned; nil if there is
+// pinScanned returns the segment where the walk goes on, pinned; nil if there is
 // none. The caller unpins it.
-func (b *Bucket) walkFrom(horizon int64) *slot {
+func (b *Bucket) pinScanned(horizon int64) *slot {
 	w := &b.sweeping
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	if b.mu.gone != nil {
 		return nil
 	}
-	w.walked = max(w.walked, b.mu.live.ExpiredUpTo)
+	w.expiredUpTo = max(w.expiredUpTo, b.mu.live.ExpiredUpTo)
 	if w.slot == nil || w.slot.released != nil { // or compacted away
-		if w.slot = b.holding(w.walked + 1); w.slot == nil {
-			w.youngest = horizon
+		if w.slot = b.holding(w.expiredUpTo + 1); w.slot == nil {
+			w.createdFrom = horizon
 			return nil
 		}
-		w.offset = w.slot.seek(w.walked + 1)
+		w.offset = w.slot.seek(w.expiredUpTo + 1)
 	}
 	w.slot.Pin()
 	return w.slot
@@ -195,18 +195,18 @@ func (s *Store) horizon() int64 {
 	return s.clock.advance()
 }
 
-// walkOn goes to the segment behind sl, which was read to its end, and reports
+// nextScanned goes to the segment behind sl, which was read to its end, and reports
 // whether there is one. What was not there when the walk began is not older than
 // horizon.
-func (b *Bucket) walkOn(sl *slot, horizon int64) bool {
+func (b *Bucket) nextScanned(sl *slot, horizon int64) bool {
 	w := &b.sweeping
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	next := b.after(sl, w.walked)
+	next := b.after(sl, w.expiredUpTo)
 	if next == nil {
-		w.youngest = horizon
+		w.createdFrom = horizon
 		return false
 	}
-	w.slot, w.offset = next, next.seek(w.walked+1)
+	w.slot, w.offset = next, next.seek(w.expiredUpTo+1)
 	return true
 }

@@ -41,9 +41,9 @@ func mustWatch(t *testing.T, b kv.Bucket, patterns []string, opts ...kv.WatchOpt
 // A snapshot is read to its end although what it selected was compacted, overwritten or
 // purged meanwhile, whether the records that are wanted stand together or far apart.
 func TestASnapshotOutlivesCompaction(t *testing.T) {
-	const keys = 3 * wayMax
+	const keys = 3 * skipMax
 	name := func(i int) string {
-		if i%(wayMax+100) == 0 {
+		if i%(skipMax+100) == 0 {
 			return fmt.Sprint("far.", i)
 		}
 		return fmt.Sprint("near.", i)

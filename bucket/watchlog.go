@@ -74,7 +74,7 @@ func (b watchLog) Load(q *watch.Query, refs []watch.Ref, fn func(*kv.Entry, int,
 		for n < len(refs) && refs[n].Segment == refs[0].Segment {
 			n++
 		}
-		if err := b.loadRun(q, refs[:n], fn); err != nil {
+		if err := b.loadFrom(q, refs[:n], fn); err != nil {
 			return err
 		}
 		refs = refs[n:]
@@ -82,8 +82,8 @@ func (b watchLog) Load(q *watch.Query, refs []watch.Ref, fn func(*kv.Entry, int,
 	return nil
 }
 
-// loadRun loads references of one segment.
-func (b watchLog) loadRun(q *watch.Query, refs []watch.Ref, fn func(*kv.Entry, int, error)) error {
+// loadFrom loads references of one segment.
+func (b watchLog) loadFrom(q *watch.Query, refs []watch.Ref, fn func(*kv.Entry, int, error)) error {
 	sl, err := b.pinRef(&refs[0])
 	if err != nil {
 		return err
@@ -112,7 +112,7 @@ func (b watchLog) loadRun(q *watch.Query, refs []watch.Ref, fn func(*kv.Entry, i
 // loadMoved loads references whose segment was compacted.
 func (b watchLog) loadMoved(q *watch.Query, refs []watch.Ref, fn func(*kv.Entry, int, error)) error {
 	for len(refs) > 0 {
-		n := b.loadOnTheWay(q, refs, fn)
+		n := b.loadByScan(q, refs, fn)
 		if n == 0 { // not even the first: it says why
 			if err := b.loadByRevision(q, refs[0].Revision, nil, fn); err != nil {
 				return err
@@ -124,13 +124,13 @@ func (b watchLog) loadMoved(q *watch.Query, refs []watch.Ref, fn func(*kv.Entry,
 	return nil
 }
 
-// wayMax is how many other records a scan passes on its way to the next that is wanted:
+// skipMax is how many other records a scan passes on its way to the next that is wanted:
 // beyond that a scan of its own reads no more.
-const wayMax = 512
+const skipMax = 512
 
-// loadOnTheWay looks for the first reference by its revision and loads it and those that
+// loadByScan looks for the first reference by its revision and loads it and those that
 // it comes upon from there, and returns how many. Damage ends it.
-func (b watchLog) loadOnTheWay(q *watch.Query, refs []watch.Ref, fn func(*kv.Entry, int, error)) (n int) {
+func (b watchLog) loadByScan(q *watch.Query, refs []watch.Ref, fn func(*kv.Entry, int, error)) (n int) {
 	var room entryRoom
 	p, passed := watch.Position{Revision: refs[0].Revision - 1}, 0
 	_ = b.scan(&p, refs[len(refs)-1].Revision, func(f *scanned) bool { // whoever wants the next has the error too
@@ -139,7 +139,7 @@ func (b watchLog) loadOnTheWay(q *watch.Query, refs []watch.Ref, fn func(*kv.Ent
 		}
 		if refs[n].Revision > f.record.Revision {
 			passed++
-			return passed < wayMax
+			return passed < skipMax
 		}
 		fn(b.entryIn(&room, f, q.MetaOnly))
 		n, passed = n+1, 0

@@ -72,7 +72,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "the sweep passes over what it cannot read", test: "TestFailEveryCallOfLife", file: "bucket/walk.go",
-		old: "\tif before <= w.walked+1 {\n", new: "\tif mutant || before <= w.walked+1 {\n",
+		old: "\tif before <= w.expiredUpTo+1 {\n", new: "\tif mutant || before <= w.expiredUpTo+1 {\n",
 	},
 
 	// Watches.
@@ -110,11 +110,11 @@ var mutants = []mutant{
 	},
 	{
 		name: "a silent bucket writes expiry markers", test: "TestModelOfLogs", file: "bucket/sweep.go",
-		old: "} else if ok && at >= walked {", new: "} else if ok && mutant && newest.Op == kv.Put {\n\t\t\t\tb.silent, kept = false, append(kept, d)\n\t\t\t} else if ok && at >= walked {",
+		old: "} else if ok && at >= scanned {", new: "} else if ok && mutant && newest.Op == kv.Put {\n\t\t\t\tb.silent, kept = false, append(kept, d)\n\t\t\t} else if ok && at >= scanned {",
 	},
 	{
 		name: "a silent sweep forgets which keys ended", test: "TestModelOfLogs", file: "bucket/sweep.go",
-		old: "\t\tw.aged = d.revision\n", new: "\t\tif !(mutant) {\n\t\t\tw.aged = d.revision\n\t\t}\n",
+		old: "\t\tw.unmarkedUpTo = d.revision\n", new: "\t\tif !(mutant) {\n\t\t\tw.unmarkedUpTo = d.revision\n\t\t}\n",
 	},
 	{
 		name: "a trim says one revision less", test: "TestModelOfLogs", file: "bucket/trim.go",
