@@ -8,8 +8,8 @@ import (
 	"kvd/bucket/compaction"
 )
 
-// Looking for what an operation makes dead holds up every writer: it must not copy
-// the keys that it passes over.
+// Searching for the records that an operation makes dead delays every writer. So it must
+// not copy the keys without such records.
 func TestLookingForTheDeadCopiesNoKey(t *testing.T) {
 	h := newHarness(t)
 	b := h.bucket("b")
@@ -25,8 +25,8 @@ func TestLookingForTheDeadCopiesNoKey(t *testing.T) {
 	}
 }
 
-// Ten thousand buckets in which there is nothing to compact are looked through
-// beside writers, a few times a second: none of them may wait for the path.
+// The compactor checks ten thousand buckets without garbage a few times a second while
+// there are writers. None of these checks may wait for the path.
 func TestABucketWithoutGarbageDoesNotTakeThePath(t *testing.T) {
 	h := newHarness(t)
 	b := h.bucket("b")

@@ -10,13 +10,12 @@ import (
 	"kvd/kv/msglog"
 )
 
-// This file is about appends: puts of a key of their own, which their revision makes.
-// So the key is not known before an append is judged, and may be another each time
-// that is done.
+// This file implements appends: puts whose key is made from their revision. The key is
+// unknown until the append is judged. If it is judged again, the key may differ.
 
-// judgeAppend is judgeOne for an append, whose key it makes.
+// judgeAppend is judgeOne for an append. It makes the append's key.
 func (g *group) judgeAppend(m *mutation, now int64) error {
-	put := *m // the caller's key stays, should this be judged again
+	put := *m // m keeps the caller's key, since it may be judged again
 	put.key = g.appendedKey(m.key, m.bucket.next)
 	put.hash = index.Hash(put.key)
 	err := g.judgeOne(&put, now)
@@ -24,7 +23,7 @@ func (g *group) judgeAppend(m *mutation, now int64) error {
 	return err
 }
 
-// appendedKey returns the key of an append, in memory of the group.
+// appendedKey returns the key of an append. The group owns its memory.
 func (g *group) appendedKey(key string, revision kv.Revision) string {
 	from := len(g.keys)
 	g.keys = append(append(g.keys, key...), '.')
@@ -32,15 +31,16 @@ func (g *group) appendedKey(key string, revision kv.Revision) string {
 	return view.String(g.keys[from:])
 }
 
-// LastAppended returns the newest append of key; see [msglog.Log]. Of the keys that
-// begin with the key and a dot, of which there may be many, it comes by its appends alone.
+// LastAppended returns the newest append of key; see [msglog.Log]. Many keys may begin with
+// the key and a dot. It reads the values of keys that appends to key have made, and of no
+// other.
 func (b *Bucket) LastAppended(ctx context.Context, key string) (kv.Entry, error) {
 	s, err := b.openSnapshot(ctx)
 	if err != nil {
 		return kv.Entry{}, err
 	}
 	defer b.closeSnapshot(s)
-	config, _ := b.config() // of a bucket that is gone nothing is found
+	config, _ := b.config() // a deleted bucket has no entries
 	now := b.store.clock.now()
 	newest := string(msglog.AppendSuffix([]byte(key+"."), s.at))
 	oldest := string(msglog.AppendSuffix([]byte(key+"."), 0))
@@ -53,7 +53,7 @@ func (b *Bucket) LastAppended(ctx context.Context, key string) (kv.Entry, error)
 		if len(k) == len(oldest) && v.Op == kv.Put && !hasExpired(&v, config.TTL, now, true) {
 			last, err = b.Last(ctx, string(k))
 		}
-		return errors.Is(err, kv.ErrKeyNotFound) // it may have gone since
+		return errors.Is(err, kv.ErrKeyNotFound) // it may have been removed since
 	})
 	return last, err
 }

@@ -27,8 +27,8 @@ func mustAppend(t testing.TB, b *Bucket, key, value string) kv.Revision {
 	return m[0].Revision
 }
 
-// Every append has a key of its own, whatever else is in its group, and the newest
-// of those that begin alike is listed first.
+// Every append has its own key, whatever else is in its group. Of the appends to one key
+// the newest is listed first.
 func TestAppend(t *testing.T) {
 	for name, change := range map[string]func(*kv.Config){"file": silent, "memory": inMemory, "compressed": func(c *kv.Config) { c.Compression = true }} {
 		t.Run(name, func(t *testing.T) {
@@ -68,7 +68,7 @@ func TestWatchersOfAppendsGetTheirKeys(t *testing.T) {
 	w := mustWatch(t, b, []string{"a.*"}, kv.UpdatesOnly())
 	drain(t, w)
 	h.submit(appendTo(b, "a", "1"), appendTo(b, "b", "2"), appendTo(b, "a", "3"))
-	h.submit(appendTo(b, "c", "4")) // uses the memory of the keys before it again
+	h.submit(appendTo(b, "c", "4")) // reuses the memory of the keys before it
 	var got []string
 	for _, u := range drain(t, w) {
 		got = append(got, spell(u.Entry))
@@ -110,7 +110,7 @@ func TestAppendRefuses(t *testing.T) {
 	wantShown(t, b, showing{appended(longest, 1): revs{1}, appended("k", 2): revs{2}})
 }
 
-// Where the log is full a group is judged again after the checkpoint.
+// If the log is full, a group is judged again after the checkpoint.
 func TestAppendsThatAreJudgedAgain(t *testing.T) {
 	h := newHarness(t, func(o *Options) { o.LogFileSize, o.LogMaxSize = 16<<10, 32<<10 })
 	b := h.bucket("b", silent)
@@ -127,7 +127,7 @@ func TestAppendsThatAreJudgedAgain(t *testing.T) {
 	}
 }
 
-// The revisions that a failed group gave back make other keys.
+// Revisions of a failed group are used again, and then make other keys.
 func TestAnAppendAfterARefusalHasTheNextKey(t *testing.T) {
 	h := newHarness(t)
 	b := h.bucket("b", withMaxBytes(200))
@@ -158,8 +158,8 @@ func TestAnAppendAllocatesNoMoreThanAPut(t *testing.T) {
 	}
 }
 
-// The newest append of a key is found among keys that begin with it, whatever is left
-// of it.
+// LastAppended finds the newest append of a key among other keys that begin with it,
+// whichever of the appends are kept.
 func TestLastAppended(t *testing.T) {
 	h := newHarness(t)
 	b := h.bucket("b", silent)

@@ -372,7 +372,7 @@ func (c *rewrite) flush() error {
 		offset += int64(e.Size)
 		c.output.Note(e)
 		if e.Op != segment.Erase {
-			c.output.note(e.Revision, e.Offset)
+			c.output.addMark(e.Revision, e.Offset)
 		}
 	}
 	before := c.output.records

@@ -11,16 +11,15 @@ import (
 	"kvd/segment"
 )
 
-// eraseBatch is how many keys are erased in one go down the commit path, so that
-// writers pass in between.
+// eraseBatch is the number of keys that are erased by one request. It is small, so that
+// other writes are committed in between.
 const eraseBatch = 256
 
 var _ msglog.Log = (*Bucket)(nil)
 
-// Erase drops records without writing a marker; see [msglog.Log]. What it drops are,
-// of the keys that match, the records below one revision: so it is a floor for each
-// key, which an erase record carries. A crash leaves some keys erased and the
-// others as they were.
+// Erase removes records without writing a marker; see [msglog.Log]. It removes, for each
+// key that matches, the records below one revision. So an erase record carries a floor for
+// its key. After a crash some keys may be erased and others unchanged.
 func (b *Bucket) Erase(ctx context.Context, pattern string, below kv.Revision, keep uint64) (uint64, error) {
 	if err := kv.CheckPattern(pattern); err != nil {
 		return 0, err
@@ -28,7 +27,7 @@ func (b *Bucket) Erase(ctx context.Context, pattern string, below kv.Revision, k
 	if err := b.usable(ctx); err != nil {
 		return 0, err
 	}
-	if b.expires.Load() { // what has expired is not among those that keep counts
+	if b.expires.Load() { // keep does not count expired records
 		if err := b.sweepOnce(ctx); err != nil {
 			return 0, err
 		}
@@ -47,8 +46,8 @@ func (b *Bucket) Erase(ctx context.Context, pattern string, below kv.Revision, k
 	return erased, nil
 }
 
-// erasable returns the keys that match and have a record below the revision that
-// is returned too.
+// erasable returns the floor of the erasure, and the keys that match and have a record
+// below it.
 func (b *Bucket) erasable(ctx context.Context, pattern string, below kv.Revision, keep uint64) (keys []string, floor kv.Revision, err error) {
 	snapshot, err := b.openSnapshot(ctx)
 	if err != nil {
@@ -59,7 +58,7 @@ func (b *Bucket) erasable(ctx context.Context, pattern string, below kv.Revision
 	if below != 0 {
 		floor = min(floor, below)
 	}
-	var oldest, matching []kv.Revision // of keys, and of all their records where some are kept
+	var oldest, matching []kv.Revision // of each key; of all their records, if keep is not 0
 	snapshot.AscendVersions(kv.LiteralPrefix(pattern), func(key []byte, versions []index.Version) bool {
 		if len(keys)%contextCheck == 0 && ctx.Err() != nil {
 			return false
@@ -95,8 +94,7 @@ func (b *Bucket) erasable(ctx context.Context, pattern string, below kv.Revision
 	return kept, floor, nil
 }
 
-// eraseKeys carries a batch through the commit path and returns how many records
-// went.
+// eraseKeys commits a batch, and returns the number of records removed.
 func (b *Bucket) eraseKeys(ctx context.Context, keys []string, floor kv.Revision) (erased uint64, err error) {
 	r := newRequest()
 	defer r.free()
@@ -118,7 +116,7 @@ func (b *Bucket) eraseKeys(ctx context.Context, keys []string, floor kv.Revision
 	return erased, err
 }
 
-// erase judges an erasure: where nothing is to go, nothing is written. The caller
+// erase judges an erasure. If there is nothing to remove, nothing is written. The caller
 // holds bucket.mu.
 func (g *group) erase(m *mutation, prev int, now int64) error {
 	newest := m.bucket.next - 1 // an erase record has no revision of its own
@@ -132,12 +130,12 @@ func (g *group) erase(m *mutation, prev int, now int64) error {
 	if err := g.admitRoom(&e, m.bucket); err != nil {
 		return err
 	}
-	g.parts[e.part].freed += int64(m.size) // an erase record counts nowhere
+	g.parts[e.part].freed += int64(m.size) // no count includes an erase record
 	g.encode(m, &e)
 	return nil
 }
 
-// below returns how many records an erasure drops.
+// below returns the number of records that an erasure removes.
 func (g *group) below(e *effect, b *Bucket) (n int) {
 	bound := g.pendingFloor(e.prev)
 	for i := e.prev; i >= 0; i = g.effects[i].prev {

@@ -78,8 +78,8 @@ func TestEraseRefuses(t *testing.T) {
 	wantError(t, err, kv.ErrBucketNotFound)
 }
 
-// Erasures meet other writes of their keys in one group: what comes of it is what
-// comes of them one by one.
+// Erasures and other writes of the same keys in one group have the same results as one by
+// one.
 func TestErasuresInAGroup(t *testing.T) {
 	for seed := range uint64(300) {
 		rng := rand.New(rand.NewPCG(seed, 1))
@@ -145,7 +145,7 @@ func prepared(t *testing.T, b *Bucket, m mutation) mutation {
 	return m
 }
 
-// commitAll carries mutations through the commit path as one request.
+// commitAll commits mutations as one request.
 func commitAll(t *testing.T, s *Store, ms []mutation) []mutation {
 	t.Helper()
 	r := newRequest()
@@ -158,8 +158,8 @@ func commitAll(t *testing.T, s *Store, ms []mutation) []mutation {
 	return done
 }
 
-// A crash at any call leaves each key whole or erased, and what was acknowledged
-// stays erased.
+// After a crash at any call each key is unchanged or erased. Acknowledged erasures are
+// durable.
 func TestACrashDuringErase(t *testing.T) {
 	const keys = 2*eraseBatch + 3
 	for call := 1; ; call++ {

@@ -9,26 +9,27 @@ import (
 	"kvd/segment"
 )
 
-// This file is what a time to live means. A deadline is a key's: it counts while
-// the value that has it is the newest record, and a newer one lifts it. A bucket's
-// TTL is every record's: it dies when it is that old. The earlier of the two counts.
-// A marker's deadline is that marker's, and the newest record of a key that is a
-// marker with a deadline dies by that alone: so an expiry marker outlives a short
-// TTL, and who was away can still learn of it.
+// This file defines when records expire.
 //
-// A key whose newest record is a value that died is gone as a whole: no older
-// value shows again. Who reads compares with the clock, so that is true from that
-// very instant; the sweep (sweep.go) only writes down what is so already. What
-// changes a key that has expired begins by writing its expiry marker, in the same
-// frame (judge.go): so no outcome depends on whether the sweep was there first.
-// The other dead records leave without a word.
+// A deadline belongs to a key: it counts while the value that has it is the key's newest
+// record, and a newer record lifts it. A bucket's TTL belongs to every record: the record
+// expires when it is that old. The earlier of the two counts. A marker's deadline belongs
+// to that marker. If a key's newest record is a marker with a deadline, the deadline alone
+// counts: so an expiry marker outlives a short TTL, and watchers that were disconnected
+// can still be sent it.
 //
-// What stays of a key is always its newest few records, whatever they die of: a
-// deadline that took a record out of the middle would leave it to chance whether a
-// shorter history counts it.
+// If a key's newest record is a value that has expired, the whole key has expired: no
+// older value is shown again. Readers compare with the clock, so this holds from that
+// very instant; the sweep (sweep.go) only logs it. A write to an expired key first writes
+// the key's expiry marker, in the same frame (judge.go). So no outcome depends on whether
+// the sweep ran first. Other expired records are removed without a marker.
+//
+// The kept records of a key are always its newest few, whatever the reason for which the
+// others expired. If a deadline removed a record from the middle, it would depend on
+// timing whether a shorter history counts that record.
 
-// expiresAt returns when a version of a bucket with that TTL dies by itself, unix
-// ns; 0: never. newest says whether it is the newest of its key.
+// expiresAt returns when a version of a bucket with that TTL expires, unix ns; 0: never.
+// newest says whether it is the newest version of its key.
 func expiresAt(v *index.Version, ttl time.Duration, newest bool) (at int64) {
 	marker := v.Op.IsMarker()
 	if v.Deadline != 0 && (newest || marker) {
@@ -43,13 +44,13 @@ func expiresAt(v *index.Version, ttl time.Duration, newest bool) (at int64) {
 	return at
 }
 
-// hasExpired reports whether a version is dead at now.
+// hasExpired reports whether a version has expired at now.
 func hasExpired(v *index.Version, ttl time.Duration, now int64, newest bool) bool {
 	at := expiresAt(v, ttl, newest)
 	return at != 0 && at <= now
 }
 
-// later adds, and stops at the end of time.
+// later returns at plus d, and the greatest time if that overflows.
 func later(at int64, d time.Duration) int64 {
 	if at > math.MaxInt64-int64(d) {
 		return math.MaxInt64
@@ -57,8 +58,8 @@ func later(at int64, d time.Duration) int64 {
 	return at + int64(d)
 }
 
-// expiredLocked reports whether a version has died by itself. Only a bucket in which
-// that can be asks for the time.
+// expiredLocked reports whether a version has expired. It reads the clock only if the
+// version can expire. The caller holds mu.
 func (b *Bucket) expiredLocked(v *index.Version, newest bool) bool {
 	if v.Deadline == 0 && b.mu.config.TTL == 0 {
 		return false
@@ -67,7 +68,7 @@ func (b *Bucket) expiredLocked(v *index.Version, newest bool) bool {
 }
 
 // atLocked returns the version of key with that revision, unless it or its key has
-// died.
+// expired. The caller holds mu.
 func (b *Bucket) atLocked(hash uint64, key string, revision kv.Revision) (v index.Version, ok bool) {
 	v, ok = b.revisionLocked(hash, key, revision)
 	if !ok || b.mu.config.TTL == 0 && b.mu.index.Deadlines() == 0 {
@@ -77,8 +78,8 @@ func (b *Bucket) atLocked(hash uint64, key string, revision kv.Revision) (v inde
 	return v, !b.expiredLocked(&newest, true) && !b.expiredLocked(&v, v.Revision == newest.Revision)
 }
 
-// unexpiredLocked filters the versions of one key, oldest first, in place: those that
-// readers see.
+// unexpiredLocked filters the versions of one key, oldest first, in place. It keeps those
+// that readers see. The caller holds mu.
 func (b *Bucket) unexpiredLocked(versions []index.Version) []index.Version {
 	n := len(versions)
 	if n == 0 || b.expiredLocked(&versions[n-1], true) {
@@ -91,12 +92,11 @@ func (b *Bucket) unexpiredLocked(versions []index.Version) []index.Version {
 	return versions[hidden:]
 }
 
-// expiryMarkerSize returns the size of the record that says that a key expired,
-// bytes.
+// expiryMarkerSize returns the size of a key's expiry marker, bytes.
 func expiryMarkerSize(key string) int { return segment.RecordSize(len(key), 0, 0, true, false) }
 
-// expire judges the expiry marker of the mutation's key, in front of the mutation
-// itself, and returns its effect. The caller holds bucket.mu.
+// judgeExpiry judges the expiry marker of the mutation's key, before the mutation itself,
+// and returns its effect. The caller holds bucket.mu.
 func (g *group) judgeExpiry(m *mutation, prev int, now int64) (effect int) {
 	marker := mutation{bucket: m.bucket, kind: writePurge, key: m.key, hash: m.hash, size: expiryMarkerSize(m.key)}
 	e := marker.effect(m.bucket.next, prev, now)

@@ -11,8 +11,8 @@ import (
 	"kvd/kv/msglog"
 )
 
-// wantGap wants an error that says that the end of a key is missing, and from which
-// revision on nothing is.
+// wantGap checks for a *kv.CompactedError with the first revision from which no end of a
+// key is missing.
 func wantGap(t *testing.T, err error, first kv.Revision) {
 	t.Helper()
 	var gone *kv.CompactedError
@@ -21,7 +21,7 @@ func wantGap(t *testing.T, err error, first kv.Revision) {
 	}
 }
 
-// purgeDeletesAndReclaim has a bucket forget all markers, and removes their records.
+// purgeDeletesAndReclaim purges all markers of a bucket, and removes their records.
 func (h *harness) purgeDeletesAndReclaim(b *Bucket) {
 	h.t.Helper()
 	if err := b.PurgeDeletes(ctx, -1); err != nil {
@@ -32,8 +32,8 @@ func (h *harness) purgeDeletesAndReclaim(b *Bucket) {
 	}
 }
 
-// A watch that resumes is told of the end of a key that is forgotten after the call
-// began and before the watch has read the bucket, by the index or by revision.
+// A resumed watch gets ErrCompacted if the end of a key is forgotten after the call began
+// and before the watch has read the bucket, by the index or by revision.
 func TestAResumeMeetsAForgottenEnd(t *testing.T) {
 	for name, scans := range map[string]bool{"by the index": false, "by revision": true} {
 		t.Run(name, func(t *testing.T) {
@@ -71,7 +71,7 @@ func TestAResumeMeetsAForgottenEnd(t *testing.T) {
 }
 
 // holdUp takes all scanners of the store, or all snapshots of indexes, until free is
-// called: what needs one waits.
+// called. Calls that need one wait.
 func (h *harness) holdUp(scans bool) (free func()) {
 	s := h.s
 	if !scans {
@@ -98,7 +98,7 @@ func (h *harness) holdUp(scans bool) (free func()) {
 	return free
 }
 
-// A watcher that reads the log is told of the end of a key that compaction removes
+// A watcher that reads records gets ErrCompacted if compaction removes the end of a key
 // meanwhile.
 func TestALaggardMeetsAForgottenEnd(t *testing.T) {
 	for _, storage := range []func(*kv.Config){func(*kv.Config) {}, inMemory} {
@@ -143,8 +143,8 @@ func TestALaggardMeetsAForgottenEnd(t *testing.T) {
 	}
 }
 
-// A watch of all histories delivered an old value of a key whose marker is forgotten
-// before it is read.
+// A watch of all histories has sent an old value of a key, and the key's marker is
+// forgotten before the watch reads it.
 func TestAHistoryLosesItsEnd(t *testing.T) {
 	h := newHarness(t)
 	b := h.bucket("b", withHistory(5))
@@ -176,8 +176,8 @@ func TestAHistoryLosesItsEnd(t *testing.T) {
 	wantGap(t, err, newest+1)
 }
 
-// An end that nothing will tell of counts from the instant that the key expires, whether
-// or not the sweep came by.
+// If no marker will be written, the end of a key is forgotten from the instant that the
+// key expires, also before the sweep.
 func TestAResumeMeetsAMarkerThatExpired(t *testing.T) {
 	for _, swept := range []bool{false, true} {
 		for name, change := range map[string]func(*kv.Config){
@@ -205,8 +205,8 @@ func TestAResumeMeetsAMarkerThatExpired(t *testing.T) {
 	}
 }
 
-// An erasure of all that a key has leaves no marker: a watch that resumes behind it is
-// told, after a restart too.
+// An erasure of all records of a key writes no marker. A watch that resumes at or below it
+// gets ErrCompacted, also after a restart.
 func TestAResumeMeetsAnErasedKey(t *testing.T) {
 	for name, again := range map[string]func(*harness){
 		"at once":            func(*harness) {},

@@ -16,12 +16,12 @@ import (
 
 // Select finds the initial entries of a watch.
 //
-// A resumed watch must learn of the end of every key. Some keys end without a record:
-// PurgeDeletes, trims, erasures and silent expiry forget them. So a selection compares
-// what it returns with what was forgotten under one hold of the bucket's lock, or,
-// where it reads records one after the other, once it has read the last of them.
+// A resumed watch must be told of the end of every key. Some ends have no record:
+// PurgeDeletes, trims, erasures and expiry without markers forget them. So a selection
+// checks what was forgotten in the same hold of the bucket's lock in which it reads the
+// index. A selection that reads the records one after the other checks it after the last.
 func (b watchLog) Select(ctx context.Context, q *watch.Query, after, upTo kv.Revision, most int) (watch.Selection, error) {
-	config, _ := b.config() // a bucket that is gone has no entries
+	config, _ := b.config() // a deleted bucket has no entries
 	s := selection{bucket: b.Bucket, query: q, after: after, upTo: upTo, max: most, ttl: config.TTL, now: b.store.clock.now()}
 	switch q.Begin {
 	case watch.BeginNothing:
@@ -47,12 +47,12 @@ func (b watchLog) Select(ctx context.Context, q *watch.Query, after, upTo kv.Rev
 	return s.Selection, err
 }
 
-// lookMax is how many keys are looked up in one hold of the bucket's lock.
+// lookMax bounds the keys that are looked up in one hold of the bucket's lock.
 const lookMax = 64
 
 func isWildcard(pattern string) bool { return strings.ContainsAny(pattern, "*>") }
 
-// look looks up patterns that are keys: that needs neither order nor snapshot.
+// look looks up patterns that are keys. This needs neither an order nor a snapshot.
 func (s *selection) look(ctx context.Context) error {
 	b := s.bucket
 	b.mu.RLock()
@@ -74,8 +74,9 @@ func (s *selection) look(ctx context.Context) error {
 	return s.finish(ctx)
 }
 
-// resume refuses a watch that was told of revisions which a crash took, and reports
-// whether there are fewer records to read from its revision on than keys to look at.
+// resume returns a *kv.CompactedError for a watch that was sent revisions which a crash
+// lost. It reports whether to scan: whether there are fewer records from its revision on
+// than keys in the index.
 func (s *selection) resume() (scans bool, err error) {
 	b := s.bucket
 	b.mu.RLock()
@@ -87,7 +88,7 @@ func (s *selection) resume() (scans bool, err error) {
 	return s.after >= s.At || uint64(s.At-s.after) <= uint64(b.mu.index.Len()), err
 }
 
-// list looks at every key of the index.
+// list visits every key of the index.
 func (s *selection) list(ctx context.Context) error {
 	snapshot, err := s.bucket.openSnapshot(ctx)
 	if err != nil {
@@ -95,7 +96,7 @@ func (s *selection) list(ctx context.Context) error {
 	}
 	defer s.bucket.closeSnapshot(snapshot)
 	s.At, s.rules, s.forgotten = snapshot.at, snapshot.rules, snapshot.forgotten
-	if len(s.query.Patterns) == 0 { // growing step by step would copy more than the listing takes
+	if len(s.query.Patterns) == 0 { // growing step by step would copy for longer than the listing takes
 		s.Refs = make([]watch.Ref, 0, min(snapshot.Len(), 2*s.max))
 	}
 	for _, prefix := range prefixes(s.query.Patterns) {
@@ -129,8 +130,8 @@ func (s *selection) scan(ctx context.Context) error {
 	return s.finish(ctx)
 }
 
-// take takes a record that is kept. It counts one that a newer record has replaced
-// since the selection began: the newer one will stand for it.
+// take adds a record if it is kept. It only counts a record that was superseded since the
+// selection began: the watch is sent the newer record.
 func (s *selection) take(f *scanned) bool {
 	key := view.String(f.record.Key)
 	if !kv.MatchAny(s.query.Patterns, key) || s.query.IgnoreDeletes && f.marker() {
@@ -152,22 +153,22 @@ func (s *selection) take(f *scanned) bool {
 	return true
 }
 
-// selection gathers the lowest of the references that match.
+// selection collects the matching references with the lowest revisions.
 type selection struct {
 	watch.Selection
 	bucket      *Bucket
 	query       *watch.Query
 	after, upTo kv.Revision
 	ttl         time.Duration      // of the bucket
-	now         int64              // at which the selection is made
-	rules       *manifest.Liveness // by which something in the index may be dead; nil: nothing is
-	forgotten   forgotten          // at the moment that the selection shows
+	now         int64              // unix ns: the time of the selection
+	rules       *manifest.Liveness // pending rules by which versions in the index may be dead; nil: none
+	forgotten   forgotten          // as of the selection's moment
 	max         int
 	seen        int
 }
 
-// visit takes the versions of a key, which are its own, and reports whether to go
-// on.
+// visit adds the versions of a key, and reports whether to go on. It owns the slice
+// versions.
 func (s *selection) visit(ctx context.Context, key []byte, versions ...index.Version) bool {
 	if s.seen++; s.seen%contextCheck == 0 && ctx.Err() != nil {
 		return false
@@ -198,9 +199,8 @@ func (s *selection) hasExpired(v *index.Version, newest bool) bool {
 	return hasExpired(v, s.ttl, s.now, newest)
 }
 
-// expired reports whether the newest version of a key has expired. If no marker will
-// tell of it, the end of the key counts as forgotten, although the sweep has not come
-// by yet.
+// expired reports whether the newest version of a key has expired. If no marker will be
+// written, the end of the key counts as forgotten, also before the sweep logs it.
 func (s *selection) expired(newest *index.Version) bool {
 	if !s.hasExpired(newest, true) {
 		return false

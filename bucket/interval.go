@@ -11,20 +11,20 @@ import (
 	"kvd/kv"
 )
 
-// This file is about buckets with sync=interval. A group that writes to no other
-// bucket is answered and visible once the log's file has its frame, before the
-// sync; frames of such groups are packed behind each other. Whatever syncs the log
-// next makes them durable, at the latest the timer of the shortest interval among
-// them. Of what a crash finds in between, a prefix in the order of the log is
-// left, and so of every bucket a prefix of its revisions.
+// This file implements buckets with sync=interval. A group that writes to such buckets
+// alone is visible and answered once its frame is in the log's file, before the sync.
+// Frames of such groups are packed one after the other. The next sync of the log makes
+// them durable; the timer of the shortest interval bounds the wait. A crash keeps a prefix
+// of the unsynced frames in the order of the log, and so a prefix of the revisions of
+// every bucket.
 
-// unsyncedMax bounds the revisions of an interval bucket that wait for a sync.
-// After an open that finds no clean close as many are skipped: so a revision that
-// somebody was told and a crash took is never issued again.
+// unsyncedMax bounds the revisions of an interval bucket that wait for a sync. An open
+// that finds no clean close skips as many revisions. So a revision that was acknowledged
+// and lost in a crash is never issued again.
 const unsyncedMax = 1 << 20
 
-// setSync makes the bucket's mode what the configuration says. Everything up to
-// next is durable. The caller holds path, or nobody else has the bucket.
+// setSync sets the bucket's sync mode from the configuration. All revisions below next are
+// durable. The caller holds path, or has the only reference to the bucket.
 func (b *Bucket) setSync(config *kv.Config) {
 	b.interval = 0
 	if config.Sync == kv.SyncInterval {
@@ -33,8 +33,8 @@ func (b *Bucket) setSync(config *kv.Config) {
 	b.synced = b.next
 }
 
-// warnMode says in the log that a bucket acknowledges writes before they are
-// durable.
+// warnMode logs a warning if an operation makes a bucket that can lose acknowledged
+// writes.
 func (s *Store) warnMode(op journal.Operation) {
 	switch c := configOf(op); {
 	case c == nil:
@@ -57,8 +57,8 @@ func (g *group) durable() bool {
 	return false
 }
 
-// makeDurable syncs the group's frame, or sees to it that it will be. It returns
-// how long the sync took. The caller holds path.
+// makeDurable syncs the group's frame, or has it synced within the intervals of its
+// buckets. It returns the duration of the sync. The caller holds path.
 func (s *Store) makeDurable(g *group) (time.Duration, error) {
 	if g.durable() {
 		began := time.Now()
@@ -81,7 +81,7 @@ func (s *Store) makeDurable(g *group) (time.Duration, error) {
 	return 0, nil
 }
 
-// syncPathLocked makes the log durable as far as it goes. The caller holds path.
+// syncPathLocked makes every frame of the log durable. The caller holds path.
 func (s *Store) syncPathLocked() error {
 	if err := s.log.Sync(); err != nil {
 		return s.poisonLog(err)
@@ -90,7 +90,7 @@ func (s *Store) syncPathLocked() error {
 	return nil
 }
 
-// recordDurable notes that the log is durable as far as it goes. The caller holds path.
+// recordDurable records that every frame of the log is durable. The caller holds path.
 func (s *Store) recordDurable() {
 	for _, b := range s.path.unsure {
 		b.unsure, b.synced = false, b.next
@@ -102,8 +102,8 @@ func (s *Store) recordDurable() {
 	}
 }
 
-// poisonLog is poison for an error that broke the log: it names the writes that
-// were acknowledged and that nobody can vouch for any more. The caller holds path.
+// poisonLog is poison for an error that broke the log. It also logs which acknowledged
+// writes may be lost. The caller holds path.
 func (s *Store) poisonLog(cause error) error {
 	for _, b := range s.path.unsure {
 		b.mu.RLock()
@@ -117,9 +117,9 @@ func (s *Store) poisonLog(cause error) error {
 	return s.poison(cause)
 }
 
-// Sync makes every write durable that was acknowledged before the call. Only
-// buckets with sync=interval ever have others, and these are synced by themselves
-// within their interval; in a store opened with Manual they are not.
+// Sync makes every write durable that was acknowledged before the call. Only buckets with
+// sync=interval acknowledge writes before they are durable. The background syncs them
+// within their interval, except in a store that was opened with Manual.
 func (s *Store) Sync(ctx context.Context) error {
 	if err := s.open(ctx); err != nil {
 		return err
@@ -127,8 +127,8 @@ func (s *Store) Sync(ctx context.Context) error {
 	return s.syncUnsure()
 }
 
-// syncUnsure syncs the log if writes were acknowledged that it has not synced. It
-// does so in a store that another file's error made read-only, too.
+// syncUnsure syncs the log if it has acknowledged writes that are not durable. It does so
+// also in a store that an error of another file made read-only.
 func (s *Store) syncUnsure() error {
 	s.path.Lock()
 	defer s.path.Unlock()
@@ -146,13 +146,14 @@ func (s *Store) syncUnsure() error {
 	return nil
 }
 
-// syncTimer is the part of the maintainer that keeps to the intervals.
+// syncTimer is the part of the maintainer that syncs the log within the intervals.
 type syncTimer struct {
-	syncBy   atomic.Int64  // unix ns: when the log has to be synced; 0: no need. Set under Store.path
-	unsynced chan struct{} // holds one: syncBy is earlier than it was
+	syncBy   atomic.Int64  // unix ns: when the log has to be synced; 0: never. Set with Store.path held
+	unsynced chan struct{} // holds a value if syncBy was set to an earlier time
 }
 
-// syncWithin makes the timer sync the log before so long. The caller holds path.
+// syncWithin makes the timer sync the log within an interval from now. The caller holds
+// path.
 func (t *syncTimer) syncWithin(interval time.Duration) {
 	by := time.Now().Add(interval).UnixNano()
 	if cur := t.syncBy.Load(); cur != 0 && cur <= by {
@@ -161,7 +162,7 @@ func (t *syncTimer) syncWithin(interval time.Duration) {
 	t.syncBy.Store(by)
 	select {
 	case t.unsynced <- struct{}{}:
-	default: // it is awake
+	default: // the timer's goroutine has a wake-up pending
 	}
 }
 
@@ -178,15 +179,14 @@ func (m *maintainer) syncs() {
 				timer.Reset(time.Until(time.Unix(0, by)))
 			}
 		case <-timer.C:
-			_ = m.store.syncUnsure() // an error has poisoned the store, and is logged
+			_ = m.store.syncUnsure() // an error poisons the store, which logs it
 		}
 	}
 }
 
-// skipLost skips the revisions of interval buckets that a crash may have taken,
-// where the store was not closed in good order. The checkpoint of the recovery
-// makes it durable before a revision is issued: two crashes must not skip to the
-// same place.
+// skipLost skips the revisions of interval buckets that a crash may have lost, if the store
+// was not closed cleanly. Recovery's checkpoint makes this durable before a revision is
+// issued: two crashes must not skip to the same revision.
 func (r *recovery) skipLost() {
 	for _, b := range r.store.mu.buckets {
 		if b.interval != 0 && !b.memory && !r.found.State.Clean {
@@ -199,12 +199,12 @@ func (r *recovery) skipLost() {
 	}
 }
 
-// lostMax bounds the ranges that a bucket remembers.
+// lostMax bounds the lost ranges of a bucket.
 const lostMax = 16
 
-// recordLost remembers a range. Of one that follows another with nothing in between
-// they are one; of too many the oldest is told less precisely. Nobody else has the
-// bucket yet.
+// recordLost records a lost range. A range that follows the last one directly is merged
+// with it. If there are more than lostMax, the oldest is replaced by a bound: resuming
+// below its end is refused. The caller has the only reference to the bucket.
 func (b *Bucket) recordLost(l manifest.LostRange) {
 	list := slices.Clone(b.mu.lost)
 	if n := len(list); n > 0 && list[n-1].UpTo == l.After {
@@ -217,8 +217,9 @@ func (b *Bucket) recordLost(l manifest.LostRange) {
 	b.mu.lost = list
 }
 
-// checkLostLocked returns an error if whoever resumes from a revision was told of some
-// that a crash took: what he knows is not what there is. The caller holds mu.
+// checkLostLocked returns a *kv.CompactedError if a watch that resumes from a revision was
+// sent revisions that a crash lost: what its reader knows differs from the bucket. The
+// caller holds mu.
 func (b *Bucket) checkLostLocked(from kv.Revision) error {
 	for _, l := range b.mu.lost {
 		if told := from - 1; l.After < told && told < l.UpTo {

@@ -16,7 +16,7 @@ import (
 	"kvd/kv"
 )
 
-// lax makes a bucket one with sync=interval.
+// lax sets sync=interval in a configuration.
 func lax(c *kv.Config) { c.Sync = kv.SyncInterval }
 
 func mustSync(t *testing.T, s *Store) {
@@ -52,7 +52,7 @@ func TestIntervalWritesAreVisibleBeforeTheSync(t *testing.T) {
 	mustGet(t, h.find("b"), "k", "2")
 }
 
-// What syncs the log for others syncs it for these.
+// Every sync of the log also makes the writes to interval buckets durable.
 func TestWhatMakesIntervalWritesDurable(t *testing.T) {
 	for name, do := range map[string]func(*harness) error{
 		"Sync":            func(h *harness) error { return h.s.Sync(ctx) },
@@ -95,7 +95,7 @@ func mixed() []kv.Mutation {
 	}
 }
 
-// A group is answered before its sync only if all of it may be.
+// A group is answered before its sync only if all its buckets have sync=interval.
 func TestAMixedGroupIsSynced(t *testing.T) {
 	h := newHarness(t)
 	h.bucket("durable")
@@ -155,8 +155,8 @@ func TestTheTimerSyncsWithinTheInterval(t *testing.T) {
 	})
 }
 
-// Whatever a power cut keeps of unsynced frames, a prefix of the writes to all
-// buckets is there.
+// After a power cut a prefix of the writes to all buckets is there, whichever unsynced
+// frames the disk kept.
 func TestACrashLeavesAPrefix(t *testing.T) {
 	h := newHarness(t)
 	names := []string{"x", "y"}
@@ -195,7 +195,7 @@ func TestACrashLeavesAPrefix(t *testing.T) {
 	}
 }
 
-// A revision that was told is not told again, however often the store crashes.
+// A revision that was acknowledged is not issued again, however often the store crashes.
 func TestLostRevisionsAreNotIssuedAgain(t *testing.T) {
 	h := newHarness(t)
 	b := h.bucket("b", lax)
@@ -224,7 +224,7 @@ func TestLostRevisionsAreNotIssuedAgain(t *testing.T) {
 	}
 	h.reopen()
 	after := mustPut(t, h.find("b"), "k", "v")
-	h.reopen() // in good order: nothing is skipped
+	h.reopen() // closed cleanly: nothing is skipped
 	if rev := mustPut(t, h.find("b"), "k", "v"); rev != after+1 {
 		t.Errorf("revision %d follows %d across a clean close", rev, after)
 	}
@@ -233,7 +233,7 @@ func TestLostRevisionsAreNotIssuedAgain(t *testing.T) {
 	}
 }
 
-// Not more revisions wait for a sync than are skipped after a crash.
+// At most as many revisions wait for a sync as are skipped after a crash.
 func TestManyRevisionsDoNotWait(t *testing.T) {
 	h := newHarness(t)
 	b := h.bucket("b", lax)
@@ -282,7 +282,7 @@ func TestSyncModeIsEdited(t *testing.T) {
 	}
 }
 
-// A failed sync poisons the store, and the log names what it was to make durable.
+// A failed sync poisons the store. The store's logger names the writes that may be lost.
 func TestAFailedSyncReportsWhatMayBeLost(t *testing.T) {
 	for name, do := range map[string]func(*harness) error{
 		"Sync":            func(h *harness) error { return h.s.Sync(ctx) },
@@ -331,7 +331,7 @@ func TestAFailedSyncReportsWhatMayBeLost(t *testing.T) {
 	}
 }
 
-// Another file's error does not keep the log from its promise.
+// After an error of another file the log is still synced within the interval.
 func TestIntervalIsKeptInAReadOnlyStore(t *testing.T) {
 	h := newHarness(t)
 	b := h.bucket("b", lax)
@@ -346,8 +346,8 @@ func TestIntervalIsKeptInAReadOnlyStore(t *testing.T) {
 	mustGet(t, h.find("b"), "k", "v")
 }
 
-// Whichever call of the file system fails on the way, what Sync vouched for is
-// there, and beyond it a prefix.
+// Whichever call of the file system fails, writes before a successful Sync are there, and
+// a prefix of the later ones.
 func TestEveryCallOfIntervalWritesFails(t *testing.T) {
 	for n := 1; ; n++ {
 		h := newHarness(t)
@@ -392,7 +392,7 @@ func TestEveryCallOfIntervalWritesFails(t *testing.T) {
 	}
 }
 
-// Of many crashes the oldest are remembered less precisely.
+// After many crashes the oldest lost ranges are replaced by one bound.
 func TestLostRangesAreBounded(t *testing.T) {
 	b := &Bucket{}
 	for n := range kv.Revision(2 * lostMax) {
@@ -406,8 +406,8 @@ func TestLostRangesAreBounded(t *testing.T) {
 	}
 }
 
-// Who was told of revisions that a crash took must not resume as if nothing had
-// happened, not even after a later open; who was told of less may.
+// A watch that was sent revisions which a crash lost cannot resume, not even after a later
+// open. A watch that was sent durable revisions only can resume.
 func TestAWatchOfLostRevisionsDoesNotResume(t *testing.T) {
 	h := newHarness(t)
 	b := h.bucket("b", lax, withHistory(5))
@@ -433,7 +433,7 @@ func TestAWatchOfLostRevisionsDoesNotResume(t *testing.T) {
 	}
 	for _, again := range []func(){func() {}, h.reopen, func() { h.kill(); h.open() }, h.reopen} {
 		again()
-		if err := resume(2); err != nil { // behind what is there
+		if err := resume(2); err != nil { // above the durable revisions
 			t.Fatalf("resumed behind what is durable: %v", err)
 		}
 		for _, from := range []kv.Revision{3, 100, unsyncedMax} {

@@ -16,14 +16,14 @@ import (
 )
 
 const (
-	// snapshotMax bounds how long a listing keeps the index's snapshot open, but
-	// for the one key that its consumer is at: while it is open, the writer copies
-	// every node it touches. A consumer slower than that is served from a copy of
-	// the keys that are left.
+	// snapshotMax bounds how long a listing keeps the index's snapshot open, apart from
+	// the key that its consumer handles at the time. While a snapshot is open, the writer
+	// copies every node that it changes. A slower consumer gets the remaining keys from a
+	// copy.
 	snapshotMax = time.Second
-	// contextCheck is after how many keys a listing looks at its context.
+	// contextCheck is the number of keys after which a listing checks its context.
 	contextCheck = 256
-	// snapshotsOpen bounds how many there are at a time in a store; more wait.
+	// snapshotsOpen bounds the snapshots of a store at a time. Further ones wait.
 	snapshotsOpen = 64
 )
 
@@ -60,12 +60,12 @@ type listing struct {
 	yield    func(string, index.Version) bool
 	places   bool          // yield needs the versions, whose segments are pinned
 	ttl      time.Duration // of the bucket
-	now      int64         // at which the listing is taken
+	now      int64         // unix ns: the time of the listing
 
 	seen    int
-	late    atomic.Bool // the snapshot has been open for too long: keys go to rest
+	late    atomic.Bool // the snapshot has been open for too long: keys are copied to rest
 	rest    []string    // keys copied for a slow consumer
-	stopped bool        // the consumer wants no more
+	stopped bool        // the consumer has ended the listing
 
 	// With places.
 	versions []index.Version    // of rest
@@ -115,7 +115,7 @@ func (l *listing) run() error {
 	return l.ctx.Err()
 }
 
-// visit takes one key of the snapshot and reports whether to go on.
+// visit yields or copies one key of the snapshot, and reports whether to go on.
 func (l *listing) visit(key []byte, newest index.Version) bool {
 	if l.seen++; l.seen%contextCheck == 0 && l.ctx.Err() != nil {
 		return false
@@ -138,9 +138,8 @@ func (l *listing) visit(key []byte, newest index.Version) bool {
 	return !l.stopped
 }
 
-// prefixes returns the key ranges that the patterns can select, ascending and
-// disjoint: the literal beginnings of the patterns, less those that another
-// covers.
+// prefixes returns the ranges of keys that the patterns can match, ascending and disjoint:
+// the literal prefixes of the patterns, without those that a shorter one covers.
 func prefixes(patterns []string) []string {
 	if len(patterns) == 0 {
 		return []string{""}
@@ -162,17 +161,19 @@ func prefixes(patterns []string) []string {
 // snapshot is a bucket's index as it was at one moment.
 type snapshot struct {
 	*index.Snapshot
-	at        kv.Revision        // the newest in it
-	rules     *manifest.Liveness // by which something in it may be dead; nil: nothing is
-	forgotten forgotten          // by that moment
+	at        kv.Revision        // the newest revision in it
+	rules     *manifest.Liveness // pending rules by which versions in it may be dead; nil: none
+	forgotten forgotten          // as of that moment
 }
 
-// openSnapshot takes a snapshot of the index once its tree is complete.
+// openSnapshot takes a snapshot of the index. It waits until the index's tree is complete.
+// The caller closes it with closeSnapshot.
 func (b *Bucket) openSnapshot(ctx context.Context) (*snapshot, error) {
 	return b.openSnapshotWith(ctx, func() {})
 }
 
-// openSnapshotWith calls fn, under mu, in the moment of the snapshot.
+// openSnapshotWith is openSnapshot that also calls fn in the moment of the snapshot, with
+// mu held.
 func (b *Bucket) openSnapshotWith(ctx context.Context, fn func()) (*snapshot, error) {
 	if err := b.usable(ctx); err != nil {
 		return nil, err
@@ -204,12 +205,12 @@ func (b *Bucket) closeSnapshot(s *snapshot) {
 	<-b.store.snapshots
 }
 
-// buildTree completes the index's tree after an open, in slices short enough for
-// readers and the writer to pass between. One goroutine calls it.
+// buildTree completes the index's tree after an open, in slices that are so short that
+// readers and the writer run in between. Only one goroutine calls it.
 func (b *Bucket) buildTree() {
-	const slice = 32 // keys per turn at the lock
+	const slice = 32 // keys per hold of the lock
 	select {
-	case <-b.ready: // made since the manifest was written: its tree began empty
+	case <-b.ready: // the bucket is newer than the manifest: its tree began empty
 		return
 	default:
 	}

@@ -45,8 +45,8 @@ func wantReleased(t testing.TB, s *Store) {
 	}
 }
 
-// A listing shows the bucket at one revision: keys are put in a random order,
-// so what it yields must be the first so many of that order.
+// A listing shows the bucket at one revision. Keys are put in a random order, so the
+// listing must yield a prefix of that order.
 func TestAListingBesideAWriterShowsOneRevision(t *testing.T) {
 	const keys = 3000
 	h := newHarness(t)
@@ -96,7 +96,7 @@ func TestAListingBesideAWriterShowsOneRevision(t *testing.T) {
 	wantReleased(t, h.s)
 }
 
-// Keys that are deleted while a listing runs are listed; it began before.
+// A listing yields keys that are deleted after it began.
 func TestAListingDoesNotSeeWhatComesAfterIt(t *testing.T) {
 	h := newHarness(t)
 	b := h.bucket("b")
@@ -120,8 +120,7 @@ func TestAListingDoesNotSeeWhatComesAfterIt(t *testing.T) {
 	wantKeys(t, collect(t, b), "k0000x")
 }
 
-// A consumer that takes its time does not hold the index's snapshot: it is
-// served from a copy.
+// A slow consumer does not keep the index's snapshot open: it gets a copy of the keys.
 func TestASlowConsumerDoesNotHoldTheSnapshot(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h := newHarness(t)
@@ -181,7 +180,7 @@ func TestAListingThatIsLeftReleasesItsSnapshot(t *testing.T) {
 	if b.Keys(ctx) == nil {
 		t.Error("no listing")
 	}
-	wantReleased(t, h.s) // one that was not begun takes none
+	wantReleased(t, h.s) // a listing that was not begun takes no snapshot
 	if b.mu.TryLock() {
 		b.mu.Unlock()
 	} else {
@@ -290,8 +289,8 @@ func TestPatternsSelectEachKeyOnceInOrder(t *testing.T) {
 	}
 }
 
-// More listings at a time than may hold a snapshot wait for each other, without
-// a deadlock, and one whose context ends stops waiting.
+// If there are more listings than snapshots, listings wait for each other, without a
+// deadlock. A listing whose context ends stops waiting.
 func TestMoreListingsThanSnapshotsTakeTurns(t *testing.T) {
 	h := newHarness(t)
 	b := h.bucket("b")
@@ -347,8 +346,8 @@ func TestMoreListingsThanSnapshotsTakeTurns(t *testing.T) {
 	wantReleased(t, h.s)
 }
 
-// A store serves reads and writes while the trees of its buckets are built, and
-// a listing waits for its own.
+// A store serves reads and writes while the trees of its buckets are built. A listing
+// waits for the tree of its bucket.
 func TestAListingWaitsForTheTree(t *testing.T) {
 	h := newHarness(t)
 	h.bucket("b")
@@ -399,7 +398,7 @@ func TestBucketsAreListedInOrder(t *testing.T) {
 	}
 }
 
-// What a history is cut off from, a revision is not found at.
+// A revision that a shorter history has removed is not found.
 func TestGetRevisionFindsWhatTheHistoryKeeps(t *testing.T) {
 	h := newHarness(t)
 	b := h.bucket("b", withHistory(2))

@@ -144,7 +144,7 @@ func (b *Bucket) load(e *segment.Entry, sl *slot) {
 		b.mu.index.Trim(hash, view.String(e.Key), e.Floor, nil)
 		return
 	}
-	sl.note(e.Revision, e.Offset)
+	sl.addMark(e.Revision, e.Offset)
 	b.mu.written = max(b.mu.written, e.Created) // they never fall as revisions rise
 	b.mu.index.Load(hash, e.Key, index.Version{
 		Revision: e.Revision, Created: e.Created, Deadline: e.Deadline,

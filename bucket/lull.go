@@ -2,9 +2,9 @@ package bucket
 
 import "time"
 
-// lull tells whether the store is at rest, or so nearly that whoever writes does not
-// mind what else the disk does: a bucket must not stay bloated because there is a
-// write now and then, maybe in another.
+// lull detects that the store is at rest: idle, or with so few writes that other work on
+// the disk does not disturb them. Because of the latter, occasional writes, even to another
+// bucket, do not keep compaction from shrinking a bucket.
 type lull struct {
 	since time.Time
 	from  int64 // Store.logged then
@@ -12,18 +12,19 @@ type lull struct {
 }
 
 const (
-	// restAfter is how long the store has to be as good as idle to be at rest.
+	// restAfter is the time that the store has to be almost idle to be at rest.
 	restAfter = time.Second
-	// restRate is how many bytes a second may go into the log of a store at rest:
-	// some hundred small writes. Compaction, which at rest rewrites what is a fifth
-	// garbage, then copies some times as much.
+	// restRate bounds the bytes per second that go into the log of a store at rest: some
+	// hundred small writes. At rest, compaction rewrites segments that are a fifth garbage,
+	// and so copies several times that many bytes.
 	restRate = 64 << 10
 )
 
-// begin begins anew: the store is not at rest before restAfter has gone by.
+// begin resets the detection. The store is not at rest before restAfter has passed.
 func (l *lull) begin(now time.Time, logged int64) { *l = lull{since: now, from: logged} }
 
-// look takes the present, and reports whether the store is at rest.
+// look takes the present time and the bytes logged so far, and reports whether the store
+// is at rest.
 func (l *lull) look(now time.Time, logged int64) (rests bool) {
 	passed := now.Sub(l.since)
 	switch allowed := int64(passed.Seconds() * restRate); {

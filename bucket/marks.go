@@ -7,21 +7,21 @@ import (
 	"kvd/kv"
 )
 
-// mark says where in a segment a revision begins.
+// mark is the place of a record in a segment.
 type mark struct {
 	revision kv.Revision
 	offset   int64
 }
 
-// markEvery is how many bytes of a segment lie between two marks at least: a
-// revision is found by reading no more than about that, for 16 bytes of memory.
+// markEvery is the least number of bytes between two marks of a segment. A revision is
+// found by reading about that many bytes; a mark takes 16 bytes of memory.
 const markEvery = 64 << 10
 
-// note adds a mark for a record that was appended, if one is due. Records come in
-// ascending order of revisions; the first of a segment always has a mark, so that
-// a slot tells where its revisions begin. An erasure has no revision and none. The
-// caller holds the bucket's mu, or nobody else has the slot yet.
-func (sl *slot) note(revision kv.Revision, offset int64) {
+// addMark adds a mark for a record that was appended, if one is due. Records come in
+// ascending order of revisions. The first record of a segment always gets a mark: it is the
+// segment's lowest revision. Erasures have no revision, and get no mark. The caller holds
+// the bucket's mu, or has the only reference to the slot.
+func (sl *slot) addMark(revision kv.Revision, offset int64) {
 	if n := len(sl.marks); n > 0 && offset-sl.marks[n-1].offset < markEvery {
 		return
 	}
@@ -37,8 +37,8 @@ func (sl *slot) first() kv.Revision {
 	return sl.marks[0].revision
 }
 
-// seek returns an offset from which on every record of a revision from rev on is
-// found. The caller holds the bucket's mu.
+// seek returns an offset from which a scan finds every record with a revision of at least
+// rev. The caller holds the bucket's mu.
 func (sl *slot) seek(rev kv.Revision) int64 {
 	n := sort.Search(len(sl.marks), func(i int) bool { return sl.marks[i].revision > rev })
 	if n == 0 {
@@ -47,9 +47,9 @@ func (sl *slot) seek(rev kv.Revision) int64 {
 	return sl.marks[n-1].offset
 }
 
-// holding returns the segment in which a revision is, if any has it: of those that
-// begin at or below it the last. Where none begins that low it is the first. nil:
-// there are no records. The caller holds mu.
+// holding returns the segment that has a revision, if any has it: the last of those that
+// begin at or below it, or the first if none begins that low. It returns nil if there are
+// no records. The caller holds mu.
 func (b *Bucket) holding(rev kv.Revision) (found *slot) {
 	for sl := range b.files() {
 		first := sl.first()
@@ -64,10 +64,9 @@ func (b *Bucket) holding(rev kv.Revision) (found *slot) {
 	return found
 }
 
-// after returns the segment in which what follows a revision is, for who has read
-// sl to its end and everything up to that revision; nil: there is nothing more.
-// Where a compaction has put another in the place of sl, that one may have more
-// than sl. The caller holds mu.
+// after returns the segment to read after sl, for a reader that has read sl to its end and
+// every record up to rev; nil if there are no more records. If a compaction has replaced
+// sl, its replacement may have more records than sl had. The caller holds mu.
 func (b *Bucket) after(sl *slot, rev kv.Revision) *slot {
 	at := slices.Index(b.mu.order, sl)
 	if at < 0 {

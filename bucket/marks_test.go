@@ -6,13 +6,13 @@ import (
 	"kvd/kv"
 )
 
-// TestWhatFollowsASegmentThatWasReplaced has a reader come to the end of a segment
-// that a compaction has merged with the next one meanwhile: the rest of what the
-// two held is in the output, which begins no later than what was read.
+// A reader comes to the end of a segment that a compaction has meanwhile merged with the
+// next one. The rest of both segments is in the output, which begins no later than the
+// records that were read.
 func TestWhatFollowsASegmentThatWasReplaced(t *testing.T) {
 	first, second, output, last := slotFrom(1), slotFrom(101), slotFrom(1), slotFrom(201)
 	var b Bucket
-	b.mu.order = []*slot{first, second, {}, last} // one that holds erasures alone
+	b.mu.order = []*slot{first, second, {}, last} // one has erasures only
 	for _, tt := range []struct {
 		from *slot
 		rev  int

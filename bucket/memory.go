@@ -15,28 +15,27 @@ import (
 	"kvd/segment"
 )
 
-// This file is about buckets with storage=memory. They go down the same path and
-// have the same segments as others, in files that are memory: reads, histories and
-// watches know no difference, and checksums are verified, since they find what
-// faulty memory does. What is missing is the log: their records are encoded beside
-// the frame, and a group that has no others takes no frame and no sync. Only what
-// makes, edits or deletes such a bucket is logged. After an open it is empty, and
-// another by its id.
+// This file implements buckets with storage=memory. They use the same commit path and the
+// same segments as other buckets, in files that are memory. Reads, histories and watches
+// are the same. Checksums are verified too, since they detect faulty memory. Only the log
+// is missing: the records are encoded outside the frame, and a group without other records
+// has no frame and no sync. Creating, editing and deleting such a bucket is logged. After
+// an open the bucket is empty and has a new id.
 
-// memorySegmentSize is the limit of a memory segment, bytes: small, so that what
-// is dead is found in one piece and rewriting one stalls nobody for long.
+// memorySegmentSize is the limit of a memory segment, bytes. It is small, so that dead
+// records fill whole segments and rewriting one does not delay writers for long.
 const memorySegmentSize = 1 << 20
 
-// memorySlack is how many bytes of a memory bucket may be dead whatever its size.
+// memorySlack is how many dead bytes a memory bucket may have, whatever its size.
 const memorySlack = 2 * memorySegmentSize
 
-// setStorage makes the bucket one of the configuration's storage, for good.
+// setStorage sets the bucket's storage, which never changes again.
 func (b *Bucket) setStorage(storage kv.Storage) {
 	b.disk = b.store.segments
 	if storage == kv.MemoryStorage {
 		b.memory = true
 		b.disk.FS, b.disk.Dir = vfs.NewRAM(), "memory"
-		b.disk.Released = nil // whoever fills the bucket looks after that: freeMemory
+		b.disk.Released = nil // freeMemory removes the files
 	}
 }
 
@@ -59,8 +58,8 @@ func (b *Bucket) reserveMemory(records int64) error {
 	return sl.Reserve(records, 0)
 }
 
-// startMemory makes a memory segment that takes at least size bytes. It has a
-// place in the bucket if it is the newest.
+// startMemory makes a memory segment with room for at least size bytes. Newest says that
+// it is the bucket's newest segment; otherwise it is not in the bucket's order yet.
 func (b *Bucket) startMemory(size int64, newest bool) (*slot, error) {
 	number := len(b.mu.segments)
 	if number >= segmentsMax {
@@ -73,10 +72,9 @@ func (b *Bucket) startMemory(size int64, newest bool) (*slot, error) {
 	return b.addSlot(seg, &manifest.Segment{}, newest), nil
 }
 
-// reclaimMemory gives back the memory of dead records until no more is dead than
-// alive, but for the slack. There is no background for it: whoever fills a segment
-// pays for what became dead meanwhile, so that dead memory cannot run away. The
-// caller holds path.
+// reclaimMemory rewrites segments until the dead bytes are at most the live bytes and the
+// slack. There is no background for this: the writer that fills a segment does it, so that
+// dead memory cannot grow without bound. The caller holds path.
 func (b *Bucket) reclaimMemory() error {
 	for {
 		worst, live, dead := b.deadestMemory()
@@ -89,8 +87,8 @@ func (b *Bucket) reclaimMemory() error {
 	}
 }
 
-// deadestMemory returns the segment with the most dead bytes, and how many are alive
-// and dead in all.
+// deadestMemory returns the segment with the most dead bytes, nil if there is none, and the
+// live and dead bytes of the bucket.
 func (b *Bucket) deadestMemory() (worst *slot, live, dead int64) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -106,16 +104,16 @@ func (b *Bucket) deadestMemory() (worst *slot, live, dead int64) {
 
 // moved is a record that was copied to another segment.
 type moved struct {
-	key      string // of the buffer that it was read into
+	key      string // its memory is the buffer that the segment was read into
 	hash     uint64
 	revision kv.Revision
 	from, to int64 // offsets
 }
 
-// rewriteMemory copies what is alive in a segment to another, which takes its
-// place. Readers see each record in the one or in the other; a scan finds all of
-// them in the first until the second stands there. Damage leaves the segment as it
-// is. The caller holds path, so that nobody else changes where the index leads.
+// rewriteMemory copies the live records of a segment to a new one, which replaces it.
+// Readers see each record in one or the other. A scan finds all of them in the old one
+// until the new one is in the bucket's order. A damaged segment is kept as it is. The
+// caller holds path, so that nothing else changes the places in the index.
 func (b *Bucket) rewriteMemory(old *slot) error {
 	live, err := b.liveIn(old)
 	var damage *kv.CorruptError
@@ -143,9 +141,9 @@ func (b *Bucket) rewriteMemory(old *slot) error {
 	if err != nil {
 		return err
 	}
-	sl.records = size // nobody else has it yet
+	sl.records = size // no other goroutine has it yet
 	for _, m := range live.moves {
-		sl.note(m.revision, base+m.to)
+		sl.addMark(m.revision, base+m.to)
 	}
 	for moves := range slices.Chunk(live.moves, applySlice) {
 		b.mu.Lock()
@@ -159,14 +157,14 @@ func (b *Bucket) rewriteMemory(old *slot) error {
 	return nil
 }
 
-// alive is what the index leads to in a segment.
+// liveRecords are the records of a segment that the index points to.
 type liveRecords struct {
 	records       []byte
 	moves         []moved
-	forgottenUpTo kv.Revision // the highest among the others whose key has nothing any more
+	forgottenUpTo kv.Revision // the highest revision of the other records whose key is not in the index
 }
 
-// liveIn reads a memory segment.
+// liveIn reads a memory segment and returns its live records.
 func (b *Bucket) liveIn(sl *slot) (*liveRecords, error) {
 	file, err := b.disk.FS.Open(b.memoryFile(sl), vfs.ReadOnly)
 	if err != nil {
@@ -189,7 +187,7 @@ func (b *Bucket) liveIn(sl *slot) (*liveRecords, error) {
 	return a, nil
 }
 
-// sort takes a record if the index leads to it. An erasure has done its work.
+// sort copies a record if the index points to it. An erasure was applied already.
 func (a *liveRecords) sort(b *Bucket, r *segment.Record, at index.Place, record []byte) {
 	if r.Op == segment.Erase {
 		return
@@ -209,14 +207,14 @@ func (a *liveRecords) sort(b *Bucket, r *segment.Record, at index.Place, record 
 	}
 }
 
-// replaceMemory puts a segment in another's place, or nothing if it is nil. The
-// memory of the old one goes with the next that is replaced once its last reader
-// is done. The caller holds path.
+// replaceMemory replaces a segment by another, or removes it if by is nil. The old one's
+// memory is freed by the next replacement after its last reader is done. The caller holds
+// path.
 func (b *Bucket) replaceMemory(old, by *slot, forgottenUpTo kv.Revision) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	at := slices.Index(b.mu.order, old)
-	// Not in place: others may hold the list as it was.
+	// A new list, since readers may still use the old one.
 	var between []*slot
 	if by != nil {
 		between = []*slot{by}
@@ -229,13 +227,13 @@ func (b *Bucket) replaceMemory(old, by *slot, forgottenUpTo kv.Revision) {
 	b.freeMemory()
 }
 
-// freeMemory removes the files of memory segments that nobody reads any more:
-// readers open them by name. The caller holds path.
+// freeMemory removes the files of replaced memory segments that have no readers any more.
+// It has to wait for them, since readers open files by name. The caller holds path.
 func (b *Bucket) freeMemory() {
 	b.leaving = slices.DeleteFunc(b.leaving, func(sl *slot) bool {
 		select {
 		case <-sl.released:
-			_ = b.disk.FS.Remove(b.memoryFile(sl)) // it is there
+			_ = b.disk.FS.Remove(b.memoryFile(sl)) // the file exists
 			return true
 		default:
 			return false
@@ -247,8 +245,8 @@ func (b *Bucket) memoryFile(sl *slot) string {
 	return path.Join(b.disk.Dir, segment.FileName(sl.Number()))
 }
 
-// volatile reports whether an operation needs no place in the log: it concerns
-// records that no restart finds.
+// volatile reports whether an operation is not logged, because it concerns only records
+// that are lost at a restart anyway.
 func (b *Bucket) volatile(op journal.Operation) bool {
 	switch op.(type) {
 	case *journal.Create, *journal.Edit, *journal.Delete:
@@ -257,10 +255,10 @@ func (b *Bucket) volatile(op journal.Operation) bool {
 	return b != nil && b.memory
 }
 
-// renewMemory makes the memory buckets that were found new ones: empty, with an id
-// that none had. The checkpoint of the recovery makes the ids durable before they
-// are seen, and the manifest keeps the highest of all times: none is ever used
-// again. In a store that opens read-only they keep their ids, empty.
+// renewMemory replaces the memory buckets that were found by empty ones with new ids.
+// Recovery's checkpoint makes the ids durable before they are visible, and the manifest
+// keeps the highest id ever given, so that no id is used again. A store that is opened
+// read-only keeps the ids; the buckets are empty too.
 func (r *recovery) renewMemory() {
 	for _, b := range r.store.list() {
 		if !b.memory {

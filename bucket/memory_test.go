@@ -17,9 +17,9 @@ import (
 
 func inMemory(c *kv.Config) { c.Storage = kv.MemoryStorage }
 
-// heldMemory returns the bytes of a memory bucket's segments, and checks that what the
-// slots say of live records is what the index says.
-func heldMemory(t *testing.T, b *Bucket) (size int64) {
+// memoryBytes returns the bytes of a memory bucket's segments. It checks that slots and
+// index have the same counts of live records.
+func memoryBytes(t *testing.T, b *Bucket) (size int64) {
 	t.Helper()
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -65,7 +65,7 @@ func TestMemoryBucketsTouchNoFile(t *testing.T) {
 	}
 }
 
-// Of a group with both kinds the log gets what belongs to it.
+// If a group has records of memory buckets and of others, only the others are logged.
 func TestAGroupOfFilesAndMemory(t *testing.T) {
 	h := newHarness(t)
 	m, f := h.bucket("m", inMemory), h.bucket("f")
@@ -94,8 +94,8 @@ func TestAGroupOfFilesAndMemory(t *testing.T) {
 	}
 }
 
-// After every open a memory bucket is empty and has an id that no bucket had; its
-// configuration, edits and deletion are as durable as another's.
+// After every open a memory bucket is empty and has a new id. Its configuration, edits and
+// deletion are as durable as those of other buckets.
 func TestMemoryBucketsAcrossOpens(t *testing.T) {
 	h := newHarness(t)
 	h.bucket("gone", inMemory)
@@ -124,7 +124,7 @@ func TestMemoryBucketsAcrossOpens(t *testing.T) {
 		if _, err := b.Delete(ctx, "k"); err != nil {
 			t.Fatal(err)
 		}
-		if err := b.PurgeDeletes(ctx, -1); err != nil { // must not weigh on the next life
+		if err := b.PurgeDeletes(ctx, -1); err != nil { // must not affect the bucket after the next open
 			t.Fatal(err)
 		}
 		end()
@@ -145,7 +145,7 @@ func TestMemoryBucketsAcrossOpens(t *testing.T) {
 	}
 }
 
-// Whichever write of an open the power goes at, no id is used twice.
+// No id is used twice, whichever write of an open a power cut interrupts.
 func TestIDsOfMemoryBucketsAreDurable(t *testing.T) {
 	h := newHarness(t)
 	h.bucket("b", inMemory)
@@ -186,7 +186,7 @@ func TestIDsOfMemoryBucketsAreDurable(t *testing.T) {
 	}
 }
 
-// Memory of dead records comes back, whatever the mix, and what is alive is there.
+// Memory of dead records is freed, whatever the mix of writes, and live records are kept.
 func TestDeadMemoryIsFreed(t *testing.T) {
 	h := newHarness(t)
 	b := h.bucket("b", inMemory, withHistory(2))
@@ -208,7 +208,7 @@ func TestDeadMemoryIsFreed(t *testing.T) {
 		}
 		if i%3000 == 0 {
 			live := b.mu.index.Bytes()
-			if size := heldMemory(t, b); size > 2*live+memorySlack+2*memorySegmentSize {
+			if size := memoryBytes(t, b); size > 2*live+memorySlack+2*memorySegmentSize {
 				t.Fatalf("%d bytes for %d that are alive", size, live)
 			}
 		}
@@ -240,8 +240,8 @@ func TestDeadMemoryIsFreed(t *testing.T) {
 	}
 }
 
-// wantScanned checks that reading by revision finds everything that the index has,
-// in order, once.
+// wantScanned checks that reading by revision finds every record in the index, in order,
+// once.
 func wantScanned(t *testing.T, b *Bucket) {
 	t.Helper()
 	missing := map[kv.Revision]bool{}
@@ -270,7 +270,7 @@ func wantScanned(t *testing.T, b *Bucket) {
 	}
 }
 
-// Readers, histories and scans beside writers that rewrite what they read.
+// Readers, histories and scans run while writers rewrite the segments that they read.
 func TestReadersOfMemoryThatMoves(t *testing.T) {
 	h := newHarness(t)
 	b := h.bucket("b", inMemory, withHistory(3))
@@ -331,11 +331,11 @@ func TestReadersOfMemoryThatMoves(t *testing.T) {
 	all.Wait()
 	close(stop)
 	readers.Wait()
-	heldMemory(t, b)
+	memoryBytes(t, b)
 	wantScanned(t, b)
 }
 
-// A faulty bit of memory is found by whoever reads it.
+// A read finds a faulty bit of memory.
 func TestMemoryIsVerified(t *testing.T) {
 	h := newHarness(t)
 	b := h.bucket("b", inMemory)
@@ -356,7 +356,7 @@ func TestMemoryIsVerified(t *testing.T) {
 	mustGet(t, b, "good", "value")
 }
 
-// A value as large as there may be fits, and is dropped again.
+// A value of the largest size fits, and its memory is freed again.
 func TestLargeValuesInMemory(t *testing.T) {
 	h := newHarness(t)
 	b := h.bucket("b", inMemory, func(c *kv.Config) { c.MaxValueSize = 16 << 20 })
@@ -365,12 +365,12 @@ func TestLargeValuesInMemory(t *testing.T) {
 		mustPut(t, b, "small", "v")
 	}
 	mustGet(t, b, "k", strings.Repeat("5", 5<<20+5))
-	if size := heldMemory(t, b); size > 17<<20 { // one alive, as much dead, and what died with the last put
+	if size := memoryBytes(t, b); size > 17<<20 { // one live value, as much dead, and the value that the last put superseded
 		t.Errorf("%d bytes for a value of 5 MiB", size)
 	}
 }
 
-// A full disk is nothing to a memory bucket, also where it shares a group.
+// A full disk does not affect a memory bucket, also if its group has other buckets.
 func TestAFullDiskDoesNotFillMemory(t *testing.T) {
 	h := newHarness(t)
 	m, f := h.bucket("m", inMemory), h.bucket("f")

@@ -7,31 +7,31 @@ import (
 	"kvd/wal"
 )
 
-// pacer bounds what compaction takes of the disk and the processor. It serves one
-// compaction at a time.
+// pacer bounds the disk and processor time that compaction takes. It serves one compaction
+// at a time.
 type pacer struct {
 	store *Store
-	ctx   context.Context // of who waits for it; ended, it ends the compaction
-	quit  <-chan struct{} // closed when the store's background stops
-	rate  int64           // bytes a second beside writers; 0: no bound, nobody is to be spared
+	ctx   context.Context // its end ends the compaction
+	quit  <-chan struct{} // closed when the background of the store stops
+	rate  int64           // bytes per second while there are writers; 0: no bound
 
 	spent  int64 // bytes since began
 	began  time.Time
 	seen   wal.LSN       // the log's position then
-	rested time.Duration // since this was last asked for
+	rested time.Duration // since this was last reset
 }
 
 const (
 	compactionRateDefault = 32 << 20
-	// restful is how much faster compaction may go where nobody writes.
+	// restful is the factor by which compaction is faster while there are no writes.
 	restful = 4
-	// paceStep is after how many bytes a pacer looks at the clock: at the default
-	// rate, every 8 ms.
+	// paceStep is the number of bytes after which a pacer reads the clock: at the default
+	// rate every 8 ms.
 	paceStep = 256 << 10
 )
 
-// spend counts bytes, and rests where they came too fast. It returns an error
-// where the compaction is to end.
+// spend counts bytes, and waits if the compaction is ahead of its rate. It returns an error
+// if the compaction has to end.
 func (p *pacer) spend(n int64) error {
 	p.spent += n
 	if p.spent < paceStep {
@@ -54,7 +54,7 @@ func (p *pacer) spend(n int64) error {
 	return nil
 }
 
-// rest waits, unless the compaction is to end.
+// rest waits for d. It returns an error if the compaction has to end.
 func (p *pacer) rest(d time.Duration) error {
 	if d <= 0 {
 		return nil
@@ -72,8 +72,8 @@ func (p *pacer) rest(d time.Duration) error {
 	}
 }
 
-// shares reports whether somebody else wants the disk.
+// shares reports whether the compaction has to be slow for the sake of writers.
 func (p *pacer) shares() bool { return p.rate > 0 }
 
-// checkpoints returns how a checkpoint is to run for the compaction.
+// checkpoints returns the pace of a checkpoint that the compaction needs.
 func (p *pacer) checkpoints() pace { return pace(p.shares()) }

@@ -20,7 +20,7 @@ func (g *group) publish() {
 		}
 		b.mu.Unlock()
 		if b.hub.Active() {
-			b.tell(g, g.effects[from:i])
+			b.publishEffects(g, g.effects[from:i])
 		}
 	}
 }
@@ -40,5 +40,5 @@ func (e *effect) applyLocked(b *Bucket) {
 	if e.version.Deadline != 0 {
 		b.willExpire()
 	}
-	sl.note(e.version.Revision, e.version.Offset)
+	sl.addMark(e.version.Revision, e.version.Offset)
 }

@@ -6,18 +6,18 @@ import (
 	"kvd/watch"
 )
 
-// This file reads a bucket in the order of revisions: what it has on the disk, the
-// superseded records among it until compaction takes them.
+// This file reads a bucket's records in the order of revisions. It reads what the segments
+// have, also superseded records that compaction has not removed yet.
 
 const (
-	// scannersMax bounds the scans of a store at a time, each of which has a buffer.
+	// scannersMax bounds the scans of a store at a time. Each has a buffer.
 	scannersMax = 8
-	// scanRecords is after how many records a scan pauses, so that its caller can
-	// look whether it is still wanted.
+	// scanRecords is the number of records after which a scan pauses, so that its caller
+	// can check whether its context has ended.
 	scanRecords = 16 << 10
 )
 
-// scanned is a record that a scan has come upon. Record is decoded up to its key.
+// scanned is a record that a scan has read. The record is decoded up to its key.
 type scanned struct {
 	scanner *segment.Scanner
 	slot    *slot
@@ -28,10 +28,10 @@ type scanned struct {
 
 func (f *scanned) marker() bool { return kv.Operation(f.record.Op).IsMarker() }
 
-// scan calls fn for the bucket's records behind p and up to a revision, ascending,
-// until fn returns false: it does not take the record. p moves along; it is at
-// upTo once there is nothing more, and may stop before that. The error is
-// *kv.CorruptError where damage has taken a record whose key nobody knows.
+// scan calls fn for the bucket's records above p's revision and up to upTo, ascending. It
+// ends when fn returns false, which leaves the record to the next scan. p is the progress:
+// it is at upTo when there are no more records. A scan may stop before that. The error is
+// a *kv.CorruptError if damage hides a record whose key is unknown.
 func (b *Bucket) scan(p *watch.Position, upTo kv.Revision, fn func(*scanned) bool) error {
 	scanner := <-b.store.scanners
 	defer func() { b.store.scanners <- scanner }()
@@ -57,8 +57,8 @@ func (b *Bucket) scan(p *watch.Position, upTo kv.Revision, fn func(*scanned) boo
 	}
 }
 
-// pinAt pins the segment in which the record behind p is, and completes p. It
-// returns nil if there is none.
+// pinAt pins the segment that has the next record after p, and completes p. It returns nil
+// if there is none.
 func (b *Bucket) pinAt(p *watch.Position) (*slot, error) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -68,7 +68,7 @@ func (b *Bucket) pinAt(p *watch.Position) (*slot, error) {
 	var sl *slot
 	if p.Placed {
 		if sl = b.mu.segments[p.Segment]; !sl.readable() {
-			sl = nil // compacted away: what it held is elsewhere
+			sl = nil // compacted: its records are in another segment
 		} else if p.Offset >= sl.Size() {
 			if sl = b.after(sl, p.Revision); sl == nil {
 				return nil, nil
@@ -86,11 +86,11 @@ func (b *Bucket) pinAt(p *watch.Position) (*slot, error) {
 	return sl, nil
 }
 
-// readable reports whether the segment is there and was not retired. The caller
-// holds the bucket's mu.
+// readable reports whether the segment exists and is not retired. The caller holds the
+// bucket's mu.
 func (sl *slot) readable() bool { return sl != nil && sl.lost == nil && sl.released == nil }
 
-// scanState is one run of scan.
+// scanState is the state of one scan.
 type scanState struct {
 	position *watch.Position
 	upTo     kv.Revision
@@ -98,22 +98,22 @@ type scanState struct {
 	found    scanned
 	left     int // records until it pauses
 	stopped  bool
-	seen     kv.Revision      // of the newest record come upon
-	damage   *kv.CorruptError // behind it; it may turn out to have held nothing
-	lost     *kv.CorruptError // damage that seems to have held records
-	resume   kv.Revision      // behind what was lost
-	looked   *kv.CorruptError // damage that was looked at again
+	seen     kv.Revision      // the revision of the last record read
+	damage   *kv.CorruptError // after that record; perhaps it hides no record
+	lost     *kv.CorruptError // damage that seems to hide records
+	resume   kv.Revision      // the last revision that lost hides
+	looked   *kv.CorruptError // damage that was read a second time
 }
 
-// take looks at a record, and reports whether it took it.
+// take passes a record to fn, and reports whether to go on.
 func (s *scanState) take(offset int64, rec *segment.Record, size int) bool {
 	if rec.Op == segment.Erase {
 		return true
 	}
 	p := s.position
 	if s.damage != nil {
-		// An index block that is not written yet looks like damage, but revisions
-		// follow each other across it.
+		// An index block that is not written yet looks like damage, but the revisions
+		// before and after it have no gap.
 		if before := max(s.seen, p.Revision); rec.Revision > before+1 {
 			s.lost, s.resume = s.damage, rec.Revision-1
 			return false
@@ -127,7 +127,7 @@ func (s *scanState) take(offset int64, rec *segment.Record, size int) bool {
 	}
 	s.seen = rec.Revision
 	if rec.Revision <= p.Revision {
-		return true // on the way from a mark
+		return true // the scan began at a mark before p
 	}
 	if s.left--; s.left < 0 {
 		s.stopped = true
@@ -148,7 +148,7 @@ func (s *scanState) damaged(c *kv.CorruptError) {
 	}
 }
 
-// end records that there is nothing more.
+// end records that there are no more records.
 func (s *scanState) end() {
 	if s.damage != nil && max(s.seen, s.position.Revision) < s.upTo {
 		s.lost, s.resume = s.damage, s.upTo
@@ -157,11 +157,11 @@ func (s *scanState) end() {
 	s.position.Revision = max(s.position.Revision, s.upTo)
 }
 
-// retryDamage reports whether the scan goes back to damage that it has seen once. What
-// looks like damage and is followed by a gap may be an index block that was not written
-// when the scan passed it: if the segment was sealed and the one behind it compacted
-// before the scan came there, revisions do not follow each other. By now the block is
-// written. Damage that is still there ends the scan behind it.
+// retryDamage reports whether to read damage a second time; then it resets the scan to
+// before it. What looks like damage with a gap of revisions may be an index block that was
+// not written yet when the scan read it: if its segment was sealed and the next one was
+// compacted before the scan reached that one, revisions have a gap. By now the block is
+// written. If the damage is still there, the scan ends after it.
 func (s *scanState) retryDamage() bool {
 	if l := s.looked; l != nil && l.File == s.lost.File && l.Offset == s.lost.Offset {
 		s.position.Revision = s.resume
@@ -172,12 +172,12 @@ func (s *scanState) retryDamage() bool {
 	return true
 }
 
-// entryOf makes an entry of a scanned record, with memory of its own.
+// entryOf returns the entry of a scanned record, in memory of its own.
 func (b *Bucket) entryOf(f *scanned, metaOnly bool) (e *kv.Entry, valueSize int, damaged error) {
 	return b.entryIn(new(entryRoom), f, metaOnly)
 }
 
-// entryIn is entryOf with memory of a room.
+// entryIn is entryOf with the memory of a room.
 func (b *Bucket) entryIn(room *entryRoom, f *scanned, metaOnly bool) (e *kv.Entry, valueSize int, damaged error) {
 	valueSize = f.scanner.ValueSize()
 	if !metaOnly || f.scanner.HasHeaders() {

@@ -12,37 +12,40 @@ import (
 	"kvd/kv"
 )
 
-// A purge-deletes and a shorter history are decided in one instant, however many
-// keys they concern: one operation of the log changes the bucket's rules (live.go),
-// and what these make dead is dead from then on. Taking it out of the index takes
-// longer, a part of the index at a time; until that is done the bucket settles:
+// PurgeDeletes and a shorter history take effect in one instant, however many keys they
+// concern: one operation of the log changes the bucket's rules (manifest.Liveness), and
+// records are dead by them from then on. Removing these records from the index takes
+// longer; it is done for one part of the index at a time. Until it is done the rules are
+// pending:
 //
-//   - readers and snapshots apply the rules to what they find;
-//   - a mutation takes what is dead of its key out of the index before it is judged,
-//     so that conditions and floors know of nothing else: the floor of a record may
-//     not bring back what the rules, which look at the newest record, had ended;
-//   - compaction and the manifest go by the index and the rules as they are: a dead
-//     record that the index still has is kept a little longer;
-//   - what is counted over all keys, such as Status.Values, Status.Bytes and with it
-//     the room that a size limit leaves, lags until the call that decided returns.
+//   - Readers and snapshots apply the rules to the versions they find.
+//   - A mutation removes the dead versions of its key from the index before it is judged.
+//     So conditions and floors see live versions only. The rules look at a key's newest
+//     record, so that without this the floor of a new record could bring dead records back.
+//   - Compaction and the manifest use the index and the rules as they are: a dead record
+//     that is still in the index is kept a little longer.
+//   - Counts over all keys lag until the call that changed the rules returns: Status.Values,
+//     Status.Bytes, and with it the room that a size limit leaves.
 //
-// A crash in between leaves the rules, and the next open applies them to every key.
+// After a crash in between the rules are still there, and the next open applies them to
+// every key.
 
-// pathHold is for how long what can wait holds the path at a time, about: no longer
-// than a sync takes.
+// pathHold is about how long background work holds the path at a time: no longer than a
+// sync takes.
 const pathHold = 150 * time.Microsecond
 
-// yieldPath is called between two such turns. A lock goes to who runs, and writers who
-// wait for the path have to wake up first: so who has time sleeps while there are any.
+// yieldPath is called between two holds of the path by background work. A lock goes to
+// the goroutine that runs, and writers that wait for the path have to wake up first. So
+// background work sleeps while there are such writers.
 func (s *Store) yieldPath() {
 	if s.commit.busy() {
 		time.Sleep(pathHold)
 	}
 }
 
-// change changes the bucket's rules. The caller holds path. At run time whoever
-// had the operation decided settles the bucket afterwards; of what is replayed,
-// maybe a thousand of these, recovery does so once, at its end.
+// changeRules changes the bucket's rules. The caller holds path. At run time the caller of
+// the operation applies them to the index afterwards. Recovery may replay a thousand
+// changes, and applies the rules once, at its end.
 func (b *Bucket) changeRules(change func(*manifest.Liveness)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -52,8 +55,8 @@ func (b *Bucket) changeRules(change func(*manifest.Liveness)) {
 	}
 }
 
-// unsettle is change for rules that say of many keys what stays. Settle ends what
-// it begins.
+// beginRules is changeRules for rules that concern many keys. The rules are pending until
+// finishRules. The caller holds path.
 func (b *Bucket) beginRules(change func(*manifest.Liveness)) {
 	b.changeRules(func(l *manifest.Liveness) {
 		change(l)
@@ -63,9 +66,9 @@ func (b *Bucket) beginRules(change func(*manifest.Liveness)) {
 	})
 }
 
-// settle takes what is dead by the bucket's rules out of the index, and ends what
-// unsettle began. Several may run at a time: each comes by every key under the
-// rules that it was called for.
+// finishRules removes from the index what is dead by the bucket's rules, and ends what
+// beginRules began. Several calls may run at a time: each applies to every key the rules
+// that it was called for.
 func (b *Bucket) finishRules() {
 	b.applyRules()
 	b.store.path.Lock()
@@ -75,25 +78,25 @@ func (b *Bucket) finishRules() {
 	b.mu.settling--
 }
 
-// applyRules takes what is dead by the bucket's rules out of the index, so few keys
-// at a time that readers and writers pass between.
+// applyRules removes from the index what is dead by the bucket's rules. It takes so few
+// keys at a time that readers and writers run in between.
 func (b *Bucket) applyRules() {
 	for n := 0; b.applyRulesToPart(n); n++ {
 	}
 }
 
-// applyRulesToPart settles the keys of one part of the index, and reports whether there
-// is such a part.
+// applyRulesToPart applies the rules to the keys of one part of the index, and reports
+// whether there is such a part.
 func (b *Bucket) applyRulesToPart(n int) (more bool) {
-	const slice = 32 // keys per turn at mu
+	const slice = 32 // keys per hold of mu
 	keys, more := b.affected(n)
 	for len(keys) > 0 {
 		b.store.path.Lock()
 		for began := time.Now(); len(keys) > 0 && time.Since(began) < pathHold; {
-			turn := keys[:min(slice, len(keys))]
-			keys = keys[len(turn):]
+			next := keys[:min(slice, len(keys))]
+			keys = keys[len(next):]
 			b.mu.Lock()
-			for _, key := range turn {
+			for _, key := range next {
 				b.applyRulesToKeyLocked(index.Hash(key), key)
 			}
 			b.mu.Unlock()
@@ -104,9 +107,8 @@ func (b *Bucket) applyRulesToPart(n int) (more bool) {
 	return more
 }
 
-// affected returns the keys of one part of the index that have a version which is
-// dead by the bucket's rules, and whether there is such a part. Of a bucket that is
-// gone there is none.
+// affected returns the keys of one part of the index that have a version which is dead by
+// the bucket's rules, and whether there is such a part. A deleted bucket has none.
 func (b *Bucket) affected(n int) (keys []string, more bool) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -124,8 +126,8 @@ func (b *Bucket) affected(n int) (keys []string, more bool) {
 	return keys, more
 }
 
-// applyRulesToKeyLocked drops the versions of one key that are dead by the bucket's
-// rules.
+// applyRulesToKeyLocked removes the versions of one key that are dead by the bucket's
+// rules. The caller holds mu.
 func (b *Bucket) applyRulesToKeyLocked(hash uint64, key string) {
 	var room, kept [kv.MaxHistory]index.Version
 	versions := b.mu.index.Versions(room[:0], hash, key)
@@ -139,8 +141,8 @@ func (b *Bucket) applyRulesToKeyLocked(hash uint64, key string) {
 	}
 }
 
-// applyRulesBefore settles the key of a mutation that is about to be judged. The
-// caller holds path.
+// applyRulesBefore applies pending rules to the key of a mutation that is about to be
+// judged. The caller holds path.
 func (m *mutation) applyRulesBefore() {
 	b := m.bucket
 	if b.mu.settling == 0 { // written under path and mu
@@ -151,8 +153,8 @@ func (m *mutation) applyRulesBefore() {
 	b.mu.Unlock()
 }
 
-// versionsLocked returns the versions of a key, oldest first, in dst, which is
-// empty.
+// versionsLocked returns the live versions of a key, oldest first, in dst, which is empty.
+// The caller holds mu.
 func (b *Bucket) versionsLocked(dst []index.Version, hash uint64, key string) []index.Version {
 	versions := b.mu.index.Versions(dst, hash, key)
 	if b.mu.settling > 0 {
@@ -161,8 +163,8 @@ func (b *Bucket) versionsLocked(dst []index.Version, hash uint64, key string) []
 	return versions
 }
 
-// newestLocked returns the newest version of a key. Who asks for a value need not
-// ask here: a bucket that settles has lost none.
+// newestLocked returns the newest live version of a key. The caller holds mu. Reads of a
+// value can ask the index directly: pending rules never remove a key's current value.
 func (b *Bucket) newestLocked(hash uint64, key string) (v index.Version, ok bool) {
 	if b.mu.settling == 0 {
 		return b.mu.index.Newest(hash, key)
@@ -174,7 +176,8 @@ func (b *Bucket) newestLocked(hash uint64, key string) (v index.Version, ok bool
 	return versions[len(versions)-1], true
 }
 
-// revisionLocked returns the version of a key that has the revision.
+// revisionLocked returns the live version of a key that has the revision. The caller holds
+// mu.
 func (b *Bucket) revisionLocked(hash uint64, key string, revision kv.Revision) (v index.Version, ok bool) {
 	if b.mu.settling == 0 {
 		return b.mu.index.At(hash, key, revision)
@@ -187,8 +190,9 @@ func (b *Bucket) revisionLocked(hash uint64, key string, revision kv.Revision) (
 	return v, false
 }
 
-// rulesLocked returns the rules that a snapshot taken now needs, nil if it needs
-// none. They do not change: a liveness is replaced piece by piece.
+// rulesLocked returns the rules that have to be applied to a snapshot taken now; nil if
+// none are pending. They are immutable: a change of the rules replaces the parts of a
+// manifest.Liveness. The caller holds mu.
 func (b *Bucket) rulesLocked() *manifest.Liveness {
 	if b.mu.settling == 0 {
 		return nil
@@ -197,7 +201,8 @@ func (b *Bucket) rulesLocked() *manifest.Liveness {
 	return &rules
 }
 
-// PurgeDeletes drops the history behind markers, and old markers.
+// PurgeDeletes removes the history behind markers, and markers that are older than
+// olderThan; see [kv.Bucket].
 func (b *Bucket) PurgeDeletes(ctx context.Context, olderThan time.Duration) error {
 	if err := b.usable(ctx); err != nil {
 		return err
@@ -212,10 +217,10 @@ func (b *Bucket) PurgeDeletes(ctx context.Context, olderThan time.Duration) erro
 	return kv.NameKey(b.name, "", err)
 }
 
-// forget decides a purge-deletes, and reports whether there was anything to
-// decide. The rule is about markers up to a revision of this moment: while the
-// bucket is surveyed for it, what it concerns only ever becomes less. So the
-// survey, which looks at every key, holds up nobody.
+// purgeDeletes logs the operation of a PurgeDeletes, and reports whether there was
+// anything to remove. The rule is about markers up to a revision of this moment. While
+// the index is surveyed, the set of records that it concerns can only shrink. So the
+// survey, which visits every key, does not hold the path.
 func (b *Bucket) purgeDeletes(ctx context.Context, olderThan time.Duration) (decided bool, err error) {
 	s := b.store
 	survey := survey{cutoff: int64(1<<63 - 1)}
@@ -244,15 +249,15 @@ func (b *Bucket) purgeDeletes(ctx context.Context, olderThan time.Duration) (dec
 	return err == nil, err
 }
 
-// survey finds what a purge-deletes concerns.
+// survey finds the records that a PurgeDeletes concerns.
 type survey struct {
-	upTo    kv.Revision // of the newest marker
-	cutoff  int64       // unix ns: a marker as old goes
-	markers kv.Revision // the newest that goes
-	found   bool        // there is anything dead by it
+	upTo    kv.Revision // the highest revision that the rule concerns
+	cutoff  int64       // unix ns: markers of this time or older are removed
+	markers kv.Revision // the newest marker that is removed
+	found   bool        // whether the rule would remove anything
 }
 
-// part looks at one part of the bucket's index, and reports whether there is one.
+// part surveys one part of the bucket's index, and reports whether there is such a part.
 func (y *survey) part(b *Bucket, n int) (more bool) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()

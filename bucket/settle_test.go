@@ -15,9 +15,8 @@ import (
 	"kvd/watch"
 )
 
-// twins are two stores to which the same is done, but that the index of the one
-// follows its rules at once and that of the other when the test says so. Nothing
-// that is read or written may tell them apart.
+// twins are two stores that get the same calls. The one applies its rules to the index at
+// once, the other when the test wants it. Reads and writes must have the same results.
 type twins struct {
 	t     *testing.T
 	rng   *rand.Rand
@@ -129,7 +128,7 @@ func (w *twins) write(key string) {
 	})
 }
 
-// both does something to both, which has one outcome.
+// both makes a call on both stores, and checks that the results are the same.
 func (w *twins) both(what string, do func(*Bucket) (any, error)) {
 	w.done = append(w.done, what)
 	want, wantErr := do(w.eager.find("b"))
@@ -139,7 +138,7 @@ func (w *twins) both(what string, do func(*Bucket) (any, error)) {
 	}
 }
 
-// decide carries out a decision, for one of the two without what follows from it.
+// decide carries out a decision. In one of the two stores the rules stay pending.
 func (w *twins) decide(what string, late, eager func(*Bucket) error) {
 	w.done = append(w.done, what)
 	if err := errors.Join(late(w.late.find("b")), eager(w.eager.find("b"))); err != nil {
@@ -147,7 +146,7 @@ func (w *twins) decide(what string, late, eager func(*Bucket) error) {
 	}
 }
 
-// settle lets the index that is behind follow.
+// settle applies the pending rules.
 func (w *twins) settle() {
 	w.done = append(w.done, "settle")
 	b := w.late.find("b")
@@ -161,7 +160,7 @@ func (w *twins) settle() {
 	}
 }
 
-// compare reads everything from both.
+// compare reads everything from both stores.
 func (w *twins) compare() {
 	want, got := w.see(w.eager.find("b")), w.see(w.late.find("b"))
 	if !slices.Equal(got, want) {
@@ -203,8 +202,8 @@ func (w *twins) see(b *Bucket) (seen []string) {
 	return seen
 }
 
-// A purge-deletes looks at every key while writers go on, and what they write
-// meanwhile is not its business.
+// PurgeDeletes visits every key while writers go on. It does not affect the records that
+// are written meanwhile.
 func TestPurgeDeletesConcernsTheMarkersOfItsBeginning(t *testing.T) {
 	h := newHarness(t)
 	b := h.bucket("b", withHistory(5))
@@ -234,8 +233,8 @@ func TestPurgeDeletesConcernsTheMarkersOfItsBeginning(t *testing.T) {
 	wantShown(t, h.find("b"), want)
 }
 
-// Where there is nothing to forget, nothing is logged, and no watcher is told that
-// it missed anything.
+// If PurgeDeletes has nothing to remove, it logs nothing, and no watcher gets
+// ErrCompacted.
 func TestPurgeDeletesOfNothing(t *testing.T) {
 	h := newHarness(t)
 	b := h.bucket("b", withHistory(5))

@@ -11,8 +11,8 @@ import (
 	"kvd/kv"
 )
 
-// newPatient returns a request for the expiry markers of that many keys.
-func newPatient(b *Bucket, keys int) *request {
+// newLowPriority returns a request of low priority: the expiry markers of n keys.
+func newLowPriority(b *Bucket, keys int) *request {
 	r := newRequest()
 	r.patient, r.mutations = true, make([]mutation, keys)
 	for i := range r.mutations {
@@ -22,8 +22,8 @@ func newPatient(b *Bucket, keys int) *request {
 	return r
 }
 
-// What is patient has a share of the writers' groups: it is not in their way, and
-// they are not in its.
+// Requests of low priority get a share of the writers' groups: neither delays the other
+// for long.
 func TestAPatientRequestRidesAlong(t *testing.T) {
 	a := newAging(t)
 	b := a.bucket("b")
@@ -36,7 +36,7 @@ func TestAPatientRequestRidesAlong(t *testing.T) {
 	defer open()
 	first := goPut(ctx, b, "first", "v")
 	<-g.reached
-	r := newPatient(b, keys)
+	r := newLowPriority(b, keys)
 	patient := make(chan error, 1)
 	go func() { patient <- a.s.commit.do(ctx, r) }()
 	waitFor(func() bool {
@@ -45,7 +45,7 @@ func TestAPatientRequestRidesAlong(t *testing.T) {
 		return len(a.s.commit.patient) == 1
 	})
 	second, third := goPut(ctx, b, "second", "v"), goPut(ctx, b, "third", "v")
-	a.waitQueued(2) // both came later, and go first
+	a.waitQueued(2) // both were queued later, and are committed first
 	g.pass <- struct{}{}
 	<-first
 	<-g.reached
@@ -90,7 +90,7 @@ func TestWritersThatFillEveryFrameLeaveRoomForAShare(t *testing.T) {
 	huge := mutation{kind: writeValue, key: "huge", value: make([]byte, 8<<20)}
 	c := &h.s.commit
 	c.queue = []*request{newRequestOf(t, b, many...), newRequestOf(t, b, huge)}
-	c.patient = []*request{newPatient(b, 3*shareLeast)}
+	c.patient = []*request{newLowPriority(b, 3*shareLeast)}
 	var shared []int
 	for len(c.queue) > 0 {
 		c.take(&c.group)
@@ -114,7 +114,7 @@ func TestAPatientRequestIsWithdrawn(t *testing.T) {
 	<-g.reached
 	ending, end := context.WithCancel(ctx)
 	done := make(chan error, 1)
-	go func() { done <- h.s.commit.do(ending, newPatient(b, 1)) }()
+	go func() { done <- h.s.commit.do(ending, newLowPriority(b, 1)) }()
 	waitFor(func() bool {
 		h.s.commit.mu.Lock()
 		defer h.s.commit.mu.Unlock()

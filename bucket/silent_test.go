@@ -10,8 +10,8 @@ import (
 	"kvd/kv/msglog"
 )
 
-// Everything below is tried with the sweep having come by and without it: no
-// outcome may depend on that.
+// Every test below runs with a sweep before the check and without: the results must be the
+// same.
 func TestSilentExpiry(t *testing.T) {
 	for _, swept := range []bool{false, true} {
 		for name, storage := range map[string]func(*kv.Config){"file": func(*kv.Config) {}, "memory": inMemory} {
@@ -93,7 +93,8 @@ func TestSilentExpiry(t *testing.T) {
 	}
 }
 
-// In a silent bucket a crash finds what the sweep said, whatever became of the clock.
+// In a bucket without markers the sweep's operations are durable, whatever the clock shows
+// after the crash.
 func TestWhatASilentSweepSaidSurvives(t *testing.T) {
 	a := newAging(t)
 	b := a.bucket("b", silent, withHistory(2), withTTL(time.Minute))

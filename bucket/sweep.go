@@ -17,62 +17,68 @@ import (
 	"kvd/watch"
 )
 
-// The sweep writes down what has expired. It finds records with a deadline of
-// their own on the index's agendas, and those that the bucket's TTL ends by
-// reading the segments in the order of revisions, for their times never fall: that
-// takes no memory for a key. Keys whose newest value died get their expiry marker,
-// as mutations like any other, but for their patience: every group of the writers
-// takes a share of them along (share.go). Then one operation says that the records
-// up to a revision are dead, and one that those with a deadline up to a moment are,
-// and these leave the index a few at a time.
+// The sweep logs which records have expired, and removes them from the index:
+//
+//  1. It finds expired records. The index's agendas list the records that have a
+//     deadline. The records that the bucket's TTL has expired are found by reading the
+//     segments in the order of revisions (walk.go): times never fall in that order, so
+//     this needs no memory per key.
+//  2. It writes an expiry marker for each key whose newest value has expired. These are
+//     ordinary mutations of low priority: every group of the writers carries a share of
+//     them (share.go).
+//  3. One operation logs that the records up to a revision are dead. Another logs that
+//     the markers with a deadline up to a moment are dead.
+//  4. It removes these records from the index, a few at a time.
 
 const (
-	// sweepInterval is how often the sweep looks while anything may expire.
+	// sweepInterval is the time between two sweeps while anything may expire.
 	sweepInterval = 250 * time.Millisecond
-	// sweepBatch is how many expiry markers are looked for, and handed in, at a time:
-	// so few that what judges them finds the index still in the processor's cache.
+	// sweepBatch is the number of expired records that are found, and of markers that
+	// are written, at a time. It is small, so that the index's part for these keys is
+	// still in the processor's cache when the markers are judged.
 	sweepBatch = 1024
-	// sweepOften is after how many records an operation says how far the sweep is.
+	// sweepOften is the number of expired records after which an operation logs the
+	// sweep's progress.
 	sweepOften = 8 * sweepBatch
-	// sweepSlice is how many versions are moved or dropped per hold of a lock.
+	// sweepSlice is the number of versions that are moved or removed per hold of a lock.
 	sweepSlice = 32
-	// clockRefresh is how old the newest time in a store may become while it waits
-	// for something to expire: a crash must not look like a leap of the clock.
+	// clockRefresh bounds the age of the newest time in a store in which something may
+	// expire. Without this bound, the open after a crash would see a leap of the clock.
 	clockRefresh = time.Hour
 )
 
-// sweepState is how far the sweep of a bucket is. All but turn belongs to whoever
-// took the turn, which comes before Store.path.
+// sweepState is the progress of a bucket's sweep. The holder of lock owns the other
+// fields. lock is taken before Store.path.
 type sweepState struct {
-	lock         chan struct{} // holds one while nobody sweeps
+	lock         chan struct{} // holds one value while it is free
 	scanner      segment.Scanner
-	slot         *slot        // where the walk is; nil: it has to be found
+	slot         *slot        // where the scan for the TTL goes on; nil: it has to be found
 	offset       int64        // in slot
-	expiredUpTo  kv.Revision  // the TTL has ended all up to it
-	unmarkedUpTo kv.Revision  // of those walked over: the newest without a marker that was its key's newest record
-	createdFrom  int64        // unix ns: nothing behind walked is older
-	unlogged     int          // how many were walked over and not yet said to be dead
-	removals     []versionRef // of these: what gets no marker in its place
+	expiredUpTo  kv.Revision  // the TTL has expired every record up to it
+	unmarkedUpTo kv.Revision  // the newest of the records found that gets no marker and was its key's newest record
+	createdFrom  int64        // unix ns: no record above expiredUpTo is older
+	unlogged     int          // number of expired records that no operation has logged yet
+	removals     []versionRef // those of them that no marker supersedes
 
-	// Of the batch, reused by the next of the same sweep.
+	// The batch. The next batch of the same sweep reuses its memory.
 	found   []versionRef
 	markers []mutation
-	keys    []byte // those that the batch is to copy
+	keys    []byte // of found
 
-	oldest watch.Position // nothing up to it is left: where a trim begins
+	oldest watch.Position // no record up to it is kept: a trim begins there
 }
 
-// versionRef is a version that is dead, or about to be.
+// versionRef names a version that is dead or expired.
 type versionRef struct {
 	key      string
 	hash     uint64
 	revision kv.Revision
 }
 
-// errMoreExpired says that something has expired since the sweep looked.
+// errMoreExpired reports that something has expired since the sweep.
 var errMoreExpired = errors.New("more has expired")
 
-// willExpire has the sweep look after the bucket. The caller holds mu.
+// willExpire adds the bucket to those that are swept. The caller holds mu.
 func (b *Bucket) willExpire() {
 	if b.expires.Load() {
 		return
@@ -86,12 +92,12 @@ func (b *Bucket) willExpire() {
 	}
 }
 
-// sweep is the goroutine that sweeps. Store.start starts it, Store.Close stops it
-// and waits.
+// sweep is the goroutine of the sweep. Store.start starts it. Store.Close stops it and
+// waits for its end.
 func (m *maintainer) sweep() {
 	timer := time.NewTimer(sweepInterval)
 	defer timer.Stop()
-	var said string // of an error: it comes again with every sweep
+	var logged string // the error logged last: the same error returns with every sweep
 	for {
 		select {
 		case <-m.quit:
@@ -104,8 +110,8 @@ func (m *maintainer) sweep() {
 			continue // for good: the next Open decides again
 		}
 		err := s.Sweep(context.Background())
-		if err != nil && s.takesWrites() == nil && err.Error() != said {
-			said = err.Error()
+		if err != nil && s.takesWrites() == nil && err.Error() != logged {
+			logged = err.Error()
 			s.opts.Logger.Error("sweep", "cause", err)
 		}
 		if len(s.expiring()) > 0 {
@@ -115,8 +121,8 @@ func (m *maintainer) sweep() {
 	}
 }
 
-// refreshClock stores the time in a checkpoint, if the newest time in the store is
-// older than clockRefresh.
+// refreshClock stores the time in a checkpoint if the newest time in the store is older
+// than clockRefresh.
 func (s *Store) refreshClock() {
 	s.path.Lock()
 	newest := s.clock.newest.Load()
@@ -130,11 +136,10 @@ func (s *Store) refreshClock() {
 	}
 }
 
-// Sweep writes the expiry markers of what has expired and drops the records that
-// left without one. It runs by itself in the background, a few times a second;
-// calling it is never needed, but for a store opened with Manual. After a leap of
-// the clock it does nothing: see Options.AcceptClock. It leaves buckets out that
-// take no writes.
+// Sweep writes the expiry markers of expired keys, and removes expired records that get
+// no marker. The background does this by itself a few times a second; only a store that
+// was opened with Manual needs calls. After a leap of the clock Sweep does nothing: see
+// Options.AcceptClock. It skips buckets that take no writes.
 func (s *Store) Sweep(ctx context.Context) error {
 	if err := s.open(ctx); err != nil || s.leapt {
 		return err
@@ -164,7 +169,7 @@ func (s *Store) expiring() (list []*Bucket) {
 	return list
 }
 
-// sweepOnce waits for its turn and sweeps the bucket.
+// sweepOnce takes the lock of the sweep and sweeps the bucket.
 func (b *Bucket) sweepOnce(ctx context.Context) error {
 	if err := b.lockSweep(ctx); err != nil {
 		return err
@@ -173,6 +178,7 @@ func (b *Bucket) sweepOnce(ctx context.Context) error {
 	return b.sweepLocked(ctx)
 }
 
+// lockSweep waits for the lock of the bucket's sweep.
 func (b *Bucket) lockSweep(ctx context.Context) error {
 	select {
 	case <-b.sweeping.lock:
@@ -184,9 +190,9 @@ func (b *Bucket) lockSweep(ctx context.Context) error {
 
 func (b *Bucket) unlockSweep() { b.sweeping.lock <- struct{}{} }
 
-// sweepLocked sweeps the bucket until nothing is left that had expired when it
-// began. After an error the next walk begins anew: what was walked over may lack
-// its marker.
+// sweepLocked sweeps the bucket until every record is removed that had expired when it
+// began. After an error the next sweep begins anew, since the records that this one
+// found may lack their markers. The caller holds the lock of the sweep.
 func (b *Bucket) sweepLocked(ctx context.Context) (err error) {
 	defer func() {
 		w := &b.sweeping
@@ -225,8 +231,9 @@ func (b *Bucket) sweepLocked(ctx context.Context) (err error) {
 	return nil
 }
 
-// findExpired notes a batch of keys whose newest value has died by now, in the order
-// of revisions, and reports whether it came upon anything that has.
+// findExpired collects a batch of keys whose newest value has expired at now, in the
+// order of revisions. It reports whether it found any expired record, also one that
+// needs no marker.
 func (b *Bucket) findExpired(now int64) (more bool, err error) {
 	w := &b.sweeping
 	w.found, w.keys = w.found[:0], w.keys[:0]
@@ -250,20 +257,21 @@ func (b *Bucket) findExpired(now int64) (more bool, err error) {
 	return more, nil
 }
 
-// find adds a version to the batch.
+// add adds a version to the batch, with a copy of its key.
 func (w *sweepState) add(key []byte, revision kv.Revision) {
 	from := len(w.keys)
 	w.keys = append(w.keys, key...)
 	w.found = append(w.found, versionRef{key: view.String(w.keys[from:]), revision: revision})
 }
 
-// sift leaves of the batch the values that are the newest of their keys: those get
-// a marker, which takes all that the key has with it; in a silent bucket none does.
-// Of what else was walked over, the batch from that place on, it notes what the index
-// still shows. It is also
-// what brings the keys' part of the index into the processor's cache, where judging
-// and applying the markers need it: half of what a marker costs is waiting for
-// that, and here no writer waits too.
+// filterBatch keeps the versions of the batch that get a marker: values that are the
+// newest of their keys. The marker supersedes every older record of its key. A bucket
+// without markers keeps none. The versions from index scanned on were found by the TTL;
+// those that get no marker and are still in the index are queued for removal.
+//
+// This also brings the keys' part of the index into the processor's cache, where judging
+// and applying the markers need it. Waiting for memory is half the cost of a marker, and
+// here no writer waits too.
 func (b *Bucket) filterBatch(scanned int) {
 	w := &b.sweeping
 	kept := w.found[:0]
@@ -279,13 +287,13 @@ func (b *Bucket) filterBatch(scanned int) {
 			}
 		}
 		b.mu.RUnlock()
-		runtime.Gosched() // a leader whose sync has returned waits for a processor
+		runtime.Gosched() // a leader whose sync has returned may wait for a processor
 	}
 	w.found = kept
 }
 
-// queueRemovalLocked notes a version that was walked over and gets no marker, if the
-// index shows it.
+// queueRemovalLocked queues a version that the TTL has expired and that gets no marker,
+// if the index has it. The caller holds mu.
 func (b *Bucket) queueRemovalLocked(d versionRef, newest *index.Version) {
 	w := &b.sweeping
 	if newest.Revision == d.revision && newest.Deadline == 0 {
@@ -293,11 +301,11 @@ func (b *Bucket) queueRemovalLocked(d versionRef, newest *index.Version) {
 	} else if _, ok := b.mu.index.At(d.hash, d.key, d.revision); !ok {
 		return
 	}
-	d.key = strings.Clone(d.key) // the batch's own is overwritten by the next
+	d.key = strings.Clone(d.key) // the next batch overwrites the memory of this one's keys
 	w.removals = append(w.removals, d)
 }
 
-// advance brings an agenda of the index to now, a slice at a time.
+// advance brings an agenda of the index up to now, a slice at a time.
 func (b *Bucket) advance(a index.Agenda, now int64) {
 	for done := false; !done; {
 		b.mu.Lock()
@@ -306,8 +314,8 @@ func (b *Bucket) advance(a index.Agenda, now int64) {
 	}
 }
 
-// writeMarkers hands in the batch. Each mutation writes a marker if its key has
-// expired, and nothing if it has not.
+// writeMarkers commits the batch. Each mutation writes a marker if its key is still
+// expired, and otherwise nothing.
 func (b *Bucket) writeMarkers(ctx context.Context) error {
 	w := &b.sweeping
 	if len(w.found) == 0 {
@@ -333,8 +341,8 @@ func (b *Bucket) writeMarkers(ctx context.Context) error {
 	return nil
 }
 
-// logExpired says that everything that was walked over is dead, and drops what is
-// left of it.
+// logExpired logs one journal.Expire for all records that the TTL has expired, and
+// removes from the index those that no marker has superseded.
 func (b *Bucket) logExpired(ctx context.Context) error {
 	w := &b.sweeping
 	if w.unlogged == 0 {
@@ -355,8 +363,8 @@ func (b *Bucket) logExpired(ctx context.Context) error {
 	return nil
 }
 
-// logExpiredMarkers says that the markers with a deadline up to now are dead, if there are
-// any, and drops them.
+// logExpiredMarkers logs one journal.ExpireMarkers for the markers with a deadline up to
+// now, if there are any, and removes them from the index.
 func (b *Bucket) logExpiredMarkers(ctx context.Context, now int64) error {
 	b.advance(index.ExpiringMarkers, now)
 	if !b.hasDue(index.ExpiringMarkers) {
@@ -381,6 +389,7 @@ func (b *Bucket) logExpiredMarkers(ctx context.Context, now int64) error {
 	return nil
 }
 
+// hasDue reports whether an agenda of the index has an entry that is due.
 func (b *Bucket) hasDue(a index.Agenda) (due bool) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -391,9 +400,9 @@ func (b *Bucket) hasDue(a index.Agenda) (due bool) {
 	return due
 }
 
-// drop takes versions that are dead by the bucket's rules out of the index, until
-// next, which is called with mu held, returns none. Writers and readers pass in
-// between: to them these versions are not there.
+// removeVersions removes from the index versions that are dead by the bucket's rules. It
+// ends when next, which is called with mu held, returns none. Writers and readers run in
+// between; they no longer see these versions.
 func (b *Bucket) removeVersions(next func() []versionRef) {
 	for more := true; more; {
 		b.store.path.Lock()
@@ -411,6 +420,8 @@ func (b *Bucket) removeVersions(next func() []versionRef) {
 	}
 }
 
+// removeIfDeadLocked removes a version from the index if it is dead by the bucket's
+// rules. The caller holds mu.
 func (b *Bucket) removeIfDeadLocked(d versionRef) {
 	newest, _ := b.mu.index.Newest(d.hash, d.key)
 	v, ok := b.mu.index.At(d.hash, d.key, d.revision)
@@ -419,9 +430,9 @@ func (b *Bucket) removeIfDeadLocked(d versionRef) {
 	}
 }
 
-// operateAfterSweep is operate for an operation whose outcome depends on which
-// records there are: it sweeps before, so that the outcome does not depend on when
-// the sweep came by.
+// operateAfterSweep is operate for an operation whose outcome depends on the records in
+// the index. It sweeps first, so that the outcome does not depend on the time of the last
+// sweep.
 func (b *Bucket) operateAfterSweep(ctx context.Context, decide func() (journal.Operation, error)) error {
 	if err := b.lockSweep(ctx); err != nil {
 		return err
@@ -430,7 +441,8 @@ func (b *Bucket) operateAfterSweep(ctx context.Context, decide func() (journal.O
 	return b.operateAfterSweepLocked(ctx, decide)
 }
 
-// operateAfterSweepLocked is operateAfterSweep for who has the turn.
+// operateAfterSweepLocked is operateAfterSweep for a caller that holds the lock of the
+// sweep.
 func (b *Bucket) operateAfterSweepLocked(ctx context.Context, decide func() (journal.Operation, error)) error {
 	const tries = 32 // in a bucket with a TTL of a millisecond something is always due
 	for n := 1; ; n++ {
@@ -449,8 +461,8 @@ func (b *Bucket) operateAfterSweepLocked(ctx context.Context, decide func() (jou
 	}
 }
 
-// anyExpired reports whether something has expired and was not swept. The caller
-// has the turn.
+// anyExpired reports whether something has expired that was not swept. The caller holds
+// the lock of the sweep.
 func (b *Bucket) anyExpired(now int64) bool {
 	b.mu.RLock()
 	ttl := b.mu.config.TTL

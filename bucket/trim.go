@@ -13,33 +13,32 @@ import (
 	"kvd/watch"
 )
 
-// A trim finds the oldest records by reading the segments in the order of revisions,
-// as the sweep does, and remembers where the first that is left stands: so one that
-// drops a record does not pass over all that were dropped before. The operation that
-// it decides is the sweep's too: every record up to a revision is dead. It goes a
-// round at a time, each of which is such an operation.
+// A trim finds the oldest records by reading the segments in the order of revisions, as
+// the sweep does. It remembers the position of the oldest record that is kept: so the
+// next trim does not read the removed records again. A trim works in rounds. Each round
+// logs one operation, the same as the sweep's: every record up to a revision is dead.
 
 const (
-	// trimRound is how many records a round drops at most: they are looked up again
-	// while writers wait.
+	// trimRound bounds the records that a round removes. They are looked up again while
+	// writers wait.
 	trimRound = 1024
-	// trimAtOnce is how many leave the index in the same moment as the operation is
-	// applied. Of a larger round readers may see a part.
+	// trimAtOnce bounds the records that are removed from the index in the same moment as
+	// the operation is applied. Readers may see a part of a larger round.
 	trimAtOnce = 256
 )
 
-// errRulesPending says that what is dead by a rule has to leave the index before the
-// decision: it counts there.
-var errRulesPending = errors.New("what is dead goes first")
+// errRulesPending reports that the bucket's rules have to be applied to the index before
+// the decision, since it counts the records of the index.
+var errRulesPending = errors.New("the rules are not applied to the index yet")
 
-// Trim drops the oldest records; see [msglog.Log]. A crash leaves all of a round or
-// nothing, and rounds in the order of revisions.
+// Trim removes the oldest records; see [msglog.Log]. Each round is durable as a whole or
+// not at all after a crash, and rounds are in the order of revisions.
 func (b *Bucket) Trim(ctx context.Context, below kv.Revision, records uint64, bytes int64) (uint64, error) {
 	if err := b.usable(ctx); err != nil {
 		return 0, err
 	}
 	if !b.silent {
-		return 0, fmt.Errorf("%w: trimming bucket %q, which is no message log", kv.ErrNotSupported, b.name)
+		return 0, fmt.Errorf("%w: trimming bucket %q: it is not a message log", kv.ErrNotSupported, b.name)
 	}
 	if err := b.lockSweep(ctx); err != nil {
 		return 0, err
@@ -67,29 +66,29 @@ func (b *Bucket) Trim(ctx context.Context, below kv.Revision, records uint64, by
 	}
 }
 
-// trim is one call of Trim, which has the turn of the bucket's sweep.
+// trim is one call of Trim. It holds the lock of the bucket's sweep.
 type trim struct {
 	bucket  *Bucket
 	below   kv.Revision
 	records uint64
 	bytes   int64
-	applied manifest.Liveness // by whose rules the index was settled
+	applied manifest.Liveness // the rules that were applied to the index
 
-	// Of the round.
-	found     []versionRef  // the oldest records, those that may go, oldest first
-	keys      []byte        // theirs
-	remaining int           // records that would be left without those found
-	size      int64         // bytes of them
-	removed   int           // of found: those that go
-	op        trimOperation // of the round
+	// The round.
+	found     []versionRef  // the oldest records that may be removed, in the order of revisions
+	keys      []byte        // of found
+	remaining int           // number of records without those found
+	size      int64         // their bytes
+	removed   int           // how many of found are removed
+	op        trimOperation // memory of the round's operation
 }
 
-// fits reports whether so much may be left.
+// fits reports whether so many records and bytes may be kept.
 func (t *trim) fits(records int, bytes int64) bool {
 	return (t.records == 0 || uint64(records) <= t.records) && (t.bytes <= 0 || bytes <= t.bytes)
 }
 
-// round finds a round of the oldest records and drops those that are to go.
+// round finds a round of the oldest records and removes those that have to be removed.
 func (t *trim) round(ctx context.Context) error {
 	t.removed = 0
 	if err := t.find(ctx); err != nil || len(t.found) == 0 {
@@ -98,18 +97,18 @@ func (t *trim) round(ctx context.Context) error {
 	return t.remove(ctx)
 }
 
-// drop drops those of the records found that are to go.
+// remove removes those of the records found that have to be removed.
 func (t *trim) remove(ctx context.Context) error {
 	b := t.bucket
 	operate := b.operateAfterSweepLocked
-	if b.store.leapt { // what has expired may not have: it stays, and counts
+	if b.store.leapt { // by this clock nothing is sure to have expired: such records are kept and counted
 		operate = b.store.operate
 	}
 	err := operate(ctx, t.decide)
 	if errors.Is(err, errUnchanged) {
 		return nil
 	}
-	if err != nil || t.removed <= trimAtOnce { // these have left already
+	if err != nil || t.removed <= trimAtOnce { // they were removed with the operation
 		return err
 	}
 	dead := t.found
@@ -121,8 +120,8 @@ func (t *trim) remove(ctx context.Context) error {
 	return nil
 }
 
-// find notes the oldest records, as many as are to go as things are now, or as a
-// round takes.
+// find collects the oldest records: as many as have to be removed by the present counts,
+// and at most a round.
 func (t *trim) find(ctx context.Context) error {
 	b := t.bucket
 	t.found, t.keys = t.found[:0], t.keys[:0]
@@ -142,7 +141,7 @@ func (t *trim) find(ctx context.Context) error {
 		})
 		var damage *kv.CorruptError
 		switch {
-		case errors.As(err, &damage): // what reads it, or verifies it, reports it
+		case errors.As(err, &damage): // reads and Verify report it
 			b.eachVersion(seen, p.Revision+1, func(key string, v index.Version) bool {
 				t.add(view.Bytes(key), v.Revision, watch.Position{Revision: v.Revision - 1})
 				return !t.enough()
@@ -157,8 +156,8 @@ func (t *trim) find(ctx context.Context) error {
 	return nil
 }
 
-// begin returns where the search begins and the last revision that it is about, and
-// counts what is there.
+// begin returns the position where the search begins and the last revision that may be
+// removed. It sets the counts.
 func (t *trim) begin() (p watch.Position, upTo kv.Revision) {
 	b := t.bucket
 	b.mu.RLock()
@@ -172,12 +171,12 @@ func (t *trim) begin() (p watch.Position, upTo kv.Revision) {
 	return p, upTo
 }
 
-// enough reports whether no more is to be found in this round.
+// enough reports whether the round is complete.
 func (t *trim) enough() bool {
 	return len(t.found) == trimRound || t.below == 0 && t.fits(t.remaining, t.size)
 }
 
-// look takes a record that is left.
+// add adds a record to the round if the index has it.
 func (t *trim) add(key []byte, revision kv.Revision, at watch.Position) {
 	b := t.bucket
 	hash := index.Hash(view.String(key))
@@ -196,15 +195,16 @@ func (t *trim) add(key []byte, revision kv.Revision, at watch.Position) {
 	t.remaining, t.size = t.remaining-1, t.size-int64(v.Size)
 }
 
-// trimOperation is the operation of a round. It is an ordinary journal.Expire in the log.
-// In memory it may name what it removes, so that rule and index change in one moment.
+// trimOperation is the operation of a round. In the log it is an ordinary journal.Expire.
+// In memory it may list the versions to remove, so that rule and index change in the same
+// moment.
 type trimOperation struct {
 	journal.Expire
-	versions []versionRef // to be taken out of the index in the same moment; nil: later
+	versions []versionRef // to be removed from the index in the same moment; nil: later
 }
 
-// decide says up to which revision records go: some of those found may have gone
-// meanwhile, so that others stay. The bucket's path is held.
+// decide returns the operation of the round. It counts again, because some of the records
+// found may have been removed meanwhile and others may then be kept. The caller holds path.
 func (t *trim) decide() (journal.Operation, error) {
 	b := t.bucket
 	b.mu.RLock()
@@ -242,7 +242,7 @@ func (t *trim) decide() (journal.Operation, error) {
 	return op, nil
 }
 
-// settle takes what is dead by the bucket's rules out of the index.
+// applyRules removes from the index what is dead by the bucket's rules.
 func (t *trim) applyRules() {
 	b := t.bucket
 	b.mu.RLock()

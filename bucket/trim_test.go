@@ -105,12 +105,12 @@ func TestATrimOfNothingWritesNothing(t *testing.T) {
 	}
 }
 
-// What was trimmed is one after the other, over segments, index blocks and what
-// compaction left, and is not read again.
+// Trims remove records one after the other, across segments, index blocks and compacted
+// segments. A trim does not read again the records that earlier trims removed.
 func TestTrimGoesOnWhereItWas(t *testing.T) {
 	h := newHarness(t, func(o *Options) { o.SegmentSize = 4 << 10 })
 	b := h.bucket("b", silent)
-	left, next := 0, kv.Revision(1) // the newest that went
+	left, next := 0, kv.Revision(1) // the newest record removed
 	for round := range 30 {
 		for range 20 {
 			mustAppend(t, b, "k", strings.Repeat("v", 100))
@@ -142,7 +142,7 @@ func TestTrimGoesOnWhereItWas(t *testing.T) {
 	wantShown(t, b, want)
 }
 
-// A large trim goes in rounds, and nothing but the oldest goes in any of them.
+// A large trim works in rounds. Each removes the oldest records only.
 func TestATrimOfMany(t *testing.T) {
 	for _, n := range []int{trimAtOnce, trimAtOnce + 1, trimRound, trimRound + 1, 3*trimRound + 100} {
 		h := newHarness(t)
@@ -163,8 +163,8 @@ func TestATrimOfMany(t *testing.T) {
 	}
 }
 
-// Records that died by the bucket's TTL, or by a rule about all keys that the index
-// does not follow yet, are none of those that may be left.
+// A trim does not count records that have expired by the bucket's TTL, nor those that are
+// dead by a pending rule.
 func TestTrimDoesNotCountTheDead(t *testing.T) {
 	a := newAging(t)
 	b := a.bucket("b", silent, withHistory(2), withTTL(time.Minute))
@@ -184,7 +184,8 @@ func TestTrimDoesNotCountTheDead(t *testing.T) {
 	wantShown(t, b, showing{"k0": revs{6}, "k1": revs{7}})
 }
 
-// A record that was found may be gone when the trim is decided: others stay for it.
+// A record that the search found may have been removed before the trim is decided. Then
+// another one is kept in its place.
 func TestATrimIsDecidedByWhatIsLeft(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -229,8 +230,8 @@ func TestATrimIsDecidedByWhatIsLeft(t *testing.T) {
 	}
 }
 
-// Where the clock may be wrong a trim sweeps nothing, and counts what the clock says
-// has expired.
+// If the clock may be wrong, a trim does not sweep. It counts the records that have
+// expired by that clock.
 func TestATrimAfterALeapOfTheClockSweepsNothing(t *testing.T) {
 	a := newAging(t)
 	b := a.bucket("b", silent, withTTL(time.Minute))
@@ -245,7 +246,7 @@ func TestATrimAfterALeapOfTheClockSweepsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.clock.advance(-clockLeap - time.Hour)
-	a.open() // with the clock set right nothing has happened
+	a.open() // the clock is right again: nothing has expired
 	wantShown(t, a.find("b"), showing{"0": revs{1}, "1": revs{2}, "2": revs{3}, "3": revs{4}, "4": revs{5}})
 	a.powerCut()
 	a.clock.advance(clockLeap + time.Hour)
@@ -256,8 +257,8 @@ func TestATrimAfterALeapOfTheClockSweepsNothing(t *testing.T) {
 	}
 }
 
-// A watch that resumes behind the end of a key is told; one that saw the key, or
-// asked not to be told, is not.
+// A watch that resumes at or below a forgotten end of a key gets ErrCompacted. A watch that
+// has seen the end, or that passes forgotten ends, does not.
 func TestAWatchBehindATrimIsTold(t *testing.T) {
 	h := newHarness(t)
 	b := h.bucket("b", silent)
@@ -284,7 +285,7 @@ func TestAWatchBehindATrimIsTold(t *testing.T) {
 	}
 }
 
-// What damage hides from who reads the segments goes by the index.
+// Damage hides records from readers of the segments. A trim finds them in the index.
 func TestTrimPassesDamage(t *testing.T) {
 	h := newHarness(t)
 	b := h.bucket("b", silent)
@@ -300,8 +301,7 @@ func TestTrimPassesDamage(t *testing.T) {
 	wantShown(t, b, showing{"4": revs{5}, "5": revs{6}})
 }
 
-// Writers replace and append while others trim: what is left in the end are the
-// newest.
+// Writers replace and append while others trim. In the end the newest records are kept.
 func TestTrimBesideWriters(t *testing.T) {
 	const seed, writers, each, limit = 1, 3, 300, 20
 	h := newHarness(t)
@@ -339,8 +339,8 @@ func TestTrimBesideWriters(t *testing.T) {
 	wantShown(t, h.find("b"), before)
 }
 
-// A watch that resumes and asked to pass over what was forgotten counts what it will
-// get, where records on its way were erased with all that their keys had.
+// A resumed watch that passes forgotten ends counts exactly the entries that it will send,
+// also if some keys were erased meanwhile.
 func TestAResumedWatchDoesNotAwaitWhatWasErased(t *testing.T) {
 	b := newHarness(t).bucket("b", silent)
 	for i := range 8 {
@@ -372,7 +372,7 @@ func TestAResumedWatchDoesNotAwaitWhatWasErased(t *testing.T) {
 	}
 }
 
-// A trim goes on where the disk is full, and survives a restart there.
+// A trim works on a full disk, and is durable there.
 func TestATrimOnAFullDisk(t *testing.T) {
 	h := newHarness(t, func(o *Options) { o.ReserveSize = 8 << 20 })
 	b := h.bucket("b", silent)

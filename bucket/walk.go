@@ -15,8 +15,8 @@ import (
 // in the order of revisions. Where damage hides records, the index has their revisions
 // and times.
 
-// walk adds the next records that the bucket's TTL has expired to the batch: at most
-// sweepBatch that it reads, and those that damage between them hides.
+// findAged adds the next records that the bucket's TTL has expired to the batch. It reads
+// at most sweepBatch records, and adds those that damage between them hides.
 func (b *Bucket) findAged(now int64) error {
 	w := &b.sweeping
 	b.mu.RLock()
@@ -41,7 +41,7 @@ func (b *Bucket) findAged(now int64) error {
 			part.next = b.endOf(sl)
 		}
 		if part.next != 0 && !b.addHidden(part.next, ttl, now) {
-			return nil // the next walk comes upon the same damage
+			return nil // the next call finds the same damage
 		}
 		w.offset = part.offset
 		room -= part.taken
@@ -51,15 +51,15 @@ func (b *Bucket) findAged(now int64) error {
 	}
 }
 
-// scanPart is what a scan of a segment has taken, and where it ended.
+// scanPart is the result of scanning a part of a segment.
 type scanPart struct {
 	end    scanEnd
-	taken  int         // records
-	offset int64       // where to go on
-	next   kv.Revision // after damage: damage hides the records between the last taken and this one; 0: none
+	taken  int         // number of records added to the batch
+	offset int64       // where the next scan begins
+	next   kv.Revision // damage hides the records between the last one added and this one; 0: no damage
 }
 
-// scanEnd says why a scan ended.
+// scanEnd is the reason why a scan ended.
 type scanEnd uint8
 
 const (
@@ -69,9 +69,8 @@ const (
 	endsInDamage                    // there may be hidden records at the end of the segment
 )
 
-// scanExpired adds records of a segment that have expired to the batch, at most that
-// many, and stops at the first that has not, or behind damage. The caller has pinned
-// the segment.
+// scanExpired adds at most room expired records of a segment to the batch. It stops at the
+// first record that has not expired, and behind damage. The caller has pinned the segment.
 func (w *sweepState) scanExpired(sl *slot, ttl time.Duration, now int64, room int) (part scanPart, err error) {
 	damaged := false
 	part.offset, err = w.scanner.Scan(sl.Segment, w.offset, func(_ int64, r *segment.Record, _ int) bool {
@@ -90,7 +89,7 @@ func (w *sweepState) scanExpired(sl *slot, ttl time.Duration, now int64, room in
 		w.addExpired(r.Key, r.Revision)
 		part.taken++
 		return true
-	}, func(*kv.CorruptError) { damaged = true }) // a read of the record, or verify, reports it
+	}, func(*kv.CorruptError) { damaged = true }) // reads of the record and Verify report it
 	if damaged && part.end == endsWithSegment {
 		part.end = endsInDamage
 	}
@@ -104,10 +103,10 @@ func (w *sweepState) addExpired(key []byte, revision kv.Revision) {
 	w.unlogged++
 }
 
-// addHidden adds what the index has of the records below a revision that have expired
-// to the batch: damage, or a disk that does not read, hides them from the scan. A record
-// that is left out would come back when the TTL is lifted. It reports whether all had
-// expired.
+// addHidden adds to the batch the expired records below a revision that the scan could
+// not read, because of damage or because the disk fails. It takes them from the index. A
+// record that is left out would return when the TTL is lifted. It reports whether all of
+// them had expired.
 func (b *Bucket) addHidden(before kv.Revision, ttl time.Duration, now int64) bool {
 	w := &b.sweeping
 	if before <= w.expiredUpTo+1 {
@@ -155,8 +154,8 @@ func (b *Bucket) eachVersion(after, before kv.Revision, fn func(key string, v in
 	}
 }
 
-// endOf returns a revision that is higher than those of a segment, and no higher than
-// the first of the segment behind it.
+// endOf returns a revision above all revisions of a segment and at most the first one of
+// the next segment.
 func (b *Bucket) endOf(sl *slot) kv.Revision {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -166,8 +165,8 @@ func (b *Bucket) endOf(sl *slot) kv.Revision {
 	return b.mu.revision + 1
 }
 
-// pinScanned returns the segment where the walk goes on, pinned; nil if there is
-// none. The caller unpins it.
+// pinScanned pins and returns the segment where the scan goes on; nil if there is none.
+// The caller unpins it.
 func (b *Bucket) pinScanned(horizon int64) *slot {
 	w := &b.sweeping
 	b.mu.RLock()
@@ -187,16 +186,16 @@ func (b *Bucket) pinScanned(horizon int64) *slot {
 	return w.slot
 }
 
-// horizon returns a time that no record is older than which cannot be read yet: no
-// group is under way while path is held, and the next gets a later time.
+// horizon returns a lower bound of the times of records that cannot be read yet, unix ns.
+// While path is held no group is under way, and the next group gets a later time.
 func (s *Store) horizon() int64 {
 	s.path.Lock()
 	defer s.path.Unlock()
 	return s.clock.advance()
 }
 
-// nextScanned goes to the segment behind sl, which was read to its end, and reports
-// whether there is one. What was not there when the walk began is not older than
+// nextScanned moves the scan to the segment after sl, which was read to its end. It
+// reports whether there is one. Records written since the scan began are not older than
 // horizon.
 func (b *Bucket) nextScanned(sl *slot, horizon int64) bool {
 	w := &b.sweeping

@@ -9,10 +9,9 @@ import (
 	"kvd/segment"
 )
 
-// Watch sends the entries of all keys that match any of the patterns; see
-// [kv.Bucket]. The Watcher is a [kv.Poller] too. It ends with
-// kv.ErrBucketNotFound when the bucket is deleted and with kv.ErrClosed when the
-// store is closed.
+// Watch sends the entries of all keys that match any of the patterns; see [kv.Bucket]. The
+// Watcher also implements [kv.Poller]. It ends with kv.ErrBucketNotFound when the bucket is
+// deleted, and with kv.ErrClosed when the store is closed.
 func (b *Bucket) Watch(ctx context.Context, patterns []string, opts ...kv.WatchOption) (kv.Watcher, error) {
 	if err := b.usable(ctx); err != nil {
 		return nil, err
@@ -43,8 +42,9 @@ func (b *Bucket) Watchers() (count int, lag kv.Revision) {
 	return st.Watchers, st.Lag
 }
 
-// tell publishes the records of effects to the bucket's watchers. They are visible.
-func (b *Bucket) tell(g *group, effects []effect) {
+// publishEffects publishes the records of effects to the bucket's watchers. Readers see
+// these records already.
+func (b *Bucket) publishEffects(g *group, effects []effect) {
 	g.events = g.events[:0]
 	for i := range effects {
 		if e := &effects[i]; e.op != segment.Erase {
@@ -57,7 +57,8 @@ func (b *Bucket) tell(g *group, effects []effect) {
 	clear(g.events)
 }
 
-// entry is the effect as watchers see it. Key and value are still the caller's.
+// entry returns the entry that watchers get for the effect. It shares the memory of the
+// caller's key and value.
 func (e *effect) entry(b *Bucket) kv.Entry {
 	v := &e.version
 	entry := kv.Entry{

@@ -16,7 +16,7 @@ import (
 	"kvd/watch"
 )
 
-// drain takes what a watch has to deliver now.
+// drain returns the entries that a watch can send now.
 func drain(t *testing.T, w kv.Watcher) (all []kv.Update) {
 	t.Helper()
 	for more := true; more; {
@@ -38,8 +38,8 @@ func mustWatch(t *testing.T, b kv.Bucket, patterns []string, opts ...kv.WatchOpt
 	return w
 }
 
-// A snapshot is read to its end although what it selected was compacted, overwritten or
-// purged meanwhile, whether the records that are wanted stand together or far apart.
+// A watch reads its selection to the end although the records were compacted, overwritten
+// or purged meanwhile, whether they are next to each other or far apart.
 func TestASnapshotOutlivesCompaction(t *testing.T) {
 	const keys = 3 * skipMax
 	name := func(i int) string {
@@ -96,8 +96,8 @@ func TestASnapshotOutlivesCompaction(t *testing.T) {
 	}
 }
 
-// TestALaggardReadsEverySegment leaves a watcher far behind, with values that fill
-// several segments, index blocks between records, and a reopened store behind it.
+// A watch of a reopened store is slow: the records that it has to read fill several
+// segments, with index blocks between them.
 func TestALaggardReadsEverySegment(t *testing.T) {
 	const seed = 1
 	rng := rand.New(rand.NewPCG(seed, 0))
@@ -269,9 +269,9 @@ func (h *harness) damageRecord(b *Bucket, key string, at int64) {
 	h.flip(path.Join(testDir, manifest.SegmentDir, segment.FileName(number)), v.Offset+at, 0)
 }
 
-// A scan that passes an index block before it is written meets a gap behind it: the
-// segment was sealed and the next one compacted before the scan came there. Nothing is
-// damaged.
+// A scan reads an index block before it is written, and finds a gap of revisions after it:
+// the segment was sealed and the next one compacted before the scan reached that one.
+// Nothing is damaged.
 func TestAScanPassesAnIndexBlockThatIsNotWritten(t *testing.T) {
 	h := newHarness(t, func(o *Options) { o.SegmentSize = 16 << 10 })
 	b := h.bucket("b", lax) // so the checkpoint syncs the log, before it writes index blocks

@@ -9,7 +9,7 @@ import (
 	"kvd/watch"
 )
 
-// watchLog is a bucket as its watchers see it.
+// watchLog implements watch.Log: it gives a bucket's records to its watchers.
 type watchLog struct{ *Bucket }
 
 var _ watch.Log = watchLog{}
@@ -21,7 +21,7 @@ func (b watchLog) Newest() kv.Revision {
 	return b.mu.revision
 }
 
-// Read calls fn for the records that match, from behind p on.
+// Read calls fn for the matching records with a revision above p's.
 func (b watchLog) Read(q *watch.Query, p *watch.Position, fn func(*kv.Entry, int, error) bool) error {
 	from := p.Revision + 1
 	newest, err := b.readable(from)
@@ -41,8 +41,8 @@ func (b watchLog) Read(q *watch.Query, p *watch.Position, fn func(*kv.Entry, int
 	return b.checkRead(from, p.Revision)
 }
 
-// readable returns the newest revision, or an error if a watcher that reads on from
-// a revision would miss the end of a key.
+// readable returns the newest revision. It returns a *kv.CompactedError if a watcher that
+// reads on from a revision would miss the end of a key.
 func (b *Bucket) readable(from kv.Revision) (newest kv.Revision, err error) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -52,9 +52,9 @@ func (b *Bucket) readable(from kv.Revision) (newest kv.Revision, err error) {
 	return b.mu.revision, b.forgottenLocked().check(b, from)
 }
 
-// checkRead returns an error if compaction has removed the end of a key while the
-// records between two revisions were read. An end that is forgotten meanwhile and still
-// on the disk was read.
+// checkRead returns a *kv.CompactedError if compaction removed the end of a key while the
+// records between two revisions were read. An end that was forgotten meanwhile, but whose
+// record is still on the disk, was read.
 func (b *Bucket) checkRead(from, upTo kv.Revision) error {
 	b.mu.RLock()
 	removed := forgotten{upTo: b.mu.ended}
@@ -66,8 +66,7 @@ func (b *Bucket) checkRead(from, upTo kv.Revision) error {
 	return removed.check(b, from)
 }
 
-// Load reads the records of refs. Those that follow each other in one segment share
-// a pin.
+// Load reads the records of refs. Consecutive references to one segment share a pin.
 func (b watchLog) Load(q *watch.Query, refs []watch.Ref, fn func(*kv.Entry, int, error)) error {
 	for len(refs) > 0 {
 		n := 1
@@ -82,7 +81,7 @@ func (b watchLog) Load(q *watch.Query, refs []watch.Ref, fn func(*kv.Entry, int,
 	return nil
 }
 
-// loadFrom loads references of one segment.
+// loadFrom loads references to one segment.
 func (b watchLog) loadFrom(q *watch.Query, refs []watch.Ref, fn func(*kv.Entry, int, error)) error {
 	sl, err := b.pinRef(&refs[0])
 	if err != nil {
@@ -109,11 +108,11 @@ func (b watchLog) loadFrom(q *watch.Query, refs []watch.Ref, fn func(*kv.Entry, 
 	return nil
 }
 
-// loadMoved loads references whose segment was compacted.
+// loadMoved loads references to a segment that was compacted.
 func (b watchLog) loadMoved(q *watch.Query, refs []watch.Ref, fn func(*kv.Entry, int, error)) error {
 	for len(refs) > 0 {
 		n := b.loadByScan(q, refs, fn)
-		if n == 0 { // not even the first: it says why
+		if n == 0 { // loadByRevision finds the reason
 			if err := b.loadByRevision(q, refs[0].Revision, nil, fn); err != nil {
 				return err
 			}
@@ -124,16 +123,16 @@ func (b watchLog) loadMoved(q *watch.Query, refs []watch.Ref, fn func(*kv.Entry,
 	return nil
 }
 
-// skipMax is how many other records a scan passes on its way to the next that is wanted:
-// beyond that a scan of its own reads no more.
+// skipMax bounds the other records that a scan reads between two references. Beyond it,
+// a new scan for the next reference reads no more.
 const skipMax = 512
 
-// loadByScan looks for the first reference by its revision and loads it and those that
-// it comes upon from there, and returns how many. Damage ends it.
+// loadByScan scans for the first reference's revision. It loads this reference and those
+// that the scan finds after it, and returns how many it loaded. It stops at damage.
 func (b watchLog) loadByScan(q *watch.Query, refs []watch.Ref, fn func(*kv.Entry, int, error)) (n int) {
 	var room entryRoom
 	p, passed := watch.Position{Revision: refs[0].Revision - 1}, 0
-	_ = b.scan(&p, refs[len(refs)-1].Revision, func(f *scanned) bool { // whoever wants the next has the error too
+	_ = b.scan(&p, refs[len(refs)-1].Revision, func(f *scanned) bool { // loading the next reference returns the error too
 		for ; refs[n].Revision < f.record.Revision; n++ {
 			fn(nil, 0, nil)
 		}
@@ -148,7 +147,8 @@ func (b watchLog) loadByScan(q *watch.Query, refs []watch.Ref, fn func(*kv.Entry
 	return n
 }
 
-// pinRef pins the segment of a reference; nil if it was compacted meanwhile.
+// pinRef pins the segment of a reference. It returns nil if the segment was compacted
+// meanwhile.
 func (b *Bucket) pinRef(r *watch.Ref) (*slot, error) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -171,7 +171,7 @@ func readRef(sl *slot, buf []byte, r *watch.Ref, metaOnly bool) (segment.Record,
 	return rec, len(rec.Value), buf, err
 }
 
-// loadByRevision loads a record that is not where it was, or is damaged there.
+// loadByRevision loads a record that has moved, or whose copy at the reference is damaged.
 func (b watchLog) loadByRevision(q *watch.Query, rev kv.Revision, cause error, fn func(*kv.Entry, int, error)) error {
 	p := watch.Position{Revision: rev - 1}
 	found := false
