@@ -9,9 +9,9 @@ import (
 	"kvd/internal/vfs/simdisk"
 )
 
-// age makes a workload of one in which nothing expires: some writes have a TTL,
-// some buckets too, sweeps and erasures stand where some other steps were, and time
-// passes. Once made it stays the same, so that it can be made smaller.
+// age changes a workload in which nothing expires: some writes and some buckets get a
+// TTL, sweeps and erasures replace some other steps, and time passes. The result is fixed,
+// so that it can be shrunk.
 func age(load *workload) *workload {
 	if load.aging {
 		return load
@@ -26,7 +26,7 @@ func age(load *workload) *workload {
 	}
 	for i := range load.ops {
 		o := &load.ops[i]
-		// Which records count in a bucket's size depends on when the sweep comes by.
+		// The records that count in a bucket's size depend on the time of the sweep.
 		o.config.maxBytes, o.config.ttl = -1, ttl(2)
 		switch {
 		case o.kind == opSubmit:
@@ -81,7 +81,7 @@ func runAging(load *workload) error {
 		}
 		for name, b := range got.Buckets {
 			if want := w.acked.Buckets[name]; b.Hidden > 0 && (o.kind == opSweep || !want.hides(w.now)) {
-				return fmt.Errorf("after step %d: bucket %q counts %d records that nobody sees", i, name, b.Hidden)
+				return fmt.Errorf("after step %d: bucket %q counts %d records that no reader sees", i, name, b.Hidden)
 			}
 		}
 		if err := w.tellsOfEnds(); err != nil {
@@ -91,8 +91,8 @@ func runAging(load *workload) error {
 	return w.stop()
 }
 
-// TestCrashAtEveryCallOfAging cuts the power before every call while records
-// expire: before those of sweeps and erasures, and of edits of a TTL, too.
+// TestCrashAtEveryCallOfAging cuts the power before every call while records expire, also
+// before the calls of sweeps, erasures and edits of a TTL.
 func TestCrashAtEveryCallOfAging(t *testing.T) {
 	start, checks := time.Now(), newChecks()
 	defer checks.close()

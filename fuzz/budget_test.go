@@ -22,11 +22,11 @@ func TestMain(m *testing.M) {
 	if os.Getenv("KVD_FUZZ") == "nightly" {
 		*effortFlag = 200
 	}
-	debug.SetGCPercent(400) // images come and go by the thousand
+	debug.SetGCPercent(400) // thousands of images are made and dropped
 	os.Exit(m.Run())
 }
 
-// effort scales how many workloads a test runs.
+// effort multiplies the number of workloads that a test runs.
 func effort(n int) int {
 	n *= *effortFlag
 	if testing.Short() || raceEnabled {
@@ -35,10 +35,10 @@ func effort(n int) int {
 	return n
 }
 
-// slowness is how much less is done under the race detector, and with -short.
+// slowness divides the work under the race detector and with -short.
 const slowness = 8
 
-// sample scales a sweep over all of something: it looks at every n-th.
+// sample makes a sweep smaller: it takes every n-th element.
 func sample(n int64) int64 {
 	if testing.Short() || raceEnabled {
 		n *= slowness

@@ -12,11 +12,11 @@ import (
 	"kvd/kv"
 )
 
-// A check that cannot fail proves nothing. Each bug here breaks one rule, in the
-// file system that the store is given or in what it is asked to do, and one of
-// the checks must find it.
+// A check that cannot fail proves nothing. Each bug here breaks one rule, either in the file
+// system of the store or in the mutations that the store gets. One of the checks must find
+// it.
 
-// seededBug is one rule broken.
+// seededBug is one broken rule.
 type seededBug struct {
 	name  string
 	found func(t *testing.T, b seededBug) error // the check that must return an error
@@ -42,7 +42,7 @@ var seededBugs = []seededBug{
 	{name: "segments are written only in part", found: byCrash, fs: brokenFS{halfWrite: ".seg"}},
 	{name: "segments are written 512 bytes off", found: byCrash, fs: brokenFS{misdirect: ".seg"}},
 	{name: "mappings show zeros", found: byCrash, fs: brokenFS{zeroMap: true}},
-	{name: "failed syncs are ignored", found: byFault, fs: brokenFS{deaf: true}},
+	{name: "failed syncs are ignored", found: byFault, fs: brokenFS{ignoreSyncErrors: true}},
 	{name: "space is not reserved", found: byFull, fs: brokenFS{noAllocate: true}},
 	{name: "purge keeps the history", found: byModel, lie: func(m *kv.Mutation) {
 		if m.Op == kv.MutatePurge {
@@ -65,12 +65,12 @@ var seededBugs = []seededBug{
 	{name: "a marker has no condition", found: byModel, lie: func(m *kv.Mutation) { m.IfLast = false }},
 }
 
-// TestSeededBugs lets the checks loose on stores with a bug.
+// TestSeededBugs runs the checks on stores with a bug.
 func TestSeededBugs(t *testing.T) {
 	for _, b := range seededBugs {
 		t.Run(strings.ReplaceAll(b.name, " ", "_"), func(t *testing.T) {
 			if err := b.found(t, b); err == nil {
-				t.Error("nothing found it")
+				t.Error("no check found it")
 			} else {
 				first, _, _ := strings.Cut(err.Error(), "\n")
 				t.Log(first)
@@ -79,13 +79,13 @@ func TestSeededBugs(t *testing.T) {
 	}
 }
 
-// plant gives the workload the bug.
+// plant adds the bug to the workload.
 func (b seededBug) plant(load *workload) *workload {
 	load.lie = b.lie
 	if b.fs != (brokenFS{}) {
 		load.bug = func(fs vfs.FS) vfs.FS {
 			broken := b.fs
-			broken.FS, broken.late = fs, &lateManifest{}
+			broken.FS, broken.delayed = fs, &delayedManifest{}
 			return &broken
 		}
 	}
@@ -153,43 +153,43 @@ func byFull(_ *testing.T, b seededBug) error {
 	return nil
 }
 
-// brokenFS is a file system that breaks a rule where a path ends in, or has, what
-// the field says.
+// brokenFS is a file system that breaks a rule for the paths that a field selects: a field
+// that begins with a dot is a suffix of the path, any other a part of it.
 type brokenFS struct {
 	vfs.FS
-	noSyncDir     string
-	noSync        string
-	noSyncReading string // of files that are open for reading
-	noWrite       string
-	noEdit        string // of the manifest, behind its first record
-	halfWrite     string
-	misdirect     string
-	zeroMap       bool
-	deaf          bool
-	noAllocate    bool
-	noSealSync    bool // the sync that follows the cut of a segment to its size
-	removeFirst   bool // segments go before the manifest says so
-	late          *lateManifest
+	noSyncDir        string
+	noSync           string
+	noSyncReading    string // of files that are open for reading
+	noWrite          string
+	noEdit           string // of the manifest, after its first record
+	halfWrite        string
+	misdirect        string
+	zeroMap          bool
+	ignoreSyncErrors bool
+	noAllocate       bool
+	noSealSync       bool // the sync after a segment was cut to its final size
+	removeFirst      bool // segments are removed before the manifest is written
+	delayed          *delayedManifest
 }
 
-// lateManifest holds back what is written to the manifest until a segment is
-// removed, or somebody opens the manifest.
-type lateManifest struct{ held []func() error }
+// delayedManifest delays writes to the manifest until a segment is removed or the manifest
+// is opened.
+type delayedManifest struct{ delayed []func() error }
 
-func (l *lateManifest) flush() error {
-	for _, write := range l.held {
+func (l *delayedManifest) flush() error {
+	for _, write := range l.delayed {
 		if err := write(); err != nil {
 			return err
 		}
 	}
-	l.held = nil
+	l.delayed = nil
 	return nil
 }
 
 func (b *brokenFS) Remove(path string) error {
 	err := b.FS.Remove(path)
 	if err == nil && strings.HasSuffix(path, ".seg") {
-		err = b.late.flush()
+		err = b.delayed.flush()
 	}
 	return err
 }
@@ -203,7 +203,7 @@ func (b *brokenFS) SyncDir(dir string) error {
 
 func (b *brokenFS) Open(path string, mode vfs.Mode) (vfs.File, error) {
 	if strings.Contains(path, "manifest") {
-		if err := b.late.flush(); err != nil {
+		if err := b.delayed.flush(); err != nil {
 			return nil, err
 		}
 	}
@@ -224,7 +224,7 @@ type brokenFile struct {
 
 func (f *brokenFile) Close() error {
 	if f.hit("manifest") {
-		if err := f.fs.late.flush(); err != nil {
+		if err := f.fs.delayed.flush(); err != nil {
 			return err
 		}
 	}
@@ -247,13 +247,13 @@ func (f *brokenFile) hit(rule string) bool {
 func (f *brokenFile) Sync() error {
 	sealing := f.cut && f.hit(".seg")
 	f.cut = false
-	if f.fs.noSealSync && sealing || len(f.fs.late.held) > 0 && f.hit("manifest") {
+	if f.fs.noSealSync && sealing || len(f.fs.delayed.delayed) > 0 && f.hit("manifest") {
 		return nil
 	}
 	if f.hit(f.fs.noSync) || f.mode == vfs.ReadOnly && f.hit(f.fs.noSyncReading) {
 		return nil
 	}
-	if err := f.File.Sync(); !f.fs.deaf {
+	if err := f.File.Sync(); !f.fs.ignoreSyncErrors {
 		return err
 	}
 	return nil
@@ -262,7 +262,7 @@ func (f *brokenFile) Sync() error {
 func (f *brokenFile) WriteAt(p []byte, off int64) (int, error) {
 	if f.fs.removeFirst && off > 0 && f.hit("manifest") {
 		p = slices.Clone(p)
-		f.fs.late.held = append(f.fs.late.held, func() error {
+		f.fs.delayed.delayed = append(f.fs.delayed.delayed, func() error {
 			_, err := f.File.WriteAt(p, off)
 			return errors.Join(err, f.File.Sync())
 		})

@@ -12,31 +12,31 @@ import (
 	"kvd/kv"
 )
 
-// chronicle is a store at rest, and all that it ever was.
+// chronicle is a closed or stopped store and all its former states.
 type chronicle struct {
 	workload *workload
 	disk     *simdisk.Disk // nothing is pending
 	now      int64
-	states   []*Model   // after each step; the first is empty, the last what the disk holds
-	writes   []logWrite // of frames, in order
+	states   []*Model   // after each step; the first is empty, the last is the one on the disk
+	writes   []logWrite // writes of frames, in order
 }
 
 // logWrite is a write to a file of the log.
 type logWrite struct {
 	path        string
 	offset, end int64
-	state       int // that it leads to
+	state       int // the state after it
 }
 
-// record runs a workload without crashes. A store that was closed has vouched
-// for its last frame; the other is left by a power cut after the last step.
+// record runs a workload without crashes. If the store is closed, a vouching frame follows
+// its last frame; otherwise the power is cut after the last step.
 func record(t testing.TB, load *workload, closed bool) *chronicle {
 	t.Helper()
 	w := newWorld(load, simdisk.New())
 	c := &chronicle{workload: load, states: []*Model{w.acked}}
-	w.judge = func(o simdisk.Op) simdisk.Action {
+	w.decide = func(o simdisk.Op) simdisk.Action {
 		end := o.Offset + int64(o.Len)
-		path := strings.TrimSuffix(o.Path, ".tmp") // a file has its name by the time it gets frames
+		path := strings.TrimSuffix(o.Path, ".tmp") // frames are written after the file has its final name
 		if o.Kind == simdisk.OpWriteAt && strings.HasSuffix(path, ".wal") && o.Offset >= 4096 && end < load.logFileSize {
 			c.wrote(logWrite{path, o.Offset, end, len(c.states)})
 		}
@@ -67,8 +67,8 @@ func record(t testing.TB, load *workload, closed bool) *chronicle {
 
 func (c *chronicle) last() int { return len(c.states) - 1 }
 
-// wrote notes a write of a frame, or of the zeros behind it up to the next page,
-// where the next frame begins.
+// wrote records a write of a frame, or of the zeros after it up to the next page, where the
+// next frame begins.
 func (c *chronicle) wrote(w logWrite) {
 	if n := len(c.writes); n > 0 && c.writes[n-1].path == w.path && c.writes[n-1].end == w.offset && w.offset%4096 != 0 {
 		c.writes[n-1].end = w.end
@@ -85,10 +85,10 @@ type span struct {
 
 func (s span) String() string { return fmt.Sprintf("%s [%d, %d)", s.path, s.offset, s.end) }
 
-// silent returns the oldest state that may be served without a word when these
-// parts are damaged: the log's newest frames can vanish together with all that
-// could tell of them.
-func (c *chronicle) silent(damaged ...span) int {
+// oldestUnreported returns the oldest state that may be served without a report when
+// these parts are damaged: the newest frames of the log can be lost together with
+// everything that shows that they existed.
+func (c *chronicle) oldestUnreported(damaged ...span) int {
 	state := c.last()
 	for i := len(c.writes) - 1; i >= 0; i-- {
 		w := &c.writes[i]
@@ -108,7 +108,7 @@ type stored struct {
 	bytes []byte
 }
 
-// files returns the files of the store that hold anything.
+// files returns the files of the store that are not empty.
 func (c *chronicle) files(t testing.TB) []stored {
 	t.Helper()
 	var files []stored
@@ -131,23 +131,23 @@ func (c *chronicle) files(t testing.TB) []stored {
 	return files
 }
 
-// newestLog returns the file of the log that was written to last.
+// newestLog returns the log file of the last write.
 func (c *chronicle) newestLog() string { return c.writes[len(c.writes)-1].path }
 
-// verdict is what a damaged store was found to be.
+// verdict is the result of examining a damaged store.
 type verdict struct {
-	state    int // that it serves
+	state    int // index of the state that it serves
 	losses   []Loss
 	report   bucket.Report
 	readOnly bool
-	hidden   bool // records are missing without a trace but in the report
+	hidden   bool // records are missing, and only the report tells of it
 }
 
-// examine opens a damaged copy of the store and judges what it serves: one of
-// its states, but for records that it says are lost, and none older than silent
-// unless it is read-only and says why. Where damage took both a record and the
-// index block that names it, the verdict is hidden.
-func (c *chronicle) examine(image *simdisk.Disk, silent int, count func()) (v verdict, err error) {
+// examine opens a damaged copy of the store and checks what it serves: one of its states,
+// except for records that it reports as lost. The state must not be older than oldest,
+// unless the store is read-only and names the reason. If damage removed both a record and
+// the index block that names it, the verdict is hidden.
+func (c *chronicle) examine(image *simdisk.Disk, oldest int, count func()) (v verdict, err error) {
 	f := finding{workload: c.workload, image: image, now: c.now, seed: 1}
 	w := f.world()
 	defer func() {
@@ -178,16 +178,16 @@ func (c *chronicle) examine(image *simdisk.Disk, silent int, count func()) (v ve
 	case v.hidden:
 		return v, nil
 	case v.state < 0:
-		return v, fmt.Errorf("serves what it never held; against the newest state:\n%s%v", c.states[c.last()].Diff(got), v.report)
+		return v, fmt.Errorf("serves a state that never existed; against the newest state:\n%s%v", c.states[c.last()].Diff(got), v.report)
 	case v.readOnly:
 		return v, c.explained(v)
-	case v.state < silent:
-		return v, fmt.Errorf("lost steps %d to %d without a word; %v", v.state, c.last()-1, v.report)
+	case v.state < oldest:
+		return v, fmt.Errorf("lost steps %d to %d without a report; %v", v.state, c.last()-1, v.report)
 	}
 	return v, w.stillWrites(got)
 }
 
-// onceHeld reports whether every record served was held at some time.
+// onceHeld reports whether every served record existed in some state.
 func (c *chronicle) onceHeld(got *Model) bool {
 	for name, b := range got.Buckets {
 		for key, records := range b.Keys {
@@ -204,7 +204,7 @@ func (c *chronicle) onceHeld(got *Model) bool {
 	return true
 }
 
-// named checks that the error of a lost record says what was lost.
+// named checks that the error of a lost record names the record.
 func (l Loss) named() error {
 	var corrupt *kv.CorruptError
 	if !errors.As(l.Err, &corrupt) || corrupt.File == "" ||
@@ -214,7 +214,7 @@ func (l Loss) named() error {
 	return nil
 }
 
-// explained checks that a read-only store says why.
+// explained checks that a read-only store names the reason.
 func (c *chronicle) explained(v verdict) error {
 	if !errors.Is(v.report.ReadOnly, kv.ErrReadOnly) || !errors.Is(v.report.ReadOnly, kv.ErrCorrupt) || len(v.report.Damages) == 0 {
 		return fmt.Errorf("read-only without a reason: %v", v.report)
@@ -222,7 +222,7 @@ func (c *chronicle) explained(v verdict) error {
 	return nil
 }
 
-// stillWrites checks that every bucket takes writes.
+// stillWrites checks that every bucket accepts writes.
 func (w *world) stillWrites(got *Model) error {
 	for name, b := range got.Buckets {
 		rev, err := w.send(kv.Mutation{Bucket: name, Op: kv.MutateDelete, Key: "k"})

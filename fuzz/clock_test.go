@@ -7,8 +7,8 @@ import (
 	"kvd/internal/vfs/simdisk"
 )
 
-// TestClockGoesBack sets the clock back while a store is closed, after a close
-// and after a crash: times never fall.
+// TestClockGoesBack sets the clock back while a store is closed, after a close and after a
+// crash. The times of records must not decrease.
 func TestClockGoesBack(t *testing.T) {
 	for _, crash := range []bool{false, true} {
 		w := newWorld(&workload{logFileSize: 16 << 10, logMaxSize: 32 << 10, reserveSize: -1}, simdisk.New())
@@ -36,7 +36,7 @@ func TestClockGoesBack(t *testing.T) {
 		if err != nil || rev != 3 {
 			t.Fatalf("revision %d, error %v", rev, err)
 		}
-		got, _, err := later.observe() // which compares the times of a history
+		got, _, err := later.observe() // it compares the times within a history
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -12,10 +12,10 @@ import (
 	"kvd/kv"
 )
 
-// churning returns a workload that leaves a lot to compact: a few keys that change
-// and go all the time, among others that lie in the oldest segments and stay. So
-// there are compactions of the lowest segments and of others, tombstones that may
-// go and that may not, and outputs of nothing.
+// churning returns a workload with much to compact: a few keys change and are deleted all
+// the time, while other keys in the oldest segments stay. So there are compactions of the
+// lowest segments and of others, tombstones that may be removed and tombstones that may
+// not, and outputs without records.
 func churning(seed uint64, steps int) *workload {
 	c := rand.New(rand.NewPCG(seed, 3))
 	w := &workload{seed: seed, logFileSize: 32 << 10, logMaxSize: 128 << 10, reserveSize: -1, segmentSize: 4 << 10}
@@ -65,9 +65,9 @@ func churn(c *rand.Rand, bucket string) op {
 	return o
 }
 
-// TestCrashInCompaction cuts the power before every call of workloads that compact
-// all the time, and before the calls of some of the recoveries: of trims, merges,
-// swaps and removals of files, and of the deletion of a bucket.
+// TestCrashInCompaction cuts the power before every call of workloads that compact all the
+// time, and before the calls of some recoveries. The calls are those of trims, merges,
+// swaps, removals of files, and deletions of a bucket.
 func TestCrashInCompaction(t *testing.T) {
 	start, checks := time.Now(), newChecks()
 	defer checks.close()
@@ -77,20 +77,21 @@ func TestCrashInCompaction(t *testing.T) {
 	report(t, checks, start)
 }
 
-// TestTombstonesOutliveWhatTheyHide compacts the segment with the tombstones of keys
-// before the one that holds what they end: it gives back more, and one in between is
-// all alive. A tombstone that goes with it brings a value back.
+// TestTombstonesOutliveWhatTheyHide compacts the segment with the tombstones of keys before
+// the segment with the values that they delete: the first gives back more space, and all
+// records of a segment in between are live. If a tombstone were removed with its segment,
+// the value would come back.
 func TestTombstonesOutliveWhatTheyHide(t *testing.T) {
 	load := &workload{logFileSize: 32 << 10, logMaxSize: 128 << 10, reserveSize: -1, segmentSize: 4 << 10}
 	put := func(key string) {
 		load.ops = append(load.ops, op{kind: opPut, bucket: "a", key: key, size: 700})
 	}
 	load.ops = append(load.ops, op{kind: opCreateBucket, bucket: "a", config: config{history: 1, maxBytes: -1}})
-	for _, key := range keyNames { // the last begins the third segment
+	for _, key := range keyNames { // the last key begins the third segment
 		put(key)
 	}
 	load.ops = append(load.ops, op{kind: opDelete, bucket: "a", key: keyNames[0]}, op{kind: opPurge, bucket: "a", key: keyNames[1]})
-	for range 4 { // of which one stays
+	for range 4 { // one of the values stays
 		put(keyNames[9])
 	}
 	load.ops = append(load.ops, op{kind: opPurgeDeletes, bucket: "a", age: -1}, op{kind: opReclaim})
@@ -101,8 +102,8 @@ func TestTombstonesOutliveWhatTheyHide(t *testing.T) {
 	}
 }
 
-// TestCrashInRecoveryFromCompaction cuts the power before every few calls of every
-// recovery from a power cut in one.
+// TestCrashInRecoveryFromCompaction cuts the power before every few calls of every recovery
+// from a power cut during a compaction.
 func TestCrashInRecoveryFromCompaction(t *testing.T) {
 	start, checks := time.Now(), newChecks()
 	defer checks.close()
@@ -121,8 +122,8 @@ func TestFailEveryCallOfCompaction(t *testing.T) {
 	report(t, checks, start)
 }
 
-// TestCompactionOnAFullDisk lets a disk become full at every page of a run of puts,
-// and expects compaction to make room for more.
+// TestCompactionOnAFullDisk makes the disk full at every page of a series of puts.
+// Compaction must free enough space for more puts.
 func TestCompactionOnAFullDisk(t *testing.T) {
 	start, checks := time.Now(), newChecks()
 	defer checks.close()
@@ -141,8 +142,8 @@ func TestCompactionOnAFullDisk(t *testing.T) {
 	report(t, checks, start)
 }
 
-// reclaimFull fills a disk that has so many bytes of room with what replaces each
-// other, and compacts it.
+// reclaimFull fills a disk that has room free bytes with values that replace each other,
+// and compacts the store.
 func reclaimFull(room int64, count func()) error {
 	load := &workload{seed: uint64(room), logFileSize: 16 << 10, logMaxSize: 64 << 10, reserveSize: 1 << 20, segmentSize: 4 << 10}
 	w := newWorld(load, simdisk.New())
@@ -173,7 +174,7 @@ func reclaimFull(room int64, count func()) error {
 	}
 	put := op{kind: opPut, bucket: "a", key: "k", size: 2000}
 	if err := w.run(&put); err != nil && (!errors.Is(err, kv.ErrNoSpace) || room > 25*4096) {
-		return fmt.Errorf("put into the room that compaction made: %w", err)
+		return fmt.Errorf("put into the space that compaction freed: %w", err)
 	}
 	return errors.Join(w.agrees(), w.stop())
 }

@@ -20,7 +20,7 @@ import (
 	"kvd/kv"
 )
 
-// event is one call of a client, between two ticks of a clock that all share.
+// event is one call of a client, between two ticks of a clock that all clients share.
 type event struct {
 	mutation  kv.Mutation // Op 0: a get
 	revision  kv.Revision // written or read; 0: none
@@ -29,7 +29,7 @@ type event struct {
 	operation kv.Operation // of the record written
 }
 
-// crowd is many clients on one store, and the crashes that happen meanwhile.
+// crowd is many clients of one store, and the crashes during their work.
 type crowd struct {
 	store *bucket.Store
 	disk  *simdisk.Disk
@@ -54,8 +54,8 @@ const (
 	crowdHistory = 3
 )
 
-// TestConcurrentWriters lets clients write, read and compare-and-set the same few
-// keys, with the background at work, and cuts the power at random calls.
+// TestConcurrentWriters has clients write, read and compare-and-set the same few keys, with
+// the background goroutines at work, and cuts the power at random calls.
 func TestConcurrentWriters(t *testing.T) {
 	start, checks := time.Now(), newChecks()
 	defer checks.close()
@@ -96,11 +96,11 @@ func newCrowd(t *testing.T, seed uint64) *crowd {
 	return c
 }
 
-// crashes returns a judge that lets every call pass and takes images before some.
+// crashes returns a function that passes every call on and takes images before some calls.
 func (c *crowd) crashes(r *rand.Rand) func(simdisk.Op) simdisk.Action {
 	return func(simdisk.Op) simdisk.Action {
 		if r.IntN(60) == 0 {
-			tick := c.ticks.Add(1) // what was answered before it must be there
+			tick := c.ticks.Add(1) // results returned before this tick must survive
 			for _, cut := range cuts(c.disk.Pending(), r.Uint64(), 1) {
 				if cut.name == "kill" {
 					continue
@@ -118,7 +118,7 @@ func (c *crowd) keep(s snapshot) {
 	c.mu.images = append(c.mu.images, s)
 }
 
-// run lets the clients do their work and closes the store.
+// run lets the clients work and closes the store.
 func (c *crowd) run(t *testing.T, seed uint64) {
 	before := runtime.NumGoroutine()
 	for _, name := range bucketNames {
@@ -142,7 +142,7 @@ func (c *crowd) run(t *testing.T, seed uint64) {
 	}
 }
 
-// client makes calls one after the other.
+// client makes calls, one after the other.
 func (c *crowd) client(t *testing.T, r *rand.Rand, id int) {
 	known := make(map[string]kv.Revision)
 	for n := range callsEach {
@@ -174,7 +174,7 @@ func (c *crowd) client(t *testing.T, r *rand.Rand, id int) {
 	}
 }
 
-// call carries out one event and notes it.
+// call carries out one event and records it.
 func (c *crowd) call(t *testing.T, e *event) {
 	e.from = c.ticks.Add(1)
 	if e.mutation.Op == 0 {
@@ -206,7 +206,7 @@ func (c *crowd) call(t *testing.T, e *event) {
 	c.mu.events = append(c.mu.events, *e)
 }
 
-// written returns the writes of a bucket that succeeded, by revision.
+// written returns the successful writes of a bucket, by revision.
 func (c *crowd) written(name string) []event {
 	var list []event
 	for _, e := range c.mu.events {
@@ -222,7 +222,7 @@ func (c *crowd) written(name string) []event {
 func (c *crowd) consistent() error {
 	for _, name := range bucketNames {
 		written := c.written(name)
-		earliest := int64(math.MaxInt64) // answer among the later ones
+		earliest := int64(math.MaxInt64) // earliest end among the later revisions
 		for i := len(written) - 1; i >= 0; i-- {
 			if i > 0 && written[i-1].revision == written[i].revision {
 				return fmt.Errorf("bucket %q gave revision %d twice", name, written[i].revision)
@@ -241,8 +241,8 @@ func (c *crowd) consistent() error {
 	return nil
 }
 
-// consistentKey checks every call on one key against the key's revisions: each
-// saw one that was the newest at some moment of the call.
+// consistentKey checks every call on one key against the key's revisions: each call must
+// have seen a revision that was the newest at some moment of the call.
 func (c *crowd) consistentKey(name, key string, written []event) error {
 	chain := []event{{to: 0, operation: kv.Delete}} // before the first: no record
 	for _, e := range written {
@@ -266,7 +266,7 @@ func (c *crowd) consistentKey(name, key string, written []event) error {
 			saw = func(at event) bool { return at.revision == e.revision }
 		}
 		if !slices.ContainsFunc(moments(chain, e), saw) {
-			return fmt.Errorf("%+v saw what was not the newest at any moment of it", e)
+			return fmt.Errorf("%+v saw a record that was not the newest at any moment of the call", e)
 		}
 	}
 	return nil
@@ -284,9 +284,8 @@ func follows(before, e event) error {
 	return nil
 }
 
-// moments returns the links of the chain that may have been the newest while e
-// lasted: begun before its end, and not followed by one that was answered before
-// it began.
+// moments returns the links of the chain that may have been the newest during e: a link
+// counts if it began before e ended, and if no successor was answered before e began.
 func moments(chain []event, e event) []event {
 	var list []event
 	for i, at := range chain {
@@ -297,9 +296,9 @@ func moments(chain []event, e event) []event {
 	return list
 }
 
-// survives checks what a crash left: of each bucket the writes up to a revision,
-// everything that was answered or read by then among them, and no write without
-// those that were answered before it began.
+// survives checks the store after a crash. Each bucket must have the writes up to some
+// revision. Among them must be every write that was answered or read before the crash. If
+// a write is there, so are the writes that were answered before it began.
 func (c *crowd) survives(s snapshot, count func()) error {
 	f := finding{workload: &workload{logFileSize: 32 << 10, logMaxSize: 128 << 10, reserveSize: -1}, image: s.disk, now: epoch + 1<<40}
 	w := f.world()
@@ -325,7 +324,7 @@ func (c *crowd) survives(s snapshot, count func()) error {
 		switch {
 		case e.err != nil:
 		case !kept && e.to < s.tick:
-			return fmt.Errorf("answered and lost: %+v", e)
+			return fmt.Errorf("answered but lost: %+v", e)
 		case kept && e.mutation.Op != 0:
 			latest = max(latest, e.from)
 		case e.mutation.Op != 0:
@@ -338,8 +337,8 @@ func (c *crowd) survives(s snapshot, count func()) error {
 	return nil
 }
 
-// expected returns the buckets that were found as their writes up to the revision
-// found make them. Times are taken from what was found.
+// expected returns the buckets that result from the writes up to the revision found. The
+// times are copied from what was found.
 func (c *crowd) expected(got *Model) *Model {
 	m := NewModel()
 	for name, b := range got.Buckets {

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// TestCrashAtEveryCall cuts the power before every call of random workloads, and
-// before the calls of some of the recoveries.
+// TestCrashAtEveryCall cuts the power before every call of random workloads, and before the
+// calls of some recoveries.
 func TestCrashAtEveryCall(t *testing.T) {
 	start, checks := time.Now(), newChecks()
 	defer checks.close()
@@ -25,8 +25,8 @@ func TestCrashAtEveryCallOfRecovery(t *testing.T) {
 	report(t, checks, start)
 }
 
-// TestCrashAtEveryCallOfIntervalBuckets does so where only some buckets are synced
-// before they answer, and edits change which.
+// TestCrashAtEveryCallOfIntervalBuckets does the same with some buckets that acknowledge
+// before they sync. Edits change which buckets these are.
 func TestCrashAtEveryCallOfIntervalBuckets(t *testing.T) {
 	start, checks := time.Now(), newChecks()
 	defer checks.close()
@@ -34,14 +34,14 @@ func TestCrashAtEveryCallOfIntervalBuckets(t *testing.T) {
 	trySeeds(t, 3000, effort(3), 24, func(load *workload) error {
 		for i := range load.ops {
 			c := &load.ops[i].config
-			c.lax = (load.ops[i].bucket != bucketNames[1]) != (c.history == 5)
+			c.interval = (load.ops[i].bucket != bucketNames[1]) != (c.history == 5)
 		}
 		return runSweep(load, p, checks)
 	})
 	report(t, checks, start)
 }
 
-// report says how much was looked at, and how fast.
+// report logs the number of images and the speed.
 func report(t *testing.T, c *checks, start time.Time) {
 	t.Helper()
 	n, d := c.images.Load(), time.Since(start)

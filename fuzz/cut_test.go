@@ -7,7 +7,7 @@ import (
 	"kvd/internal/vfs/simdisk"
 )
 
-// cut is one way in which a machine may stop: the disk as it is found then.
+// cut is one way in which a machine may stop, and the disk afterwards.
 type cut struct {
 	name string
 	make func(*simdisk.Disk) *simdisk.Disk
@@ -17,8 +17,8 @@ func powerCut(name string, c simdisk.Choice) cut {
 	return cut{name, func(disk *simdisk.Disk) *simdisk.Disk { return disk.Crash(c) }}
 }
 
-// cuts returns the ways to stop with so many items pending: the extremes, and
-// some more by the seed. With nothing pending they are all one.
+// cuts returns the ways to stop with a number of pending items: the extreme ones, and some
+// random ones from the seed. If nothing is pending, all ways give the same disk.
 func cuts(pending int, seed uint64, samples int) []cut {
 	list := []cut{powerCut("keep none", simdisk.KeepNone())}
 	if pending == 0 {
@@ -33,7 +33,7 @@ func cuts(pending int, seed uint64, samples int) []cut {
 	return list
 }
 
-// someCut returns the power cut that belongs to a seed.
+// someCut returns the power cut of a seed.
 func someCut(pending int, seed uint64) cut {
 	kind, rest := seed%7, seed/7
 	if pending == 0 {
@@ -57,9 +57,9 @@ func someCut(pending int, seed uint64) cut {
 	return powerCut(fmt.Sprintf("random seed %d", rest), simdisk.Random(rest))
 }
 
-// sparingManifests ruins no sector of a manifest, but loses it: a copy of it grows in
-// place, so that a sector in flight takes others along. Nothing is lost by that, for
-// there is the other copy; but it is a damage, and reported as one.
+// sparingManifests ruins no sector of a manifest, but loses it instead. A copy of the
+// manifest grows in place, so a ruined sector would contain older records too. The other
+// copy still has them, so nothing would be lost, but Open would report the damage.
 func sparingManifests(c simdisk.Choice) simdisk.Choice {
 	decide := c.Decide
 	c.Decide = func(it simdisk.Item) simdisk.Verdict {
@@ -72,7 +72,7 @@ func sparingManifests(c simdisk.Choice) simdisk.Choice {
 	return c
 }
 
-// mutates reports whether a call may change what is on the disk or pending.
+// mutates reports whether a call may change the disk or the pending items.
 func mutates(kind simdisk.OpKind) bool {
 	switch kind {
 	case simdisk.OpList, simdisk.OpStat, simdisk.OpReadAt, simdisk.OpSize, simdisk.OpMap, simdisk.OpReadMapping:

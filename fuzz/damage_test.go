@@ -11,7 +11,7 @@ import (
 	"kvd/internal/vfs/simdisk"
 )
 
-// smallStore is a workload that leaves a bit of everything in every file.
+// smallStore is a workload after which every kind of file has every kind of content.
 func smallStore() *workload {
 	load := &workload{seed: 7, logFileSize: 32 << 10, logMaxSize: 128 << 10, reserveSize: -1}
 	add := func(ops ...op) { load.ops = append(load.ops, ops...) }
@@ -39,14 +39,14 @@ type damageSweep struct {
 	tolerance
 }
 
-// tolerance is what damage may cost, per copy of the store.
+// tolerance bounds the losses in one damaged copy of the store.
 type tolerance struct {
-	losses int           // records that say that they are lost
-	hidden *atomic.Int64 // counts the copies where records are missing that only the report tells of; nil: none may be
+	losses int           // records whose reads may return an error
+	hidden *atomic.Int64 // counts copies in which only the report tells of missing records; nil: not allowed
 }
 
-// sweepDamage runs try for every file of a store that was closed and one that was
-// not.
+// sweepDamage calls try for every file of a closed store and of a store that was not
+// closed.
 func sweepDamage(t *testing.T, tol tolerance, try func(d *damageSweep, f stored)) {
 	start, checks := time.Now(), newChecks()
 	defer checks.close()
@@ -73,8 +73,8 @@ func (d *damageSweep) damage(what string, f func(*simdisk.Disk) error, parts ...
 		err := f(image)
 		if err == nil {
 			var v verdict
-			if v, err = d.examine(image, d.silent(parts...), count); err == nil {
-				err = d.judge(v)
+			if v, err = d.examine(image, d.oldestUnreported(parts...), count); err == nil {
+				err = d.tolerate(v)
 			}
 		}
 		if err != nil {
@@ -84,7 +84,7 @@ func (d *damageSweep) damage(what string, f func(*simdisk.Disk) error, parts ...
 	})
 }
 
-func (d *damageSweep) judge(v verdict) error {
+func (d *damageSweep) tolerate(v verdict) error {
 	switch {
 	case len(v.losses) > d.losses:
 		return fmt.Errorf("%d records lost: %+v", len(v.losses), v.losses)
@@ -96,7 +96,7 @@ func (d *damageSweep) judge(v verdict) error {
 	return nil
 }
 
-// change examines a copy in which f was let loose on a part.
+// change examines a copy in which f has changed a part.
 func (d *damageSweep) change(what string, s span, f func(b []byte)) {
 	d.damage(what, func(m *simdisk.Disk) error { return m.Corrupt(s.path, s.offset, s.end-s.offset, f) }, s)
 }
@@ -119,27 +119,27 @@ func TestLogPrefixes(t *testing.T) {
 		}
 		size := int64(len(f.bytes))
 		for n := range size {
-			// Zeroing from a zero on is zeroing from the next byte that is none.
+			// Zeroing from a zero byte on gives the same copy as zeroing from the next byte.
 			if n == 0 || n%zeroed == 0 && f.bytes[n-1] != 0 {
 				d.change("zeroed", span{f.path, n, size}, zero)
 			}
 			if n%(61*stride) == 0 || n%stride == 0 && n > 0 && f.bytes[n-1] != 0 {
-				// The file's length tells of what was cut off.
+				// The file's length shows that bytes were cut off.
 				d.damage(fmt.Sprintf("cut to %d", n), func(m *simdisk.Disk) error { return m.WriteFile(f.path, f.bytes[:n]) })
 			}
 		}
 	})
 }
 
-// TestBitFlips flips bits of every file: those of the bytes that are not zero,
-// and of a sample of those that are.
+// TestBitFlips flips bits of every file: bits of all bytes that are not zero, and of a
+// sample of the zero bytes.
 func TestBitFlips(t *testing.T) {
 	sweepDamage(t, tolerance{losses: 1}, flipBits(sample(41)))
 }
 
 // flipBits flips every stride-th bit.
 func flipBits(stride int64) func(*damageSweep, stored) {
-	n := int64(0) // of the bits considered
+	n := int64(0) // number of bits considered
 	return func(d *damageSweep, f stored) {
 		for i, b := range f.bytes {
 			if b == 0 && i%31 != 0 {
@@ -157,9 +157,9 @@ func flipBits(stride int64) func(*damageSweep, stored) {
 
 // TestSectors zeroes, garbles, swaps and misdirects sectors of every file.
 //
-// An index block may share a sector with the last records that it covers: what
-// takes both leaves nothing that names the records, and an older one of the key
-// may be served. Open reports the place, and the rest of the bucket goes on.
+// An index block may share a sector with the last records that it covers. Damage to that
+// sector removes both, so that nothing names the records, and an older record of the key
+// may be served. Open reports the place, and the rest of the bucket stays usable.
 func TestSectors(t *testing.T) {
 	const many = 1 << 10
 	var hidden atomic.Int64
@@ -182,5 +182,5 @@ func TestSectors(t *testing.T) {
 			}
 		}
 	})
-	t.Logf("%d times nothing but the report named a lost record", hidden.Load())
+	t.Logf("in %d copies only the report named a lost record", hidden.Load())
 }

@@ -7,7 +7,7 @@ import (
 	"kvd/kv"
 )
 
-// A model says what a store must answer, and what it must hold afterwards.
+// A model returns the answer that a store must give, and has the records that it must have.
 func ExampleModel() {
 	m := fuzz.NewModel()
 	_ = m.CreateBucket(kv.Config{Bucket: "b", History: 2})

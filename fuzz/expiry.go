@@ -9,14 +9,15 @@ import (
 	"kvd/kv/msglog"
 )
 
-// This file is what the specification says of times to live. A Model keeps records
-// that have died until something takes them away, as a store does; what a reader
-// sees of them is Shown.
+// This file has the specification's rules for times to live. Like a store, a Model keeps
+// expired records until an operation removes them. Shown returns the records that readers
+// see.
 
-// dies returns when a record dies by itself, unix ns; 0: never. A deadline is the
-// key's while its value is the newest, a marker's for good; and a newest marker
-// with a deadline does not age.
-func (b *Bucket) dies(r Record, newest bool) (at int64) {
+// expiresAt returns when a record expires, unix ns; 0: never. The deadline of a value
+// counts only while the value is the newest record of its key. The deadline of a marker
+// always counts. The age limit does not apply to the newest record if it is a marker with
+// a deadline.
+func (b *Bucket) expiresAt(r Record, newest bool) (at int64) {
 	marker := r.Operation.IsMarker()
 	if newest || marker {
 		at = r.Deadline
@@ -30,12 +31,12 @@ func (b *Bucket) dies(r Record, newest bool) (at int64) {
 }
 
 func (b *Bucket) died(r Record, newest bool, now int64) bool {
-	at := b.dies(r, newest)
+	at := b.expiresAt(r, newest)
 	return at != 0 && at <= now
 }
 
-// Shown returns the records of a key that readers see, oldest first: none if the
-// newest has died.
+// Shown returns the records of a key that readers see, oldest first. There are none if
+// the newest record has expired.
 func (b *Bucket) Shown(key string, now int64) []Record {
 	kept := b.Keys[key]
 	if n := len(kept); n == 0 || b.died(kept[n-1], true, now) {
@@ -47,7 +48,7 @@ func (b *Bucket) Shown(key string, now int64) []Record {
 	return kept
 }
 
-// hides reports whether the bucket keeps a record that readers do not see.
+// hides reports whether the bucket has a record that readers do not see.
 func (b *Bucket) hides(now int64) bool {
 	for key, kept := range b.Keys {
 		if len(b.Shown(key, now)) < len(kept) {
@@ -57,8 +58,8 @@ func (b *Bucket) hides(now int64) bool {
 	return false
 }
 
-// expire writes the expiry marker of a key whose newest record is a value that has
-// died, and returns the bucket as it is then. A silent bucket has no markers.
+// expire adds the expiry marker of a key whose newest record is an expired value, and
+// returns the changed bucket. A bucket without markers is not changed.
 func (m *Model) expire(b *Bucket, key string) *Bucket {
 	kept := b.Keys[key]
 	if n := len(kept); n == 0 || b.Config.Kind == msglog.Kind || kept[n-1].Operation != kv.Put || !b.died(kept[n-1], true, m.Clock) {
@@ -73,8 +74,8 @@ func (m *Model) expire(b *Bucket, key string) *Bucket {
 	return b
 }
 
-// Sweep writes the expiry markers of a bucket, in the order of the revisions that
-// expired, and drops what else has died.
+// Sweep adds the expiry markers of a bucket, in the order of the expired revisions, and
+// removes all other expired records.
 func (m *Model) Sweep(name string) {
 	b := m.Buckets[name]
 	if b == nil {
@@ -95,7 +96,7 @@ func (m *Model) Sweep(name string) {
 	}
 }
 
-// keep makes records all that is left of a key. The bucket is not shared yet.
+// keep sets the remaining records of a key. The bucket must not be shared yet.
 func (b *Bucket) keep(key string, records []Record) {
 	if len(records) > 0 {
 		b.Keys[key] = records
@@ -107,8 +108,8 @@ func (b *Bucket) keep(key string, records []Record) {
 	delete(b.Keys, key)
 }
 
-// Erase drops the records of the keys that match, below a revision (0: all), but
-// for the newest few of those, and returns how many went.
+// Erase removes the records of the matching keys below a revision (0: all), except the
+// newest few of each key. It returns the number of removed records.
 func (m *Model) Erase(name, pattern string, below kv.Revision, keep uint64) (uint64, error) {
 	b := m.Buckets[name]
 	if b == nil {
@@ -138,8 +139,9 @@ func (m *Model) Erase(name, pattern string, below kv.Revision, keep uint64) (uin
 	return uint64(len(going)), nil
 }
 
-// Trim drops a silent bucket's oldest records: those below a revision or, where that is
-// 0, until so many of so many bytes are left (0: any). It returns how many went.
+// Trim removes the oldest records of a message log: those below a revision or, if that is
+// 0, until the bucket has at most so many records and bytes (0: no limit). It returns the
+// number of removed records.
 func (m *Model) Trim(name string, below kv.Revision, records uint64, bytes int64) (uint64, error) {
 	b := m.Buckets[name]
 	if b == nil {
@@ -157,7 +159,7 @@ func (m *Model) Trim(name string, below kv.Revision, records uint64, bytes int64
 		}
 	}
 	left, size := uint64(len(sizes)), b.Bytes()
-	var last kv.Revision // that goes
+	var last kv.Revision // the newest record to remove
 	for _, r := range slices.Sorted(maps.Keys(sizes)) {
 		fits := (records == 0 || left <= records) && (bytes == 0 || size <= bytes)
 		if below > 0 && r >= below || below == 0 && fits {

@@ -18,8 +18,8 @@ import (
 type fault struct {
 	name    string
 	err     error
-	short   bool // a write does half of its work first
-	drop    bool // a sync loses what it should have written
+	short   bool // half of a write reaches the file
+	drop    bool // a sync drops the pages that it should have written
 	applies func(simdisk.OpKind) bool
 }
 
@@ -36,9 +36,9 @@ func isKind(kind simdisk.OpKind) func(simdisk.OpKind) bool {
 	return func(k simdisk.OpKind) bool { return k == kind }
 }
 
-// needsSpace reports whether a call can meet a full disk. A sync can where
-// blocks are given out late, and a write to blocks that are there can where they
-// are never overwritten in place.
+// needsSpace reports whether a call can fail on a full disk. A sync can fail where blocks
+// are assigned late. A write to existing blocks can fail where blocks are never
+// overwritten in place.
 func needsSpace(kind simdisk.OpKind) bool {
 	switch kind {
 	case simdisk.OpOpen, simdisk.OpMkdir, simdisk.OpRename, simdisk.OpWriteAt, simdisk.OpAllocate, simdisk.OpSync, simdisk.OpSyncDir:
@@ -62,21 +62,21 @@ const (
 	once      duration = iota
 	forKind            // every later call of the same kind fails too
 	forAll             // every later call
-	durations          // how many there are
+	durations          // number of durations
 )
 
-// patient is a world with a fault in it.
-type patient struct {
+// faultyWorld is a world in which one or more calls fail.
+type faultyWorld struct {
 	*world
 	fault    *fault
 	lasts    duration
-	hit      bool     // the fault has struck
-	poisoned bool     // a write ended with an unknown outcome, or the store said that it is read-only
-	maybe    []*Model // what the store may hold instead
+	hit      bool     // a call has failed
+	poisoned bool     // a write had an unknown outcome, or the store reported that it is read-only
+	maybe    []*Model // other states that the store may be in
 }
 
-// TestFailEveryCall fails every call of several workloads, in every way that it
-// can fail: alone, with all later ones of its kind, and with all later ones.
+// TestFailEveryCall fails every call of several workloads in every way: alone, with all
+// later calls of its kind, and with all later calls.
 func TestFailEveryCall(t *testing.T) {
 	start, checks := time.Now(), newChecks()
 	defer checks.close()
@@ -107,26 +107,26 @@ func failEvery(load *workload, checks *checks) error {
 	return checks.wait()
 }
 
-// callsOf returns the kinds of the calls that a workload makes.
+// callsOf returns the kinds of a workload's calls.
 func callsOf(load *workload) ([]simdisk.OpKind, error) {
 	w := newWorld(load, simdisk.New())
 	var kinds []simdisk.OpKind
-	w.judge = func(o simdisk.Op) simdisk.Action {
+	w.decide = func(o simdisk.Op) simdisk.Action {
 		kinds = append(kinds, o.Kind)
 		return simdisk.Action{}
 	}
-	p := patient{world: w}
-	return kinds, p.live()
+	p := faultyWorld{world: w}
+	return kinds, p.runAll()
 }
 
-// suffer runs a workload whose n-th call fails, from 0, and checks that the store
-// says so, goes on reading, and recovers what it had acknowledged.
+// suffer runs a workload whose n-th call, from 0, fails. It checks that the store returns
+// the error, continues to serve reads, and recovers what it had acknowledged.
 func suffer(load *workload, f *fault, n int, lasts duration, count func()) error {
 	w := newWorld(load, simdisk.New())
-	p := &patient{world: w, fault: f, lasts: lasts}
+	p := &faultyWorld{world: w, fault: f, lasts: lasts}
 	calls := -1
 	var first simdisk.OpKind
-	w.judge = func(o simdisk.Op) simdisk.Action {
+	w.decide = func(o simdisk.Op) simdisk.Action {
 		calls++
 		switch {
 		case calls == n:
@@ -136,10 +136,10 @@ func suffer(load *workload, f *fault, n int, lasts duration, count func()) error
 		}
 		return f.action(o)
 	}
-	if err := p.live(); err != nil {
+	if err := p.runAll(); err != nil {
 		return err
 	}
-	w.judge = nil
+	w.decide = nil
 	w.fault.Inject(nil)
 	images := cuts(w.disk.Pending(), uint64(n), 1)
 	for _, c := range images {
@@ -152,8 +152,8 @@ func suffer(load *workload, f *fault, n int, lasts duration, count func()) error
 	return nil
 }
 
-// live runs the workload to its end, whatever happens, and closes the store.
-func (p *patient) live() error {
+// runAll runs the whole workload in spite of errors, and closes the store.
+func (p *faultyWorld) runAll() error {
 	if err := p.opened(p.start()); err != nil {
 		return err
 	}
@@ -168,8 +168,8 @@ func (p *patient) live() error {
 	return p.closed(p.stop())
 }
 
-// opened judges the outcome of an open.
-func (p *patient) opened(err error) error {
+// opened checks the result of an open.
+func (p *faultyWorld) opened(err error) error {
 	p.poisoned = false
 	if err != nil {
 		if !p.hit || !strings.Contains(err.Error(), p.fault.err.Error()) {
@@ -179,8 +179,8 @@ func (p *patient) opened(err error) error {
 		return nil
 	}
 	if cause := p.store.Report().ReadOnly; cause != nil {
-		// A log that cannot be read at all is read-only, and says so; nothing of it
-		// was touched.
+		// If the log cannot be read at all, the store is read-only and reports it. Nothing in
+		// it was changed.
 		if p.lasts == once || !p.hit || !strings.Contains(cause.Error(), p.fault.err.Error()) {
 			return fmt.Errorf("opened read-only: %v", p.store.Report())
 		}
@@ -196,7 +196,7 @@ func (p *patient) opened(err error) error {
 		if err := p.lost(losses); err != nil {
 			return err
 		}
-		fits = func(m *Model) bool { return m.restarted().comesTo(got) } // more cannot be known
+		fits = func(m *Model) bool { return m.restarted().comesTo(got) } // the rest is unknown
 	}
 	at := slices.IndexFunc(states, fits)
 	if at < 0 {
@@ -210,9 +210,9 @@ func (p *patient) opened(err error) error {
 	return nil
 }
 
-// closed judges the outcome of a close. It may fail in any way that names its
-// cause, but must leave nothing open.
-func (p *patient) closed(err error) error {
+// closed checks the result of a close. The error may have any form that names its cause,
+// but nothing may remain open.
+func (p *faultyWorld) closed(err error) error {
 	if n := p.open.Load(); n != 0 {
 		return fmt.Errorf("%d files are open after a close that returned: %w", n, err)
 	}
@@ -222,8 +222,8 @@ func (p *patient) closed(err error) error {
 	return nil
 }
 
-// do carries out one step and judges how it failed.
-func (p *patient) do(o *op) error {
+// do carries out one step and checks its error.
+func (p *faultyWorld) do(o *op) error {
 	if o.kind == opCrash {
 		return nil
 	}
@@ -234,7 +234,7 @@ func (p *patient) do(o *op) error {
 		return p.opened(p.start())
 	}
 	before, alone := p.acked, *o
-	alone.amid = nil // nobody could tell which of the two failed
+	alone.during = nil // the error would not tell which of the two failed
 	err := p.run(&alone)
 	if d := before.at(p.now).Diff(p.acked.at(p.now).seen()); d != "" && p.poisoned {
 		return fmt.Errorf("a write succeeded in a store that is read-only:\n%s", d)
@@ -253,16 +253,16 @@ func (p *patient) do(o *op) error {
 	case errors.Is(err, kv.ErrReadOnly):
 		p.poisoned = true
 	case errors.Is(err, kv.ErrNoSpace):
-	case errors.Is(err, p.fault.err): // before anything of it was written
-	case o.kind == opReclaim && strings.Contains(err.Error(), p.fault.err.Error()): // a sync of what was given up
+	case errors.Is(err, p.fault.err): // before anything was written
+	case o.kind == opReclaim && strings.Contains(err.Error(), p.fault.err.Error()): // a sync of a file that was given up
 	default:
 		return fmt.Errorf("not an error that the contract names: %w", err)
 	}
 	return p.reads(p.acked)
 }
 
-// reads checks that reads go on after a step that failed, and notes how far it came.
-func (p *patient) reads(before *Model) error {
+// reads checks that reads succeed after a failed step, and finds the step's state.
+func (p *faultyWorld) reads(before *Model) error {
 	stages := between(before.at(p.now), p.midway)
 	p.acked, p.flight, p.midway = before, before, nil
 	got, losses, err := p.observe()
@@ -274,26 +274,26 @@ func (p *patient) reads(before *Model) error {
 		if err := p.lost(losses); err != nil {
 			return err
 		}
-		fits = func(m *Model) bool { return m.comesTo(got) } // more cannot be known
+		fits = func(m *Model) bool { return m.comesTo(got) } // the rest is unknown
 	}
 	at := slices.IndexFunc(stages, fits)
 	if at < 0 {
 		return fmt.Errorf("reads after the fault:\n%s", stages[0].Diff(got))
 	}
-	if at > 0 && before.lax() {
+	if at > 0 && before.interval() {
 		p.since = append(p.since, before)
 	}
 	p.acked, p.flight = stages[at], stages[at]
 	return nil
 }
 
-// comesTo reports whether the buckets are those of got, at the same revisions.
+// comesTo reports whether the buckets equal those of got, at the same revisions.
 func (m *Model) comesTo(got *Model) bool {
 	return maps.EqualFunc(m.Buckets, got.Buckets, func(b, have *Bucket) bool { return b.at(have.Revision) })
 }
 
-// between returns the states in which some buckets are as they were before a step,
-// and others as one of its stages has them; the one before comes first.
+// between returns the states in which each bucket is either as before a step or as in one
+// of the step's stages. The state before the step comes first.
 func between(before *Model, stages []*Model) []*Model {
 	states := []*Model{before}
 	for name, was := range before.Buckets {
@@ -313,8 +313,8 @@ func between(before *Model, stages []*Model) []*Model {
 	return states
 }
 
-// lost judges records that could not be read: only while the disk fails.
-func (p *patient) lost(losses []Loss) error {
+// lost checks records that could not be read: this is allowed only while the disk fails.
+func (p *faultyWorld) lost(losses []Loss) error {
 	if p.hit && errors.Is(losses[0].Err, p.fault.err) {
 		return nil
 	}

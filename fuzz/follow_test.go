@@ -11,38 +11,38 @@ import (
 	"kvd/kv"
 )
 
-// follower is one watch of a bucket, over disconnects and restarts of the store:
-// it resumes where it was, as the client of a server does. Its goroutine is
-// started for each time that the power is on.
+// follower is one watch of a bucket across disconnects and restarts of the store. Like a
+// server's client it resumes at its last position. A new goroutine is started for it
+// each time the power is on.
 type follower struct {
 	name     string
 	bucket   string
 	chapter  *chapter
 	patterns []string
-	options  kv.WatchOptions // of the first time
+	options  kv.WatchOptions // of its first connection
 	polls    bool
-	starts   kv.Revision // when the bucket has come so far
+	starts   kv.Revision // the follower starts when the bucket has reached it
 	random   *rand.Rand
-	lie      func(kv.Update) []kv.Update // a bug of watches; nil: there is none
+	lie      func(kv.Update) []kv.Update // a seeded bug; nil: none
 
 	// Guarded by the journal's mu.
-	began   bool
-	before  kv.Revision // acknowledged when it began the first time
-	after   kv.Revision // … had begun
-	next    kv.Revision // to resume from; 0: begin anew
-	got     map[kv.Revision]bool
-	newest  kv.Revision      // delivered
-	joined  kv.Revision      // everything from it on is due; 0: not known yet
-	anew    kv.Revision      // the newest when it last began anew
-	forgot  kv.Revision      // markers, or where there are trims records, up to it may have been dropped before it had the initial entries
-	missing [][2]kv.Revision // it was told that these may be, the second not included
+	began       bool
+	before      kv.Revision // newest acknowledged revision before the first connection
+	after       kv.Revision // and after it
+	next        kv.Revision // revision to resume from; 0: begin anew
+	got         map[kv.Revision]bool
+	newest      kv.Revision      // newest delivered revision
+	joined      kv.Revision      // every record from it on must come; 0: not known yet
+	anew        kv.Revision      // newest revision when it last began anew
+	removedUpTo kv.Revision      // markers, or with trims records, up to it may have been removed before the initial entries were read
+	missing     [][2]kv.Revision // ranges that an error reported as possibly missing, end exclusive
 
-	// Of the present connection.
+	// Of the current connection.
 	from    kv.Revision
 	signals int
 	delta   uint64
 
-	trace []string // what became of its connections
+	trace []string // the end of each connection
 }
 
 // randomFollower makes a follower of a bucket.
@@ -51,7 +51,7 @@ func randomFollower(r *rand.Rand, n int, bucket string, c *chapter) *follower {
 		name: fmt.Sprintf("%s/%d", bucket, n), bucket: bucket, chapter: c, polls: r.IntN(2) == 0,
 		starts: kv.Revision(r.IntN(2000)), random: rand.New(rand.NewPCG(r.Uint64(), 1)), got: map[kv.Revision]bool{},
 	}
-	if n == 0 { // who sees everything
+	if n == 0 { // this one sees everything
 		f.options.IncludeHistory, f.starts = true, 0
 		return f
 	}
@@ -78,10 +78,10 @@ func (f *follower) selects(s seen) bool {
 	return kv.MatchAny(f.patterns, s.key) && !(f.options.IgnoreDeletes && s.operation.IsMarker())
 }
 
-// follow watches until the run or the power ends.
+// follow watches until the run ends or the power is off.
 func (f *follower) follow(ctx context.Context, j *journal, b kv.Bucket) error {
 	select {
-	case <-j.alarm(f.chapter, f.starts):
+	case <-j.reached(f.chapter, f.starts):
 	case <-j.off:
 		return nil
 	}
@@ -103,26 +103,26 @@ func (f *follower) follow(ctx context.Context, j *journal, b kv.Bucket) error {
 	}
 }
 
-// over reports whether the follower is not to go on.
+// over reports whether the follower is finished.
 func (j *journal) over(f *follower) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.dark || f.chapter.last != 0 && max(f.newest+1, f.next, f.joined) > f.chapter.last
+	return j.noPower || f.chapter.last != 0 && max(f.newest+1, f.next, f.joined) > f.chapter.last
 }
 
-// gap notes that records may be missing, and goes on behind them.
+// gap records a range that may be missing, and continues after it.
 func (f *follower) gap(j *journal, gone *kv.CompactedError) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.dark {
+	if j.noPower {
 		return nil
 	}
 	from := max(f.next, f.options.ResumeFrom)
-	if f.signals == 0 { // the initial entries are owed as a whole
+	if f.signals == 0 { // all initial entries are still due
 		from = max(f.from, f.options.ResumeFrom)
 	}
 	if !f.chapter.purges && !f.chapter.trims || gone.First <= from {
-		return fmt.Errorf("%w, and nothing was dropped from %d on", gone, from)
+		return fmt.Errorf("%w, although nothing was removed from %d on", gone, from)
 	}
 	f.missing = append(f.missing, [2]kv.Revision{from, gone.First})
 	f.next = max(gone.First, f.newest+1)
@@ -130,7 +130,7 @@ func (f *follower) gap(j *journal, gone *kv.CompactedError) error {
 	return nil
 }
 
-// connect watches until something ends it: the follower itself now and then.
+// connect watches until the watch ends; now and then the follower ends it itself.
 func (f *follower) connect(ctx context.Context, j *journal, b kv.Bucket) error {
 	opts := []kv.WatchOption{func(o *kv.WatchOptions) {
 		*o = f.options
@@ -143,7 +143,7 @@ func (f *follower) connect(ctx context.Context, j *journal, b kv.Bucket) error {
 		opts = append(opts, kv.Notify(func() {
 			select {
 			case notified <- struct{}{}:
-			default: // the end of the watch, after what was not looked at any more
+			default: // the end of the watch, after events that were not read
 			}
 		}))
 	}
@@ -164,16 +164,16 @@ func (f *follower) connect(ctx context.Context, j *journal, b kv.Bucket) error {
 	return f.receive(ctx, j, w)
 }
 
-// begin notes that a watch is there, which began between two revisions.
+// begin records that a watch began between two revisions.
 func (j *journal) begin(f *follower, before, after kv.Revision) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	f.from, f.signals, f.delta = f.next, 0, 1<<63
 	if f.next == 0 {
 		f.anew = after
-		f.forgot = max(f.forgot, f.chapter.forgot)
+		f.removedUpTo = max(f.removedUpTo, f.chapter.removedUpTo)
 	}
-	if f.began || j.dark {
+	if f.began || j.noPower {
 		return
 	}
 	f.began, f.before, f.after = true, before, after
@@ -245,14 +245,14 @@ func (f *follower) receive(ctx context.Context, j *journal, w kv.Watcher) error 
 func (f *follower) leaves(j *journal) bool {
 	if f.random.IntN(20) == 0 {
 		select {
-		case <-j.alarm(f.chapter, j.acknowledged(f.chapter)+kv.Revision(f.random.IntN(500))):
+		case <-j.reached(f.chapter, j.acknowledged(f.chapter)+kv.Revision(f.random.IntN(500))):
 		case <-j.off:
 		}
 	}
 	return f.random.IntN(40) == 0
 }
 
-// take checks an event by itself, and notes it.
+// take checks a single event and records it.
 func (f *follower) take(j *journal, u kv.Update) error {
 	all := []kv.Update{u}
 	if f.lie != nil {
@@ -270,7 +270,7 @@ func (f *follower) note(j *journal, u kv.Update) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	switch {
-	case j.dark:
+	case j.noPower:
 		return nil
 	case u.Entry == nil:
 		return f.signalLocked()
@@ -281,7 +281,7 @@ func (f *follower) note(j *journal, u kv.Update) error {
 	s := seen{e.Key, e.Operation, string(e.Value), e.Operation == kv.Put && !e.Deadline.IsZero()}
 	if f.options.MetaOnly {
 		if len(e.Value) != 0 {
-			return fmt.Errorf("a value came at revision %d", e.Revision)
+			return fmt.Errorf("revision %d has a value although the watch asked for none", e.Revision)
 		}
 		if known, ok := f.chapter.records[e.Revision]; ok {
 			s.value = known.value
@@ -291,47 +291,47 @@ func (f *follower) note(j *journal, u kv.Update) error {
 	case e.Revision <= f.newest:
 		return fmt.Errorf("revision %d came after %d", e.Revision, f.newest)
 	case e.Revision < f.next || e.Revision < f.options.ResumeFrom || f.options.UpdatesOnly && e.Revision <= f.before:
-		return fmt.Errorf("revision %d came, and nothing before %d is due", e.Revision, max(f.next, f.options.ResumeFrom, f.before+1))
+		return fmt.Errorf("revision %d came, but nothing before %d is due", e.Revision, max(f.next, f.options.ResumeFrom, f.before+1))
 	case !f.selects(s):
-		return fmt.Errorf("%+v came at revision %d, which nobody asked for", s, e.Revision)
+		return fmt.Errorf("%+v came at revision %d, but the watch does not ask for it", s, e.Revision)
 	case f.signals > 0 && e.Delta != 0, f.signals == 0 && !f.options.UpdatesOnly && e.Delta > f.delta:
 		return fmt.Errorf("the delta of revision %d is %d, after %d", e.Revision, e.Delta, f.delta)
 	}
 	if f.signals > 0 {
 		f.joinedLocked(e.Revision)
 	} else if f.from == 0 {
-		f.forgot = max(f.forgot, f.chapter.forgot)
+		f.removedUpTo = max(f.removedUpTo, f.chapter.removedUpTo)
 	}
 	f.delta, f.newest, f.next = e.Delta, e.Revision, e.Revision+1
 	f.got[e.Revision] = true
 	if _, known := f.chapter.records[e.Revision]; f.options.MetaOnly && !known {
-		return nil // others will tell
+		return nil // other followers check it
 	}
 	return f.chapter.noteLocked(e.Revision, s)
 }
 
-// signalLocked takes the end of the initial entries.
+// signalLocked handles the end of the initial entries.
 func (f *follower) signalLocked() error {
 	if f.signals++; f.signals > 1 || f.options.UpdatesOnly {
 		return errors.New("an end of the initial entries that is not due")
 	}
 	if f.from == 0 {
-		f.forgot = max(f.forgot, f.chapter.forgot)
+		f.removedUpTo = max(f.removedUpTo, f.chapter.removedUpTo)
 	}
 	return nil
 }
 
-// joinedLocked notes that everything from a revision on is due.
+// joinedLocked records that everything from a revision on is due.
 func (f *follower) joinedLocked(rev kv.Revision) {
 	if f.joined == 0 {
 		f.joined = rev
 	}
 }
 
-// complete compares what came with the journal, once the run is over.
+// complete compares the delivered events with the journal after the run.
 func (f *follower) complete() error {
 	c := f.chapter
-	newest := map[string]kv.Revision{} // before it joined, or began anew
+	newest := map[string]kv.Revision{} // before it joined or began anew
 	later := map[string][]kv.Revision{}
 	for rev, s := range c.records {
 		later[s.key] = append(later[s.key], rev)
@@ -346,13 +346,13 @@ func (f *follower) complete() error {
 		if f.got[rev] || rev > c.last || !f.selects(s) || !f.due(rev, newest[s.key]) || f.excused(rev, s, later[s.key]) {
 			continue
 		}
-		return fmt.Errorf("revision %d, %+v, did not come; joined at %d, forgot up to %d, told that %v may be missing",
-			rev, s, f.joined, f.forgot, f.missing)
+		return fmt.Errorf("revision %d, %+v, did not come; joined at %d, removed up to %d, reported as possibly missing: %v",
+			rev, s, f.joined, f.removedUpTo, f.missing)
 	}
 	return nil
 }
 
-// due reports whether a record has to come, unless it was dropped before.
+// due reports whether a record must come unless it was removed before.
 func (f *follower) due(rev, newest kv.Revision) bool {
 	switch {
 	case f.options.ResumeFrom != 0:
@@ -365,8 +365,8 @@ func (f *follower) due(rev, newest kv.Revision) bool {
 	return rev == newest
 }
 
-// excused reports whether a record need not have come: the history has no room for
-// it, a marker has dropped it, or the follower was told.
+// excused reports whether a record may be missing: the history has no room for it, a
+// marker has removed it, or an error reported it as possibly missing.
 func (f *follower) excused(rev kv.Revision, s seen, ofKey []kv.Revision) bool {
 	for _, m := range f.missing {
 		if rev >= m[0] && rev < m[1] {
@@ -378,7 +378,7 @@ func (f *follower) excused(rev kv.Revision, s seen, ofKey []kv.Revision) bool {
 	if len(after) >= f.chapter.history {
 		return true
 	}
-	dropped := (s.operation.IsMarker() || f.chapter.trims) && rev <= f.forgot // before it was looked at
+	dropped := (s.operation.IsMarker() || f.chapter.trims) && rev <= f.removedUpTo // removed before it was read
 	dropped = dropped || s.expires
 	for _, r := range after {
 		dropped = dropped || f.chapter.records[r].expires

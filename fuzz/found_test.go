@@ -11,10 +11,10 @@ import (
 	"kvd/kv"
 )
 
-// The tests of this file are what the others found, at its smallest.
+// The tests in this file are failures that other tests found, in their smallest form.
 
-// TestFrameLargerThanLog: a frame that the log could never hold beside its
-// current file made its writer run checkpoints for ever.
+// TestFrameLargerThanLog: a frame that did not fit into the log beside the current file
+// made its writer run checkpoints for ever.
 func TestFrameLargerThanLog(t *testing.T) {
 	w := newWorld(&workload{logFileSize: 16 << 10, logMaxSize: 32 << 10, reserveSize: -1}, simdisk.New())
 	if err := w.start(); err != nil {
@@ -44,8 +44,7 @@ func TestFrameLargerThanLog(t *testing.T) {
 	}
 }
 
-// TestCrashAfterBucketCreate: opening a store panicked if the log held the
-// creation of a bucket.
+// TestCrashAfterBucketCreate: Open panicked if the log contained the creation of a bucket.
 func TestCrashAfterBucketCreate(t *testing.T) {
 	load := &workload{logFileSize: 16 << 10, logMaxSize: 32 << 10, reserveSize: -1, ops: []op{
 		{kind: opCreateBucket, bucket: "a", config: config{history: 2, maxBytes: -1}},
@@ -65,14 +64,14 @@ func sweepOne(t *testing.T, load *workload) {
 	}
 }
 
-// TestCrashWithOneHeader: a power cut may tear the last header of a log file.
-// When that file's next life was cut short too, or its removal, no header was
-// left, and a sound store became read-only.
+// TestCrashWithOneHeader: a power cut may tear the last header of a log file. If the next
+// use of that file, or its removal, was cut short too, no header was left, and a sound
+// store became read-only.
 func TestCrashWithOneHeader(t *testing.T) {
 	c := newChecks()
 	defer c.close()
 	for _, last := range []bool{true, false} {
-		// Files of the size wanted are reused, others removed.
+		// Files of the wanted size are reused, others are removed.
 		for _, size := range []int64{16 << 10, 32 << 10} {
 			w := newWorld(&workload{logFileSize: 16 << 10, logMaxSize: 64 << 10, reserveSize: -1}, simdisk.New())
 			steps := []op{{kind: opCreateBucket, bucket: "a", config: config{history: 1, maxBytes: -1}}}
@@ -109,9 +108,9 @@ func tearHeaders(t *testing.T, disk *simdisk.Disk, last bool) {
 	}
 }
 
-// TestCrashWhileReplacingTornManifest: a second power cut, between the two copies
-// that the next open writes, made of a record that the first cut off a damage to
-// be reported.
+// TestCrashWhileReplacingTornManifest: the first power cut tore a record of the manifest.
+// The next open writes both copies anew. After a second power cut between the two, Open
+// reported the torn record as damage.
 func TestCrashWhileReplacingTornManifest(t *testing.T) {
 	w := newWorld(&workload{logFileSize: 16 << 10, logMaxSize: 64 << 10, reserveSize: -1}, simdisk.New())
 	w.must(t, op{kind: opCreateBucket, bucket: "a", config: config{history: 1, maxBytes: -1}},
@@ -131,8 +130,8 @@ func TestCrashWhileReplacingTornManifest(t *testing.T) {
 	}
 }
 
-// TestCrashAfterBucketDelete: the files of a bucket whose deletion was replayed
-// stayed until the next but one open.
+// TestCrashAfterBucketDelete: if the deletion of a bucket was replayed, the bucket's files
+// were removed only by the second open after it.
 func TestCrashAfterBucketDelete(t *testing.T) {
 	sweepOne(t, &workload{logFileSize: 16 << 10, logMaxSize: 32 << 10, reserveSize: -1, ops: []op{
 		{kind: opCreateBucket, bucket: "a", config: config{history: 2, maxBytes: -1}},
@@ -142,8 +141,8 @@ func TestCrashAfterBucketDelete(t *testing.T) {
 	}})
 }
 
-// TestRefusedByWhatFailed: of a batch whose commit failed, a create said that the
-// key exists, at the revision of the put before it that nobody may hear of.
+// TestRefusedByWhatFailed: the commit of a batch failed. A create in it returned that the
+// key exists, at the revision of the put before it, although that put had failed too.
 func TestRefusedByWhatFailed(t *testing.T) {
 	w := newWorld(&workload{logFileSize: 16 << 10, logMaxSize: 32 << 10, reserveSize: -1}, simdisk.New())
 	if err := w.start(); err != nil {
@@ -166,12 +165,12 @@ func TestRefusedByWhatFailed(t *testing.T) {
 			t.Errorf("mutation %d: revision %d, error %v, want %v", i, batch[i].Revision, batch[i].Err, want)
 		}
 	}
-	_ = w.stop() // the fault goes on
+	_ = w.stop() // the calls still fail
 }
 
-// TestSyncWithoutSpace: a checkpoint took a sync that failed for want of space
-// for a full disk, tried it again, and let go of the log for pages that the
-// system had dropped.
+// TestSyncWithoutSpace: a checkpoint took the error of a failed sync for a full disk
+// because it was ENOSPC. It tried the sync again, and released the log although the system
+// had dropped the pages.
 func TestSyncWithoutSpace(t *testing.T) {
 	w := newWorld(&workload{logFileSize: 16 << 10, logMaxSize: 32 << 10, reserveSize: -1}, simdisk.New())
 	if err := w.start(); err != nil {
@@ -195,15 +194,15 @@ func TestSyncWithoutSpace(t *testing.T) {
 		t.Errorf("got %v, want ErrOutcomeUnknown", err)
 	}
 	w.fault.Inject(nil)
-	_ = w.stop() // it writes nothing any more
+	_ = w.stop() // it cannot write any more
 	f := finding{workload: w.workload, image: w.disk.Crash(simdisk.KeepNone()), now: w.now, before: w.acked, after: w.acked}
 	if err := f.check(func() {}); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestLogThatCannotBeFreed: where the files that a checkpoint freed could not be
-// recycled, whoever found the log full ran checkpoints for ever.
+// TestLogThatCannotBeFreed: the files that a checkpoint freed could not be recycled. Then
+// every writer that found the log full ran checkpoints for ever.
 func TestLogThatCannotBeFreed(t *testing.T) {
 	w := newWorld(&workload{logFileSize: 16 << 10, logMaxSize: 64 << 10, reserveSize: -1}, simdisk.New())
 	if err := w.start(); err != nil {
@@ -222,7 +221,7 @@ func TestLogThatCannotBeFreed(t *testing.T) {
 		refused = refused || err != nil
 	}
 	if !refused {
-		t.Error("the log was freed all the same: the test is void")
+		t.Error("the log was freed in spite of the fault: the test tests nothing")
 	}
 	w.fault.Inject(nil)
 	if err := w.run(&op{kind: opPut, bucket: "a", key: "k", size: 3000}); err != nil {
@@ -233,8 +232,8 @@ func TestLogThatCannotBeFreed(t *testing.T) {
 	}
 }
 
-// TestRefusedForSpaceAndFailed: of a batch on a full disk whose deletes then
-// failed, puts that had been refused were told that their outcome is unknown.
+// TestRefusedForSpaceAndFailed: a full disk refused the puts of a batch, and then the
+// batch's deletes failed. The puts returned that their outcome is unknown.
 func TestRefusedForSpaceAndFailed(t *testing.T) {
 	purge := func(key string) op { return op{kind: opPurge, bucket: "a", key: key} }
 	put := op{kind: opPut, bucket: "a", key: "k", size: 4500}

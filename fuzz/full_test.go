@@ -11,9 +11,9 @@ import (
 	"kvd/kv"
 )
 
-// TestFullDisk lets the disk become full at every page of a run of puts: they
-// are refused cleanly, deletes and reads and checkpoints go on, a crash and an
-// open on the full disk lose nothing, and with room again puts go on as well.
+// TestFullDisk makes the disk full at every page of a series of puts. Puts are refused
+// cleanly; deletes, reads and checkpoints continue; a crash and an open on the full disk
+// lose nothing; once there is room, puts succeed again.
 func TestFullDisk(t *testing.T) {
 	start, checks := time.Now(), newChecks()
 	defer checks.close()
@@ -33,7 +33,7 @@ func TestFullDisk(t *testing.T) {
 	report(t, checks, start)
 }
 
-// fillDisk fills a disk that has so many bytes of room behind a store at work.
+// fillDisk writes to a store whose disk has that many free bytes, until it is full.
 func fillDisk(room int64, bug func(vfs.FS) vfs.FS, count func()) error {
 	w := newWorld(&workload{bug: bug, seed: uint64(room), logFileSize: 16 << 10, logMaxSize: 64 << 10, reserveSize: 2 << 20}, simdisk.New())
 	if err := w.start(); err != nil {
@@ -77,7 +77,7 @@ func fillDisk(room int64, bug func(vfs.FS) vfs.FS, count func()) error {
 	return w.stop()
 }
 
-// putUntilFull puts until a put is refused for want of space.
+// putUntilFull puts values until a put is refused for want of space.
 func (w *world) putUntilFull(buckets ...string) error {
 	for i := range 1000 {
 		o := op{kind: opPut, bucket: buckets[i%len(buckets)], key: keyNames[i%len(keyNames)], size: 2000}
@@ -92,7 +92,7 @@ func (w *world) putUntilFull(buckets ...string) error {
 	return errors.New("the disk takes puts without end")
 }
 
-// livesFull checks what must go on when nothing can be put.
+// livesFull checks the operations that must succeed on a full disk.
 func (w *world) livesFull() error {
 	for i := range 12 {
 		o := op{kind: opDelete, bucket: bucketNames[i%len(bucketNames)], key: keyNames[i%len(keyNames)]}

@@ -9,42 +9,41 @@ import (
 	"kvd/kv"
 )
 
-// seen is a record of a bucket that somebody was told of: who wrote it, or a
-// watcher.
+// seen is a record that a writer or a watcher knows: the writer got an acknowledgement, or
+// the record was delivered to the watcher.
 type seen struct {
 	key       string
 	operation kv.Operation
 	value     string
-	expires   bool // it has a time to live of its own
+	expires   bool // it has its own time to live
 }
 
-// journal is what the outside world knows of a store: every record that was
-// acknowledged or delivered. What happens after a power cut is not in it, so
-// everything in it has to be there when the store is opened again, and a revision
-// in it never names another record.
+// journal has every record of a store that was acknowledged or delivered. It ignores
+// everything that happens after a power cut. So each of its records must be there when the
+// store is opened again, and no revision in it may name another record.
 type journal struct {
-	mu      sync.Mutex    // guards the fields below, and those of followers that say so
-	dark    bool          // the power is off
-	quiet   bool          // nobody writes any more
-	off     chan struct{} // closed when it goes off
-	done    chan struct{} // closed when the last records are written
-	image   *simdisk.Disk // of the disk when it went off
-	buckets map[string]*chapter
+	mu       sync.Mutex    // guards the fields below, and the fields of followers that are marked so
+	noPower  bool          // the power is off
+	finished bool          // all writers are done
+	off      chan struct{} // closed when the power goes off
+	done     chan struct{} // closed when the last records are written
+	image    *simdisk.Disk // of the disk when the power went off
+	buckets  map[string]*chapter
 }
 
 // chapter is the journal of one bucket.
 type chapter struct {
-	history int
-	purges  bool // there are PurgeDeletes, all of which drop markers whatever their age
-	expires bool // some keys have a time to live
-	trims   bool // the oldest records go
-	records map[kv.Revision]seen
-	newest  kv.Revision // acknowledged
-	forgot  kv.Revision // the newest revision when a PurgeDeletes or a Trim last ended; the largest while one runs
-	ended   kv.Revision // the newest revision when any of them ended: two that overlap may tell theirs in either order
-	running int         // PurgeDeletes and Trims
-	last    kv.Revision // the record that ends the run; 0: there is none yet
-	alarms  map[chan struct{}]kv.Revision
+	history     int
+	purges      bool // there are calls of PurgeDeletes, which remove all markers regardless of their age
+	expires     bool // some keys have a time to live
+	trims       bool // the oldest records are trimmed
+	records     map[kv.Revision]seen
+	newest      kv.Revision // newest acknowledged revision
+	removedUpTo kv.Revision // newest revision when a PurgeDeletes or a Trim last ended; the largest possible while one runs
+	ended       kv.Revision // newest revision when any of them ended; of two overlapping calls either may end first
+	running     int         // number of running PurgeDeletes and Trims
+	last        kv.Revision // the record that ends the run; 0: not written yet
+	waiters     map[chan struct{}]kv.Revision
 }
 
 func newJournal() *journal { return &journal{buckets: map[string]*chapter{}} }
@@ -53,44 +52,44 @@ func newJournal() *journal { return &journal{buckets: map[string]*chapter{}} }
 func (j *journal) powerOn() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.dark, j.quiet, j.off, j.image = false, false, make(chan struct{}), nil
+	j.noPower, j.finished, j.off, j.image = false, false, make(chan struct{}), nil
 	j.done = make(chan struct{})
 	for _, c := range j.buckets {
 		c.running = 0
 	}
 }
 
-// powerOff takes an image of the disk. Nothing that happens afterwards counts.
+// powerOff takes an image of the disk. Everything that happens afterwards is ignored.
 func (j *journal) powerOff(disk *simdisk.Disk, seed uint64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.dark {
+	if j.noPower {
 		return
 	}
 	j.image = someCut(disk.Pending(), seed).make(disk)
-	j.dark = true
+	j.noPower = true
 	close(j.off)
 }
 
-// wrote notes an acknowledged write.
+// wrote records an acknowledged write.
 func (j *journal) wrote(bucket string, rev kv.Revision, s seen) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.dark {
+	if j.noPower {
 		return nil
 	}
 	c := j.buckets[bucket]
 	c.newest = max(c.newest, rev)
-	for alarm, at := range c.alarms {
+	for reached, at := range c.waiters {
 		if rev >= at {
-			close(alarm)
-			delete(c.alarms, alarm)
+			close(reached)
+			delete(c.waiters, reached)
 		}
 	}
 	return c.noteLocked(rev, s)
 }
 
-// noteLocked notes a record, unless the same revision was another.
+// noteLocked adds a record. It returns an error if the revision had another record.
 func (c *chapter) noteLocked(rev kv.Revision, s seen) error {
 	if known, ok := c.records[rev]; ok && known != s {
 		return fmt.Errorf("revision %d is %+v, and was %+v", rev, s, known)
@@ -99,61 +98,62 @@ func (c *chapter) noteLocked(rev kv.Revision, s seen) error {
 	return nil
 }
 
-// alarm returns a channel that is closed when the bucket has come to a revision, or
-// will not.
-func (j *journal) alarm(c *chapter, at kv.Revision) <-chan struct{} {
+// reached returns a channel that is closed when the bucket has reached a revision, or when
+// it never will.
+func (j *journal) reached(c *chapter, at kv.Revision) <-chan struct{} {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	alarm := make(chan struct{})
-	if at <= c.newest || j.quiet {
-		close(alarm)
-		return alarm
+	reached := make(chan struct{})
+	if at <= c.newest || j.finished {
+		close(reached)
+		return reached
 	}
-	c.alarms[alarm] = at
-	return alarm
+	c.waiters[reached] = at
+	return reached
 }
 
-// ring closes all alarms: nobody writes any more.
-func (j *journal) ring() {
+// wakeAll closes all channels of reached: no more writes will come.
+func (j *journal) wakeAll() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.quiet = true
+	j.finished = true
 	for _, c := range j.buckets {
-		for alarm := range c.alarms {
-			close(alarm)
+		for reached := range c.waiters {
+			close(reached)
 		}
-		clear(c.alarms)
+		clear(c.waiters)
 	}
 }
 
-// acknowledged returns the newest revision that was.
+// acknowledged returns the newest acknowledged revision.
 func (j *journal) acknowledged(c *chapter) kv.Revision {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return c.newest
 }
 
-// forgets is called before a PurgeDeletes or a Trim, and forgotten after it.
+// forgets is called before a PurgeDeletes or a Trim, forgotten after it.
 func (j *journal) forgets(c *chapter) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	c.running++
-	c.forgot = 1 << 62
+	c.removedUpTo = 1 << 62
 }
 
 func (j *journal) forgotten(c *chapter, newest kv.Revision) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.dark {
+	if j.noPower {
 		return
 	}
 	c.ended = max(c.ended, newest)
 	if c.running--; c.running == 0 {
-		c.forgot = c.ended
+		c.removedUpTo = c.ended
 	}
 }
 
-// read notes what a bucket holds after a power cut: also what nobody was told of.
+// read adds the records of a bucket after a power cut, including records that were neither
+// acknowledged nor delivered.
 func (j *journal) read(ctx context.Context, b kv.Bucket) error {
 	w, err := b.Watch(ctx, nil, kv.IncludeHistory())
 	if err != nil {

@@ -17,8 +17,8 @@ import (
 	"kvd/kv"
 )
 
-// victimDir tells a process that it is the victim, and of which store;
-// victimCycle how many there were before it.
+// victimDir tells a process that it is the victim, and the directory of the store.
+// victimCycle is the number of victims before it.
 const (
 	victimDir   = "KVD_FUZZ_VICTIM_DIR"
 	victimCycle = "KVD_FUZZ_VICTIM_CYCLE"
@@ -31,8 +31,9 @@ const (
 
 var victimOptions = bucket.Options{LogFileSize: 128 << 10, LogMaxSize: 512 << 10, ReserveSize: -1}
 
-// TestKill starts a real process that writes to a real file system and says what
-// was acknowledged, kills it at a random moment, and looks for all of that.
+// TestKill starts a process that writes to a real file system and prints what was
+// acknowledged. It kills the process at a random moment and checks that every
+// acknowledged record is there.
 func TestKill(t *testing.T) {
 	cycles := max(20, effort(25))
 	start, dir := time.Now(), t.TempDir()
@@ -49,13 +50,13 @@ func TestKill(t *testing.T) {
 	t.Logf("killed %d times in %v, %d acknowledgements checked", cycles, time.Since(start).Round(time.Millisecond), acks)
 }
 
-// killer knows what must be in the store.
+// killer has the records that must be in the store.
 type killer struct {
 	dir  string
-	keys [victimWriters][]Record // of each writer's key, oldest first
+	keys [victimWriters][]Record // the records of each writer's key, oldest first
 }
 
-// cycle starts a victim, kills it after so many acknowledgements, and checks.
+// cycle starts a victim, kills it after a number of acknowledgements, and checks the store.
 func (k *killer) cycle(cycle, after int) (acks int, err error) {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), victimDir+"="+k.dir, victimCycle+"="+strconv.Itoa(cycle))
@@ -67,7 +68,7 @@ func (k *killer) cycle(cycle, after int) (acks int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	var next [victimWriters]int // write of each writer that may be in flight
+	var next [victimWriters]int // the write of each writer that may be in flight
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		var writer, n int
 		var rev kv.Revision
@@ -115,14 +116,14 @@ func apply(records []Record, m kv.Mutation, rev kv.Revision) []Record {
 	return newestOf(append(records[:len(records):len(records)], r), victimHistory)
 }
 
-// check opens the store and looks for every acknowledged record. Of each writer
-// one more write may be there.
+// check opens the store and looks for every acknowledged record. One more write of each
+// writer may be there.
 func (k *killer) check(cycle int, next [victimWriters]int) error {
 	s, err := bucket.Open(k.dir, victimOptions)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = s.Close() }() // what was found is judged
+	defer func() { _ = s.Close() }() // only the records are checked
 	if r := s.Report(); len(r.Damages) > 0 || r.ReadOnly != nil || len(r.Strays) > 0 {
 		return fmt.Errorf("report %v", r)
 	}
@@ -150,7 +151,7 @@ func (k *killer) check(cycle int, next [victimWriters]int) error {
 
 func same(want, got []Record) bool { return slices.EqualFunc(want, got, Record.equal) }
 
-// beKilled is the victim: it writes, and says so, until the end.
+// beKilled is the victim: it writes and prints acknowledgements until it is killed.
 func beKilled(dir string) {
 	ctx := context.Background()
 	cycle, err := strconv.Atoi(os.Getenv(victimCycle))
@@ -173,9 +174,9 @@ func beKilled(dir string) {
 				if err := errors.Join(s.Submit(ctx, one), one[0].Err); err != nil {
 					panic(err)
 				}
-				// One write to the pipe, so that lines do not mix.
+				// One write to the pipe for each line, so that lines do not mix.
 				if _, err := os.Stdout.WriteString(fmt.Sprintln(i, n, one[0].Revision)); err != nil {
-					os.Exit(1) // the parent is gone
+					os.Exit(1) // the parent has ended
 				}
 			}
 		}()

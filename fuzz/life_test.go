@@ -6,10 +6,11 @@ import (
 	"time"
 )
 
-// living returns a workload in which everything happens that can happen to what was
-// written: it expires by its own time and by its bucket's, is touched, trimmed,
-// erased and forgotten, swept, compacted and compressed, under configurations that
-// change, in buckets on the disk and in memory, synced at once and later, which come
+// living returns a workload with every event in the life of a bucket. Records expire by
+// their own TTL and by the bucket's, are touched, trimmed, erased, purged, swept,
+// compacted and compressed. Configurations change. Buckets are on the disk and in memory,
+// synced at once or later, and are created and deleted. The wall clock is set all the
+// time, which must not affect an open store.
 // and go. The wall clock is set all the time, and an open store does not care.
 func living(seed uint64, steps int) *workload {
 	l := &life{rand.New(rand.NewPCG(seed, 5))}
@@ -30,11 +31,11 @@ func living(seed uint64, steps int) *workload {
 	for len(w.ops) < steps {
 		w.ops = append(w.ops, l.op(pick(l, buckets)))
 	}
-	amid := &life{rand.New(rand.NewPCG(seed, 6))}
+	during := &life{rand.New(rand.NewPCG(seed, 6))}
 	for i := range w.ops {
-		if o := &w.ops[i]; o.kind == opSweep && amid.IntN(2) == 0 {
-			o.amid = &op{bucket: o.bucket, key: o.key}
-			amid.write(o.amid)
+		if o := &w.ops[i]; o.kind == opSweep && during.IntN(2) == 0 {
+			o.during = &op{bucket: o.bucket, key: o.key}
+			during.write(o.during)
 		}
 	}
 	return w
@@ -43,11 +44,11 @@ func living(seed uint64, steps int) *workload {
 // life makes the decisions of such a workload.
 type life struct{ *rand.Rand }
 
-// config returns a configuration for a bucket. Of the three buckets one is in
-// memory, and one may acknowledge before it syncs.
+// config returns a configuration for a bucket. One of the three buckets is in memory, and
+// one may acknowledge before it syncs.
 func (l *life) config(bucket string) config {
 	c := config{history: 1 + l.IntN(4), maxBytes: -1, ttl: l.ttl(2)}
-	c.lax = bucket == bucketNames[1] && l.IntN(3) > 0
+	c.interval = bucket == bucketNames[1] && l.IntN(3) > 0
 	c.memory = bucket == bucketNames[2]
 	if l.IntN(2) == 0 {
 		c.markers = time.Duration(1+l.IntN(10)) * time.Minute
@@ -55,7 +56,7 @@ func (l *life) config(bucket string) config {
 	return c
 }
 
-// ttl returns a time to live for one in n, and none for the others.
+// ttl returns a time to live with probability 1/n, otherwise 0.
 func (l *life) ttl(n int) time.Duration {
 	if l.IntN(n) > 0 {
 		return 0
@@ -84,7 +85,7 @@ func (l *life) op(bucket string) op {
 		o.kind = opSubmit
 		for range 2 + l.IntN(4) {
 			b := op{bucket: bucket, key: keyNames[l.IntN(4)]}
-			if l.write(&b); b.kind == opTouch { // it would cut the batch in two
+			if l.write(&b); b.kind == opTouch { // a touch would divide the batch
 				b.kind = opPut
 			}
 			o.batch = append(o.batch, b)
@@ -114,7 +115,7 @@ func (l *life) op(bucket string) op {
 	return o
 }
 
-// write makes a step a write.
+// write turns a step into a write.
 func (l *life) write(o *op) {
 	o.size = l.size()
 	switch n := l.IntN(20); {
@@ -140,9 +141,9 @@ func TestModelOfLife(t *testing.T) {
 	tryLives(t, 8000, effort(150), 80, runAging)
 }
 
-// TestCrashInLife cuts the power before every call of such workloads: before each of
-// sweep and erasure, trim and merge, swap and removal, edit and deletion. Some of the
-// machines are off for so long that more has expired.
+// TestCrashInLife cuts the power before every call of such workloads: in sweeps, erasures,
+// trims, merges, swaps, removals, edits and deletions. Some machines are off for so long
+// that more records expire.
 func TestCrashInLife(t *testing.T) {
 	start, checks := time.Now(), newChecks()
 	defer checks.close()

@@ -6,21 +6,21 @@ import (
 	"time"
 )
 
-// logging returns a workload of message logs: the life of buckets that are silent, or
-// some of which are, where many of the writes are appends, and trims stand where some
-// other steps were.
+// logging returns a workload of message logs. It is a workload of living in which some or
+// all buckets are message logs, many writes are appends, and trims replace some other
+// steps.
 func logging(seed uint64, steps int) *workload {
 	w := living(seed, steps)
 	l := &life{rand.New(rand.NewPCG(seed, 7))}
-	silent, memory := make(map[string]bool), bucketNames[2]
+	logs, memory := make(map[string]bool), bucketNames[2]
 	for _, name := range bucketNames {
-		silent[name] = l.IntN(8) > 0
+		logs[name] = l.IntN(8) > 0
 	}
-	if l.IntN(4) > 0 { // most have no crash to survive otherwise
+	if l.IntN(4) > 0 { // most other workloads have no crash
 		memory = ""
 	}
 	write := func(o *op) {
-		if silent[o.bucket] {
+		if logs[o.bucket] {
 			o.ttl = 0
 		}
 		if l.IntN(2) == 0 {
@@ -30,14 +30,14 @@ func logging(seed uint64, steps int) *workload {
 	for i := range w.ops {
 		o := &w.ops[i]
 		o.config.memory = o.bucket == memory
-		if o.config.silent = silent[o.bucket]; !o.config.silent {
-			o.config.ttl = 0 // no listing shows the markers of appends
+		if o.config.messageLog = logs[o.bucket]; !o.config.messageLog {
+			o.config.ttl = 0 // no listing shows the markers of appended keys
 		}
 		switch {
 		case o.writes():
 			write(o)
-		case o.amid != nil:
-			write(o.amid)
+		case o.during != nil:
+			write(o.during)
 		}
 		for j := range o.batch {
 			write(&o.batch[j])
@@ -46,7 +46,7 @@ func logging(seed uint64, steps int) *workload {
 		switch o.kind {
 		case opErase, opPurgeDeletes, opSweep, opReclaim:
 			trims = l.IntN(2) == 0
-		case opDeleteBucket: // few come by another in time
+		case opDeleteBucket: // rarely does another bucket take its place in time
 			trims = true
 		}
 		if trims {
@@ -61,8 +61,8 @@ func TestModelOfLogs(t *testing.T) {
 	tryLogs(t, 10000, effort(100), 80, runAging)
 }
 
-// TestCrashInLogs cuts the power before every call of such workloads: before those of
-// appends, silent sweeps and trims, and of the compaction of what these left.
+// TestCrashInLogs cuts the power before every call of such workloads, also before the calls
+// of appends, sweeps without markers, trims, and the compaction after them.
 func TestCrashInLogs(t *testing.T) {
 	start, checks := time.Now(), newChecks()
 	defer checks.close()

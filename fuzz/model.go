@@ -13,29 +13,29 @@ import (
 	"kvd/segment"
 )
 
-// Model is a store as the specification has it: maps of histories. It serves as
-// the oracle for any kv.Store whose clock the test controls. Of memory buckets it
-// knows what a restart makes of them, and of the interval mode that a crash skips
-// revisions: which of its states a store may go back to is for the caller to know.
+// Model is a store according to the specification: maps of histories. It is the oracle
+// for any kv.Store whose clock the test controls. It knows that a restart empties memory
+// buckets, and that an interval bucket skips revisions after a crash. It does not know to
+// which of its states a store may return: that is decided by the caller.
 //
-// Records and their slices are never changed once they stand in a Model, nor are
-// Buckets: a write replaces them. So Clone is cheap, and a clone may be read in
-// another goroutine. A Model itself is for one goroutine.
+// The records of a Model, their slices and its Buckets are never changed; a write
+// replaces them. So Clone is cheap, and another goroutine may read a clone. A Model itself
+// is for one goroutine.
 type Model struct {
-	Clock   int64 // unix ns: when the next write happens
+	Clock   int64 // unix ns: time of the next write
 	Buckets map[string]*Bucket
 }
 
 // Bucket is one bucket of a Model.
 type Bucket struct {
 	Config   kv.Config // with defaults filled in
-	ID       uint64    // 0: not known
+	ID       uint64    // 0: unknown
 	Created  int64     // unix ns
 	Revision kv.Revision
-	Keys     map[string][]Record // oldest record first; no key without one
-	Hidden   uint64              // records that a store counts and does not show; 0 in a model
-	aged     int64               // unix ns: a sweep has ended everything as old as this by the bucket's TTL
-	ended    kv.Revision         // the newest record that left a silent bucket as the last of its key
+	Keys     map[string][]Record // oldest record first; every key has at least one record
+	Hidden   uint64              // records that a store counts but does not return; 0 in a model
+	aged     int64               // unix ns: a sweep has removed everything that was expired by the bucket's TTL then
+	ended    kv.Revision         // the newest record that was removed from a bucket without markers as the last of its key
 }
 
 // Record is one kept record of a key.
@@ -46,8 +46,8 @@ type Record struct {
 	Operation kv.Operation
 	Reason    kv.MarkerReason
 	Value     []byte
-	Stored    int   // bytes that the value takes up; less than its length where it is compressed
-	Err       error // what a store said instead of giving the record; nil in a model
+	Stored    int   // bytes that the value occupies; less than its length if it is compressed
+	Err       error // the error of the store that returned no record; nil in a model
 }
 
 // NewModel returns an empty store.
@@ -58,15 +58,15 @@ func (m *Model) Clone() *Model {
 	return &Model{Clock: m.Clock, Buckets: maps.Clone(m.Buckets)}
 }
 
-// at returns the model as it is at another time.
+// at returns the model at another time.
 func (m *Model) at(now int64) *Model {
 	m = m.Clone()
 	m.Clock = now
 	return m
 }
 
-// named returns the model with the ids that a store has given its buckets, and the
-// revisions that those go on from.
+// named returns the model with the ids that a store has given its buckets. New ids
+// continue from them.
 func (m *Model) named(got *Model) *Model {
 	m = m.Clone()
 	for name, b := range m.Buckets {
@@ -76,8 +76,8 @@ func (m *Model) named(got *Model) *Model {
 	return m
 }
 
-// restarted returns the model as an open finds it: buckets in memory are empty, and
-// others by their ids.
+// restarted returns the model after the store was opened again: memory buckets are empty.
+// Buckets are recognized by their ids.
 func (m *Model) restarted() *Model {
 	m = m.Clone()
 	for _, b := range m.Buckets {
@@ -89,7 +89,7 @@ func (m *Model) restarted() *Model {
 	return m
 }
 
-// seen returns the model as readers see it now, without the records that have died.
+// seen returns the model as readers see it now, without expired records.
 func (m *Model) seen() *Model {
 	m = m.Clone()
 	for _, b := range m.Buckets {
@@ -103,8 +103,8 @@ func (m *Model) seen() *Model {
 	return m
 }
 
-// lax reports whether a bucket acknowledges writes before they are durable.
-func (m *Model) lax() bool {
+// interval reports whether a bucket acknowledges writes before they are durable.
+func (m *Model) interval() bool {
 	for _, b := range m.Buckets {
 		if b.Config.Sync == kv.SyncInterval && b.Config.Storage == kv.FileStorage {
 			return true
@@ -113,7 +113,7 @@ func (m *Model) lax() bool {
 	return false
 }
 
-// change returns a copy of the bucket that stands in its place from now on.
+// change replaces the bucket by a copy and returns the copy.
 func (m *Model) change(b *Bucket) *Bucket {
 	c := *b
 	c.Keys = maps.Clone(b.Keys)
@@ -121,10 +121,10 @@ func (m *Model) change(b *Bucket) *Bucket {
 	return &c
 }
 
-// Write carries out one mutation and returns the revision of its record, or the
-// error of package kv that it must be refused with. A key that has expired gets its
-// marker before, whatever becomes of the write, but in a silent bucket; nothing else
-// changes where it is refused.
+// Write carries out one mutation. It returns the revision of its record, or the error of
+// package kv with which the store must refuse it. If the key has expired, Write adds its
+// expiry marker first, even if the mutation is refused; a bucket without markers gets
+// none. A refused mutation changes nothing else.
 func (m *Model) Write(w kv.Mutation) (kv.Revision, error) {
 	b := m.Buckets[w.Bucket]
 	if b == nil {
@@ -139,7 +139,7 @@ func (m *Model) Write(w kv.Mutation) (kv.Revision, error) {
 		}
 		w.Key = string(msglog.AppendSuffix([]byte(w.Key+"."), b.Revision+1))
 	}
-	if w.Op != kv.MutateTouch { // which looks before it writes
+	if w.Op != kv.MutateTouch { // a touch is checked before it writes
 		b = m.expire(b, w.Key)
 	}
 	kept := b.Keys[w.Key]
@@ -167,7 +167,7 @@ func (m *Model) Write(w kv.Mutation) (kv.Revision, error) {
 	}
 	r.Stored = storedSize(r.Value, b.Config.Compression)
 	for b.aged > 0 && len(kept) > 0 && kept[0].Created <= b.aged {
-		kept = kept[1:] // what was swept stays only while it is the newest
+		kept = kept[1:] // a swept record is kept only while it is the newest
 	}
 	kept = newestOf(append(slices.Clip(kept), r), b.Config.History)
 	if limit := b.Config.MaxBytes; limit >= 0 && r.Operation == kv.Put {
@@ -181,8 +181,8 @@ func (m *Model) Write(w kv.Mutation) (kv.Revision, error) {
 	return r.Revision, nil
 }
 
-// refuse checks what a mutation expects of the newest record of its key, whose
-// zero value stands for none.
+// refuse checks what a mutation expects of the newest record of its key. The zero Record
+// means that there is none.
 func refuse(w kv.Mutation, newest Record) error {
 	live := newest.Operation == kv.Put
 	switch {
@@ -199,19 +199,19 @@ func refuse(w kv.Mutation, newest Record) error {
 
 func newestOf(records []Record, n int) []Record { return records[max(0, len(records)-n):] }
 
-// storedSize returns how many bytes a value takes up in its record. How far a value
-// can be compressed, and whether it is worth it, is the codec's affair.
+// storedSize returns the bytes that a value occupies in its record. The codec decides how
+// far it is compressed, and whether compression is worth it.
 func storedSize(value []byte, compress bool) int {
 	if compress {
 		if packed := segment.Compress(value); packed != nil {
-			return len(packed) + 4 // and its length before
+			return len(packed) + 4 // 4: the length before compression
 		}
 	}
 	return len(value)
 }
 
-// Bytes returns the size of the bucket's records as they are encoded: 56 bytes,
-// key and value as stored, rounded up to 8.
+// Bytes returns the encoded size of the bucket's records. A record has 56 bytes, the key
+// and the value as stored, rounded up to a multiple of 8.
 func (b *Bucket) Bytes() int64 {
 	var n int64
 	for key, records := range b.Keys {
@@ -232,7 +232,8 @@ func size(key string, records []Record) int64 {
 	return n
 }
 
-// CreateBucket makes a bucket, or finds it there with the same configuration.
+// CreateBucket makes a bucket. It does nothing if the bucket exists with the same
+// configuration.
 func (m *Model) CreateBucket(c kv.Config) error {
 	c = c.WithDefaults()
 	if b := m.Buckets[c.Bucket]; b != nil {
@@ -245,8 +246,8 @@ func (m *Model) CreateBucket(c kv.Config) error {
 	return nil
 }
 
-// UpdateBucket changes a configuration. A shorter history applies to what is
-// there; a longer one brings nothing back.
+// UpdateBucket changes a configuration. A shorter history removes records at once; a
+// longer one restores none.
 func (m *Model) UpdateBucket(c kv.Config) error {
 	b := m.Buckets[c.Bucket]
 	if b == nil {
@@ -256,7 +257,7 @@ func (m *Model) UpdateBucket(c kv.Config) error {
 		return kv.ErrInvalidConfig
 	}
 	if c = c.WithDefaults(); c.TTL != b.Config.TTL || c.History < b.Config.History {
-		m.Sweep(c.Bucket) // what has expired does not come back, and does not count
+		m.Sweep(c.Bucket) // expired records do not come back, and do not count
 		b = m.Buckets[c.Bucket]
 	}
 	b = m.change(b)
@@ -267,7 +268,7 @@ func (m *Model) UpdateBucket(c kv.Config) error {
 	return nil
 }
 
-// DeleteBucket takes a bucket away.
+// DeleteBucket removes a bucket.
 func (m *Model) DeleteBucket(name string) error {
 	if m.Buckets[name] == nil {
 		return kv.ErrBucketNotFound
@@ -276,8 +277,8 @@ func (m *Model) DeleteBucket(name string) error {
 	return nil
 }
 
-// PurgeDeletes drops what is behind markers, and the markers that are older than
-// the duration: 0 is 30 minutes, a negative one means all.
+// PurgeDeletes removes the records before markers, and the markers that are older than
+// the duration: 0 means 30 minutes, a negative duration means all markers.
 func (m *Model) PurgeDeletes(name string, olderThan time.Duration) error {
 	b := m.Buckets[name]
 	if b == nil {
@@ -313,9 +314,9 @@ func (b *Bucket) Live() []string {
 	return keys
 }
 
-// Diff says in what got differs from m, a line for each difference, or returns
-// "". An ID of 0 in m fits any, a record that got could not read is judged by the
-// rest of what is known about it, and Clock does not count.
+// Diff describes how got differs from m, one line for each difference; "" means no
+// difference. An ID of 0 in m matches any ID. A record that got could not read is
+// compared by its known fields. Clock is not compared.
 func (m *Model) Diff(got *Model) string {
 	var d strings.Builder
 	for _, name := range union(m.Buckets, got.Buckets) {
@@ -348,7 +349,7 @@ func (b *Bucket) diff(d *strings.Builder, got *Bucket, now int64) {
 	}
 }
 
-// skipped is how many revisions an interval bucket goes without after a crash.
+// skipped is the number of revisions that an interval bucket skips after a crash.
 const skipped = 1 << 20
 
 // at reports whether the bucket may be at that revision.
@@ -365,14 +366,14 @@ func union[V any](a, b map[string]V) []string {
 	return slices.Sorted(maps.Keys(all))
 }
 
-// equal compares what is known of both.
+// equal compares the fields that are known in both.
 func (r Record) equal(o Record) bool {
 	return r.Revision == o.Revision && r.Created == o.Created && r.Deadline == o.Deadline &&
 		r.Operation == o.Operation && (r.Reason == o.Reason || r.Err != nil || o.Err != nil) &&
 		(r.Err != nil || o.Err != nil || bytes.Equal(r.Value, o.Value))
 }
 
-// String shows the record for a report: the value by its beginning and length.
+// String describes the record for a report, with the beginning and length of its value.
 func (r Record) String() string {
 	s := fmt.Sprintf("%v@%d t%d", r.Operation, r.Revision, r.Created)
 	if r.Operation == kv.Put {

@@ -7,8 +7,7 @@ import (
 	"kvd/internal/vfs/simdisk"
 )
 
-// TestModel runs workloads without any fault: store and model agree after every
-// step.
+// TestModel runs workloads without faults and compares store and model after every step.
 func TestModel(t *testing.T) {
 	trySeeds(t, 1, effort(200), 80, runPlainly)
 }

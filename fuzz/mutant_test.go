@@ -11,26 +11,26 @@ import (
 	"testing"
 )
 
-// A mutant is the engine with one rule broken in its source; a test of this package
-// must notice. All are compiled into one test program at a time, with the compiler's
-// overlay, and an environment variable says which one lives: so the engine itself has
-// no hooks, and a mutant is what a programmer may get wrong.
+// A mutant is the engine with one rule broken in its source. A test of this package must
+// fail because of it. All mutants are compiled into one test program with the compiler's
+// overlay, and an environment variable selects the active one. So the engine itself has no
+// hooks, and a mutant is a mistake that a programmer could make.
 type mutant struct {
 	name string
-	file string // below the module's root
-	old  string // stands in it once
-	new  string // stands in its place; "mutant" is true while this one lives
-	test string // of this package, which fails
+	file string // path below the module's root
+	old  string // source text; it must occur exactly once in the file
+	new  string // replaces old; "mutant" is an expression that is true while this mutant is active
+	test string // the test of this package that must fail
 }
 
 const (
-	// mutantName says in the environment which mutant lives.
+	// mutantName is the environment variable with the name of the active mutant.
 	mutantName = "KVD_FUZZ_MUTANT"
-	// mutantSource is the file that every package with mutants gets.
-	mutantSource = "package %s\n\nimport \"os\"\n\nvar livingMutant = os.Getenv(%q)\n"
+	// mutantSource is a file that is added to every package with mutants.
+	mutantSource = "package %s\n\nimport \"os\"\n\nvar activeMutant = os.Getenv(%q)\n"
 )
 
-// TestMutants lets the tests of this package loose on each mutant.
+// TestMutants runs the test of each mutant, which must fail.
 func TestMutants(t *testing.T) {
 	program := buildMutants(t)
 	for _, m := range mutants {
@@ -51,7 +51,7 @@ func TestMutants(t *testing.T) {
 	})
 }
 
-// runMutant runs a test while a mutant lives.
+// runMutant runs a test while a mutant is active.
 func runMutant(t *testing.T, program, name, test string) (string, error) {
 	cmd := exec.CommandContext(t.Context(), program, "-test.run=^"+test+"$", "-test.timeout=5m", "-kvd.shrink=0s")
 	cmd.Env = append(os.Environ(), mutantName+"="+name, "KVD_FUZZ=")
@@ -59,7 +59,7 @@ func runMutant(t *testing.T, program, name, test string) (string, error) {
 	return string(out), err
 }
 
-// firstLine returns the first line of what a test said.
+// firstLine returns the first line of a test's failure.
 func firstLine(out, test string) string {
 	_, out, _ = strings.Cut(out, "--- FAIL: "+test)
 	lines := strings.SplitN(out, "\n", 3)
@@ -98,7 +98,7 @@ func buildMutants(t *testing.T) (program string) {
 	return program
 }
 
-// mutate returns the sources with all mutants in them, by their paths.
+// mutate returns the sources with all mutants, by their paths.
 func mutate(t *testing.T, root string) map[string]string {
 	t.Helper()
 	sources := make(map[string]string)
@@ -113,20 +113,21 @@ func mutate(t *testing.T, root string) map[string]string {
 			sources[pkg+"/mutant.go"] = fmt.Sprintf(mutantSource, filepath.Base(pkg), mutantName)
 		}
 		if n := strings.Count(sources[m.file], m.old); n != 1 {
-			t.Fatalf("%q: its text stands in %s %d times, want once:\n%s", m.name, m.file, n, m.old)
+			t.Fatalf("%q: its old text occurs in %s %d times, want once:\n%s", m.name, m.file, n, m.old)
 		}
-		lives := fmt.Sprintf("livingMutant == %q", m.name)
-		sources[m.file] = strings.Replace(sources[m.file], m.old, strings.ReplaceAll(m.new, "mutant", lives), 1)
+		active := fmt.Sprintf("activeMutant == %q", m.name)
+		sources[m.file] = strings.Replace(sources[m.file], m.old, strings.ReplaceAll(m.new, "mutant", active), 1)
 	}
 	return sources
 }
 
-// TestMutantsHaveNames keeps two mutants from living at once.
+// TestMutantsHaveNames checks that names are unique: otherwise two mutants would be active
+// at once.
 func TestMutantsHaveNames(t *testing.T) {
 	var names []string
 	for _, m := range mutants {
 		if slices.Contains(names, m.name) {
-			t.Errorf("%q stands there twice", m.name)
+			t.Errorf("two mutants have the name %q", m.name)
 		}
 		names = append(names, m.name)
 	}

@@ -10,11 +10,11 @@ import (
 	"kvd/kv"
 )
 
-// fuzzSteps bounds a workload out of a fuzzer's bytes: each step has a dozen
-// calls, each call a handful of images.
+// fuzzSteps bounds a workload that is made of a fuzzer's bytes: each step has a dozen
+// calls, and each call has several images.
 const fuzzSteps = 6
 
-// FuzzOpsCrash makes a workload out of bytes and cuts the power at all its calls.
+// FuzzOpsCrash makes a workload of the input and cuts the power at all its calls.
 func FuzzOpsCrash(f *testing.F) {
 	f.Add([]byte{})
 	f.Add([]byte("a bucket, a few keys, and so on; the bytes decide what comes next"))
@@ -26,8 +26,8 @@ func FuzzOpsCrash(f *testing.F) {
 	})
 }
 
-// FuzzManifest replaces one copy of the manifest, or both, by any bytes. As long
-// as one copy is whole, nothing is lost.
+// FuzzManifest replaces one or both copies of the manifest by arbitrary bytes. If one copy
+// remains, nothing may be lost.
 func FuzzManifest(f *testing.F) {
 	c := record(f, smallStore(), true)
 	good, err := c.disk.ReadFile(storeDir + "/manifest.1")
@@ -47,19 +47,19 @@ func FuzzManifest(f *testing.F) {
 				}
 			}
 		}
-		silent := c.last()
+		oldest := c.last()
 		if which%3 == 2 {
-			silent = 0
+			oldest = 0
 		}
-		_, err := c.examine(image, silent, func() {})
+		_, err := c.examine(image, oldest, func() {})
 		if err != nil && (which%3 != 2 || !errors.Is(err, kv.ErrCorrupt)) {
 			t.Fatal(err)
 		}
 	})
 }
 
-// FuzzDamage damages a store in several places and opens it twice: it does not
-// panic, serves nothing that was never there, and serves the same again.
+// FuzzDamage damages a store in several places and opens it twice. It must not panic, must
+// serve only records that existed, and must serve the same both times.
 func FuzzDamage(f *testing.F) {
 	c := record(f, smallStore(), false)
 	files := c.files(f)
@@ -75,25 +75,25 @@ func FuzzDamage(f *testing.F) {
 		}
 		first, err := c.glimpse(image)
 		if errors.Is(err, kv.ErrCorrupt) {
-			return // nothing can be served, and it says so
+			return // the store cannot serve anything, and its error says so
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
 		if !c.onceHeld(first) {
-			t.Fatalf("serves what it never held: against the newest state:\n%s", c.states[c.last()].Diff(first))
+			t.Fatalf("serves a state that never existed; against the newest state:\n%s", c.states[c.last()].Diff(first))
 		}
 		second, err := c.glimpse(image)
 		if err != nil {
 			t.Fatalf("opened again: %v", err)
 		}
 		if d := first.Diff(second); d != "" {
-			t.Fatalf("opened again it serves something else:\n%s", d)
+			t.Fatalf("opened again it serves other records:\n%s", d)
 		}
 	})
 }
 
-// damageAt changes a part of a file as five bytes say.
+// damageAt changes a part of a file. Five bytes decide which part and how.
 func damageAt(c *byteChooser, image *simdisk.Disk, files []stored) error {
 	f := files[c.IntN(len(files))]
 	at := c.IntN(1<<16) % len(f.bytes)
@@ -107,7 +107,7 @@ func damageAt(c *byteChooser, image *simdisk.Disk, files []stored) error {
 			}
 		case 1:
 			clear(b)
-		case 2: // what stands at the same place of another file
+		case 2: // the bytes at the same place of another file
 			other := files[size%len(files)].bytes
 			copy(b, other[min(at, len(other)):])
 		}

@@ -10,7 +10,7 @@ import (
 	"kvd/kv"
 )
 
-// Loss is a record that a store would not give, and what it said instead.
+// Loss is a record that a store could not return, and the store's error.
 type Loss struct {
 	Bucket   string
 	Key      string
@@ -18,15 +18,15 @@ type Loss struct {
 	Err      error
 }
 
-// Observe reads a store through its interface into a Model, whose Clock stays 0.
-// Keys are those that may have records besides the ones that are listed: no listing
-// shows a key that ends in a marker, and counts that do not add up give away the ones
-// left out.
+// Observe reads a whole store through its interface into a Model, whose Clock remains 0.
+// keys must name every key that may have records and is not listed. A listing does not
+// show a key whose newest record is a marker. If keys is not complete, the counts do not
+// match.
 //
-// Every record is read three ways, and listings and counts are compared with
-// what was read: an error says where the store contradicts itself, or that a
-// bucket could not be read at all. Records that the store would not give are
-// losses, and have an Err in the Model.
+// Every record is read in three ways, and listings and counts are compared with the
+// records. An error means that the store contradicts itself, or that a bucket could not
+// be read at all. Records that the store could not return are the losses; they have an
+// Err in the Model.
 func Observe(s kv.Store, keys []string) (*Model, []Loss, error) {
 	o := observer{store: s, model: NewModel()}
 	for name, err := range s.BucketNames(context.Background()) {
@@ -89,14 +89,14 @@ func keysOf(b kv.Bucket) (listed []string, err error) {
 	return listed, nil
 }
 
-// distinct returns what is in any of the lists, once each.
+// distinct returns the union of the lists, without duplicates.
 func distinct(lists ...[]string) []string {
 	all := slices.Concat(lists...)
 	slices.Sort(all)
 	return slices.Compact(all)
 }
 
-// history reads the records of one key and checks that they are in order.
+// history reads the records of one key and checks their order.
 func (o *observer) history(b kv.Bucket, key string) ([]Record, error) {
 	var records []Record
 	var deltas []uint64
@@ -142,7 +142,7 @@ func checkReads(b kv.Bucket, key string, records []Record) error {
 	return nil
 }
 
-// check compares the record with what a read of it returned.
+// check compares the record with the result of another read.
 func (r Record) check(e kv.Entry, err error) error {
 	switch {
 	case r.Operation != kv.Put:
@@ -153,21 +153,20 @@ func (r Record) check(e kv.Entry, err error) error {
 		if e.Revision != r.Revision || e.Created.UnixNano() != r.Created || !bytes.Equal(e.Value, r.Value) {
 			return fmt.Errorf("got revision %d, %d bytes, created %d; the history has %v", e.Revision, len(e.Value), e.Created.UnixNano(), r)
 		}
-	case fromDisk(r.Err) || fromDisk(err): // the next read may be luckier
+	case fromDisk(r.Err) || fromDisk(err): // another read may succeed
 	case errors.Is(r.Err, kv.ErrCorrupt) != errors.Is(err, kv.ErrCorrupt):
 		return fmt.Errorf("got error %v; the history has %v, error %v", err, r, r.Err)
 	}
 	return nil
 }
 
-// fromDisk reports whether the system refused to read, rather than that what it
-// read was wrong.
+// fromDisk reports whether the system refused to read. Damaged bytes are another error.
 func fromDisk(err error) bool {
 	var corrupt *kv.CorruptError
 	return errors.As(err, &corrupt) && corrupt.Err != nil
 }
 
-// checkCounts compares the bucket's listing and status with what was read.
+// checkCounts compares the bucket's listing and status with its records.
 func (b *Bucket) checkCounts(listed []string, status kv.Status) error {
 	live := b.Live()
 	if !slices.Equal(listed, live) {
@@ -181,7 +180,7 @@ func (b *Bucket) checkCounts(listed []string, status kv.Status) error {
 		return fmt.Errorf("status counts %d keys and %d records, there are %d and %d", status.Keys, status.Values, len(live), records)
 	}
 	if b.Hidden = status.Values - uint64(records); b.Hidden > 0 {
-		return nil // what has expired counts until it is swept
+		return nil // expired records count until they are swept
 	}
 	if status.Keys != uint64(len(live)) {
 		return fmt.Errorf("status counts %d keys, there are %d", status.Keys, len(live))
@@ -192,8 +191,8 @@ func (b *Bucket) checkCounts(listed []string, status kv.Status) error {
 	return nil
 }
 
-// compressed returns the bucket as if every value had been written with
-// compression: a value does not say whether it was.
+// compressed returns the bucket as if every value had been compressed: a value does not
+// show whether it was.
 func (b *Bucket) compressed() *Bucket {
 	c := &Bucket{Keys: make(map[string][]Record)}
 	for key, records := range b.Keys {
@@ -205,7 +204,7 @@ func (b *Bucket) compressed() *Bucket {
 	return c
 }
 
-// lossy reports whether the length of a value is not known.
+// lossy reports whether the length of a value is unknown.
 func (b *Bucket) lossy() bool {
 	for _, records := range b.Keys {
 		if slices.ContainsFunc(records, func(r Record) bool { return r.Err != nil }) {

@@ -11,24 +11,24 @@ import (
 	"kvd/kv/msglog"
 )
 
-// op is one step of a workload. What it means may depend on the state it meets
-// (want), so that a workload keeps its sense when other steps are left out.
+// op is one step of a workload. Its effect may depend on the current state (want), so
+// that the workload remains valid when other steps are removed.
 type op struct {
 	kind   opKind
 	bucket string
 	key    string
 	size   int           // of the value, bytes
 	zeros  bool          // a value of zeros
-	want   want          // of update and of conditional delete and purge
-	batch  []op          // of submit: writes
-	amid   *op           // of a sweep: a write while it looks
-	config config        // of bucket operations
+	want   want          // revision expected by an update and a conditional delete or purge
+	batch  []op          // of submit: the writes
+	during *op           // of a sweep: a write while the sweep runs
+	config config        // of an operation on a bucket
 	ttl    time.Duration // of a write, or of a purge's marker; 0: none
 	tick   time.Duration
-	skew   time.Duration // by which the wall clock is set
+	skew   time.Duration // the step sets the wall clock by it
 	age    time.Duration // of purge-deletes
-	call   int           // of crash: at which call of the next step, 0: right here
-	cut    uint64        // of crash: seed of what the disk keeps
+	call   int           // of crash: the call of the next step before which it happens; 0: at once
+	cut    uint64        // of crash: seed of the items that the disk keeps
 }
 
 type opKind uint8
@@ -52,10 +52,10 @@ const (
 	opReclaim
 	opReopen
 	opCrash
-	opKinds // that a generator draws; those of aging come on top
+	opKinds // number of kinds that every generator draws; the kinds of aging follow
 	opSweep
 	opErase
-	opAppend // and those of message logs
+	opAppend // the kinds of message logs follow
 	opTrim
 	opEnd
 )
@@ -63,7 +63,7 @@ const (
 var opNames = [opEnd]string{"put", "create", "update", "touch", "delete", "deleteIf", "purge", "purgeIf", "submit",
 	"createBucket", "updateBucket", "upsertBucket", "deleteBucket", "purgeDeletes", "checkpoint", "reclaim", "reopen", "crash", "", "sweep", "erase", "append", "trim"}
 
-// want is which revision a conditional write expects.
+// want selects the revision that a conditional write expects.
 type want uint8
 
 const (
@@ -76,27 +76,27 @@ const (
 
 // config is the part of a bucket's configuration that workloads vary.
 type config struct {
-	history  int
-	maxBytes int64
-	text     int  // bytes of metadata
-	lax      bool // sync=interval
-	ttl      time.Duration
-	markers  time.Duration // how long expiry markers stay; 0: the default
-	memory   bool
-	silent   bool
+	history    int
+	maxBytes   int64
+	text       int  // bytes of metadata
+	interval   bool // sync=interval
+	ttl        time.Duration
+	markers    time.Duration // lifetime of expiry markers; 0: the default
+	memory     bool
+	messageLog bool
 }
 
 func (c config) of(bucket string) kv.Config {
 	k := kv.Config{Bucket: bucket, History: c.history, MaxBytes: c.maxBytes, MaxValueSize: 64 << 10}
-	k.Compression = c.history%2 == 0 // and not by a draw of its own: seeds keep their meaning
+	k.Compression = c.history%2 == 0 // derived, so that a seed still gives the same workload
 	k.TTL, k.MarkerTTL = c.ttl, c.markers
-	if c.silent {
+	if c.messageLog {
 		k.Kind = msglog.Kind
 	}
 	if c.memory {
 		k.Storage = kv.MemoryStorage
 	}
-	if c.lax {
+	if c.interval {
 		k.Sync = kv.SyncInterval
 	}
 	if c.text > 0 {
@@ -105,7 +105,7 @@ func (c config) of(bucket string) kv.Config {
 	return k
 }
 
-// String is the step in one line of a report.
+// String returns the step as one line of a report.
 func (o op) String() string {
 	s := opNames[o.kind]
 	switch o.kind {
@@ -127,8 +127,8 @@ func (o op) String() string {
 		below, records, bytes := o.limits()
 		s += fmt.Sprintf(" %s newest-%d, %d records, %d bytes", o.bucket, below, records, bytes)
 	case opSweep:
-		if o.amid != nil {
-			s += fmt.Sprintf(" {%v}", *o.amid)
+		if o.during != nil {
+			s += fmt.Sprintf(" {%v}", *o.during)
 		}
 	case opCheckpoint, opReclaim, opReopen:
 	case opCrash:
@@ -157,11 +157,12 @@ func (o op) String() string {
 // writes reports whether the step is one write.
 func (o op) writes() bool { return o.kind < opSubmit || o.kind == opAppend }
 
-// hasValue reports whether the step is a write that brings a value.
+// hasValue reports whether the step is a write with a value.
 func (o op) hasValue() bool { return o.kind < opTouch || o.kind == opAppend }
 
-// limits returns what a trim leaves: what is not further below the newest revision
-// than that, or where that is 0 so many records of so many bytes, 0 for any.
+// limits returns the limits of a trim. It keeps the records within a distance below the
+// newest revision; if that distance is 0, it keeps a number of records and of bytes, and
+// 0 means no limit.
 func (o op) limits() (below kv.Revision, records uint64, bytes int64) {
 	n := o.size / 4
 	switch o.size % 4 {
@@ -188,8 +189,8 @@ type workload struct {
 	segmentSize int64 // 0: large
 	aging       bool  // records expire
 	ops         []op
-	bug         func(vfs.FS) vfs.FS // between store and disk; nil: none
-	lie         func(*kv.Mutation)  // between the model and the store; nil: none
+	bug         func(vfs.FS) vfs.FS // wraps the disk; nil: no bug
+	lie         func(*kv.Mutation)  // changes a mutation before the store gets it; nil: no bug
 }
 
 // String lists the workload for a report.
@@ -202,11 +203,10 @@ func (w *workload) String() string {
 	return s.String()
 }
 
-// chooser makes the decisions of a generator: at random, or from the bytes of a
-// fuzzer.
+// chooser makes the decisions of a generator, at random or from the bytes of a fuzzer.
 type chooser interface{ IntN(n int) int }
 
-// byteChooser decides by bytes; once they are used up, for 0.
+// byteChooser decides by bytes. Once they are used up, every decision is 0.
 type byteChooser struct{ b []byte }
 
 func (c *byteChooser) IntN(n int) int {
@@ -218,22 +218,22 @@ func (c *byteChooser) IntN(n int) int {
 	return v % n
 }
 
-// names of the buckets and keys of every workload. Some keys share prefixes, one
-// has the greatest length.
+// The names of the buckets and keys of every workload. Some keys share prefixes, and one
+// has the maximum length.
 var (
 	bucketNames = []string{"a", "Bucket-2", "c_c"}
 	keyNames    = []string{"k", "k.1", "k.1.x", "service.eu.1", "service.eu.2", "service.us.1", "=/-_", "A", "0",
 		strings.Repeat("long.", 204) + "long"}
 )
 
-// generator makes workloads in a style of their own each: which steps are
-// common, how many keys there are, how large the values.
+// generator makes workloads. Each generator has its own frequency of steps, number of
+// keys and sizes of values.
 type generator struct {
 	chooser
 	weights [opKinds]int
 	keys    []string
 	buckets []string
-	sizes   int // which classes of sizes there are, as bits
+	sizes   int // bit set of the classes of sizes
 	zeros   bool
 }
 
@@ -298,7 +298,7 @@ func (g *generator) op() op {
 	case opSubmit:
 		for range 1 + g.IntN(12) {
 			b := op{kind: opKind(g.IntN(int(opSubmit)))}
-			if b.kind == opTouch { // it would cut the batch in two
+			if b.kind == opTouch { // a touch would divide the batch
 				b.kind = opPut
 			}
 			g.write(&b)
@@ -320,13 +320,13 @@ func (g *generator) op() op {
 	return o
 }
 
-// write fills in the parts of a write.
+// write sets the fields of a write.
 func (g *generator) write(o *op) {
 	o.bucket, o.key = pick(g, g.buckets), pick(g, g.keys)
 	o.size = g.size()
 	o.zeros = g.zeros && g.IntN(3) == 0
 	if o.conditional() {
-		o.want = want(max(0, g.IntN(int(wants)+3)-3)) // mostly the newest
+		o.want = want(max(0, g.IntN(int(wants)+3)-3)) // mostly the newest revision
 	}
 }
 

@@ -10,28 +10,28 @@ import (
 	"kvd/kv"
 )
 
-// finding is a disk as a crash left it, and what may be on it.
+// finding is a disk after a crash, and the states that it may have.
 type finding struct {
 	workload *workload
 	image    *simdisk.Disk
 	now      int64
-	before   *Model          // what was acknowledged
+	before   *Model          // the acknowledged state
 	after    *Model          // the same with the step in flight
-	since    []*Model        // states before, in which something was acknowledged that is not synced
-	ids      map[uint64]bool // of all buckets that there were
-	seed     uint64          // of the random numbers of the recovery, and of samples
+	since    []*Model        // earlier states with acknowledged writes that are not synced
+	ids      map[uint64]bool // ids of all buckets that ever existed
+	seed     uint64          // of the recovery's random numbers, and of samples
 	nested   int             // crash again before every n-th call of the recovery; 0: not at all
 	goOn     bool            // write, crash and close afterwards
 }
 
-// check recovers the store and compares it with what may be there.
+// check recovers the store and compares it with the states that it may have.
 func (f *finding) check(count func()) error {
 	w := f.world()
-	settled := f.image.Pending() == 0 // else the process was killed, and the power may go yet
+	settled := f.image.Pending() == 0 // otherwise the process was killed, and a power cut may follow
 	var again []*simdisk.Disk
 	if f.nested > 0 {
 		calls := int(f.seed) % f.nested
-		w.judge = func(simdisk.Op) simdisk.Action {
+		w.decide = func(simdisk.Op) simdisk.Action {
 			if calls++; calls%f.nested == 0 {
 				again = append(again, w.disk.Crash(simdisk.KeepNone()))
 				if n := w.disk.Pending(); n > 0 {
@@ -44,7 +44,7 @@ func (f *finding) check(count func()) error {
 	got, err := w.recover(f.before, f.after, f.since)
 	count()
 	w.fault.Inject(nil)
-	w.judge = nil
+	w.decide = nil
 	if err == nil && f.goOn {
 		err = w.goesOn(count)
 	}
@@ -65,8 +65,8 @@ func (f *finding) check(count func()) error {
 	return err
 }
 
-// world returns a world around the image. Its random numbers are others than
-// those of the store that left it, as a new process's are.
+// world returns a world with the image. Its random numbers differ from those of the store
+// before the crash, as those of a new process do.
 func (f *finding) world() *world {
 	w := newWorld(f.workload, f.image)
 	w.random = rand.New(rand.NewPCG(f.workload.seed, f.seed+3))
@@ -74,9 +74,8 @@ func (f *finding) world() *world {
 	return w
 }
 
-// recover opens a store after a crash. It must need no attention, hold one of
-// two states, or where the interval mode allows it one of those since the last
-// sync, and nothing else.
+// recover opens a store after a crash. The report must be clean. The store must have one of
+// two states, or in interval mode one of the states since the last sync.
 func (w *world) recover(before, after *Model, since []*Model) (*Model, error) {
 	if err := w.start(); err != nil {
 		return nil, fmt.Errorf("open: %w", err)
@@ -95,42 +94,42 @@ func (w *world) recover(before, after *Model, since []*Model) (*Model, error) {
 	states := append([]*Model{before, after}, since...)
 	at := slices.IndexFunc(states, func(m *Model) bool { return m.at(w.now).restarted().Diff(got) == "" })
 	if at < 0 {
-		return nil, fmt.Errorf("recovered something else than was acknowledged:\n%s", before.at(w.now).restarted().Diff(got))
+		return nil, fmt.Errorf("recovered another state than the acknowledged one:\n%s", before.at(w.now).restarted().Diff(got))
 	}
 	if err := w.renewed(got); err != nil {
 		return nil, err
 	}
 	for name, b := range before.Buckets {
 		if have := got.Buckets[name]; have != nil && have.ID == b.ID && have.Revision < b.Revision {
-			return nil, fmt.Errorf("bucket %q goes on from revision %d, and %d was told", name, have.Revision, b.Revision)
+			return nil, fmt.Errorf("bucket %q continues from revision %d, although %d was delivered", name, have.Revision, b.Revision)
 		}
 	}
-	if w.workload.aging { // what readers do not see counts for what comes next
+	if w.workload.aging { // records that readers do not see affect the next steps
 		got = states[at].at(w.now).restarted().named(got)
 	}
 	w.acked, w.flight, w.since = got, got, nil
 	return got, w.tellsOfEnds()
 }
 
-// renewed checks that buckets in memory have ids that none had, and notes them all.
+// renewed checks that memory buckets have new ids, and adds all ids to the known ones.
 func (w *world) renewed(got *Model) error {
 	for name, b := range got.Buckets {
 		if b.Config.Storage == kv.MemoryStorage && w.ids[b.ID] {
-			return fmt.Errorf("bucket %q, which is in memory, has an id from before: %d", name, b.ID)
+			return fmt.Errorf("bucket %q, which is in memory, has the id of an earlier bucket: %d", name, b.ID)
 		}
 	}
 	w.know(got)
 	return nil
 }
 
-// goesOn checks that a recovered store is a sound one: it takes writes, keeps
-// them in a crash, and has neither work nor scratch left after a close.
+// goesOn checks that a recovered store works: it accepts writes, keeps them in a crash, and
+// has no pending work and no scratch files after a close.
 func (w *world) goesOn(count func()) error {
 	for _, name := range bucketNames {
 		if w.acked.Buckets[name] == nil {
 			continue
 		}
-		// A marker, since it is admitted in a full bucket too.
+		// A marker, because a full bucket accepts it too.
 		if err := w.run(&op{kind: opDelete, bucket: name, key: "k"}); err != nil {
 			return fmt.Errorf("write after recovery: %w", err)
 		}
@@ -150,8 +149,8 @@ func (w *world) goesOn(count func()) error {
 	return w.agrees()
 }
 
-// tidy checks that an open left no half-made files, and no more of the log than
-// may be needed.
+// tidy checks that an open left no unfinished files, and no more files of the log than may
+// be needed.
 func (w *world) tidy() error {
 	logs := int64(0)
 	for _, dir := range []string{storeDir, storeDir + "/wal", storeDir + "/seg"} {
@@ -161,7 +160,7 @@ func (w *world) tidy() error {
 		}
 		for _, e := range entries {
 			if strings.HasSuffix(e.Name, ".tmp") || e.Name == "lost" {
-				return fmt.Errorf("%s/%s is left", dir, e.Name)
+				return fmt.Errorf("%s/%s was not removed", dir, e.Name)
 			}
 			if strings.HasSuffix(e.Name, ".wal") {
 				logs++

@@ -16,10 +16,10 @@ import (
 	"kvd/kv/msglog"
 )
 
-// TestResumedWatchesLearnEveryEnd resumes watches beside writers and beside every way
-// in which a bucket forgets the end of a key. A client that resumes has a cache of what
-// came before: the last record of each key has to reach it, or an error that tells the
-// first revision from which on nothing is missing. It uses the public API alone.
+// TestResumedWatchesLearnEveryEnd resumes watches beside writers, while the ends of keys
+// are forgotten in every possible way. A client that resumes has a cache of the earlier
+// records. So it must receive the last record of each key, or an error that names the
+// first revision from which on nothing is missing. The test uses the public API alone.
 func TestResumedWatchesLearnEveryEnd(t *testing.T) {
 	for name, f := range map[string]forgetter{
 		"purge-deletes": {
@@ -58,25 +58,25 @@ func TestResumedWatchesLearnEveryEnd(t *testing.T) {
 				watches, told = watches+len(r.watches), told+r.told
 			}
 			if watches == 0 || told == 0 {
-				t.Errorf("%d watches reached the newest record and %d were told of a gap: nothing was tried", watches, told)
+				t.Errorf("%d watches reached the newest record and %d learned of a gap: the run tested nothing", watches, told)
 			}
-			t.Logf("%d watches reached the newest record, %d were told of a gap", watches, told)
+			t.Logf("%d watches reached the newest record, %d learned of a gap", watches, told)
 		})
 	}
 }
 
-// forgetter is a bucket and how it forgets.
+// forgetter is a bucket and the way in which it forgets ends of keys.
 type forgetter struct {
 	config kv.Config
-	forget func(context.Context, kv.Bucket, *rand.Rand) error // nil: it does so by itself
-	marked bool                                               // a marker with a later revision tells that a value expired
+	forget func(context.Context, kv.Bucket, *rand.Rand) error // nil: the bucket does it without a call
+	marked bool                                               // a value that expires gets a marker with a later revision
 }
 
 const (
 	resumeKeys    = 180
 	resumeWriters = 3
-	resumeWrites  = 500 // of a writer
-	resumeWatches = 20  // at a time
+	resumeWrites  = 500 // writes of one writer
+	resumeWatches = 20  // concurrent watches
 )
 
 func resumeKey(r *rand.Rand) string { return fmt.Sprintf("k.%d", r.IntN(resumeKeys)) }
@@ -103,27 +103,27 @@ type resuming struct {
 	quiet  chan struct{} // closed when the writers are done
 
 	mu      sync.Mutex           // guards the fields below
-	written map[string][]written // acknowledged
-	newest  kv.Revision          // of them: watches were told of everything up to it
-	wrote   sync.Cond            // newest has risen, or the writers are done
+	written map[string][]written // acknowledged records by key
+	newest  kv.Revision          // newest acknowledged revision
+	wrote   sync.Cond            // signalled when newest rises or the writers are done
 	watches []*resumed
 	told    int
 	failed  error
 }
 
-// written is a record that was acknowledged.
+// written is an acknowledged record.
 type written struct {
 	revision kv.Revision
 	marker   bool
 }
 
-// resumed is a watch that began at a revision and has seen everything up to another,
+// resumed is a watch that began at one revision, and has seen everything up to another
 // without an error.
 type resumed struct {
 	patterns   []string
 	from, upTo kv.Revision
-	looked     kv.Revision            // the newest revision after it had
-	newest     map[string]kv.Revision // of each key, the newest that came
+	looked     kv.Revision            // the bucket's newest revision after the watch had caught up
+	newest     map[string]kv.Revision // newest received revision of each key
 	phase      string
 }
 
@@ -180,7 +180,7 @@ func (r *resuming) fail(err error) {
 	r.failed = errors.Join(r.failed, err)
 }
 
-// write makes a writer's writes.
+// write makes the writes of one writer.
 func (r *resuming) write(ctx context.Context, random *rand.Rand) error {
 	for range resumeWrites {
 		if r.forget != nil && random.IntN(100) == 0 {
@@ -209,8 +209,9 @@ func (r *resuming) write(ctx context.Context, random *rand.Rand) error {
 	return nil
 }
 
-// watch resumes from half of the newest revision, and from the one that an error names,
-// until a watch has delivered its initial entries. Then it falls behind, and catches up.
+// watch resumes from half of the newest revision, and from the revision that an error
+// names, until a watch has delivered its initial entries. Then the watch falls behind and
+// catches up.
 func (r *resuming) watch(ctx context.Context, random *rand.Rand) error {
 	patterns := resumePatterns(random)
 	for from := 1 + r.acknowledged()/2; ; {
@@ -263,7 +264,7 @@ func (r *resuming) follow(ctx context.Context, state *resumed, random *rand.Rand
 	return nil
 }
 
-// poll takes all events that are there.
+// poll takes all available events.
 func (r *resuming) poll(w kv.Poller, state *resumed) error {
 	for more := true; more; {
 		var err error
@@ -280,7 +281,7 @@ func (r *resuming) poll(w kv.Poller, state *resumed) error {
 	return nil
 }
 
-// reached notes what a watch knows that has seen everything up to a revision.
+// reached records the state of a watch that has seen everything up to a revision.
 func (r *resuming) reached(ctx context.Context, state *resumed, upTo kv.Revision, phase string) error {
 	st, err := r.bucket.Status(ctx)
 	if err != nil {
@@ -302,8 +303,8 @@ func (r *resuming) acknowledged() kv.Revision {
 	return r.newest
 }
 
-// wait waits until a revision is acknowledged, or the writers are done, and returns the
-// newest that is.
+// wait waits until a revision is acknowledged or the writers are done. It returns the
+// newest acknowledged revision.
 func (r *resuming) wait(until kv.Revision) kv.Revision {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -322,7 +323,7 @@ func (r *resuming) over() bool {
 	}
 }
 
-// check compares what the watches know with what was written.
+// check compares the watches with what was written.
 func (r *resuming) check() error {
 	for key, records := range r.written {
 		for _, w := range r.watches {
@@ -334,9 +335,9 @@ func (r *resuming) check() error {
 	return nil
 }
 
-// missed returns an error if the watch was owed a record of a key and did not get it:
-// the newest up to upTo, if the key was there below from. Where another was written
-// while the watch looked, or a marker follows a value, that may stand for it.
+// missed returns an error if the watch did not receive a record that it must receive: the
+// newest record of a key up to upTo, if the key existed below from. Instead of it, a record
+// may have come that was written while the watch read, or the marker that followed it.
 func (w *resumed) missed(key string, records []written, marked bool) error {
 	var last written
 	existed := false
@@ -353,6 +354,6 @@ func (w *resumed) missed(key string, records []written, marked bool) error {
 	if !existed || !kv.MatchAny(w.patterns, key) || last.revision <= w.newest[key] || marked && !last.marker {
 		return nil
 	}
-	return fmt.Errorf("a watch that resumed from revision %d and had seen all up to %d (%s): revision %d of %q did not come, nor an error; of that key it got revision %d",
+	return fmt.Errorf("a watch that resumed from revision %d and had seen all up to %d (%s): revision %d of %q did not come, and no error; the newest received revision of that key is %d",
 		w.from, w.upTo, w.phase, last.revision, key, w.newest[key])
 }

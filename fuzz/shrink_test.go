@@ -6,9 +6,8 @@ import (
 	"time"
 )
 
-// trySeeds runs a check on the workloads of n seeds, or on that of -kvd.seed
-// alone. Of the first that fails it reports the shortest list of steps that was
-// found to fail too.
+// trySeeds runs a check on the workloads of n seeds, or only on that of -kvd.seed. For the
+// first workload that fails, it reports the shortest list of steps found that also fails.
 func trySeeds(t *testing.T, first uint64, n, steps int, check func(*workload) error) {
 	t.Helper()
 	tryLoads(t, first, n, func(seed uint64) *workload { return generate(seed, steps) }, check)
@@ -30,8 +29,8 @@ func tryLoads(t *testing.T, first uint64, n int, generate func(seed uint64) *wor
 	}
 }
 
-// shrink leaves out steps as long as the check still fails, and returns what is
-// left with its error.
+// shrink removes steps as long as the check still fails. It returns the remaining workload
+// and its error.
 func shrink(load *workload, err error, check func(*workload) error) (*workload, error) {
 	end := time.Now().Add(*shrinkFlag)
 	small := *load
@@ -52,7 +51,7 @@ func shrink(load *workload, err error, check func(*workload) error) (*workload, 
 	}
 }
 
-// TestShrink makes a workload smaller that fails for two of its steps.
+// TestShrink shrinks a workload that fails because of two of its steps.
 func TestShrink(t *testing.T) {
 	load := generate(1, 60)
 	load.ops[11], load.ops[47] = op{kind: opReopen, cut: 1}, op{kind: opReopen, cut: 2}
@@ -67,6 +66,6 @@ func TestShrink(t *testing.T) {
 	}
 	small, err := shrink(load, both(load), both)
 	if err == nil || len(small.ops) != 2 {
-		t.Errorf("%d steps are left, want 2: %v", len(small.ops), small)
+		t.Errorf("%d steps remain, want 2: %v", len(small.ops), small)
 	}
 }

@@ -27,9 +27,9 @@ var soakFlag = flag.Duration("kvd.soak", 0, "run TestSoak for about so long; 0: 
 const (
 	soakWriters  = 4
 	soakWatchers = 6
-	soakKeys     = 1500 // of each writer in each bucket
+	soakKeys     = 1500 // keys of each writer in each bucket
 	soakBatchMax = 64
-	soakLife     = 40 * time.Second // of a store between two reopens, on average
+	soakSession  = 40 * time.Second // mean time between two reopens of the store
 	soakSample   = 5 * time.Second
 )
 
@@ -37,7 +37,7 @@ var soakOptions = bucket.Options{
 	LogFileSize: 1 << 20, LogMaxSize: 8 << 20, ReserveSize: 1 << 20, SegmentSize: 256 << 10,
 }
 
-// soakConfigs are the buckets that live through the whole soak.
+// soakConfigs are the buckets that exist during the whole soak.
 var soakConfigs = []kv.Config{
 	{Bucket: "always", History: 5},
 	{Bucket: "packed", History: 2, Compression: true},
@@ -46,80 +46,81 @@ var soakConfigs = []kv.Config{
 	{Bucket: "short", TTL: 3 * time.Second, MarkerTTL: 2 * time.Second},
 }
 
-// soak is one store on real files on which everything happens at once, and what its
-// writers know of it.
+// soak is one store on real files on which everything happens at once, and the values
+// that its writers expect.
 type soak struct {
 	dir     string
-	random  *rand.Rand // of the lives; each goroutine has one of its own
+	random  *rand.Rand // for the sequence of sessions; each goroutine has its own
 	store   *bucket.Store
 	buckets map[string]kv.Bucket
-	known   [soakWriters]map[soakKey]soakValue // each its writer's alone
+	known   [soakWriters]map[soakKey]soakValue // each map belongs to one writer
 
 	writes, events, resumes, churned, reclaims atomic.Int64
 
-	err struct { // the first
+	err struct { // the first error
 		sync.Mutex
 		error
 	}
-	stop context.CancelFunc // ends this life, after a failure
+	stop context.CancelFunc // ends this session after a failure
 }
 
-// soakKey is a key of one writer: no other writes to it.
+// soakKey is a key that only one writer writes to.
 type soakKey struct{ bucket, key string }
 
 // soakValue is the newest value of a key.
 type soakValue struct {
-	n      uint64 // of the write; 0: deleted
-	mortal bool   // it may have expired
+	n         uint64 // number of the write; 0: deleted
+	mayExpire bool   // it may have expired
 }
 
-// TestSoak runs everything at once on real files for as long as the flag
-// -kvd.soak says: writers, watchers, times to live, edits, buckets that come and
-// go, compaction, checkpoints, and a reopen now and then. Each writer knows its
-// keys and compares. At every close nothing may be left over and the files must
-// verify; disk and memory are measured beside the live data and must not grow away
-// from it.
+// TestSoak runs everything at once on real files, for the duration of the flag -kvd.soak:
+// writers, watchers, times to live, edits, buckets that are created and deleted,
+// compaction, checkpoints, and reopens. Each writer compares its keys with the values
+// that it expects. After every close no file, mapping or goroutine may remain, and the
+// files must verify. The sizes of disk and memory are compared with the live data and
+// must stay in proportion to it.
 func TestSoak(t *testing.T) {
 	if *soakFlag == 0 {
-		return // it is asked for by its flag alone
+		return // it runs only with its flag
 	}
 	seed := *seedFlag
 	if seed == 0 {
 		seed = rand.Uint64()
 	}
-	t.Logf("-kvd.seed=%d; the scheduler and the clock have their say too", seed)
+	t.Logf("-kvd.seed=%d; the scheduler and the clock affect the run too", seed)
 	s := &soak{dir: filepath.Join(t.TempDir(), "store"), random: rand.New(rand.NewPCG(seed, 0))}
 	for i := range s.known {
 		s.known[i] = make(map[soakKey]soakValue)
 	}
 	before := soakHolds(s.dir)
 	var first, last soakSize
-	for end, life := time.Now().Add(*soakFlag), 0; time.Now().Before(end); life++ {
+	for end, session := time.Now().Add(*soakFlag), 0; time.Now().Before(end); session++ {
 		began := time.Now()
-		length := min(time.Duration((0.5+s.random.Float64())*float64(soakLife)), time.Until(end))
-		size, err := s.live(t, seed+uint64(life), length)
+		length := min(time.Duration((0.5+s.random.Float64())*float64(soakSession)), time.Until(end))
+		size, err := s.runSession(t, seed+uint64(session), length)
 		if err == nil {
 			err = s.closed(before)
 		}
 		if err != nil {
-			t.Fatalf("seed %d, life %d: %v", seed, life, err)
+			t.Fatalf("seed %d, session %d: %v", seed, session, err)
 		}
-		if life == 0 {
+		if session == 0 {
 			first = size
 		}
 		if err := size.within(first); err != nil {
-			t.Fatalf("seed %d, life %d: %v", seed, life, err)
+			t.Fatalf("seed %d, session %d: %v", seed, session, err)
 		}
 		last = size
-		t.Logf("life %d, %v: at rest %v; in all %d writes, %d events, %d resumes, %d buckets come and gone, %d reclaims",
-			life, time.Since(began).Round(time.Second), size, s.writes.Load(), s.events.Load(), s.resumes.Load(), s.churned.Load(), s.reclaims.Load())
+		t.Logf("session %d, %v: at rest %v; in all %d writes, %d events, %d resumes, %d buckets created and deleted, %d reclaims",
+			session, time.Since(began).Round(time.Second), size, s.writes.Load(), s.events.Load(), s.resumes.Load(), s.churned.Load(), s.reclaims.Load())
 	}
-	t.Logf("first life at rest: %v; last: %v", first, last)
+	t.Logf("first session at rest: %v; last: %v", first, last)
 }
 
-// live opens the store, compares it with what is known, lets everybody work for
-// about length, and returns its size once they rest. It closes the store.
-func (s *soak) live(t *testing.T, seed uint64, length time.Duration) (soakSize, error) {
+// runSession opens the store, compares it with the expected values, lets all goroutines
+// work for about length, and returns the store's size when they are idle. It closes the
+// store.
+func (s *soak) runSession(t *testing.T, seed uint64, length time.Duration) (soakSize, error) {
 	if err := s.open(); err != nil {
 		return soakSize{}, err
 	}
@@ -159,7 +160,7 @@ func (s *soak) live(t *testing.T, seed uint64, length time.Duration) (soakSize, 
 			if err != nil && ctx.Err() == nil {
 				s.fail(err)
 			}
-			t.Logf("  at work: %v", size)
+			t.Logf("  under load: %v", size)
 		}
 	}
 	group.Wait()
@@ -169,7 +170,7 @@ func (s *soak) live(t *testing.T, seed uint64, length time.Duration) (soakSize, 
 	return s.rest()
 }
 
-// open opens the store. What was in memory is gone, all else is there.
+// open opens the store. Memory buckets are empty; everything else must be there.
 func (s *soak) open() (err error) {
 	if s.store, err = bucket.Open(s.dir, soakOptions); err != nil {
 		return err
@@ -200,7 +201,7 @@ func (s *soak) open() (err error) {
 	return nil
 }
 
-// rest settles the store, measures and closes it.
+// rest compacts the store, measures it and closes it.
 func (s *soak) rest() (soakSize, error) {
 	ctx := context.Background()
 	if _, err := s.store.Reclaim(ctx, nil); err != nil {
@@ -213,8 +214,8 @@ func (s *soak) rest() (soakSize, error) {
 	return size, errors.Join(err, s.store.Close())
 }
 
-// closed checks what a store leaves behind that was closed.
-func (s *soak) closed(before soakHold) error {
+// closed checks that a closed store has released its resources.
+func (s *soak) closed(before soakHandles) error {
 	s.store, s.buckets = nil, nil
 	for end := time.Now().Add(10 * time.Second); ; runtime.Gosched() {
 		now := soakHolds(s.dir)
@@ -222,7 +223,7 @@ func (s *soak) closed(before soakHold) error {
 			break
 		}
 		if time.Now().After(end) {
-			return fmt.Errorf("left over: %+v, before: %+v", now, before)
+			return fmt.Errorf("still open after the close: %+v, before: %+v", now, before)
 		}
 	}
 	report, err := verify.Store(s.dir, verify.Options{})
@@ -232,7 +233,7 @@ func (s *soak) closed(before soakHold) error {
 	return err
 }
 
-// write submits a batch of mutations of one writer's keys, and compares some.
+// write submits a batch of mutations of one writer's keys, and compares some keys.
 func (s *soak) write(ctx context.Context, r *rand.Rand, writer int) error {
 	known := s.known[writer]
 	batch := make([]kv.Mutation, 1+r.IntN(soakBatchMax))
@@ -264,7 +265,7 @@ func (s *soak) write(ctx context.Context, r *rand.Rand, writer int) error {
 		if m.Err != nil {
 			return fmt.Errorf("%v of %s in %s: %w", m.Op, m.Key, m.Bucket, m.Err)
 		}
-		v := soakValue{n: numbers[i], mortal: m.TTL > 0 || m.Bucket == "short"}
+		v := soakValue{n: numbers[i], mayExpire: m.TTL > 0 || m.Bucket == "short"}
 		if m.Op != kv.MutatePut {
 			v = soakValue{}
 		}
@@ -280,16 +281,16 @@ func (s *soak) write(ctx context.Context, r *rand.Rand, writer int) error {
 	return nil
 }
 
-// compare reads a key, which must be what its writer knows.
+// compare reads a key, which must have the value that its writer expects.
 func (s *soak) compare(ctx context.Context, k soakKey, v soakValue) error {
 	e, err := s.buckets[k.bucket].Get(ctx, k.key)
 	switch {
-	case errors.Is(err, kv.ErrKeyNotFound) && (v.n == 0 || v.mortal):
+	case errors.Is(err, kv.ErrKeyNotFound) && (v.n == 0 || v.mayExpire):
 		return nil
 	case err != nil:
 		return fmt.Errorf("get %s of %s: %w", k.key, k.bucket, err)
 	case v.n == 0:
-		return fmt.Errorf("%s of %s has a value at revision %d, it was deleted", k.key, k.bucket, e.Revision)
+		return fmt.Errorf("%s of %s has a value at revision %d, although it was deleted", k.key, k.bucket, e.Revision)
 	case !bytes.Equal(e.Value, soakBytes(k.key, v.n)):
 		return fmt.Errorf("%s of %s has another value at revision %d", k.key, k.bucket, e.Revision)
 	}
@@ -301,8 +302,8 @@ func soakBytes(key string, n uint64) []byte {
 	return bytes.Repeat(fmt.Appendf(nil, "%s %x ", key, n), 1+int(n>>8%40))
 }
 
-// watch follows a random pattern for some events, stops, and goes on where it was
-// as often as not. Revisions rise.
+// watch follows a random pattern for some events and stops. Every second time, on
+// average, the next watch resumes there. Revisions must rise.
 func (s *soak) watch(ctx context.Context, r *rand.Rand) error {
 	name := soakConfigs[r.IntN(len(soakConfigs))].Bucket
 	patterns := [][]string{nil, {fmt.Sprintf("w%d.>", r.IntN(soakWriters))}, {"*.0.*", "w1.1.k7"}}[r.IntN(3)]
@@ -344,15 +345,15 @@ func (s *soak) watch(ctx context.Context, r *rand.Rand) error {
 	return nil
 }
 
-// soakEnd returns nil for the ways in which a watch may end.
+// soakEnd returns nil for the errors with which a watch may end.
 func soakEnd(ctx context.Context, err error) error {
 	if ctx.Err() != nil || errors.Is(err, kv.ErrCompacted) {
-		return nil //nolint:nilerr // the end of a life, and of what is kept, are no failures
+		return nil //nolint:nilerr // the end of a session and a compacted revision are no failures
 	}
 	return err
 }
 
-// churn makes a bucket, fills it, and deletes it under a watcher of its own.
+// churn makes a bucket, fills it, and deletes it while a watcher follows it.
 func (s *soak) churn(ctx context.Context, r *rand.Rand) error {
 	config := kv.Config{Bucket: fmt.Sprintf("gone-%d", r.IntN(3)), History: 1 + r.IntN(3), Storage: kv.Storage(r.IntN(2))}
 	b, err := s.store.CreateBucket(ctx, config)
@@ -380,7 +381,7 @@ func (s *soak) churn(ctx context.Context, r *rand.Rand) error {
 	return w.Stop()
 }
 
-// tend does now and then what an operator does.
+// tend carries out an operator's tasks now and then.
 func (s *soak) tend(ctx context.Context, r *rand.Rand) error {
 	timer := time.NewTimer(time.Duration(r.IntN(400)) * time.Millisecond)
 	defer timer.Stop()
@@ -434,13 +435,13 @@ func (s *soak) fail(err error) {
 	s.stop()
 }
 
-// soakSize is what a store takes beside what it has.
+// soakSize is the size of a store and of its live data.
 type soakSize struct {
-	live, disk int64 // of the buckets on the disk, bytes; disk is of the segments' files
-	all        int64 // of the directory, bytes
-	records    int64 // of all buckets
-	memory     int64 // of the live records in memory buckets, bytes
-	heap       int64 // after a collection, bytes
+	live, disk int64 // bytes of live records in buckets on the disk; bytes of the segments' files
+	all        int64 // bytes of the directory
+	records    int64 // in all buckets
+	memory     int64 // bytes of live records in memory buckets
+	heap       int64 // bytes after a collection
 	goroutines int
 }
 
@@ -472,36 +473,36 @@ func (s *soak) size(ctx context.Context) (z soakSize, err error) {
 	return z, err
 }
 
-// bounded fails where the store takes much more than factor times its live data and
-// what it has whatever the data: the log, the reserve, the active segments and those
+// bounded returns an error if the store is much larger than factor times its live data
+// plus its constant parts: the log, the reserve, the active segments and the segments
 // that are being written.
 func (z soakSize) bounded(factor int64) error {
 	const fixed = 32 << 20
 	if z.disk > factor*z.live+fixed || z.all > factor*z.live+fixed+soakOptions.LogMaxSize+soakOptions.ReserveSize {
-		return fmt.Errorf("the disk has grown away from the live data: %v", z)
+		return fmt.Errorf("the disk is too large for the live data: %v", z)
 	}
 	if z.heap > 4*z.memory+1024*z.records+128<<20 {
-		return fmt.Errorf("the heap has grown away from the live data: %v", z)
+		return fmt.Errorf("the heap is too large for the live data: %v", z)
 	}
 	return nil
 }
 
-// within fails where a store at rest has grown since its first life, although its
-// data cannot have.
+// within returns an error if an idle store has grown since the first session, although
+// its data cannot have grown.
 func (z soakSize) within(first soakSize) error {
 	const spread = 16 << 20
 	if z.all > 3*first.all+spread || z.heap > 2*first.heap+spread || z.goroutines > first.goroutines+2 {
-		return fmt.Errorf("grown since the first life: %v, then %v", z, first)
+		return fmt.Errorf("grown since the first session: %v, then %v", z, first)
 	}
 	return nil
 }
 
-// soakHold is what a process holds: its descriptors, and its mappings of files of the
-// store. Only Linux tells of these; elsewhere they are 0.
-type soakHold struct{ goroutines, files, mappings int }
+// soakHandles counts a process's descriptors and its mappings of the store's files. They
+// are known on Linux only; elsewhere they are 0.
+type soakHandles struct{ goroutines, files, mappings int }
 
-func soakHolds(dir string) soakHold {
-	h := soakHold{goroutines: runtime.NumGoroutine()}
+func soakHolds(dir string) soakHandles {
+	h := soakHandles{goroutines: runtime.NumGoroutine()}
 	descriptors, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
 		return h
@@ -514,8 +515,7 @@ func soakHolds(dir string) soakHold {
 	return h
 }
 
-// soakDirectory returns what the files below dir hold, in bytes. Files may go
-// meanwhile.
+// soakDirectory returns the bytes of the files below dir. Files may be removed meanwhile.
 func soakDirectory(dir string) (size int64, err error) {
 	err = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
 		if err == nil && !d.IsDir() {

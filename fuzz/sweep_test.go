@@ -12,11 +12,11 @@ import (
 	"kvd/internal/vfs/simdisk"
 )
 
-// plan says how thoroughly a sweep looks.
+// plan says how thorough a sweep is.
 type plan struct {
-	samples int // images per call beyond the extremes
-	nested  int // every so many images, crash in their recovery too; 0: never
-	goOn    int // every so many images, write to the recovered store; 0: never
+	samples int // random images per call, in addition to the extreme ones
+	nested  int // of every n-th image the recovery is crashed too; 0: never
+	goOn    int // after every n-th image the recovered store is written to; 0: never
 }
 
 // sweep is one run of a workload, with crashes before every call.
@@ -25,12 +25,12 @@ type sweep struct {
 	*world
 	checks  *checks
 	step    int
-	calls   int // of the step
+	calls   int // number of calls in this step
 	changed bool
 	images  uint64
 
-	crashIn int    // stop at this call of the step; 0: do not
-	cut     uint64 // what the disk keeps then
+	crashIn int    // call of the step at which the workload crashes; 0: none
+	cut     uint64 // seed of the items that the disk keeps then
 	crashed *finding
 }
 
@@ -39,10 +39,10 @@ func runSweep(load *workload, p plan, c *checks) error {
 	return runSweepOn(newWorld(load, simdisk.New()), p, c)
 }
 
-// runSweepOn is runSweep in a world that has a past.
+// runSweepOn is runSweep in an existing world.
 func runSweepOn(w *world, p plan, c *checks) error {
 	s := &sweep{plan: p, world: w, checks: c}
-	s.judge = s.call
+	s.decide = s.call
 	err := s.run()
 	if err != nil {
 		err = fmt.Errorf("step %d: %w", s.step, err)
@@ -93,7 +93,7 @@ func (s *sweep) do(i int) error {
 	s.begin(i)
 	err := s.world.run(o)
 	if o.kind == opReclaim && err == nil && s.crashed == nil {
-		err = s.agrees() // what can be seen is what it was
+		err = s.agrees() // what readers see must not have changed
 	}
 	switch {
 	case s.crashed != nil:
@@ -107,7 +107,7 @@ func (s *sweep) do(i int) error {
 	return nil
 }
 
-// call is asked before every call of the store.
+// call is called before every call of the store.
 func (s *sweep) call(call simdisk.Op) simdisk.Action {
 	s.calls++
 	if s.changed {
@@ -121,7 +121,7 @@ func (s *sweep) call(call simdisk.Op) simdisk.Action {
 	return simdisk.Action{}
 }
 
-// look hands in the images of a crash right now.
+// look queues checks of the images of a crash at this moment.
 func (s *sweep) look(call simdisk.Op) {
 	for _, c := range cuts(s.disk.Pending(), s.random.Uint64(), s.samples) {
 		s.images++
@@ -152,19 +152,19 @@ func (s *sweep) finding(c cut) *finding {
 	return f
 }
 
-// crash notes the disk that the workload goes on with.
+// crash makes an image with which the workload continues.
 func (s *sweep) crash() {
 	s.crashed = s.finding(someCut(s.disk.Pending(), s.cut))
 	s.crashIn = 0
 }
 
-// resume lets the workload go on where the crash left it.
+// resume continues the workload after the crash.
 func (s *sweep) resume() error {
 	f := s.crashed
 	s.crashed = nil
 	s.fault.Inject(simdisk.StopAt(0))
 	if s.store != nil {
-		_ = s.store.Close() // it can write nothing
+		_ = s.store.Close() // its file system is stopped
 	}
 	if n := s.open.Load(); n != 0 {
 		return fmt.Errorf("%d files are open after a crash", n)
@@ -180,7 +180,7 @@ func (s *sweep) resume() error {
 	return nil
 }
 
-// checks carries out checks in the background and keeps the first error.
+// checks runs checks in the background and keeps the first error.
 type checks struct {
 	queue  chan func(count func()) error // nil: inline
 	done   sync.WaitGroup
@@ -190,8 +190,8 @@ type checks struct {
 	broken atomic.Bool
 }
 
-// newChecks returns checks that run in as many goroutines as there are
-// processors. End them with close.
+// newChecks starts as many goroutines as there are processors to run checks. close ends
+// them.
 func newChecks() *checks {
 	c := inlineChecks()
 	c.queue = make(chan func(func()) error, 64)
@@ -205,7 +205,7 @@ func newChecks() *checks {
 	return c
 }
 
-// inlineChecks returns checks that run at once, where they are added.
+// inlineChecks returns checks that run at once, in the caller's goroutine.
 func inlineChecks() *checks { return &checks{} }
 
 func (c *checks) add(f func(count func()) error) {
@@ -234,7 +234,7 @@ func (c *checks) run(f func(count func()) error) {
 
 func (c *checks) failed() bool { return c.broken.Load() }
 
-// wait returns the first error since the last wait, once all is checked.
+// wait waits until all checks are done, and returns the first error since the last wait.
 func (c *checks) wait() error {
 	c.done.Wait()
 	c.mu.Lock()

@@ -16,11 +16,11 @@ import (
 	"kvd/kv"
 )
 
-// FuzzTTLClock lets records expire under a wall clock that is set forward and back,
-// in a store that is closed, crashes and is opened again; the monotonic clock goes
-// on. Whatever comes: nothing that expired shows again unless the clock was set back
-// before the store could remember; no live value is lost; no revision is issued
-// twice; times never fall; and after a leap of the clock nothing is swept.
+// FuzzTTLClock lets records expire while the wall clock is set forward and back, in a
+// store that is closed, crashes and is opened again. The monotonic clock continues. In
+// every case: an expired record is not visible again, unless the clock was set back
+// before the store could make its time durable; no live value is lost; no revision is
+// issued twice; times never decrease; after a leap of the clock nothing is swept.
 func FuzzTTLClock(f *testing.F) {
 	f.Add([]byte{})
 	for seed := range uint64(40) {
@@ -38,28 +38,28 @@ func FuzzTTLClock(f *testing.F) {
 		}
 		for c := (&byteChooser{b[:min(len(b), 200)]}); len(c.b) > 0; {
 			if err := r.step(c); err != nil {
-				t.Fatalf("%v\n%s", err, strings.Join(r.said, "\n"))
+				t.Fatalf("%v\n%s", err, strings.Join(r.steps, "\n"))
 			}
 		}
 	})
 }
 
-// clockRun is a store of two buckets beside what is known of it.
+// clockRun is a store of two buckets, and the state that it must have.
 type clockRun struct {
 	disk  *simdisk.Disk
 	store *bucket.Store
-	said  []string // the steps
+	steps []string // the steps so far
 
 	wall time.Duration // since the epoch; may be set
 	mono time.Duration // only grows
 
-	// The store's time lies from lo to hi: what of it a crash left on the disk is not
-	// known exactly, until a record tells.
+	// The store's time lies between lo and hi. After a crash its exact value is unknown
+	// until a new record shows it.
 	lo, hi  int64
-	durable int64 // the disk remembers a time from it on
-	most    int64 // and up to it; counted when the store ends
-	resting bool  // the clock has leapt
-	wrote   bool  // since the open, or tried to
+	durable int64 // the time on the disk is at least this
+	most    int64 // and at most this; set when the store ends
+	leapt   bool  // the clock has leapt
+	wrote   bool  // a write was tried since the open
 
 	buckets map[string]*clockBucket
 }
@@ -73,7 +73,7 @@ type clockBucket struct {
 // clockRecord is the newest value of a key.
 type clockRecord struct {
 	revision kv.Revision
-	dies     int64 // unix ns; 0: never
+	expires  int64 // unix ns; 0: never
 }
 
 var clockKeys = []string{"a", "b", "c"}
@@ -87,12 +87,12 @@ func newClockRun() *clockRun {
 
 func (r *clockRun) close() {
 	if r.store != nil {
-		_ = r.store.Close() // a step that cares about the error has closed it
+		_ = r.store.Close() // steps that check its error have closed it already
 		r.store = nil
 	}
 }
 
-// open opens the store and checks what it makes of the clocks.
+// open opens the store and checks the time that it derives from the clocks.
 func (r *clockRun) open(accept bool) error {
 	s, err := bucket.Open(storeDir, environment.With(bucket.Options{
 		LogFileSize: 64 << 10, ReserveSize: -1, AcceptClock: accept,
@@ -109,13 +109,13 @@ func (r *clockRun) open(accept bool) error {
 	before, known := r.most, r.durable
 	r.wrote = false
 	r.lo, r.hi = max(wall, known), max(wall, before)
-	r.resting = slices.ContainsFunc(s.Report().Notes, func(n string) bool { return strings.HasPrefix(n, "the clock says") })
-	// A bucket with a TTL is among them, so something may always expire.
+	r.leapt = slices.ContainsFunc(s.Report().Notes, func(n string) bool { return strings.HasPrefix(n, "the clock says") })
+	// One of the buckets has a TTL, so some record may always expire.
 	switch far := int64(24 * time.Hour); {
-	case r.resting && (accept || known != 0 && r.lo-known <= far):
-		return fmt.Errorf("the sweep rests without a leap: the clock moved by %v", time.Duration(r.lo-known))
-	case !r.resting && !accept && known != 0 && r.hi-before > far:
-		return fmt.Errorf("a leap of %v is not noticed", time.Duration(r.hi-before))
+	case r.leapt && (accept || known != 0 && r.lo-known <= far):
+		return fmt.Errorf("the sweep is suspended without a leap: the clock moved by %v", time.Duration(r.lo-known))
+	case !r.leapt && !accept && known != 0 && r.hi-before > far:
+		return fmt.Errorf("a leap of %v was not detected", time.Duration(r.hi-before))
 	}
 	for name, b := range r.buckets {
 		bk, err := s.CreateBucket(context.Background(), kv.Config{Bucket: name, TTL: b.ttl})
@@ -127,13 +127,13 @@ func (r *clockRun) open(accept bool) error {
 			return err
 		}
 		if st.Revision != b.revision {
-			return fmt.Errorf("bucket %q is at revision %d after an open, and was at %d", name, st.Revision, b.revision)
+			return fmt.Errorf("bucket %q is at revision %d after an open; before it was at %d", name, st.Revision, b.revision)
 		}
 	}
 	return nil
 }
 
-// step takes one step and compares.
+// step carries out one step and compares the result.
 func (r *clockRun) step(c *byteChooser) error {
 	name := []string{"keys", "aged"}[c.IntN(2)]
 	key := clockKeys[c.IntN(len(clockKeys))]
@@ -176,7 +176,7 @@ func (r *clockRun) step(c *byteChooser) error {
 }
 
 func (r *clockRun) say(format string, args ...any) {
-	r.said = append(r.said, fmt.Sprintf("%v: ", time.Duration(r.lo-epoch))+fmt.Sprintf(format, args...))
+	r.steps = append(r.steps, fmt.Sprintf("%v: ", time.Duration(r.lo-epoch))+fmt.Sprintf(format, args...))
 }
 
 func (r *clockRun) pass(d time.Duration) {
@@ -186,9 +186,9 @@ func (r *clockRun) pass(d time.Duration) {
 	r.hi += int64(d)
 }
 
-// gone and there report whether a record has certainly died, or certainly not.
-func (r *clockRun) gone(v clockRecord) bool  { return v.dies != 0 && v.dies <= r.lo }
-func (r *clockRun) there(v clockRecord) bool { return v.dies == 0 || v.dies > r.hi }
+// isExpired and isLive report whether a record has certainly expired, or certainly not.
+func (r *clockRun) isExpired(v clockRecord) bool { return v.expires != 0 && v.expires <= r.lo }
+func (r *clockRun) isLive(v clockRecord) bool    { return v.expires == 0 || v.expires > r.hi }
 
 func (r *clockRun) write(name, key string, ttl time.Duration, create bool) error {
 	b := r.buckets[name]
@@ -208,14 +208,14 @@ func (r *clockRun) write(name, key string, ttl time.Duration, create bool) error
 	}
 	rev, err := write(context.Background(), key, []byte(key), opts...)
 	switch {
-	case create && errors.Is(err, kv.ErrKeyExists) && has && !r.gone(had):
+	case create && errors.Is(err, kv.ErrKeyExists) && has && !r.isExpired(had):
 		return nil
 	case err != nil:
-		return fmt.Errorf("a write where the newest value is %+v: %w", had, err)
-	case create && has && r.there(had):
+		return fmt.Errorf("a write to a key whose newest value is %+v: %w", had, err)
+	case create && has && r.isLive(had):
 		return fmt.Errorf("create over the live value %+v succeeded with %d", had, rev)
 	case rev <= b.revision:
-		return fmt.Errorf("revision %d was issued behind %d", rev, b.revision)
+		return fmt.Errorf("revision %d was issued after %d", rev, b.revision)
 	}
 	b.revision = rev
 	e, err := bk.Get(context.Background(), key)
@@ -225,7 +225,7 @@ func (r *clockRun) write(name, key string, ttl time.Duration, create bool) error
 	return r.learn(b, e, ttl)
 }
 
-// learn takes what a new record tells: the store's time, and when it dies.
+// learn derives the store's time and the record's expiry from a new record.
 func (r *clockRun) learn(b *clockBucket, e kv.Entry, ttl time.Duration) error {
 	created := e.Created.UnixNano()
 	if created < r.lo || created > r.hi {
@@ -235,8 +235,8 @@ func (r *clockRun) learn(b *clockBucket, e kv.Entry, ttl time.Duration) error {
 	r.lo, r.hi, r.durable = created, created, created
 	v := clockRecord{revision: e.Revision}
 	for _, d := range []time.Duration{ttl, b.ttl} {
-		if at := created + int64(d); d != 0 && (v.dies == 0 || at < v.dies) {
-			v.dies = at
+		if at := created + int64(d); d != 0 && (v.expires == 0 || at < v.expires) {
+			v.expires = at
 		}
 	}
 	b.records[e.Key] = v
@@ -256,21 +256,21 @@ func (r *clockRun) sweep() error {
 		if err != nil {
 			return err
 		}
-		if st.Revision < b.revision || r.resting && st.Revision != b.revision {
-			return fmt.Errorf("bucket %q is at revision %d after a sweep, and was at %d; resting: %t", name, st.Revision, b.revision, r.resting)
+		if st.Revision < b.revision || r.leapt && st.Revision != b.revision {
+			return fmt.Errorf("bucket %q is at revision %d after a sweep; before it was at %d; suspended: %t", name, st.Revision, b.revision, r.leapt)
 		}
 		b.revision = st.Revision
 	}
 	return nil
 }
 
-// reopen closes the store, or cuts its power, and opens it again.
+// reopen closes the store or cuts its power, and opens it again.
 func (r *clockRun) reopen(crash, accept bool) error {
 	image := r.disk
 	if crash {
 		image = r.disk.Crash(simdisk.KeepNone())
 	}
-	leapt := r.resting && !r.wrote // a leap is not made the store's by closing alone
+	leapt := r.leapt && !r.wrote // closing alone does not accept a leap
 	if !leapt {
 		r.most = r.hi
 	}
@@ -295,16 +295,16 @@ func (r *clockRun) compare() error {
 		for key, v := range b.records {
 			e, err := bk.Get(context.Background(), key)
 			switch {
-			case err == nil && r.gone(v):
-				return fmt.Errorf("%s/%s, revision %d, shows although it died %v ago", name, key, e.Revision, time.Duration(r.lo-v.dies))
+			case err == nil && r.isExpired(v):
+				return fmt.Errorf("%s/%s, revision %d, is visible although it expired %v ago", name, key, e.Revision, time.Duration(r.lo-v.expires))
 			case err == nil && e.Revision != v.revision:
 				return fmt.Errorf("%s/%s is at revision %d, expected %d", name, key, e.Revision, v.revision)
-			case errors.Is(err, kv.ErrKeyNotFound) && r.there(v):
-				return fmt.Errorf("%s/%s, revision %d, is gone: it dies in %v", name, key, v.revision, time.Duration(v.dies-r.hi))
+			case errors.Is(err, kv.ErrKeyNotFound) && r.isLive(v):
+				return fmt.Errorf("%s/%s, revision %d, is missing: it expires in %v", name, key, v.revision, time.Duration(v.expires-r.hi))
 			case err != nil && !errors.Is(err, kv.ErrKeyNotFound):
 				return err
-			case err != nil && v.dies > r.lo:
-				r.lo = v.dies // that it has died tells the time
+			case err != nil && v.expires > r.lo:
+				r.lo = v.expires // its expiry gives a bound of the time
 			}
 		}
 	}

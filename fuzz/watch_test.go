@@ -16,10 +16,10 @@ import (
 	"kvd/kv/msglog"
 )
 
-// endKey is written last, and in every follower's patterns.
+// endKey is written last. The patterns of every follower include it.
 const endKey = "end"
 
-// following is a run of many followers beside writers, over power cuts.
+// following is a run of many followers and writers across power cuts.
 type following struct {
 	seed      uint64
 	journal   *journal
@@ -29,26 +29,26 @@ type following struct {
 }
 
 const (
-	followTime     = time.Minute // for a seed; more is taken for a watcher that is stuck
-	followSessions = 4           // the power goes off between them
-	followersEach  = 40          // of a bucket
-	writersEach    = 3           // of a bucket
-	writesEach     = 350         // of a writer, in a session
+	followTime     = time.Minute // limit for a seed; only a stuck watcher takes longer
+	followSessions = 4           // sessions between power cuts
+	followersEach  = 40          // followers of a bucket
+	writersEach    = 3           // writers of a bucket
+	writesEach     = 350         // writes of a writer in a session
 )
 
-// followBuckets say what each is about.
+// followBuckets are the buckets and what each of them tests.
 var followBuckets = map[string]*chapter{
-	"complete": {history: 64},               // nothing is dropped
-	"short":    {history: 2},                // laggards get successors
+	"complete": {history: 64},               // no record is removed
+	"short":    {history: 2},                // slow watchers receive successors
 	"purged":   {history: 4, purges: true},  // ends are forgotten
-	"expiring": {history: 4, expires: true}, // keys go by themselves
-	"trimmed":  {history: 1, trims: true},   // the oldest go, without a marker
+	"expiring": {history: 4, expires: true}, // keys expire
+	"trimmed":  {history: 1, trims: true},   // the oldest records are trimmed, without a marker
 }
 
-// TestWatchersMissNothing has watchers with random patterns and options follow
-// buckets beside writers, stall, disconnect and resume, while the power goes off
-// at random calls of the disk: whatever was acknowledged or delivered comes to
-// everybody it is owed to, in order, once.
+// TestWatchersMissNothing has watchers with random patterns and options follow buckets
+// beside writers. They stall, disconnect and resume, and the power is cut at random calls
+// of the disk. Every acknowledged or delivered record must come to every watcher that it
+// is due to, in order and once.
 func TestWatchersMissNothing(t *testing.T) {
 	start, events := time.Now(), 0
 	first, last := uint64(1), uint64(1+max(2, effort(12)))
@@ -66,8 +66,8 @@ func TestWatchersMissNothing(t *testing.T) {
 	t.Logf("%d events checked in %v, %.0f per second", events, d.Round(time.Millisecond), float64(events)/d.Seconds())
 }
 
-// TestWatchBugsAreFound has some watches lie, about every fiftieth event: some of these
-// come while the power is off, when nothing is noted.
+// TestWatchBugsAreFound has some watches change about every fiftieth event: some of these
+// events come while the power is off, and are not recorded.
 func TestWatchBugsAreFound(t *testing.T) {
 	var held *kv.Update
 	for name, lie := range map[string]func(n int, u kv.Update) []kv.Update{
@@ -132,7 +132,7 @@ func TestWatchBugsAreFound(t *testing.T) {
 				n++
 				return lie(n, u)
 			}); err == nil {
-				t.Error("nobody noticed")
+				t.Error("no check found the bug")
 			} else {
 				t.Log(err)
 			}
@@ -140,15 +140,15 @@ func TestWatchBugsAreFound(t *testing.T) {
 	}
 }
 
-// follow runs one seed and returns how many events were delivered. The first
-// follower of the bucket that drops nothing lies.
+// follow runs one seed and returns the number of delivered events. The seeded bug is in the
+// first follower of the bucket that removes nothing.
 func follow(ctx context.Context, seed uint64, lie func(kv.Update) []kv.Update) (events int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, followTime)
 	defer cancel()
 	r := &following{seed: seed, journal: newJournal(), disk: simdisk.New(), ctx: ctx}
 	random := rand.New(rand.NewPCG(seed, 11))
 	for name, like := range followBuckets {
-		c := &chapter{history: like.history, purges: like.purges, expires: like.expires, trims: like.trims, records: map[kv.Revision]seen{}, alarms: map[chan struct{}]kv.Revision{}}
+		c := &chapter{history: like.history, purges: like.purges, expires: like.expires, trims: like.trims, records: map[kv.Revision]seen{}, waiters: map[chan struct{}]kv.Revision{}}
 		r.journal.buckets[name] = c
 	}
 	for _, name := range []string{"complete", "short", "purged", "expiring", "trimmed"} {
@@ -194,20 +194,20 @@ func (r *following) session(n int, final bool, seed uint64) error {
 	}
 	store, err := bucket.Open(storeDir, environment.With(bucket.Options{LogFileSize: 64 << 10, LogMaxSize: 256 << 10, ReserveSize: -1}, environment.Env{FS: fault}))
 	if err != nil {
-		return r.darkOr(err)
+		return r.unlessPowerIsOff(err)
 	}
 	err = r.work(n, final, store, random)
 	j.powerOff(r.disk, seed)
-	_ = store.Close() // its disk has gone
+	_ = store.Close() // its disk is stopped
 	r.disk = j.image
 	return err
 }
 
-// darkOr returns an error, unless the power has gone; then the session is over.
-func (r *following) darkOr(err error) error {
+// unlessPowerIsOff returns err, or nil if the power is off: then the session is over.
+func (r *following) unlessPowerIsOff(err error) error {
 	r.journal.mu.Lock()
 	defer r.journal.mu.Unlock()
-	if err == nil || r.journal.dark {
+	if err == nil || r.journal.noPower {
 		if r.journal.image != nil {
 			r.disk = r.journal.image
 		}
@@ -216,7 +216,7 @@ func (r *following) darkOr(err error) error {
 	return err
 }
 
-// work lets writers and followers do theirs.
+// work runs the writers and the followers.
 func (r *following) work(session int, final bool, store *bucket.Store, random *rand.Rand) error {
 	j := r.journal
 	handles := map[string]kv.Bucket{}
@@ -227,11 +227,11 @@ func (r *following) work(session int, final bool, store *bucket.Store, random *r
 		}
 		b, err := store.CreateBucket(r.ctx, cfg)
 		if err != nil {
-			return r.darkOr(err)
+			return r.unlessPowerIsOff(err)
 		}
 		handles[name] = b
 		if err := j.read(r.ctx, b); err != nil {
-			return r.darkOr(err)
+			return r.unlessPowerIsOff(err)
 		}
 	}
 	var writing, watching sync.WaitGroup
@@ -240,7 +240,7 @@ func (r *following) work(session int, final bool, store *bucket.Store, random *r
 	fails := func(err error) {
 		mu.Lock()
 		defer mu.Unlock()
-		if err = r.darkOr(err); err != nil && failed == nil {
+		if err = r.unlessPowerIsOff(err); err != nil && failed == nil {
 			failed = err
 		}
 	}
@@ -271,12 +271,12 @@ func (r *following) work(session int, final bool, store *bucket.Store, random *r
 		r.journal.powerOff(r.disk, random.Uint64())
 	}
 	close(j.done)
-	j.ring()
+	j.wakeAll()
 	watching.Wait()
 	return failed
 }
 
-// write makes a writer's writes.
+// write makes the writes of one writer.
 func (r *following) write(b kv.Bucket, c *chapter, random *rand.Rand, name string) error {
 	for n := range writesEach {
 		if c.purges && random.IntN(150) == 0 || c.trims && random.IntN(20) == 0 {
@@ -288,7 +288,7 @@ func (r *following) write(b kv.Bucket, c *chapter, random *rand.Rand, name strin
 		var rev kv.Revision
 		var err error
 		switch dice := random.IntN(20); {
-		case dice == 0 && c.history < kv.MaxHistory: // of the others nothing is to be dropped
+		case dice == 0 && c.history < kv.MaxHistory: // in the other bucket no record may be removed
 			s.operation = kv.Purge
 			rev, err = b.Purge(r.ctx, s.key)
 		case dice < 4:
@@ -312,9 +312,9 @@ func (r *following) write(b kv.Bucket, c *chapter, random *rand.Rand, name strin
 	return nil
 }
 
-// forget has a bucket drop old records or markers, as its chapter says.
+// forget removes old records or markers from a bucket, as its chapter says.
 func (r *following) forget(b kv.Bucket, c *chapter) error {
-	const left = 100 // records, of 180 keys
+	const left = 100 // records that a trim keeps, of 180 keys
 	r.journal.forgets(c)
 	var err error
 	if c.trims {

@@ -24,32 +24,32 @@ import (
 	"kvd/kv/msglog"
 )
 
-// epoch is when every workload begins.
+// epoch is the time at which every workload begins.
 const epoch = 1_800_000_000_000_000_000 // unix ns
 
 const storeDir = "db"
 
-// world is a store on a disk in memory, driven in lockstep with a model. It is
-// for one goroutine, and every file-system call of the store comes in the order
-// that the workload alone decides.
+// world is a store on a simulated disk, together with a model that carries out the
+// same steps. It is for one goroutine: the workload alone determines the order of the
+// store's file-system calls.
 type world struct {
 	workload *workload
 	disk     *simdisk.Disk
-	fault    *simdisk.Fault                  // of the open store
-	judge    func(simdisk.Op) simdisk.Action // asked before every call of the store
-	open     atomic.Int64                    // files, mappings and locks
+	fault    *simdisk.Fault                  // the open store's file system
+	decide   func(simdisk.Op) simdisk.Action // called before every call of the store
+	open     atomic.Int64                    // number of open files, mappings and locks
 	store    *bucket.Store
 	random   *rand.Rand
 	now      int64
-	skew     time.Duration   // of the wall clock, which an open store does not look at
-	amid     func()          // called once, before a segment is read; nil: not at all
-	serial   uint64          // of the values made
-	ids      map[uint64]bool // of all buckets that there were; never changed, but replaced
+	skew     time.Duration   // of the wall clock; an open store does not read the wall clock
+	during   func()          // called once, before a segment is read; nil: not at all
+	serial   uint64          // number of values made
+	ids      map[uint64]bool // ids of all buckets that ever existed; replaced, never changed
 
 	acked  *Model   // what the store has acknowledged
-	midway []*Model // states on the way there, where a step is several frames
-	flight *Model   // what it will be once the step in flight is done; acked if that changes nothing
-	since  []*Model // what it had acknowledged before, from the last sync on
+	midway []*Model // states on the way to flight, if a step consists of several frames
+	flight *Model   // the state after the step in flight; acked if the step changes nothing
+	since  []*Model // the acknowledged states since the last sync
 }
 
 func newWorld(w *workload, disk *simdisk.Disk) *world {
@@ -60,7 +60,7 @@ func newWorld(w *workload, disk *simdisk.Disk) *world {
 
 func (w *world) options() bucket.Options {
 	w.fault = simdisk.NewFault(w.disk)
-	w.fault.Inject(w.judge)
+	w.fault.Inject(w.decide)
 	var fs vfs.FS = w.fault
 	if w.workload.bug != nil {
 		fs = w.workload.bug(fs)
@@ -69,7 +69,7 @@ func (w *world) options() bucket.Options {
 		LogFileSize: w.workload.logFileSize, LogMaxSize: w.workload.logMaxSize,
 		ReserveSize: w.workload.reserveSize, SegmentSize: w.workload.segmentSize,
 	}, environment.Env{
-		Manual: true, FS: &countingFS{FS: fs, open: &w.open, amid: &w.amid},
+		Manual: true, FS: &countingFS{FS: fs, open: &w.open, during: &w.during},
 		Now:     func() time.Time { return time.Unix(0, w.now).Add(w.skew) },
 		Elapsed: func() time.Duration { return time.Duration(w.now - epoch) },
 		Random:  w.random.Uint64,
@@ -100,7 +100,7 @@ func (w *world) stop() error {
 	return err
 }
 
-// must opens the store, carries out the steps and closes it.
+// must opens the store, carries out the steps and closes the store.
 func (w *world) must(t testing.TB, steps ...op) {
 	t.Helper()
 	if err := w.start(); err != nil {
@@ -122,7 +122,7 @@ func (w *world) must(t testing.TB, steps ...op) {
 // observe reads the whole store.
 func (w *world) observe() (*Model, []Loss, error) { return Observe(w.store, keyNames) }
 
-// agrees compares the store with what it has acknowledged.
+// agrees compares the store with the acknowledged state.
 func (w *world) agrees() error {
 	got, losses, err := w.observe()
 	if err != nil {
@@ -137,8 +137,8 @@ func (w *world) agrees() error {
 	return nil
 }
 
-// tellsOfEnds checks that a watch which resumes behind the end of a key that left a
-// silent bucket is told.
+// tellsOfEnds checks that a watch returns ErrCompacted if it resumes before the end of
+// a key that was removed from a bucket without expiry markers.
 func (w *world) tellsOfEnds() error {
 	for name, b := range w.acked.Buckets {
 		if b.ended == 0 {
@@ -160,9 +160,9 @@ func (w *world) tellsOfEnds() error {
 	return nil
 }
 
-// run carries out one step other than a crash on store and model. The error
-// says where they differ; err is what the store said, nil or a refusal that the
-// model expects too.
+// run carries out one step, which is no crash, on the store and on the model. The
+// returned error says where they differ. err is the store's own error: nil, or a
+// refusal that the model expects too.
 func (w *world) run(o *op) error {
 	w.now += int64(o.tick)
 	w.skew += o.skew
@@ -205,8 +205,8 @@ func (w *world) run(o *op) error {
 	return err
 }
 
-// reopen closes the store and opens it again, which finds everything in order. A
-// note there may be: of a header that a power cut tore, until its file is reused.
+// reopen closes the store and opens it again. The report must be clean. One kind of
+// note is allowed: a log file's header that a power cut tore, until the file is reused.
 func (w *world) reopen() error {
 	err := w.stop()
 	if err == nil {
@@ -224,8 +224,8 @@ func (w *world) reopen() error {
 	return nil
 }
 
-// verify checks the files of a store that was closed: they are sound, and no more than
-// the manifest names.
+// verify checks the files of a closed store: they are sound, and every segment is named
+// by the manifest.
 func (w *world) verify() error {
 	report, err := verify.Store(storeDir, environment.With(verify.Options{}, environment.Env{FS: w.disk}))
 	if err == nil {
@@ -241,10 +241,10 @@ func (w *world) verify() error {
 	return err
 }
 
-// syncs reports whether a step that succeeded is known to have left nothing that
-// was acknowledged and is not durable.
+// syncs reports whether after this successful step everything acknowledged is known to
+// be durable.
 func (o *op) syncs(before, after *Model) bool {
-	if !before.lax() && !after.lax() {
+	if !before.interval() && !after.interval() {
 		return true
 	}
 	was, is := before.Buckets[o.bucket], after.Buckets[o.bucket]
@@ -266,7 +266,7 @@ func (o *op) syncs(before, after *Model) bool {
 	return false
 }
 
-// mutation makes a write out of a step and the state it meets.
+// mutation makes the write of a step. The write may depend on the current state.
 func (w *world) mutation(o *op, m *Model) kv.Mutation {
 	mut := kv.Mutation{Bucket: o.bucket, Key: o.key, TTL: o.ttl}
 	switch o.kind {
@@ -302,7 +302,7 @@ func (w *world) mutation(o *op, m *Model) kv.Mutation {
 	return mut
 }
 
-// value makes a value that no other write has, or one of zeros.
+// value makes a value that differs from every other value, or a value of zeros.
 func (w *world) value(o *op) []byte {
 	v := make([]byte, o.size)
 	if o.zeros {
@@ -325,7 +325,7 @@ func (w *world) write(o *op, next *Model) error {
 	return compare(got, err, rev, want)
 }
 
-// send carries out one mutation by its method, where it has one.
+// send carries out one mutation through the method for its operation, if there is one.
 func (w *world) send(m kv.Mutation) (kv.Revision, error) {
 	ctx := context.Background()
 	if w.workload.lie != nil {
@@ -372,7 +372,7 @@ type unexpectedError struct{ err, want error }
 func (e *unexpectedError) Error() string { return fmt.Sprintf("error %v, want %v", e.err, e.want) }
 func (e *unexpectedError) Unwrap() error { return e.err }
 
-// compare checks a write's outcome.
+// compare checks the result of a write.
 func compare(rev kv.Revision, err error, wantRev kv.Revision, want error) error {
 	switch {
 	case !errors.Is(err, want) || want == nil && err != nil:
@@ -395,7 +395,7 @@ func (w *world) submit(o *op, next *Model) error {
 	if err := w.store.Submit(context.Background(), muts); err != nil {
 		return &unexpectedError{err, nil}
 	}
-	// A full disk may refuse the puts of a batch and admit its deletes.
+	// A full disk may refuse the puts of a batch and accept its deletes.
 	admitted := w.acked.Clone()
 	admitted.Clock = next.Clock
 	var refused, failed error
@@ -419,11 +419,11 @@ func (w *world) submit(o *op, next *Model) error {
 	return refused
 }
 
-// control carries out an operation on a bucket as a whole.
+// control carries out an operation on a whole bucket.
 func (w *world) control(o *op, next *Model) error {
 	ctx, c := context.Background(), o.config.of(o.bucket)
 	var err, want error
-	if w.workload.aging { // a sweep may come before
+	if w.workload.aging { // a sweep may run before
 		swept := next.Clone()
 		swept.Sweep(o.bucket)
 		w.midway = []*Model{swept}
@@ -460,16 +460,16 @@ func (w *world) sweep(o *op, next *Model) error {
 	w.midway = next.sweeps()
 	w.flight = w.midway[len(w.midway)-1]
 	var err error
-	if o.amid != nil {
-		w.amid = func() { err = w.writeAmid(o.amid, next) }
+	if o.during != nil {
+		w.during = func() { err = w.writeDuring(o.during, next) }
 	}
 	swept := w.store.Sweep(context.Background())
-	w.amid = nil
+	w.during = nil
 	return errors.Join(err, swept)
 }
 
-// sweeps returns the model as it comes and as each bucket leaves it that is swept, in
-// the order of their ids.
+// sweeps returns the model after the sweep of each bucket, in the order of their ids.
+// The first model is the state before.
 func (m *Model) sweeps() []*Model {
 	states := []*Model{m}
 	for _, name := range slices.SortedFunc(maps.Keys(m.Buckets), func(a, b string) int { return cmp.Compare(m.Buckets[a].ID, m.Buckets[b].ID) }) {
@@ -480,9 +480,9 @@ func (m *Model) sweeps() []*Model {
 	return states
 }
 
-// writeAmid writes while a sweep looks for what has expired, unless it has written
-// markers in that bucket already. It comes before all of them.
-func (w *world) writeAmid(o *op, next *Model) error {
+// writeDuring writes while a sweep searches for expired records, unless the sweep has
+// already written markers in that bucket. The write comes before all of them.
+func (w *world) writeDuring(o *op, next *Model) error {
 	was := next.Buckets[o.bucket]
 	b, err := w.store.Bucket(context.Background(), o.bucket)
 	if err != nil {
@@ -528,7 +528,7 @@ func (w *world) erase(o *op, next *Model) error {
 	return compare(0, err, 0, want)
 }
 
-// trim drops the oldest of a bucket's records.
+// trim removes the oldest records of a bucket.
 func (w *world) trim(o *op, next *Model) error {
 	below, records, bytes := o.limits()
 	if b := next.Buckets[o.bucket]; b != nil && below > 0 {
@@ -551,10 +551,10 @@ func (w *world) trim(o *op, next *Model) error {
 	return compare(0, err, 0, want)
 }
 
-// learnIDs returns the model with the ids of the buckets that are new in it, which
-// no bucket had.
+// learnIDs returns the model with the ids of its new buckets. It fails if a bucket had
+// one of these ids before.
 func (w *world) learnIDs(m *Model) (*Model, error) {
-	m = m.Clone() // the flight is others' to read
+	m = m.Clone() // other goroutines may read the model in flight
 	for name, b := range m.Buckets {
 		if b.ID != 0 {
 			continue
@@ -577,7 +577,7 @@ func (w *world) learnIDs(m *Model) (*Model, error) {
 	return m, nil
 }
 
-// know notes the ids of a model's buckets.
+// know adds the ids of a model's buckets to ids.
 func (w *world) know(m *Model) {
 	ids := make(map[uint64]bool, len(w.ids)+len(m.Buckets))
 	maps.Copy(ids, w.ids)
@@ -587,11 +587,11 @@ func (w *world) know(m *Model) {
 	w.ids = ids
 }
 
-// countingFS counts what is open.
+// countingFS counts the open files, mappings and locks.
 type countingFS struct {
 	vfs.FS
-	open *atomic.Int64
-	amid *func() // of the world
+	open   *atomic.Int64
+	during *func() // the world's during
 }
 
 func (c *countingFS) Open(path string, mode vfs.Mode) (vfs.File, error) {
@@ -600,7 +600,7 @@ func (c *countingFS) Open(path string, mode vfs.Mode) (vfs.File, error) {
 		return nil, err
 	}
 	c.open.Add(1)
-	return &countedFile{File: f, open: c.open, amid: c.amid, path: path}, nil
+	return &countedFile{File: f, open: c.open, during: c.during, path: path}, nil
 }
 
 func (c *countingFS) Lock(path string) (io.Closer, error) {
@@ -612,7 +612,7 @@ func (c *countingFS) Lock(path string) (io.Closer, error) {
 	return &counted{Closer: l, open: c.open}, nil
 }
 
-// counted takes itself off the count when it is closed, once.
+// counted decrements the count when it is closed, once.
 type counted struct {
 	io.Closer
 	open   *atomic.Int64
@@ -630,14 +630,14 @@ type countedFile struct {
 	vfs.File
 	open   *atomic.Int64
 	closed atomic.Bool
-	amid   *func()
+	during *func()
 	path   string
 }
 
 func (c *countedFile) ReadAt(p []byte, off int64) (int, error) {
-	if amid := *c.amid; amid != nil && strings.HasSuffix(c.path, ".seg") {
-		*c.amid = nil
-		amid()
+	if during := *c.during; during != nil && strings.HasSuffix(c.path, ".seg") {
+		*c.during = nil
+		during()
 	}
 	return c.File.ReadAt(p, off)
 }
