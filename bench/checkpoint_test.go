@@ -8,9 +8,10 @@ import (
 	"kvd/kv"
 )
 
-// BenchmarkCheckpoint compares the latency of puts by 64 writers without any
-// checkpoint with that beside four checkpoints a second, about as often as that load makes the store begin them. Run it with
-// -benchtime 150000x: that many puts do not make the store begin one by itself.
+// BenchmarkCheckpoint compares the latency of puts by 64 writers without checkpoints and
+// with four checkpoints a second. That is about as often as the store would begin them
+// under this load. Run it with -benchtime 150000x: that many puts do not make the store
+// begin a checkpoint by itself.
 func BenchmarkCheckpoint(b *testing.B) {
 	for _, mode := range []string{"none", "running"} {
 		b.Run("checkpoints="+mode, func(b *testing.B) {

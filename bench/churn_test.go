@@ -13,11 +13,11 @@ import (
 	"kvd/kv"
 )
 
-// BenchmarkChurn overwrites 100,000 keys of 128 bytes twenty times, by 16 writers,
-// and then rests for ten seconds. It reports how many times the live bytes
-// (records, and about 40 bytes of index entry for each) the segments' files took
-// at most and in the end, when they came to 1.5 times for good, and what compaction did to the writers: compare p99 of
-// compaction=on and off. One iteration is the whole of it: -benchtime=1x.
+// BenchmarkChurn has 16 writers overwrite 100,000 keys of 128 bytes twenty times, and then
+// waits ten seconds. It reports the disk use of the segments' files, as a multiple of the
+// live bytes (the records, and about 40 bytes of index entry for each): the maximum, and the
+// value at the end. It also reports when the use fell below 1.5 times for good, and the
+// writers' latency: compare the p99 of compaction=on and off. Run it with -benchtime=1x.
 func BenchmarkChurn(b *testing.B) {
 	for _, order := range []string{"rounds", "random"} {
 		for _, compaction := range []string{"on", "off"} {
@@ -70,7 +70,7 @@ func churn(b *testing.B, random, compaction bool) {
 	reportLatency(b, times)
 }
 
-// openCompacting opens a store with compaction, or without.
+// openCompacting opens a store with or without compaction.
 func openCompacting(b *testing.B, dir string, compaction bool, o bucket.Observer) *bucket.Store {
 	opts := bucket.Options{Observer: o}
 	if !compaction {
@@ -83,7 +83,7 @@ func openCompacting(b *testing.B, dir string, compaction bool, o bucket.Observer
 	return s
 }
 
-// watchDisk looks at a directory's use of the disk every now and then.
+// watchDisk measures a directory's disk use at intervals.
 func watchDisk(b *testing.B, dir string) (most *atomic.Int64, stop func()) {
 	most = &atomic.Int64{}
 	quit, done := make(chan struct{}), make(chan struct{})
@@ -101,8 +101,8 @@ func watchDisk(b *testing.B, dir string) (most *atomic.Int64, stop func()) {
 	return most, func() { close(quit); <-done }
 }
 
-// rest watches a directory's use of the disk for churnRest. It returns when that was
-// at most slim for good, churnRest where it was not.
+// rest measures a directory's disk use for churnRest. It returns the time after which the
+// use stayed at or below slim, or churnRest if it did not.
 func rest(b *testing.B, dir string, slim float64) (after time.Duration) {
 	start := time.Now()
 	end := time.After(churnRest)
@@ -122,7 +122,7 @@ func rest(b *testing.B, dir string, slim float64) (after time.Duration) {
 	}
 }
 
-// compactions counts what compaction does.
+// compactions counts compactions.
 type compactions struct {
 	runs, written atomic.Int64
 }
@@ -136,10 +136,10 @@ func (c *compactions) Compacted(done bucket.Compaction) {
 	c.written.Add(done.Written)
 }
 
-// BenchmarkLightWriters overwrites half of the keys of a bucket and then goes on with
-// a hundred puts a second for ten seconds: the store never rests, and the disk that
-// the segments take, in multiples of what lives, should be at most 1.5 in the end. It
-// reports the latency of those puts. It wants -benchtime=1x.
+// BenchmarkLightWriters overwrites half of the keys of a bucket, and then makes a hundred
+// puts a second for ten seconds, so the store is never without writes. It reports the disk
+// use of the segments as a multiple of the live bytes, which should be at most 1.5 at the
+// end, and the latency of those puts. Run it with -benchtime=1x.
 func BenchmarkLightWriters(b *testing.B) {
 	for _, compaction := range []string{"on", "off"} {
 		b.Run("compaction="+compaction, func(b *testing.B) {

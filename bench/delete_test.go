@@ -12,9 +12,9 @@ import (
 
 var deleteKeys = flag.Int("delete-keys", 1_000_000, "keys of the bucket that BenchmarkDeleteBucket deletes")
 
-// BenchmarkDeleteBucket deletes a bucket of many keys beside four closed-loop writers
-// of another, and says how long the call takes, what the longest put was until the
-// disk was free, and when that was. It wants -benchtime=1x.
+// BenchmarkDeleteBucket deletes a bucket of many keys while four closed-loop writers use
+// another bucket. It reports the time of the call, the time until the disk was free, and the
+// longest put until then. Run it with -benchtime=1x.
 func BenchmarkDeleteBucket(b *testing.B) {
 	for b.Loop() {
 		b.StopTimer()
@@ -34,11 +34,11 @@ func deleteBucket(b *testing.B, dir string, keys int) {
 	segments := filepath.Join(dir, "seg")
 	before := diskUsed(b, segments)
 	var call time.Duration
-	settle(b, s, func() error {
+	measureCall(b, s, func() error {
 		start := time.Now()
 		err := s.DeleteBucket(ctx, "bench")
 		call = time.Since(start)
-		for err == nil && diskUsed(b, segments) > before/10 { // the rest is the others'
+		for err == nil && diskUsed(b, segments) > before/10 { // the rest belongs to the other bucket
 			<-time.After(10 * time.Millisecond)
 		}
 		return err

@@ -15,9 +15,9 @@ import (
 // expireKeys is how many keys expire in the same instant.
 const expireKeys = 1_000_000
 
-// BenchmarkExpire lets a million keys expire at once beside four closed-loop
-// writers, and says how long it takes until all have their marker and by how much
-// the writers' latency rises meanwhile. It wants -benchtime=1x.
+// BenchmarkExpire lets a million keys expire at once while four closed-loop writers work.
+// It reports the time until every key has its expiry marker, and by how much the writers'
+// latency rises during that time. Run it with -benchtime=1x.
 func BenchmarkExpire(b *testing.B) {
 	for name, ttl := range map[string]struct{ key, bucket time.Duration }{
 		"of=key":    {key: time.Hour},
@@ -88,7 +88,7 @@ func loadTTL(b *testing.B, s *bucket.Store, bk *bucket.Bucket, ttl time.Duration
 	}
 }
 
-// beside runs do beside four writers, and returns how long each put took.
+// beside calls do while four writers work, and returns the time of each put.
 func beside(b *testing.B, bk *bucket.Bucket, do func()) []time.Duration {
 	const writers = 4
 	var stop atomic.Bool

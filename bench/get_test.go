@@ -13,8 +13,8 @@ import (
 	"kvd/kv"
 )
 
-// loaded keeps one large store for all benchmarks that read from it: loading
-// ten million keys takes longer than measuring them.
+// loaded keeps one large store for all benchmarks that read from it: loading ten million
+// keys takes longer than the measurements.
 var loaded struct {
 	n int
 	s *bucket.Store
@@ -45,7 +45,7 @@ func sharedStore(b *testing.B, n int) (*bucket.Store, *bucket.Bucket) {
 	return loaded.s, loaded.b
 }
 
-// BenchmarkGet reads random keys of 16 bytes, values 128 B, without allocating.
+// BenchmarkGet reads random keys of 16 bytes with values of 128 B. It must not allocate.
 func BenchmarkGet(b *testing.B) {
 	for _, n := range []int{1_000_000, 10_000_000} {
 		for _, readers := range []int{1, 2} {
@@ -118,8 +118,8 @@ func BenchmarkGetUnderWrites(b *testing.B) {
 	reportLatency(b, times)
 }
 
-// BenchmarkMemory reports what a key costs beyond its own bytes, everything in
-// the process included, and how long a forced collection takes.
+// BenchmarkMemory reports the memory of a key in addition to its own bytes, including
+// everything in the process, and the time of a forced collection.
 func BenchmarkMemory(b *testing.B) {
 	for _, n := range []int{1_000_000, 10_000_000} {
 		b.Run(fmt.Sprintf("keys=%d", n), func(b *testing.B) {
@@ -158,8 +158,8 @@ func BenchmarkList(b *testing.B) {
 	b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds(), "keys/s")
 }
 
-// BenchmarkCompression puts and gets values of a bucket with and without
-// compression: text, and noise that does not get shorter.
+// BenchmarkCompression puts and gets values with and without compression. The values are
+// text, and random bytes that cannot be compressed.
 func BenchmarkCompression(b *testing.B) {
 	const keys, writers = 1000, 16
 	names := keys16(0, keys)
@@ -171,7 +171,7 @@ func BenchmarkCompression(b *testing.B) {
 				value[i] = byte(rng.Uint32())
 			}
 			if kind == "text" {
-				for i := range value { // words of 8 letters, out of 16
+				for i := range value { // words of 8 letters, chosen from 16
 					word := rand.New(rand.NewPCG(3, uint64(i/8))).IntN(16)
 					value[i] = 'a' + byte((i%8+1)*(word+1))%26
 				}

@@ -16,7 +16,7 @@ import (
 
 var ctx = context.Background()
 
-// openStore opens a store in a directory of its own.
+// openStore opens a store in its own directory.
 func openStore(tb testing.TB, dir string) *bucket.Store {
 	tb.Helper()
 	return openObserved(tb, dir, nil)
@@ -48,7 +48,7 @@ func key16(n int) string {
 	return fmt.Sprintf("%x", b)
 }
 
-// keys16 returns the keys of [from, from+n), made before the clock runs.
+// keys16 returns the keys of [from, from+n). Call it before the timer runs.
 func keys16(from, n int) []string {
 	keys := make([]string, n)
 	for i := range keys {
@@ -57,7 +57,7 @@ func keys16(from, n int) []string {
 	return keys
 }
 
-// load puts n keys by many writers at once.
+// load puts n keys with many concurrent writers.
 func load(tb testing.TB, b *bucket.Bucket, s *bucket.Store, n, valueSize int) {
 	tb.Helper()
 	const batch = 4096
@@ -79,9 +79,9 @@ func load(tb testing.TB, b *bucket.Bucket, s *bucket.Store, n, valueSize int) {
 	}
 }
 
-// crowd runs op b.N times spread over the workers and returns the latency of
-// every call, ascending. op gets the worker's number and a number that no other
-// call gets.
+// crowd calls op b.N times, divided among the workers, and returns the latency of every
+// call in ascending order. op gets the worker's number and a number that is unique among
+// the calls.
 func crowd(b *testing.B, workers int, op func(worker, n int)) []time.Duration {
 	b.ResetTimer()
 	defer b.StopTimer()
@@ -112,7 +112,7 @@ func crowdN(workers, ops int, op func(worker, n int)) []time.Duration {
 	return all
 }
 
-// reportLatency adds percentiles to the figures of a benchmark.
+// reportLatency adds percentiles to a benchmark's metrics.
 func reportLatency(b *testing.B, sorted []time.Duration) {
 	for _, p := range []struct {
 		name string

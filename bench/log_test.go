@@ -8,11 +8,11 @@ import (
 	"kvd/kv/msglog"
 )
 
-// logBatch is how many messages a client of a log has under way at a time.
+// logBatch is the number of messages that a client of a log has in flight.
 const logBatch = 256
 
-// BenchmarkAppend is a message of a log: a value under a key of its own, beside a put
-// of a key that its caller made.
+// BenchmarkAppend appends messages to a log: each value gets a new key. It compares this
+// with puts whose keys the caller makes.
 func BenchmarkAppend(b *testing.B) {
 	for name, op := range map[string]kv.MutationOp{"append": msglog.Append, "put": kv.MutatePut} {
 		for _, storage := range []kv.Storage{kv.FileStorage, kv.MemoryStorage} {
@@ -47,8 +47,9 @@ func BenchmarkAppend(b *testing.B) {
 	}
 }
 
-// BenchmarkTrim drops the oldest message of a log of some ten thousand, from which so
-// many were dropped before; or all of a log at once, where b.N counts messages.
+// BenchmarkTrim removes the oldest message of a log of ten thousand messages, after a number
+// of earlier removals. Its other case removes all messages at once; there b.N counts the
+// messages.
 func BenchmarkTrim(b *testing.B) {
 	const left = 10_000
 	for _, dropped := range []int{0, 1_000_000} {

@@ -18,7 +18,7 @@ import (
 	"kvd/kv"
 )
 
-// shared is the directory of the store that several benchmarks read from.
+// shared is the directory of the store that several benchmarks use.
 var shared string
 
 func sharedDir(b *testing.B) string {
@@ -29,7 +29,7 @@ func sharedDir(b *testing.B) string {
 	return dir
 }
 
-const childEnv = "KVD_BENCH_CHILD" // names the directory that a child is to load
+const childEnv = "KVD_BENCH_CHILD" // the directory that a child process fills
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(childEnv); dir != "" {
@@ -45,7 +45,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// BenchmarkOpen opens a store of a million keys, its pages not in memory.
+// BenchmarkOpen opens a store of a million keys with a cold page cache.
 func BenchmarkOpen(b *testing.B) {
 	const n = 1_000_000
 	b.Run(fmt.Sprintf("after=close/keys=%d", n), func(b *testing.B) {
@@ -77,7 +77,7 @@ func BenchmarkOpen(b *testing.B) {
 	})
 }
 
-// openCold measures until the store has answered a read and a write.
+// openCold measures the time until the store has answered a read and a write.
 func openCold(b *testing.B, dir, key string) {
 	for b.Loop() {
 		b.StopTimer()
@@ -105,7 +105,7 @@ func openCold(b *testing.B, dir, key string) {
 	}
 }
 
-// dropCache takes the pages of all files below dir out of memory.
+// dropCache removes the pages of all files below dir from the page cache.
 func dropCache(tb testing.TB, dir string) {
 	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
@@ -126,8 +126,8 @@ func dropCache(tb testing.TB, dir string) {
 	}
 }
 
-// killChildWithFullLog lets another process write until its log is as full as
-// it gets, and kills it.
+// killChildWithFullLog lets another process write until its log is as full as possible,
+// and kills it.
 func killChildWithFullLog(b *testing.B, dir string) {
 	child := exec.Command(os.Args[0], "-test.run", "^$")
 	child.Env = append(os.Environ(), childEnv+"="+dir)
@@ -146,8 +146,8 @@ func killChildWithFullLog(b *testing.B, dir string) {
 	_ = child.Wait()
 }
 
-// childFillsLog writes most of a full log without a checkpoint, says so, and
-// waits to be killed.
+// childFillsLog writes most of a full log without a checkpoint, prints a line, and waits to
+// be killed.
 func childFillsLog(dir string) {
 	s, err := bucket.Open(dir, environment.With(bucket.Options{}, environment.Env{Manual: true}))
 	if err != nil {
@@ -222,8 +222,8 @@ func BenchmarkBuckets(b *testing.B) {
 	})
 }
 
-// diskUsed returns the bytes of the blocks that the files below dir occupy. Some may
-// go meanwhile.
+// diskUsed returns the bytes of the blocks of all files below dir. Files may be removed
+// meanwhile.
 func diskUsed(tb testing.TB, dir string) (n int64) {
 	err := filepath.WalkDir(dir, func(_ string, d os.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) || err == nil && d.IsDir() {
@@ -242,7 +242,7 @@ func diskUsed(tb testing.TB, dir string) (n int64) {
 		return err
 	})
 	if err != nil {
-		tb.Error(err) // not Fatal: it may be called beside the benchmark
+		tb.Error(err) // not Fatal: another goroutine than the benchmark's may call it
 	}
 	return n
 }

@@ -9,7 +9,7 @@ import (
 	"kvd/kv"
 )
 
-// BenchmarkPut is a durable put by closed-loop writers.
+// BenchmarkPut measures durable puts by closed-loop writers.
 func BenchmarkPut(b *testing.B) {
 	for _, size := range []int{128, 1024} {
 		for _, keys := range []string{"new", "over"} {
@@ -22,7 +22,7 @@ func BenchmarkPut(b *testing.B) {
 	}
 }
 
-// BenchmarkPutMode is a put to a bucket that does not wait for the disk.
+// BenchmarkPutMode measures puts to buckets that acknowledge before the disk has synced.
 func BenchmarkPutMode(b *testing.B) {
 	for name, config := range map[string]kv.Config{
 		"interval": {Sync: kv.SyncInterval},
@@ -79,7 +79,7 @@ func put(b *testing.B, size int, fresh bool, writers int) {
 	reportLatency(b, times)
 }
 
-// commitCounter counts what the commit path does.
+// commitCounter sums up the commit path's events.
 type commitCounter struct {
 	commits, records atomic.Int64
 	sync             atomic.Int64 // ns
@@ -106,8 +106,8 @@ func (c *commitCounter) report(b *testing.B) {
 	b.ReportMetric(float64(c.records.Load())/b.Elapsed().Seconds()*sync, "x-sync")
 }
 
-// BenchmarkCounter is a number that 16 callers read and raise by Update: the
-// metric counts the raises, not the tries.
+// BenchmarkCounter has 16 callers read and increment a number by Update. The metric counts
+// the increments, not the attempts.
 func BenchmarkCounter(b *testing.B) {
 	const callers = 16
 	s := openStore(b, b.TempDir())

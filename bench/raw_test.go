@@ -14,7 +14,7 @@ const (
 	rawTime     = 300 * time.Millisecond
 )
 
-// rawFile is a file written once from end to end, as the log's files are.
+// rawFile is a file that was written completely, like the log's files.
 func rawFile(tb testing.TB) vfs.File {
 	tb.Helper()
 	f, err := vfs.OS().Open(filepath.Join(tb.TempDir(), "raw"), vfs.Create)
@@ -34,7 +34,7 @@ func rawFile(tb testing.TB) vfs.File {
 	return f
 }
 
-// raw overwrites one page after the other and syncs each.
+// raw overwrites one page after the other and syncs after each.
 type raw struct {
 	file vfs.File
 	page [rawPage]byte
@@ -51,7 +51,7 @@ func (r *raw) step(tb testing.TB) {
 	r.off = (r.off + rawPage) % rawFileSize
 }
 
-// rate measures the loop for a while and returns how often a second it goes.
+// rate runs the loop for a while and returns its iterations per second.
 func (r *raw) rate(tb testing.TB) float64 {
 	start := time.Now()
 	n := 0
@@ -61,7 +61,7 @@ func (r *raw) rate(tb testing.TB) float64 {
 	return float64(n) / time.Since(start).Seconds()
 }
 
-// BenchmarkRaw is the most that one synced write after the other can reach.
+// BenchmarkRaw measures the limit of sequential synced writes.
 func BenchmarkRaw(b *testing.B) {
 	r := &raw{file: rawFile(b)}
 	for b.Loop() {

@@ -20,9 +20,8 @@ import (
 	"kvd/server/line"
 )
 
-// BenchmarkWatchLatency puts into an idle store with one watcher. after-us is how
-// long after the writer's own reply the event came, write-us how long after the
-// writer began.
+// BenchmarkWatchLatency puts into an idle store with one watcher. after-us is the time from
+// the writer's own reply to the event; write-us is the time from the start of the write.
 func BenchmarkWatchLatency(b *testing.B) {
 	b.Run("embedded", func(b *testing.B) {
 		s := openStore(b, b.TempDir())
@@ -90,14 +89,14 @@ func serveStore(b *testing.B) (addr string, s *bucket.Store) {
 	b.Cleanup(func() {
 		late, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		_ = srv.Shutdown(late) // connections of the benchmark may be cut off
+		_ = srv.Shutdown(late) // the benchmark's connections may be cut off
 		<-served
 	})
 	return l.Addr().String(), s
 }
 
-// BenchmarkWatchFanOut has 64 writers and watchers of the whole bucket: an
-// operation is a put that everybody has seen.
+// BenchmarkWatchFanOut has 64 writers and watchers of the whole bucket. One operation is a
+// put that every watcher has received.
 func BenchmarkWatchFanOut(b *testing.B) {
 	b.Run("embedded/watchers=1000", func(b *testing.B) {
 		s := openStore(b, b.TempDir())
@@ -127,7 +126,7 @@ func BenchmarkWatchFanOut(b *testing.B) {
 
 func fanOut(b *testing.B, bk kv.Bucket, watchers int, seen *atomic.Int64) {
 	start := time.Now()
-	// Each key is written once: nothing is superseded, so everybody is owed everything.
+	// Each key is written once, so nothing is superseded and every watcher receives every put.
 	crowd(b, 64, func(_, n int) {
 		if _, err := bk.Put(ctx, key16(n), value128); err != nil {
 			b.Error(err)
@@ -141,7 +140,7 @@ func fanOut(b *testing.B, bk kv.Bucket, watchers int, seen *atomic.Int64) {
 	b.ReportMetric(float64(b.N)*float64(watchers)/time.Since(start).Seconds(), "events/s")
 }
 
-// pollers are a few goroutines that poll many watches, as a server does.
+// pollers are a few goroutines that poll many watches, as in a server.
 type pollers struct {
 	ready chan *counted
 	quit  chan struct{}
@@ -149,7 +148,7 @@ type pollers struct {
 }
 
 func newPollers(n int) *pollers {
-	p := &pollers{ready: make(chan *counted, 1<<20), quit: make(chan struct{})} // each watch is in it once
+	p := &pollers{ready: make(chan *counted, 1<<20), quit: make(chan struct{})} // at most one entry for each watch
 	for range n {
 		p.done.Go(func() {
 			for {
@@ -165,7 +164,7 @@ func newPollers(n int) *pollers {
 	return p
 }
 
-// counted is a watch whose events are counted.
+// counted is a watch that counts its events.
 type counted struct {
 	kv.Poller
 	seen *atomic.Int64
@@ -188,7 +187,7 @@ func (p *pollers) watch(b *testing.B, bk kv.Bucket, patterns []string, seen *ato
 	return c
 }
 
-// stop ends the watch; the pollers may find it once more.
+// stop ends the watch. The pollers may still poll it once.
 func (c *counted) stop() {
 	c.quit.Store(true)
 	_ = c.Stop()
@@ -209,7 +208,7 @@ func (p *pollers) end() {
 	p.done.Wait()
 }
 
-// watchWire makes watches of everything on one connection and counts their events.
+// watchWire begins watches of all keys on one connection and counts their events.
 func watchWire(b *testing.B, addr string, watches int, seen *atomic.Int64) {
 	b.Helper()
 	nc, err := net.Dial("tcp", addr)
@@ -253,8 +252,8 @@ func watchWire(b *testing.B, addr string, watches int, seen *atomic.Int64) {
 	}()
 }
 
-// BenchmarkWatchedKeys puts beside 10,000 watchers of a key each, and without
-// them: x-alone is the ratio of the times.
+// BenchmarkWatchedKeys puts with 10,000 watchers of one key each, and without watchers.
+// x-alone is the ratio of the times.
 func BenchmarkWatchedKeys(b *testing.B) {
 	const watchers = 10_000
 	s := openStore(b, b.TempDir())
@@ -274,7 +273,7 @@ func BenchmarkWatchedKeys(b *testing.B) {
 		for _, key := range keys {
 			all = append(all, p.watch(b, bk, []string{key}, &seen))
 		}
-		for seen.Load() < watchers { // the end of the initial entries, or one
+		for seen.Load() < watchers { // each has its initial entries, or one event
 			runtime.Gosched()
 		}
 		watched += timed(func() { crowdN(64, 20_000, put) })
@@ -292,7 +291,7 @@ func timed(call func()) time.Duration {
 	return time.Since(start)
 }
 
-// BenchmarkIdleWatchers makes 100,000 watchers that have seen everything.
+// BenchmarkIdleWatchers makes 100,000 watchers that have received every event.
 func BenchmarkIdleWatchers(b *testing.B) {
 	const watchers = 100_000
 	s := openStore(b, b.TempDir())
@@ -328,15 +327,15 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// BenchmarkWatchMoved reads a snapshot whose segments are compacted once it has begun:
-// its rate beside that of one that is left in peace.
+// BenchmarkWatchMoved reads a snapshot whose segments are compacted after it has begun. It
+// compares the rate with that of an undisturbed snapshot.
 func BenchmarkWatchMoved(b *testing.B) {
 	const keys = 200_000
 	s := openStore(b, b.TempDir())
 	bk := createBucket(b, s, kv.Config{Bucket: "b"})
 	load(b, bk, s, keys, 128)
 	read := func(begun func()) (took time.Duration) {
-		load(b, bk, s, keys/2, 128) // so that there is something to compact
+		load(b, bk, s, keys/2, 128) // superseded records, which compaction removes
 		w, err := bk.Watch(ctx, nil, kv.Notify(func() {}))
 		if err != nil {
 			b.Fatal(err)
@@ -367,8 +366,8 @@ func BenchmarkWatchMoved(b *testing.B) {
 	b.ReportMetric(rate(moved), "moved-keys/s")
 }
 
-// BenchmarkWatchCatchUp has a watcher come from a million events behind while 16
-// writers go on: its rate, and their p99 against that without it.
+// BenchmarkWatchCatchUp has a watcher catch up from a million events behind while 16 writers
+// work. It reports the watcher's rate, and the writers' p99 against their p99 without it.
 func BenchmarkWatchCatchUp(b *testing.B) {
 	const behind = 1_000_000
 	s := openStore(b, b.TempDir())

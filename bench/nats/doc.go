@@ -1,5 +1,5 @@
-// Package nats measures kvd's front end for NATS' clients beside nats-server, with the
-// same client, nats.go, in one run. It holds nothing but benchmarks.
+// Package nats compares kvd's front end for NATS clients with nats-server, with the same
+// client, nats.go, in one run. It has only benchmarks.
 //
 //	go test -run '^$' -bench 'Put|Get' -benchtime 8000x
 //	go test -run '^$' -bench 'Snapshot|Ls' -benchtime 5x     # KVD_BENCH_KEYS=1000000 for a million keys
@@ -9,9 +9,8 @@
 //	go test -run '^$' -bench Buckets -benchtime 1025x
 //	go test -run '^$' -bench SlowestPut -benchtime 100000x
 //
-// Client and servers share one process and its processors. How much of a figure is the
-// client's shows server=floor: a server that answers with what it made beforehand, so
-// that nothing is left but the client and the sockets. server=floor-synced is that with
-// one sync of a block of 4 KiB for all publishes that it reads at a time: what a put
-// takes whose server does nothing but make it durable.
+// Client and servers share one process and its processors. server=floor shows the client's
+// part of a figure: this server answers with prepared bytes, so only the client and the
+// sockets take time. server=floor-synced also syncs a block of 4 KiB once for all publishes
+// that it has read: a put takes that long with a server that only makes it durable.
 package nats

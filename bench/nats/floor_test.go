@@ -17,19 +17,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// floor is the server that there cannot be: what it sends was made before it was asked
-// for, it looks nothing up and keeps nothing. What a client reaches with it is what the
-// client and the sockets leave to any server.
+// floor is a server that no real server can be faster than: everything that it sends was
+// prepared before, it looks up nothing and keeps nothing. Its figures show the time that the
+// client and the sockets take with any server.
 type floor struct {
-	disk    *os.File // a publish waits until a block of it is synced; nil: it does not
+	disk    *os.File // a publish waits until a block of it is synced; nil: it does not wait
 	seq     int
-	values  []floorMessage // of the stream, as a consumer delivers them
-	headers []floorMessage // likewise, without values
+	values  []floorMessage // messages of the stream, as a consumer delivers them
+	headers []floorMessage // the same without values
 }
 
 const floorInfo = `INFO {"server_id":"floor","version":"2.12.0","proto":1,"headers":true,"max_payload":1048576,"jetstream":true}` + "\r\n"
 
-// startFloor starts a floor; durable makes it sync once for what it has read at a time.
+// startFloor starts a floor. If durable, it syncs once for all publishes that it has read.
 func startFloor(b testing.TB, durable bool) string {
 	f := &floor{}
 	if durable {
@@ -67,8 +67,8 @@ type floorConn struct {
 	conn  net.Conn
 	in    *bufio.Reader
 	out   []byte
-	puts  bool              // out has acknowledgements
-	inbox map[string]string // the id of a subscription, by its subject up to a wildcard
+	puts  bool              // out contains acknowledgements
+	inbox map[string]string // id of a subscription, by its subject without the wildcard
 }
 
 func (f *floor) serve(conn net.Conn) {
@@ -119,7 +119,7 @@ func (c *floorConn) operation() error {
 	return nil
 }
 
-// publish answers a message: an acknowledgement, a record or the API's answer.
+// publish answers a message with an acknowledgement, a record or an answer of the API.
 func (c *floorConn) publish(line []byte) error {
 	var room [5][]byte
 	f := room[:0]
@@ -226,10 +226,10 @@ func (c *floorConn) consume(name, reply string, body []byte) error {
 	return nil
 }
 
-// floorMessage is a message of a consumer, but for the id of the subscription.
+// floorMessage is a consumer's message without the id of the subscription.
 type floorMessage struct{ before, behind []byte }
 
-// floorMessages returns the messages of a stream of n keys, as fill puts them.
+// floorMessages returns the messages of a stream of n keys, as fill writes them.
 func floorMessages(n int, headersOnly bool) []floorMessage {
 	made := make([]floorMessage, n)
 	for i := range made {

@@ -17,7 +17,7 @@ import (
 
 var ctx = context.Background()
 
-// keysMany is how many keys listings are of: KVD_BENCH_KEYS, or a hundred thousand.
+// keysMany is the number of keys in a listing: KVD_BENCH_KEYS, or a hundred thousand.
 func keysMany() int {
 	if n, err := strconv.Atoi(os.Getenv("KVD_BENCH_KEYS")); err == nil {
 		return n
@@ -25,8 +25,8 @@ func keysMany() int {
 	return 100_000
 }
 
-// share has that many callers do b.N things.
-func share(b *testing.B, callers int, do func(i int) error) {
+// inParallel divides b.N calls among a number of callers.
+func inParallel(b *testing.B, callers int, do func(i int) error) {
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	b.ResetTimer()
@@ -48,7 +48,7 @@ func BenchmarkPut(b *testing.B) {
 	for _, callers := range []int{1, 16, 256} {
 		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
 			each(b, func(b *testing.B, c *client) {
-				share(b, callers, func(i int) error {
+				inParallel(b, callers, func(i int) error {
 					_, err := c.values.Put(ctx, key(i%1000), value[:])
 					return err
 				})
@@ -62,7 +62,7 @@ func BenchmarkGet(b *testing.B) {
 		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
 			each(b, func(b *testing.B, c *client) {
 				c.fill(b, 1000)
-				share(b, callers, func(i int) error {
+				inParallel(b, callers, func(i int) error {
 					_, err := c.values.Get(ctx, key(i%1000))
 					return err
 				})
@@ -71,7 +71,7 @@ func BenchmarkGet(b *testing.B) {
 	}
 }
 
-// listing measures what reads every key.
+// listing measures an operation that reads every key.
 func listing(b *testing.B, list func(*client) (int, error)) {
 	n := keysMany()
 	b.Run(fmt.Sprintf("keys=%d", n), func(b *testing.B) {
@@ -139,7 +139,7 @@ func BenchmarkHistory(b *testing.B) {
 	})
 }
 
-// A put seen by a thousand watchers on ten connections.
+// BenchmarkWatchers measures puts that a thousand watchers on ten connections receive.
 func BenchmarkWatchers(b *testing.B) {
 	const watchers, conns = 1000, 10
 	each(b, func(b *testing.B, c *client) {
@@ -191,8 +191,8 @@ func BenchmarkWatchers(b *testing.B) {
 	})
 }
 
-// Messages to a stream that is no bucket, five hundred under way; kept=N is its limit,
-// where the oldest make room.
+// BenchmarkPublish measures messages to a stream that is not a bucket, with five hundred in
+// flight. kept=N is the stream's limit; at the limit each message removes the oldest one.
 func BenchmarkPublish(b *testing.B) {
 	for _, kept := range []int64{-1, 1000} {
 		b.Run(fmt.Sprintf("kept=%d", kept), func(b *testing.B) {
@@ -236,7 +236,7 @@ func BenchmarkBuckets(b *testing.B) {
 	})
 }
 
-// The slowest acknowledgement of a row of puts.
+// BenchmarkSlowestPut measures the slowest acknowledgement of sequential puts.
 func BenchmarkSlowestPut(b *testing.B) {
 	each(b, func(b *testing.B, c *client) {
 		var slowest time.Duration

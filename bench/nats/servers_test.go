@@ -18,11 +18,11 @@ import (
 	front "kvd/server/nats"
 )
 
-// peers are the servers that are measured, in this process.
+// peers are the measured servers, in this process.
 var peers = []struct {
 	name  string
 	start func(testing.TB) string // returns its URL
-	only  string                  // the benchmarks that it can serve; empty: all
+	only  string                  // the benchmarks for this server; empty: all
 }{
 	{"kvd", startKVD, ""},
 	{"nats-sync-always", func(b testing.TB) string { return startNATS(b, true) }, ""},
@@ -31,12 +31,12 @@ var peers = []struct {
 	{"floor-synced", func(b testing.TB) string { return startFloor(b, true) }, "Put"},
 }
 
-// each runs a benchmark against every peer.
+// each runs a benchmark on every peer.
 func each(b *testing.B, run func(*testing.B, *client)) {
 	name, _, _ := strings.Cut(strings.TrimPrefix(b.Name(), "Benchmark"), "/")
 	for _, p := range peers {
 		if p.name == "nats-sync-always" && strings.Contains(b.Name(), "keys=") {
-			continue // it reads like the other, and takes minutes to fill
+			continue // it reads like the other nats-server, and takes minutes to fill
 		}
 		if p.only != "" && !slices.Contains(strings.Fields(p.only), name) {
 			continue
@@ -91,7 +91,7 @@ func startNATS(b testing.TB, always bool) string {
 	return srv.ClientURL()
 }
 
-// client is a connection, and the bucket that is measured.
+// client is a connection and the measured bucket.
 type client struct {
 	url    string
 	conn   *nats.Conn
@@ -116,7 +116,7 @@ func connect(b testing.TB, url string) *client {
 	return &client{url, conn, stream, values}
 }
 
-// fill puts n keys, many at a time.
+// fill puts n keys, many in flight at a time.
 func (c *client) fill(b testing.TB, n int) {
 	const flight = 1000
 	stream, err := js.New(c.conn, js.WithPublishAsyncMaxPending(flight))
@@ -134,7 +134,7 @@ func (c *client) fill(b testing.TB, n int) {
 	}
 }
 
-// value is what is put.
+// value is the value of every put.
 var value [128]byte
 
 func key(i int) string { return "service.eu." + strconv.Itoa(i) + ".port" }

@@ -14,11 +14,11 @@ import (
 	"kvd/kv"
 )
 
-// engine is what is measured. Put returns when the value is on the disk. Get returns
-// memory of the caller's, nil for a key that is not there.
+// engine is a store that is measured. Put returns when the value is on the disk. The caller
+// owns the slice that Get returns; it is nil if the key does not exist.
 type engine interface {
 	Put(key string, value []byte) error
-	PutAll(keys []string, value []byte) error // in as few syncs as it likes
+	PutAll(keys []string, value []byte) error // with any number of syncs
 	Get(key string) ([]byte, error)
 	Keys(fn func(key []byte)) error // ascending; the key is fn's until it returns
 	Close() error
@@ -34,7 +34,7 @@ var engines = []struct {
 	{"badger", openBadger},
 }
 
-// each runs a benchmark on every engine, empty.
+// each runs a benchmark on an empty store of every engine.
 func each(b *testing.B, run func(*testing.B, engine)) {
 	for _, e := range engines {
 		b.Run("engine="+e.name, func(b *testing.B) {
@@ -106,7 +106,7 @@ func (e kvdEngine) Close() error { return e.store.Close() }
 
 type boltEngine struct {
 	db      *bbolt.DB
-	putting *atomic.Int64 // callers of Put
+	putting *atomic.Int64 // number of concurrent calls of Put
 }
 
 var boltBucket = []byte("b")
@@ -123,7 +123,7 @@ func openBolt(dir string) (engine, error) {
 	return boltEngine{db, new(atomic.Int64)}, err
 }
 
-// Put is a Batch, which waits up to 10 ms for others, unless there are none.
+// Put uses Batch, which waits up to 10 ms for other callers. A single caller uses Update.
 func (e boltEngine) Put(key string, value []byte) error {
 	defer e.putting.Add(-1)
 	commit := e.db.Batch
@@ -259,7 +259,7 @@ func (e badgerEngine) Keys(fn func(key []byte)) error {
 
 func (e badgerEngine) Close() error { return e.db.Close() }
 
-// silence keeps Pebble's log out of the figures.
+// silence suppresses Pebble's log messages.
 type silence struct{}
 
 func (silence) Infof(string, ...any)           {}

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// keyCount is how many keys BenchmarkGet, BenchmarkKeys, BenchmarkOpen and BenchmarkDisk have.
+// keyCount is the number of keys in BenchmarkGet, BenchmarkKeys, BenchmarkOpen and BenchmarkDisk.
 var keyCount = flag.Int("peers.keys", 100_000, "keys of the read, listing, open and disk benchmarks")
 
 var value = make([]byte, 128)
@@ -37,7 +37,7 @@ func keys(from, n int) []string {
 	return list
 }
 
-// fill puts n keys, a thousand with each sync.
+// fill puts n keys, a thousand per sync.
 func fill(tb testing.TB, e engine, n int) {
 	tb.Helper()
 	for batch := range slices.Chunk(keys(0, n), 1000) {
@@ -47,8 +47,7 @@ func fill(tb testing.TB, e engine, n int) {
 	}
 }
 
-// crowd has as many callers do b.N calls between them, and reports the 99th
-// percentile of their times.
+// crowd divides b.N calls among the callers and reports the 99th percentile of their times.
 func crowd(b *testing.B, callers int, call func(n int) error) {
 	times := make([]time.Duration, b.N)
 	var next atomic.Int64
@@ -73,7 +72,7 @@ func crowd(b *testing.B, callers int, call func(n int) error) {
 	b.ReportMetric(float64(times[b.N*99/100].Nanoseconds())/1e3, "p99-us")
 }
 
-// BenchmarkPut is a durable put of a new key by closed-loop callers.
+// BenchmarkPut measures durable puts of new keys by closed-loop callers.
 func BenchmarkPut(b *testing.B) {
 	for _, callers := range []int{1, 16, 64, 256} {
 		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
@@ -85,7 +84,7 @@ func BenchmarkPut(b *testing.B) {
 	}
 }
 
-// BenchmarkGet reads random keys, all of which are there.
+// BenchmarkGet reads random keys that exist.
 func BenchmarkGet(b *testing.B) {
 	for _, callers := range []int{1, 16} {
 		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
@@ -118,7 +117,7 @@ func BenchmarkKeys(b *testing.B) {
 	})
 }
 
-// BenchmarkOpen opens a store that was closed in good order and reads one key.
+// BenchmarkOpen opens a cleanly closed store and reads one key.
 func BenchmarkOpen(b *testing.B) {
 	for _, e := range engines {
 		b.Run("engine="+e.name, func(b *testing.B) {
@@ -151,9 +150,9 @@ func BenchmarkOpen(b *testing.B) {
 	}
 }
 
-// BenchmarkDisk writes its keys ten times over, a thousand at once, and says how many
-// times the bytes of keys and values the directory takes ten seconds later: logs,
-// indexes and reserves are in it. One iteration is the whole of it: -benchtime=1x.
+// BenchmarkDisk writes its keys ten times, in batches of a thousand. It reports the size of
+// the directory ten seconds later, with logs, indexes and reserves, as a multiple of the
+// bytes of keys and values. Run it with -benchtime=1x.
 func BenchmarkDisk(b *testing.B) {
 	for _, e := range engines {
 		b.Run("engine="+e.name, func(b *testing.B) {
@@ -178,8 +177,8 @@ func BenchmarkDisk(b *testing.B) {
 	}
 }
 
-// diskAtRest watches a directory for ten seconds in which nobody writes, and returns
-// the most bytes of disk that it took, and those in the end.
+// diskAtRest measures a directory for ten seconds without writes. It returns the maximum
+// disk use and the last one.
 func diskAtRest(tb testing.TB, dir string) (most, end float64) {
 	over := time.After(10 * time.Second)
 	for tick := time.NewTicker(100 * time.Millisecond); ; {
@@ -194,8 +193,7 @@ func diskAtRest(tb testing.TB, dir string) (most, end float64) {
 	}
 }
 
-// diskUse returns the bytes of disk that a directory takes. Some of its files may go
-// meanwhile.
+// diskUse returns the disk space of a directory in bytes. Files may be removed meanwhile.
 func diskUse(tb testing.TB, dir string) (n int64) {
 	err := filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) || err == nil && d.IsDir() {
@@ -219,8 +217,8 @@ func diskUse(tb testing.TB, dir string) (n int64) {
 	return n
 }
 
-// What is measured is what was meant: values are there, before and after the store
-// was opened again, and others are not.
+// The engines do the measured work: values that were put are there, before and after the
+// store was opened again, and other keys are not.
 func TestEngines(t *testing.T) {
 	for _, e := range engines {
 		t.Run(e.name, func(t *testing.T) {

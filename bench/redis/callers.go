@@ -19,8 +19,8 @@ import (
 // call is one synced write through a Go client.
 type call func(ctx context.Context, key string) error
 
-// callers has so many goroutines call, one call after the other each, and returns
-// how many calls a second were answered.
+// callers starts goroutines that make sequential calls, and returns the number of answered
+// calls per second.
 func callers(n int, warm, counted time.Duration, put call) (float64, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()

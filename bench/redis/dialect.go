@@ -9,10 +9,10 @@ import (
 	"strings"
 )
 
-// dialect is a protocol, as far as the load needs it.
+// dialect is a protocol, as far as the load generator needs it.
 type dialect struct {
 	put, get func(key string, value []byte) []byte
-	// reply returns the size of the first reply in b; 0 if it is not complete.
+	// reply returns the size of the first reply in b, or 0 if the reply is not complete.
 	reply func(b []byte) (int, error)
 }
 
@@ -39,7 +39,7 @@ var respDialect = dialect{
 	reply: respReply,
 }
 
-// load returns the command and where the number of its key begins.
+// load returns the command and the offset of its key's number.
 func (d *dialect) load(command, prefix string) (text []byte, digits int) {
 	key := prefix + strings.Repeat("0", keyDigits)
 	value := bytes.Repeat([]byte("x"), valueSize)
@@ -51,7 +51,7 @@ func (d *dialect) load(command, prefix string) (text []byte, digits int) {
 	return text, bytes.Index(text, []byte(key)) + len(prefix)
 }
 
-// lineReply knows +OK and +ENTRY, whose last word is the value's length.
+// lineReply parses +OK and +ENTRY, whose last word is the length of the value.
 func lineReply(b []byte) (int, error) {
 	end := bytes.IndexByte(b, '\n')
 	switch {
@@ -66,7 +66,7 @@ func lineReply(b []byte) (int, error) {
 	return withPayload(b, end+1, line[bytes.LastIndexByte(line, ' ')+1:])
 }
 
-// respReply knows simple and bulk strings.
+// respReply parses simple and bulk strings.
 func respReply(b []byte) (int, error) {
 	end := bytes.IndexByte(b, '\n')
 	switch {

@@ -27,7 +27,7 @@ func TestRepliesAreCutAtTheirEnd(t *testing.T) {
 		"-ERR KEY_NOT_FOUND : k\r\n": lineReply, "-ERR\r\n": respReply, "$-1\r\n": respReply,
 	} {
 		if _, err := reply([]byte(name)); err == nil {
-			t.Errorf("%q is no error", name)
+			t.Errorf("%q was not refused", name)
 		}
 	}
 }

@@ -15,21 +15,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// generator loads a server from one thread, as redis-benchmark does: each
-// connection sends so many commands with one write, reads until they are answered,
-// and sends the next.
+// generator loads a server from one thread, like redis-benchmark: each connection sends a
+// number of commands with one write, reads until all are answered, and sends the next ones.
 type generator struct {
 	addr  string
 	conns int
 	depth int // commands in flight on a connection
 	dialect
-	command []byte        // with a run of digits for the key's number
-	digits  int           // where they begin in command
-	warm    time.Duration // before counting begins
+	command []byte        // with digits for the key's number
+	digits  int           // offset of the digits in command
+	warm    time.Duration // time before counting begins
 	counted time.Duration
 }
 
-// Keys of the load are key: and so many digits, as redis-benchmark -r makes them.
+// Keys of the load consist of "key:" and digits, as redis-benchmark -r makes them.
 const (
 	keyDigits = 12
 	keySpace  = 10_000
@@ -38,13 +37,13 @@ const (
 // lane is one connection.
 type lane struct {
 	fd      int
-	out     []byte // depth commands
+	out     []byte // commands of one write; their number is depth
 	in      []byte
-	filled  int // of in
-	waiting int // replies
+	filled  int // bytes in in
+	waiting int // replies that are missing
 }
 
-// run returns how many commands a second were answered.
+// run returns the number of answered commands per second.
 func (g *generator) run() (perSecond float64, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -104,7 +103,7 @@ func (g *generator) open(poll, i int) (*lane, error) {
 		return nil, err
 	}
 	defer conn.Close()
-	raw, err := conn.(*net.TCPConn).File() // a descriptor of its own
+	raw, err := conn.(*net.TCPConn).File() // a second descriptor
 	if err != nil {
 		return nil, err
 	}
@@ -120,8 +119,8 @@ func (g *generator) open(poll, i int) (*lane, error) {
 	return l, unix.EpollCtl(poll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(i)})
 }
 
-// send gives each command a key and writes them. Sixty-four commands fit the send
-// buffer of a connection whose replies have all been read.
+// send gives each command a key and writes them. Sixty-four commands fit into the send buffer
+// of a connection without outstanding replies.
 func (g *generator) send(l *lane, random *rand.Rand) error {
 	for at := g.digits; at < len(l.out); at += len(g.command) {
 		n := random.Uint32N(keySpace)
@@ -138,7 +137,7 @@ func (g *generator) send(l *lane, random *rand.Rand) error {
 	return err
 }
 
-// receive reads what is there and counts the replies.
+// receive reads the available bytes and counts the replies.
 func (g *generator) receive(l *lane) (answered int, err error) {
 	n, err := unix.Read(l.fd, l.in[l.filled:])
 	switch {
@@ -167,7 +166,7 @@ func (g *generator) receive(l *lane) (answered int, err error) {
 	return answered, nil
 }
 
-// wait is epoll_wait without telling Go's scheduler, which has nothing else to run.
+// wait calls epoll_wait without notifying Go's scheduler, which has nothing else to run.
 func wait(poll int, events []unix.EpollEvent) (int, error) {
 	for {
 		n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(poll),

@@ -9,17 +9,17 @@ import (
 	"time"
 )
 
-// idleCount is how many connections idle; a server takes 4,096 by default.
+// idleCount is the number of idle connections; a server accepts 4,096 by default.
 const idleCount = 4000
 
-// idlers are connections that have said something and then nothing.
+// idlers are connections that have sent one command and are idle.
 type idlers []net.Conn
 
-// settleTime is how long the server may take to let go of the buffers of idle
-// connections, and of connections that were closed.
-const settleTime = 2 * time.Second
+// drainTime is the time in which the server may free the buffers of idle connections, and
+// the connections that were closed.
+const drainTime = 2 * time.Second
 
-// openIdle opens them.
+// openIdle opens the idle connections.
 func openIdle(addr string) (idlers, error) {
 	var all idlers
 	for range idleCount {
@@ -38,7 +38,7 @@ func openIdle(addr string) (idlers, error) {
 			return nil, fmt.Errorf("after %d idle connections: %w", len(all), err)
 		}
 	}
-	time.Sleep(settleTime)
+	time.Sleep(drainTime)
 	return all, nil
 }
 
@@ -46,10 +46,10 @@ func (all idlers) close() {
 	for _, c := range all {
 		c.Close()
 	}
-	time.Sleep(settleTime)
+	time.Sleep(drainTime)
 }
 
-// idleMemory prints what an idle connection costs a server that had none before.
+// idleMemory prints the memory of an idle connection in a server that had none before.
 func (s *servers) idleMemory() error {
 	before, err := residentBytes(s.kvd.Process.Pid)
 	if err != nil {

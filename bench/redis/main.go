@@ -23,7 +23,7 @@ var (
 	rounds  = flag.Int("rounds", 5, "how often each variant runs")
 	counted = flag.Duration("time", time.Second, "how long each run counts")
 	only    = flag.String("only", "", "measure only lines whose name contains this")
-	warm    = 200 * time.Millisecond // before each
+	warm    = 200 * time.Millisecond // before each measurement
 )
 
 func main() {
@@ -72,14 +72,14 @@ type variant struct {
 	run  func() (perSecond float64, err error)
 }
 
-// measurement compares variants: the first is the yardstick of the last.
+// measurement compares variants. The ratio is that of the last one to the first.
 type measurement struct {
 	name     string
 	target   string
 	variants []variant
 }
 
-// run runs the variants in turns and prints a line.
+// run runs the variants alternately and prints a line.
 func (m *measurement) run() error {
 	rates := make([][]float64, len(m.variants))
 	for range *rounds {
@@ -126,7 +126,7 @@ func (s *servers) measurements() []measurement {
 	)
 }
 
-// raw compares redis-benchmark on Redis with the generator on kvd.
+// raw compares redis-benchmark on Redis and the generator on kvd.
 func (s *servers) raw(command string, conns, depth int, target string) measurement {
 	return measurement{
 		name: fmt.Sprintf("%s, raw, %d connections, %d in flight on each", command, conns, depth), target: target,
@@ -138,7 +138,7 @@ func (s *servers) raw(command string, conns, depth int, target string) measureme
 	}
 }
 
-// besideIdle compares kvd with itself while thousands of connections idle.
+// besideIdle compares kvd with and without thousands of idle connections.
 func (s *servers) besideIdle(command string) measurement {
 	busy := func() (float64, error) { return generated("line", s.kvdAddr, command, 16, 1) }
 	return measurement{
@@ -168,7 +168,7 @@ func callersOf(n int, dial func() (call, func(), error)) func() (float64, error)
 	}
 }
 
-// prefill writes every key of the load to both, and makes kvd's bucket.
+// prefill writes every key of the load to both servers, and makes kvd's bucket.
 func (s *servers) prefill() error {
 	ctx := context.Background()
 	c, err := client.Dial(ctx, s.kvdAddr, client.Options{})
@@ -188,7 +188,7 @@ func (s *servers) prefill() error {
 	if err := c.Submit(ctx, mutations); err != nil {
 		return err
 	}
-	const times = 30 // a random key is missed with a probability of e^-30
+	const times = 30 // the probability that a random key is never written is e^-30
 	host, port := splitAddr(s.redisAddr)
 	out, err := exec.Command("redis-benchmark", "-h", host, "-p", port, "-t", "set", "-d", strconv.Itoa(valueSize),
 		"-r", strconv.Itoa(keySpace), "-n", strconv.Itoa(times*keySpace), "-P", "64", "-q").CombinedOutput()

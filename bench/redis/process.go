@@ -13,11 +13,11 @@ import (
 	"time"
 )
 
-// generateVerb is the first argument of the generator's process: like
-// redis-benchmark it has one of its own, whose scheduler has nothing else to do.
+// generateVerb is the first argument of the generator's process. Like redis-benchmark the
+// generator has a process of its own, whose scheduler has nothing else to do.
 const generateVerb = "generate"
 
-// generated runs the generator in a process of its own.
+// generated runs the generator in its own process.
 func generated(protocol, addr, command string, conns, depth int) (float64, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -34,7 +34,7 @@ func generated(protocol, addr, command string, conns, depth int) (float64, error
 	return strconv.ParseFloat(strings.TrimSpace(string(out)), 64)
 }
 
-// generate is the generator's process. It prints the rate.
+// generate is the main function of the generator's process. It prints the rate.
 func generate(args []string) error {
 	f := flag.NewFlagSet(generateVerb, flag.ContinueOnError)
 	protocol := f.String("protocol", "line", "line or resp")
@@ -60,8 +60,8 @@ func generate(args []string) error {
 	return nil
 }
 
-// redisBenchmark runs redis-benchmark for about as long as the others run: it
-// counts commands, so a short run tells how many.
+// redisBenchmark runs redis-benchmark for about as long as the other variants. Its length is
+// a number of commands, so a short run first finds how many it needs.
 func redisBenchmark(addr, command string, conns, depth int) (float64, error) {
 	rate, err := redisBenchmarkOf(addr, command, conns, depth, 5000*min(depth, 8))
 	if err != nil {
@@ -87,6 +87,6 @@ func redisBenchmarkOf(addr, command string, conns, depth, n int) (float64, error
 }
 
 func splitAddr(addr string) (host, port string) {
-	host, port, _ = net.SplitHostPort(addr) // made by freeAddrs
+	host, port, _ = net.SplitHostPort(addr) // addr is from freeAddrs
 	return host, port
 }

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// servers are the two that are measured.
+// servers are the two servers that are measured.
 type servers struct {
 	dir        string
 	redis, kvd *exec.Cmd
@@ -27,7 +27,7 @@ type servers struct {
 
 const startTime = 30 * time.Second
 
-// start builds kvd from this tree and starts both.
+// start builds kvd from this tree and starts both servers.
 func start(ctx context.Context) (s *servers, err error) {
 	dir, err := os.MkdirTemp("", "kvd-bench-redis-")
 	if err != nil {
@@ -101,7 +101,7 @@ func (s *servers) startRedis(ctx context.Context) error {
 	})
 }
 
-// stop ends both and removes their data.
+// stop stops both servers and removes their data.
 func (s *servers) stop() {
 	for _, c := range []*exec.Cmd{s.redis, s.kvd} {
 		if c != nil && c.Process != nil {
@@ -112,7 +112,7 @@ func (s *servers) stop() {
 	_ = os.RemoveAll(s.dir)
 }
 
-// until asks again and again, since neither server tells when it is ready.
+// until repeats a check, because neither server reports when it is ready.
 func until(ctx context.Context, what string, ready func() bool) error {
 	pause := time.NewTicker(20 * time.Millisecond)
 	defer pause.Stop()
@@ -126,7 +126,7 @@ func until(ctx context.Context, what string, ready func() bool) error {
 	return nil
 }
 
-// freeAddrs returns loopback addresses that nobody listened on a moment ago.
+// freeAddrs returns loopback addresses that were free a moment ago.
 func freeAddrs(n int) (addrs []string, err error) {
 	for range n {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -139,7 +139,7 @@ func freeAddrs(n int) (addrs []string, err error) {
 	return addrs, nil
 }
 
-// residentBytes returns a process's resident memory.
+// residentBytes returns the resident memory of a process.
 func residentBytes(pid int) (int64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
 	if err != nil {

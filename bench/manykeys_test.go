@@ -10,16 +10,16 @@ import (
 	"kvd/kv/msglog"
 )
 
-// settleKeys is how many keys a decision concerns at once.
-const settleKeys = 1_000_000
+// manyKeys is the number of keys that one call changes.
+const manyKeys = 1_000_000
 
-// BenchmarkSettle has one call change what is kept of a million keys beside four
-// closed-loop writers of another bucket, and says how long the call takes and what
-// the longest put was meanwhile. It wants -benchtime=1x.
-func BenchmarkSettle(b *testing.B) {
+// BenchmarkManyKeys has one call change the records of a million keys while four closed-loop
+// writers use another bucket. It reports the time of the call and the longest put during it.
+// Run it with -benchtime=1x.
+func BenchmarkManyKeys(b *testing.B) {
 	for _, c := range []struct {
 		name   string
-		second kv.MutationOp // what each key gets behind its first put
+		second kv.MutationOp // the second mutation of each key, after a put
 		decide func(*bucket.Store, *bucket.Bucket) error
 	}{
 		{"of=markers", kv.MutateDelete, func(_ *bucket.Store, bk *bucket.Bucket) error { return bk.PurgeDeletes(ctx, -1) }},
@@ -34,9 +34,9 @@ func BenchmarkSettle(b *testing.B) {
 				b.StopTimer()
 				s := openStore(b, b.TempDir())
 				bk := createBucket(b, s, kv.Config{Bucket: "bench", History: 2})
-				submitAll(b, s, bk, kv.MutatePut, settleKeys)
-				submitAll(b, s, bk, c.second, settleKeys)
-				settle(b, s, func() error { return c.decide(s, bk) })
+				submitAll(b, s, bk, kv.MutatePut, manyKeys)
+				submitAll(b, s, bk, c.second, manyKeys)
+				measureCall(b, s, func() error { return c.decide(s, bk) })
 				if err := s.Close(); err != nil {
 					b.Fatal(err)
 				}
@@ -46,7 +46,7 @@ func BenchmarkSettle(b *testing.B) {
 	}
 }
 
-// submitAll writes all of the first n keys.
+// submitAll writes the first n keys.
 func submitAll(b *testing.B, s *bucket.Store, bk *bucket.Bucket, op kv.MutationOp, n int) {
 	const batch = 4096
 	muts := make([]kv.Mutation, 0, batch)
@@ -67,9 +67,9 @@ func submitAll(b *testing.B, s *bucket.Store, bk *bucket.Bucket, op kv.MutationO
 
 var smallValue = make([]byte, 16)
 
-// settle reports how long do takes until all is done, and what it does to writers of another bucket
-// beside three seconds without it.
-func settle(b *testing.B, s *bucket.Store, do func() error) {
+// measureCall reports how long do takes. It also reports the latency of writers of another
+// bucket during the call, and for comparison during three seconds without it.
+func measureCall(b *testing.B, s *bucket.Store, do func() error) {
 	others := createBucket(b, s, kv.Config{Bucket: "others"})
 	quiet := beside(b, others, func() { <-time.After(3 * time.Second) })
 	var took time.Duration
