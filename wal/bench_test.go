@@ -10,9 +10,9 @@ import (
 	"kvd/internal/vfs"
 )
 
-// BenchmarkAppendSync appends and syncs one frame at a time on a real file, with
-// the rotation and recycling that belong to it; impl=raw is what the disk itself
-// can do: overwrite as many pages of a recycled file, fdatasync.
+// BenchmarkAppendSync appends and syncs one frame at a time on a real file, including
+// rotation and recycling. impl=raw is the limit of the disk: it overwrites as many pages of
+// a recycled file and calls fdatasync.
 func BenchmarkAppendSync(b *testing.B) {
 	for _, size := range []int{256, 4 << 10, 64 << 10} {
 		b.Run(fmt.Sprintf("impl=wal/size=%d", size), func(b *testing.B) { benchmarkLog(b, size) })
@@ -25,7 +25,7 @@ func benchmarkLog(b *testing.B, size int) {
 	check(b, err)
 	l, err := r.Start(0)
 	check(b, err)
-	for range sparesKept { // files written once, as in a log that has run for a while
+	for range sparesKept { // files that were written once, as in a log that has been used for a while
 		check(b, l.open(header{number: l.file.number + 1, size: l.opts.FileSize, prev: l.file.number}))
 	}
 	check(b, l.Recycle(1))

@@ -14,21 +14,21 @@ import (
 var testStore = [16]byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}
 
 var testHeader = header{
-	slot: 3, number: 7, size: 4 * pageSize, salt: 0x1122334455667788, store: testStore, prev: 6, after: 41,
+	fileID: 3, number: 7, size: 4 * pageSize, salt: 0x1122334455667788, store: testStore, prev: 6, after: 41,
 }
 
 func TestHeaderRoundTrip(t *testing.T) {
 	for name, h := range map[string]header{
 		"a file":         testHeader,
-		"the first file": {slot: 1, number: 1, size: fileSizeMin, store: testStore},
-		"a spare":        {slot: 9, size: fileSizeMin, salt: 5, store: testStore},
-		"the largest":    {slot: 1<<64 - 1, number: 1<<64 - 1, size: fileSizeMax, salt: 1<<64 - 1, prev: 1<<64 - 2, after: 1<<64 - 1},
+		"the first file": {fileID: 1, number: 1, size: fileSizeMin, store: testStore},
+		"a spare":        {fileID: 9, size: fileSizeMin, salt: 5, store: testStore},
+		"the largest":    {fileID: 1<<64 - 1, number: 1<<64 - 1, size: fileSizeMax, salt: 1<<64 - 1, prev: 1<<64 - 2, after: 1<<64 - 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, offset := range []int64{0, h.end()} {
 				var page [pageSize]byte
 				h.encode(&page, offset)
-				if got, err := decodeHeader(&page, h.slot, offset); err != nil || got != h {
+				if got, err := decodeHeader(&page, h.fileID, offset); err != nil || got != h {
 					t.Errorf("at %d: got %+v, %v; want %+v", offset, got, err, h)
 				}
 			}
@@ -41,19 +41,19 @@ func TestHeaderRefusesEveryFlippedBit(t *testing.T) {
 	testHeader.encode(&page, 0)
 	for bit := range 8 * pageSize {
 		page[bit/8] ^= 1 << (bit % 8)
-		if h, err := decodeHeader(&page, testHeader.slot, 0); err == nil {
+		if h, err := decodeHeader(&page, testHeader.fileID, 0); err == nil {
 			t.Fatalf("bit %d flipped: accepted as %+v", bit, h)
 		}
 		page[bit/8] ^= 1 << (bit % 8)
 	}
 }
 
-// reseal makes the checksum of a header right again.
+// reseal corrects the checksum of a header.
 func reseal(page *[pageSize]byte, offset int64) {
 	binary.LittleEndian.PutUint64(page[headerSumAt:], headerSum(page, offset))
 }
 
-func TestHeaderRefusesWhatItIsNot(t *testing.T) {
+func TestHeaderRefusesWrongFields(t *testing.T) {
 	with := func(change func(*header)) func(*[pageSize]byte) {
 		return func(page *[pageSize]byte) {
 			h := testHeader
@@ -67,7 +67,7 @@ func TestHeaderRefusesWhatItIsNot(t *testing.T) {
 	}{
 		"zeros":            {func(p *[pageSize]byte) { clear(p[:]) }, "no magic number"},
 		"the last copy":    {func(p *[pageSize]byte) { testHeader.encode(p, testHeader.end()) }, "checksum"},
-		"another file":     {with(func(h *header) { h.slot = 4 }), "header is that of 0000000000000004.wal"},
+		"another file":     {with(func(h *header) { h.fileID = 4 }), "header is that of 0000000000000004.wal"},
 		"no size":          {with(func(h *header) { h.size = 0 }), "file size of 0"},
 		"an odd size":      {with(func(h *header) { h.size++ }), "file size of 16385"},
 		"a huge size":      {with(func(h *header) { h.size = fileSizeMax + pageSize }), "file size of 1073745920"},
@@ -81,7 +81,7 @@ func TestHeaderRefusesWhatItIsNot(t *testing.T) {
 			var page [pageSize]byte
 			testHeader.encode(&page, 0)
 			c.change(&page)
-			_, err := decodeHeader(&page, testHeader.slot, 0)
+			_, err := decodeHeader(&page, testHeader.fileID, 0)
 			if err == nil || !strings.Contains(err.Error(), c.want) || errors.Is(err, kv.ErrVersion) {
 				t.Errorf("got %v, want one with %q", err, c.want)
 			}
@@ -89,10 +89,10 @@ func TestHeaderRefusesWhatItIsNot(t *testing.T) {
 	}
 }
 
-func TestHeaderStandsFirstOrLast(t *testing.T) {
+func TestHeaderMustBeFirstOrLast(t *testing.T) {
 	var page [pageSize]byte
 	testHeader.encode(&page, pageSize)
-	if h, err := decodeHeader(&page, testHeader.slot, pageSize); err == nil {
+	if h, err := decodeHeader(&page, testHeader.fileID, pageSize); err == nil {
 		t.Errorf("on the second of four pages: accepted as %+v", h)
 	}
 }
@@ -101,11 +101,11 @@ func TestHeaderOfNewerVersion(t *testing.T) {
 	var page [pageSize]byte
 	testHeader.encode(&page, 0)
 	page[headerVersionAt] = 2
-	if _, err := decodeHeader(&page, testHeader.slot, 0); errors.Is(err, kv.ErrVersion) {
-		t.Errorf("a bad checksum passes for a new version: %v", err)
+	if _, err := decodeHeader(&page, testHeader.fileID, 0); errors.Is(err, kv.ErrVersion) {
+		t.Errorf("a bad checksum was taken for a new version: %v", err)
 	}
 	reseal(&page, 0)
-	if _, err := decodeHeader(&page, testHeader.slot, 0); !errors.Is(err, kv.ErrVersion) {
+	if _, err := decodeHeader(&page, testHeader.fileID, 0); !errors.Is(err, kv.ErrVersion) {
 		t.Errorf("got %v, want one matching kv.ErrVersion", err)
 	}
 }
@@ -125,7 +125,7 @@ func TestFrameHeaderRoundTrip(t *testing.T) {
 	}
 }
 
-func TestFrameValidatesInItsPlaceOnly(t *testing.T) {
+func TestFrameIsValidInItsPlaceOnly(t *testing.T) {
 	id := testHeader.identity()
 	b := sealed("payload", 42, 41, id, pageSize)
 	for name, c := range map[string]struct {
@@ -148,7 +148,7 @@ func TestFrameValidatesInItsPlaceOnly(t *testing.T) {
 	}
 }
 
-func TestFrameRefusesWhatItIsNot(t *testing.T) {
+func TestFrameRefusesWrongFields(t *testing.T) {
 	id := testHeader.identity()
 	reseal := func(b []byte) {
 		binary.LittleEndian.PutUint64(b, id.sum(pageSize, b[framePayloadSumAt:FrameHeaderSize]))
@@ -182,26 +182,26 @@ func TestNewFrameKeepsTheArray(t *testing.T) {
 }
 
 func TestParseName(t *testing.T) {
-	for _, slot := range []uint64{0, 1, 0xabcdef, 1<<64 - 1} {
-		if got, ok := parseName(fileName(slot), fileSuffix); !ok || got != slot {
-			t.Errorf("%s: got %d, %v", fileName(slot), got, ok)
+	for _, fileID := range []uint64{0, 1, 0xabcdef, 1<<64 - 1} {
+		if got, ok := parseName(fileName(fileID), fileSuffix); !ok || got != fileID {
+			t.Errorf("%s: got %d, %v", fileName(fileID), got, ok)
 		}
-		if got, ok := parseName(scratchName(slot), scratchSuffix); !ok || got != slot {
-			t.Errorf("%s: got %d, %v", scratchName(slot), got, ok)
+		if got, ok := parseName(scratchName(fileID), scratchSuffix); !ok || got != fileID {
+			t.Errorf("%s: got %d, %v", scratchName(fileID), got, ok)
 		}
-		if _, ok := parseName(scratchName(slot), fileSuffix); ok {
-			t.Errorf("%s passes for a file of the log", scratchName(slot))
+		if _, ok := parseName(scratchName(fileID), fileSuffix); ok {
+			t.Errorf("%s was taken for a file of the log", scratchName(fileID))
 		}
 	}
 	for _, name := range []string{"", ".wal", "1.wal", "000000000000000A.wal", "+000000000000001.wal", "0x00000000000001.wal",
 		"00000000000000001.wal", "0000000000000001", "0000000000000001.wal ", "000000000000_001.wal"} {
-		if slot, ok := parseName(name, fileSuffix); ok {
-			t.Errorf("%q passes for slot %d", name, slot)
+		if fileID, ok := parseName(name, fileSuffix); ok {
+			t.Errorf("%q was taken for file id %d", name, fileID)
 		}
 	}
 }
 
-// dump prints the bytes of a file that are not zero, for people.
+// dump prints the bytes of a file that are not zero, as text.
 func dump(b []byte) string {
 	var s strings.Builder
 	for at := 0; at < len(b); at += 16 {

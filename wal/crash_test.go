@@ -12,12 +12,12 @@ import (
 	"kvd/internal/vfs/simdisk"
 )
 
-// history is what a log's user may rely on, whatever happens to the machine.
+// history has the facts that a user of the log may rely on, whatever happens to the machine.
 type history struct {
-	written    map[LSN]content // everything handed to Append, even if it failed
-	last       LSN             // the highest of them
-	synced     LSN             // Sync returned for it
-	checkpoint LSN             // the user needs nothing below, durably
+	written    map[LSN]content // every frame passed to Append, even if the call failed
+	last       LSN             // the highest LSN in written
+	synced     LSN             // newest frame for which Sync succeeded
+	checkpoint LSN             // the user needs nothing below it; this is durable
 }
 
 func newHistory() *history { return &history{written: map[LSN]content{}, checkpoint: 1} }
@@ -39,25 +39,25 @@ func crashOptions(disk vfs.FS, seed uint64) Options {
 	}
 }
 
-// recoverLog opens the log as its user does: replay, keep what was delivered
-// elsewhere, start. It fails the test if the log broke a promise.
+// recoverLog opens the log as a user does: it replays, keeps the delivered frames elsewhere,
+// and starts. It returns an error if the log broke a promise.
 func (h *history) recoverLog(o Options) (*Log, error) {
 	r, got, err := replayAll(o, h.checkpoint)
 	if err != nil {
 		return nil, err
 	}
 	if got.Damage != nil {
-		return nil, fmt.Errorf("broken promise: damage without damage: %w", got.Damage)
+		return nil, fmt.Errorf("broken promise: damage is reported although the disk is sound: %w", got.Damage)
 	}
 	if got.Last < h.synced {
-		return nil, fmt.Errorf("broken promise: the log ends at %d, %d was durable", got.Last, h.synced)
+		return nil, fmt.Errorf("broken promise: the log ends at %d, although %d was durable", got.Last, h.synced)
 	}
 	for _, f := range got.frames {
 		if w, ok := h.written[f.LSN]; !ok || w.payload != string(f.Payload) {
-			return nil, fmt.Errorf("broken promise: frame %d was never written like this", f.LSN)
+			return nil, fmt.Errorf("broken promise: frame %d was never written with these bytes", f.LSN)
 		}
 	}
-	// What was lost may be issued again, with other bytes.
+	// An LSN that was lost may be issued again, with other bytes.
 	for lsn := got.Last + 1; lsn <= h.last; lsn++ {
 		delete(h.written, lsn)
 	}
@@ -66,7 +66,7 @@ func (h *history) recoverLog(o Options) (*Log, error) {
 	return r.Start(got.Last)
 }
 
-// step is one thing that a user does.
+// step is one action of a user.
 type step func(h *history, l *Log) error
 
 func appendStep(size int) step {
@@ -74,7 +74,7 @@ func appendStep(size int) step {
 		if err := l.Reserve(size); err != nil {
 			return err
 		}
-		lsn := l.Last() + 1 // Reserve told that the log is not broken
+		lsn := l.Last() + 1 // Reserve has shown that the log is not broken
 		c := content{payload: payload(lsn+LSN(len(h.written))<<8, size)}
 		h.written[lsn], h.last = c, lsn
 		_, err := l.Append(append(NewFrame(nil), c.payload...), int64(lsn))
@@ -101,7 +101,7 @@ func vouchStep(h *history, l *Log) error {
 	return nil
 }
 
-// checkpointStep releases all but the newest so many durable frames.
+// checkpointStep releases all frames but the newest few durable ones.
 func checkpointStep(keep LSN) step {
 	return func(h *history, l *Log) error {
 		if h.synced > keep {
@@ -113,7 +113,7 @@ func checkpointStep(keep LSN) step {
 
 func prepareStep(_ *history, l *Log) error { return l.Prepare() }
 
-// workloads rotate, pack, recycle, remove and outgrow a file, each in few calls.
+// The workloads rotate, pack, recycle, remove and exceed a file, each in few calls.
 var workloads = map[string][]step{
 	"one by one": {
 		appendStep(10), syncStep, appendStep(20), syncStep, appendStep(30), syncStep, appendStep(40), syncStep,
@@ -148,8 +148,8 @@ func (h *history) run(o Options, steps []step) error {
 	return l.closeFiles()
 }
 
-// images calls f with each disk that a power cut may leave now: none, all, every
-// prefix, each item alone and each missing, some random and torn.
+// images calls f with the disks that a power cut may leave now: no item, all items, every
+// prefix, each item alone, all but each item, some random and some torn.
 func images(disk *simdisk.Disk, random uint64, f func(name string, image *simdisk.Disk)) {
 	f("none", disk.Crash(simdisk.KeepNone()))
 	f("page cache", disk.Clone())
@@ -166,8 +166,8 @@ func images(disk *simdisk.Disk, random uint64, f func(name string, image *simdis
 	}
 }
 
-// crashAt runs a workload on a disk that stops at its n-th call, and reports
-// whether it got that far.
+// crashAt runs a workload on a disk that stops at its n-th call. It reports whether the
+// workload got that far.
 func (h *history) crashAt(t *testing.T, disk *simdisk.Disk, n int64, seed uint64, steps []step) (stopped bool) {
 	t.Helper()
 	fault := simdisk.NewFault(disk)
@@ -180,8 +180,8 @@ func (h *history) crashAt(t *testing.T, disk *simdisk.Disk, n int64, seed uint64
 	return true
 }
 
-// After a power cut at any call, whatever it leaves, the log holds what was
-// durable, takes new frames, and holds those too.
+// After a power cut at any call the log has every durable frame, accepts new frames, and
+// has those too after another cut.
 func TestPowerCutAtEveryCall(t *testing.T) {
 	count := 0
 	for name, steps := range workloads {
@@ -210,7 +210,7 @@ func TestPowerCutAtEveryCall(t *testing.T) {
 	t.Logf("%d images", count)
 }
 
-// And after another power cut in the middle of the recovery.
+// The same after another power cut during the recovery.
 func TestPowerCutDuringRecovery(t *testing.T) {
 	count := 0
 	for name, steps := range workloads {
@@ -223,7 +223,7 @@ func TestPowerCutDuringRecovery(t *testing.T) {
 			for seed := range uint64(3) {
 				for k := int64(1); ; k++ {
 					crashed, again := disk.Clone(), h.clone()
-					if seed > 0 { // 0: the process was killed, the machine went on
+					if seed > 0 { // 0: the process was killed, the machine was not
 						crashed = disk.Crash(simdisk.Random(seed))
 					}
 					stoppedAgain := again.crashAt(t, crashed, k, 2, []step{appendStep(7), syncStep})
@@ -246,9 +246,9 @@ func TestPowerCutDuringRecovery(t *testing.T) {
 	t.Logf("%d images", count)
 }
 
-// Whichever call fails: the error surfaces, or the call was tried in another
-// way; a broken log stays broken; and what was durable is there afterwards,
-// with the page cache and without.
+// If any call fails, the error is returned, or the call was repeated in another way. A
+// broken log stays broken. Every durable frame is there afterwards, with and without the
+// page cache.
 func TestEveryCallFails(t *testing.T) {
 	errBroken := fmt.Errorf("injected: %w", syscall.EIO)
 	actions := map[string]func(op simdisk.Op) simdisk.Action{
@@ -278,7 +278,7 @@ func TestEveryCallFails(t *testing.T) {
 					check(t, err)
 					break
 				}
-				surfaced := err != nil || failed.Kind == simdisk.OpReadAt // which is read again, page by page, or the other header is
+				surfaced := err != nil || failed.Kind == simdisk.OpReadAt // a failed read is repeated page by page, or the other header is read
 				if !surfaced {
 					t.Fatalf("%s, %s of call %d (%v %s): no error", name, how, n, failed.Kind, failed.Path)
 				}
@@ -297,9 +297,9 @@ func TestEveryCallFails(t *testing.T) {
 	}
 }
 
-// runOn is run by a user who goes on after refusals, and after errors of the
-// background work. It fails the test unless a broken log stays broken, and
-// returns the errors that it saw.
+// runOn runs the steps of a user who continues after refusals and after errors of the
+// background work. It fails the test unless a broken log stays broken, and returns the
+// errors.
 func (h *history) runOn(t *testing.T, o Options, steps []step) error {
 	t.Helper()
 	l, err := h.recoverLog(o)
@@ -313,7 +313,7 @@ func (h *history) runOn(t *testing.T, o Options, steps []step) error {
 			continue // refused, or the background work
 		}
 		if errors.Is(l.Err(), vfs.ErrNoSpace) {
-			t.Fatalf("a broken log looks like one that refused: %v", l.Err())
+			t.Fatalf("the log is broken, but the error looks like a refusal: %v", l.Err())
 		}
 		before := l.Last()
 		_, errAppend := l.Append(NewFrame(nil), 1)
@@ -323,14 +323,14 @@ func (h *history) runOn(t *testing.T, o Options, steps []step) error {
 			}
 		}
 		if l.Last() != before {
-			t.Fatal("a broken log took a frame")
+			t.Fatal("a broken log accepted a frame")
 		}
 	}
 	return errors.Join(append(seen, l.closeFiles())...)
 }
 
-// A power cut that once tore one header of a file must not, with another in its
-// next rotation, leave the file with none.
+// A power cut has torn one header of a file. A second power cut, during the next rotation to
+// that file, must not leave the file without a header.
 func TestPowerCutInRotationToAFileWithOneHeader(t *testing.T) {
 	for _, torn := range []int64{0, 4 * pageSize} {
 		for n := int64(1); ; n++ {
@@ -356,7 +356,7 @@ func TestPowerCutInRotationToAFileWithOneHeader(t *testing.T) {
 	}
 }
 
-// Nor may a removal that is cut short.
+// The same for a removal that is cut short.
 func TestPowerCutInRemovalOfAFileWithOneHeader(t *testing.T) {
 	for _, torn := range []int64{0, 4 * pageSize} {
 		for n := int64(1); ; n++ {

@@ -14,7 +14,7 @@ import (
 
 var every = flag.Bool("every", false, "sweep every bit and byte of every layout")
 
-// sample is a log at rest, with a map of what stands where.
+// sample is a closed log, and the places of its frames.
 type sample struct {
 	*rom
 	o       Options
@@ -65,7 +65,7 @@ func forLayouts(t *testing.T, f func(t *testing.T, s sample)) {
 	}
 }
 
-// at returns the frame that the byte of the file belongs to, if any.
+// at returns the frame that a byte of the file belongs to, if any.
 func (s sample) at(file string, offset int64) (Frame, bool) {
 	for _, f := range s.frames {
 		if path.Base(f.File) == file && f.Offset <= offset && offset < f.Offset+FrameHeaderSize+int64(len(f.Payload)) {
@@ -75,9 +75,9 @@ func (s sample) at(file string, offset int64) (Frame, bool) {
 	return Frame{}, false
 }
 
-// damagedTo returns the last frame that is lost when f cannot be read: the one
-// before the next frame that a search finds, which is on a page boundary of the
-// same file, or the file's last.
+// damagedTo returns the last frame that is lost when f cannot be read. It is the frame
+// before the next one that a search finds, which is on a page boundary of the same file, or
+// else the file's last frame.
 func (s sample) damagedTo(f Frame) LSN {
 	last := f.LSN
 	for _, g := range s.frames[f.LSN:] {
@@ -91,8 +91,8 @@ func (s sample) damagedTo(f Frame) LSN {
 
 func (s sample) vouching(f Frame) bool { return int(f.LSN) == len(s.frames) }
 
-// replay opens and replays the log from the LSN from on, and fails unless what
-// it delivers is what was written, in order and without gaps.
+// replay opens and replays the log from the LSN from on. It fails unless the delivered
+// frames are those that were written, in order and without gaps.
 func (s sample) replay(t *testing.T, from LSN) (*Reader, Recovered) {
 	t.Helper()
 	r, err := Open(s.o)
@@ -100,7 +100,7 @@ func (s sample) replay(t *testing.T, from LSN) (*Reader, Recovered) {
 	next := from
 	got, err := r.Replay(from, func(f Frame) error {
 		if int(f.LSN) > len(s.frames) || f.LSN != next {
-			t.Fatalf("frame %d was delivered where %d is next", f.LSN, next)
+			t.Fatalf("frame %d was delivered, want frame %d", f.LSN, next)
 		}
 		g := s.frames[f.LSN-1]
 		if !bytes.Equal(f.Payload, g.Payload) || f.Time != g.Time || f.synced != g.synced || f.File != g.File || f.Offset != g.Offset {
@@ -124,20 +124,19 @@ func wantLast(t *testing.T, got Recovered, last LSN) {
 	}
 }
 
-// wantDamage checks the outcome of a replay of a log of which the bytes of
-// frame f are damaged.
+// wantDamage checks the result of a replay after bytes of frame f were damaged.
 func (s sample) wantDamage(t *testing.T, got Recovered, f Frame) {
 	t.Helper()
 	wantLast(t, got, f.LSN-1)
 	if s.vouching(f) {
 		if got.Damage != nil {
-			t.Fatalf("a damaged vouching frame is a torn tail, got %v", got.Damage)
+			t.Fatalf("damage to a vouching frame must be a torn tail, got %v", got.Damage)
 		}
 		return
 	}
 	d := got.Damage
 	if d == nil {
-		t.Fatalf("damage to frame %d is not reported", f.LSN)
+		t.Fatalf("damage to frame %d was not reported", f.LSN)
 	}
 	if d.First != f.LSN || d.Last != s.damagedTo(f) || d.Err.File != f.File || d.Err.Offset != f.Offset || !errors.Is(d, kv.ErrCorrupt) {
 		t.Fatalf("got %v: %d to %d at %d, want frame %d to %d at %d of %s", d, d.First, d.Last, d.Err.Offset, f.LSN, s.damagedTo(f), f.Offset, f.File)
@@ -150,7 +149,7 @@ func TestEveryFlippedBit(t *testing.T) {
 			for i := range b {
 				for bit := range 8 {
 					if b[i] == 0 && !*every && bit != i%8 || s.skip(8*i+bit) {
-						continue // of bytes that are zero, one bit each
+						continue // one bit is enough for bytes that are zero
 					}
 					b[i] ^= 1 << bit
 					_, got := s.replay(t, 1)
@@ -166,7 +165,7 @@ func TestEveryFlippedBit(t *testing.T) {
 	})
 }
 
-// A frame that nothing vouches for may look torn, but never wrong.
+// A frame without a vouching frame after it may look torn, but is never delivered wrong.
 func TestEveryFlippedBitOfAnUnvouchedFrame(t *testing.T) {
 	disk := newDisk(t)
 	o := testOptions(disk)
@@ -192,7 +191,7 @@ func TestEveryFlippedBitOfAnUnvouchedFrame(t *testing.T) {
 	}
 }
 
-// A log file is never shorter than it was made: what is missing is damage.
+// A log file never becomes shorter, so missing bytes are damage.
 func TestEveryCutFile(t *testing.T) {
 	forLayouts(t, func(t *testing.T, s sample) {
 		for name, whole := range s.files {
@@ -205,10 +204,10 @@ func TestEveryCutFile(t *testing.T) {
 				_, got := s.replay(t, 1)
 				last := s.lastBefore(name, int64(n))
 				if n < pageSize && !newest {
-					last = 0 // the chain breaks
+					last = 0 // the chain is broken
 				}
 				wantLast(t, got, last)
-				// A file that is finished may miss what is behind its frames.
+				// A finished file may lack the bytes after its frames.
 				if wantDamage := newest || int(last) < len(s.frames); (got.Damage != nil) != wantDamage {
 					t.Fatalf("%s cut to %d bytes: damage %v", name, n, got.Damage)
 				}
@@ -221,11 +220,11 @@ func TestEveryCutFile(t *testing.T) {
 	})
 }
 
-// newest returns the name of the file that was written last.
+// newest returns the name of the file of the last write.
 func (s sample) newest() string { return path.Base(s.frames[len(s.frames)-1].File) }
 
-// lastBefore returns the last frame that is whole if the file, or what is right
-// in it, ends at offset n.
+// lastBefore returns the last complete frame if the file, or its sound part, ends at offset
+// n.
 func (s sample) lastBefore(file string, n int64) LSN {
 	for _, f := range s.frames {
 		if path.Base(f.File) == file && f.Offset+FrameHeaderSize+int64(len(f.Payload)) > n {
@@ -235,8 +234,8 @@ func (s sample) lastBefore(file string, n int64) LSN {
 	return LSN(len(s.frames))
 }
 
-// skip thins out a sweep over bytes: large logs are sampled, and every log is
-// where the race detector makes it slow.
+// skip makes a sweep over bytes smaller: large logs are sampled, and under the race detector
+// every log is.
 func (s sample) skip(n int) bool {
 	size := 0
 	for _, b := range s.files {
@@ -251,14 +250,14 @@ func (s sample) skip(n int) bool {
 	return size > 6*pageSize && n%7 != 0
 }
 
-// A power cut leaves the file's size and any bytes where the writes were going:
-// zeros, or those of an earlier life.
+// After a power cut the file has its size, and where writes were in flight it has any bytes:
+// zeros, or those of an earlier use.
 func TestEveryByteOfATornTail(t *testing.T) {
 	forLayouts(t, func(t *testing.T, s sample) {
 		name := s.newest()
 		whole := s.files[name]
 		end := len(whole) - pageSize
-		other := make([]byte, len(whole)) // differs in every byte
+		other := make([]byte, len(whole)) // every byte differs from whole
 		for i := range other {
 			other[i] = whole[i] + 1 + byte(i%255)
 		}
@@ -279,7 +278,7 @@ func TestEveryByteOfATornTail(t *testing.T) {
 			_, got = s.replay(t, 1)
 			last := s.lastBefore(name, int64(n))
 			if got.Last > last && allZero(whole[n:s.frames[got.Last-1].Offset+FrameHeaderSize+int64(len(s.frames[got.Last-1].Payload))]) {
-				last = got.Last // only zeros were cut off
+				last = got.Last // the bytes that were cut off were zeros
 			}
 			wantLast(t, got, last)
 			if got.Damage != nil {
@@ -289,8 +288,7 @@ func TestEveryByteOfATornTail(t *testing.T) {
 	})
 }
 
-// Whole pages go bad together: zeroed, replaced by another page of the log, or
-// not readable at all.
+// Whole pages become bad: zeroed, replaced by another page of the log, or unreadable.
 func TestEveryBadPage(t *testing.T) {
 	type page struct {
 		file string
@@ -323,7 +321,7 @@ func TestEveryBadPage(t *testing.T) {
 				}
 			case !readable && newest && p.n > 0 && int64(p.n+1)*pageSize < int64(len(s.files[p.file])):
 				if got.Damage == nil {
-					t.Fatalf("page %v %s: it may have held frames", p, how)
+					t.Fatalf("page %v %s: it may have had frames, but no damage is reported", p, how)
 				}
 			default:
 				wantLast(t, got, LSN(len(s.frames)))
@@ -354,8 +352,7 @@ func TestEveryBadPage(t *testing.T) {
 	})
 }
 
-// Damage that a checkpoint made harmless is a note; what the caller needs is
-// delivered.
+// Damage below the checkpoint is a note, and every frame that the caller needs is delivered.
 func TestDamageBelowTheCheckpointIsANote(t *testing.T) {
 	forLayouts(t, func(t *testing.T, s sample) {
 		for _, f := range s.frames[:len(s.frames)-1] {
@@ -504,9 +501,9 @@ func TestFileOfANewerVersion(t *testing.T) {
 	}
 }
 
-// What a finished file holds behind its final frame was torn, and is never
-// read, even where it is whole.
-func TestFramesBehindTheFinalOneAreNotRead(t *testing.T) {
+// Frames after the final one of a finished file were torn, and are never read, even if they
+// are complete.
+func TestFramesAfterTheFinalOneAreNotRead(t *testing.T) {
 	disk := newDisk(t)
 	o := testOptions(disk)
 	o.FileSize = 8 * pageSize
@@ -533,15 +530,15 @@ func TestFramesBehindTheFinalOneAreNotRead(t *testing.T) {
 		t.Errorf("frame 2 is bad: %v", d)
 	}
 	flip(2 * pageSize)
-	flip(3 * pageSize) // all are whole again
+	flip(3 * pageSize) // all frames are complete again
 	wantWhole(t, o, v.written)
 	_, got, err = replayAll(o, 3)
 	check(t, err)
 	wantFrames(t, got, v.written, 3)
 }
 
-// With two headers of different lives the later life counts, whichever of them
-// holds it; the frames of the other life are gone.
+// If the two headers belong to different uses of the file, the later use counts, and the
+// frames of the other are ignored.
 func TestTheHigherOfTwoHeadersCounts(t *testing.T) {
 	for _, first := range []bool{true, false} {
 		s := layouts(t)["synced one by one"]
@@ -565,10 +562,10 @@ func TestTheHigherOfTwoHeadersCounts(t *testing.T) {
 func TestTwoFilesOfOneNumberAreDamage(t *testing.T) {
 	s := threeFiles(t)
 	b := bytes.Clone(s.files[s.newest()])
-	slot, _ := parseName(s.newest(), fileSuffix)
-	h, err := decodeHeader((*[pageSize]byte)(b), slot, 0)
+	fileID, _ := parseName(s.newest(), fileSuffix)
+	h, err := decodeHeader((*[pageSize]byte)(b), fileID, 0)
 	check(t, err)
-	h.slot = 77
+	h.fileID = 77
 	h.encode((*[pageSize]byte)(b), 0)
 	h.encode((*[pageSize]byte)(b[h.end():]), h.end())
 	s.files[fileName(77)] = b
@@ -579,9 +576,9 @@ func TestTwoFilesOfOneNumberAreDamage(t *testing.T) {
 	}
 }
 
-// A recycled file's old frames never validate, not even where LSN, length and
-// payload are those of the new ones.
-func TestStaleFramesOfTheSameShapeDoNotValidate(t *testing.T) {
+// The old frames of a recycled file are never valid, even if LSN, length and payload equal
+// those of the new frames.
+func TestStaleFramesOfTheSameShapeAreInvalid(t *testing.T) {
 	disk := newDisk(t)
 	o := testOptions(disk)
 	w := startLog(t, o)
@@ -600,7 +597,7 @@ func TestStaleFramesOfTheSameShapeDoNotValidate(t *testing.T) {
 		check(t, disk.Corrupt(path, at, pageSize, func(b []byte) { copy(b, old[at:]) }))
 	}
 	wantWhole(t, o, w.written)
-	// Old bytes right where the new frame's would be, header or payload alone.
+	// Old bytes at the place of the new frame: the header or the payload alone.
 	for _, span := range [][2]int64{{0, FrameHeaderSize}, {FrameHeaderSize, 100}} {
 		new, err := disk.ReadFile(path)
 		check(t, err)
@@ -615,7 +612,7 @@ func TestStaleFramesOfTheSameShapeDoNotValidate(t *testing.T) {
 	}
 }
 
-func TestOpenReportsWhatTheSystemSays(t *testing.T) {
+func TestOpenReturnsTheSystemsErrors(t *testing.T) {
 	errBroken := errors.New("broken")
 	disk := newDisk(t)
 	o := testOptions(disk)

@@ -18,9 +18,9 @@ import (
 
 const testDir = "log"
 
-// testOptions are small files on a disk, and salts that never repeat on it.
+// testOptions are small files on a disk, and salts that never repeat.
 func testOptions(disk vfs.FS) Options {
-	var salt atomic.Uint64 // a rotation and Prepare may ask at the same time
+	var salt atomic.Uint64 // a rotation and Prepare may call it at the same time
 	return Options{
 		FS: disk, Dir: testDir, StoreID: testStore, FileSize: 6 * pageSize, MaxSize: 48 * pageSize,
 		Salt: func() uint64 { return salt.Add(0x9e3779b97f4a7c15) },
@@ -42,13 +42,13 @@ func check(t testing.TB, err error) {
 	}
 }
 
-// content is what stands at one LSN: the payload and the time.
+// content is the payload and the time of a frame.
 type content struct {
 	payload string
 	time    int64
 }
 
-// payload makes bytes that say which frame they belong to.
+// payload makes bytes that identify the frame.
 func payload(lsn LSN, size int) string {
 	b := make([]byte, size)
 	for i := range b {
@@ -57,7 +57,7 @@ func payload(lsn LSN, size int) string {
 	return string(b)
 }
 
-// replayed is what one Replay delivered and said.
+// replayed is the result of one Replay, with its frames.
 type replayed struct {
 	Recovered
 	frames []Frame // payloads copied
@@ -71,8 +71,8 @@ func (r replayed) contents() map[LSN]content {
 	return m
 }
 
-// replayAll opens a log and replays it. It checks what holds for every replay:
-// frames come in order, without gaps, and the summary agrees with them.
+// replayAll opens a log and replays it. It checks what must be true of every replay: the
+// frames are in order and without gaps, and the summary agrees with them.
 func replayAll(o Options, from LSN) (*Reader, replayed, error) {
 	var got replayed
 	r, err := Open(o)
@@ -103,7 +103,7 @@ func replayAll(o Options, from LSN) (*Reader, replayed, error) {
 	return r, got, nil
 }
 
-// writer is a log under test with a memory of what it was given.
+// writer is a log under test that records the frames passed to it.
 type writer struct {
 	*Log
 	t       testing.TB
@@ -123,7 +123,7 @@ func startLog(t testing.TB, o Options) *writer {
 	return &writer{Log: l, t: t, written: got.contents()}
 }
 
-// add appends a frame of so many payload bytes.
+// add appends a frame with a payload of that many bytes.
 func (w *writer) add(size int) LSN {
 	w.t.Helper()
 	check(w.t, w.Reserve(size))
@@ -152,7 +152,7 @@ func (w *writer) vouch() {
 	}
 }
 
-// close is Close, with the vouching frame that it writes on record.
+// close calls Close and records the vouching frame that it writes.
 func (w *writer) close() {
 	w.t.Helper()
 	if !w.vouched {
@@ -161,7 +161,7 @@ func (w *writer) close() {
 	check(w.t, w.Close())
 }
 
-// wantFrames fails unless got is exactly the frames of want from the LSN from on.
+// wantFrames fails unless got has exactly the frames of want from the LSN from on.
 func wantFrames(t testing.TB, got replayed, want map[LSN]content, from LSN) {
 	t.Helper()
 	want = maps.Clone(want)
@@ -173,7 +173,7 @@ func wantFrames(t testing.TB, got replayed, want map[LSN]content, from LSN) {
 
 func lsns(m map[LSN]content) []LSN { return slices.Sorted(maps.Keys(m)) }
 
-// wantWhole fails unless the log holds exactly what was written, without damage.
+// wantWhole fails unless the log has exactly the frames that were written, without damage.
 func wantWhole(t testing.TB, o Options, want map[LSN]content) replayed {
 	t.Helper()
 	_, got, err := replayAll(o, 0)
@@ -185,10 +185,10 @@ func wantWhole(t testing.TB, o Options, want map[LSN]content) replayed {
 	return got
 }
 
-// rom is a directory of files in memory that can only be read: cheap to damage
-// a hundred thousand times.
+// rom is a read-only directory of files in memory, which is cheap to damage a hundred
+// thousand times.
 type rom struct {
-	vfs.FS // nil: a call that reading does not need fails the test
+	vfs.FS // nil: any call that reading does not need fails the test
 	files  map[string][]byte
 	lost   map[string]map[int64]bool // pages that cannot be read
 }

@@ -11,14 +11,14 @@ import (
 func Example() {
 	disk := simdisk.New()
 	_ = disk.Mkdir("log")
-	for run := range 2 {
+	for session := range 2 {
 		reader, err := wal.Open(wal.Options{FS: disk, Dir: "log"})
 		if err != nil {
 			fmt.Println(err)
 			return
 		}
 		found, err := reader.Replay(1, func(f wal.Frame) error {
-			fmt.Printf("run %d found %d: %q\n", run, f.LSN, f.Payload)
+			fmt.Printf("session %d found %d: %q\n", session, f.LSN, f.Payload)
 			return nil
 		})
 		if err != nil || found.Damage != nil {
@@ -37,7 +37,7 @@ func Example() {
 				return
 			}
 			buf = append(wal.NewFrame(buf), group...)
-			if _, err := log.Append(buf, int64(run)); err != nil {
+			if _, err := log.Append(buf, int64(session)); err != nil {
 				fmt.Println(err)
 				return
 			}
@@ -51,7 +51,7 @@ func Example() {
 		}
 	}
 	// Output:
-	// run 1 found 1: "puts"
-	// run 1 found 2: "more puts"
-	// run 1 found 3: ""
+	// session 1 found 1: "puts"
+	// session 1 found 2: "more puts"
+	// session 1 found 3: ""
 }

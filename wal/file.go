@@ -13,21 +13,21 @@ type openFile struct {
 	path string
 }
 
-// fillStep is how much of a new file is written between two syncs: on the disk
-// the log's own syncs queue behind these.
+// fillStep is how much of a new file is written between two syncs: the disk makes the
+// log's own syncs wait for these.
 const fillStep = 1 << 20
 
 // zeros pads frames and fills new files.
 var zeros [64 << 10]byte
 
-// build makes a complete file under a scratch name and syncs it, but not the
-// directory. On an error nothing is left of it, as far as the system lets us.
+// build makes a complete file under a scratch name and syncs it, but not the directory. On
+// an error it removes the file, if the system lets it.
 func (l *Log) build(h header) (*openFile, error) {
 	l.mu.Lock()
-	l.mu.slots++
-	h.slot = l.mu.slots
+	l.mu.maxFileID++
+	h.fileID = l.mu.maxFileID
 	l.mu.Unlock()
-	f := &openFile{header: h, path: l.opts.path(scratchName(h.slot))}
+	f := &openFile{header: h, path: l.opts.path(scratchName(h.fileID))}
 	file, err := l.opts.FS.Open(f.path, vfs.Create)
 	if err != nil {
 		return nil, err
@@ -35,7 +35,7 @@ func (l *Log) build(h header) (*openFile, error) {
 	f.File = file
 	if err := f.fill(); err != nil {
 		f.Close()
-		_ = l.opts.FS.Remove(f.path) // else the next Start does
+		_ = l.opts.FS.Remove(f.path) // if this fails, the next Start removes it
 		return nil, err
 	}
 	return f, nil
@@ -65,9 +65,9 @@ func (f *openFile) fill() error {
 	return f.Sync()
 }
 
-// publish gives a complete file its name, for good.
+// publish gives a complete file its final name.
 func (l *Log) publish(f *openFile) error {
-	path := l.opts.path(fileName(f.slot))
+	path := l.opts.path(fileName(f.fileID))
 	if err := l.opts.FS.Rename(f.path, path); err != nil {
 		return err
 	}
@@ -75,12 +75,12 @@ func (l *Log) publish(f *openFile) error {
 	return l.opts.FS.SyncDir(l.opts.Dir)
 }
 
-// rewriteHeaders gives the file its next life. One copy is durable before the
-// other is touched, and if a power cut once tore the last one, that is written
-// first: at every moment one of them is readable, the old or the new.
+// rewriteHeaders begins the next use of the file. One copy is durable before the other is
+// overwritten. If a power cut has torn the last copy, that one is written first. So at
+// every moment one of them, old or new, is readable.
 func (f *openFile) rewriteHeaders(h header) error {
 	order := [...]int64{0, h.end()}
-	if !hasHeader(f, h.slot, h.end()) {
+	if !hasHeader(f, h.fileID, h.end()) {
 		order = [...]int64{h.end(), 0}
 	}
 	for _, offset := range order {
@@ -95,14 +95,13 @@ func (f *openFile) rewriteHeaders(h header) error {
 	return nil
 }
 
-// hasHeader reports whether a readable header stands at offset of the file with
-// that slot.
-func hasHeader(f vfs.File, slot uint64, offset int64) bool {
+// hasHeader reports whether the file with that id has a readable header at offset.
+func hasHeader(f vfs.File, fileID uint64, offset int64) bool {
 	var page [pageSize]byte
 	if readFull(f, page[:], offset) != nil {
 		return false
 	}
-	_, err := decodeHeader(&page, slot, offset)
+	_, err := decodeHeader(&page, fileID, offset)
 	return err == nil
 }
 

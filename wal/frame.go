@@ -25,22 +25,22 @@ const (
 
 var _ = [1]struct{}{}[FrameHeaderSize-frameTimeAt-8]
 
-// NewFrame returns a buffer for one frame: dst's array, as far as it goes, with
-// room for the header. The caller appends the payload and hands the result to
+// NewFrame returns a buffer for one frame, with space for the header. It uses dst's array
+// if that is large enough. The caller appends the payload and passes the result to
 // [Log.Append].
 func NewFrame(dst []byte) []byte {
 	var room [FrameHeaderSize]byte
 	return append(dst[:0], room[:]...)
 }
 
-// identity ties checksums to one life of one file: bytes of another life, file
-// or place have other checksums, whatever they say.
+// identity ties checksums to one use of one file: the same bytes in another use, file or
+// place have other checksums.
 type identity struct {
 	salt   uint64
 	number uint64
 }
 
-// sum is the checksum of b as it stands at offset of the file.
+// sum is the checksum of b at offset of the file.
 func (id identity) sum(offset int64, b []byte) uint64 {
 	var prefix [24]byte
 	binary.LittleEndian.PutUint64(prefix[0:], id.salt)
@@ -53,20 +53,20 @@ func (id identity) sum(offset int64, b []byte) uint64 {
 	return d.Sum64()
 }
 
-// frameHeader is what a frame says about itself.
+// frameHeader has the fields of a frame's header.
 type frameHeader struct {
 	payloadSum uint64
 	length     int // of the payload, bytes
 	lsn        LSN
-	synced     LSN // the newest frame that was durable when this one was written
+	synced     LSN // the newest durable frame when this one was written
 	time       int64
 }
 
 // size returns the bytes of header and payload.
 func (h frameHeader) size() int64 { return FrameHeaderSize + int64(h.length) }
 
-// seal fills in the header of frame, whose payload stands behind it, for its
-// place at offset. It sets h's length and payload checksum from the bytes.
+// seal writes the header of frame for its place at offset. The payload must follow the
+// header in frame. seal computes h's length and payload checksum.
 func (h frameHeader) seal(frame []byte, id identity, offset int64) {
 	le := binary.LittleEndian
 	payload := frame[FrameHeaderSize:]
@@ -79,9 +79,9 @@ func (h frameHeader) seal(frame []byte, id identity, offset int64) {
 	le.PutUint64(frame[frameSumAt:], id.sum(offset, frame[framePayloadSumAt:FrameHeaderSize]))
 }
 
-// decodeFrameHeader is seal's inverse for the header at the start of b, which
-// stood at offset. It reports false for anything but a header that seal wrote
-// for this place, and leaves the payload to its caller.
+// decodeFrameHeader is the inverse of seal for the header at the start of b, which was at
+// offset of the file. It returns false for anything but a header that seal wrote for this
+// place. It does not check the payload.
 func decodeFrameHeader(b []byte, id identity, offset int64) (frameHeader, bool) {
 	le := binary.LittleEndian
 	if len(b) < FrameHeaderSize ||
@@ -99,9 +99,10 @@ func decodeFrameHeader(b []byte, id identity, offset int64) (frameHeader, bool) 
 	return h, ok
 }
 
-// pageUp and frameUp round an offset up to where a page or a frame may begin.
+// pageUp and frameUp round an offset up to the next place where a page or a frame may
+// begin.
 func pageUp(offset int64) int64  { return (offset + pageSize - 1) &^ (pageSize - 1) }
 func frameUp(offset int64) int64 { return (offset + frameAlign - 1) &^ (frameAlign - 1) }
 
-// allZero reports whether b, of a page at most, holds nothing.
+// allZero reports whether b, which has at most a page, has only zeros.
 func allZero(b []byte) bool { return bytes.Equal(b, zeros[:len(b)]) }

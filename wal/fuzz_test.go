@@ -9,9 +9,9 @@ import (
 	"kvd/internal/vfs/simdisk"
 )
 
-// FuzzWALDecode reads a log file that data replaced a part of, or all; patches
-// are small, because the fuzzer is slow with inputs as large as files. What is
-// delivered must be what was written.
+// FuzzWALDecode reads a log file in which data replaces a part or everything. The patches
+// are small, because the fuzzer is slow with inputs as large as files. Every delivered frame
+// must be one that was written.
 func FuzzWALDecode(f *testing.F) {
 	disk := simdisk.New()
 	check(f, disk.Mkdir(testDir))
@@ -28,7 +28,7 @@ func FuzzWALDecode(f *testing.F) {
 	check(f, err)
 	f.Add([]byte{}, uint16(0), uint16(0))
 	f.Add(whole[pageSize:pageSize+140], uint16(pageSize), uint16(0))
-	f.Add(whole[pageSize:pageSize+53], uint16(2*pageSize), uint16(0)) // a frame in another's place
+	f.Add(whole[pageSize:pageSize+53], uint16(2*pageSize), uint16(0)) // a frame in the place of another
 	f.Add(whole[:80], uint16(4*pageSize), uint16(pageSize+100))
 	f.Add(bytes.Repeat([]byte{0xff}, 64), uint16(pageSize), uint16(0))
 	f.Add(whole[:100], uint16(1<<16-1), uint16(0))
@@ -52,7 +52,7 @@ func FuzzWALDecode(f *testing.F) {
 		runtime.ReadMemStats(&before)
 		got, err := r.Replay(0, func(f Frame) error {
 			if c, ok := w.written[f.LSN]; !ok || c.payload != string(f.Payload) || c.time != f.Time {
-				t.Errorf("frame %d was never written like this", f.LSN)
+				t.Errorf("frame %d was never written with these bytes", f.LSN)
 			}
 			return nil
 		})
@@ -64,13 +64,13 @@ func FuzzWALDecode(f *testing.F) {
 			t.Errorf("%d bytes allocated for a file of %d", allocated, len(file))
 		}
 		if bytes.Equal(file, whole) && (got.Damage != nil || got.Frames != len(w.written)) {
-			t.Errorf("the log as it was written: %d frames, damage %v", got.Frames, got.Damage)
+			t.Errorf("the unchanged log: %d frames, damage %v", got.Frames, got.Damage)
 		}
 	})
 }
 
-// FuzzWALRecycle writes a log, as ops say, into files that hold stale bytes, and
-// cuts the power at the end. ops are a step each.
+// FuzzWALRecycle writes a log into files with stale bytes and cuts the power at the end. Each
+// byte of ops is a step.
 func FuzzWALRecycle(f *testing.F) {
 	donor := simdisk.New()
 	check(f, donor.Mkdir(testDir))
@@ -91,7 +91,7 @@ func FuzzWALRecycle(f *testing.F) {
 		check(t, l.Prepare())
 		spoil(t, disk, l, stale)
 		for _, op := range ops[:min(len(ops), 64)] {
-			if op == 5 { // the process dies, and another takes over
+			if op == 5 { // the process is killed, and another one continues
 				check(t, l.closeFiles())
 				l, err = h.recoverLog(crashOptions(disk, seed+1))
 				check(t, err)
@@ -124,13 +124,13 @@ func opStep(op byte) step {
 	return appendStep(int(op) * int(op) / 5) // up to 13,005 bytes
 }
 
-// spoil fills the frames of the log's spares with stale bytes.
+// spoil fills the spares of the log with stale frames.
 func spoil(t *testing.T, disk *simdisk.Disk, l *Log, stale []byte) {
 	for _, f := range l.mu.spares {
 		if len(stale) == 0 {
 			return
 		}
-		name := path.Join(testDir, fileName(f.slot))
+		name := path.Join(testDir, fileName(f.fileID))
 		check(t, disk.Corrupt(name, pageSize, f.end()-pageSize, func(b []byte) {
 			for n := 0; n < len(b); n += copy(b[n:], stale) {
 			}

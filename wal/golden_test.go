@@ -12,13 +12,13 @@ import (
 	"testing"
 )
 
-// golden is a log of version 1, dumped: the files of goldenLog.
+// golden is a dump of a log of version 1: the files of goldenLog.
 //
 //go:embed testdata/v1.golden
 var golden string
 
-// goldenLog writes a log of two files with all that the format has: packed and
-// synced frames, one over two pages, an empty one, and a vouching frame.
+// goldenLog writes a log of two files with everything that the format has: packed and synced
+// frames, a frame over two pages, an empty one, and a vouching frame.
 func goldenLog(t *testing.T, disk *simdisk.Disk) *writer {
 	o := testOptions(disk)
 	salt := uint64(0)
@@ -58,7 +58,7 @@ func TestGoldenLogIsReadable(t *testing.T) {
 	wantWhole(t, o, want)
 }
 
-// undump is dump's inverse for a list of files.
+// undump is the inverse of dump for a list of files.
 func undump(t *testing.T, text string) map[string][]byte {
 	files := map[string][]byte{}
 	name := ""
@@ -80,7 +80,7 @@ func undump(t *testing.T, text string) map[string][]byte {
 	return files
 }
 
-// The example of the package documentation: the bytes there are these.
+// This is the example of the package documentation, with the same bytes.
 func ExampleLog() {
 	disk := simdisk.New()
 	if err := disk.Mkdir("log"); err != nil {

@@ -16,7 +16,7 @@ const (
 
 	headerVersionAt  = 8
 	headerReservedAt = 12
-	headerSlotAt     = 16
+	headerFileIDAt   = 16
 	headerNumberAt   = 24
 	headerSizeAt     = 32
 	headerSaltAt     = 40
@@ -33,30 +33,30 @@ const (
 
 var _ = [1]struct{}{}[headerZeroAt-headerAfterAt-8]
 
-// header says what a file is. A header of number 0 makes its file a spare.
+// header is a file's header. Number 0 makes its file a spare.
 type header struct {
-	slot   uint64 // the number in the file's name
-	number uint64 // of this life of the file; rises with every life of any file
+	fileID uint64 // the number in the file's name
+	number uint64 // of this use of the file; higher than that of every earlier use of any file
 	size   int64  // of the file, bytes
 	salt   uint64
 	store  [16]byte
-	prev   uint64 // number of the file before; 0: there is none
-	after  LSN    // final LSN of the file before: this file's frames follow it
+	prev   uint64 // number of the file before; 0: none
+	after  LSN    // final LSN of the file before; this file's frames follow it
 }
 
 // identity is the part of a header that the checksums of frames cover.
 func (h header) identity() identity { return identity{salt: h.salt, number: h.number} }
 
-// end returns the offset at which frames must end: that of the last header.
+// end returns the offset at which the frames must end: that of the last header.
 func (h header) end() int64 { return h.size - pageSize }
 
-// encode writes h into page as it stands at offset.
+// encode writes h into page for its place at offset.
 func (h header) encode(page *[pageSize]byte, offset int64) {
 	clear(page[:])
 	copy(page[:], headerMagic)
 	le := binary.LittleEndian
 	le.PutUint32(page[headerVersionAt:], headerVersion)
-	le.PutUint64(page[headerSlotAt:], h.slot)
+	le.PutUint64(page[headerFileIDAt:], h.fileID)
 	le.PutUint64(page[headerNumberAt:], h.number)
 	le.PutUint64(page[headerSizeAt:], uint64(h.size))
 	le.PutUint64(page[headerSaltAt:], h.salt)
@@ -66,10 +66,10 @@ func (h header) encode(page *[pageSize]byte, offset int64) {
 	le.PutUint64(page[headerSumAt:], headerSum(page, offset))
 }
 
-// decodeHeader is the inverse of encode for the page that stood at offset of
-// the file with that slot. The error matches kv.ErrVersion for a header of a
-// newer version; any other says why the page is no header.
-func decodeHeader(page *[pageSize]byte, slot uint64, offset int64) (header, error) {
+// decodeHeader is the inverse of encode for the page at offset of the file with that id.
+// The error matches kv.ErrVersion for a header of a newer version. Any other error says
+// why the page is not a header.
+func decodeHeader(page *[pageSize]byte, fileID uint64, offset int64) (header, error) {
 	le := binary.LittleEndian
 	if string(page[:len(headerMagic)]) != headerMagic {
 		return header{}, fmt.Errorf("no magic number")
@@ -81,7 +81,7 @@ func decodeHeader(page *[pageSize]byte, slot uint64, offset int64) (header, erro
 		return header{}, fmt.Errorf("%w: header has version %d, known is %d", kv.ErrVersion, v, headerVersion)
 	}
 	h := header{
-		slot:   le.Uint64(page[headerSlotAt:]),
+		fileID: le.Uint64(page[headerFileIDAt:]),
 		number: le.Uint64(page[headerNumberAt:]),
 		size:   int64(le.Uint64(page[headerSizeAt:])),
 		salt:   le.Uint64(page[headerSaltAt:]),
@@ -89,28 +89,28 @@ func decodeHeader(page *[pageSize]byte, slot uint64, offset int64) (header, erro
 		prev:   le.Uint64(page[headerPrevAt:]),
 		after:  LSN(le.Uint64(page[headerAfterAt:])),
 	}
-	return h, h.check(page, slot, offset)
+	return h, h.check(page, fileID, offset)
 }
 
-// check looks for values that encode never wrote.
-func (h header) check(page *[pageSize]byte, slot uint64, offset int64) error {
+// check returns an error for values that encode never writes.
+func (h header) check(page *[pageSize]byte, fileID uint64, offset int64) error {
 	switch {
-	case h.slot != slot:
-		return fmt.Errorf("header is that of %s", fileName(h.slot))
+	case h.fileID != fileID:
+		return fmt.Errorf("header is that of %s", fileName(h.fileID))
 	case h.size < fileSizeMin || h.size > fileSizeMax || h.size%pageSize != 0:
 		return fmt.Errorf("header names a file size of %d", h.size)
 	case offset != 0 && offset != h.end():
 		return fmt.Errorf("header of a file of %d bytes", h.size)
 	case h.number == 0 && h.prev != 0 || h.number != 0 && h.prev >= h.number:
 		return fmt.Errorf("header of file number %d names %d as the one before", h.number, h.prev)
-	case !allZero(page[headerReservedAt:headerSlotAt]) || !allZero(page[headerZeroAt:headerSumAt]):
+	case !allZero(page[headerReservedAt:headerFileIDAt]) || !allZero(page[headerZeroAt:headerSumAt]):
 		return fmt.Errorf("header has bytes that version %d keeps zero", headerVersion)
 	}
 	return nil
 }
 
-// headerSum covers the whole page but itself, and where it stands, so that one
-// copy cannot pose as the other.
+// headerSum covers the whole page except itself, and the page's offset, so that one copy
+// is not valid in the place of the other.
 func headerSum(page *[pageSize]byte, offset int64) uint64 {
 	var d xxhash.Digest
 	d.Reset()

@@ -10,55 +10,55 @@ import (
 	"kvd/kv"
 )
 
-// Log appends frames. Reserve, Append, Sync, Vouch, Err and Close belong to one
-// goroutine at a time; Prepare and Recycle may run beside it in another, and
-// Last, Synced, Used and NeedsSpare anywhere.
+// Log appends frames. Only one goroutine at a time may call Reserve, Append, Sync, Vouch,
+// Err and Close. Another one may call Prepare and Recycle at the same time. Last, Synced,
+// Used and NeedsSpare are safe for concurrent use.
 //
-// After an error other than the refusals of Reserve the log is broken: nobody
-// knows what of it is on disk, nothing is tried again, and every later call that
-// would write returns the first error.
+// After any error except the refusals of Reserve the log is broken: it is unknown which of
+// its bytes are on disk. Nothing is tried again, and every later call that would write
+// returns the first error.
 type Log struct {
 	// Immutable after Start.
 	opts Options
 
 	// Owned by the goroutine that appends.
 	file    *openFile
-	pos     int64  // where the next frame goes; frame-aligned
-	vouched bool   // something durable says that the newest frame is
+	pos     int64  // offset of the next frame; frame-aligned
+	vouched bool   // a durable record shows that the newest frame is durable
 	time    int64  // of the newest frame
-	vouch   []byte // room for a vouching frame
+	vouch   []byte // buffer for a vouching frame
 	broken  error
 
 	last   atomic.Uint64 // newest frame appended
 	synced atomic.Uint64 // newest frame that is durable
 
-	// tidying is held through one Prepare or Recycle.
+	// tidying is locked during Prepare and Recycle.
 	tidying sync.Mutex
 
-	mu struct { // guards the fields inside; held for no I/O
+	mu struct { // guards the fields inside; never locked during I/O
 		sync.Mutex
-		old    []oldFile   // finished files, ascending; those outside the chain first
-		spares []*openFile // complete and durable, at most sparesKept
-		used   int64       // bytes of the old files that hold needed frames, and of the current one
-		slots  uint64      // highest slot given out
-		closed bool
+		old       []oldFile   // finished files, ascending; those outside the chain first
+		spares    []*openFile // complete and durable, at most sparesKept
+		used      int64       // bytes of the old files with needed frames, and of the current file
+		maxFileID uint64      // highest file id in use
+		closed    bool
 	}
 }
 
-// Start makes the log ready for the frame after the LSN after: it makes a fresh
-// file whose header names the newest of the old ones, and after as its final
-// LSN; syncs that in both copies, with its directory; and removes what an
-// interrupted run left half made. Old files stay until they are recycled, but
-// one that holds only frames below where the Replay began may be the fresh one.
+// Start makes the log ready for the frame after the LSN after. It makes a fresh file whose
+// header names the newest of the old files, and after as that file's final LSN. It syncs
+// both copies of the header and the directory, and removes unfinished files of an
+// interrupted process. Old files stay until they are recycled. There is one exception: an
+// old file with only frames below the start of the Replay may become the fresh file.
 //
-// Where there are old files, a Replay must have reached their end without
-// damage, and after must be the last LSN that it found. Every frame that it
-// delivered must be durable elsewhere by now: after a sync that once went wrong
-// a frame can be readable and yet not be on the disk. In a directory without
-// files no Replay is needed and any after is taken; a new log has 0.
+// If there are old files, a Replay must have reached their end without damage, and after
+// must be the last LSN that it found. By now every frame that it delivered must be durable
+// elsewhere: after a failed sync a frame can be readable although it is not on the disk. In
+// a directory without files no Replay is needed and any value of after is accepted; a new
+// log uses 0.
 //
-// The Reader must not be used afterwards, but for another Start after an error
-// that matches vfs.ErrNoSpace.
+// The Reader must not be used afterwards. Only after an error that matches vfs.ErrNoSpace
+// Start may be called again.
 func (r *Reader) Start(after LSN) (*Log, error) {
 	if err := r.mayStart(after); err != nil {
 		return nil, err
@@ -100,20 +100,20 @@ func (r *Reader) mayStart(after LSN) error {
 	return nil
 }
 
-// adopt takes over the reader's files: those that hold nothing from the
-// replay's first frame on as spares, as far as they fit.
+// adopt takes over the reader's files. Files without a frame that the replay wanted become
+// spares, as many as are kept.
 func (l *Log) adopt(r *Reader) error {
-	l.mu.slots = r.slots
+	l.mu.maxFileID = r.maxFileID
 	var old []oldFile
 	for _, f := range r.stale {
-		old = append(old, oldFile{slot: f.slot, size: f.actual})
+		old = append(old, oldFile{fileID: f.fileID, size: f.actual})
 	}
 	for i, f := range r.chain {
 		final := l.Last()
 		if i+1 < len(r.chain) {
 			final = r.chain[i+1].after
 		}
-		old = append(old, oldFile{slot: f.slot, size: f.actual, final: final, used: final >= r.from})
+		old = append(old, oldFile{fileID: f.fileID, size: f.actual, final: final, used: final >= r.from})
 	}
 	for _, f := range old {
 		if !f.used && f.size == l.opts.FileSize && len(l.mu.spares) < sparesKept {
@@ -130,14 +130,14 @@ func (l *Log) adopt(r *Reader) error {
 	return nil
 }
 
-// Last returns the newest frame appended, durable or not.
+// Last returns the LSN of the newest appended frame, durable or not.
 func (l *Log) Last() LSN { return LSN(l.last.Load()) }
 
-// Synced returns the newest frame that is durable.
+// Synced returns the LSN of the newest durable frame.
 func (l *Log) Synced() LSN { return LSN(l.synced.Load()) }
 
-// Used returns the bytes of all files that hold frames which no Recycle has
-// released yet, the current file included.
+// Used returns the bytes of all files with frames that no Recycle has released yet,
+// including the current file.
 func (l *Log) Used() int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -150,19 +150,19 @@ func (l *Log) Err() error { return l.broken }
 // fail breaks the log.
 func (l *Log) fail(err error) error {
 	if errors.Is(err, vfs.ErrNoSpace) {
-		err = errors.New(err.Error()) // keeps the words only: it must not pass for a refusal of Reserve
+		err = errors.New(err.Error()) // keeps only the text: it must not look like a refusal of Reserve
 	}
 	l.broken = wrap(err)
 	return l.broken
 }
 
-// Reserve makes sure that a frame with so many payload bytes fits into the
-// current file, and a vouching frame behind it. If not, it syncs the file and
-// moves on to the next: a spare, or one that it makes, which takes long.
+// Reserve makes sure that a frame with a payload of that many bytes fits into the current
+// file, with a vouching frame after it. If it does not fit, Reserve syncs the file and
+// moves to the next: a spare, or a new file, which takes long.
 //
-// Three refusals leave the log as it was: ErrFull; an error matching
-// vfs.ErrNoSpace if there is no room on the disk for a file; and one matching
-// kv.ErrValueTooLarge for a payload above 80 MiB. Any other error
+// Three errors are refusals and do not change the log: ErrFull; an error matching
+// vfs.ErrNoSpace if the disk has no room for a file; and an error matching
+// kv.ErrValueTooLarge for a payload above 80 MiB. Any other error breaks the log.
 // breaks the log.
 func (l *Log) Reserve(payload int) error {
 	if l.broken != nil {
@@ -175,8 +175,8 @@ func (l *Log) Reserve(payload int) error {
 		return nil
 	}
 	size := max(l.opts.FileSize, pagesOfHeaders*pageSize+spaceFor(payload))
-	// Where only the current file is left, no Recycle can make more room: a frame
-	// that is large beside MaxSize passes it rather than wait forever.
+	// If only the current file is in use, no Recycle can make more room. Then a frame that
+	// exceeds MaxSize is accepted; otherwise it would wait for ever.
 	if used := l.Used(); used+size > l.opts.MaxSize && used > l.file.size {
 		return ErrFull
 	}
@@ -186,15 +186,14 @@ func (l *Log) Reserve(payload int) error {
 	return l.open(header{number: l.file.number + 1, size: size, prev: l.file.number, after: l.Last()})
 }
 
-// spaceFor returns the bytes that a frame takes at the start of a page, with
-// the page that a vouching frame will need.
+// spaceFor returns the bytes of a frame that begins a page, including the page for a
+// vouching frame.
 func spaceFor(payload int) int64 { return pageUp(FrameHeaderSize+int64(payload)) + pageSize }
 
-// Append writes frame, which NewFrame began, behind the newest and returns its
-// LSN. It is not durable before Sync. now, in nanoseconds, is handed back by
-// Replay. Append fills in the header, and may use frame's spare capacity as
-// scratch; afterwards the caller may use frame again. There must be room: see
-// Reserve. An error breaks the log.
+// Append writes frame, which was begun with NewFrame, after the newest one and returns its
+// LSN. The frame is not durable before Sync. now, in nanoseconds, is the time that Replay
+// returns. Append writes the header, and may use frame's spare capacity. Afterwards the
+// caller may reuse frame. Reserve must have made room before. An error breaks the log.
 func (l *Log) Append(frame []byte, now int64) (LSN, error) {
 	if l.broken != nil {
 		return 0, l.broken
@@ -214,9 +213,9 @@ func (l *Log) Append(frame []byte, now int64) (LSN, error) {
 	return h.lsn, nil
 }
 
-// writePadded writes frame at l.pos, and zeros behind it to the end of the
-// page: a page is first written from its start to its end, so the system never
-// needs to read what it held before. One write if frame has the capacity.
+// writePadded writes frame at l.pos, and zeros after it up to the end of the page. A page
+// is always written from its start to its end, so the system never needs to read its old
+// content. If frame has the capacity, it is a single write.
 func (l *Log) writePadded(frame []byte, end int64) error {
 	pad := int(pageUp(end) - end)
 	if cap(frame)-len(frame) >= pad {
@@ -235,8 +234,8 @@ func (l *Log) writePadded(frame []byte, end int64) error {
 	return err
 }
 
-// Sync makes every frame appended so far durable. The next one begins at the
-// next page, so that no later write touches theirs. An error breaks the log.
+// Sync makes every appended frame durable. The next frame begins at the next page, so that
+// no later write touches the pages of durable frames. An error breaks the log.
 func (l *Log) Sync() error {
 	if l.broken != nil {
 		return l.broken
@@ -253,9 +252,9 @@ func (l *Log) Sync() error {
 	return nil
 }
 
-// Vouch makes every frame durable, and then a frame without payload that says
-// so, if nothing says so yet of the newest. Without it damage to the newest
-// frame could not be told from a torn tail. For an idle log. An error breaks it.
+// Vouch makes every frame durable, and then writes a vouching frame if nothing shows yet
+// that the newest frame is durable. Without it damage to the newest frame would look like
+// a torn tail. Call it when the log becomes idle. An error breaks the log.
 func (l *Log) Vouch(now int64) error {
 	if err := l.Sync(); err != nil {
 		return err
@@ -276,9 +275,9 @@ func (l *Log) Vouch(now int64) error {
 	return nil
 }
 
-// Close vouches for the newest frame, unless the log is broken, and closes the
-// files. Every later call that would write returns kv.ErrClosed, but Prepare and
-// Recycle, which may still run, find nothing to do.
+// Close calls Vouch, unless the log is broken, and closes the files. Every later call that
+// would write returns kv.ErrClosed. Prepare and Recycle may still be called, and do
+// nothing.
 func (l *Log) Close() error {
 	var errVouch error
 	if l.broken == nil {

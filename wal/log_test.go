@@ -57,17 +57,17 @@ func TestReplayDeliversWhatWasAppended(t *testing.T) {
 	}
 }
 
-func TestLogGoesOnOverManyRuns(t *testing.T) {
+func TestLogContinuesOverManySessions(t *testing.T) {
 	o := testOptions(newDisk(t))
 	o.MaxSize = 100 * o.FileSize
 	var written map[LSN]content
-	for run := range 5 {
+	for session := range 5 {
 		w := startLog(t, o)
-		if run > 0 && len(w.written) != len(written) {
-			t.Fatalf("run %d starts with %v, written were %v", run, lsns(w.written), lsns(written))
+		if session > 0 && len(w.written) != len(written) {
+			t.Fatalf("session %d starts with %v, written were %v", session, lsns(w.written), lsns(written))
 		}
 		w.addSynced(10, 5000, 20)
-		if run%2 == 0 {
+		if session%2 == 0 {
 			w.close()
 		}
 		written = w.written
@@ -75,12 +75,12 @@ func TestLogGoesOnOverManyRuns(t *testing.T) {
 	got := wantWhole(t, o, written)
 	for _, f := range got.frames[1:] {
 		if f.synced < f.LSN-1 {
-			t.Errorf("frame %d says that %d was durable", f.LSN, f.synced)
+			t.Errorf("frame %d names %d as durable", f.LSN, f.synced)
 		}
 	}
 }
 
-func TestFramesOfOneSyncArePackedAndOthersAreNot(t *testing.T) {
+func TestOnlyFramesOfOneSyncArePacked(t *testing.T) {
 	o := testOptions(newDisk(t))
 	o.FileSize = 8 * pageSize
 	w := startLog(t, o)
@@ -100,7 +100,7 @@ func TestFramesOfOneSyncArePackedAndOthersAreNot(t *testing.T) {
 	check(t, err)
 	for i, f := range got.frames {
 		if f.Offset != want[i].offset || f.synced != want[i].synced {
-			t.Errorf("frame %d stands at %d and says synced %d, want %v", f.LSN, f.Offset, f.synced, want[i])
+			t.Errorf("frame %d is at offset %d with synced %d, want %v", f.LSN, f.Offset, f.synced, want[i])
 		}
 	}
 }
@@ -108,7 +108,7 @@ func TestFramesOfOneSyncArePackedAndOthersAreNot(t *testing.T) {
 func TestAppendWritesWholePagesOfZeros(t *testing.T) {
 	disk := newDisk(t)
 	o := testOptions(disk)
-	for _, spare := range []int{0, 100, pageSize} { // capacity behind the payload
+	for _, spare := range []int{0, 100, pageSize} { // capacity after the payload
 		w := startLog(t, o)
 		frame := append(NewFrame(make([]byte, 0, FrameHeaderSize+10+spare)), payload(1, 10)...)
 		for i := range frame[len(frame):cap(frame)] {
@@ -116,7 +116,7 @@ func TestAppendWritesWholePagesOfZeros(t *testing.T) {
 		}
 		check(t, disk.Corrupt(w.file.path, pageSize, 2*pageSize, func(b []byte) {
 			for i := range b {
-				b[i] = 0xdd // as a page of an earlier life
+				b[i] = 0xdd // like a page of an earlier use
 			}
 		}))
 		_, err := w.Append(frame, 1)
@@ -124,7 +124,7 @@ func TestAppendWritesWholePagesOfZeros(t *testing.T) {
 		b, err := disk.ReadFile(w.file.path)
 		check(t, err)
 		if !allZero(b[pageSize+FrameHeaderSize+10:2*pageSize]) || b[2*pageSize] != 0xdd {
-			t.Errorf("capacity %d: bytes behind the frame are not those of one page of zeros", spare)
+			t.Errorf("capacity %d: the bytes after the frame are not one page of zeros", spare)
 		}
 		w.close()
 	}
@@ -135,9 +135,9 @@ func TestVouch(t *testing.T) {
 	w := startLog(t, o)
 	w.vouch()
 	if w.Last() != 0 {
-		t.Fatal("a vouching frame for nothing")
+		t.Fatal("Vouch wrote a frame although the log is empty")
 	}
-	w.add(10) // not synced: Vouch does it
+	w.add(10) // not synced: Vouch syncs it
 	w.vouch()
 	w.vouch()
 	if w.Last() != 2 || w.Synced() != 2 {
@@ -154,7 +154,7 @@ func TestVouch(t *testing.T) {
 	}
 }
 
-// The page kept free for it makes a vouching frame fit whatever came before.
+// A page is reserved for a vouching frame, so it always fits into the file.
 func TestVouchNeverNeedsAnotherFile(t *testing.T) {
 	for pages := range 4 {
 		for off := -60; off <= 20; off++ {
@@ -170,7 +170,7 @@ func TestVouchNeverNeedsAnotherFile(t *testing.T) {
 			w.add(size)
 			w.vouch()
 			if len(fileNames(t, o.FS)) != files {
-				t.Fatalf("vouching for a frame of %d bytes took another file", size)
+				t.Fatalf("the vouching frame after a frame of %d bytes needed another file", size)
 			}
 			wantWhole(t, o, w.written)
 		}
@@ -260,7 +260,7 @@ func TestCallsAfterClose(t *testing.T) {
 		}
 	}
 	if w.Prepare() != nil || w.Recycle(100) != nil || w.NeedsSpare() || w.Close() != nil {
-		t.Error("a call that had nothing to do did something")
+		t.Error("Prepare or Recycle did something after Close")
 	}
 }
 
@@ -356,7 +356,7 @@ func TestRotationUsesSpares(t *testing.T) {
 	}
 }
 
-func TestRecycleKeepsWhatIsNeeded(t *testing.T) {
+func TestRecycleKeepsNeededFiles(t *testing.T) {
 	for below := LSN(0); below <= 14; below++ {
 		o := testOptions(newDisk(t))
 		w := startLog(t, o)
@@ -443,7 +443,7 @@ func TestStartReusesSparesAndRemovesScratch(t *testing.T) {
 	_, got, err := replayAll(o, w.Last())
 	check(t, err)
 	if len(got.Notes) != 2 || !strings.Contains(got.Notes[0]+got.Notes[1], "README") {
-		t.Errorf("notes %q, want one for each stranger", got.Notes)
+		t.Errorf("notes %q, want one for each foreign file", got.Notes)
 	}
 	r, got, err := replayAll(o, w.Last())
 	check(t, err)
@@ -460,8 +460,8 @@ func TestStartReusesSparesAndRemovesScratch(t *testing.T) {
 	}
 }
 
-// A start may reuse files below where the replay began, and no others.
-func TestStartKeepsWhatTheReplayWanted(t *testing.T) {
+// Start may reuse only files whose frames are all below the start of the replay.
+func TestStartKeepsFilesThatTheReplayWanted(t *testing.T) {
 	for from := LSN(1); from <= 11; from++ {
 		o := testOptions(newDisk(t))
 		w := startLog(t, o)
@@ -527,7 +527,7 @@ func TestAppendAndSyncDoNotAllocate(t *testing.T) {
 	}
 }
 
-// nullFS forgets what is written: the disk in memory allocates.
+// nullFS discards writes: the simulated disk would allocate.
 type nullFS struct{ vfs.FS }
 
 type nullFile struct{ vfs.File }
@@ -540,7 +540,7 @@ func (n nullFS) Open(path string, mode vfs.Mode) (vfs.File, error) {
 func (nullFile) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
 func (nullFile) Sync() error                            { return nil }
 
-// One goroutine appends, another prepares and recycles behind it, a third asks.
+// One goroutine appends, another one prepares and recycles files, a third one reads the state.
 func TestBackgroundWorkBesideAppends(t *testing.T) {
 	o := testOptions(newDisk(t))
 	o.MaxSize = 1 << 30
@@ -573,7 +573,7 @@ func TestBackgroundWorkBesideAppends(t *testing.T) {
 			check(t, w.Sync())
 		}
 	}
-	w.close() // beside them
+	w.close() // while the others still run
 	close(done)
 	background.Wait()
 	_, got, err := replayAll(o, w.Last()/2+1)

@@ -2,5 +2,5 @@
 
 package wal
 
-// underRace thins out the mass sweeps, whose code runs on one goroutine.
+// underRace makes the large sweeps smaller: their code runs in one goroutine.
 const underRace = true

@@ -10,19 +10,19 @@ import (
 	"kvd/kv"
 )
 
-// Reader knows the files of a log as it was left. It writes nothing before
-// Start, and is for one goroutine.
+// Reader has the files of a log as they were found. It writes nothing before Start. It is
+// for one goroutine.
 type Reader struct {
 	opts       Options
 	chain      []storedFile       // contiguous by number, ascending; the newest last
-	stale      []storedFile       // spares, and files from before a gap in the numbers
-	unreadable []*kv.CorruptError // files that may hold anything: without a readable header, or two of one number
+	stale      []storedFile       // spares, and files that the chain does not reach
+	unreadable []*kv.CorruptError // files with unknown content: without a readable header, or two of one number
 	scratch    []string           // names of files that were being made
-	slots      uint64             // highest slot in any name
+	maxFileID  uint64             // highest file id in any name
 	notes      []string
-	ended      bool // a Replay of the frames from the LSN from on reached the end, at last
-	from, last LSN
-	page       [pageSize]byte // scratch
+	ended      bool           // the last Replay reached the end of the log
+	from, last LSN            // the frames of that Replay
+	page       [pageSize]byte // buffer
 }
 
 // storedFile is a file with a readable header.
@@ -48,7 +48,7 @@ func Open(o Options) (*Reader, error) {
 	r := &Reader{opts: o}
 	var files []storedFile
 	for _, e := range entries {
-		f, err := r.look(e)
+		f, err := r.classify(e)
 		if err != nil {
 			return nil, err
 		}
@@ -60,15 +60,15 @@ func Open(o Options) (*Reader, error) {
 	return r, nil
 }
 
-// look classes a directory entry. It returns a file of the log whose header is
-// readable, or nil.
-func (r *Reader) look(e vfs.Info) (*storedFile, error) {
+// classify returns the file of a directory entry if it is a log file with a readable
+// header, otherwise nil.
+func (r *Reader) classify(e vfs.Info) (*storedFile, error) {
 	scratch, isScratch := parseName(e.Name, scratchSuffix)
-	slot, isFile := parseName(e.Name, fileSuffix)
-	r.slots = max(r.slots, scratch, slot)
+	fileID, isFile := parseName(e.Name, fileSuffix)
+	r.maxFileID = max(r.maxFileID, scratch, fileID)
 	switch {
 	case isFile && !e.Dir:
-		return r.readHeaders(e.Name, slot)
+		return r.readHeaders(e.Name, fileID)
 	case isScratch && !e.Dir:
 		r.scratch = append(r.scratch, e.Name)
 	default:
@@ -77,9 +77,9 @@ func (r *Reader) look(e vfs.Info) (*storedFile, error) {
 	return nil, nil
 }
 
-// readHeaders reads both headers of a file. Nil means that neither is readable
-// and that r.unreadable says so.
-func (r *Reader) readHeaders(name string, slot uint64) (*storedFile, error) {
+// readHeaders reads both headers of a file. If neither is readable, it adds the file to
+// r.unreadable and returns nil.
+func (r *Reader) readHeaders(name string, fileID uint64) (*storedFile, error) {
 	p := r.opts.path(name)
 	f, err := r.opts.FS.Open(p, vfs.ReadOnly)
 	if err != nil {
@@ -90,8 +90,8 @@ func (r *Reader) readHeaders(name string, slot uint64) (*storedFile, error) {
 	if err != nil {
 		return nil, wrap(err)
 	}
-	first, errFirst := r.readHeader(f, slot, 0)
-	last, errLast := r.readHeader(f, slot, max(0, size-pageSize)&^(pageSize-1))
+	first, errFirst := r.readHeader(f, fileID, 0)
+	last, errLast := r.readHeader(f, fileID, max(0, size-pageSize)&^(pageSize-1))
 	if err := errors.Join(errFirst, errLast); errors.Is(err, kv.ErrVersion) {
 		return nil, fmt.Errorf("wal: %s: %w", p, err)
 	}
@@ -121,16 +121,16 @@ func (r *Reader) readHeaders(name string, slot uint64) (*storedFile, error) {
 	return &storedFile{header: h, path: p, actual: size}, nil
 }
 
-func (r *Reader) readHeader(f vfs.File, slot uint64, offset int64) (header, error) {
+func (r *Reader) readHeader(f vfs.File, fileID uint64, offset int64) (header, error) {
 	if err := readFull(f, r.page[:], offset); err != nil {
 		return header{}, fmt.Errorf("read header: %w", err)
 	}
-	return decodeHeader(&r.page, slot, offset)
+	return decodeHeader(&r.page, fileID, offset)
 }
 
-// sort finds the chain: the newest file, the one that it names before it, and
-// so on. What is left when the chain breaks is no longer part of the log, or
-// the log begins above what its reader needs, and First tells.
+// sort finds the chain: the newest file, the file that it names before it, and so on. If
+// the chain breaks, the remaining files are no longer part of the log. First then shows
+// whether the log begins above the frames that the caller needs.
 func (r *Reader) sort(files []storedFile) {
 	slices.SortFunc(files, func(a, b storedFile) int { return cmp.Compare(a.number, b.number) })
 	for i := 1; i < len(files); i++ {
@@ -152,8 +152,8 @@ func (r *Reader) sort(files []storedFile) {
 	r.stale = files
 }
 
-// First returns the lowest LSN that the files can still hold: frames below it
-// are gone. It is 1 for a log without files.
+// First returns the lowest LSN that the files can still have: frames below it were
+// removed. It is 1 for a log without files.
 func (r *Reader) First() LSN {
 	if len(r.chain) == 0 {
 		return 1

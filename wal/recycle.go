@@ -7,33 +7,33 @@ import (
 	"kvd/internal/vfs"
 )
 
-// sparesKept is how many spares are kept. Two, so that the log can rotate while
-// a checkpoint has not yet released the next file.
+// sparesKept is the number of spares. There are two, so that the log can rotate before a
+// checkpoint has released the next file.
 const sparesKept = 2
 
-// removeStep is how much a file shrinks at a time before it is unlinked:
-// freeing a large file at once holds up the syncs of the log beside it.
+// removeStep is how much a file is cut at a time before it is unlinked: freeing a large
+// file at once delays the concurrent syncs of the log.
 const removeStep = 1 << 20
 
 // oldFile is a finished file, closed, waiting for Recycle.
 type oldFile struct {
-	slot   uint64
+	fileID uint64
 	size   int64
-	final  LSN  // its last frame; 0: it holds none
-	used   bool // it counts in Log.Used
-	doomed bool // its removal began: it can be no spare
+	final  LSN  // LSN of its last frame; 0: it has none
+	used   bool // it is counted in Log.Used
+	shrunk bool // its removal has begun, so it cannot be a spare
 }
 
-// NeedsSpare reports whether the next rotation would have to make its file.
+// NeedsSpare reports whether there is no spare, so that the next rotation would have to
+// make a file.
 func (l *Log) NeedsSpare() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.mu.spares) == 0 && !l.mu.closed
 }
 
-// Prepare makes a spare if there is none, so that a rotation finds one. It may
-// take long. An error leaves the log as it is; it matches vfs.ErrNoSpace if the
-// disk has no room.
+// Prepare makes a spare if there is none, so that a rotation finds one. It may take long.
+// An error does not change the log; it matches vfs.ErrNoSpace if the disk has no room.
 func (l *Log) Prepare() error {
 	l.tidying.Lock()
 	defer l.tidying.Unlock()
@@ -51,7 +51,7 @@ func (l *Log) Prepare() error {
 	return wrap(l.addSpare(f))
 }
 
-// addSpare keeps f, or closes it if the log was closed meanwhile.
+// addSpare adds f to the spares, or closes it if the log was closed meanwhile.
 func (l *Log) addSpare(f *openFile) error {
 	l.mu.Lock()
 	closed := l.mu.closed
@@ -65,11 +65,10 @@ func (l *Log) addSpare(f *openFile) error {
 	return nil
 }
 
-// Recycle gives up the frames below the LSN below: files that hold no others
-// become spares, or are removed if there are enough of those. The caller must
-// have made durable elsewhere that its next Replay starts at below or later.
-// The current file stays, whatever it holds. An error leaves the log as it is;
-// the next Recycle tries again.
+// Recycle releases the frames below the LSN below. Files with only such frames become
+// spares, or are removed if there are enough spares. Before the call it must be durable
+// elsewhere that the next Replay starts at below or later. The current file always stays.
+// An error does not change the log; the next Recycle tries again.
 func (l *Log) Recycle(below LSN) error {
 	l.tidying.Lock()
 	defer l.tidying.Unlock()
@@ -82,7 +81,7 @@ func (l *Log) Recycle(below LSN) error {
 		if keep {
 			err = l.keep(*old)
 		} else {
-			old.doomed = true
+			old.shrunk = true
 			err = l.remove(*old)
 		}
 		if err != nil {
@@ -92,8 +91,8 @@ func (l *Log) Recycle(below LSN) error {
 	}
 }
 
-// takeOld takes the lowest finished file off the list if it holds no frame from
-// below on, and says whether it can be a spare. Nil if there is none.
+// takeOld removes the lowest finished file from the list if all its frames are below the
+// LSN below, and reports whether it can be a spare. Otherwise it returns nil.
 func (l *Log) takeOld(below LSN) (f *oldFile, keep bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -105,7 +104,7 @@ func (l *Log) takeOld(below LSN) (f *oldFile, keep bool) {
 	if old.used {
 		l.mu.used -= old.size
 	}
-	return &old, old.size == l.opts.FileSize && !old.doomed && len(l.mu.spares) < sparesKept
+	return &old, old.size == l.opts.FileSize && !old.shrunk && len(l.mu.spares) < sparesKept
 }
 
 func (l *Log) putBack(f oldFile) {
@@ -117,31 +116,31 @@ func (l *Log) putBack(f oldFile) {
 	}
 }
 
-// keep opens a file that is no longer needed as a spare. Its headers stay: they
-// name a life that is over, and they are what makes it a file of the log.
+// keep opens a file that is no longer needed as a spare. Its headers are not changed: they
+// belong to a former use, but without them it would not be a file of the log.
 func (l *Log) keep(old oldFile) error {
-	path := l.opts.path(fileName(old.slot))
+	path := l.opts.path(fileName(old.fileID))
 	file, err := l.opts.FS.Open(path, vfs.ReadWrite)
 	if err != nil {
 		return err
 	}
-	return l.addSpare(&openFile{File: file, header: header{slot: old.slot, size: old.size}, path: path})
+	return l.addSpare(&openFile{File: file, header: header{fileID: old.fileID, size: old.size}, path: path})
 }
 
-// remove takes a file away. It shrinks to its first header, never below, and not
-// at all where a power cut tore that one: the next may bring the name back, and
-// a file of the log without a header is damage. The directory needs no sync for
-// that: what comes back stands below the frames that anyone needs.
+// remove removes a file. It first cuts the file down to its first header, never below; if
+// a power cut has torn that header, it does not cut the file at all. The reason is that a
+// power cut may restore the name, and a log file without a header is damage. The directory
+// needs no sync: a restored file has only frames below those that are needed.
 func (l *Log) remove(old oldFile) error {
-	path := l.opts.path(fileName(old.slot))
+	path := l.opts.path(fileName(old.fileID))
 	f, err := l.opts.FS.Open(path, vfs.ReadWrite)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // a call removed it and said that it did not
+		return nil // an earlier call removed it, but returned an error
 	}
 	if err != nil {
 		return err
 	}
-	shrinks := hasHeader(f, old.slot, 0)
+	shrinks := hasHeader(f, old.fileID, 0)
 	for size := old.size; shrinks && size > pageSize; {
 		size = max(pageSize, size-removeStep)
 		if err := f.Truncate(size); err != nil {

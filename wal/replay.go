@@ -12,37 +12,37 @@ import (
 // Frame is one frame as it was appended.
 type Frame struct {
 	LSN     LSN
-	synced  LSN    // the newest frame that was durable when this one was written
+	synced  LSN    // the newest durable frame when this one was written
 	Time    int64  // as given to Append
-	Payload []byte // valid until the function that got it returns; empty in a vouching frame
+	Payload []byte // valid until the callback returns; empty in a vouching frame
 	File    string // path
 	Offset  int64  // of the frame's header in File, bytes
 }
 
-// Recovered says what a replay found.
+// Recovered is the result of a replay.
 type Recovered struct {
-	Last   LSN       // the newest frame of the log that is readable
-	Frames int       // delivered
+	Last   LSN       // the newest readable frame of the log
+	Frames int       // number of delivered frames
 	Bytes  int64     // of their payloads
-	Torn   *TornTail // nil: nothing shows that a frame beyond Last was begun
-	Damage *Damage   // nil: no frame that was durable is missing
-	Notes  []string  // what else an operator may want to know, a sentence each
+	Torn   *TornTail // nil: nothing shows that a frame after Last was begun
+	Damage *Damage   // nil: no durable frame is missing
+	Notes  []string  // other findings for an operator, a sentence each
 }
 
-// Replay calls fn for every frame from the LSN from on, in order. It returns
-// at the end of the log: at the last frame that was finished, or, with Damage
-// set, before the first frame that was durable once and cannot be read now;
-// those after it are not delivered. from 0 stands for [Reader.First].
+// Replay calls fn for every frame from the LSN from on, in order. It returns at the end of
+// the log, which is the last complete frame. If it returns Damage, it has stopped before
+// the first frame that was durable and cannot be read now; later frames are not delivered.
+// A from of 0 means [Reader.First].
 //
-// That the caller needs nothing below from is taken as its word that every
-// frame below from was durable: a log that ends before is damaged, while a bad
-// frame below it is only a note.
+// The caller needs no frame below from, so Replay takes it that all those frames were
+// durable: a log that ends below from is damaged, while a bad frame below from is only a
+// note.
 //
-// A process that died left frames, and names of files, in the page cache. What
-// is delivered, and covered by a checkpoint next, must not be gone after a power
-// cut: so Replay syncs the directory and the newest file before it reads.
+// A killed process leaves frames, and names of files, in the page cache. A frame that is
+// delivered, and then covered by a checkpoint, must not be lost in a power cut. So Replay
+// syncs the directory and the newest file before it reads.
 //
-// An error is fn's or the system's. Replay may be called again.
+// The error is the one that fn returned, or the system's. Replay may be called again.
 func (r *Reader) Replay(from LSN, fn func(Frame) error) (Recovered, error) {
 	if from == 0 {
 		from = r.First()
@@ -54,7 +54,7 @@ func (r *Reader) Replay(from LSN, fn func(Frame) error) (Recovered, error) {
 		p.startsTooLate()
 		return p.Recovered, nil
 	}
-	// Of spares too, which Start takes: their frames must not go with their names.
+	// This includes spares, which Start may use: their frames must not be lost with their names.
 	if err := r.opts.FS.SyncDir(r.opts.Dir); err != nil {
 		return p.Recovered, wrap(err)
 	}
@@ -80,7 +80,7 @@ type replay struct {
 	buf  []byte // of the file being read; reused
 }
 
-// place is where a frame should stand and does not.
+// place is where a frame was expected and not found.
 type place struct {
 	file   *storedFile
 	offset int64
@@ -108,8 +108,8 @@ func (p *replay) startsTooLate() {
 	p.damage(file, -1, cause, p.from, first-1, fmt.Sprintf("the log starts at LSN %d", first))
 }
 
-// checkEnd asks, once every file of the chain was read, what else shows that
-// there were more frames.
+// checkEnd looks for other evidence of later frames, after every file of the chain was
+// read.
 func (p *replay) checkEnd() {
 	if len(p.r.unreadable) > 0 {
 		e := p.r.unreadable[0]
@@ -122,8 +122,8 @@ func (p *replay) checkEnd() {
 	}
 }
 
-// file replays one file of the chain, up to the final LSN that its successor
-// names or, in the newest, up to where frames end.
+// file replays one file of the chain: up to the final LSN that its successor names, or in
+// the newest file up to the end of the frames.
 func (p *replay) file(i int) error {
 	f, final, newest := &p.r.chain[i], LSN(0), i == len(p.r.chain)-1
 	if !newest {
@@ -161,10 +161,10 @@ func (p *replay) file(i int) error {
 	return nil
 }
 
-// bad decides what it means that the frame after p.Last does not stand at the
-// place where it should: damage if anything says that it was durable, else a
-// torn tail, or simply the end. It reports true and where to go on if the bad
-// frames are not needed and all that are needed can be read.
+// bad decides what it means that the frame after p.Last is not at its place. It is damage
+// if anything shows that the frame was durable, otherwise a torn tail or the end of the
+// log. If the bad frames are not needed and all needed frames are readable, bad returns
+// true and the offset at which to continue.
 func (p *replay) bad(m *image, at place, begun bool, final LSN) (pos int64, ok bool) {
 	lsn := p.Last + 1
 	s := m.survey(lsn, final, at.offset)
@@ -195,7 +195,7 @@ func (p *replay) bad(m *image, at place, begun bool, final LSN) (pos int64, ok b
 	return 0, false
 }
 
-// read returns the bytes of a file that frames may stand in. They are p.buf's
+// read returns the part of a file that may have frames. The bytes are in p.buf and valid
 // until the next call. The newest file is synced first.
 func (p *replay) read(f *storedFile, newest bool) (*image, error) {
 	file, err := p.r.opts.FS.Open(f.path, vfs.ReadOnly)
@@ -217,8 +217,8 @@ func (p *replay) read(f *storedFile, newest bool) (*image, error) {
 	return m, nil
 }
 
-// load fills m.bytes from the file. What cannot be read becomes zeros and an
-// entry of m.lost: a bad page costs itself, not the pages around it.
+// load fills m.bytes from the file. A page that cannot be read becomes zeros and an entry
+// of m.lost; the pages around it are not affected.
 func (m *image) load(f io.ReaderAt) {
 	const step = 256 * pageSize
 	for start := int64(0); start < int64(len(m.bytes)); start += step {
@@ -236,7 +236,7 @@ func (m *image) load(f io.ReaderAt) {
 	}
 }
 
-// readFull is ReadAt that does not mind the end of the file right behind p.
+// readFull is ReadAt that accepts io.EOF if the file ends right after p.
 func readFull(f io.ReaderAt, p []byte, offset int64) error {
 	n, err := f.ReadAt(p, offset)
 	if n == len(p) && errors.Is(err, io.EOF) {

@@ -6,9 +6,9 @@ import (
 	"kvd/internal/vfs"
 )
 
-// open makes the file of h, whose slot and salt it fills in, and goes on to it.
-// The current file, if any, must be synced. A refusal for want of space is
-// returned as it is, and leaves the log as it was; any other error breaks it.
+// open makes the file of h, whose file id and salt it sets, and moves to it. The current
+// file, if any, must be synced. A refusal for want of space is returned unchanged and does
+// not change the log. Any other error breaks the log.
 func (l *Log) open(h header) error {
 	h.store, h.salt = l.opts.StoreID, l.opts.Salt()
 	f, err := l.next(h)
@@ -18,7 +18,7 @@ func (l *Log) open(h header) error {
 	old := l.file
 	l.mu.Lock()
 	if old != nil {
-		l.mu.old = append(l.mu.old, oldFile{slot: old.slot, size: old.size, final: h.after, used: true})
+		l.mu.old = append(l.mu.old, oldFile{fileID: old.fileID, size: old.size, final: h.after, used: true})
 	}
 	l.mu.used += h.size
 	l.mu.Unlock()
@@ -32,14 +32,14 @@ func (l *Log) open(h header) error {
 	return nil
 }
 
-// next returns the file of h, durable in every respect.
+// next returns the file of h. The file, its headers and its name are durable.
 //
-// Once a spare's header or a file's name may be on disk, the current file must
-// get no more frames, since its final LSN stands there: so only a failure to
-// build, which nothing in the log knows of yet, can be a refusal.
+// Once a spare's header or a new file's name may be on disk, the current file must get no
+// more frames, because its final LSN is written there. So only a failure of build can be a
+// refusal: nothing in the log refers to the new file yet.
 func (l *Log) next(h header) (*openFile, error) {
 	if f := l.takeSpare(h.size); f != nil {
-		h.slot = f.slot
+		h.fileID = f.fileID
 		if err := f.rewriteHeaders(h); err != nil {
 			f.Close()
 			return nil, l.fail(err)

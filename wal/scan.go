@@ -1,11 +1,11 @@
 package wal
 
-// image is one file's bytes, and how far frames may reach in them. It is pure:
-// all reading of the log happens on images.
+// image is the content of one file, up to where frames may reach. Its methods are pure:
+// all decoding of the log works on images.
 type image struct {
 	identity
 	bytes []byte // from the start of the file up to the last header, or to where the file was cut
-	lost  []span // ranges that the disk would not give back, ascending; zero in bytes
+	lost  []span // ranges that the disk could not read, ascending; zero in bytes
 }
 
 // span is a range of a file, end exclusive.
@@ -14,8 +14,8 @@ type span struct {
 	err        error // the system's
 }
 
-// header returns the frame header at offset, if a valid one stands there and
-// its payload would fit.
+// header returns the frame header at offset, if there is a valid one whose payload would
+// fit.
 func (m *image) header(offset int64) (frameHeader, bool) {
 	if offset+FrameHeaderSize > int64(len(m.bytes)) {
 		return frameHeader{}, false
@@ -24,18 +24,16 @@ func (m *image) header(offset int64) (frameHeader, bool) {
 	return h, ok && offset+h.size() <= int64(len(m.bytes))
 }
 
-// payload returns the bytes behind the header h at offset, if they are those
-// that it was written with.
+// payload returns the bytes after the header h at offset, if their checksum matches.
 func (m *image) payload(h frameHeader, offset int64) ([]byte, bool) {
 	start, end := offset+FrameHeaderSize, offset+h.size()
 	b := m.bytes[start:end:end]
 	return b, m.sum(start, b) == h.payloadSum
 }
 
-// find looks for the frame lsn in the two places where it may stand when the
-// one before ended at pos: right there, if no sync came between, or at the next
-// page. A header that is valid while its payload is not is returned with ok
-// false.
+// find looks for the frame lsn. There are two places for it when the frame before ended at
+// pos: right there, if there was no sync between them, or at the next page. If the header
+// is valid but the payload is not, find returns the header with ok false.
 func (m *image) find(lsn LSN, pos int64) (h frameHeader, at int64, payload []byte, ok bool) {
 	for _, at := range [...]int64{pos, pageUp(pos)} {
 		if h, valid := m.header(at); valid && h.lsn == lsn {
@@ -43,8 +41,8 @@ func (m *image) find(lsn LSN, pos int64) (h frameHeader, at int64, payload []byt
 			return h, at, payload, ok
 		}
 	}
-	// Nothing of it can be read. Say where it began: the page it was packed into
-	// if anything stands there, for a sync leaves zeros behind.
+	// Nothing of it can be read. It began in the page that it was packed into if that page
+	// has anything after pos, because a sync leaves zeros there.
 	at = pageUp(pos)
 	if at > int64(len(m.bytes)) || !allZero(m.bytes[pos:at]) {
 		at = pos
@@ -62,18 +60,18 @@ func (m *image) lostAt(start, end int64) error {
 	return nil
 }
 
-// survey is what the pages after a bad frame say.
+// survey is the result of looking at the pages after a bad frame.
 type survey struct {
-	synced LSN   // highest frame that a later header calls durable
+	synced LSN   // highest LSN that a later header names as durable
 	begun  bool  // later frames were written
 	next   LSN   // first later frame that is readable; 0: none
 	nextAt int64 // its offset
 }
 
-// survey tries every page boundary from pos on for frames above lsn, and, unless
-// final is 0, not above final: what a finished file holds behind its final frame
-// is never read. A header is evidence even if its payload is torn: its checksum
-// says that we wrote it.
+// survey looks at every page boundary from pos on for frames above lsn. If final is not 0,
+// it ignores frames above final: in a finished file everything after its final frame is
+// ignored. A header is evidence even if its payload is torn: its checksum proves that this
+// package wrote it.
 func (m *image) survey(lsn, final LSN, pos int64) survey {
 	var s survey
 	for at := pageUp(pos); at < int64(len(m.bytes)); at += pageSize {

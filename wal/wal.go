@@ -19,35 +19,34 @@ type LSN uint64
 
 // Sizes, in bytes.
 const (
-	// pageSize is the unit that frames of different syncs never share.
+	// pageSize is the alignment of syncs: frames of different syncs never share a page.
 	pageSize = 4096
 
-	// MaxFramePayload is how much a caller should put into a frame that gathers
-	// many mutations.
+	// MaxFramePayload is the recommended limit for a frame that gathers many mutations,
+	// in bytes.
 	MaxFramePayload = 4 << 20
 
-	// maxLonePayload is the limit of any frame's payload. One that does not fit
-	// into a file of the usual size gets a file of its own.
+	// maxLonePayload is the limit of any frame's payload, in bytes. A frame that does not
+	// fit into a file of the usual size gets its own file.
 	maxLonePayload = 80 << 20
 
 	fileSizeDefault = 16 << 20
 	maxSizeDefault  = 128 << 20
 )
 
-// ErrFull is returned by [Log.Reserve] while the files that hold needed frames
-// take up Options.MaxSize. Nothing was written; a [Log.Recycle] makes room. A
-// frame that would not fit even then is taken, and the log is larger for a time.
+// ErrFull is returned by [Log.Reserve] while the files with needed frames occupy
+// Options.MaxSize. Nothing was written. [Log.Recycle] makes room. A frame that would not
+// fit even then is accepted, and the log exceeds its limit until the next Recycle.
 var ErrFull = errors.New("wal: the log is at its size limit")
 
-// Options says where a log lives and how large it is. It is not retained by
-// reference.
+// Options says where a log is and how large it is.
 type Options struct {
 	FS       vfs.FS
-	Dir      string        // exists, and belongs to this log alone
-	StoreID  [16]byte      // of the store; files of another are refused
+	Dir      string        // must exist, and belong to this log alone
+	StoreID  [16]byte      // of the store; files of another store are refused
 	FileSize int64         // bytes of one file; 0: 16 MiB; a multiple of 4,096, 16 KiB to 1 GiB
 	MaxSize  int64         // bytes of all files that hold needed frames; 0: 128 MiB; at least two files
-	Salt     func() uint64 // random numbers, from any goroutine; nil: crypto/rand
+	Salt     func() uint64 // random numbers; called from any goroutine; nil: crypto/rand
 }
 
 func (o Options) withDefaults() Options {
@@ -83,29 +82,29 @@ func randomSalt() uint64 {
 	return binary.LittleEndian.Uint64(b[:])
 }
 
-// Names of files. The number in a name is the file's slot: it stays with the
-// file through all its lives, while the number in the header changes.
+// Names of files. The number in a name is the file id. It never changes, while the number
+// in the header is new for each use of the file.
 const (
-	slotDigits    = 16
+	fileIDDigits  = 16
 	fileSuffix    = ".wal"
-	scratchSuffix = ".wal.tmp" // being made; not part of the log until it is renamed
+	scratchSuffix = ".wal.tmp" // being made; not part of the log before it is renamed
 )
 
-func fileName(slot uint64) string    { return fmt.Sprintf("%016x%s", slot, fileSuffix) }
-func scratchName(slot uint64) string { return fmt.Sprintf("%016x%s", slot, scratchSuffix) }
+func fileName(fileID uint64) string    { return fmt.Sprintf("%016x%s", fileID, fileSuffix) }
+func scratchName(fileID uint64) string { return fmt.Sprintf("%016x%s", fileID, scratchSuffix) }
 
-// parseName returns the slot of a file named slot and suffix, or 0 and false.
-func parseName(name, suffix string) (slot uint64, ok bool) {
+// parseName returns the file id in a name with that suffix, or 0 and false.
+func parseName(name, suffix string) (fileID uint64, ok bool) {
 	digits, ok := strings.CutSuffix(name, suffix)
-	if !ok || len(digits) != slotDigits || strings.Trim(digits, "0123456789abcdef") != "" {
+	if !ok || len(digits) != fileIDDigits || strings.Trim(digits, "0123456789abcdef") != "" {
 		return 0, false
 	}
-	slot, err := strconv.ParseUint(digits, 16, 64)
-	return slot, err == nil // which it is: the digits were checked
+	fileID, err := strconv.ParseUint(digits, 16, 64)
+	return fileID, err == nil // err is always nil: the digits were checked
 }
 
-// wrap names the package once, where an error leaves it. The system's errors
-// name operation and path themselves.
+// wrap adds the name of the package, once, where an error is returned to the caller. The
+// system's errors already name operation and path.
 func wrap(err error) error {
 	if err == nil {
 		return nil
@@ -115,21 +114,21 @@ func wrap(err error) error {
 
 func (o Options) path(name string) string { return path.Join(o.Dir, name) }
 
-// TornTail is an unfinished last write: the log was cut off while it wrote the
-// frame, nobody was told that it was durable, and it is not delivered.
+// TornTail is an unfinished last write: the log stopped while it wrote the frame. The
+// frame was never reported as durable, and it is not delivered.
 type TornTail struct {
 	LSN    LSN
 	File   string
 	Offset int64
 }
 
-// Damage is a range of frames that were durable once and cannot be read now.
+// Damage is a range of frames that were durable and cannot be read now.
 type Damage struct {
 	Err         *kv.CorruptError
-	First, Last LSN // both inclusive; Last 0: nobody knows how far it goes
+	First, Last LSN // both inclusive; Last 0: the end is unknown
 }
 
-// Error is that of Err.
+// Error returns the text of Err.
 func (d *Damage) Error() string { return d.Err.Error() }
 
 // Unwrap returns Err.
