@@ -18,7 +18,7 @@ func TestLookingForTheDeadCopiesNoKey(t *testing.T) {
 	}
 	if n := testing.AllocsPerRun(10, func() {
 		if keys, _ := b.affected(0); len(keys) > 0 {
-			t.Errorf("%d keys have something dead", len(keys))
+			t.Errorf("%d keys have dead records", len(keys))
 		}
 	}); n > 50 {
 		t.Errorf("%v allocations for 500 keys of which none is affected", n)

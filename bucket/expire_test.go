@@ -19,7 +19,7 @@ import (
 	"kvd/segment"
 )
 
-// aging is a store whose clock the test sets.
+// aging is a store whose clock is set by the test.
 type aging struct {
 	*harness
 	clock *testClock
@@ -49,13 +49,13 @@ func putTTL(t testing.TB, b *Bucket, key, value string, ttl time.Duration) kv.Re
 	return rev
 }
 
-// entries is the history of a key in words, "" for none.
+// entries formats the history of a key; "" for none.
 func entries(t testing.TB, b *Bucket, key string) string {
 	t.Helper()
 	var s []string
 	for e, err := range b.History(ctx, key) {
 		if err != nil {
-			break // there is none: missing says so
+			break // there is no history; missing checks that
 		}
 		word := fmt.Sprintf("%v@%d", e.Operation, e.Revision)
 		if e.Reason == kv.ReasonExpiry {
@@ -73,7 +73,7 @@ func wantEntries(t testing.TB, b *Bucket, key, want string) {
 	}
 }
 
-// wantGone expects a key to be absent to every read.
+// wantGone checks that no read finds a key.
 func wantGone(t testing.TB, b *Bucket, key string, revisions ...kv.Revision) {
 	t.Helper()
 	_, err := b.Get(ctx, key)
@@ -89,8 +89,8 @@ func wantGone(t testing.TB, b *Bucket, key string, revisions ...kv.Revision) {
 	}
 }
 
-// justExpired returns a bucket with a key k whose newest value, v, was put by put and
-// has lived for its minute.
+// justExpired returns a bucket with a key k. Its newest value, v, was put by put and has
+// expired after a minute.
 func justExpired(t *testing.T, swept bool, put func(*Bucket), change ...func(*kv.Config)) (*aging, *Bucket) {
 	t.Helper()
 	a := newAging(t)
@@ -106,8 +106,8 @@ func justExpired(t *testing.T, swept bool, put func(*Bucket), change ...func(*kv
 	return a, b
 }
 
-// Everything below is tried with the sweep having come by and without it: no
-// outcome may depend on that.
+// Every test below runs with a sweep before the check and without: the results must be the
+// same.
 func TestExpiryDoesNotWaitForTheSweep(t *testing.T) {
 	for _, swept := range []bool{false, true} {
 		t.Run(fmt.Sprintf("swept=%t", swept), func(t *testing.T) {
@@ -263,7 +263,7 @@ func TestAMarkerLeavesAtItsTime(t *testing.T) {
 	}
 	a.clock.advance(time.Minute)
 	wantEntries(t, b, "k", "")
-	// A create sees that there is no record, whether or not the marker was dropped.
+	// A create finds no record, whether or not the marker was removed.
 	if rev, err := b.Update(ctx, "k", []byte("w"), 0); rev != 4 || err != nil {
 		t.Fatalf("revision %d, error %v", rev, err)
 	}
@@ -281,7 +281,7 @@ func TestAMarkerLeavesAtItsTime(t *testing.T) {
 	}
 }
 
-// A deadline is the key's: a newer record lifts it, from the older ones too.
+// A deadline belongs to the key: a newer record lifts it, also for the older records.
 func TestANewerRecordLiftsADeadline(t *testing.T) {
 	a := newAging(t)
 	b := a.bucket("b", withHistory(3))
@@ -294,7 +294,7 @@ func TestANewerRecordLiftsADeadline(t *testing.T) {
 	a.sweep()
 	wantEntries(t, b, "k", "PUT@1 PUT@2 PUT@3")
 	if n := b.mu.index.Deadlines(); n != 0 {
-		t.Errorf("%d deadlines are left", n)
+		t.Errorf("the index still has %d deadlines", n)
 	}
 }
 
@@ -355,7 +355,7 @@ func TestEditsOfATTL(t *testing.T) {
 	}
 }
 
-// The wall clock may be set to anything while the store is open: time goes by the
+// Setting the wall clock while the store is open changes nothing: the store uses the
 // monotonic clock.
 func TestTheWallClockExpiresNothing(t *testing.T) {
 	for _, bug := range []bool{false, true} { // the check can fail
@@ -426,7 +426,7 @@ func TestALeapOfTheClockIsReported(t *testing.T) {
 			want := "PUT@1"
 			switch {
 			case c.rests:
-				want = "" // invisible, and still there
+				want = "" // readers do not see it, but it is kept
 				if n := b.mu.index.Count(); n != 1 {
 					t.Errorf("%d records, want 1", n)
 				}
@@ -437,7 +437,7 @@ func TestALeapOfTheClockIsReported(t *testing.T) {
 			if !c.rests {
 				return
 			}
-			// With the clock set right nothing has happened.
+			// After the clock is set right, nothing has expired.
 			if err := a.s.Close(); err != nil {
 				t.Fatal(err)
 			}
@@ -527,7 +527,7 @@ func TestManyKeysExpireAtOnce(t *testing.T) {
 		}
 		wantKeys(t, collect(t, b), "stays")
 		if n := b.mu.index.Count(); n != keys+1 {
-			t.Errorf("TTL %v: %d records are left, want a marker for each key and one value", ttl, n)
+			t.Errorf("TTL %v: %d records are kept, want a marker for each key and one value", ttl, n)
 		}
 		a.powerCut()
 		a.open()
@@ -537,23 +537,23 @@ func TestManyKeysExpireAtOnce(t *testing.T) {
 		a.clock.advance(time.Nanosecond)
 		a.sweep()
 		if n := a.find("b").mu.index.Count(); n > 2 {
-			t.Errorf("TTL %v: %d records are left after the markers' time", ttl, n)
+			t.Errorf("TTL %v: %d records are kept after the markers' time", ttl, n)
 		}
 	}
 }
 
-// The background finds what expires without being told when.
+// The background sweeps expired records by itself.
 func TestTheSweepRunsByItself(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h := background(t)
 		b := h.bucket("b")
-		pass(time.Hour) // it sleeps
+		pass(time.Hour) // the background sleeps
 		putTTL(t, b, "k", "v", time.Minute)
 		pass(time.Minute + 2*sweepInterval)
 		wantEntries(t, b, "k", "EXPIRE@2")
 		pass(kv.MarkerTTLDefault + sweepInterval)
 		if n := b.mu.index.Len(); n != 0 {
-			t.Fatalf("%d keys are left", n)
+			t.Fatalf("%d keys are kept", n)
 		}
 		pass(sweepInterval)
 		if b.expires.Load() {
@@ -576,8 +576,8 @@ func TestASweepOfADeletedBucketEnds(t *testing.T) {
 	a.sweep()
 }
 
-// A watch begins without what has expired, is told of what expires, and cannot
-// resume over a marker that has left.
+// The initial entries of a watch have no expired keys. The watch gets a marker for each key
+// that expires. It cannot resume below a marker that was removed.
 func TestWatchesSeeKeysExpire(t *testing.T) {
 	a := newAging(t)
 	b := a.bucket("b", withTTL(time.Hour))
@@ -640,8 +640,8 @@ func TestWatchesSeeKeysExpire(t *testing.T) {
 	}
 }
 
-// A marker that the bucket's TTL ends leaves without a word: who resumes before it
-// must hear that something is missing, also after a crash.
+// A marker that expires by the bucket's TTL is removed without another marker. A watch that
+// resumes at or below it gets ErrCompacted, also after a crash.
 func TestAMarkerThatAgesIsAForgottenEnd(t *testing.T) {
 	a := newAging(t)
 	b := a.bucket("b", withTTL(time.Minute), withHistory(2))
@@ -663,8 +663,8 @@ func TestAMarkerThatAgesIsAForgottenEnd(t *testing.T) {
 	}
 }
 
-// A record that is on its way while the sweep looks is older than what the sweep
-// may take for the oldest that it has not seen.
+// A record that is committed while the sweep runs may be older than the end of the sweep.
+// The sweep must not take its own time for the time of the next record.
 func TestTheSweepDoesNotOverlookWhatIsOnItsWay(t *testing.T) {
 	a := newAging(t)
 	b := a.bucket("b", withTTL(time.Minute))
@@ -693,8 +693,8 @@ func TestTheSweepDoesNotOverlookWhatIsOnItsWay(t *testing.T) {
 	wantKeys(t, collect(t, b))
 }
 
-// A call that fails during a sweep, whichever it is, brings nothing back and loses
-// nothing: the next open and sweep make up for it.
+// Whichever call of the file system fails during a sweep, no expired record returns and no
+// other is lost. The next open and sweep complete the work.
 func TestAFaultDuringASweep(t *testing.T) {
 	for call := 1; ; call++ {
 		a := newAging(t)
@@ -744,7 +744,7 @@ func TestAFaultDuringASweep(t *testing.T) {
 	}
 }
 
-// between is a context that does something when it is asked for the first time.
+// between is a context that calls a function at the first call of its methods.
 type between struct {
 	context.Context
 	once *sync.Once
@@ -756,8 +756,8 @@ func (b between) Err() error {
 	return b.Context.Err()
 }
 
-// What an edit changes is what is there when it is decided, not when it was asked
-// for: a bucket that was made in between is swept before its TTL goes.
+// An edit applies to the bucket that exists when it is decided, not when it was called. A
+// bucket that was made in between is swept before its TTL is removed.
 func TestAnEditOfABucketMadeMeanwhileSweepsIt(t *testing.T) {
 	a := newAging(t)
 	made := between{ctx, &sync.Once{}, func() {
@@ -771,8 +771,8 @@ func TestAnEditOfABucketMadeMeanwhileSweepsIt(t *testing.T) {
 	wantKeys(t, collect(t, b.(*Bucket)))
 }
 
-// So is one that another edit gave a TTL, and one that was deleted meanwhile and
-// made anew is not the one whose sweep was waited for.
+// The same holds for a bucket that another edit gave a TTL, and for one that was deleted
+// and made anew while the edit waited for the sweep.
 func TestAnEditOfABucketEditedMeanwhileSweepsIt(t *testing.T) {
 	for name, do := range map[string]func(*aging) error{
 		"edited": func(a *aging) error {
@@ -806,9 +806,9 @@ func TestAnEditOfABucketEditedMeanwhileSweepsIt(t *testing.T) {
 	}
 }
 
-// What the disk would not give to the sweep was passed over for good: it got no
-// marker, and came back when the bucket's TTL was lifted. Key and time stand in the
-// index, so the sweep needs no record.
+// If the disk fails to read a record, the sweep still writes its marker, since the index
+// has key and time. Sweeps once skipped such records for good: they got no marker, and
+// returned when the bucket's TTL was lifted.
 func TestTheSweepNeedsNoReadableRecord(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -828,7 +828,7 @@ func TestTheSweepNeedsNoReadableRecord(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			a := newAging(t, func(o *Options) { o.SegmentSize = 4096 })
 			b := a.bucket("b", withTTL(time.Minute))
-			for i := range 20 { // of several segments
+			for i := range 20 { // they fill several segments
 				mustPut(t, b, fmt.Sprint("k", i), strings.Repeat("v", 500))
 			}
 			a.checkpoint()
@@ -855,7 +855,7 @@ func TestTheSweepNeedsNoReadableRecord(t *testing.T) {
 	}
 }
 
-// A key that is written again while the sweep is on its way to it is left alone.
+// A key that is written again after the sweep has found it is not expired.
 func TestASweepLeavesWhatIsWrittenMeanwhile(t *testing.T) {
 	for name, ttl := range map[string]time.Duration{"key's": 0, "bucket's": time.Minute} {
 		t.Run(name, func(t *testing.T) {
@@ -888,8 +888,7 @@ func TestASweepLeavesWhatIsWrittenMeanwhile(t *testing.T) {
 	}
 }
 
-// A key that expires while a touch reads its value has expired: the touch does not
-// bring it back.
+// A touch does not restore a key that expires while the touch reads its value.
 func TestATouchComesTooLate(t *testing.T) {
 	a := newAging(t)
 	b := a.bucket("b", withHistory(3))
@@ -912,7 +911,7 @@ func TestATouchComesTooLate(t *testing.T) {
 	wantGone(t, b, "k", 1)
 }
 
-// Every put over an expired key brings a marker, which may be larger than the put.
+// Every put to an expired key also writes a marker, which may be larger than the put.
 func TestMarkersThatWritesBringCountInAFrame(t *testing.T) {
 	var seen commits
 	a := newAging(t, func(o *Options) { o.Observer = &seen })

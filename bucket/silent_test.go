@@ -129,7 +129,7 @@ func TestAWatchThatMissedASilentEndIsTold(t *testing.T) {
 	mustPut(t, b, "new", "v")
 	a.sweep()
 	if got := drain(t, live); len(got) != 1 || got[0].Entry.Key != "new" {
-		t.Errorf("%d events of what left without a word", len(got)-1)
+		t.Errorf("%d events of keys that expired without a marker", len(got)-1)
 	}
 	var gone *kv.CompactedError
 	if _, err := b.Watch(ctx, nil, kv.ResumeFromRevision(2)); !errors.As(err, &gone) || gone.First != 4 {

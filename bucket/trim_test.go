@@ -18,7 +18,7 @@ import (
 func mustTrim(t testing.TB, b *Bucket, below kv.Revision, records uint64, bytes int64, want uint64) {
 	t.Helper()
 	if n, err := b.Trim(ctx, below, records, bytes); n != want || err != nil {
-		t.Fatalf("trim below %d to %d records of %d bytes: %d went, want %d; error %v", below, records, bytes, n, want, err)
+		t.Fatalf("trim below %d to %d records of %d bytes: %d removed, want %d; error %v", below, records, bytes, n, want, err)
 	}
 }
 
@@ -155,7 +155,7 @@ func TestATrimOfMany(t *testing.T) {
 		mustTrim(t, b, 0, 10, 0, uint64(n))
 		for range 2 {
 			if keys := collect(t, h.find("b")); len(keys) != 10 || keys[9] != appended("k", kv.Revision(n+1)) {
-				t.Fatalf("of %d the %d keys %q are left", n+10, len(keys), keys)
+				t.Fatalf("of %d keys %d are kept: %q", n+10, len(keys), keys)
 			}
 			h.powerCut()
 			h.open()
@@ -253,7 +253,7 @@ func TestATrimAfterALeapOfTheClockSweepsNothing(t *testing.T) {
 	a.open()
 	mustTrim(t, a.find("b"), 0, 3, 0, 2)
 	if n := a.find("b").mu.index.Count(); n != 3 {
-		t.Errorf("%d records are left, want 3", n)
+		t.Errorf("%d records are kept, want 3", n)
 	}
 }
 
@@ -269,7 +269,7 @@ func TestAWatchBehindATrimIsTold(t *testing.T) {
 	drain(t, live)
 	mustTrim(t, b, 0, 1, 0, 2)
 	if got := drain(t, live); len(got) != 0 {
-		t.Errorf("a watcher is told of %d", len(got))
+		t.Errorf("a watcher gets %d entries", len(got))
 	}
 	_, err := b.Watch(ctx, nil, kv.ResumeFromRevision(3))
 	wantError(t, err, kv.ErrCompacted)
@@ -332,7 +332,7 @@ func TestTrimBesideWriters(t *testing.T) {
 	}
 	before := shown(t, b)
 	if len(before) > limit {
-		t.Errorf("%d keys are left, want at most %d", len(before), limit)
+		t.Errorf("%d keys are kept, want at most %d", len(before), limit)
 	}
 	h.powerCut()
 	h.open()
@@ -385,7 +385,7 @@ func TestATrimOnAFullDisk(t *testing.T) {
 	h.open()
 	b = h.find("b")
 	if keys := collect(t, b); len(keys) != 1 {
-		t.Errorf("%d keys are left, want 1", len(keys))
+		t.Errorf("%d keys are kept, want 1", len(keys))
 	}
 	h.disk.SetCapacity(-1)
 	mustPut(t, b, "more", "v")
