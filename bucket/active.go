@@ -103,7 +103,7 @@ func (b *Bucket) restActive() error {
 	if b.active == nil || b.mu.gone != nil {
 		return nil
 	}
-	return b.active.Rest()
+	return b.active.CloseFile()
 }
 
 // startSegment makes a new active segment that takes at least size bytes.

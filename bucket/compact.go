@@ -370,7 +370,7 @@ func (c *rewrite) flush() error {
 	for _, e := range c.entries {
 		e.Offset = offset
 		offset += int64(e.Size)
-		c.output.Note(e)
+		c.output.AddEntry(e)
 		if e.Op != segment.Erase {
 			c.output.addMark(e.Revision, e.Offset)
 		}

@@ -332,7 +332,7 @@ func (e *effect) note(g *group) {
 	if b.memory { // no checkpoint, no index block
 		return
 	}
-	b.active.Note(&segment.Entry{
+	b.active.AddEntry(&segment.Entry{
 		Key: view.Bytes(e.key), Revision: e.version.Revision, Floor: e.floor,
 		Created: e.version.Created, Deadline: e.version.Deadline,
 		Offset: e.version.Offset, Size: e.version.Size,

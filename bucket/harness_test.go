@@ -444,7 +444,7 @@ func writeSegment(t testing.TB, o segment.Options, number uint64, records []segm
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.Note(&segment.Entry{
+		s.AddEntry(&segment.Entry{
 			Key: r.Key, Revision: r.Revision, Floor: r.Floor, Created: r.Created, Deadline: r.Deadline,
 			Offset: offset, Size: uint32(len(b)), ValueLen: uint32(len(r.Value)), Op: r.Op, Reason: r.Reason,
 		})

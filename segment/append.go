@@ -8,31 +8,30 @@ import (
 	"kvd/internal/vfs"
 )
 
-// Steps in which a file's room on the disk grows: it doubles up to growMin, and
-// goes on by a quarter, within growMin and growMax. Small buckets stay small,
-// large ones ask the file system rarely.
+// The disk space of a file is reserved in steps. It doubles up to growMin; then it grows by a
+// quarter, in steps between growMin and growMax. So small buckets stay small, and large
+// ones rarely ask the file system.
 const (
 	growMin = 1 << 20
 	growMax = 4 << 20
 )
 
-// SizeFor returns the limit that a new segment needs to take records of that
-// many bytes, whose index entries take at most the sum of their [EntryBound].
+// SizeFor returns the limit that a new segment needs for records of that many bytes, whose
+// index entries have at most the sum of their [EntryBound].
 func SizeFor(records, entries int64) int64 {
 	return blockEnd(HeaderSize+records, entries)
 }
 
-// Reserve makes sure that appending that many bytes of records finds room on
-// the disk, and that the index block over everything pending and them does too;
-// entries is the sum of the records' [EntryBound]. It returns ErrFull if the
-// limit would be passed, and an error that matches vfs.ErrNoSpace if the disk
-// is full; after either the segment is as it was.
+// Reserve makes sure that there is disk space for that many bytes of records, and for the
+// index block over them and over everything pending. entries is the sum of the records'
+// [EntryBound]. It returns ErrFull if the limit would be exceeded, and an error that matches
+// vfs.ErrNoSpace if the disk is full. Neither changes the segment.
 func (s *Segment) Reserve(records, entries int64) error {
 	need := blockEnd(s.size.Load()+records, s.pending.length+entries)
 	if need > s.limit {
 		return ErrFull
 	}
-	if err := s.wake(); err != nil {
+	if err := s.openFile(); err != nil {
 		return err
 	}
 	allocated := s.allocated.Load()
@@ -43,7 +42,7 @@ func (s *Segment) Reserve(records, entries int64) error {
 	target := min(max(need, pageAlign(allocated+step)), s.limit)
 	err := s.file.Allocate(allocated, target-allocated)
 	if errors.Is(err, vfs.ErrNoSpace) && target > need {
-		target = need // what is asked for may still fit
+		target = need // the required space may still fit
 		err = s.file.Allocate(allocated, target-allocated)
 	}
 	if err != nil {
@@ -53,9 +52,9 @@ func (s *Segment) Reserve(records, entries int64) error {
 	return nil
 }
 
-// Append writes p, whole encoded records, at the end and returns the offset of
-// the first. They can be read from then on. The room must have been reserved.
-// After an error the bytes may or may not be there, and nothing was added.
+// Append writes p, which consists of whole encoded records, at the end and returns the
+// offset of the first. Readers can read them from then on. The room must have been reserved.
+// After an error the segment is unchanged, but the bytes may be in the file.
 func (s *Segment) Append(p []byte) (offset int64, err error) {
 	offset = s.size.Load()
 	if len(p)%alignment != 0 || offset+int64(len(p)) > s.allocated.Load() {
@@ -68,34 +67,34 @@ func (s *Segment) Append(p []byte) (offset int64, err error) {
 	return offset, nil
 }
 
-// Note adds the index entry of one record. Every record appended is noted, in
-// the order of their offsets, before BeginIndex. Key is copied.
-func (s *Segment) Note(e *Entry) {
+// AddEntry adds the index entry of one record. It must be called for every appended record,
+// in the order of their offsets, before BeginIndex. It copies the key.
+func (s *Segment) AddEntry(e *Entry) {
 	if e.Offset != s.pending.next || e.Offset+int64(e.Size) > s.size.Load() {
-		panic(fmt.Sprintf("segment: note of the record at %d where %d is next", e.Offset, s.pending.next))
+		panic(fmt.Sprintf("segment: entry of the record at %d, want that of the record at %d", e.Offset, s.pending.next))
 	}
 	s.pending.add(e)
 }
 
-// chunkSize is where the pending entries go on in another slice: growing one
-// slice of many megabytes would stall the writer that meets the copy.
+// chunkSize is the size at which the pending entries continue in another slice. If one slice
+// of many megabytes had to grow, the copy would stall a writer.
 const chunkSize = 64 << 10
 
-// pending is the index block that is gathering.
+// pending is the index block that is being built.
 type pending struct {
 	chunks [][]byte // the entries, encoded
-	length int64    // of all chunks
+	length int64    // sum of the lengths of all chunks
 	count  uint32
 	prev   int64 // offset of the block before; 0: none
 	start  int64 // offset of the first record
-	next   int64 // offset of the record to be noted next
+	next   int64 // offset of the next record to be added
 	deltas deltas
 }
 
 func (p *pending) add(e *Entry) {
 	last := len(p.chunks) - 1
 	if last < 0 || len(p.chunks[last]) >= chunkSize {
-		var chunk []byte // the first grows from nothing: most buckets are small
+		var chunk []byte // the first chunk grows from nothing, because most buckets are small
 		if last >= 0 {
 			chunk = make([]byte, 0, chunkSize+EntryBound(len(e.Key)))
 		}
@@ -109,16 +108,16 @@ func (p *pending) add(e *Entry) {
 	p.next = e.Offset + int64(e.Size)
 }
 
-// Block is an index block on its way to the file.
+// Block is an index block that is not written yet.
 type Block struct {
 	offset int64
 	header blockHeader
 	chunks [][]byte
 }
 
-// BeginIndex takes the pending entries into a block, whose place is the end of
-// the segment, and moves the end to the next page behind it. ok is false if
-// nothing is pending. Blocks are written in the order they began.
+// BeginIndex makes a block of the pending entries. The block's place is the end of the
+// segment, and the new end is the next page after the block. ok is false if nothing is
+// pending. Blocks must be written in the order of the calls.
 func (s *Segment) BeginIndex() (b *Block, ok bool) {
 	p, offset := &s.pending, s.size.Load()
 	if p.next != offset {
@@ -137,10 +136,10 @@ func (s *Segment) BeginIndex() (b *Block, ok bool) {
 	return b, true
 }
 
-// end returns where appends go on.
+// end returns the offset at which appends continue.
 func (b *Block) end() int64 { return blockEnd(b.offset, int64(b.header.length)) }
 
-// encode returns the block and the zeros behind it.
+// encode returns the block and the zeros after it.
 func (b *Block) encode(seed Seed, bucketID, number uint64) []byte {
 	buf := make([]byte, blockHeaderSize, b.end()-b.offset)
 	for _, chunk := range b.chunks {
@@ -151,8 +150,8 @@ func (b *Block) encode(seed Seed, bucketID, number uint64) []byte {
 	return slices.Grow(buf, cap(buf)-len(buf))[:cap(buf)]
 }
 
-// WriteIndex writes a block that BeginIndex returned. It may run beside the
-// writer.
+// WriteIndex writes a block that BeginIndex returned. The writer may append at the same
+// time.
 func (s *Segment) WriteIndex(b *Block) error {
 	if prev := s.Desc().LastIndex; prev != b.header.prev {
 		panic(fmt.Sprintf("segment: index block at %d written after the one at %d", b.offset, prev))
@@ -166,9 +165,9 @@ func (s *Segment) WriteIndex(b *Block) error {
 	return nil
 }
 
-// Sync makes everything appended and written durable. It may run beside the
-// writer, whose appends meanwhile may be durable or not. The error does not match
-// vfs.ErrNoSpace: nothing may be tried again after it.
+// Sync makes everything that was appended and written durable. The writer may append at the
+// same time; those records may be durable or not. The error never matches vfs.ErrNoSpace,
+// because nothing may be tried again after it.
 func (s *Segment) Sync() error {
 	if err := s.sync(); err != nil {
 		return fmt.Errorf("segment: sync %s: %w", s.path, err)
@@ -176,8 +175,8 @@ func (s *Segment) Sync() error {
 	return nil
 }
 
-// sync keeps a sync's error from passing for a full disk that was met before
-// anything happened: the pages are gone, and a second sync would not say so.
+// sync changes a sync's error so that nobody takes it for a full disk found before anything
+// happened: the pages are lost, and a second sync would not report that.
 func (s *Segment) sync() error {
 	err := s.file.Sync()
 	if errors.Is(err, vfs.ErrNoSpace) {
@@ -186,15 +185,15 @@ func (s *Segment) sync() error {
 	return err
 }
 
-// Seal ends the segment: it gives back the room beyond the end, syncs the file
-// and closes it. Every record is in an index block, and every block written;
-// nothing but readers may run beside it. Reads go on.
+// Seal ends the segment: it releases the space beyond the end, syncs the file and closes it.
+// Every record must be in an index block, and every block written. Only readers may run at
+// the same time. They may read before and afterwards.
 func (s *Segment) Seal() error {
 	size := s.size.Load()
 	if d := s.Desc(); d.Size != size {
 		panic(fmt.Sprintf("segment: seal at %d where the index ends at %d", size, d.Size))
 	}
-	err := s.wake()
+	err := s.openFile()
 	if err == nil {
 		err = s.file.Truncate(size)
 	}
@@ -215,12 +214,12 @@ func (s *Segment) Seal() error {
 	return nil
 }
 
-// removeStep is how much of a dead file goes at a time: giving back 64 MiB at
-// once stalled syncs of the log on the same disk for milliseconds.
+// removeStep is how much of a removed file is freed at once: freeing 64 MiB at once stalled
+// syncs of the log on the same disk for milliseconds.
 const removeStep = 4 << 20
 
-// Remove takes a segment's file away, shrinking it in steps of 4 MiB first. It
-// calls step after each, which may wait. The segment is neither open nor mapped.
+// Remove removes a segment's file. It first shrinks it in steps of 4 MiB and calls step after
+// each; step may wait. The segment must be neither open nor mapped.
 func Remove(o Options, number uint64, step func()) error {
 	name := o.path(number)
 	err := shrink(o.FS, name, step)

@@ -12,13 +12,13 @@ import (
 	"kvd/kv"
 )
 
-// room is a file system that has so much room, notes how files grow and shrink,
-// and counts what is open.
+// room is a file system with a limit for every file. It records how files grow and shrink,
+// and counts open files and mappings.
 type room struct {
 	vfs.FS
 	limit int64   // of every file
-	sizes []int64 // to which files were allocated
-	cuts  []int64 // to which they were truncated
+	sizes []int64 // sizes up to which files were allocated
+	cuts  []int64 // sizes to which files were truncated
 	files int     // open
 	maps  int     // mapped
 }
@@ -105,7 +105,7 @@ func TestReserveGrowsInSteps(t *testing.T) {
 	if n := len(r.sizes); n > 40 || r.sizes[0] != pageSize || r.sizes[n-1] != 64<<20 {
 		t.Errorf("grew in %d steps: %d", n, r.sizes)
 	}
-	// The block over everything still fits.
+	// The index block over everything still fits.
 	x.index()
 	if end := s.Size(); end > 64<<20 || end < 64<<20-2*pageSize-5000 {
 		t.Errorf("full at %d", end)
@@ -117,8 +117,8 @@ func TestReserveGrowsInSteps(t *testing.T) {
 	<-s.Retire()
 }
 
-// Whatever is reserved, appended and noted: the block has room, and the file
-// never passes what was allocated.
+// After any reservations, appends and entries there is room for the index block, and the
+// file never exceeds the allocated space.
 func TestReserveCoversTheIndexBlock(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for range 30 {
@@ -152,7 +152,7 @@ func TestReserveOnAFullDisk(t *testing.T) {
 	o, r := roomOptions(t, 5*pageSize)
 	x := create(t, o)
 	x.put("a", strings.Repeat("v", 3*pageSize))
-	x.put("b", strings.Repeat("v", pageSize)) // four pages would double to eight: five are there
+	x.put("b", strings.Repeat("v", pageSize)) // four pages would double to eight, but the disk has five
 	if err := x.s.Reserve(pageSize, 100); !errors.Is(err, vfs.ErrNoSpace) {
 		t.Errorf("got %v", err)
 	}
@@ -175,7 +175,7 @@ func TestCreateOnAFullDisk(t *testing.T) {
 	create(t, o).put("the same number", "is free")
 }
 
-// What a crash left allocated nobody knows: the disk is asked again.
+// After a crash the allocated space is unknown, so it is allocated again.
 func TestReserveAfterOpen(t *testing.T) {
 	o, r := roomOptions(t, testLimit)
 	x := create(t, o)
@@ -187,9 +187,9 @@ func TestReserveAfterOpen(t *testing.T) {
 	}
 }
 
-// An active segment keeps one descriptor, a sealed one none, and whoever reads
-// gives back what it took.
-func TestNothingStaysOpen(t *testing.T) {
+// An active segment has one descriptor, a sealed one has none, and readers close the files
+// that they open.
+func TestFilesAreClosed(t *testing.T) {
 	o, r := roomOptions(t, testLimit)
 	x := create(t, o)
 	x.put("a", "1")
@@ -215,13 +215,13 @@ func TestNothingStaysOpen(t *testing.T) {
 	other := o
 	other.StoreID[0]++
 	if _, err := Open(other, Desc{Number: testNumber, BucketID: testBucket, Size: HeaderSize, Limit: testLimit}); err == nil {
-		t.Error("opened for another store")
+		t.Error("Open accepted a file of another store")
 	}
 	open("refused", 0, 0)
 }
 
 func TestReserveUpToTheLimit(t *testing.T) {
-	// A segment of its own for one huge record, and nothing beyond.
+	// A segment for one huge record only.
 	r := Record{BucketID: testBucket, Revision: 1, Op: Put, Key: []byte("huge"), Value: make([]byte, kv.MaxValueSizeLimit)}
 	size, bound := int64(sizeOf(&r)), int64(EntryBound(len(r.Key)))
 	o := memOptions(t)
@@ -246,7 +246,7 @@ func TestReserveUpToTheLimit(t *testing.T) {
 	<-s.Retire()
 }
 
-// Desc names what a manifest may name: nothing that is not in an index block.
+// Desc has only what a manifest may have: records that are in an index block.
 func TestDescMovesWithTheIndex(t *testing.T) {
 	x := create(t, memOptions(t))
 	fresh := x.s.Desc()
@@ -255,7 +255,7 @@ func TestDescMovesWithTheIndex(t *testing.T) {
 	if !ok {
 		t.Fatal("nothing pending")
 	}
-	x.put("b", "2") // beside the block
+	x.put("b", "2") // while the block is not written yet
 	second, ok := x.s.BeginIndex()
 	if !ok {
 		t.Fatal("nothing pending")
@@ -272,12 +272,12 @@ func TestDescMovesWithTheIndex(t *testing.T) {
 		}
 	}
 	if b, ok := x.s.BeginIndex(); ok {
-		t.Errorf("a block of nothing: %+v", b)
+		t.Errorf("a block without entries: %+v", b)
 	}
 	x.check()
 }
 
-// A block of many chunks is one block.
+// Many chunks make one block.
 func TestLargeIndexBlock(t *testing.T) {
 	o := memOptions(t)
 	s, err := Create(o, testNumber, testBucket, 8<<20)
@@ -301,10 +301,10 @@ func TestLargeIndexBlock(t *testing.T) {
 
 func TestMisusePanics(t *testing.T) {
 	for name, misuse := range map[string]func(x *fixture){
-		"or without a reservation": func(x *fixture) { _, _ = x.s.Append(make([]byte, 2*pageSize)) },
-		"unaligned":                func(x *fixture) { _, _ = x.s.Append(make([]byte, 9)) },
-		"note of the record at":    func(x *fixture) { x.s.Note(&Entry{Offset: 72, Size: 64, Key: []byte("k")}) },
-		"of the record at 64":      func(x *fixture) { x.s.Note(&Entry{Offset: 64, Size: 64, Key: []byte("never appended")}) },
+		"or without a reservation":  func(x *fixture) { _, _ = x.s.Append(make([]byte, 2*pageSize)) },
+		"unaligned":                 func(x *fixture) { _, _ = x.s.Append(make([]byte, 9)) },
+		"entry of the record at 72": func(x *fixture) { x.s.AddEntry(&Entry{Offset: 72, Size: 64, Key: []byte("k")}) },
+		"that of the record at 64":  func(x *fixture) { x.s.AddEntry(&Entry{Offset: 64, Size: 64, Key: []byte("never appended")}) },
 		"index of records up to 64": func(x *fixture) {
 			_, _ = x.s.Append(make([]byte, 64))
 			x.s.BeginIndex()

@@ -32,7 +32,7 @@ func BenchmarkDecodeRecord(b *testing.B) {
 	}
 }
 
-func BenchmarkNote(b *testing.B) {
+func BenchmarkAddEntry(b *testing.B) {
 	r := benchRecord(128)
 	e := entryOf(&r, HeaderSize)
 	var p pending
@@ -46,7 +46,7 @@ func BenchmarkNote(b *testing.B) {
 	}
 }
 
-// BenchmarkRead is one get of a value in the page cache: pin, copy, both
+// BenchmarkRead measures a read of a value in the page cache: pin, copy, both
 // checksums, unpin.
 func BenchmarkRead(b *testing.B) {
 	for _, size := range []int{128, 1024, 64 << 10} {
@@ -97,7 +97,7 @@ func millionEntries(b *testing.B) *fixture {
 		}
 		for j := range records {
 			e := entryOf(&records[j], offset)
-			s.Note(&e)
+			s.AddEntry(&e)
 			offset += int64(e.Size)
 		}
 	}
@@ -106,8 +106,8 @@ func millionEntries(b *testing.B) *fixture {
 	return x
 }
 
-// BenchmarkEntries opens a segment of a million records: from its index block,
-// and by walking the records.
+// BenchmarkEntries opens a segment of a million records: from its index block, or
+// by walking the records.
 func BenchmarkEntries(b *testing.B) {
 	x := millionEntries(b)
 	d := x.s.Desc()

@@ -9,14 +9,14 @@ import (
 	"kvd/kv"
 )
 
-// Entry is what an index block says about one record.
+// Entry is the content of an index block about one record.
 type Entry struct {
 	Key      []byte
 	Revision kv.Revision
 	Floor    kv.Revision
 	Created  int64  // unix nanoseconds
 	Deadline int64  // unix nanoseconds; 0: none
-	Offset   int64  // of the record, bytes from the start of the file
+	Offset   int64  // of the record, in bytes from the start of the file
 	Size     uint32 // of the whole record, bytes
 	ValueLen uint32 // of the value as stored, bytes
 	Op       Op
@@ -35,8 +35,8 @@ const (
 	blockHeaderSize = 48
 )
 
-// pageSize is the unit that appends move on to after an index block, so that
-// what a checkpoint made durable never shares a page with a later write.
+// pageSize is the alignment of appends after an index block, so that bytes that a checkpoint
+// made durable never share a page with a later write.
 const pageSize = 4096
 
 func pageAlign(n int64) int64 { return (n + pageSize - 1) &^ (pageSize - 1) }
@@ -50,8 +50,8 @@ type blockHeader struct {
 	length  uint32 // of its body, bytes
 }
 
-// place is where an index block stands. Its checksum covers that, so that a
-// block written or moved elsewhere does not validate.
+// place is the place of an index block. The block's checksum covers it, so that a block that
+// was written or moved elsewhere is not valid.
 type place struct {
 	bucketID uint64
 	number   uint64 // of the segment
@@ -80,8 +80,8 @@ func (s Seed) appendBlockHeader(dst []byte, p place, h *blockHeader) []byte {
 	return dst
 }
 
-// decodeBlockHeader decodes the header at the start of b. The ranges it returns
-// are possible ones: HeaderSize <= start < offset, and prev is 0 or before start.
+// decodeBlockHeader decodes the header at the start of b. The ranges that it returns are
+// possible: HeaderSize <= start < offset, and prev is 0 or before start.
 func (s Seed) decodeBlockHeader(b []byte, p place) (blockHeader, error) {
 	if len(b) < blockHeaderSize || string(b[:len(blockMagic)]) != blockMagic {
 		return blockHeader{}, errBlockMagic
@@ -116,24 +116,24 @@ func (s Seed) blockSum(p place, b []byte) uint64 {
 	return d.Sum64()
 }
 
-// blockEnd returns where appends go on after a block of that length at offset.
+// blockEnd returns where appends continue after a block of that length at offset.
 func blockEnd(offset, length int64) int64 { return pageAlign(offset + blockHeaderSize + length) }
 
-// entryDeadline marks an entry with a deadline, in the bit of its kind byte
-// above the reason's.
+// entryDeadline is the bit of an entry's kind byte for a deadline. It is the bit above those
+// of the reason.
 const entryDeadline = 1 << 6
 
-// entryFixedMax is the most an entry takes beyond its key: the kind byte, four
-// 64-bit varints, two of 32 bits and the key's length. It is less than a
-// record's fixed part, so an index block is smaller than the records it covers.
+// entryFixedMax is the maximum size of an entry without its key: the kind byte, four 64-bit
+// varints, two of 32 bits and the key's length. It is less than a record's fixed part, so an
+// index block is smaller than the records that it covers.
 const entryFixedMax = 1 + 4*binary.MaxVarintLen64 + 2*binary.MaxVarintLen32 + binary.MaxVarintLen16
 
 var _ = [recordFixedSize - entryFixedMax]struct{}{}
 
-// EntryBound returns the most bytes that the index entry of a record may take.
+// EntryBound returns the maximum size of the index entry of a record, in bytes.
 func EntryBound(keyLen int) int { return entryFixedMax + keyLen }
 
-// deltas is what an entry's numbers are relative to: those of the entry before.
+// deltas are the numbers to which those of the next entry are relative.
 type deltas struct {
 	revision kv.Revision
 	created  int64
@@ -161,8 +161,8 @@ func (d *deltas) appendEntry(dst []byte, e *Entry) []byte {
 	return dst
 }
 
-// decodeEntry decodes the entry at the start of b into e, all but its Offset,
-// and returns its size. Key aliases b.
+// decodeEntry decodes the entry at the start of b into e, except its Offset, and returns the
+// entry's size. Key aliases b.
 func (d *deltas) decodeEntry(b []byte, e *Entry) (int, error) {
 	v := varints{b: b, n: 1}
 	if len(b) == 0 || !validKind(b[0]&^entryDeadline) {
@@ -190,8 +190,7 @@ func (d *deltas) decodeEntry(b []byte, e *Entry) (int, error) {
 	return v.n + int(keyLen), nil
 }
 
-// varints reads one varint after the other. After a malformed one bad is set
-// and the rest are zero.
+// varints reads consecutive varints. After a malformed one bad is set and the rest are zero.
 type varints struct {
 	b   []byte
 	n   int // bytes read
@@ -199,7 +198,7 @@ type varints struct {
 }
 
 func (v *varints) unsigned() uint64 {
-	if v.n < len(v.b) && v.b[v.n] < 0x80 { // most are one byte
+	if v.n < len(v.b) && v.b[v.n] < 0x80 { // most have one byte
 		v.n++
 		return uint64(v.b[v.n-1])
 	}
@@ -221,11 +220,11 @@ func (v *varints) signed() int64 {
 type entryReader struct {
 	entry  Entry // the current one; its Key aliases body
 	body   []byte
-	count  uint32 // of entries to come
-	next   int64  // offset of the first record whose entry was not read
-	end    int64  // where the last record ends
+	count  uint32 // entries that are not read yet
+	next   int64  // offset of the first record whose entry is not read yet
+	end    int64  // end of the last record
 	deltas deltas
-	err    error // why it stopped early; matches kv.ErrCorrupt
+	err    error // why reading stopped early; matches kv.ErrCorrupt
 }
 
 // newEntryReader returns a reader of the block with header h at offset.
@@ -233,8 +232,8 @@ func newEntryReader(body []byte, h *blockHeader, offset int64) entryReader {
 	return entryReader{body: body, count: h.count, next: h.start, end: offset}
 }
 
-// advance reads the next entry. It returns false at the end, and with err set
-// where the body is malformed.
+// advance reads the next entry. It returns false at the end, and sets err if the body is
+// malformed.
 func (r *entryReader) advance() bool {
 	if r.count == 0 {
 		if len(r.body) != 0 || r.next != r.end {
@@ -257,5 +256,5 @@ func (r *entryReader) advance() bool {
 	return true
 }
 
-// A block's body is shorter than the records it covers, and those fit MaxSize.
+// The body of a block is shorter than the records it covers, which fit into MaxSize.
 var _ = [math.MaxUint32 - MaxSize]struct{}{}

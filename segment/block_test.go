@@ -62,7 +62,7 @@ func TestBlockHeaderRanges(t *testing.T) {
 	}
 }
 
-// entriesOf decodes a block of the body's entries.
+// entriesOf decodes the entries of a block with that body.
 func entriesOf(body []byte, count uint32, start, end int64) (entries []Entry, err error) {
 	r := newEntryReader(body, &blockHeader{start: start, count: count}, end)
 	for r.advance() {
@@ -71,7 +71,7 @@ func entriesOf(body []byte, count uint32, start, end int64) (entries []Entry, er
 	return entries, r.err
 }
 
-// sampleEntries lie one behind the other from offset 64.
+// sampleEntries are consecutive from offset 64.
 func sampleEntries() []Entry {
 	entries := []Entry{
 		{Key: []byte("a"), Revision: 1, Floor: 1, Created: 1790000000000000000, Size: 64, ValueLen: 7, Op: Put},
@@ -188,11 +188,11 @@ func TestEntryMalformed(t *testing.T) {
 	}
 	var d deltas
 	if n, err := d.decodeEntry([]byte{1, 8, 0, 2, 0, 0, 1, 'k'}, &Entry{}); n != 8 || err != nil {
-		t.Errorf("what these are made from: %d, %v", n, err)
+		t.Errorf("the unchanged entry: %d, %v", n, err)
 	}
 }
 
-// A million keys of 16 bytes take some 26 MB.
+// The entries of a million keys of 16 bytes take some 26 MB.
 func TestEntriesAreSmall(t *testing.T) {
 	const n = 10000
 	var d deltas

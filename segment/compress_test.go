@@ -39,7 +39,7 @@ func TestCompressWhereItSaves(t *testing.T) {
 		t.Error("a small value was compressed")
 	}
 	if Compress(noise(10_000)) != nil {
-		t.Error("a value was compressed that does not get shorter")
+		t.Error("a value was compressed although that does not make it shorter")
 	}
 	// One part in sixteen is not enough.
 	if packed := Compress(append(noise(15_000), make([]byte, 1000)...)); packed != nil {
@@ -47,8 +47,8 @@ func TestCompressWhereItSaves(t *testing.T) {
 	}
 }
 
-// What is read is the value, in the place of what is stored, without allocating
-// where there is room.
+// Read returns the decompressed value in place of the stored bytes. It does not allocate
+// if there is room.
 func TestReadDecompresses(t *testing.T) {
 	x := create(t, osOptions(t))
 	value := []byte(strings.Repeat("compressible ", 1000))
@@ -75,17 +75,17 @@ func TestReadDecompresses(t *testing.T) {
 		t.Errorf("read %q with %d bytes in %d, compressed %v", r.Key, len(r.Value), len(buf), r.Compressed)
 	}
 	if &buf[0] != &dst[0] {
-		t.Error("the value is not in the buffer given")
+		t.Error("the value is not in the given buffer")
 	}
 	if n := testing.AllocsPerRun(100, func() { read() }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
 
-// A block under valid checksums that is none, or another, is damage of that record.
-func TestCompressedValueThatIsNone(t *testing.T) {
+// A value under valid checksums that is no compressed block, or not the right one, is damage.
+func TestInvalidCompressedValue(t *testing.T) {
 	value := bytes.Repeat([]byte("v"), 500)
-	huge := []byte{0xff, 0xff, 0xff, 0xff, 0x0f, 0} // says 4 GiB
+	huge := []byte{0xff, 0xff, 0xff, 0xff, 0x0f, 0} // its length is 4 GiB
 	for name, r := range map[string]Record{
 		"empty":         {RawLen: 500},
 		"noise":         {RawLen: 500, Value: noise(200)},
@@ -139,7 +139,7 @@ func FuzzDecompress(f *testing.F) {
 		r := Record{Compressed: true, RawLen: rawLen % (1 << 20), Value: b}
 		got, err := r.AppendValue(nil)
 		if err == nil && len(got) != int(r.RawLen) {
-			t.Errorf("%d bytes where %d were promised", len(got), r.RawLen)
+			t.Errorf("%d bytes, but RawLen is %d", len(got), r.RawLen)
 		}
 	})
 }

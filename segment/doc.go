@@ -1,6 +1,6 @@
-// Package segment stores the records of buckets in append-only files: the codec
-// of records and index blocks, the active and the sealed [Segment], and reads
-// through a mapping that stay safe beside a writer and on a failing disk.
+// Package segment stores the records of buckets in append-only files. It has the codec
+// of records and index blocks, the active and the sealed [Segment], and reads through a
+// mapping that are safe beside a writer and on a failing disk.
 //
 // A segment belongs to one bucket and holds an ascending range of its revisions.
 // The active one is appended to, in place; a sealed one never changes again.
@@ -18,11 +18,11 @@
 //	                                         covers all records since the block     size
 //	                                         before, or since the header
 //
-// Records and index blocks begin at multiples of 8. The zeros behind an index
-// block reach to the next multiple of 4,096, where appends go on. How many bytes
-// count, and where the last index block is, stands in the store's manifest (see
-// [Desc]): beyond that size a file may be longer and hold anything. It is named
-// by its number, 16 lower-case hex digits, with the extension ".seg".
+// Records and index blocks begin at multiples of 8. The zeros after an index block
+// reach to the next multiple of 4,096, where appends continue. The store's manifest has
+// the number of bytes that count and the place of the last index block (see [Desc]);
+// beyond that size a file may be longer and have any content. Its name is its number, 16
+// lower-case hex digits, with the extension ".seg".
 //
 // The checksums are xxhash64. Those of records and index blocks start from the
 // store's random 64-bit [Seed]; that of the file's header starts from 0.
@@ -49,11 +49,11 @@
 //
 //	offset  size  field
 //	0       8     head sum: checksum of everything from 8 to the end of the key
-//	8       8     body sum: checksum of headers, value and the zeros behind them
+//	8       8     body sum: checksum of headers, value and the zeros after them
 //	16      8     bucket id
-//	24      8     revision; of an erase, which has none of its own, as the writer chose
+//	24      8     revision; an erase has none of its own: chosen by the writer
 //	32      8     created: unix time in nanoseconds, signed
-//	40      8     floor: the oldest revision of the key that is kept once this is written
+//	40      8     floor: the oldest kept revision of the key after this record
 //	48      4     length of the value as stored, at most 64 MiB
 //	52      2     length of the key, at least 1
 //	54      1     kind: operation in bits 0-3, reason in bits 4-5, bits 6-7 zero
@@ -65,11 +65,11 @@
 //	...     0-7   zeros, to a multiple of 8
 //
 // Operations are 1 put, 2 delete, 3 purge, 4 erase; reasons 0 none, 1 client,
-// 2 expiry. Keys take up to 65,535 bytes here; the engine admits 1,024. The
-// headers are opaque. A compressed value is one block of S2 (the format is that of
-// github.com/klauspost/compress/s2, a superset of Snappy's blocks), which says its
-// length before compression as the record does. A record's bytes do not depend on its place, so the commit
-// path encodes them once, for the log and the segment.
+// 2 expiry. Keys have up to 65,535 bytes here; the engine's limit is 1,024. The headers
+// are opaque. A compressed value is one block of S2 (the format is that of
+// github.com/klauspost/compress/s2, a superset of Snappy's blocks). The block contains its
+// length before compression, which must equal that of the record. A record's bytes do not
+// depend on its place, so the commit path encodes them once, for the log and the segment.
 //
 // # An index block
 //
@@ -114,34 +114,33 @@
 //	00c0  bf 84 e1 ad d7 31 08 67  72 65 65 74 69 6e 67 00  .....1.greeting.
 //	1000
 //
-// The record lies at 0x40: its sums, bucket 1, revision 1, created
-// 2026-09-21T14:13:20Z, floor 1, a value of 5 and a key of 8 bytes, kind 1 (put)
-// and no flags. The index block at 0x88 has no predecessor, covers what begins
-// at 0x40, and holds one entry of 23 bytes: put, 9*8 bytes, value of 5, revision
-// +1, floor the same, created, key.
+// The record is at 0x40: its sums, bucket 1, revision 1, created 2026-09-21T14:13:20Z,
+// floor 1, a value of 5 and a key of 8 bytes, kind 1 (put) and no flags. The index block
+// at 0x88 has no predecessor, covers the records from 0x40 on, and has one entry of 23
+// bytes: put, 9*8 bytes, value of 5, revision +1, the same floor, created, key.
 //
-// # What a reader does with bytes that are not right
+// # Invalid bytes
 //
-//   - Torn or stale: a write that a crash cut short lies beyond the size that
-//     the manifest names, and the bytes there do not exist. Within it a torn
-//     record is a corrupt one.
-//   - Zeroed or corrupt: a checksum fails. A record whose head fails is lost; one
-//     whose body fails is lost by name. [Segment.Read] answers with a
-//     *kv.CorruptError; nothing else is affected, and nothing is changed.
-//   - An index block that fails is not used, and if its header fails neither are
-//     those it would have led to: the records they cover are found by walking.
-//   - Walking, where no record and no index block of this very place validates,
-//     goes on at the next multiple of 8, until one does. A record found this way
-//     counts only if its revision is above those before it.
-//   - Unknown: a kind, flag or length outside the table above, under a valid
-//     checksum, is a corrupt record; so are zeros that are not. A file of another
-//     version does not open: kv.ErrVersion.
-//   - A header of the file that fails is reported, and the file is read all the
-//     same. One that is sound and names another store, bucket or number means
-//     that files were swapped: it does not open. Nor does a file that is shorter
-//     than the manifest says.
-//   - A page that the disk will not give is treated as corrupt, and the report
-//     carries the system's error.
+//   - Torn or stale: a write that a crash cut short is beyond the size in the manifest,
+//     and the bytes there are ignored. A torn record within that size is corrupt.
+//   - Zeroed or corrupt: a checksum does not match. If the head of a record does not match,
+//     the record is lost. If only the body does not match, the value is lost, and the key
+//     is known. [Segment.Read] returns a *kv.CorruptError. Nothing else is affected, and
+//     nothing is changed.
+//   - An index block that does not match is not used. If its header does not match, the
+//     blocks before it cannot be reached and are not used either. The records that they
+//     cover are found by walking.
+//   - Walking: where neither a record nor an index block of this place is valid, the walk
+//     continues at the next multiple of 8, until one is. A record found in this way counts
+//     only if its revision is above those before it.
+//   - Unknown: a kind, flag or length outside the table above, under a valid checksum, is
+//     a corrupt record. So is a zero field that is not zero. A file of another version does
+//     not open: kv.ErrVersion.
+//   - A damaged file header is reported, and the file is read all the same. If a sound
+//     header names another store, bucket or number, files were swapped, and the file does
+//     not open. A file that is shorter than the size in the manifest does not open either.
+//   - A page that the disk cannot read is treated as corrupt, and the report has the
+//     system's error.
 //
 // # Versions
 //
@@ -149,47 +148,47 @@
 //
 // # Pins
 //
-// Reads copy records out of a shared read-only mapping, which is made by the
-// first of them and as long as the file may become, so that growth needs no new
-// one. A reader holds a pin; after [Segment.Retire] whoever gives back the last
-// one unmaps. Taking a pin and retiring are ordered by a lock of the caller's,
-// because load-then-increment leaves a window, and here it would end in a fault.
+// Reads copy records from a shared read-only mapping. The first read makes it, as long as
+// the file may become, so that a growing file needs no new one. A reader must have a pin.
+// After [Segment.Retire] the goroutine that releases the last pin unmaps the file. The
+// caller orders pins and Retire by a lock of its own: with load-then-increment there would
+// be a moment between the two, and an unmapping then would end in a fault.
 //
 // # Why
 //
-// Two checksums in a record, the first over the second: a walk that looks for
-// keys hashes 70 bytes a record whatever the values weigh, a value that is lost
-// can be named, and a head never vouches for another record's body. The body sum
-// covers the padding, so that no byte of a record is beyond suspicion.
+// A record has two checksums, and the first covers the second. So a walk that looks for
+// keys hashes about 70 bytes per record, however large the values are. A lost value can be
+// named. And a head is never valid with another record's body. The body sum covers the
+// padding, so that every byte of a record is checked.
 //
-// The seed keeps a client from writing a value that a search takes for a record.
-// It does not keep out copies of true records, which somebody who can read the
-// files could store: records carry no place. Hence the rule that what a search
-// finds must be newer than what came before; a copy is always older than the
-// record it stands in. What is left is a copy, behind a damaged head, of a
-// revision that was since compacted away from in between. An erase is exempt: it
-// has no revision, and since floors only rise, an old one is still true.
+// Because of the seed no client can write a value that a search takes for a record. The
+// seed does not prevent copies of real records, which somebody who can read the files could
+// store, because records do not contain their place. Hence the rule that a record found by
+// a search must be newer than those before it: a copy is always older than the record that
+// contains it. One case remains: after a damaged head, a copy of a revision that was
+// between its neighbours and has been removed by compaction. An erase is exempt from the
+// rule: it has no revision, and an old one is still true, because floors only rise.
 //
-// Values are compressed one by one, so that each can be read alone; a dictionary
-// shared by many would save more and make them depend on it. S2, because a put
-// must not wait for it: 0.4 to 0.8 µs for 1 KiB and 12 for 64 KiB
-// (BenchmarkCompress), where the log's sync takes 100 and more. It is tried on
-// values of 128 bytes and more, and kept where it saves an eighth.
+// Values are compressed one by one, so that each can be read alone. A dictionary shared by
+// many values would save more, but they would depend on it. S2 was chosen because a put
+// must not wait for compression: it takes 0.4 to 0.8 µs for 1 KiB and 12 µs for 64 KiB
+// (BenchmarkCompress), while the log's sync takes 100 µs and more. Values of 128 bytes and
+// more are compressed, and the result is kept if it saves an eighth.
 //
-// The file's header has a checksum without the seed, so that a file of another
-// store is told from a damaged one: the first must not be used, the second must.
+// The checksum of the file's header does not use the seed, so that a file of another store
+// can be told from a damaged one: the first must not be used, the second must.
 //
-// Index blocks hold no search structure. Opening reads them once, front to back,
-// into the engine's index; deltas and varints make an entry of a 16-byte key 26
-// bytes, and decoding one takes some 50 ns. Common prefixes of keys are not cut:
-// in the order of revisions, neighbours seldom share one. A block says where its
-// range begins, and not where it ends, which is where it stands.
+// Index blocks have no search structure. Opening reads them once, front to back, into the
+// engine's index. With deltas and varints the entry of a 16-byte key has 26 bytes, and
+// decoding it takes some 50 ns. Common prefixes of keys are not removed: in the order of
+// revisions, neighbours seldom share one. A block contains the beginning of its range; the
+// end is the block's own place.
 //
-// Room on the disk is asked for before anything is written, and includes the
-// index block of everything pending: so an entry is encoded when its record is
-// appended, and a full disk is a clean refusal and never a failed checkpoint.
+// Disk space is allocated before anything is written, and includes the index block of
+// everything pending. So an entry is encoded when its record is appended, and a full disk
+// is a clean refusal and never a failed checkpoint.
 //
-// A description that a manifest may hold ([Desc]) moves only when an index block
-// was written. Appends go on at the next page behind it, so that what a
-// checkpoint made durable shares no sector with a write in flight.
+// The description for a manifest ([Desc]) changes only when an index block was written.
+// Appends continue at the next page after it, so that bytes that a checkpoint made durable
+// share no sector with a write in flight.
 package segment

@@ -7,14 +7,13 @@ import (
 	"kvd/kv"
 )
 
-// Entries calls fn for every record of what Desc describes, in file order, from
-// the index blocks. Where a block is unreadable, or names a predecessor that is,
-// it walks the records that no block covers instead, as Walk does but without
-// their values. It calls damaged for a damaged file header, for every such
-// block, and for every range of a walk that holds no valid record. The Entry
-// and its Key are fn's until it returns. It returns fn's error, or the system's
-// of opening the file. It needs no pin, but the file must not be removed
-// meanwhile.
+// Entries calls fn for every record within Desc, in file order, from the index blocks. If a
+// block is unreadable, or names a predecessor that is unreadable, it finds the records that no
+// block covers by walking, as Walk does but without their values. It calls damaged for a
+// damaged file header, for every such block, and for every walked range without a valid
+// record. The Entry and its Key are valid until fn returns. It returns fn's error, or the
+// system's error of opening the file. It needs no pin, but the file must not be removed during
+// the call.
 func (s *Segment) Entries(fn func(*Entry) error, damaged func(*kv.CorruptError)) error {
 	file, err := s.openToRead()
 	if err != nil {
@@ -39,12 +38,12 @@ func (s *Segment) Entries(fn func(*Entry) error, damaged func(*kv.CorruptError))
 	return r.walkEntries(pos, d.Size)
 }
 
-// reader is one run of Entries.
+// reader is one call of Entries.
 type reader struct {
 	*walker
 	fn    func(*Entry) error
 	body  []byte // of the current block
-	entry Entry  // of the current record, of a walk
+	entry Entry  // entry of the current record of a walk
 }
 
 type placedBlock struct {
@@ -52,8 +51,8 @@ type placedBlock struct {
 	blockHeader
 }
 
-// chain returns the headers of the index blocks that can be reached from the
-// last, in file order. The ranges of records they cover do not overlap.
+// chain returns the headers of the index blocks that can be reached from the last one, in file
+// order. The records that they cover do not overlap.
 func (r *reader) chain(d Desc) (blocks []placedBlock) {
 	for offset := d.LastIndex; offset != 0; {
 		h, err := r.readBlockHeader(offset)
@@ -62,7 +61,7 @@ func (r *reader) chain(d Desc) (blocks []placedBlock) {
 			break
 		}
 		blocks = append(blocks, placedBlock{offset, h})
-		offset = h.prev // before h.start, so this ends
+		offset = h.prev // it is before h.start, so the loop ends
 	}
 	slices.Reverse(blocks)
 	return blocks
@@ -84,7 +83,8 @@ func readFull(f vfs.File, b []byte, offset int64) error {
 	return err
 }
 
-// blockEntries reads one block's entries; those it cannot read, it walks for.
+// blockEntries reads the entries of one block. It finds the records of unreadable entries by
+// walking.
 func (r *reader) blockEntries(offset int64, h *blockHeader) error {
 	r.body = slices.Grow(r.body[:0], int(h.length))[:h.length]
 	err := readFull(r.file, r.body, offset+blockHeaderSize)
@@ -111,7 +111,7 @@ func (r *reader) blockEntries(offset int64, h *blockHeader) error {
 	return nil
 }
 
-// walkEntries makes entries of the records found in [from, to).
+// walkEntries calls fn with an entry for each record found in [from, to).
 func (r *reader) walkEntries(from, to int64) error {
 	return r.walk(from, to, func(f *found) error {
 		r.entry = Entry{

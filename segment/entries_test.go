@@ -16,8 +16,8 @@ func (x *fixture) blocks() []placedBlock {
 	return (&reader{walker: x.s.newWalker(x.open(), x.s.Size(), func(e *kv.CorruptError) { x.t.Error(e) })}).chain(x.s.Desc())
 }
 
-// Whatever happened to one index block, its records are found by walking; and
-// of those only the damaged ones are missing, even then.
+// After any damage to one index block its records are found by walking. Even then only
+// damaged records are missing.
 func TestEntriesWithADamagedBlock(t *testing.T) {
 	x := sampleSegment(t, memOptions(t))
 	sound := x.bytes()
@@ -51,7 +51,7 @@ func TestEntriesWithADamagedBlock(t *testing.T) {
 	}
 }
 
-// A chain that leads nowhere, or in circles, is damage and not trusted.
+// A chain with a wrong offset or a cycle is damage.
 func TestEntriesWithAWrongChain(t *testing.T) {
 	x := sampleSegment(t, memOptions(t))
 	d := x.s.Desc()
@@ -97,8 +97,8 @@ func TestEntriesWithAWrongChain(t *testing.T) {
 	}
 }
 
-// Entries that a checksum vouches for and that make no sense: those before them
-// count, the records behind them are walked.
+// A malformed entry under a valid checksum: the entries before it count, and the records
+// after it are found by walking.
 func TestEntriesWithAMalformedEntry(t *testing.T) {
 	for bad := range 3 {
 		x := create(t, memOptions(t))
@@ -127,8 +127,8 @@ func TestEntriesWithAMalformedEntry(t *testing.T) {
 	}
 }
 
-// Records behind the last index block are walked.
-func TestEntriesBehindTheIndex(t *testing.T) {
+// Records after the last index block are found by walking.
+func TestEntriesAfterTheIndex(t *testing.T) {
 	x := sampleSegment(t, memOptions(t))
 	d := x.s.Desc()
 	d.LastIndex = x.blocks()[0].offset

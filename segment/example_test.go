@@ -9,7 +9,7 @@ import (
 	"kvd/segment"
 )
 
-// A record goes in, an index block over it, and the sealed file gives it back.
+// A record and its index block are written, and the record is read from the sealed file.
 func Example() {
 	o := segment.Options{FS: simdisk.New(), Dir: "/", Seed: 0x5eed}
 	s, err := segment.Create(o, 1, 7, 1<<20)
@@ -28,7 +28,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	s.Note(&segment.Entry{
+	s.AddEntry(&segment.Entry{
 		Key: []byte("greeting"), Revision: 1, Floor: 1, Created: 1, Op: segment.Put,
 		Offset: offset, Size: uint32(len(record)), ValueLen: uint32(len("hello")),
 	})

@@ -12,9 +12,9 @@ import (
 
 var errInjected = errors.New("injected")
 
-// life takes a segment from its creation to its removal and returns the first
-// error it meets, of writes, or all of reads.
-func life(o Options) error {
+// useSegment creates a segment, uses it and removes it. It returns the first error of the
+// writes, or all errors of the reads.
+func useSegment(o Options) error {
 	s, err := Create(o, testNumber, testBucket, testLimit)
 	if err != nil {
 		return err
@@ -34,7 +34,7 @@ func life(o Options) error {
 		return err
 	}
 	e := entryOf(&r, offset)
-	s.Note(&e)
+	s.AddEntry(&e)
 	block, _ := s.BeginIndex()
 	if err := errors.Join(s.WriteIndex(block), s.Sync()); err != nil {
 		return err
@@ -53,7 +53,7 @@ func life(o Options) error {
 	return errors.Join(err, Remove(o, testNumber, func() {}))
 }
 
-// readAll reads the one record of a segment in every way.
+// readAll reads the only record of a segment in every way.
 func readAll(s *Segment, e *Entry) (err error) {
 	damaged := func(e *kv.CorruptError) { err = errors.Join(err, e) }
 	s.Pin()
@@ -72,12 +72,12 @@ func readAll(s *Segment, e *Entry) (err error) {
 		readErr, err)
 }
 
-// Every call to the file system fails in turn, once and for good: the error
-// comes back, whole, and nothing is misread for it.
+// Every file-system call fails in turn, once or from then on. The error is returned
+// unchanged, and no read returns wrong data.
 func TestEveryCallFails(t *testing.T) {
 	o := memOptions(t)
 	count := faulty(&o)
-	if err := life(o); err != nil {
+	if err := useSegment(o); err != nil {
 		t.Fatal(err)
 	}
 	calls := count.Calls()
@@ -95,8 +95,8 @@ func TestEveryCallFails(t *testing.T) {
 				}
 				return inject(op)
 			})
-			err := life(o)
-			// One failed read of a large piece is made up for by reads of its pages.
+			err := useSegment(o)
+			// After one failed read of a large piece, its pages are read one by one.
 			if retried := kind == simdisk.OpReadAt && name == "once" && err == nil; !errors.Is(err, errInjected) && !retried {
 				t.Errorf("call %d, %v, fails %s: %v", n, kind, name, err)
 			}
@@ -104,8 +104,8 @@ func TestEveryCallFails(t *testing.T) {
 	}
 }
 
-// What was synced and named is there after a power cut, whatever became of what
-// was written since: they share no sector.
+// Records that were synced and are in the manifest survive a power cut, independently of
+// later writes: they share no sector with them.
 func TestPowerCutBesideAppends(t *testing.T) {
 	x := create(t, memOptions(t))
 	x.put("a", "1")

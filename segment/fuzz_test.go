@@ -11,9 +11,9 @@ import (
 	"kvd/kv"
 )
 
-// A record decodes to what encodes to the same bytes, or not at all. With a flag
-// set, the input's checksums are made right first, so that what is behind them
-// is reached too.
+// A decoded record encodes to the same bytes again. If a flag is set, the input's checksums
+// are corrected first, so that the code after the checks of the checksums is reached
+// too.
 func FuzzRecordDecode(f *testing.F) {
 	for _, r := range sampleRecords() {
 		if sizeOf(&r) < pageSize {
@@ -43,8 +43,8 @@ func FuzzRecordDecode(f *testing.F) {
 	})
 }
 
-// resealAny makes the checksums of any bytes match, as far as their lengths make
-// sense.
+// resealAny corrects the checksums of arbitrary bytes, if their lengths are
+// possible.
 func resealAny(b []byte) {
 	head := headSize(b[recordFlags]&flagsKnown, int(le.Uint16(b[recordKeyLen:])))
 	if head > len(b) {
@@ -60,8 +60,8 @@ func resealAny(b []byte) {
 	le.PutUint64(b[recordHeadSum:], testSeed.sum(b[recordBodySum:head]))
 }
 
-// The entries of a block, whatever its bytes, are in range and in order, and
-// those that decode to the end encode to a block of the same entries.
+// For any bytes of a block, the decoded entries are in range and in order. If all entries
+// can be decoded, they encode to a block of the same entries.
 func FuzzIndexBlock(f *testing.F) {
 	entries := sampleEntries()[:5]
 	body, _, _ := bodyOf(entries)
@@ -94,7 +94,7 @@ func FuzzIndexBlock(f *testing.F) {
 	})
 }
 
-// Whatever becomes of a file, Walk and Entries end, and give nothing that was
+// For any content of a file, Walk and Entries end, and return nothing that was
 // not written.
 func FuzzSegmentWalk(f *testing.F) {
 	f.Add(uint16(70), []byte{1}, uint16(0))
@@ -126,8 +126,8 @@ func FuzzSegmentWalk(f *testing.F) {
 		listed, _ := y.list()
 		walked, _, _ := y.walk()
 		for _, e := range slices.Concat(listed, walked) {
-			// Sound bytes in the wrong place are a record still: they do not say
-			// where they belong.
+			// Sound bytes in the wrong place are still a valid record: they do not contain
+			// their place.
 			if !slices.ContainsFunc(x.entries, func(w Entry) bool {
 				return w.Revision == e.Revision && w.Size == e.Size && bytes.Equal(w.Key, e.Key)
 			}) {

@@ -10,8 +10,8 @@ import (
 	"kvd/kv"
 )
 
-// Files as this version writes them. One that changes is a change of format: it
-// takes a new version, and the old file stays.
+// Files as this version writes them. If one changes, the format has changed: that needs
+// a new version, and the old file stays.
 var (
 	//go:embed testdata/v1.golden
 	goldenV1 string
@@ -19,7 +19,7 @@ var (
 	specification string
 )
 
-// dump is a hex dump that leaves out lines of zeros.
+// dump is a hex dump without the lines of zeros.
 func dump(b []byte) string {
 	var out strings.Builder
 	for at := 0; at < len(b); at += 16 {
@@ -50,7 +50,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// The worked example of the package doc is true.
+// The worked example of the package doc is correct.
 func TestWorkedExample(t *testing.T) {
 	o := memOptions(t)
 	o.Seed = 0x0123456789abcdef
@@ -65,7 +65,7 @@ func TestWorkedExample(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := entryOf(&r, offset)
-	s.Note(&e)
+	s.AddEntry(&e)
 	b, _ := s.BeginIndex()
 	if err := s.WriteIndex(b); err != nil {
 		t.Fatal(err)

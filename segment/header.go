@@ -8,7 +8,7 @@ import (
 	"kvd/kv"
 )
 
-// HeaderSize is the size of a file's header, bytes: where its records begin.
+// HeaderSize is the size of a file's header in bytes. The records begin after it.
 const HeaderSize = 64
 
 const version = 1
@@ -30,7 +30,7 @@ const (
 	fileSum      = 56
 )
 
-// fileHeader is what a segment file says about itself.
+// fileHeader has the fields of a segment file's header.
 type fileHeader struct {
 	version  uint32
 	storeID  [16]byte
@@ -53,14 +53,14 @@ func appendFileHeader(dst []byte, h *fileHeader) []byte {
 	dst = le.AppendUint64(dst, h.bucketID)
 	dst = le.AppendUint64(dst, h.number)
 	dst = le.AppendUint64(dst, 0)
-	// Without the store's seed, so that a file of another store says so instead
-	// of looking damaged.
+	// The checksum does not use the store's seed, so that a file of another store is
+	// recognized and does not look damaged.
 	return le.AppendUint64(dst, xxhash.Sum64(dst[start:]))
 }
 
-// decodeFileHeader decodes the file header at the start of b, which holds at
-// least HeaderSize bytes. The error matches kv.ErrCorrupt, or kv.ErrVersion for
-// a sound header of another version.
+// decodeFileHeader decodes the file header at the start of b, which must have at least
+// HeaderSize bytes. The error matches kv.ErrCorrupt, or kv.ErrVersion for a sound header
+// of another version.
 func decodeFileHeader(b []byte) (h fileHeader, err error) {
 	if string(b[:len(fileMagic)]) != fileMagic {
 		return fileHeader{}, errFileMagic

@@ -8,16 +8,16 @@ import (
 	"kvd/kv"
 )
 
-// Pin keeps the segment readable until Unpin. It costs one atomic addition.
-// Pins and Retire are ordered by a lock of the caller's: no Pin begins after
-// Retire.
+// Pin keeps the segment readable until Unpin. It costs one atomic addition. The caller must
+// order Pin and Retire by a lock of its own, so that no Pin begins after Retire. Pin panics
+// after the segment was released.
 func (s *Segment) Pin() {
 	if s.pins.Add(1) <= 1 {
 		panic("segment: pin after retire")
 	}
 }
 
-// Unpin gives a pin back. The last one after Retire releases the segment.
+// Unpin releases a pin. The last Unpin after Retire releases the segment.
 func (s *Segment) Unpin() {
 	switch n := s.pins.Add(-1); {
 	case n == 0:
@@ -27,17 +27,16 @@ func (s *Segment) Unpin() {
 	}
 }
 
-// Retire gives up the segment, once: no Pin follows, and the writer and the
-// background are done or hold a pin. When the last pin is gone the file is
-// unmapped and closed, and the channel returned is closed; only then may the
-// file be removed.
+// Retire gives up the segment. It must be called once: no Pin may follow, and the writer and the
+// background must be done or have a pin. When the last pin is released, the file is unmapped and
+// closed, and the returned channel is closed. Only then may the file be removed.
 func (s *Segment) Retire() <-chan struct{} {
 	s.Unpin() // the owner's
 	return s.released
 }
 
-// release unmaps and closes the file. Whoever holds the last pin calls it. An
-// error would concern a file that nobody needs any more.
+// release unmaps and closes the file. The goroutine of the last Unpin calls it. Errors are
+// ignored, because nobody needs the file any more.
 func (s *Segment) release() {
 	if m := s.mapping.Swap(nil); m != nil {
 		_ = (*m).Close()
@@ -51,9 +50,9 @@ func (s *Segment) release() {
 	}
 }
 
-// dropMapping takes the mapping away and returns it, for the caller to close
-// when it has released its lock; the next Read maps the file again. It returns
-// nil if the segment is pinned or not mapped. No Pin may run beside it.
+// dropMapping removes the mapping from the segment and returns it. The caller closes it after it
+// has released its lock; the next Read maps the file again. dropMapping returns nil if the
+// segment is pinned or not mapped. No Pin may run at the same time.
 func (s *Segment) dropMapping() vfs.Mapping {
 	if s.pins.Load() != 1 {
 		return nil
@@ -64,14 +63,13 @@ func (s *Segment) dropMapping() vfs.Mapping {
 	return nil
 }
 
-// Read appends the bytes of the record at offset, of that size, to dst and
-// returns the record, whose slices alias them, and the extended slice; it
-// allocates only where dst's capacity is short. It verifies both checksums and
-// that the record is this bucket's, of this key, where it is not empty, and
-// revision. A compressed value is decompressed, in the place of what is stored, and
-// the record does not say that it was. On an error the slice comes back as it was:
-// a *kv.CorruptError naming bucket, key and revision where the bytes are damaged or
-// cannot be read, else the system's, of mapping the file. The caller holds a pin.
+// Read appends the size bytes of the record at offset to dst. It returns the record, whose slices
+// alias these bytes, and the extended slice. It allocates only if dst's capacity is too small. It
+// verifies both checksums, the bucket, the revision, and the key unless key is empty. A compressed
+// value is decompressed and replaces the stored bytes; the record is then not marked as
+// compressed. On an error the slice is returned unchanged. The error is a *kv.CorruptError that
+// names bucket, key and revision if the bytes are damaged or cannot be read; otherwise it is the
+// system's, of mapping the file. The caller must have a pin.
 func (s *Segment) Read(dst []byte, offset int64, size uint32, key string, revision kv.Revision) (Record, []byte, error) {
 	r, buf, err := s.ReadStored(dst, offset, size, key, revision)
 	if err == nil && r.Compressed {
@@ -85,8 +83,7 @@ func (s *Segment) Read(dst []byte, offset int64, size uint32, key string, revisi
 	return r, buf, err
 }
 
-// ReadStored is Read that leaves a compressed value as it is stored: what it
-// appends is the record, byte for byte.
+// ReadStored is Read without decompression: it appends exactly the stored bytes of the record.
 func (s *Segment) ReadStored(dst []byte, offset int64, size uint32, key string, revision kv.Revision) (Record, []byte, error) {
 	if end := s.size.Load(); offset < HeaderSize || size < recordFixedSize || offset > end-int64(size) {
 		return Record{}, dst, s.lost(offset, key, revision, nil, "%d bytes are not within the segment's %d", size, end)
@@ -111,9 +108,9 @@ func (s *Segment) ReadStored(dst []byte, offset int64, size uint32, key string, 
 	return r, buf, nil
 }
 
-// ReadHeader is Read without the value, which it neither reads nor verifies unless the
-// record has headers (one checksum covers both), and of whatever key. It returns the
-// value's length before compression too.
+// ReadHeader is Read without the value and without the check of the key. It neither reads nor
+// verifies the value, unless the record has headers: one checksum covers both. It also returns the
+// length of the value before compression, in bytes.
 func (s *Segment) ReadHeader(dst []byte, offset int64, size uint32, revision kv.Revision) (Record, int, []byte, error) {
 	if end := s.size.Load(); offset < HeaderSize || size < recordFixedSize || offset > end-int64(size) {
 		return Record{}, 0, dst, s.lost(offset, "", revision, nil, "%d bytes are not within the segment's %d", size, end)
@@ -146,14 +143,14 @@ func (s *Segment) ReadHeader(dst []byte, offset int64, size uint32, revision kv.
 	return r, valueSize, buf, nil
 }
 
-// lost returns the damage of one record.
+// lost returns an error for the damage of one record.
 func (s *Segment) lost(offset int64, key string, revision kv.Revision, cause error, format string, args ...any) error {
 	return s.corrupt(offset, cause, "key %q, revision %d, bucket %d: "+format,
 		append([]any{key, revision, s.bucketID}, args...)...)
 }
 
-// mapped returns the mapping, making it if there is none. It is as long as the
-// file may become, so that growth needs no other.
+// mapped returns the mapping, and makes it if there is none. It is as long as the file may become,
+// so that a growing file needs no new one.
 func (s *Segment) mapped() (vfs.Mapping, error) {
 	if m := s.mapping.Load(); m != nil {
 		return *m, nil
@@ -172,7 +169,7 @@ func (s *Segment) mapped() (vfs.Mapping, error) {
 		return nil, err
 	}
 	m, err := file.Map(length)
-	_ = file.Close() // read only; the mapping outlives it
+	_ = file.Close() // read only; the mapping remains valid
 	if err != nil {
 		return nil, err
 	}

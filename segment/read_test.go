@@ -23,7 +23,7 @@ func TestReadAppendsToItsBuffer(t *testing.T) {
 		t.Fatalf("read %+v into %d bytes, %v", r, len(buf), err)
 	}
 	if &buf[0] != &dst[0] || &r.Key[0] != &buf[4+recordFixedSize] {
-		t.Error("the record is not in the buffer given")
+		t.Error("the record is not in the given buffer")
 	}
 	if _, buf, err = x.s.Read(dst[:4:4], e.Offset, e.Size, "beta", 2); err != nil || string(buf[:4]) != "mine" || &buf[0] == &dst[0] {
 		t.Errorf("into a full buffer: %q, %v", buf, err)
@@ -48,7 +48,7 @@ func TestReadDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// A read that asks for something else than what is there gets damage, not that.
+// A read with the wrong place, size, key or revision returns an error, not the record there.
 func TestReadRefuses(t *testing.T) {
 	x := sampleSegment(t, memOptions(t))
 	e := x.entries[1]
@@ -83,7 +83,7 @@ func TestReadRefuses(t *testing.T) {
 	}
 }
 
-// A record of another bucket, sound in itself, was written to the wrong place.
+// A sound record of another bucket was written to the wrong place.
 func TestReadRefusesAnotherBucket(t *testing.T) {
 	x := sampleSegment(t, memOptions(t))
 	e := x.entries[0]
@@ -98,7 +98,7 @@ func TestReadRefusesAnotherBucket(t *testing.T) {
 	}
 }
 
-// A page that cannot be read is an error for the keys on it.
+// A page that cannot be read is an error for the keys on this page.
 func TestReadOfAFault(t *testing.T) {
 	x := sampleSegment(t, osOptions(t))
 	x.check()
@@ -109,9 +109,9 @@ func TestReadOfAFault(t *testing.T) {
 		damage := (*kv.CorruptError)(nil)
 		switch {
 		case e.Offset < pageSize && err != nil:
-			t.Errorf("key %s on the page that is left: %v", e.Key, err)
+			t.Errorf("key %s on the readable page: %v", e.Key, err)
 		case e.Offset > pageSize && !(errors.As(err, &damage) && errors.Is(err, vfs.ErrFault) && damage.Offset == e.Offset):
-			t.Errorf("key %s on a page that is gone: %v", e.Key, err)
+			t.Errorf("key %s on the unreadable page: %v", e.Key, err)
 		}
 	}
 }
@@ -126,10 +126,10 @@ func TestReadWithoutAFile(t *testing.T) {
 	}
 	discard := func(*kv.CorruptError) {}
 	if err := x.s.Entries(nil, discard); err == nil {
-		t.Error("entries of nothing")
+		t.Error("Entries succeeded without a file")
 	}
 	if err := x.s.Walk(0, 1<<20, nil, discard); err == nil {
-		t.Error("walked nothing")
+		t.Error("Walk succeeded without a file")
 	}
 }
 
@@ -191,7 +191,7 @@ func TestDropMapping(t *testing.T) {
 	})
 }
 
-// One goroutine appends, one writes index blocks, and readers read everything
+// One goroutine appends, one writes index blocks, and readers read every record
 // that was announced to them.
 func TestConcurrentAppendIndexAndRead(t *testing.T) {
 	onBoth(t, func(t *testing.T, o Options) {

@@ -8,22 +8,22 @@ import (
 	"kvd/kv"
 )
 
-// Op says what a record did. The first three are those of [kv.Operation].
+// Op is the operation of a record. The first three are those of [kv.Operation].
 type Op uint8
 
-// The operations, on disk: never renumber.
+// The operations, as on disk: never renumber.
 const (
 	Put    = Op(kv.Put)
 	Delete = Op(kv.Delete)
 	Purge  = Op(kv.Purge)
-	Erase  = Op(4) // raises the floor of its key and is never shown; takes no revision of its own
+	Erase  = Op(4) // raises the floor of its key; never visible to readers; has no revision of its own
 )
 
 // Record is one stored mutation of a key.
 type Record struct {
 	BucketID   uint64
 	Revision   kv.Revision
-	Floor      kv.Revision // the oldest revision of the key that is kept once this is written
+	Floor      kv.Revision // the oldest kept revision of the key after this record
 	Created    int64       // unix nanoseconds
 	Deadline   int64       // unix nanoseconds; 0: none
 	Op         Op
@@ -37,7 +37,7 @@ type Record struct {
 
 // Limits of a record, in bytes.
 const (
-	maxKeySize     = 1<<16 - 1 // what the format holds; the engine admits kv.MaxKeySize
+	maxKeySize     = 1<<16 - 1 // the limit of the format; the engine's is kv.MaxKeySize
 	maxHeadersSize = 1 << 16
 	maxRecordSize  = (recordFixedSize + recordOptionsSize + maxKeySize + maxHeadersSize + kv.MaxValueSizeLimit + alignment - 1) &^ (alignment - 1)
 )
@@ -60,7 +60,7 @@ const (
 	alignment         = 8
 )
 
-// The flags of a record, on disk: never renumber.
+// The flags of a record, as on disk: never renumber.
 const (
 	flagDeadline   = 1 << 0
 	flagHeaders    = 1 << 1
@@ -68,8 +68,8 @@ const (
 	flagsKnown     = flagDeadline | flagHeaders | flagCompressed
 )
 
-// A kind byte is an operation and a marker's reason. Its two high bits are zero
-// in a record; an index entry has a use for one.
+// A kind byte is an operation and a marker's reason. Its two high bits are zero in a record;
+// an index entry uses one of them.
 const (
 	kindOpMask      = 0x0f
 	kindReasonShift = 4
@@ -78,14 +78,14 @@ const (
 
 var le = binary.LittleEndian
 
-// formatError is what is wrong with encoded bytes. It matches kv.ErrCorrupt;
-// the place is the caller's to add.
+// formatError describes what is wrong with encoded bytes. It matches kv.ErrCorrupt. The
+// caller adds the place.
 type formatError string
 
 func (e formatError) Error() string        { return string(e) }
 func (e formatError) Is(target error) bool { return target == kv.ErrCorrupt }
 
-// What may be wrong with a record.
+// The possible format errors of a record.
 const (
 	errRecordShort   formatError = "bytes end inside the record"
 	errRecordHeadSum formatError = "checksum of the record's header and key does not match"
@@ -116,7 +116,7 @@ func flagsOf(deadline, headers, compressed bool) (flags uint8) {
 	return flags
 }
 
-// headSize returns the size of what the first checksum covers, itself included.
+// headSize returns the size of the head: the first checksum and everything that it covers.
 func headSize(flags uint8, keyLen int) int {
 	n := recordFixedSize + keyLen
 	if flags&flagDeadline != 0 {
@@ -133,9 +133,9 @@ func headSize(flags uint8, keyLen int) int {
 
 func align(n int) int { return (n + alignment - 1) &^ (alignment - 1) }
 
-// AppendRecord appends the encoding of r to dst and returns the extended slice.
-// It allocates only where dst's capacity is short. It panics if r is outside the
-// limits of the format: its caller has checked what a client may choose.
+// AppendRecord appends the encoding of r to dst and returns the extended slice. It allocates
+// only if dst's capacity is too small. It panics if r exceeds the limits of the format: the
+// caller must have checked the client's input.
 func (s Seed) AppendRecord(dst []byte, r *Record) []byte {
 	if err := r.check(); err != nil {
 		panic("segment: append record: " + err.Error())
@@ -179,7 +179,7 @@ func (s Seed) AppendRecord(dst []byte, r *Record) []byte {
 	return dst
 }
 
-// check returns what keeps r from being encoded.
+// check returns the reason why r cannot be encoded, or nil.
 func (r *Record) check() error {
 	if !validKind(kindOf(r.Op, r.Reason)) || r.Op > Erase || r.Reason > kv.ReasonExpiry {
 		return errRecordKind
@@ -220,7 +220,7 @@ func (s Seed) DecodeRecord(b []byte) (Record, int, error) {
 	if s.sum(b[l.head:l.size]) != le.Uint64(b[recordBodySum:]) {
 		return Record{}, 0, errRecordBodySum
 	}
-	// The last 8 bytes of a record hold all of its padding.
+	// The last 8 bytes of a record include all of its padding.
 	end := l.head + l.headers + l.value
 	if le.Uint64(b[l.size-8:])>>(8*(8-uint(l.size-end))) != 0 {
 		return Record{}, 0, errRecordPadding
@@ -232,16 +232,15 @@ func (s Seed) DecodeRecord(b []byte) (Record, int, error) {
 	return r, l.size, nil
 }
 
-// DecodeHeader decodes the record at the start of b up to its key and returns
-// it with the size of the whole record. It verifies the first checksum alone,
-// so b may end behind the key; Headers and Value are nil and Key aliases b. The
-// error matches kv.ErrCorrupt.
+// DecodeHeader decodes the record at the start of b up to its key and returns it with the size
+// of the whole record. It verifies only the first checksum, so b may end after the key.
+// Headers and Value are nil, and Key aliases b. The error matches kv.ErrCorrupt.
 func (s Seed) DecodeHeader(b []byte) (Record, int, error) {
 	r, l, err := s.decodeHead(b)
 	return r, l.size, err
 }
 
-// layout is where the parts of a record lie, in bytes.
+// layout has the sizes of a record's parts, in bytes.
 type layout struct {
 	head    int // size of the fixed part, options and key
 	headers int
@@ -257,8 +256,8 @@ func (l *layout) valueSize(r *Record) int {
 	return l.value
 }
 
-// decodeHead checks and decodes what the first checksum covers. The lengths are
-// within their limits before anything is read by them.
+// decodeHead checks and decodes the part that the first checksum covers. It checks the lengths
+// against their limits before it uses them.
 func (s Seed) decodeHead(b []byte) (r Record, l layout, err error) {
 	if len(b) < recordFixedSize {
 		return Record{}, layout{}, errRecordShort
@@ -296,8 +295,8 @@ func (s Seed) decodeHead(b []byte) (r Record, l layout, err error) {
 	return r, l, nil
 }
 
-// decodeOptions decodes the optional fields at the start of b. A field that is
-// there says something: one encoding for one record.
+// decodeOptions decodes the optional fields at the start of b. A field that is present must not
+// be zero, so that a record has only one encoding.
 func decodeOptions(b []byte, flags uint8, r *Record, l *layout) error {
 	if flags&flagDeadline != 0 {
 		if r.Deadline = int64(le.Uint64(b)); r.Deadline == 0 {
@@ -322,7 +321,7 @@ func decodeOptions(b []byte, flags uint8, r *Record, l *layout) error {
 	return nil
 }
 
-// The fields tile the fixed part, and every record starts and ends aligned.
+// The fields fill the fixed part without gaps, and every record starts and ends aligned.
 var (
 	_ = [1]struct{}{}[recordFlags+1-recordFixedSize]
 	_ = [1]struct{}{}[recordFixedSize%alignment]

@@ -14,7 +14,7 @@ import (
 
 const testSeed = Seed(0x9e3779b97f4a7c15)
 
-// sampleRecords are one of each kind, and the edges of every length.
+// sampleRecords has a record of each kind, and the limits of every length.
 func sampleRecords() map[string]Record {
 	base := Record{BucketID: 7, Revision: 42, Floor: 40, Created: 1790000000123456789, Op: Put, Key: []byte("orders.eu"), Value: []byte("value")}
 	change := func(f func(*Record)) Record { r := base; f(&r); return r }
@@ -116,7 +116,7 @@ func TestRecord(t *testing.T) {
 	})
 }
 
-// Every byte of a record is under a checksum: neither a flipped bit nor a cut
+// Every byte of a record is covered by a checksum: neither a flipped bit nor a cut
 // gives another record.
 func TestRecordDamage(t *testing.T) {
 	r := sampleRecords()["every option"]
@@ -141,14 +141,14 @@ func TestRecordDamage(t *testing.T) {
 	}
 }
 
-// reseal makes the checksums of a tampered record match again.
+// reseal corrects the checksums of a changed record.
 func reseal(b []byte, head int) []byte {
 	le.PutUint64(b[recordBodySum:], testSeed.sum(b[head:]))
 	le.PutUint64(b[recordHeadSum:], testSeed.sum(b[recordBodySum:head]))
 	return b
 }
 
-// What a checksum vouches for may still be of a version to come.
+// Bytes with a valid checksum may still be of a later version.
 func TestRecordUnknown(t *testing.T) {
 	records := sampleRecords()
 	for _, c := range []struct {
@@ -220,7 +220,7 @@ func TestRecordCodecDoesNotAllocate(t *testing.T) {
 func TestOpString(t *testing.T) {
 	for op, want := range map[Op]string{Put: "PUT", Delete: "DEL", Purge: "PURGE", Erase: "ERASE", 9: "Op(9)"} {
 		if got := op.String(); got != want {
-			t.Errorf("%d prints as %q, want %q", uint8(op), got, want)
+			t.Errorf("Op %d is %q, want %q", uint8(op), got, want)
 		}
 	}
 }

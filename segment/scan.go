@@ -8,30 +8,29 @@ import (
 	"kvd/kv"
 )
 
-// Scanner reads records of one segment after the other in file order, values
-// only where they are wanted. Its buffer serves many scans; one goroutine at a
-// time uses it. The zero Scanner is ready.
+// Scanner reads the records of one segment after another in file order, and their values only
+// on request. Its buffer is reused for many scans. It must be used by one goroutine at a time.
+// The zero Scanner is ready to use.
 type Scanner struct {
 	buf   []byte
-	value []byte // of the current record, where it is larger than the buffer
-	plain []byte // the same, decompressed
+	value []byte // value of the current record, if it is larger than the buffer
+	plain []byte // value of the current record, decompressed
 	w     walker
 }
 
-// scanWindow is how much of the file a Scanner reads at a time, bytes: some
-// hundred small records, and few enough that many watchers may have one.
+// scanWindow is how much of the file a Scanner reads at once, in bytes: some hundred small
+// records. It is small because each of many watchers may have a Scanner.
 const scanWindow = 128 << 10
 
-// Scan reads from from on, 0 or where a record or an index block begins, up to
-// what was appended so far, and calls fn for every record with a sound header,
-// until fn returns false: it does not take the record. Scan returns where the
-// first record not taken begins, or the end: the next Scan goes on there. The
-// record is decoded up to its key; [Scanner.Value] reads the rest. Both are fn's
-// until it returns.
+// Scan reads from the offset from on: 0, or the beginning of a record or an index block. It
+// ends at the end of what was appended before the call. It calls fn for every record with a
+// sound header, until fn returns false; that record is not consumed. Scan returns the offset
+// of the first record that was not consumed, or the end; the next Scan continues there. The
+// record is decoded up to its key; [Scanner.Value] reads the rest. Both are valid until fn
+// returns.
 //
-// Ranges that hold nothing valid are reported to damaged and passed over. The
-// error is the system's, of opening the file. It needs no pin, but the file must
-// not be removed meanwhile.
+// Ranges without valid records are passed to damaged and skipped. The error is the system's,
+// of opening the file. Scan needs no pin, but the file must not be removed during the call.
 func (c *Scanner) Scan(s *Segment, from int64, fn func(offset int64, r *Record, size int) bool, damaged func(*kv.CorruptError)) (int64, error) {
 	file, err := s.openToRead()
 	if err != nil {
@@ -59,7 +58,7 @@ func (c *Scanner) begin(s *Segment, file vfs.File, damaged func(*kv.CorruptError
 	c.w = walker{s: s, window: window{file: file, end: s.size.Load(), size: scanWindow, buf: c.buf[:0]}, key: c.w.key, damaged: damaged}
 }
 
-// end keeps the buffers for the next scan, and lets go of the file.
+// end keeps the buffers for the next scan and drops the reference to the file.
 func (c *Scanner) end() {
 	c.buf = c.w.buf
 	c.w = walker{key: c.w.key}
@@ -71,10 +70,10 @@ func (c *Scanner) end() {
 	}
 }
 
-// Value completes the record that fn was called with: its Headers and its Value,
-// decompressed, which are fn's until it returns; the record does not say any more
-// that it was compressed. It returns a *kv.CorruptError naming bucket, key and
-// revision where they are damaged.
+// Value reads the Headers and the Value of the record with which fn was called, and decompresses
+// the value. They are valid until fn returns. Afterwards the record is no longer marked as
+// compressed. If they are damaged, Value returns a *kv.CorruptError that names bucket, key and
+// revision.
 func (c *Scanner) Value(r *Record) error {
 	f := &c.w.found
 	end := f.offset + int64(f.size)
@@ -98,14 +97,14 @@ func (c *Scanner) Value(r *Record) error {
 }
 
 // ValueSize returns the length of the value of the record that fn was called
-// with, before compression, bytes.
+// ValueSize returns the length of the value before compression, in bytes, of the record with
+// which fn was called.
 func (c *Scanner) ValueSize() int { return c.w.found.valueSize(&c.w.found.record) }
 
-// HasHeaders reports whether the record that fn was called with has headers, for
-// Value to read.
+// HasHeaders reports whether the record with which fn was called has headers. Value reads them.
 func (c *Scanner) HasHeaders() bool { return c.w.found.headers > 0 }
 
-// body returns what follows the head of the current record.
+// body returns the bytes after the head of the current record.
 func (c *Scanner) body(f *found, end int64) []byte {
 	start := f.offset + int64(f.head)
 	n := int(end - start)

@@ -43,7 +43,7 @@ func (x *fixture) scan(n int) (entries []Entry, values [][]byte, damage []*kv.Co
 	return entries, values, damage
 }
 
-func TestScanSeesWhatWalkSees(t *testing.T) {
+func TestScanAgreesWithWalk(t *testing.T) {
 	onBoth(t, func(t *testing.T, o Options) {
 		x := sampleSegment(t, o)
 		x.put("larger than the window", strings.Repeat("v", 3*scanWindow))
@@ -69,7 +69,7 @@ func TestScanSeesWhatWalkSees(t *testing.T) {
 	})
 }
 
-func TestScanGoesOnBehindDamage(t *testing.T) {
+func TestScanContinuesAfterDamage(t *testing.T) {
 	x := sampleSegment(t, memOptions(t))
 	head, value := x.entries[1], x.entries[3]
 	x.write(head.Offset, []byte("damaged!"))
@@ -90,8 +90,8 @@ func offsets(entries []Entry) (o []int64) {
 	return o
 }
 
-// A record's head may begin in one window and end in the next: nothing of it may be
-// taken from what the window held before.
+// A record's head may begin in one window and end in the next. No part of it may be
+// read from the former content of the window.
 func TestHeadsAcrossTheEndOfAWindow(t *testing.T) {
 	for _, window := range []int{scanWindow, windowSize} {
 		for before := 8; before <= 128; before += 8 { // bytes of the second record in the first window

@@ -2,8 +2,8 @@ package segment
 
 import "github.com/cespare/xxhash/v2"
 
-// Seed is the store's random salt. Every checksum of a record or index block
-// begins with it, so that bytes which a client chose never validate as one.
+// Seed is the store's random salt. Every checksum of a record or index block begins with it, so
+// that bytes chosen by a client are never valid as a record or block.
 type Seed uint64
 
 // sum returns the seeded xxhash64 of b.

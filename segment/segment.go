@@ -12,11 +12,11 @@ import (
 	"kvd/kv"
 )
 
-// ErrFull is returned by [Segment.Reserve] where the room asked for would take
-// the file past its limit. The caller seals the segment and starts the next.
+// ErrFull is returned by [Segment.Reserve] if the requested room would exceed the limit of
+// the file. The caller then seals the segment and starts the next one.
 var ErrFull = errors.New("segment is full")
 
-// MaxSize is the largest limit of a segment, bytes.
+// MaxSize is the largest limit of a segment, in bytes.
 const MaxSize = 1 << 30
 
 const extension = ".seg"
@@ -25,8 +25,8 @@ const extension = ".seg"
 // ".seg".
 func FileName(number uint64) string { return fmt.Sprintf("%016x%s", number, extension) }
 
-// ParseFileName returns the number in a name that FileName made; ok is false for
-// any other name.
+// ParseFileName returns the number in a name that FileName made. ok is false for any other
+// name.
 func ParseFileName(name string) (number uint64, ok bool) {
 	if len(name) != 16+len(extension) {
 		return 0, false
@@ -35,35 +35,35 @@ func ParseFileName(name string) (number uint64, ok bool) {
 	return number, err == nil && name == FileName(number)
 }
 
-// Options say where a store's segments are, and whose.
+// Options describes where a store's segments are, and to which store they belong.
 type Options struct {
 	FS      vfs.FS
 	Dir     string
 	Seed    Seed
 	StoreID [16]byte
 
-	// Released is called when a retired segment's last pin is gone and its file may
-	// be removed, by whoever gave that pin back: it must not wait for anything. Nil:
-	// nobody is told.
+	// Released is called when the last pin of a retired segment is gone and its file may
+	// be removed. The goroutine of the last Unpin calls it, so it must not block. It may be
+	// nil.
 	Released func()
 }
 
 func (o *Options) path(number uint64) string { return path.Join(o.Dir, FileName(number)) }
 
-// Desc is what a manifest keeps about a segment.
+// Desc is the description of a segment in a manifest.
 type Desc struct {
 	Number    uint64
 	BucketID  uint64
-	Size      int64 // bytes that count; beyond them the file holds nothing
+	Size      int64 // bytes that count; the file has nothing valid after them
 	LastIndex int64 // offset of the last index block; 0: none
-	Limit     int64 // Size never exceeds it
-	Sealed    bool  // nothing will be appended
+	Limit     int64 // maximum of Size
+	Sealed    bool  // nothing more will be appended
 }
 
-// Segment is one file of records. One goroutine at a time appends to it
-// (Reserve, Append, Note, BeginIndex); one in the background may write index
-// blocks and sync beside that (WriteIndex, Sync, Seal); any number may read
-// while they hold a pin (Read), and walk (Entries, Walk).
+// Segment is one file of records. One goroutine at a time may append to it (Reserve,
+// Append, AddEntry, BeginIndex). At the same time one goroutine in the background may write
+// index blocks and sync (WriteIndex, Sync, Seal). Any number of goroutines may read while
+// they have a pin (Read), and walk (Entries, Walk).
 type Segment struct {
 	// Immutable after Create or Open.
 	fs           vfs.FS
@@ -73,25 +73,25 @@ type Segment struct {
 	bucketID     uint64
 	limit        int64
 	headerDamage *kv.CorruptError // nil: the file's header is sound
-	onRelease    func()           // nil: nobody is told
+	onRelease    func()           // Options.Released; may be nil
 
-	// Of the writer and, by its leave, of the background. nil while the segment
-	// rests, and once it is sealed.
+	// Owned by the writer, which may let the background use it. nil while the file is
+	// closed, and after Seal.
 	file vfs.File
 
-	// Of the writer alone.
+	// Owned by the writer.
 	pending pending
 
-	// Of everybody.
-	size      atomic.Int64 // end of what was appended; readers stay below it
-	allocated atomic.Int64 // room on the disk, bytes from the start of the file; the writer's to change
-	pins      atomic.Int64 // of readers, and one of the owner until Retire
+	// Shared by all goroutines.
+	size      atomic.Int64 // end of the appended bytes; readers stay below it
+	allocated atomic.Int64 // end of the reserved disk space, as an offset in the file; only the writer changes it
+	pins      atomic.Int64 // number of readers' pins, plus one of the owner until Retire
 	mapping   atomic.Pointer[vfs.Mapping]
 	released  chan struct{} // closed when the last pin is gone
 
-	mu struct { // guards the making of mapping, and what Desc returns
+	mu struct { // guards the creation of mapping, and the fields inside for Desc
 		sync.Mutex
-		indexed   int64 // end of the last index block written; of the header before the first
+		indexed   int64 // end of the last index block written; HeaderSize before the first
 		lastIndex int64
 		sealed    bool
 	}
@@ -110,10 +110,9 @@ func newSegment(o *Options, d Desc) *Segment {
 	return s
 }
 
-// Create makes a new segment that takes at most limit bytes, rounded up to a
-// page; [SizeFor] says what a given record needs. The caller syncs the
-// directory before it relies on the file. An error that matches vfs.ErrNoSpace
-// leaves no file behind.
+// Create makes a new segment of at most limit bytes, rounded up to a page; [SizeFor] returns
+// the limit that given records need. The caller must sync the directory before it relies on
+// the file. If the error matches vfs.ErrNoSpace, no file remains.
 func Create(o Options, number, bucketID uint64, limit int64) (*Segment, error) {
 	limit = pageAlign(limit)
 	if limit < pageSize || limit > MaxSize {
@@ -132,7 +131,7 @@ func Create(o Options, number, bucketID uint64, limit int64) (*Segment, error) {
 	}
 	if err != nil {
 		_ = file.Close()
-		_ = o.FS.Remove(name) // the first error says what is wrong; scratch is the caller's to find
+		_ = o.FS.Remove(name) // the first error is the cause; if this fails, the caller finds a stray file
 		return nil, fmt.Errorf("segment: create %s: %w", name, err)
 	}
 	s := newSegment(&o, Desc{Number: number, BucketID: bucketID, Size: HeaderSize, Limit: limit})
@@ -141,12 +140,12 @@ func Create(o Options, number, bucketID uint64, limit int64) (*Segment, error) {
 	return s, nil
 }
 
-// Open opens the segment that d describes. Appends to one that is not sealed go
-// on at d.Size, over whatever the file holds there. A damaged header does not
-// keep it from opening, because every record is checked by itself: Entries and
-// Walk report it. A file that is shorter than d.Size, or is soundly another
-// store's, bucket's or segment's, is a *kv.CorruptError; other errors are the
-// system's, and kv.ErrVersion. The segment rests: see [Segment.Rest].
+// Open opens the segment that d describes. If it is not sealed, appends continue at d.Size,
+// and overwrite what the file has there. A damaged header is not an error of Open, because
+// every record has its own checksums; Entries and Walk report it. Open returns
+// *kv.CorruptError if the file is shorter than d.Size, or if its sound header names another
+// store, bucket or segment. It returns kv.ErrVersion for another version; other errors are
+// the system's. The segment has no open file yet: see [Segment.CloseFile].
 func Open(o Options, d Desc) (*Segment, error) {
 	name := o.path(d.Number)
 	if !d.possible() {
@@ -161,20 +160,20 @@ func Open(o Options, d Desc) (*Segment, error) {
 	if err := s.checkFile(file, o.StoreID); err != nil {
 		return nil, err
 	}
-	// What is allocated beyond Size may not have survived a crash: Reserve asks
-	// the disk again.
+	// Space that was allocated beyond Size may be lost in a crash, so Reserve allocates it
+	// again.
 	s.allocated.Store(d.Size)
 	return s, nil
 }
 
-// possible reports whether a segment can be as described.
+// possible reports whether a segment can have this description.
 func (d *Desc) possible() bool {
 	return HeaderSize <= d.Size && d.Size%alignment == 0 && d.Size <= d.Limit && d.Limit <= MaxSize &&
 		0 <= d.LastIndex && d.LastIndex < d.Size
 }
 
-// checkFile checks the size and the header of an opened file. It notes a
-// damaged header and returns an error for what the segment cannot be opened with.
+// checkFile checks the size and the header of an opened file. It records a damaged header,
+// and returns an error if the segment cannot be opened.
 func (s *Segment) checkFile(file vfs.File, storeID [16]byte) error {
 	size, err := file.Size()
 	if err != nil {
@@ -206,8 +205,8 @@ func readFileHeader(f vfs.File) (fileHeader, error) {
 	return decodeFileHeader(b)
 }
 
-// Desc describes the segment as of the last index block written: what a
-// manifest may name once the file is synced. Safe for concurrent use.
+// Desc describes the segment up to the last index block written. A manifest may contain the
+// description once the file is synced. Safe for concurrent use.
 func (s *Segment) Desc() Desc {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -220,20 +219,21 @@ func (s *Segment) Desc() Desc {
 // Number returns the segment's number.
 func (s *Segment) Number() uint64 { return s.number }
 
-// Size returns the end of what was appended, bytes. Safe for concurrent use.
+// Size returns the end of the appended bytes. Safe for concurrent use.
 func (s *Segment) Size() int64 { return s.size.Load() }
 
-// Disk returns how much of the disk the segment takes, bytes: what was appended
-// and the room behind it. Safe for concurrent use.
+// Disk returns the disk space of the segment in bytes, including the reserved space after
+// the appended bytes. Safe for concurrent use.
 func (s *Segment) Disk() int64 { return max(s.size.Load(), s.allocated.Load()) }
 
-// corrupt returns a damage at offset, -1 for the file as a whole.
+// corrupt returns an error for damage at offset; -1 means the file as a whole.
 func (s *Segment) corrupt(offset int64, cause error, format string, args ...any) *kv.CorruptError {
 	return &kv.CorruptError{File: s.path, Offset: offset, Detail: fmt.Sprintf(format, args...), Err: cause}
 }
 
-// damage returns what is wrong at offset: format errors speak for themselves,
-// anything else is the system's reason why what cannot be read.
+// damage returns an error for damage to the part what of the file at offset. A format
+// error is its detail; any other error is the reason of the system for which what cannot
+// be read.
 func (s *Segment) damage(offset int64, what string, err error) *kv.CorruptError {
 	var format formatError
 	if errors.As(err, &format) {

@@ -20,7 +20,7 @@ const (
 	testLimit  = 1 << 20
 )
 
-// fixture is a segment and what was appended to it.
+// fixture is a segment and the records that were appended to it.
 type fixture struct {
 	t       testing.TB
 	o       Options
@@ -66,7 +66,7 @@ func createOf(t testing.TB, o Options, limit int64) *fixture {
 	return x
 }
 
-// append appends records of one group, and notes them.
+// append appends the records of one group and their entries.
 func (x *fixture) append(records ...Record) {
 	x.t.Helper()
 	var group []byte
@@ -84,14 +84,14 @@ func (x *fixture) append(records ...Record) {
 	}
 	for i := range records {
 		e := entryOf(&records[i], offset)
-		x.s.Note(&e)
+		x.s.AddEntry(&e)
 		x.entries = append(x.entries, e)
 		x.records[offset] = records[i]
 		offset += int64(e.Size)
 	}
 }
 
-// asRead returns a record as Read hands it out: decompressed.
+// asRead returns a record as Read returns it: decompressed.
 func asRead(t testing.TB, r Record) Record {
 	t.Helper()
 	value, err := r.AppendValue(nil)
@@ -109,7 +109,7 @@ func entryOf(r *Record, offset int64) Entry {
 	}
 }
 
-// put appends a value of key; revisions count up.
+// put appends a value of key with the next revision.
 func (x *fixture) put(key, value string) {
 	x.t.Helper()
 	rev := kv.Revision(len(x.entries) + 1)
@@ -134,7 +134,7 @@ func (x *fixture) seal() {
 	}
 }
 
-// reopen opens the segment as its description says; the one open is retired.
+// reopen retires the segment and opens it again from its description.
 func (x *fixture) reopen() {
 	x.t.Helper()
 	d := x.s.Desc()
@@ -169,7 +169,7 @@ func sampleSegment(t testing.TB, o Options) *fixture {
 	return x
 }
 
-// edit changes bytes of the file behind the segment's back.
+// edit changes bytes of the file directly.
 func (x *fixture) edit(f func(vfs.File) error) {
 	x.t.Helper()
 	file, err := x.o.FS.Open(x.s.path, vfs.ReadWrite)
@@ -181,7 +181,7 @@ func (x *fixture) edit(f func(vfs.File) error) {
 	}
 }
 
-// open opens the file for reading, until the test ends.
+// open opens the file for reading and closes it when the test ends.
 func (x *fixture) open() vfs.File {
 	x.t.Helper()
 	file, err := x.s.openToRead()
@@ -212,7 +212,7 @@ func (x *fixture) read(e *Entry) (Record, error) {
 	return r, err
 }
 
-// list returns what Entries gives.
+// list returns the results of Entries.
 func (x *fixture) list() (entries []Entry, damage []*kv.CorruptError) {
 	x.t.Helper()
 	err := x.s.Entries(func(e *Entry) error {
@@ -227,7 +227,7 @@ func (x *fixture) list() (entries []Entry, damage []*kv.CorruptError) {
 	return entries, damage
 }
 
-// walk returns what Walk gives, with the offsets of records whose value is lost.
+// walk returns the results of Walk, and the offsets of records whose value is lost.
 func (x *fixture) walk() (entries []Entry, lost []int64, damage []*kv.CorruptError) {
 	x.t.Helper()
 	err := x.s.Walk(0, x.s.Size(), func(offset int64, r *Record, size int, valueOK bool) error {
@@ -245,7 +245,7 @@ func (x *fixture) walk() (entries []Entry, lost []int64, damage []*kv.CorruptErr
 	return entries, lost, damage
 }
 
-// check verifies that everything appended can be read, listed and walked.
+// check verifies that every appended record can be read, listed and walked.
 func (x *fixture) check() {
 	x.t.Helper()
 	for i := range x.entries {
@@ -279,7 +279,7 @@ func TestSegment(t *testing.T) {
 	})
 }
 
-func TestAppendsGoOnAfterOpen(t *testing.T) {
+func TestAppendsContinueAfterOpen(t *testing.T) {
 	onBoth(t, func(t *testing.T, o Options) {
 		x := create(t, o)
 		x.reopen()
@@ -380,7 +380,7 @@ func TestOpenRefusesALaterVersion(t *testing.T) {
 	}
 }
 
-// A file that was cut does not open, wherever the cut is.
+// A file that was cut anywhere does not open.
 func TestOpenEveryCut(t *testing.T) {
 	x := sampleSegment(t, memOptions(t))
 	d := x.s.Desc()
@@ -397,7 +397,7 @@ func TestCreateRefuses(t *testing.T) {
 	o := memOptions(t)
 	for _, limit := range []int64{-1, 0, MaxSize + 1} {
 		if _, err := Create(o, 1, 1, limit); err == nil {
-			t.Errorf("limit %d was taken", limit)
+			t.Errorf("limit %d was accepted", limit)
 		}
 	}
 	x := create(t, o)
@@ -405,12 +405,12 @@ func TestCreateRefuses(t *testing.T) {
 		t.Errorf("a second of the same number: %v", err)
 	}
 	if x.put("a", "1"); len(x.entries) != 1 {
-		t.Error("the first one suffered")
+		t.Error("the first segment was changed")
 	}
 }
 
-// A bit that flips costs the record it is in, and nothing else: reads give the
-// right answer or damage, and both listings give everything that is sound.
+// A flipped bit damages only its own record: reads return the right answer or an error,
+// and both listings return every sound record.
 func TestEveryBit(t *testing.T) {
 	x := sampleSegment(t, memOptions(t))
 	sound, spans := x.bytes(), x.parts()
@@ -433,7 +433,7 @@ func TestEveryBit(t *testing.T) {
 	}
 }
 
-// part is what a byte of a segment belongs to.
+// part is the part of a segment that a byte belongs to.
 type part string
 
 const (
@@ -444,14 +444,14 @@ const (
 	padding part = "zeros behind an index block"
 )
 
-// span is a run of bytes of one part.
+// span is a range of bytes of one part.
 type span struct {
 	part  part
 	end   int64
 	entry *Entry // whose record it is
 }
 
-// parts returns what the file is made of, from its start to its end.
+// parts returns the parts of the file, from its start to its end.
 func (x *fixture) parts() []span {
 	spans := []span{{header, HeaderSize, nil}}
 	blocks := (&reader{walker: x.s.newWalker(x.open(), x.s.Size(), nil)}).chain(x.s.Desc())
@@ -469,7 +469,7 @@ func (x *fixture) parts() []span {
 	return spans
 }
 
-// checkDamaged verifies what is left when one byte of part is wrong, of the
+// checkDamaged verifies the reads and listings when one byte of part is wrong, in the
 // record of lost.
 func (x *fixture) checkDamaged(part part, lost *Entry) {
 	x.t.Helper()
@@ -485,7 +485,7 @@ func (x *fixture) checkDamaged(part part, lost *Entry) {
 			x.t.Errorf("read of sound %s: %+v, %v", e.Key, r, err)
 		}
 	}
-	// One damage at a time: where the index is unsound the records are not.
+	// There is one damage at a time: if the index is damaged, the records are not.
 	entries, damage := x.list()
 	if !reflect.DeepEqual(entries, x.entries) {
 		x.t.Errorf("damage in %s: entries are %+v", part, entries)

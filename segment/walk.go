@@ -7,16 +7,15 @@ import (
 	"kvd/kv"
 )
 
-// Walk reads [from, to) without the index and calls fn for every record, in
-// file order, with its offset and size; from is 0 or where a record or an
-// index block begins, and to is cut to the segment's size. The
-// record is decoded up to its key, which is fn's until it returns; valueOK says
-// whether the rest is sound. From 0 it checks the file's header too.
+// Walk reads [from, to) without the index and calls fn for every record in file order, with
+// its offset and size. from is 0 or the beginning of a record or an index block; to is cut to
+// the segment's size. The record is decoded up to its key, and valid until fn returns;
+// valueOK says whether the rest is sound. If from is 0, Walk also checks the file's header.
 //
-// Behind damage it searches on at 8-byte steps, and calls damaged for every
-// range that holds nothing valid, every record whose value is lost, and every
-// unsound index block. It returns fn's error, or the system's of opening the
-// file. It needs no pin, but the file must not be removed meanwhile.
+// After damage Walk searches on in steps of 8 bytes. It calls damaged for every range without
+// a valid record or block, every record whose value is lost, and every unsound index block.
+// It returns fn's error, or the system's error of opening the file. It needs no pin, but the
+// file must not be removed during the call.
 func (s *Segment) Walk(from, to int64, fn func(offset int64, r *Record, size int, valueOK bool) error, damaged func(*kv.CorruptError)) error {
 	file, err := s.openToRead()
 	if err != nil {
@@ -49,13 +48,13 @@ type walker struct {
 	window
 	s       *Segment
 	values  bool        // check values and index blocks, not only headers of records
-	last    kv.Revision // of the newest record found
+	last    kv.Revision // revision of the newest record found
 	found   found       // the current record
-	key     []byte      // its key: the window may move under it
+	key     []byte      // a copy of its key, because the window may move
 	damaged func(*kv.CorruptError)
 }
 
-// found is a record that a walk came upon.
+// found is a record that a walk has found.
 type found struct {
 	offset int64
 	record Record
@@ -88,11 +87,11 @@ func (w *walker) walk(pos, to int64, fn func(*found) error) error {
 	return nil
 }
 
-// record makes found the head of a record at pos that ends by to, if there is
-// one.
+// record sets found to the head of the record at pos, if there is a valid one that ends at or
+// before to.
 func (w *walker) record(pos, to int64) bool {
 	b := w.at(pos, recordFixedSize)
-	// The bucket id first: in a search this costs less than a checksum.
+	// The bucket id is compared first: in a search this is cheaper than a checksum.
 	if len(b) < recordFixedSize || le.Uint64(b[recordBucketID:]) != w.s.bucketID {
 		return false
 	}
@@ -105,8 +104,8 @@ func (w *walker) record(pos, to int64) bool {
 	return true
 }
 
-// block decodes the header of an index block at pos that ends by to, if there is
-// one.
+// block decodes the header of the index block at pos, if there is a valid one that ends at or
+// before to.
 func (w *walker) block(pos, to int64) (blockHeader, bool) {
 	h, err := w.s.seed.decodeBlockHeader(w.at(pos, blockHeaderSize), w.s.placeOf(pos))
 	return h, err == nil && pos+blockHeaderSize+int64(h.length) <= to
@@ -114,10 +113,10 @@ func (w *walker) block(pos, to int64) (blockHeader, bool) {
 
 func (s *Segment) placeOf(offset int64) place { return place{s.bucketID, s.number, offset} }
 
-// search returns where after damage the next record or index block is, or to.
-// What it takes for a record is newer than those before: a copy of an old record
-// may stand in a value, because bytes of records do not depend on their place.
-// (An erase has no revision of its own; an old one is still true.)
+// search returns the offset of the next record or index block after damage, or to. It accepts
+// only a record that is newer than those before: the bytes of a record do not depend on their
+// place, so a value may contain a copy of an older record. (An erase has no revision of its
+// own. It is always accepted, because an old erase is still true.)
 func (w *walker) search(pos, to int64) int64 {
 	for ; pos < to; pos += alignment {
 		if w.record(pos, to) && (w.found.record.Op == Erase || w.found.record.Revision > w.last) {
@@ -130,7 +129,7 @@ func (w *walker) search(pos, to int64) int64 {
 	return to
 }
 
-// check completes what is known about a record.
+// check completes the fields of found.
 func (w *walker) check(f *found) {
 	if f.record.Op != Erase {
 		w.last = f.record.Revision
@@ -149,7 +148,7 @@ func (w *walker) check(f *found) {
 	}
 }
 
-// checkBlock checks the rest of the index block at pos, and the zeros behind it.
+// checkBlock checks the rest of the index block at pos, and the zeros after it.
 func (w *walker) checkBlock(pos, to int64, h *blockHeader) {
 	if !w.values {
 		return

@@ -13,7 +13,7 @@ import (
 	"kvd/kv"
 )
 
-// A client that knows the format, but not the store's seed, cannot make a value
+// A client that knows the format but not the store's seed cannot make a value
 // that a search takes for a record.
 func TestWalkFindsNoForgedRecord(t *testing.T) {
 	forged := Record{BucketID: testBucket, Revision: 1000, Floor: 1000, Op: Purge, Reason: kv.ReasonClient, Key: []byte("alpha")}
@@ -26,14 +26,14 @@ func TestWalkFindsNoForgedRecord(t *testing.T) {
 	}
 }
 
-// Bytes of a record do not depend on their place, so one who reads the files can
-// store copies of true records. They are older than what they stand in.
+// The bytes of a record do not depend on their place, so somebody who can read the files can
+// store copies of real records. A copy is older than the record that contains it.
 func TestWalkFindsNoCopyOfARecord(t *testing.T) {
 	old := Record{BucketID: testBucket, Revision: 2, Floor: 2, Created: 2e9, Op: Put, Key: []byte("alpha"), Value: []byte("an old value")}
 	checkFindsNothingIn(t, bytes.Repeat(testSeed.AppendRecord(nil, &old), 3))
 }
 
-// checkFindsNothingIn damages the head of a record of that value, at every
+// checkFindsNothingIn damages the head of a record with that value, at every
 // alignment within the record.
 func checkFindsNothingIn(t *testing.T, value []byte) {
 	t.Helper()
@@ -64,8 +64,8 @@ func checkFindsNothingIn(t *testing.T, value []byte) {
 	}
 }
 
-// What an erase says stays true, so that one found again does no harm.
-func TestWalkSearchTakesAnErase(t *testing.T) {
+// An erase stays true, so an old one that is found again does no harm.
+func TestWalkSearchAcceptsAnErase(t *testing.T) {
 	x := create(t, memOptions(t))
 	x.put("a", "1")
 	x.put("b", "2")
@@ -90,7 +90,7 @@ func TestWalkReportsARangeOnce(t *testing.T) {
 	}
 }
 
-func TestWalkOfNothingButZeros(t *testing.T) {
+func TestWalkOfZeros(t *testing.T) {
 	x := sampleSegment(t, memOptions(t))
 	x.write(0, make([]byte, x.s.Size()))
 	walked, _, damage := x.walk()
@@ -118,8 +118,8 @@ func TestWalkPart(t *testing.T) {
 	}
 }
 
-// What runs past the end of a walk is not there.
-func TestWalkEndsInsideSomething(t *testing.T) {
+// A record or block that extends past the end of a walk is not returned.
+func TestWalkEndsInsideARecordOrBlock(t *testing.T) {
 	x := sampleSegment(t, memOptions(t))
 	second := x.entries[1]
 	b := x.blocks()[0]
@@ -167,7 +167,7 @@ func TestWalkStopsWithItsCallersError(t *testing.T) {
 	}
 }
 
-// Values larger than what is read at a time.
+// Values that are larger than the window.
 func TestWalkLargeValues(t *testing.T) {
 	x := &fixture{t: t, o: memOptions(t), records: map[int64]Record{}}
 	var err error
@@ -201,7 +201,7 @@ func faulty(o *Options) *simdisk.Fault {
 	return f
 }
 
-// A page that cannot be read costs what is on it, and the system's reason is told.
+// An unreadable page loses only the records on it, and the system's error is reported.
 func TestWalkUnreadablePages(t *testing.T) {
 	o := memOptions(t)
 	f := faulty(&o)
@@ -232,19 +232,19 @@ func TestWalkUnreadablePages(t *testing.T) {
 	}
 	for _, d := range damage {
 		if !errors.Is(d, io.ErrUnexpectedEOF) {
-			t.Errorf("damage without its cause: %v", d)
+			t.Errorf("the damage does not name its cause: %v", d)
 		}
 	}
 	if len(damage) != 2 {
 		t.Errorf("damage is %v", damage)
 	}
-	// The index is on another page and knows all of them.
+	// The index is on another page and has all records.
 	if entries, damage := x.list(); !reflect.DeepEqual(entries, x.entries) || damage != nil {
 		t.Errorf("%d entries, %v", len(entries), damage)
 	}
 }
 
-// A page that cannot be read holds no zeros, whatever it held.
+// An unreadable page does not count as zeros.
 func TestWalkUnreadableZeros(t *testing.T) {
 	o := memOptions(t)
 	f := faulty(&o)

@@ -6,22 +6,20 @@ import (
 	"kvd/internal/vfs"
 )
 
-// windowSize is how much of a file is read at a time where nothing else is said,
-// bytes.
+// windowSize is the default size of a read, in bytes.
 const windowSize = 1 << 20
 
-// unreadableByte stands in a window for what could not be read. Anything but
-// zero will do, because zeros would pass as padding.
+// unreadableByte fills a window where the file could not be read. Any value but zero is
+// possible; zeros would look like padding.
 const unreadableByte = 0xff
 
-// window reads a file in large pieces from front to back. Pages that cannot be
-// read do not end it: they are remembered and filled with a byte that no
-// checksum expects.
+// window reads a file in large pieces from front to back. It continues after pages that
+// cannot be read: it records them, and fills them with a byte that no checksum accepts.
 type window struct {
 	file vfs.File
 	end  int64 // bytes beyond it are not read
 	size int   // bytes read at a time
-	off  int64 // of buf in the file
+	off  int64 // offset of buf in the file
 	buf  []byte
 	bad  []badPage
 }
@@ -31,8 +29,8 @@ type badPage struct {
 	err      error
 }
 
-// at returns the n bytes at off, fewer only at the end. They are valid until
-// the next call; n is at most size.
+// at returns the n bytes at off, or fewer at the end of the file. They are valid until the
+// next call. n must be at most size.
 func (w *window) at(off int64, n int) []byte {
 	n = int(max(0, min(int64(n), w.end-off)))
 	if off < w.off || off+int64(n) > w.off+int64(len(w.buf)) {
@@ -52,7 +50,7 @@ func (w *window) fill(off int64) {
 	}
 }
 
-// fillPages reads the window page by page, to lose no more than must be.
+// fillPages reads the window page by page, so that only unreadable pages are lost.
 func (w *window) fillPages() {
 	for off, end := w.off, w.off+int64(len(w.buf)); off < end; {
 		next := min(pageAlign(off+1), end)
@@ -67,7 +65,7 @@ func (w *window) fillPages() {
 	}
 }
 
-// cause returns why bytes in [from, to) could not be read; nil if they could.
+// cause returns the error of a page in [from, to) that could not be read, or nil.
 func (w *window) cause(from, to int64) error {
 	for _, p := range w.bad {
 		if p.off < to && from < p.end {
@@ -89,7 +87,7 @@ func (w *window) sum(seed Seed, from, to int64) uint64 {
 	return d.Sum64()
 }
 
-// zero reports whether every byte in [from, to) is 0; at most size.
+// zero reports whether every byte in [from, to), which has at most size bytes, is 0.
 func (w *window) zero(from, to int64) bool {
 	for _, c := range w.at(from, int(to-from)) {
 		if c != 0 {
