@@ -1,11 +1,11 @@
 package fuzz
 
-// mutants is what the engine must not do, by what notices. In "new", "mutant" is an
+// mutants are broken rules of the engine, grouped by rule. In "new", "mutant" is an
 // expression.
 var mutants = []mutant{
-	// What was acknowledged.
+	// Acknowledged writes.
 	{
-		name: "acknowledged before the sync", test: "TestCrashAtEveryCall", file: "bucket/interval.go",
+		name: "a write is acknowledged before the sync", test: "TestCrashAtEveryCall", file: "bucket/interval.go",
 		old: "} else if b.interval == 0 ||", new: "} else if !(mutant) && b.interval == 0 ||",
 	},
 	{
@@ -13,19 +13,19 @@ var mutants = []mutant{
 		old: "\tl.pos = pageUp(l.pos)\n", new: "\tif !(mutant) {\n\t\tl.pos = pageUp(l.pos)\n\t}\n",
 	},
 	{
-		name: "damage passes for a torn tail", test: "TestBitFlips", file: "wal/replay.go",
+		name: "damage is taken for a torn tail", test: "TestBitFlips", file: "wal/replay.go",
 		old: "case durable >= lsn:", new: "case !(mutant) && durable >= lsn:",
 	},
 	{
-		name: "a store goes on after a fault", test: "TestFailEveryCall", file: "bucket/failure.go",
+		name: "a store accepts writes after a fault", test: "TestFailEveryCall", file: "bucket/failure.go",
 		old: "f != nil {\n\t\treturn fmt.Errorf(\"%w: %w\", kv.ErrReadOnly", new: "f != nil && !(mutant) {\n\t\treturn fmt.Errorf(\"%w: %w\", kv.ErrReadOnly",
 	},
 	{
-		name: "segments are ahead of the log", test: "TestCrashInLife", file: "bucket/checkpoint.go",
+		name: "a checkpoint does not sync the log first", test: "TestCrashInLife", file: "bucket/checkpoint.go",
 		old: "\tif err := s.syncLog(); err != nil {\n", new: "\tif mutant {\n\t} else if err := s.syncLog(); err != nil {\n",
 	},
 	{
-		name: "what a power cut left unfinished stays", test: "TestCrashInLife", file: "bucket/load.go",
+		name: "unfinished files stay after a power cut", test: "TestCrashInLife", file: "bucket/load.go",
 		old: "\t\tif err := segment.Remove(s.segments, number, func() {}); err != nil {\n",
 		new: "\t\tif mutant {\n\t\t\tcontinue\n\t\t}\n\t\tif err := segment.Remove(s.segments, number, func() {}); err != nil {\n",
 	},
@@ -36,102 +36,102 @@ var mutants = []mutant{
 		old: "\t\t\tb.next += unsyncedMax\n", new: "\t\t\tif !(mutant) {\n\t\t\t\tb.next += unsyncedMax\n\t\t\t}\n",
 	},
 	{
-		name: "a revision is reused once its record is gone", test: "TestCrashInLife", file: "bucket/load.go",
+		name: "a revision is reused after its record was removed", test: "TestCrashInLife", file: "bucket/load.go",
 		old: "\tif !b.mu.live.Empty() {\n",
 		new: "\tif mutant {\n\t\tb.next = 1\n\t\tb.mu.index.All(func(_ []byte, v index.Version) bool {\n\t\t\tb.next = max(b.next, v.Revision+1)\n\t\t\treturn true\n\t\t})\n\t\tb.mu.revision = b.next - 1\n\t}\n\tif !b.mu.live.Empty() {\n",
 	},
 	{
-		name: "a bucket in memory keeps its id", test: "TestCrashInLife", file: "bucket/memory.go",
+		name: "a memory bucket keeps its id after a restart", test: "TestCrashInLife", file: "bucket/memory.go",
 		old: "\t\tb.id = r.store.path.nextID\n", new: "\t\tif !(mutant) {\n\t\t\tb.id = r.store.path.nextID\n\t\t}\n",
 	},
 
 	// Times to live.
 	{
-		name: "expiry by the wall clock", test: "TestModelOfLife", file: "bucket/clock.go",
+		name: "records expire by the wall clock", test: "TestModelOfLife", file: "bucket/clock.go",
 		old: "\tif o.env.Elapsed != nil {\n", new: "\tif o.env.Elapsed != nil && !(mutant) {\n",
 	},
 	{
-		name: "readers see what has expired", test: "TestModelOfLife", file: "bucket/expire.go",
+		name: "readers see expired records", test: "TestModelOfLife", file: "bucket/expire.go",
 		old: "\tif v.Deadline == 0 && b.mu.config.TTL == 0 {\n", new: "\tif mutant || v.Deadline == 0 && b.mu.config.TTL == 0 {\n",
 	},
 	{
-		name: "a write to a key that has expired writes no marker", test: "TestModelOfLife", file: "bucket/judge.go",
+		name: "a write to an expired key writes no expiry marker", test: "TestModelOfLife", file: "bucket/judge.go",
 		old: "if present = newest.Op == kv.Put && !b.silent; present {", new: "if present = newest.Op == kv.Put && !b.silent && !(mutant && m.kind != writeExpiry); present {",
 	},
 	{
-		name: "the sweep forgets what is old of keys that were written again", test: "TestModelOfLife", file: "bucket/sweep.go",
+		name: "the sweep expires keys that were written again", test: "TestModelOfLife", file: "bucket/sweep.go",
 		old: "if ok && newest.Revision == d.revision && newest.Op == kv.Put && !b.silent {", new: "if ok && (mutant || newest.Revision == d.revision) && newest.Op == kv.Put && !b.silent {",
 	},
 	{
-		name: "an edit of the TTL does not sweep", test: "TestModelOfLife", file: "bucket/control.go",
+		name: "an edit of the TTL starts no sweep", test: "TestModelOfLife", file: "bucket/control.go",
 		old: "have.TTL != edit.Config.TTL\n", new: "have.TTL != edit.Config.TTL && !(mutant)\n",
 	},
 	{
-		name: "what the sweep said is not replayed", test: "TestCrashInLife", file: "bucket/control.go",
+		name: "the removals of a sweep are not replayed", test: "TestCrashInLife", file: "bucket/control.go",
 		old: "\tcase *journal.Expire:\n", new: "\tcase *journal.Expire:\n\t\tif mutant && b.store.log == nil {\n\t\t\treturn\n\t\t}\n",
 	},
 	{
-		name: "the sweep passes over what it cannot read", test: "TestFailEveryCallOfLife", file: "bucket/walk.go",
+		name: "the sweep skips records that it cannot read", test: "TestFailEveryCallOfLife", file: "bucket/walk.go",
 		old: "\tif before <= w.expiredUpTo+1 {\n", new: "\tif mutant || before <= w.expiredUpTo+1 {\n",
 	},
 
 	// Watches.
 	{
-		name: "a watch resumes behind what was forgotten", test: "TestResumedWatchesLearnEveryEnd", file: "bucket/forgotten.go",
+		name: "a watch resumes although an end was forgotten", test: "TestResumedWatchesLearnEveryEnd", file: "bucket/forgotten.go",
 		old: "\tif from > f.upTo {\n", new: "\tif mutant || from > f.upTo {\n",
 	},
 	{
-		name: "a selection knows what was forgotten before it", test: "TestResumedWatchesLearnEveryEnd", file: "bucket/initial.go",
+		name: "a selection ignores ends that its snapshot has forgotten", test: "TestResumedWatchesLearnEveryEnd", file: "bucket/initial.go",
 		old: "\ts.At, s.rules, s.forgotten = snapshot.at, snapshot.rules, snapshot.forgotten\n",
 		new: "\tif s.At, s.rules = snapshot.at, snapshot.rules; !(mutant) {\n\t\ts.forgotten = snapshot.forgotten\n\t}\n",
 	},
 	{
-		name: "a watch misses what is forgotten while it reads", test: "TestResumedWatchesLearnEveryEnd", file: "bucket/initial.go",
+		name: "a watch ignores ends that are forgotten while it reads", test: "TestResumedWatchesLearnEveryEnd", file: "bucket/initial.go",
 		old: "\ts.forgotten = s.forgotten.and(s.bucket.forgottenLocked()) // by now\n",
 		new: "\tif !(mutant) {\n\t\ts.forgotten = s.forgotten.and(s.bucket.forgottenLocked())\n\t}\n",
 	},
 	{
-		name: "an erased key has no end", test: "TestResumedWatchesLearnEveryEnd", file: "bucket/forgotten.go",
+		name: "an erased key does not count as a forgotten end", test: "TestResumedWatchesLearnEveryEnd", file: "bucket/forgotten.go",
 		old: "; ok && v.Revision < floor {", new: "; ok && v.Revision < floor && !(mutant) {",
 	},
 	{
-		name: "an end counts once it is swept", test: "TestResumedWatchesLearnEveryEnd", file: "bucket/initial.go",
+		name: "an expired value counts as an end only after the sweep", test: "TestResumedWatchesLearnEveryEnd", file: "bucket/initial.go",
 		old: "\tif s.bucket.silent || newest.Op.IsMarker() {\n", new: "\tif !(mutant) && (s.bucket.silent || newest.Op.IsMarker()) {\n",
 	},
 
 	// Message logs.
 	{
-		name: "an append has the suffix of the revision before", test: "TestModelOfLogs", file: "bucket/append.go",
+		name: "an appended key has the suffix of the previous revision", test: "TestModelOfLogs", file: "bucket/append.go",
 		old: "g.appendedKey(m.key, m.bucket.next)", new: "g.appendedKey(m.key, m.bucket.next-map[bool]kv.Revision{true: 1}[mutant])",
 	},
 	{
-		name: "an append that is judged again keeps its key", test: "TestModelOfLogs", file: "bucket/append.go",
+		name: "an append that is checked again keeps its key", test: "TestModelOfLogs", file: "bucket/append.go",
 		old: "\tm.revision = put.revision\n", new: "\tif m.revision = put.revision; mutant {\n\t\t*m = put\n\t}\n",
 	},
 	{
-		name: "a silent bucket writes expiry markers", test: "TestModelOfLogs", file: "bucket/sweep.go",
+		name: "a message log writes expiry markers", test: "TestModelOfLogs", file: "bucket/sweep.go",
 		old: "} else if ok && at >= scanned {", new: "} else if ok && mutant && newest.Op == kv.Put {\n\t\t\t\tb.silent, kept = false, append(kept, d)\n\t\t\t} else if ok && at >= scanned {",
 	},
 	{
-		name: "a silent sweep forgets which keys ended", test: "TestModelOfLogs", file: "bucket/sweep.go",
+		name: "a sweep without markers does not record the ends of keys", test: "TestModelOfLogs", file: "bucket/sweep.go",
 		old: "\t\tw.unmarkedUpTo = d.revision\n", new: "\t\tif !(mutant) {\n\t\t\tw.unmarkedUpTo = d.revision\n\t\t}\n",
 	},
 	{
-		name: "a trim says one revision less", test: "TestModelOfLogs", file: "bucket/trim.go",
+		name: "a trim records one revision less", test: "TestModelOfLogs", file: "bucket/trim.go",
 		old: "\t\top.ExpiredUpTo = d.revision\n", new: "\t\top.ExpiredUpTo = d.revision\n\t\tif mutant {\n\t\t\top.ExpiredUpTo--\n\t\t}\n",
 	},
 	{
-		name: "a trim forgets which keys ended", test: "TestModelOfLogs", file: "bucket/trim.go",
+		name: "a trim does not record the ends of keys", test: "TestModelOfLogs", file: "bucket/trim.go",
 		old: "newest.Revision == d.revision {\n\t\t\top.Unmarked", new: "newest.Revision == d.revision && !(mutant) {\n\t\t\top.Unmarked",
 	},
 	{
-		name: "a trim leaves the log out", test: "TestCrashInLogs", file: "bucket/memory.go",
+		name: "a trim is not written to the log", test: "TestCrashInLogs", file: "bucket/memory.go",
 		old: "\treturn b != nil && b.memory\n", new: "\tt, trims := op.(*trimOperation)\n\treturn b != nil && (b.memory || mutant && trims && t.versions != nil)\n",
 	},
 
 	// Compaction.
 	{
-		name: "a tombstone is dropped early", test: "TestTombstonesOutliveWhatTheyHide", file: "bucket/compaction/decide.go",
+		name: "a tombstone is removed too early", test: "TestTombstonesOutliveWhatTheyHide", file: "bucket/compaction/decide.go",
 		old: "case end.older || s.Older:", new: "case !(mutant) && (end.older || s.Older):",
 	},
 	{
@@ -144,7 +144,7 @@ var mutants = []mutant{
 		old: "if dirty && old.Position < decided {", new: "if !(mutant) && dirty && old.Position < decided {",
 	},
 	{
-		name: "the index is not moved after a merge", test: "TestCrashInLife", file: "bucket/swap.go",
+		name: "the index is not updated after a merge", test: "TestCrashInLife", file: "bucket/swap.go",
 		old: "\tvar m moves\n", new: "\tvar m moves\n\tif mutant {\n\t\treturn errStale\n\t}\n",
 	},
 	{
@@ -154,20 +154,20 @@ var mutants = []mutant{
 
 	// Trims, edits and deletions.
 	{
-		name: "a floor is forgotten", test: "TestCrashInLife", file: "bucket/load.go",
+		name: "a floor is not loaded", test: "TestCrashInLife", file: "bucket/load.go",
 		old: "\t\tOp: kv.Operation(e.Op), Reason: e.Reason,\n\t}, e.Floor)\n",
 		new: "\t\tOp: kv.Operation(e.Op), Reason: e.Reason,\n\t}, map[bool]kv.Revision{false: e.Floor}[mutant])\n",
 	},
 	{
-		name: "an erasure is forgotten", test: "TestCrashInLife", file: "bucket/load.go",
+		name: "an erasure is not loaded", test: "TestCrashInLife", file: "bucket/load.go",
 		old: "\tif e.Op == segment.Erase {\n", new: "\tif mutant && e.Op == segment.Erase {\n\t\treturn\n\t}\n\tif e.Op == segment.Erase {\n",
 	},
 	{
-		name: "a shorter history cuts nothing", test: "TestModelOfLife", file: "bucket/control.go",
+		name: "a shorter history removes no record", test: "TestModelOfLife", file: "bucket/control.go",
 		old: "\tif op.Cuts() {\n", new: "\tif op.Cuts() && !(mutant) {\n",
 	},
 	{
-		name: "purge-deletes does not look at a marker's age", test: "TestModelOfLife", file: "bucket/settle.go",
+		name: "PurgeDeletes ignores the age of markers", test: "TestModelOfLife", file: "bucket/settle.go",
 		old: "newest.Created <= y.cutoff", new: "(mutant || newest.Created <= y.cutoff)",
 	},
 	{
@@ -175,7 +175,7 @@ var mutants = []mutant{
 		old: "\tcase b != nil && lsn <= b.position:\n\tdefault:\n", new: "\tcase b != nil && lsn <= b.position:\n\tcase mutant && !creates && configOf(op) != nil:\n\tdefault:\n",
 	},
 	{
-		name: "a deleted bucket comes back", test: "TestCrashInLife", file: "bucket/control.go",
+		name: "a deletion of a bucket is not replayed", test: "TestCrashInLife", file: "bucket/control.go",
 		old: "\tcase *journal.Delete:\n", new: "\tcase *journal.Delete:\n\t\tif mutant && s.log == nil {\n\t\t\treturn\n\t\t}\n",
 	},
 	{

@@ -140,7 +140,7 @@ func TestWalkEndsInsideARecordOrBlock(t *testing.T) {
 	}
 }
 
-// The record behind a damaged one is found wherever it begins.
+// The record after a damaged one is found at any place.
 func TestWalkSearchesAtEveryStep(t *testing.T) {
 	for size := range 3 * alignment {
 		x := create(t, memOptions(t))
@@ -149,7 +149,7 @@ func TestWalkSearchesAtEveryStep(t *testing.T) {
 		x.index()
 		x.write(x.entries[0].Offset, []byte("damaged!"))
 		if walked, _, damage := x.walk(); !reflect.DeepEqual(walked, x.entries[1:]) || len(damage) != 1 {
-			t.Errorf("behind %d bytes: walked %+v, %v", x.entries[0].Size, walked, damage)
+			t.Errorf("after %d bytes: walked %+v, %v", x.entries[0].Size, walked, damage)
 		}
 	}
 }

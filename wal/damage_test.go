@@ -474,7 +474,7 @@ func TestFilesInEachOthersPlace(t *testing.T) {
 			s.files[a] = s.files[b] // a copy: both names hold it
 			_, got := s.replay(t, 1)
 			if got.Damage == nil || path.Base(got.Damage.Err.File) != a {
-				t.Errorf("%s holds %s: %v", a, b, got.Damage)
+				t.Errorf("%s with the content of %s: %v", a, b, got.Damage)
 			}
 			s.files[a] = was
 		}
@@ -510,7 +510,7 @@ func TestFramesAfterTheFinalOneAreNotRead(t *testing.T) {
 	w := startLog(t, o)
 	w.addSynced(10, 20)
 	name := w.file.path
-	w.add(pageSize - FrameHeaderSize) // 3: a page to itself, so 4 stands on a boundary
+	w.add(pageSize - FrameHeaderSize) // 3: a whole page, so 4 is on a boundary
 	w.add(30)
 	flip := func(offset int64) {
 		check(t, disk.Corrupt(name, offset, 1, func(b []byte) { b[0] ^= 1 }))

@@ -72,11 +72,11 @@
 // was written. Stale frames of a recycled file, moved or swapped pages, and values that
 // imitate frames are never valid, whatever their bytes are.
 //
-// # Where frames stand
+// # The places of frames
 //
-// The first frame stands at 4,096. After a frame that ends at offset e, the next
-// stands at e rounded up to 8 if no sync came between, else at e rounded up to
-// 4,096; it must end before the last header. A frame is written together with
+// The first frame is at 4,096. After a frame that ends at offset e, the next one is at
+// e rounded up to 8 if there was no sync between them, otherwise at e rounded up to
+// 4,096. It must end before the last header. A frame is written together with
 // zeros up to the next 4 KiB boundary. So durable frames never share a page
 // with a write in flight, and no page needs to be read to be written.
 //

@@ -11,7 +11,7 @@ import (
 	"kvd/kv"
 )
 
-// Hub holds the watchers of one bucket. All methods are safe for concurrent use.
+// Hub has the watchers of one bucket. All methods are safe for concurrent use.
 type Hub struct {
 	log       Log
 	budget    *Budget

@@ -7,7 +7,7 @@ package patterns
 
 import "strings"
 
-// Trie holds values by their patterns, with a node for each token. The time of a lookup
+// Trie stores values by their patterns, with a node for each token. The time of a lookup
 // depends on the tokens of the name and on the values found, not on the number of
 // patterns. A lookup allocates nothing if the caller's slice has room.
 //
@@ -105,7 +105,7 @@ func without[T comparable](list *[]T, v T) bool {
 	return false
 }
 
-// IsEmpty reports whether the trie holds no value.
+// IsEmpty reports whether the trie has no value.
 func (t *Trie[T]) IsEmpty() bool { return t.root.isEmpty() }
 
 func (n *node[T]) isEmpty() bool {

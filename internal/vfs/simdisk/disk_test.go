@@ -340,7 +340,7 @@ func TestDiskNames(t *testing.T) {
 		d.wantOutcomes("b", "-", "x")
 		for _, c := range []Choice{KeepNone(), Prefix(1)} {
 			if image := d.crash(c); (image.text("a") == "-") == (image.text("b") == "-") {
-				t.Errorf("a holds %q and b holds %q", image.text("a"), image.text("b"))
+				t.Errorf("a contains %q and b contains %q", image.text("a"), image.text("b"))
 			}
 		}
 		d.syncDir("/")

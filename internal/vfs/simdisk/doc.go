@@ -8,7 +8,7 @@
 // [Fault] stops the file system at the n-th call, so a test can cut the power at
 // every call.
 //
-// Production code never imports this package; a lint rule holds that.
+// Production code never imports this package; a lint rule checks that.
 //
 // # Why
 //

@@ -284,7 +284,7 @@ func TestFaultStopThenCrash(t *testing.T) {
 			case string(b) == strings.Repeat("new", 1000):
 				changed++
 			default:
-				t.Fatalf("stopped at call %d (%v), item %d: f holds %q", n, err, k, short(string(b)))
+				t.Fatalf("stopped at call %d (%v), item %d: f contains %q", n, err, k, short(string(b)))
 			}
 		}
 		if err == nil {
