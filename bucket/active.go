@@ -46,7 +46,7 @@ func (b *Bucket) reserve(records, entries int64) error {
 // sealActive lets the active segment end: its last index block begins, and the
 // next checkpoint writes and seals it.
 func (b *Bucket) sealActive() {
-	f := b.noteUnsynced()
+	f := b.markUnsynced()
 	f.beginIndex()
 	f.seal = true
 	b.active = nil
@@ -121,17 +121,17 @@ func (b *Bucket) startSegment(size int64) error {
 		return err
 	}
 	s.path.numbers++
-	b.active = b.addSlot(seg, &manifest.Segment{}, true)
-	b.noteUnsynced().created = true
+	b.active = b.addSegment(seg, &manifest.Segment{}, true)
+	b.markUnsynced().created = true
 	return nil
 }
 
-// addSlot gives a segment a slot, and if it is the newest its place in the
+// addSegment gives a segment a slot, and if it is the newest its place in the
 // bucket; nil stands for one that is lost.
-func (b *Bucket) addSlot(seg *segment.Segment, d *manifest.Segment, newest bool) *slot {
+func (b *Bucket) addSegment(seg *segment.Segment, d *manifest.Segment, newest bool) *openSegment {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	sl := &slot{Segment: seg, number: uint32(len(b.mu.segments)), dropped: d.RemovedUpTo}
+	sl := &openSegment{Segment: seg, number: uint32(len(b.mu.segments)), removedUpTo: d.RemovedUpTo}
 	if seg == nil {
 		sl.lost = d
 	}
@@ -154,14 +154,14 @@ func (b *Bucket) segmentSize() int64 {
 	return min(max(size, b.store.opts.SegmentSize), segmentSizeMax)
 }
 
-// noteUnsynced notes that the active segment is being written to, and returns
+// markUnsynced records that the active segment is being written to, and returns
 // the note. The caller holds path.
-func (b *Bucket) noteUnsynced() *unsyncedFile {
+func (b *Bucket) markUnsynced() *unsyncedFile {
 	b.markDirty()
-	if n := len(b.unsynced); n > 0 && b.unsynced[n-1].slot == b.active {
+	if n := len(b.unsynced); n > 0 && b.unsynced[n-1].segment == b.active {
 		return b.unsynced[n-1]
 	}
-	f := &unsyncedFile{slot: b.active}
+	f := &unsyncedFile{segment: b.active}
 	b.unsynced = append(b.unsynced, f)
 	return f
 }

@@ -33,38 +33,38 @@ type Bucket struct {
 	hub     *watch.Hub
 
 	// Guarded by Store.path.
-	next     kv.Revision     // of the next record
-	position wal.LSN         // as of the last checkpoint
-	active   *slot           // nil before the first record
-	unsynced []*unsyncedFile // written since the last checkpoint, oldest first
-	dirty    bool            // stands in Store.path.dirty
-	awake    bool            // stands in Store.path.awake
-	leaving  []*slot         // dropped memory segments that somebody may still read
-	part     int             // of the group at hand
-	interval time.Duration   // of sync=interval; 0: writes are synced before they are answered
-	synced   kv.Revision     // all below it are durable
-	unsure   bool            // stands in Store.path.unsure
-	stale    bool            // recovery has yet to take what is dead out of the index
+	next          kv.Revision     // of the next record
+	position      wal.LSN         // as of the last checkpoint
+	active        *openSegment    // nil before the first record
+	unsynced      []*unsyncedFile // written since the last checkpoint, oldest first
+	dirty         bool            // stands in Store.path.dirty
+	awake         bool            // stands in Store.path.awake
+	retiredMemory []*openSegment  // dropped memory segments that somebody may still read
+	part          int             // of the group at hand
+	interval      time.Duration   // of sync=interval; 0: writes are synced before they are answered
+	synced        kv.Revision     // all below it are durable
+	syncPending   bool            // stands in Store.path.unsure
+	stale         bool            // recovery has yet to take what is dead out of the index
 
 	expires  atomic.Bool // something may: the sweep looks after it. Set and cleared under mu.
 	sweeping sweepState
 
 	mu struct { // guards the fields inside; writers of index and segments hold Store.path too
 		sync.RWMutex
-		gone     error // why the bucket cannot be used: deleted, or the store closed
-		readOnly error // why it takes no writes: a file is missing
-		config   kv.Config
-		live     manifest.Liveness
-		settling int // decisions that the index does not follow yet: settle.go
-		index    *index.Index
-		revision kv.Revision          // of the newest record that can be read
-		written  int64                // unix ns: when that was; after recovery the newest in the segments. 0: unknown
-		segments []*slot              // by index.Version.Segment
-		order    []*slot              // those that the manifest names, in ascending order of revisions
-		left     []*slot              // those that compaction replaced while the index could not follow
-		ended    kv.Revision          // up to it the ends of keys are forgotten: see manifest.Bucket.CompactedEndUpTo
-		forgets  uint64               // how often the index forgot ends of keys since the store was opened
-		lost     []manifest.LostRange // what crashes took; replaced as a whole
+		gone             error // why the bucket cannot be used: deleted, or the store closed
+		readOnly         error // why it takes no writes: a file is missing
+		config           kv.Config
+		live             manifest.Liveness
+		settling         int // decisions that the index does not follow yet: settle.go
+		index            *index.Index
+		revision         kv.Revision          // of the newest record that can be read
+		written          int64                // unix ns: when that was; after recovery the newest in the segments. 0: unknown
+		segments         []*openSegment       // by index.Version.Segment
+		order            []*openSegment       // those that the manifest names, in ascending order of revisions
+		replaced         []*openSegment       // those that compaction replaced while the index could not follow
+		compactedEndUpTo kv.Revision          // up to it the ends of keys are forgotten: see manifest.Bucket.CompactedEndUpTo
+		forgets          uint64               // how often the index forgot ends of keys since the store was opened
+		lost             []manifest.LostRange // what crashes took; replaced as a whole
 	}
 }
 
@@ -73,19 +73,19 @@ var (
 	_ kv.Watched = (*Bucket)(nil)
 )
 
-// slot is a segment's place in its bucket. Slots are not reused, so a version
+// openSegment is a segment of an open bucket. Numbers are not reused, so a version
 // read under an older lock never points into another file. The fields without a
 // remark are guarded by Bucket.mu.
-type slot struct {
+type openSegment struct {
 	*segment.Segment
-	number   uint32            // index.Version.Segment; immutable
-	released <-chan struct{}   // once retired: closed when the last reader is done
-	dropped  kv.Revision       // the highest revision that compaction left out
-	marks    []mark            // where revisions begin: marks.go
-	records  int64             // bytes of its records, dead or alive
-	held     int64             // bytes of dead records that compaction had to keep
-	damaged  atomic.Bool       // compaction leaves it as it is
-	lost     *manifest.Segment // what the manifest says of a file that could not be opened; there is no Segment then. Immutable
+	number      uint32            // index.Version.Segment; immutable
+	released    <-chan struct{}   // once retired: closed when the last reader is done
+	removedUpTo kv.Revision       // the highest revision that compaction left out
+	marks       []mark            // where revisions begin: marks.go
+	records     int64             // bytes of its records, dead or alive
+	deadKept    int64             // bytes of dead records that compaction had to keep
+	damaged     atomic.Bool       // compaction leaves it as it is
+	lost        *manifest.Segment // what the manifest says of a file that could not be opened; there is no Segment then. Immutable
 }
 
 func newBucket(s *Store, id uint64, created int64, config kv.Config) *Bucket {
@@ -106,14 +106,14 @@ func (b *Bucket) Name() string { return b.name }
 // ID returns the bucket's id: no other bucket of the store ever has it.
 func (b *Bucket) ID() uint64 { return b.id }
 
-// takesWrites returns nil, or why the bucket takes no writes.
-func (b *Bucket) takesWrites() error {
+// checkWritable returns nil, or why the bucket takes no writes.
+func (b *Bucket) checkWritable() error {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	return b.takesWritesLocked()
+	return b.checkWritableLocked()
 }
 
-func (b *Bucket) takesWritesLocked() error {
+func (b *Bucket) checkWritableLocked() error {
 	if b.mu.gone != nil {
 		return b.mu.gone
 	}
@@ -127,8 +127,8 @@ func (b *Bucket) config() (kv.Config, error) {
 	return b.mu.config, b.mu.gone
 }
 
-// usable returns nil, or why a call on the bucket cannot begin.
-func (b *Bucket) usable(ctx context.Context) error {
+// checkOpen returns nil, or why a call on the bucket cannot begin.
+func (b *Bucket) checkOpen(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -148,9 +148,9 @@ func (b *Bucket) retire(why error) {
 	b.mu.gone = why
 	for _, s := range b.handlesLocked() {
 		if b.memory {
-			b.leaving = append(b.leaving, s)
+			b.retiredMemory = append(b.retiredMemory, s)
 		} else {
-			s.Pin() // for letGo: unmapping takes longer than a lock is to be held
+			s.Pin() // for release: unmapping takes longer than a lock is to be held
 		}
 		s.released = s.Retire()
 	}
@@ -159,8 +159,8 @@ func (b *Bucket) retire(why error) {
 	b.hub.Close(why)
 }
 
-// letGo gives back the files of a retired bucket, once.
-func (b *Bucket) letGo() {
+// release gives back the files of a retired bucket, once.
+func (b *Bucket) release() {
 	if b.memory {
 		b.freeMemory()
 		return
@@ -171,14 +171,14 @@ func (b *Bucket) letGo() {
 }
 
 // handles returns the segments that hold on to a file.
-func (b *Bucket) handles() []*slot {
+func (b *Bucket) handles() []*openSegment {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	return b.handlesLocked()
 }
 
-func (b *Bucket) handlesLocked() []*slot {
-	return slices.Concat(slices.Collect(b.files()), b.mu.left)
+func (b *Bucket) handlesLocked() []*openSegment {
+	return slices.Concat(slices.Collect(b.files()), b.mu.replaced)
 }
 
 // Status describes the bucket.
@@ -200,7 +200,7 @@ func (b *Bucket) Status(ctx context.Context) (kv.Status, error) {
 	if b.mu.written != 0 {
 		st.Written = time.Unix(0, b.mu.written).UTC()
 	}
-	if err := b.store.writable(); err != nil {
+	if err := b.store.checkFailure(); err != nil {
 		st.ReadOnly = err
 	}
 	for s := range b.files() {
@@ -218,8 +218,8 @@ func (b *Bucket) notFound() error {
 
 // files yields the bucket's segments that are there, in ascending order of
 // revisions. The caller holds mu, or the bucket is retired, or nobody else has it.
-func (b *Bucket) files() iter.Seq[*slot] {
-	return func(yield func(*slot) bool) {
+func (b *Bucket) files() iter.Seq[*openSegment] {
+	return func(yield func(*openSegment) bool) {
 		for _, s := range b.mu.order {
 			if s.lost == nil && !yield(s) {
 				return

@@ -32,7 +32,7 @@ const (
 
 // unsyncedFile is a segment that was written to since the last checkpoint.
 type unsyncedFile struct {
-	slot    *slot
+	segment *openSegment
 	blocks  []*segment.Block // begun and not written, in order; a checkpoint that met a full disk leaves some
 	created bool             // the directory does not durably name it
 	seal    bool             // nothing more will be appended
@@ -40,20 +40,20 @@ type unsyncedFile struct {
 
 // beginIndex lets an index block over everything noted so far begin.
 func (f *unsyncedFile) beginIndex() {
-	if block, ok := f.slot.BeginIndex(); ok {
+	if block, ok := f.segment.BeginIndex(); ok {
 		f.blocks = append(f.blocks, block)
 	}
 }
 
 // capture is a bucket as it stood between two groups.
 type capture struct {
-	bucket *Bucket
-	desc   *manifest.Bucket // its segments are filled in once their blocks are written
-	slots  []*slot
-	files  []*unsyncedFile
+	bucket   *Bucket
+	desc     *manifest.Bucket // its segments are filled in once their blocks are written
+	segments []*openSegment
+	files    []*unsyncedFile
 }
 
-// runCheckpoint moves everything up to a position of the log into segments and
+// makeCheckpoint moves everything up to a position of the log into segments and
 // manifest, so that replay begins behind it:
 //
 //  1. between two groups, note the log's position; then, for each dirty bucket,
@@ -66,17 +66,17 @@ type capture struct {
 // An error in step 2 to 4 poisons the store, other than a full disk that was met
 // by something else than a sync. A checkpoint that had to wait until the store
 // was closed does nothing: the directory may be another process's by now.
-func (s *Store) runCheckpoint(p pace) error {
+func (s *Store) makeCheckpoint(p pace) error {
 	_, err := s.freeLog(p)
 	return err
 }
 
-// freeLog is runCheckpoint for who needs room in the log: stuck says why files
+// freeLog is makeCheckpoint for who needs room in the log: stuck says why files
 // of it could not be recycled, which is no error of the checkpoint.
 func (s *Store) freeLog(p pace) (stuck, err error) {
 	s.checkpoint.Lock()
 	defer s.checkpoint.Unlock()
-	if err := s.writable(); err != nil {
+	if err := s.checkFailure(); err != nil {
 		return nil, err
 	}
 	if s.checkpoint.manifest == nil {
@@ -101,10 +101,10 @@ func (s *Store) freeLog(p pace) (stuck, err error) {
 	s.path.Unlock()
 	for _, b := range cp.deleted {
 		if b.memory {
-			b.letGo()
+			b.release()
 			continue
 		}
-		s.bury(b.handles())
+		s.removeLater(b.handles())
 	}
 	if s.log == nil { // recovery: the old files go once the fresh one is there
 		return nil, nil
@@ -116,8 +116,8 @@ func (s *Store) freeLog(p pace) (stuck, err error) {
 	return stuck, nil
 }
 
-// checkpointRun is one run of a checkpoint.
-type checkpointRun struct {
+// pendingCheckpoint is a checkpoint under way.
+type pendingCheckpoint struct {
 	edit     manifest.Edit
 	captures []*capture
 	deleted  []*Bucket
@@ -126,10 +126,10 @@ type checkpointRun struct {
 // capture takes the state of every dirty bucket. A group that failed while it
 // waited for the path has left records in segments that no index block names: of a
 // poisoned store nothing is captured.
-func (s *Store) capture() (*checkpointRun, error) {
-	cp := &checkpointRun{}
+func (s *Store) capture() (*pendingCheckpoint, error) {
+	cp := &pendingCheckpoint{}
 	s.path.Lock()
-	if err := s.writable(); err != nil {
+	if err := s.checkFailure(); err != nil {
 		s.path.Unlock()
 		return nil, err
 	}
@@ -141,13 +141,13 @@ func (s *Store) capture() (*checkpointRun, error) {
 	for _, b := range cp.deleted {
 		cp.edit.Deleted = append(cp.edit.Deleted, b.id)
 	}
-	cp.edit.Deleted = append(cp.edit.Deleted, s.path.ended...)
-	s.path.ended = nil
+	cp.edit.Deleted = append(cp.edit.Deleted, s.path.removedIDs...)
+	s.path.removedIDs = nil
 	s.path.Unlock()
 	for len(dirty) > 0 {
 		n := min(len(dirty), checkpointGlance)
 		s.path.Lock()
-		err := s.writable()
+		err := s.checkFailure()
 		for _, b := range dirty[:n] {
 			if err != nil {
 				break
@@ -167,14 +167,14 @@ func (s *Store) capture() (*checkpointRun, error) {
 }
 
 // unpin lets go of the segments of all captures.
-func (cp *checkpointRun) unpin() {
+func (cp *pendingCheckpoint) unpin() {
 	for _, c := range cp.captures {
 		c.unpin()
 	}
 }
 
 // restore marks everything dirty again that a checkpoint could not write.
-func (s *Store) restore(cp *checkpointRun) {
+func (s *Store) restore(cp *pendingCheckpoint) {
 	s.path.Lock()
 	defer s.path.Unlock()
 	s.path.deleted = append(s.path.deleted, cp.deleted...)
@@ -195,13 +195,13 @@ func (b *Bucket) capture(position wal.LSN) *capture {
 	}
 	c := &capture{bucket: b, files: b.unsynced}
 	c.desc = &manifest.Bucket{ID: b.id, Created: b.created, Config: b.mu.config, Position: position, Next: b.next, Keys: uint64(b.mu.index.Len()), Live: b.mu.live}
-	c.desc.CompactedEndUpTo, c.desc.Lost = b.mu.ended, b.mu.lost
+	c.desc.CompactedEndUpTo, c.desc.Lost = b.mu.compactedEndUpTo, b.mu.lost
 	if b.memory {
 		return c
 	}
-	c.slots = slices.Clone(b.mu.order)
-	for slot := range b.files() {
-		slot.Pin() // the bucket may be deleted meanwhile
+	c.segments = slices.Clone(b.mu.order)
+	for sl := range b.files() {
+		sl.Pin() // the bucket may be deleted meanwhile
 	}
 	b.unsynced = nil
 	if n := len(c.files); n > 0 && !c.files[n-1].seal {
@@ -211,7 +211,7 @@ func (b *Bucket) capture(position wal.LSN) *capture {
 }
 
 // writeCheckpoint is steps 2 to 4.
-func (s *Store) writeCheckpoint(cp *checkpointRun, p pace) error {
+func (s *Store) writeCheckpoint(cp *pendingCheckpoint, p pace) error {
 	defer cp.unpin()
 	if err := s.syncLog(); err != nil {
 		return err
@@ -252,38 +252,38 @@ func (s *Store) writeCheckpoint(cp *checkpointRun, p pace) error {
 // write makes a captured file durable.
 func (f *unsyncedFile) write() error {
 	for len(f.blocks) > 0 {
-		if err := f.slot.WriteIndex(f.blocks[0]); err != nil {
+		if err := f.segment.WriteIndex(f.blocks[0]); err != nil {
 			return err
 		}
 		f.blocks = f.blocks[1:]
 	}
 	switch {
-	case f.slot.Desc().Sealed: // by a checkpoint that then met a full disk
+	case f.segment.Desc().Sealed: // by a checkpoint that then met a full disk
 		return nil
 	case f.seal:
-		return f.slot.Seal() // which syncs
+		return f.segment.Seal() // which syncs
 	}
-	return f.slot.Sync()
+	return f.segment.Sync()
 }
 
 // describe fills in the segments, whose blocks are written by now.
 func (c *capture) describe() {
-	c.desc.Segments = make([]manifest.Segment, 0, len(c.slots))
-	for _, slot := range c.slots {
-		d := manifest.Segment{RemovedUpTo: slot.dropped}
-		if slot.lost != nil {
-			d = *slot.lost
+	c.desc.Segments = make([]manifest.Segment, 0, len(c.segments))
+	for _, sl := range c.segments {
+		d := manifest.Segment{RemovedUpTo: sl.removedUpTo}
+		if sl.lost != nil {
+			d = *sl.lost
 		} else {
-			d.Desc = slot.Desc()
+			d.Desc = sl.Desc()
 		}
 		c.desc.Segments = append(c.desc.Segments, d)
 	}
 }
 
 func (c *capture) unpin() {
-	for _, slot := range c.slots {
-		if slot.lost == nil {
-			slot.Unpin()
+	for _, sl := range c.segments {
+		if sl.lost == nil {
+			sl.Unpin()
 		}
 	}
 }
@@ -371,5 +371,5 @@ func (s *Store) Checkpoint(ctx context.Context) error {
 	if err := s.open(ctx); err != nil {
 		return err
 	}
-	return s.runCheckpoint(unpaced)
+	return s.makeCheckpoint(unpaced)
 }

@@ -50,17 +50,17 @@ func checkDir(fsys vfs.FS, dir string) error {
 	if err != nil {
 		return err
 	}
-	var stranger string
+	var foreign string
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name, manifest.Names[0]) || strings.HasPrefix(e.Name, manifest.Names[1]) {
 			return nil
 		}
 		if !slices.Contains([]string{manifest.LockFile, manifest.LogDir, manifest.SegmentDir, manifest.LostDir, manifest.ReserveFile}, e.Name) {
-			stranger = e.Name
+			foreign = e.Name
 		}
 	}
-	if stranger != "" {
-		return fmt.Errorf("%w: it holds %q and no manifest; name an empty or a new directory", kv.ErrNotStore, stranger)
+	if foreign != "" {
+		return fmt.Errorf("%w: it holds %q and no manifest; name an empty or a new directory", kv.ErrNotStore, foreign)
 	}
 	return nil
 }
@@ -149,13 +149,13 @@ func (r *recovery) openLog() error {
 			Detail: fmt.Sprintf("the log begins at LSN %d, and the manifest needs it from %d", log.First(), low+1)})
 		return nil
 	}
-	return r.missLog()
+	return r.checkLogMissing()
 }
 
-// missLog makes a store read-only whose log is gone before the first checkpoint:
+// checkLogMissing makes a store read-only whose log is gone before the first checkpoint:
 // the manifest needs no frame then, and only a segment that it does not know
 // shows that there were some. After a checkpoint the replay misses them.
-func (r *recovery) missLog() error {
+func (r *recovery) checkLogMissing() error {
 	files, err := r.store.opts.env.FS.List(path.Join(r.store.dir, manifest.LogDir))
 	if err != nil || len(files) > 0 || r.found.State.LogLow > 0 {
 		return err

@@ -16,10 +16,10 @@ import (
 type committer struct {
 	store *Store
 
-	mu      sync.Mutex // guards the fields up to the blank line
-	queue   []*request // in order of arrival
-	patient []*request // those that wait behind the queue, in order of arrival
-	leading bool       // somebody leads, or has been told to
+	mu          sync.Mutex // guards the fields up to the blank line
+	queue       []*request // in order of arrival
+	lowPriority []*request // those that wait behind the queue, in order of arrival
+	leading     bool       // somebody leads, or has been told to
 
 	queued atomic.Int64 // len(queue), for the leader to watch without the lock
 
@@ -31,10 +31,10 @@ type committer struct {
 
 // request is one caller's mutations on their way through the commit path.
 type request struct {
-	mutations []mutation
-	single    [1]mutation // what mutations points to where there is one
-	wake      chan bool   // true: lead; false: answered. Holds both.
-	patient   bool        // nobody waits for it: each group takes only a share of it
+	mutations   []mutation
+	single      [1]mutation // what mutations points to where there is one
+	wake        chan bool   // true: lead; false: answered. Holds both.
+	lowPriority bool        // nobody waits for it: each group takes only a share of it
 
 	taken int  // mutations[:taken] are in a group, or past it. Owned by the leader.
 	at    int  // of group.mutations: where those of the group at hand begin. Owned by the leader.
@@ -54,7 +54,7 @@ func newRequest() *request {
 
 // free gives a request back. Nothing may refer to it any more.
 func (r *request) free() {
-	r.mutations, r.patient, r.taken, r.done, r.leads, r.cancelled = nil, false, 0, false, false, nil
+	r.mutations, r.lowPriority, r.taken, r.done, r.leads, r.cancelled = nil, false, 0, false, false, nil
 	r.single[0] = mutation{}
 	requests.Put(r)
 }
@@ -94,8 +94,8 @@ func (c *committer) do(ctx context.Context, r *request) error {
 // enqueue appends the request and reports whether its caller must lead.
 func (c *committer) enqueue(r *request) (lead bool) {
 	c.mu.Lock()
-	if r.patient {
-		c.patient = append(c.patient, r)
+	if r.lowPriority {
+		c.lowPriority = append(c.lowPriority, r)
 	} else {
 		c.queue = append(c.queue, r)
 		c.queued.Add(1)
@@ -114,8 +114,8 @@ func (c *committer) withdraw(r *request, cause error) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	queue := &c.queue
-	if r.patient {
-		queue = &c.patient
+	if r.lowPriority {
+		queue = &c.lowPriority
 	}
 	i := slices.Index(*queue, r)
 	if i < 0 {
@@ -168,8 +168,8 @@ func (c *committer) passOnLocked() {
 	switch {
 	case len(c.queue) > 0:
 		next = c.queue[0]
-	case len(c.patient) > 0:
-		next = c.patient[0]
+	case len(c.lowPriority) > 0:
+		next = c.lowPriority[0]
 	default:
 		c.leading = false
 		return
@@ -190,7 +190,7 @@ func (c *committer) step(self *request) {
 		}
 	}
 	c.rejoin.answered = min(g.answered, len(g.effects))
-	if g.shared == c.share.mutations() {
+	if g.lowPriority == c.share.mutations() {
 		c.share.adapt(g.worked, g.synced)
 	}
 	g.reset()
@@ -203,14 +203,14 @@ func (c *committer) take(g *group) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	limit := framePayloadMax
-	if len(c.patient) > 0 {
+	if len(c.lowPriority) > 0 {
 		limit -= shareRoom
 	}
 	c.queue = g.takeFrom(c.queue, math.MaxInt, limit)
 	c.queued.Store(int64(len(c.queue)))
 	before := len(g.mutations)
-	c.patient = g.takeFrom(c.patient, c.share.mutations(), framePayloadMax)
-	g.shared = len(g.mutations) - before
+	c.lowPriority = g.takeFrom(c.lowPriority, c.share.mutations(), framePayloadMax)
+	g.lowPriority = len(g.mutations) - before
 }
 
 // takeFrom moves up to that many mutations, and records up to that limit in bytes,

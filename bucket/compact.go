@@ -36,25 +36,25 @@ import (
 type rewrite struct {
 	store  *Store
 	bucket *Bucket
-	inputs []*slot // pinned
-	below  []*slot // pinned
-	count  int     // of the inputs
-	size   int64   // of them all, bytes
+	inputs []*openSegment // pinned
+	below  []*openSegment // pinned
+	count  int            // of the inputs
+	size   int64          // of them all, bytes
 	pace   *pacer
 	began  time.Time
 
-	drop  *compaction.Decider
-	ranks map[uint32]int // of the inputs, by slot number; of those below: -1
+	decider *compaction.Decider
+	ranks   map[uint32]int // of the inputs, by slot number; of those below: -1
 
-	output  *slot            // nil as long as nothing stays
+	output  *openSegment     // nil as long as nothing stays
 	batch   []byte           // records on their way to it
 	entries []*segment.Entry // theirs
 	copied  index.Use        // in it and live
 
-	dropped kv.Revision // the highest that goes
-	ended   kv.Revision // the highest that goes as the last of its key
-	held    int64       // bytes of dead records in the output
-	read    int64       // bytes of entries and records
+	removedUpTo kv.Revision // the highest that goes
+	endUpTo     kv.Revision // the highest that goes as the last of its key
+	deadKept    int64       // bytes of dead records in the output
+	read        int64       // bytes of entries and records
 
 	decided  wal.LSN // the log's position by when all was decided
 	replaced bool    // the output is in place
@@ -102,7 +102,7 @@ func (b *Bucket) beginCompaction(from, to int, pace *pacer) (*rewrite, error) {
 // place, and tells the observer.
 func (c *rewrite) end(err error) Compaction {
 	done := c.report(err)
-	c.giveUp()
+	c.discardOutput()
 	c.unpin()
 	if o, ok := c.store.opts.Observer.(CompactionObserver); ok {
 		o.Compacted(done)
@@ -115,14 +115,14 @@ func (c *rewrite) pin(from, to int) error {
 	b := c.bucket
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	if err := b.takesWritesLocked(); err != nil {
+	if err := b.checkWritableLocked(); err != nil {
 		return err
 	}
 	if to > len(b.mu.order) {
 		return errStale
 	}
 	c.below, c.inputs = b.mu.order[:from:from], b.mu.order[from:to:to]
-	c.drop = compaction.NewDecider(from == 0)
+	c.decider = compaction.NewDecider(from == 0)
 	for _, sl := range c.below {
 		c.ranks[sl.number] = -1
 		sl.Pin()
@@ -197,23 +197,23 @@ func (c *rewrite) look() error {
 		return nil
 	}
 	err := c.eachInput(func(e *segment.Entry, position int64, s compaction.InIndex) error {
-		c.drop.SeeInput(e, position, s)
+		c.decider.SeeInput(e, position, s)
 		return nil
 	})
-	if err != nil || !c.drop.NeedsBelow() {
+	if err != nil || !c.decider.NeedsBelow() {
 		return err
 	}
 	for _, sl := range c.below {
 		unknown := sl.damaged.Load()
 		err := sl.Entries(func(e *segment.Entry) error {
-			c.drop.SeeBelow(e)
+			c.decider.SeeBelow(e)
 			return c.looked(e)
 		}, func(*kv.CorruptError) { unknown = true })
 		if err != nil {
 			return err
 		}
 		if unknown {
-			c.drop.SeeUnreadable()
+			c.decider.SeeUnreadable()
 		}
 	}
 	return nil
@@ -238,7 +238,7 @@ func (c *rewrite) eachInput(fn func(e *segment.Entry, position int64, s compacti
 			if err := c.looked(e); err != nil {
 				return err
 			}
-			return fn(e, int64(i)<<32|e.Offset, c.sight(e, i))
+			return fn(e, int64(i)<<32|e.Offset, c.inIndex(e, i))
 		}, func(d *kv.CorruptError) { damage = d })
 		if damage != nil {
 			return c.damaged(sl, damage)
@@ -251,15 +251,15 @@ func (c *rewrite) eachInput(fn func(e *segment.Entry, position int64, s compacti
 }
 
 // damaged notes damage in an input: it stays as it is from now on.
-func (c *rewrite) damaged(sl *slot, d *kv.CorruptError) error {
+func (c *rewrite) damaged(sl *openSegment, d *kv.CorruptError) error {
 	sl.damaged.Store(true)
 	c.store.opts.Logger.Error("damage found", "bucket", c.bucket.name, "cause", d)
 	return d
 }
 
-// sight looks up a record of an input. A version of its revision is the record,
+// inIndex looks up a record of an input. A version of its revision is the record,
 // wherever the index has it: there are no two.
-func (c *rewrite) sight(e *segment.Entry, input int) (s compaction.InIndex) {
+func (c *rewrite) inIndex(e *segment.Entry, input int) (s compaction.InIndex) {
 	b, key := c.bucket, view.String(e.Key)
 	hash := index.Hash(key)
 	b.mu.RLock()
@@ -288,21 +288,21 @@ func (c *rewrite) follows(v index.Version, input int, offset int64) bool {
 
 // copy decides about every record of the inputs and copies those that stay.
 func (c *rewrite) copy() error {
-	var sl *slot
+	var sl *openSegment
 	err := c.eachInput(func(e *segment.Entry, position int64, s compaction.InIndex) error {
 		sl = c.inputs[position>>32]
-		switch c.drop.Decide(e, position, s) {
+		switch c.decider.Decide(e, position, s) {
 		case compaction.RemoveSuperseded:
 			c.leaveOut(e)
 			return nil
 		case compaction.RemoveLast:
 			c.leaveOut(e)
 			if e.Op != segment.Erase {
-				c.ended = e.Revision
+				c.endUpTo = e.Revision
 			}
 			return nil
 		case compaction.KeepDead:
-			c.held += int64(e.Size)
+			c.deadKept += int64(e.Size)
 		case compaction.KeepLive:
 			c.copied.Versions++
 			c.copied.Bytes += int64(e.Size)
@@ -318,12 +318,12 @@ func (c *rewrite) copy() error {
 // leaveOut notes that a record goes.
 func (c *rewrite) leaveOut(e *segment.Entry) {
 	if e.Op != segment.Erase {
-		c.dropped = e.Revision
+		c.removedUpTo = e.Revision
 	}
 }
 
 // keep reads a record and verifies it, and puts it into the batch.
-func (c *rewrite) keep(sl *slot, e *segment.Entry) error {
+func (c *rewrite) keep(sl *openSegment, e *segment.Entry) error {
 	if len(c.batch)+int(e.Size) > compactBatch {
 		if err := c.flush(); err != nil {
 			return err
@@ -412,13 +412,13 @@ func (c *rewrite) create() error {
 		s.path.numbers++
 		seg, err := segment.Create(s.segments, number, b.id, min(limit, segment.MaxSize))
 		if err == nil {
-			c.output = b.addSlot(seg, &manifest.Segment{}, false)
+			c.output = b.addSegment(seg, &manifest.Segment{}, false)
 		}
 		return err
 	}
 	err := c.withReserve(make)
 	if errors.Is(err, errNumbers) {
-		if err = s.runCheckpoint(paced); err == nil {
+		if err = s.makeCheckpoint(paced); err == nil {
 			err = c.withReserve(make)
 		}
 	}
@@ -461,8 +461,8 @@ func (c *rewrite) finish() error {
 	return nil
 }
 
-// giveUp takes the output away again, if it is not in place.
-func (c *rewrite) giveUp() {
+// discardOutput takes the output away again, if it is not in place.
+func (c *rewrite) discardOutput() {
 	if c.output == nil || c.replaced {
 		return
 	}
@@ -471,11 +471,11 @@ func (c *rewrite) giveUp() {
 	c.output.released = c.output.Retire()
 	c.bucket.mu.segments[c.output.number] = nil
 	c.bucket.mu.Unlock()
-	if c.store.closed.Load() || c.store.writable() != nil {
+	if c.store.closed.Load() || c.store.checkFailure() != nil {
 		c.output.Unpin() // the directory may be another's by now, or is not to be touched: this is scratch
 		return
 	}
-	c.store.bury([]*slot{c.output})
+	c.store.removeLater([]*openSegment{c.output})
 	c.output = nil
 }
 

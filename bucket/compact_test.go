@@ -170,8 +170,8 @@ func TestWhatCompactionDrops(t *testing.T) {
 				if got := onDisk(t, b); !reflect.DeepEqual(got, c.want) {
 					t.Errorf("on disk are %v, want %v", got, c.want)
 				}
-				if b.mu.ended != c.ended {
-					t.Errorf("keys ended up to revision %d, want %d", b.mu.ended, c.ended)
+				if b.mu.compactedEndUpTo != c.ended {
+					t.Errorf("keys ended up to revision %d, want %d", b.mu.compactedEndUpTo, c.ended)
 				}
 				wantShown(t, b, before)
 				h.wantFiles(b)
@@ -194,8 +194,8 @@ func (h *harness) wantFiles(b *Bucket) {
 		want = append(want, segment.FileName(sl.Number()))
 	}
 	for i, d := range h.s.checkpoint.state.Buckets[b.id].Segments {
-		if sl := b.mu.order[i]; sl.Number() != d.Number || sl.dropped != d.RemovedUpTo {
-			h.t.Errorf("segment %d in memory is %d, with what was dropped up to %d; the manifest says %d, and %d", i, sl.Number(), sl.dropped, d.Number, d.RemovedUpTo)
+		if sl := b.mu.order[i]; sl.Number() != d.Number || sl.removedUpTo != d.RemovedUpTo {
+			h.t.Errorf("segment %d in memory is %d, with what was dropped up to %d; the manifest says %d, and %d", i, sl.Number(), sl.removedUpTo, d.Number, d.RemovedUpTo)
 		}
 	}
 	got := h.names(manifest.SegmentDir)
@@ -295,8 +295,8 @@ func TestCompactionDoesNotGiveRevisionsBack(t *testing.T) {
 	if got := onDisk(t, b); len(got) != 0 {
 		t.Errorf("on disk are %v, want nothing", got)
 	}
-	if b.mu.ended != 2 {
-		t.Errorf("keys ended up to revision %d, want 2", b.mu.ended)
+	if b.mu.compactedEndUpTo != 2 {
+		t.Errorf("keys ended up to revision %d, want 2", b.mu.compactedEndUpTo)
 	}
 	h.wantFiles(b)
 	h.powerCut()
@@ -305,8 +305,8 @@ func TestCompactionDoesNotGiveRevisionsBack(t *testing.T) {
 	if rev := mustPut(t, b, "a", "again"); rev != 3 {
 		t.Errorf("the next revision is %d, want 3", rev)
 	}
-	if b.mu.ended != 2 {
-		t.Errorf("after a crash keys ended up to revision %d, want 2", b.mu.ended)
+	if b.mu.compactedEndUpTo != 2 {
+		t.Errorf("after a crash keys ended up to revision %d, want 2", b.mu.compactedEndUpTo)
 	}
 }
 
@@ -332,7 +332,7 @@ func TestACompactedSegmentWaitsForItsReaders(t *testing.T) {
 	pinned[0].Unpin()
 	h.checkpoint()
 	h.reclaim()
-	h.s.bury(nil)
+	h.s.removeLater(nil)
 	h.wantFiles(b)
 }
 
@@ -401,7 +401,7 @@ func TestACompactionThatFailsChangesNothing(t *testing.T) {
 			h := newHarness(t, smallSegments)
 			b := h.bucket("b")
 			churn(t, b, 20, 5)
-			b.sealRotten()
+			b.sealGarbage()
 			h.checkpoint()
 			before := shown(t, b)
 			output := segment.FileName(h.s.path.numbers)
@@ -430,7 +430,7 @@ func TestAnIndexThatCannotFollowLosesNothing(t *testing.T) {
 	h := newHarness(t, smallSegments)
 	b := h.bucket("b", withHistory(2))
 	churn(t, b, 10, 3)
-	b.sealRotten()
+	b.sealGarbage()
 	h.checkpoint()
 	before := shown(t, b)
 	output, opened := segment.FileName(h.s.path.numbers), 0
@@ -444,8 +444,8 @@ func TestAnIndexThatCannotFollowLosesNothing(t *testing.T) {
 	})
 	h.reclaim()
 	h.fs.Inject(nil)
-	if opened < 2 || len(b.mu.left) == 0 {
-		t.Fatalf("the output was opened %d times, and %d segments are left", opened, len(b.mu.left))
+	if opened < 2 || len(b.mu.replaced) == 0 {
+		t.Fatalf("the output was opened %d times, and %d segments are left", opened, len(b.mu.replaced))
 	}
 	h.reclaim()
 	wantShown(t, b, before)
@@ -472,7 +472,7 @@ func TestReclaimHelpsAFullDisk(t *testing.T) {
 	if r := h.reclaim(); r.Freed == 0 {
 		t.Fatalf("%+v", r)
 	}
-	h.s.bury(nil)
+	h.s.removeLater(nil)
 	mustPut(t, b, "more", "there is room again")
 }
 
@@ -482,7 +482,7 @@ func TestCompactionWaitsForTheManifest(t *testing.T) {
 	h := newHarness(t)
 	b := h.bucket("b")
 	mustPut(t, b, "a", "old")
-	b.sealRotten()
+	b.sealGarbage()
 	h.checkpoint()
 	mustPut(t, b, "a", "new")
 	written := h.s.log.Last()

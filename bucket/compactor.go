@@ -38,33 +38,33 @@ func (m *maintainer) compact() {
 		select {
 		case <-m.quit:
 			return
-		case <-m.stir:
+		case <-m.wakeCompaction:
 		}
-		m.stirred.Store(true)
-		for c.run() {
-			m.stirred.Store(false)
+		m.compactorAwake.Store(true)
+		for c.workUntilIdle() {
+			m.compactorAwake.Store(false)
 			if s.log.Last() == c.seen {
 				break
 			}
-			m.stirred.Store(true) // a write came between, and found the compactor awake
+			m.compactorAwake.Store(true) // a write came between, and found the compactor awake
 		}
 	}
 }
 
-// stirCompaction wakes the compactor. It is cheap where it is awake.
-func (m *maintainer) stirCompaction() {
-	if m.stirred.Load() {
+// wakeCompactor wakes the compactor. It is cheap where it is awake.
+func (m *maintainer) wakeCompactor() {
+	if m.compactorAwake.Load() {
 		return
 	}
 	select {
-	case m.stir <- struct{}{}:
+	case m.wakeCompaction <- struct{}{}:
 	default:
 	}
 }
 
-// run works until there is nothing to do and hardly anybody writes, and returns
+// workUntilIdle works until there is nothing to do and hardly anybody writes, and returns
 // true, or false if the store is closing.
-func (c *compactor) run() bool {
+func (c *compactor) workUntilIdle() bool {
 	c.lull.begin(time.Now(), c.store.logged.Load())
 	for wait := compactGlance; ; {
 		select {
@@ -76,7 +76,7 @@ func (c *compactor) run() bool {
 		idle := c.lull.look(time.Now(), c.store.logged.Load())
 		did, err := c.work(idle)
 		switch wait = compactGlance; {
-		case err != nil && c.store.takesWrites() != nil:
+		case err != nil && c.store.checkWritable() != nil:
 			return true
 		case err != nil:
 			c.retry = min(max(2*c.retry, compactRetry), compactRetryMax)
@@ -97,11 +97,11 @@ func (c *compactor) work(idle bool) (did bool, err error) {
 	deleted, full := len(s.path.deleted) > 0, s.path.full
 	s.path.Unlock()
 	if deleted {
-		if err := s.runCheckpoint(paced); err != nil {
+		if err := s.makeCheckpoint(paced); err != nil {
 			return false, err
 		}
 	}
-	s.removeDead(func() { s.pause(paced) })
+	s.removeRetired(func() { s.pause(paced) })
 	if s.opts.CompactionRate < 0 {
 		return false, nil
 	}
@@ -112,7 +112,7 @@ func (c *compactor) work(idle bool) (did bool, err error) {
 		return false, nil
 	}
 	c.pacer.rate = s.opts.CompactionRate
-	if v.bloat.Bloated() || full {
+	if v.usage.Bloated() || full {
 		c.pacer.rate *= restful
 	}
 	return idle || full, v.compact(c.pacer) // else others are to have a turn
@@ -121,7 +121,7 @@ func (c *compactor) work(idle bool) (did bool, err error) {
 // victim is what is to be compacted next.
 type victim struct {
 	bucket   *Bucket
-	bloat    compaction.Usage
+	usage    compaction.Usage
 	seal     bool             // the active segment is to be sealed first
 	unsealed bool             // nothing can be compacted before a checkpoint seals what is full
 	runs     []compaction.Run // of segments, apart from each other
@@ -144,26 +144,26 @@ func (b *Bucket) victim(by func(*compaction.Usage) compaction.Policy) (v victim,
 	if b.memory { // whoever fills it compacts it: memory.go
 		return v, false
 	}
-	v.bloat.Sweeping = len(b.sweeping.lock) == 0
+	v.usage.Sweeping = len(b.sweeping.lock) == 0
 	b.mu.RLock()
 	list := b.candidatesLocked()
-	takes := b.takesWritesLocked() == nil
+	takes := b.checkWritableLocked() == nil
 	b.mu.RUnlock()
 	if !takes || len(list) == 0 {
 		return v, false
 	}
 	for _, c := range list {
-		v.bloat.Disk += c.Size
-		v.bloat.Need += c.Need
+		v.usage.Disk += c.Size
+		v.usage.Need += c.Need
 	}
-	p := by(&v.bloat)
+	p := by(&v.usage)
 	if v.runs = p.ChooseAll(list, b.segmentSize()); len(v.runs) > 0 {
 		for _, r := range v.runs {
 			v.garbage += r.Garbage
 		}
 		return v, true
 	}
-	return v, p.UnfitMayPay(list) && b.waits(&v, p)
+	return v, p.UnfitMayPay(list) && b.needsSeal(&v, p)
 }
 
 // candidatesLocked returns the bucket's segments in ascending order of revisions.
@@ -180,18 +180,18 @@ func (b *Bucket) candidatesLocked() []compaction.Candidate {
 
 // candidateLocked rates a segment. What its index blocks take belongs to its
 // records in proportion.
-func (b *Bucket) candidateLocked(sl *slot) compaction.Candidate {
+func (b *Bucket) candidateLocked(sl *openSegment) compaction.Candidate {
 	c := compaction.Candidate{Size: sl.Size(), Fits: sl.Desc().Sealed && !sl.damaged.Load()}
-	if dead := sl.records - b.mu.index.Use(sl.number).Bytes - sl.held; dead > 0 {
+	if dead := sl.records - b.mu.index.Use(sl.number).Bytes - sl.deadKept; dead > 0 {
 		c.Garbage = int64(float64(c.Size) * float64(dead) / float64(sl.records))
 	}
 	c.Need = c.Size - c.Garbage
 	return c
 }
 
-// waits reports whether there is work once a checkpoint has sealed segments: those
+// needsSeal reports whether there is work once a checkpoint has sealed segments: those
 // that are full, and the active one if it is mostly dead.
-func (b *Bucket) waits(v *victim, p compaction.Policy) bool {
+func (b *Bucket) needsSeal(v *victim, p compaction.Policy) bool {
 	b.store.path.Lock()
 	defer b.store.path.Unlock()
 	b.mu.RLock()
@@ -220,10 +220,10 @@ func (b *Bucket) waits(v *victim, p compaction.Policy) bool {
 // that one checkpoint serves all. An error leaves everything as it was.
 func (v *victim) compact(p *pacer) error {
 	if v.seal {
-		v.bucket.sealRotten()
+		v.bucket.sealGarbage()
 	}
 	if v.unsealed {
-		return v.bucket.store.runCheckpoint(p.checkpoints())
+		return v.bucket.store.makeCheckpoint(p.checkpoints())
 	}
 	var written []*rewrite
 	var err error
@@ -258,8 +258,8 @@ func tolerable(err error) error {
 	return err
 }
 
-// sealRotten ends the active segment, so that it can be compacted.
-func (b *Bucket) sealRotten() {
+// sealGarbage ends the active segment, so that it can be compacted.
+func (b *Bucket) sealGarbage() {
 	b.store.path.Lock()
 	defer b.store.path.Unlock()
 	b.mu.RLock()

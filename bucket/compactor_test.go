@@ -166,7 +166,7 @@ func TestCompactionEndsWithItsBucketAndStore(t *testing.T) {
 			h := newHarness(t, smallSegments)
 			b := h.bucket("b")
 			churn(t, b, 20, 5)
-			b.sealRotten()
+			b.sealGarbage()
 			h.checkpoint()
 			run, err := b.beginCompaction(0, 3, h.unpacedPacer())
 			if err != nil {
@@ -182,7 +182,7 @@ func TestCompactionEndsWithItsBucketAndStore(t *testing.T) {
 			run.end(err)
 			wantError(t, err, c.want)
 			h.checkpoint()
-			h.s.bury(nil)
+			h.s.removeLater(nil)
 			if names := h.names(manifest.SegmentDir); len(names) != 0 {
 				t.Errorf("left are %q", names)
 			}
@@ -197,7 +197,7 @@ func TestABucketThatIsSweptIsNotCompacted(t *testing.T) {
 	h := newHarness(t, smallSegments)
 	b := h.bucket("b")
 	churn(t, b, 400, 20)
-	b.sealRotten()
+	b.sealGarbage()
 	h.checkpoint()
 	found := func(idle, full bool) bool {
 		_, ok := b.victim(func(b *compaction.Usage) compaction.Policy { return b.Policy(idle, full) })
@@ -225,7 +225,7 @@ func TestCompactionsOfOneRound(t *testing.T) {
 		mustPut(t, b, fmt.Sprintf("stays-%02d", i), strings.Repeat("s", 100))
 		churn(t, b, 3, 2)
 	}
-	b.sealRotten()
+	b.sealGarbage()
 	h.checkpoint()
 	v := victim{bucket: b, runs: []compaction.Run{{From: 3, To: 5}, {From: 0, To: 1}, {From: 1, To: 2}}}
 	before, size := shown(t, b), b.diskSize()

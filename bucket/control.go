@@ -31,7 +31,7 @@ func (s *Store) operate(ctx context.Context, decide func() (journal.Operation, e
 	defer s.path.Unlock()
 	var stuck error // why the log, which is full, could not be freed
 	for {
-		if err := s.takesWrites(); err != nil {
+		if err := s.checkWritable(); err != nil {
 			return err
 		}
 		op, err := decide()
@@ -271,7 +271,7 @@ func (s *Store) edit(ctx context.Context, decide func() (journal.Operation, erro
 		err := operate(ctx, func() (_ journal.Operation, err error) {
 			if op, err = decide(); err == nil {
 				wanted = s.byID(op.BucketID())
-				if wanted.restates(op) && wanted != turn {
+				if wanted.changesLiveness(op) && wanted != turn {
 					return nil, errUnswept
 				}
 			}
@@ -291,9 +291,9 @@ func (s *Store) edit(ctx context.Context, decide func() (journal.Operation, erro
 	}
 }
 
-// restates reports whether an operation on the bucket, nil for a new one, is an edit
+// changesLiveness reports whether an operation on the bucket, nil for a new one, is an edit
 // that says anew which of its records stay.
-func (b *Bucket) restates(op journal.Operation) bool {
+func (b *Bucket) changesLiveness(op journal.Operation) bool {
 	edit, ok := op.(*journal.Edit)
 	if !ok {
 		return false
@@ -335,7 +335,7 @@ func (b *Bucket) decideEdit(config kv.Config) (journal.Operation, error) {
 	if err := config.Validate(); err != nil { // with what is kept it may be too large
 		return nil, err
 	}
-	if err := b.takesWrites(); err != nil {
+	if err := b.checkWritable(); err != nil {
 		return nil, err
 	}
 	if have.Storage != config.Storage {

@@ -24,7 +24,7 @@ func (b *Bucket) Erase(ctx context.Context, pattern string, below kv.Revision, k
 	if err := kv.CheckPattern(pattern); err != nil {
 		return 0, err
 	}
-	if err := b.usable(ctx); err != nil {
+	if err := b.checkOpen(ctx); err != nil {
 		return 0, err
 	}
 	if b.expires.Load() { // keep does not count expired records
@@ -127,7 +127,7 @@ func (g *group) erase(m *mutation, prev int, now int64) error {
 	if m.erased == 0 {
 		return nil
 	}
-	if err := g.admitRoom(&e, m.bucket); err != nil {
+	if err := g.takeRoom(&e, m.bucket); err != nil {
 		return err
 	}
 	g.parts[e.part].freed += int64(m.size) // no count includes an erase record

@@ -104,7 +104,7 @@ func (g *group) judgeExpiry(m *mutation, prev int, now int64) (effect int) {
 	e.version.Deadline = later(now, m.bucket.mu.config.MarkerTTL)
 	e.floor = e.version.Revision
 	g.expired++
-	_ = g.admitRoom(&e, m.bucket) // markers are always admitted
+	_ = g.takeRoom(&e, m.bucket) // markers are always admitted
 	g.encode(&marker, &e)
 	return len(g.effects) - 1
 }

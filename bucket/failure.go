@@ -21,8 +21,8 @@ func (s *Store) poison(cause error) error {
 	return fmt.Errorf("%w: %w", kv.ErrOutcomeUnknown, s.failure.Load().cause)
 }
 
-// writable returns nil, or why the store takes no writes.
-func (s *Store) writable() error {
+// checkFailure returns nil, or why the store takes no writes.
+func (s *Store) checkFailure() error {
 	if f := s.failure.Load(); f != nil {
 		return fmt.Errorf("%w: %w", kv.ErrReadOnly, f.cause)
 	}

@@ -109,7 +109,7 @@ func TestASecondFaultDoesNotReplaceTheFirst(t *testing.T) {
 	err := h.s.poison(syscall.EBADF)
 	wantError(t, err, kv.ErrOutcomeUnknown)
 	wantError(t, err, syscall.EIO)
-	wantError(t, h.s.writable(), syscall.EIO)
+	wantError(t, h.s.checkFailure(), syscall.EIO)
 	wantError(t, h.s.Close(), syscall.EIO)
 }
 
@@ -199,7 +199,7 @@ func TestAFullDisk(t *testing.T) {
 	}
 	h.checkpoint()
 	wantKeys(t, collect(t, b), "old")
-	if err := h.s.writable(); err != nil {
+	if err := h.s.checkFailure(); err != nil {
 		t.Errorf("a full disk is no fault: %v", err)
 	}
 	// It survives a restart on the full disk, and goes on when there is room.
@@ -234,7 +234,7 @@ func TestTheReserveIsSpentInSteps(t *testing.T) {
 	if h.s.spendReserve() {
 		t.Error("an empty reserve was spent")
 	}
-	if err := h.s.refillReserve(); err != nil || h.s.path.reserve.spent || h.s.path.reserve.left != size {
+	if err := h.s.refillReserve(); err != nil || h.s.path.reserve.spent || h.s.path.reserve.available != size {
 		t.Errorf("made whole: %+v, %v", h.s.path.reserve, err)
 	}
 }

@@ -16,7 +16,7 @@ type forgotten struct {
 
 // forgottenLocked returns what the bucket has forgotten. The caller holds mu.
 func (b *Bucket) forgottenLocked() forgotten {
-	return forgotten{upTo: max(b.mu.live.SilentEndUpTo(), b.mu.ended), times: b.mu.forgets}
+	return forgotten{upTo: max(b.mu.live.SilentEndUpTo(), b.mu.compactedEndUpTo), times: b.mu.forgets}
 }
 
 // and returns the union of both.

@@ -18,13 +18,13 @@ import (
 // together, judged in order, encoded once. Owned by the commit leader; its
 // memory is reused.
 type group struct {
-	store     *Store
-	leader    *request    // who commits it
-	members   []*request  // whose last mutation is in it; nil once answered
-	answered  int         // of members
-	mutations []*mutation // in order; nil once answered
-	size      int         // of their records at most, bytes
-	shared    int         // of mutations: those that share a group with others out of patience
+	store       *Store
+	leader      *request    // who commits it
+	members     []*request  // whose last mutation is in it; nil once answered
+	answered    int         // of members
+	mutations   []*mutation // in order; nil once answered
+	size        int         // of their records at most, bytes
+	lowPriority int         // of mutations: those that share a group with others out of patience
 
 	frame   []byte // the log's frame; its records are the segments' too
 	logged  int    // records in it
@@ -71,9 +71,9 @@ const framePayloadMax = wal.MaxFramePayload - 2*journal.HeadSize
 func (g *group) reset() {
 	clear(g.members)
 	clear(g.mutations)
-	g.members, g.mutations, g.size, g.shared = g.members[:0], g.mutations[:0], 0, 0
+	g.members, g.mutations, g.size, g.lowPriority = g.members[:0], g.mutations[:0], 0, 0
 	g.leader, g.answered, g.synced, g.worked = nil, 0, 0, 0
-	g.forget()
+	g.resetEffects()
 	if cap(g.frame) > 2*framePayloadMax { // one huge value must not stay for good
 		g.frame, g.scratch = nil, nil
 	}
@@ -82,8 +82,8 @@ func (g *group) reset() {
 	}
 }
 
-// forget drops what judging made, and keeps the mutations.
-func (g *group) forget() {
+// resetEffects drops what judging made, and keeps the mutations.
+func (g *group) resetEffects() {
 	clear(g.effects)
 	clear(g.parts)
 	g.effects, g.parts, g.frame, g.expired = g.effects[:0], g.parts[:0], g.frame[:0], 0
@@ -111,7 +111,7 @@ func (g *group) add(m *mutation, limit int) bool {
 func (s *Store) commitGroup(g *group) {
 	s.path.Lock()
 	defer s.path.Unlock()
-	if g.shared > 0 {
+	if g.lowPriority > 0 {
 		began := time.Now()
 		defer func() { g.worked = time.Since(began) - g.synced }()
 	}
@@ -157,7 +157,7 @@ func (s *Store) admit(g *group) error {
 	puts := true
 	var stuck error // why the log, which is full, could not be freed
 	for {
-		if err := s.takesWrites(); err != nil {
+		if err := s.checkWritable(); err != nil {
 			return err
 		}
 		g.judge(puts)
@@ -166,7 +166,7 @@ func (s *Store) admit(g *group) error {
 		}
 		err := s.reserveRoom(g)
 		if err == nil {
-			s.noteRoom(puts && g.logged > 0)
+			s.recordRoom(puts && g.logged > 0)
 			return nil
 		}
 		g.rollback()
@@ -185,7 +185,7 @@ func (s *Store) admit(g *group) error {
 				return fmt.Errorf("%w: %w", kv.ErrNoSpace, err)
 			}
 			puts = false
-			s.noteFull(err)
+			s.recordFull(err)
 		case s.log.Err() != nil:
 			return s.poisonLog(err)
 		default: // nothing of the group was written anywhere
@@ -194,12 +194,12 @@ func (s *Store) admit(g *group) error {
 	}
 }
 
-// takesWrites returns nil, or why no group may go down the path now.
-func (s *Store) takesWrites() error {
+// checkWritable returns nil, or why no group may go down the path now.
+func (s *Store) checkWritable() error {
 	if s.closed.Load() {
 		return kv.ErrClosed
 	}
-	return s.writable()
+	return s.checkFailure()
 }
 
 // reserveRoom makes sure that nothing between here and publication can fail for
@@ -273,7 +273,7 @@ func (g *group) touches(m *mutation) bool {
 // answer tells a request's caller that all its mutations have an outcome. Its
 // memory is the caller's from then on.
 func (g *group) answer(r *request) {
-	if !r.patient { // who is does not come back at once
+	if !r.lowPriority { // who is does not come back at once
 		g.answered++
 	}
 	r.done = true
@@ -292,11 +292,11 @@ func (g *group) writeSegments() error {
 		}
 		p.offset = offset
 		if !p.bucket.memory {
-			p.bucket.noteUnsynced()
+			p.bucket.markUnsynced()
 		}
 	}
 	for i := range g.effects {
-		g.effects[i].note(g)
+		g.effects[i].setPlace(g)
 	}
 	return nil
 }
@@ -309,8 +309,8 @@ func (g *group) records(part int) []byte {
 	}
 	if len(g.parts) == 1 { // the usual case; replay may have left records out in between
 		first, last := &g.effects[0], &g.effects[len(g.effects)-1]
-		if run := from[first.at : last.at+int(last.version.Size)]; len(run) == g.parts[0].size {
-			return run
+		if records := from[first.at : last.at+int(last.version.Size)]; len(records) == g.parts[0].size {
+			return records
 		}
 	}
 	g.scratch = g.scratch[:0]
@@ -322,8 +322,8 @@ func (g *group) records(part int) []byte {
 	return g.scratch
 }
 
-// note gives the effect its place and its segment's index block the entry.
-func (e *effect) note(g *group) {
+// setPlace gives the effect its place and its segment's index block the entry.
+func (e *effect) setPlace(g *group) {
 	p := &g.parts[e.part]
 	b := p.bucket
 	e.version.Segment = b.active.number

@@ -70,9 +70,9 @@ func (s *Store) makeDurable(g *group) (time.Duration, error) {
 		if b.memory {
 			continue
 		}
-		if !b.unsure {
-			b.unsure = true
-			s.path.unsure = append(s.path.unsure, b)
+		if !b.syncPending {
+			b.syncPending = true
+			s.path.syncPending = append(s.path.syncPending, b)
 		}
 		if s.maintain != nil {
 			s.maintain.syncWithin(b.interval)
@@ -92,11 +92,11 @@ func (s *Store) syncPathLocked() error {
 
 // recordDurable records that every frame of the log is durable. The caller holds path.
 func (s *Store) recordDurable() {
-	for _, b := range s.path.unsure {
-		b.unsure, b.synced = false, b.next
+	for _, b := range s.path.syncPending {
+		b.syncPending, b.synced = false, b.next
 	}
-	clear(s.path.unsure)
-	s.path.unsure = s.path.unsure[:0]
+	clear(s.path.syncPending)
+	s.path.syncPending = s.path.syncPending[:0]
 	if s.maintain != nil {
 		s.maintain.syncBy.Store(0)
 	}
@@ -105,7 +105,7 @@ func (s *Store) recordDurable() {
 // poisonLog is poison for an error that broke the log. It also logs which acknowledged
 // writes may be lost. The caller holds path.
 func (s *Store) poisonLog(cause error) error {
-	for _, b := range s.path.unsure {
+	for _, b := range s.path.syncPending {
 		b.mu.RLock()
 		last := b.mu.revision
 		b.mu.RUnlock()
@@ -132,7 +132,7 @@ func (s *Store) Sync(ctx context.Context) error {
 func (s *Store) syncUnsure() error {
 	s.path.Lock()
 	defer s.path.Unlock()
-	if len(s.path.unsure) == 0 {
+	if len(s.path.syncPending) == 0 {
 		return nil
 	}
 	if err := s.log.Err(); err != nil { // reported when it broke
@@ -211,7 +211,7 @@ func (b *Bucket) recordLost(l manifest.LostRange) {
 		l.After, list = list[n-1].After, list[:n-1]
 	}
 	if list = append(list, l); len(list) > lostMax {
-		b.mu.ended = max(b.mu.ended, list[0].UpTo)
+		b.mu.compactedEndUpTo = max(b.mu.compactedEndUpTo, list[0].UpTo)
 		list = list[1:]
 	}
 	b.mu.lost = list

@@ -401,8 +401,8 @@ func TestLostRangesAreBounded(t *testing.T) {
 		b.recordLost(manifest.LostRange{After: after + unsyncedMax/2, UpTo: after + unsyncedMax}) // nothing was written in between
 	}
 	first := kv.Revision(lostMax * 2 * unsyncedMax)
-	if len(b.mu.lost) != lostMax || b.mu.lost[0] != (manifest.LostRange{After: first, UpTo: first + unsyncedMax}) || b.mu.ended != first-unsyncedMax {
-		t.Errorf("%d ranges from %+v on, and keys ended up to %d", len(b.mu.lost), b.mu.lost[0], b.mu.ended)
+	if len(b.mu.lost) != lostMax || b.mu.lost[0] != (manifest.LostRange{After: first, UpTo: first + unsyncedMax}) || b.mu.compactedEndUpTo != first-unsyncedMax {
+		t.Errorf("%d ranges from %+v on, and keys ended up to %d", len(b.mu.lost), b.mu.lost[0], b.mu.compactedEndUpTo)
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 // puts is false, and only markers pass: those of the sweep while the reserve is
 // half full, for it is there for clients' deletes.
 func (g *group) judge(puts bool) {
-	g.forget()
+	g.resetEffects()
 	g.pending.grow(len(g.mutations))
 	g.frame = wal.NewFrame(g.frame)
 	frame, head := journal.BeginRecords(g.frame)
@@ -50,7 +50,7 @@ func (g *group) judgeOne(m *mutation, now int64) error {
 	b := m.bucket
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	if err := b.takesWritesLocked(); err != nil {
+	if err := b.checkWritableLocked(); err != nil {
 		return err
 	}
 	prev := g.pending.find(g, m)
@@ -78,7 +78,7 @@ func (g *group) judgeOne(m *mutation, now int64) error {
 	}
 	e := m.effect(b.next, prev, now)
 	e.floor = g.floor(m, prev)
-	if err := g.admitRoom(&e, b); err != nil {
+	if err := g.takeRoom(&e, b); err != nil {
 		return err
 	}
 	m.revision = e.version.Revision
@@ -111,8 +111,8 @@ func (g *group) floor(m *mutation, prev int) kv.Revision {
 	return max(oldest, bound)
 }
 
-// admitRoom is roomFor that takes the room. The caller holds bucket.mu.
-func (g *group) admitRoom(e *effect, b *Bucket) error {
+// takeRoom is roomFor that takes the room. The caller holds bucket.mu.
+func (g *group) takeRoom(e *effect, b *Bucket) error {
 	frees, err := g.roomFor(e, b)
 	if err != nil {
 		return err

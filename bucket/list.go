@@ -175,7 +175,7 @@ func (b *Bucket) openSnapshot(ctx context.Context) (*snapshot, error) {
 // openSnapshotWith is openSnapshot that also calls fn in the moment of the snapshot, with
 // mu held.
 func (b *Bucket) openSnapshotWith(ctx context.Context, fn func()) (*snapshot, error) {
-	if err := b.usable(ctx); err != nil {
+	if err := b.checkOpen(ctx); err != nil {
 		return nil, err
 	}
 	select {

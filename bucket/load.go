@@ -70,7 +70,7 @@ func (r *recovery) loadBuckets() error {
 // is missing or unreadable makes the bucket read-only and leaves the others be.
 func (r *recovery) loadBucket(d *manifest.Bucket, meter *progress.Meter) (*Bucket, error) {
 	b := newBucket(r.store, d.ID, d.Created, d.Config)
-	b.next, b.mu.live, b.mu.ended, b.mu.lost, b.position = d.Next, d.Live, d.CompactedEndUpTo, d.Lost, d.Position
+	b.next, b.mu.live, b.mu.compactedEndUpTo, b.mu.lost, b.position = d.Next, d.Live, d.CompactedEndUpTo, d.Lost, d.Position
 	b.mu.revision = d.Next - 1
 	b.mu.index.Grow(expectedKeys(d))
 	for i := range d.Segments {
@@ -105,7 +105,7 @@ func (r *recovery) loadSegment(b *Bucket, d *manifest.Segment, last bool) error 
 			Detail: fmt.Sprintf("segment of bucket %q is missing", b.name)}
 	}
 	if corrupt != nil || errors.As(err, &corrupt) {
-		b.addSlot(nil, d, true)
+		b.addSegment(nil, d, true)
 		b.mu.readOnly = fmt.Errorf("%w: bucket %q: %w", kv.ErrReadOnly, b.name, corrupt)
 		r.damaged(corrupt)
 		return nil //nolint:nilerr // the bucket says what is wrong with it
@@ -113,7 +113,7 @@ func (r *recovery) loadSegment(b *Bucket, d *manifest.Segment, last bool) error 
 	if err != nil {
 		return err
 	}
-	sl := b.addSlot(seg, d, true)
+	sl := b.addSegment(seg, d, true)
 	if !open.Sealed {
 		b.active = sl
 	}
@@ -137,7 +137,7 @@ func (r *recovery) loadSegment(b *Bucket, d *manifest.Segment, last bool) error 
 }
 
 // load puts one entry of an index block into the index.
-func (b *Bucket) load(e *segment.Entry, sl *slot) {
+func (b *Bucket) load(e *segment.Entry, sl *openSegment) {
 	hash := index.Hash(view.String(e.Key))
 	sl.records += int64(e.Size)
 	if e.Op == segment.Erase {

@@ -29,26 +29,26 @@ type maintainer struct {
 	store *Store
 	wake  chan struct{} // holds one
 
-	expiring chan struct{} // holds one: there is something for the sweep to look after
-	stir     chan struct{} // holds one: there may be something to compact, or a file to remove
-	stirred  atomic.Bool   // the compactor is awake
-	quit     chan struct{}
-	done     sync.WaitGroup
-	timer    atomic.Bool // the vouching timer runs
+	expiring       chan struct{} // holds one: there is something for the sweep to look after
+	wakeCompaction chan struct{} // holds one: there may be something to compact, or a file to remove
+	compactorAwake atomic.Bool   // the compactor is awake
+	quit           chan struct{}
+	done           sync.WaitGroup
+	timer          atomic.Bool // the vouching timer runs
 
 	syncTimer
 }
 
 func newMaintainer(s *Store) *maintainer {
 	return &maintainer{
-		store: s, wake: make(chan struct{}, 1), expiring: make(chan struct{}, 1), stir: make(chan struct{}, 1), quit: make(chan struct{}),
+		store: s, wake: make(chan struct{}, 1), expiring: make(chan struct{}, 1), wakeCompaction: make(chan struct{}, 1), quit: make(chan struct{}),
 		syncTimer: syncTimer{unsynced: make(chan struct{}, 1)},
 	}
 }
 
 func (m *maintainer) start() {
 	if m.store.log != nil {
-		m.done.Go(m.run)
+		m.done.Go(m.loop)
 		m.done.Go(m.sweep)
 		m.done.Go(m.syncs)
 		m.done.Go(m.compact)
@@ -68,7 +68,7 @@ func (s *Store) noticeLog() {
 	if m == nil {
 		return
 	}
-	m.stirCompaction()
+	m.wakeCompactor()
 	if m.timer.Load() && !s.logWantsWork() {
 		return
 	}
@@ -86,7 +86,7 @@ func (s *Store) checkpointDue() bool {
 
 func (s *Store) logWantsWork() bool { return s.checkpointDue() || s.log.NeedsSpare() }
 
-func (m *maintainer) run() {
+func (m *maintainer) loop() {
 	timer := time.NewTimer(vouchAfter)
 	defer timer.Stop()
 	m.timer.Store(true)
@@ -129,7 +129,7 @@ func (m *maintainer) checkpointAtRest() {
 }
 
 func (m *maintainer) checkpoint() {
-	if err := m.store.runCheckpoint(paced); err != nil && !errors.Is(err, kv.ErrReadOnly) {
+	if err := m.store.makeCheckpoint(paced); err != nil && !errors.Is(err, kv.ErrReadOnly) {
 		m.store.opts.Logger.Error("checkpoint", "cause", err)
 	}
 }

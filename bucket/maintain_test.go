@@ -206,7 +206,7 @@ func TestASpareThatCannotBeMadeIsNoFault(t *testing.T) {
 		h.fail(simdisk.OpOpen, ".wal.tmp", syscall.EMFILE)
 		mustPut(t, b, "k", "v")
 		pass(time.Minute)
-		if err := h.s.writable(); err != nil {
+		if err := h.s.checkFailure(); err != nil {
 			t.Error(err)
 		}
 		h.fs.Inject(nil)

@@ -21,7 +21,7 @@ const markEvery = 64 << 10
 // ascending order of revisions. The first record of a segment always gets a mark: it is the
 // segment's lowest revision. Erasures have no revision, and get no mark. The caller holds
 // the bucket's mu, or has the only reference to the slot.
-func (sl *slot) addMark(revision kv.Revision, offset int64) {
+func (sl *openSegment) addMark(revision kv.Revision, offset int64) {
 	if n := len(sl.marks); n > 0 && offset-sl.marks[n-1].offset < markEvery {
 		return
 	}
@@ -30,7 +30,7 @@ func (sl *slot) addMark(revision kv.Revision, offset int64) {
 
 // first returns the segment's lowest revision, 0 if it has none. The caller holds
 // the bucket's mu.
-func (sl *slot) first() kv.Revision {
+func (sl *openSegment) first() kv.Revision {
 	if len(sl.marks) == 0 {
 		return 0
 	}
@@ -39,7 +39,7 @@ func (sl *slot) first() kv.Revision {
 
 // seek returns an offset from which a scan finds every record with a revision of at least
 // rev. The caller holds the bucket's mu.
-func (sl *slot) seek(rev kv.Revision) int64 {
+func (sl *openSegment) seek(rev kv.Revision) int64 {
 	n := sort.Search(len(sl.marks), func(i int) bool { return sl.marks[i].revision > rev })
 	if n == 0 {
 		return 0
@@ -50,7 +50,7 @@ func (sl *slot) seek(rev kv.Revision) int64 {
 // holding returns the segment that has a revision, if any has it: the last of those that
 // begin at or below it, or the first if none begins that low. It returns nil if there are
 // no records. The caller holds mu.
-func (b *Bucket) holding(rev kv.Revision) (found *slot) {
+func (b *Bucket) holding(rev kv.Revision) (found *openSegment) {
 	for sl := range b.files() {
 		first := sl.first()
 		if first == 0 {
@@ -67,7 +67,7 @@ func (b *Bucket) holding(rev kv.Revision) (found *slot) {
 // after returns the segment to read after sl, for a reader that has read sl to its end and
 // every record up to rev; nil if there are no more records. If a compaction has replaced
 // sl, its replacement may have more records than sl had. The caller holds mu.
-func (b *Bucket) after(sl *slot, rev kv.Revision) *slot {
+func (b *Bucket) after(sl *openSegment, rev kv.Revision) *openSegment {
 	at := slices.Index(b.mu.order, sl)
 	if at < 0 {
 		return b.holding(rev + 1)

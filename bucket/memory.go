@@ -60,7 +60,7 @@ func (b *Bucket) reserveMemory(records int64) error {
 
 // startMemory makes a memory segment with room for at least size bytes. Newest says that
 // it is the bucket's newest segment; otherwise it is not in the bucket's order yet.
-func (b *Bucket) startMemory(size int64, newest bool) (*slot, error) {
+func (b *Bucket) startMemory(size int64, newest bool) (*openSegment, error) {
 	number := len(b.mu.segments)
 	if number >= segmentsMax {
 		return nil, fmt.Errorf("%w: bucket %q has had %d segments since it was opened: reopen the store", kv.ErrReadOnly, b.name, segmentsMax)
@@ -69,7 +69,7 @@ func (b *Bucket) startMemory(size int64, newest bool) (*slot, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b.addSlot(seg, &manifest.Segment{}, newest), nil
+	return b.addSegment(seg, &manifest.Segment{}, newest), nil
 }
 
 // reclaimMemory rewrites segments until the dead bytes are at most the live bytes and the
@@ -89,7 +89,7 @@ func (b *Bucket) reclaimMemory() error {
 
 // deadestMemory returns the segment with the most dead bytes, nil if there is none, and the
 // live and dead bytes of the bucket.
-func (b *Bucket) deadestMemory() (worst *slot, live, dead int64) {
+func (b *Bucket) deadestMemory() (worst *openSegment, live, dead int64) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	most := int64(0)
@@ -114,7 +114,7 @@ type moved struct {
 // Readers see each record in one or the other. A scan finds all of them in the old one
 // until the new one is in the bucket's order. A damaged segment is kept as it is. The
 // caller holds path, so that nothing else changes the places in the index.
-func (b *Bucket) rewriteMemory(old *slot) error {
+func (b *Bucket) rewriteMemory(old *openSegment) error {
 	live, err := b.liveIn(old)
 	var damage *kv.CorruptError
 	if errors.As(err, &damage) {
@@ -165,7 +165,7 @@ type liveRecords struct {
 }
 
 // liveIn reads a memory segment and returns its live records.
-func (b *Bucket) liveIn(sl *slot) (*liveRecords, error) {
+func (b *Bucket) liveIn(sl *openSegment) (*liveRecords, error) {
 	file, err := b.disk.FS.Open(b.memoryFile(sl), vfs.ReadOnly)
 	if err != nil {
 		return nil, err
@@ -210,27 +210,27 @@ func (a *liveRecords) sort(b *Bucket, r *segment.Record, at index.Place, record 
 // replaceMemory replaces a segment by another, or removes it if by is nil. The old one's
 // memory is freed by the next replacement after its last reader is done. The caller holds
 // path.
-func (b *Bucket) replaceMemory(old, by *slot, forgottenUpTo kv.Revision) {
+func (b *Bucket) replaceMemory(old, by *openSegment, forgottenUpTo kv.Revision) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	at := slices.Index(b.mu.order, old)
 	// A new list, since readers may still use the old one.
-	var between []*slot
+	var between []*openSegment
 	if by != nil {
-		between = []*slot{by}
+		between = []*openSegment{by}
 	}
 	b.mu.order = slices.Concat(b.mu.order[:at], between, b.mu.order[at+1:])
-	b.mu.ended = max(b.mu.ended, forgottenUpTo)
+	b.mu.compactedEndUpTo = max(b.mu.compactedEndUpTo, forgottenUpTo)
 	old.released = old.Retire()
 	b.mu.segments[old.number] = nil
-	b.leaving = append(b.leaving, old)
+	b.retiredMemory = append(b.retiredMemory, old)
 	b.freeMemory()
 }
 
 // freeMemory removes the files of replaced memory segments that have no readers any more.
 // It has to wait for them, since readers open files by name. The caller holds path.
 func (b *Bucket) freeMemory() {
-	b.leaving = slices.DeleteFunc(b.leaving, func(sl *slot) bool {
+	b.retiredMemory = slices.DeleteFunc(b.retiredMemory, func(sl *openSegment) bool {
 		select {
 		case <-sl.released:
 			_ = b.disk.FS.Remove(b.memoryFile(sl)) // the file exists
@@ -241,7 +241,7 @@ func (b *Bucket) freeMemory() {
 	})
 }
 
-func (b *Bucket) memoryFile(sl *slot) string {
+func (b *Bucket) memoryFile(sl *openSegment) string {
 	return path.Join(b.disk.Dir, segment.FileName(sl.Number()))
 }
 
@@ -264,13 +264,13 @@ func (r *recovery) renewMemory() {
 		if !b.memory {
 			continue
 		}
-		r.store.path.ended = append(r.store.path.ended, b.id)
+		r.store.path.removedIDs = append(r.store.path.removedIDs, b.id)
 		delete(r.store.mu.ids, b.id)
 		b.id = r.store.path.nextID
 		r.store.path.nextID++
 		r.store.mu.ids[b.id] = b
 		b.next, b.position = 1, 0
-		b.mu.live, b.mu.ended, b.mu.lost, b.mu.revision, b.mu.written = manifest.Liveness{}, 0, nil, 0, 0
+		b.mu.live, b.mu.compactedEndUpTo, b.mu.lost, b.mu.revision, b.mu.written = manifest.Liveness{}, 0, nil, 0, 0
 		b.markDirty()
 	}
 }

@@ -33,7 +33,7 @@ func memoryBytes(t *testing.T, b *Bucket) (size int64) {
 	if live != b.mu.index.Bytes() {
 		t.Errorf("segments have %d live bytes, the index %d", live, b.mu.index.Bytes())
 	}
-	if list, err := b.disk.FS.List(b.disk.Dir); err != nil || len(list) != files+len(b.leaving) {
+	if list, err := b.disk.FS.List(b.disk.Dir); err != nil || len(list) != files+len(b.retiredMemory) {
 		t.Errorf("%d files for %d segments, %v", len(list), files, err)
 	}
 	return size

@@ -187,7 +187,7 @@ func (m *mutation) effect(revision kv.Revision, prev int, now int64) effect {
 
 // passesFullDisk reports whether a mutation goes on where a put is refused.
 func (m *mutation) passesFullDisk(r *reserve) bool {
-	return m.bucket.memory || m.operation().IsMarker() || m.kind == eraseRecords || m.kind == writeExpiry && r.left > r.size/2
+	return m.bucket.memory || m.operation().IsMarker() || m.kind == eraseRecords || m.kind == writeExpiry && r.available > r.size/2
 }
 
 // condition checks what the mutation expects of the key's newest record.

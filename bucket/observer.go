@@ -43,7 +43,7 @@ type Compaction struct {
 	Err     error            // why it was given up; nil: it was not
 }
 
-// nobody observes nothing.
-type nobody struct{}
+// noObserver observes nothing.
+type noObserver struct{}
 
-func (nobody) Committed(Commit) {}
+func (noObserver) Committed(Commit) {}

@@ -655,11 +655,11 @@ func TestACheckpointThatComesTooLateWritesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	calls := h.fs.Calls()
-	wantError(t, h.s.runCheckpoint(unpaced), kv.ErrClosed)
+	wantError(t, h.s.makeCheckpoint(unpaced), kv.ErrClosed)
 	if n := h.fs.Calls() - calls; n != 0 {
 		t.Errorf("%d calls of the file system after Close", n)
 	}
-	if err := h.s.writable(); err != nil {
+	if err := h.s.checkFailure(); err != nil {
 		t.Errorf("it passes for a fault: %v", err)
 	}
 }

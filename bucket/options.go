@@ -78,7 +78,7 @@ func (o Options) withDefaults() (Options, error) {
 		o.Progress = func(Progress) {}
 	}
 	if o.Observer == nil {
-		o.Observer = nobody{}
+		o.Observer = noObserver{}
 	}
 	if o.LogFileSize == 0 {
 		o.LogFileSize = logFileSizeDefault

@@ -44,7 +44,7 @@ func (s *Store) named(ctx context.Context, names []string) ([]*Bucket, error) {
 	if err := s.open(ctx); err != nil {
 		return nil, err
 	}
-	if err := s.writable(); err != nil {
+	if err := s.checkFailure(); err != nil {
 		return nil, err
 	}
 	if len(names) == 0 {
@@ -56,7 +56,7 @@ func (s *Store) named(ctx context.Context, names []string) ([]*Bucket, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := b.takesWrites(); err != nil {
+		if err := b.checkWritable(); err != nil {
 			return nil, err
 		}
 		list = append(list, b)
@@ -114,7 +114,7 @@ func (r *reclaiming) step(b *Bucket) (more bool, err error) {
 	s := b.store
 	s.compacting.Lock()
 	defer s.compacting.Unlock()
-	if err := s.takesWrites(); err != nil {
+	if err := s.checkWritable(); err != nil {
 		return false, err
 	}
 	v, ok := b.victim(func(*compaction.Usage) compaction.Policy { return compaction.Reclaim })

@@ -12,7 +12,7 @@ import (
 
 // At returns the kept record with that revision; see [msglog.Log].
 func (b *Bucket) At(ctx context.Context, revision kv.Revision) (kv.Entry, error) {
-	if err := b.usable(ctx); err != nil {
+	if err := b.checkOpen(ctx); err != nil {
 		return kv.Entry{}, err
 	}
 	if revision == 0 || revision > (watchLog{b}).Newest() {
@@ -25,7 +25,7 @@ func (b *Bucket) At(ctx context.Context, revision kv.Revision) (kv.Entry, error)
 // Next returns the first kept record from a revision on whose key matches; see
 // [msglog.Log].
 func (b *Bucket) Next(ctx context.Context, pattern string, from kv.Revision) (kv.Entry, error) {
-	if err := b.usable(ctx); err != nil {
+	if err := b.checkOpen(ctx); err != nil {
 		return kv.Entry{}, err
 	}
 	if err := kv.CheckPattern(pattern); err != nil {

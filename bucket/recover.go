@@ -30,7 +30,7 @@ func (s *Store) recover() error {
 	if err := r.openLog(); err != nil {
 		return err
 	}
-	if s.writable() == nil {
+	if s.checkFailure() == nil {
 		if err := r.setStraysAside(); err != nil {
 			return err
 		}
@@ -41,7 +41,7 @@ func (s *Store) recover() error {
 	if err := r.loadBuckets(); err != nil {
 		return err
 	}
-	if s.writable() == nil {
+	if s.checkFailure() == nil {
 		if err := r.removeScratch(); err != nil {
 			return err
 		}
@@ -49,7 +49,7 @@ func (s *Store) recover() error {
 			return err
 		}
 	}
-	if s.writable() == nil {
+	if s.checkFailure() == nil {
 		r.skipLost()
 		r.renewMemory()
 		if err := r.begin(); err != nil {
@@ -65,7 +65,7 @@ func (r *recovery) readOnly(cause *kv.CorruptError) {
 	s := r.store
 	s.report.Damages = append(s.report.Damages, cause)
 	s.failure.CompareAndSwap(nil, &failure{cause})
-	s.report.ReadOnly = s.writable()
+	s.report.ReadOnly = s.checkFailure()
 }
 
 func (r *recovery) damaged(c *kv.CorruptError) {
@@ -79,7 +79,7 @@ func (r *recovery) begin() error {
 	s := r.store
 	if s.path.replayed > r.found.State.LogLow || len(s.path.dirty) > 0 {
 		s.opts.Progress(Progress{Stage: StageCheckpoint})
-		if err := s.runCheckpoint(unpaced); err != nil {
+		if err := s.makeCheckpoint(unpaced); err != nil {
 			if f := s.failure.Load(); f != nil {
 				err = f.cause // nobody waits for the outcome of a write
 			}
@@ -99,7 +99,7 @@ func (r *recovery) begin() error {
 
 func (r *recovery) finish() {
 	s := r.store
-	r.settleBuckets()
+	r.finishBuckets()
 	r.startClock()
 	rep := &s.report
 	rep.Buckets = len(s.mu.buckets)
@@ -112,8 +112,8 @@ func (r *recovery) finish() {
 	}
 }
 
-// settleBuckets does what was left for when the whole log is replayed.
-func (r *recovery) settleBuckets() {
+// finishBuckets does what was left for when the whole log is replayed.
+func (r *recovery) finishBuckets() {
 	for _, b := range r.store.mu.buckets {
 		if b.stale {
 			b.stale = false

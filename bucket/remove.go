@@ -7,32 +7,32 @@ import (
 	"kvd/segment"
 )
 
-// graveyard holds the segments whose files are to be removed: both copies of the
+// retiredFiles holds the segments whose files are to be removed: both copies of the
 // manifest have forgotten them, and all are retired.
-type graveyard struct {
+type retiredFiles struct {
 	sync.Mutex
-	slots []*slot
+	segments []*openSegment
 }
 
-// bury takes retired segments that the manifest does not name any more, gives
+// removeLater takes retired segments that the manifest does not name any more, gives
 // back the pin that their retirement left, and sees to it that their files go: in
 // the background, or at once where there is none. A file that a reader has pinned
 // waits for him to let go, and without a background for the next burial; one that
 // outlives the process is scratch to the next Open.
-func (s *Store) bury(slots []*slot) {
-	if len(slots) > 0 {
-		for _, sl := range slots {
+func (s *Store) removeLater(segments []*openSegment) {
+	if len(segments) > 0 {
+		for _, sl := range segments {
 			sl.Unpin()
 		}
-		s.dead.Lock()
-		s.dead.slots = append(s.dead.slots, slots...)
-		s.dead.Unlock()
+		s.retired.Lock()
+		s.retired.segments = append(s.retired.segments, segments...)
+		s.retired.Unlock()
 	}
 	if s.maintain == nil || s.closed.Load() {
-		s.removeDead(func() {})
+		s.removeRetired(func() {})
 		return
 	}
-	s.maintain.stirCompaction()
+	s.maintain.wakeCompactor()
 }
 
 // segmentReleased wakes the background when a retired segment has lost its last
@@ -40,21 +40,21 @@ func (s *Store) bury(slots []*slot) {
 func (s *Store) segmentReleased() {
 	if m := s.maintain; m != nil {
 		select {
-		case m.stir <- struct{}{}: // also to one that is awake, and may have looked before
+		case m.wakeCompaction <- struct{}{}: // also to one that is awake, and may have looked before
 		default:
 		}
 	}
 }
 
-// removeDead removes the files that nobody reads any more, shrinking them in
+// removeRetired removes the files that nobody reads any more, shrinking them in
 // steps, and calls step after each.
-func (s *Store) removeDead(step func()) {
-	s.dead.Lock()
-	slots := s.dead.slots
-	s.dead.slots = nil
-	s.dead.Unlock()
-	waiting := slots[:0]
-	for _, sl := range slots {
+func (s *Store) removeRetired(step func()) {
+	s.retired.Lock()
+	segments := s.retired.segments
+	s.retired.segments = nil
+	s.retired.Unlock()
+	waiting := segments[:0]
+	for _, sl := range segments {
 		select {
 		case <-sl.released:
 			if err := segment.Remove(s.segments, sl.Number(), step); err != nil {
@@ -64,7 +64,7 @@ func (s *Store) removeDead(step func()) {
 			waiting = append(waiting, sl)
 		}
 	}
-	s.dead.Lock()
-	defer s.dead.Unlock()
-	s.dead.slots = slices.Concat(waiting, s.dead.slots)
+	s.retired.Lock()
+	defer s.retired.Unlock()
+	s.retired.segments = slices.Concat(waiting, s.retired.segments)
 }

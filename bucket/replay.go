@@ -77,15 +77,15 @@ func (r *recovery) replayOperation(kind journal.Kind, body []byte, lsn wal.LSN) 
 
 // replayRecords takes a run of records through the second half of the commit
 // path: segments and index.
-func (r *recovery) replayRecords(g *group, run []byte, lsn wal.LSN) error {
-	g.forget()
-	g.frame = run
+func (r *recovery) replayRecords(g *group, records []byte, lsn wal.LSN) error {
+	g.resetEffects()
+	g.frame = records
 	defer func() {
 		g.frame = nil // the log's
-		g.forget()
+		g.resetEffects()
 	}()
-	for at := 0; at < len(run); {
-		rec, size, err := r.store.segments.Seed.DecodeHeader(run[at:])
+	for at := 0; at < len(records); {
+		rec, size, err := r.store.segments.Seed.DecodeHeader(records[at:])
 		if err != nil {
 			return err
 		}

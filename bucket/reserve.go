@@ -16,10 +16,10 @@ import (
 // spending it means cutting it shorter. Puts are admitted again once it is whole.
 // Guarded by Store.path.
 type reserve struct {
-	file  vfs.File // nil: there is none
-	size  int64    // bytes wanted
-	left  int64    // bytes there
-	spent bool     // less is there than wanted
+	file      vfs.File // nil: there is none
+	size      int64    // bytes wanted
+	available int64    // bytes there
+	spent     bool     // less is there than wanted
 }
 
 // reserveStep is how much of the reserve is given up at a time, bytes. It is
@@ -43,9 +43,9 @@ func (s *Store) openReserve() error {
 		return fmt.Errorf("open %s: %w", name, err)
 	}
 	r.file = f
-	if r.left, err = f.Size(); err == nil && r.left > r.size {
+	if r.available, err = f.Size(); err == nil && r.available > r.size {
 		err = f.Truncate(r.size)
-		r.left = r.size
+		r.available = r.size
 	}
 	if err != nil {
 		return fmt.Errorf("open %s: %w", name, err)
@@ -65,11 +65,11 @@ func (s *Store) refillReserve() error {
 	}
 	err := r.file.Allocate(0, r.size)
 	if r.spent = err != nil; err == nil {
-		r.left = r.size
+		r.available = r.size
 		return nil
 	}
 	if size, sizeErr := r.file.Size(); sizeErr == nil { // what it got, it keeps
-		r.left = size
+		r.available = size
 	}
 	return fmt.Errorf("reserve of %d bytes: %w", r.size, err)
 }
@@ -78,12 +78,12 @@ func (s *Store) refillReserve() error {
 // there was any. The caller holds path.
 func (s *Store) spendReserve() bool {
 	r := &s.path.reserve
-	if r.file == nil || r.left == 0 {
+	if r.file == nil || r.available == 0 {
 		return false
 	}
 	r.spent = true
-	r.left = max(0, r.left-reserveStep)
-	return r.file.Truncate(r.left) == nil
+	r.available = max(0, r.available-reserveStep)
+	return r.file.Truncate(r.available) == nil
 }
 
 // withReserve does what an open cannot do without, giving up the reserve for it
@@ -99,20 +99,20 @@ func (s *Store) withReserve(do func() error) error {
 	return err
 }
 
-// noteFull notes that puts are refused, and says so once.
-func (s *Store) noteFull(cause error) {
+// recordFull records that puts are refused, and says so once.
+func (s *Store) recordFull(cause error) {
 	if !s.path.full {
 		s.path.full = true
 		if s.maintain != nil {
-			s.maintain.stirCompaction()
+			s.maintain.wakeCompactor()
 		}
 		s.opts.Logger.Warn("disk full: puts are refused, reads and deletes go on", "dir", s.dir, "cause", cause)
 	}
 }
 
-// noteRoom notes that a group found room; puts says whether it held any for the
+// recordRoom records that a group found room; puts says whether it held any for the
 // disk.
-func (s *Store) noteRoom(puts bool) {
+func (s *Store) recordRoom(puts bool) {
 	if puts && s.path.full {
 		s.path.full = false
 		s.opts.Logger.Info("there is room on the disk again", "dir", s.dir)

@@ -20,7 +20,7 @@ const (
 // scanned is a record that a scan has read. The record is decoded up to its key.
 type scanned struct {
 	scanner *segment.Scanner
-	slot    *slot
+	slot    *openSegment
 	record  *segment.Record
 	offset  int64
 	size    int
@@ -59,13 +59,13 @@ func (b *Bucket) scan(p *watch.Position, upTo kv.Revision, fn func(*scanned) boo
 
 // pinAt pins the segment that has the next record after p, and completes p. It returns nil
 // if there is none.
-func (b *Bucket) pinAt(p *watch.Position) (*slot, error) {
+func (b *Bucket) pinAt(p *watch.Position) (*openSegment, error) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	if b.mu.gone != nil {
 		return nil, b.mu.gone
 	}
-	var sl *slot
+	var sl *openSegment
 	if p.Placed {
 		if sl = b.mu.segments[p.Segment]; !sl.readable() {
 			sl = nil // compacted: its records are in another segment
@@ -88,7 +88,7 @@ func (b *Bucket) pinAt(p *watch.Position) (*slot, error) {
 
 // readable reports whether the segment exists and is not retired. The caller holds the
 // bucket's mu.
-func (sl *slot) readable() bool { return sl != nil && sl.lost == nil && sl.released == nil }
+func (sl *openSegment) readable() bool { return sl != nil && sl.lost == nil && sl.released == nil }
 
 // scanState is the state of one scan.
 type scanState struct {

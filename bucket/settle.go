@@ -204,7 +204,7 @@ func (b *Bucket) rulesLocked() *manifest.Liveness {
 // PurgeDeletes removes the history behind markers, and markers that are older than
 // olderThan; see [kv.Bucket].
 func (b *Bucket) PurgeDeletes(ctx context.Context, olderThan time.Duration) error {
-	if err := b.usable(ctx); err != nil {
+	if err := b.checkOpen(ctx); err != nil {
 		return err
 	}
 	if olderThan == 0 {
@@ -240,11 +240,11 @@ func (b *Bucket) purgeDeletes(ctx context.Context, olderThan time.Duration) (dec
 		}
 	}
 	if !survey.found {
-		return false, b.takesWrites()
+		return false, b.checkWritable()
 	}
 	err = s.operate(ctx, func() (journal.Operation, error) {
 		rule := manifest.PurgeDeletes{UpTo: survey.upTo, MarkersUpTo: survey.markers}
-		return &journal.PurgeDeletes{Bucket: b.id, Rule: rule}, b.takesWrites()
+		return &journal.PurgeDeletes{Bucket: b.id, Rule: rule}, b.checkWritable()
 	})
 	return err == nil, err
 }

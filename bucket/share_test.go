@@ -14,7 +14,7 @@ import (
 // newLowPriority returns a request of low priority: the expiry markers of n keys.
 func newLowPriority(b *Bucket, keys int) *request {
 	r := newRequest()
-	r.patient, r.mutations = true, make([]mutation, keys)
+	r.lowPriority, r.mutations = true, make([]mutation, keys)
 	for i := range r.mutations {
 		key := fmt.Sprintf("k%d", i)
 		r.mutations[i] = mutation{bucket: b, kind: writeExpiry, key: key, hash: index.Hash(key), size: expiryMarkerSize(key)}
@@ -42,7 +42,7 @@ func TestAPatientRequestRidesAlong(t *testing.T) {
 	waitFor(func() bool {
 		a.s.commit.mu.Lock()
 		defer a.s.commit.mu.Unlock()
-		return len(a.s.commit.patient) == 1
+		return len(a.s.commit.lowPriority) == 1
 	})
 	second, third := goPut(ctx, b, "second", "v"), goPut(ctx, b, "third", "v")
 	a.waitQueued(2) // both were queued later, and are committed first
@@ -74,7 +74,7 @@ func TestAPatientRequestRidesAlong(t *testing.T) {
 		}
 	}
 	wantKeys(t, collect(t, b), "first", "second", "third")
-	if a.s.commit.leading || a.s.commit.queued.Load() != 0 || len(a.s.commit.patient) != 0 {
+	if a.s.commit.leading || a.s.commit.queued.Load() != 0 || len(a.s.commit.lowPriority) != 0 {
 		t.Error("the path is not idle")
 	}
 }
@@ -90,14 +90,14 @@ func TestWritersThatFillEveryFrameLeaveRoomForAShare(t *testing.T) {
 	huge := mutation{kind: writeValue, key: "huge", value: make([]byte, 8<<20)}
 	c := &h.s.commit
 	c.queue = []*request{newRequestOf(t, b, many...), newRequestOf(t, b, huge)}
-	c.patient = []*request{newLowPriority(b, 3*shareLeast)}
+	c.lowPriority = []*request{newLowPriority(b, 3*shareLeast)}
 	var shared []int
 	for len(c.queue) > 0 {
 		c.take(&c.group)
 		if n := len(c.group.mutations); c.group.size > framePayloadMax && n > 1 {
 			t.Errorf("a group of %d mutations, %d bytes", n, c.group.size)
 		}
-		shared = append(shared, c.group.shared)
+		shared = append(shared, c.group.lowPriority)
 		c.group.reset()
 	}
 	if got, want := fmt.Sprint(shared), fmt.Sprint([]int{shareLeast, shareLeast, shareLeast, 0, 0}); got != want {
@@ -118,7 +118,7 @@ func TestAPatientRequestIsWithdrawn(t *testing.T) {
 	waitFor(func() bool {
 		h.s.commit.mu.Lock()
 		defer h.s.commit.mu.Unlock()
-		return len(h.s.commit.patient) == 1
+		return len(h.s.commit.lowPriority) == 1
 	})
 	end()
 	if err := <-done; !errors.Is(err, context.Canceled) {
@@ -129,7 +129,7 @@ func TestAPatientRequestIsWithdrawn(t *testing.T) {
 		t.Error(o.err)
 	}
 	mustPut(t, b, "second", "v")
-	if n := len(h.s.commit.patient); n != 0 || h.s.commit.leading {
+	if n := len(h.s.commit.lowPriority); n != 0 || h.s.commit.leading {
 		t.Errorf("%d patient requests; leading: %t", n, h.s.commit.leading)
 	}
 }

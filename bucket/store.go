@@ -47,18 +47,18 @@ type Store struct {
 	// marked so.
 	path struct {
 		sync.Mutex
-		nextID   uint64 // of the next bucket
-		numbers  uint64 // of the next segment file
-		reserved uint64 // numbers below it may be handed out
-		dirty    []*Bucket
-		awake    []*Bucket // whose active segment may hold a descriptor
-		unsure   []*Bucket // with writes that were acknowledged and not synced
-		full     bool      // puts are refused: the disk has no room
-		deleted  []*Bucket // since the last checkpoint: files still there
-		ended    []uint64  // ids that the manifest has and no bucket any more
-		frame    []byte    // scratch for operations
-		reserve  reserve
-		replayed wal.LSN // while recovering: the newest frame replayed
+		nextID      uint64 // of the next bucket
+		numbers     uint64 // of the next segment file
+		reserved    uint64 // numbers below it may be handed out
+		dirty       []*Bucket
+		awake       []*Bucket // whose active segment may hold a descriptor
+		syncPending []*Bucket // with writes that were acknowledged and not synced
+		full        bool      // puts are refused: the disk has no room
+		deleted     []*Bucket // since the last checkpoint: files still there
+		removedIDs  []uint64  // ids that the manifest has and no bucket any more
+		frame       []byte    // scratch for operations
+		reserve     reserve
+		replayed    wal.LSN // while recovering: the newest frame replayed
 	}
 
 	// checkpoint is held by the one checkpoint under way. It comes before path.
@@ -69,7 +69,7 @@ type Store struct {
 	}
 
 	compacting sync.Mutex // held by the one compaction under way. It comes before checkpoint
-	dead       graveyard
+	retired    retiredFiles
 
 	mu struct {
 		sync.RWMutex
@@ -186,12 +186,12 @@ func (s *Store) Close() error {
 	}
 	s.compacting.Lock() // a caller's: it ends at its next step
 	defer s.compacting.Unlock()
-	err := s.writable()
+	err := s.checkFailure()
 	if err == nil {
 		err = s.vouch() // before the checkpoint, which then covers this frame too
 	}
 	if err == nil {
-		err = s.runCheckpoint(unpaced)
+		err = s.makeCheckpoint(unpaced)
 	}
 	s.release()
 	if err != nil {
@@ -204,7 +204,7 @@ func (s *Store) Close() error {
 func (s *Store) vouch() error {
 	s.path.Lock()
 	defer s.path.Unlock()
-	if err := s.writable(); err != nil {
+	if err := s.checkFailure(); err != nil {
 		return err
 	}
 	now := s.clock.newest.Load()
@@ -228,10 +228,10 @@ func (s *Store) release() {
 	defer s.path.Unlock()
 	for _, b := range s.list() {
 		b.retire(kv.ErrClosed)
-		b.letGo()
+		b.release()
 	}
 	for _, b := range s.path.deleted { // retired already
-		b.letGo()
+		b.release()
 	}
 	if s.log != nil {
 		_ = s.log.Close() // everything that counts is synced

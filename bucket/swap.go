@@ -23,7 +23,7 @@ func (c *rewrite) swap() error {
 		if !errors.Is(err, errUncovered) {
 			return err
 		}
-		if err := c.store.runCheckpoint(c.pace.checkpoints()); err != nil {
+		if err := c.store.makeCheckpoint(c.pace.checkpoints()); err != nil {
 			return err
 		}
 	}
@@ -43,7 +43,7 @@ func (c *rewrite) trySwap(decided wal.LSN) error {
 	s, b := c.store, c.bucket
 	s.checkpoint.Lock()
 	defer s.checkpoint.Unlock()
-	if err := s.takesWrites(); err != nil {
+	if err := s.checkWritable(); err != nil {
 		return err
 	}
 	if s.checkpoint.manifest == nil {
@@ -114,24 +114,24 @@ func (c *rewrite) describe(old *manifest.Bucket) (*manifest.Bucket, error) {
 	if from < 0 || from+len(c.inputs) > len(old.Segments) {
 		return nil, errStale
 	}
-	dropped := c.dropped
+	removedUpTo := c.removedUpTo
 	for i, sl := range c.inputs {
 		d := &old.Segments[from+i]
 		last := from+i == len(old.Segments)-1
 		if d.Number != sl.Number() || d.Size != sl.Size() || last && !d.Sealed {
 			return nil, errStale
 		}
-		dropped = max(dropped, d.RemovedUpTo)
+		removedUpTo = max(removedUpTo, d.RemovedUpTo)
 	}
 	desc := *old
-	desc.CompactedEndUpTo = max(desc.CompactedEndUpTo, c.ended)
+	desc.CompactedEndUpTo = max(desc.CompactedEndUpTo, c.endUpTo)
 	rest := slices.Clone(old.Segments[from+len(c.inputs):])
 	desc.Segments = slices.Clone(old.Segments[:from])
 	switch {
 	case c.output != nil:
-		desc.Segments = append(desc.Segments, manifest.Segment{Desc: c.output.Desc(), RemovedUpTo: dropped})
+		desc.Segments = append(desc.Segments, manifest.Segment{Desc: c.output.Desc(), RemovedUpTo: removedUpTo})
 	case len(rest) > 0: // what it says of revisions below its own is true of more now
-		rest[0].RemovedUpTo = max(rest[0].RemovedUpTo, dropped)
+		rest[0].RemovedUpTo = max(rest[0].RemovedUpTo, removedUpTo)
 	}
 	desc.Segments = append(desc.Segments, rest...)
 	return &desc, nil
@@ -144,20 +144,20 @@ func (c *rewrite) install(desc *manifest.Bucket) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	from := slices.Index(b.mu.order, c.inputs[0])
-	var output []*slot
+	var output []*openSegment
 	if c.output != nil {
-		output = []*slot{c.output}
-		c.output.held = c.held
+		output = []*openSegment{c.output}
+		c.output.deadKept = c.deadKept
 	}
 	b.mu.order = slices.Concat(b.mu.order[:from], output, b.mu.order[from+len(c.inputs):])
-	b.mu.ended = max(b.mu.ended, desc.CompactedEndUpTo)
+	b.mu.compactedEndUpTo = max(b.mu.compactedEndUpTo, desc.CompactedEndUpTo)
 	if from < len(desc.Segments) { // the output, or what has to say so in its stead
 		sl := b.mu.order[from]
-		sl.dropped = max(sl.dropped, desc.Segments[from].RemovedUpTo)
+		sl.removedUpTo = max(sl.removedUpTo, desc.Segments[from].RemovedUpTo)
 	}
-	if c.ended != 0 { // what was held above for the sake of what went may go now
+	if c.endUpTo != 0 { // what was held above for the sake of what went may go now
 		for _, sl := range b.mu.order[from+len(output):] {
-			sl.held = 0
+			sl.deadKept = 0
 		}
 	}
 	if c.output == nil {
@@ -165,7 +165,7 @@ func (c *rewrite) install(desc *manifest.Bucket) {
 	}
 	c.output.Pin()
 	if b.mu.gone != nil { // deleted since: the checkpoint that says so takes the file
-		c.output.Pin() // for letGo
+		c.output.Pin() // for release
 		c.output.released = c.output.Retire()
 	}
 }
@@ -229,24 +229,24 @@ func (c *rewrite) apply(m *moves) {
 // leads to stays, until the next open.
 func (c *rewrite) retire() {
 	b := c.bucket
-	var dead []*slot
+	var dead []*openSegment
 	b.mu.Lock()
 	for _, sl := range c.inputs {
 		switch {
 		case sl.released != nil: // with the bucket
 			dead = append(dead, sl)
 		case b.mu.index.Use(sl.number).Versions == 0:
-			sl.Pin() // for bury
+			sl.Pin() // for removeLater
 			sl.released = sl.Retire()
 			sl.marks = nil
 			b.mu.segments[sl.number] = nil
 			dead = append(dead, sl)
 		default:
-			b.mu.left = append(b.mu.left, sl)
+			b.mu.replaced = append(b.mu.replaced, sl)
 		}
 	}
 	b.mu.Unlock()
 	c.unpin()
 	c.inputs, c.below = nil, nil
-	c.store.bury(dead)
+	c.store.removeLater(dead)
 }

@@ -52,7 +52,7 @@ const (
 type sweepState struct {
 	lock         chan struct{} // holds one value while it is free
 	scanner      segment.Scanner
-	slot         *slot        // where the scan for the TTL goes on; nil: it has to be found
+	slot         *openSegment // where the scan for the TTL goes on; nil: it has to be found
 	offset       int64        // in slot
 	expiredUpTo  kv.Revision  // the TTL has expired every record up to it
 	unmarkedUpTo kv.Revision  // the newest of the records found that gets no marker and was its key's newest record
@@ -110,7 +110,7 @@ func (m *maintainer) sweep() {
 			continue // for good: the next Open decides again
 		}
 		err := s.Sweep(context.Background())
-		if err != nil && s.takesWrites() == nil && err.Error() != logged {
+		if err != nil && s.checkWritable() == nil && err.Error() != logged {
 			logged = err.Error()
 			s.opts.Logger.Error("sweep", "cause", err)
 		}
@@ -131,7 +131,7 @@ func (s *Store) refreshClock() {
 	if !old {
 		return
 	}
-	if err := s.runCheckpoint(paced); err != nil && s.takesWrites() == nil {
+	if err := s.makeCheckpoint(paced); err != nil && s.checkWritable() == nil {
 		s.opts.Logger.Error("checkpoint", "cause", err)
 	}
 }
@@ -146,7 +146,7 @@ func (s *Store) Sweep(ctx context.Context) error {
 	}
 	var errs []error
 	for _, b := range s.expiring() {
-		if b.takesWrites() != nil {
+		if b.checkWritable() != nil {
 			continue
 		}
 		if err := b.sweepOnce(ctx); err != nil && !errors.Is(err, kv.ErrBucketNotFound) {
@@ -329,7 +329,7 @@ func (b *Bucket) writeMarkers(ctx context.Context) error {
 			bucket: b, kind: writeExpiry, key: d.key, hash: d.hash, size: expiryMarkerSize(d.key),
 		})
 	}
-	r.mutations, r.patient = w.markers, true
+	r.mutations, r.lowPriority = w.markers, true
 	if err := b.store.commit.do(ctx, r); err != nil {
 		return err
 	}
@@ -349,7 +349,7 @@ func (b *Bucket) logExpired(ctx context.Context) error {
 		return nil
 	}
 	err := b.store.operate(ctx, func() (journal.Operation, error) {
-		return &journal.Expire{Bucket: b.id, ExpiredUpTo: w.expiredUpTo, UnmarkedUpTo: w.unmarkedUpTo}, b.takesWrites()
+		return &journal.Expire{Bucket: b.id, ExpiredUpTo: w.expiredUpTo, UnmarkedUpTo: w.unmarkedUpTo}, b.checkWritable()
 	})
 	if err != nil {
 		return err
@@ -374,7 +374,7 @@ func (b *Bucket) logExpiredMarkers(ctx context.Context, now int64) error {
 		b.mu.RLock()
 		defer b.mu.RUnlock()
 		newest := b.mu.index.NewestDue(index.ExpiringMarkers)
-		return &journal.ExpireMarkers{Bucket: b.id, MarkersExpiredUpTo: now, UnmarkedUpTo: newest}, b.takesWritesLocked()
+		return &journal.ExpireMarkers{Bucket: b.id, MarkersExpiredUpTo: now, UnmarkedUpTo: newest}, b.checkWritableLocked()
 	})
 	if err != nil {
 		return err

@@ -34,7 +34,7 @@ var errRulesPending = errors.New("the rules are not applied to the index yet")
 // Trim removes the oldest records; see [msglog.Log]. Each round is durable as a whole or
 // not at all after a crash, and rounds are in the order of revisions.
 func (b *Bucket) Trim(ctx context.Context, below kv.Revision, records uint64, bytes int64) (uint64, error) {
-	if err := b.usable(ctx); err != nil {
+	if err := b.checkOpen(ctx); err != nil {
 		return 0, err
 	}
 	if !b.silent {
@@ -209,7 +209,7 @@ func (t *trim) decide() (journal.Operation, error) {
 	b := t.bucket
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	if err := b.takesWritesLocked(); err != nil {
+	if err := b.checkWritableLocked(); err != nil {
 		return nil, err
 	}
 	if b.mu.settling > 0 && !t.applied.SameCutsAndPurges(&b.mu.live) {

@@ -71,7 +71,7 @@ const (
 
 // scanExpired adds at most room expired records of a segment to the batch. It stops at the
 // first record that has not expired, and behind damage. The caller has pinned the segment.
-func (w *sweepState) scanExpired(sl *slot, ttl time.Duration, now int64, room int) (part scanPart, err error) {
+func (w *sweepState) scanExpired(sl *openSegment, ttl time.Duration, now int64, room int) (part scanPart, err error) {
 	damaged := false
 	part.offset, err = w.scanner.Scan(sl.Segment, w.offset, func(_ int64, r *segment.Record, _ int) bool {
 		if r.Op == segment.Erase || r.Revision <= w.expiredUpTo {
@@ -156,7 +156,7 @@ func (b *Bucket) eachVersion(after, before kv.Revision, fn func(key string, v in
 
 // endOf returns a revision above all revisions of a segment and at most the first one of
 // the next segment.
-func (b *Bucket) endOf(sl *slot) kv.Revision {
+func (b *Bucket) endOf(sl *openSegment) kv.Revision {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	if next := b.after(sl, b.sweeping.expiredUpTo); next != nil {
@@ -167,7 +167,7 @@ func (b *Bucket) endOf(sl *slot) kv.Revision {
 
 // pinScanned pins and returns the segment where the scan goes on; nil if there is none.
 // The caller unpins it.
-func (b *Bucket) pinScanned(horizon int64) *slot {
+func (b *Bucket) pinScanned(horizon int64) *openSegment {
 	w := &b.sweeping
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -197,7 +197,7 @@ func (s *Store) horizon() int64 {
 // nextScanned moves the scan to the segment after sl, which was read to its end. It
 // reports whether there is one. Records written since the scan began are not older than
 // horizon.
-func (b *Bucket) nextScanned(sl *slot, horizon int64) bool {
+func (b *Bucket) nextScanned(sl *openSegment, horizon int64) bool {
 	w := &b.sweeping
 	b.mu.RLock()
 	defer b.mu.RUnlock()

@@ -13,7 +13,7 @@ import (
 // Watcher also implements [kv.Poller]. It ends with kv.ErrBucketNotFound when the bucket is
 // deleted, and with kv.ErrClosed when the store is closed.
 func (b *Bucket) Watch(ctx context.Context, patterns []string, opts ...kv.WatchOption) (kv.Watcher, error) {
-	if err := b.usable(ctx); err != nil {
+	if err := b.checkOpen(ctx); err != nil {
 		return nil, err
 	}
 	if err := checkPatterns(patterns); err != nil {

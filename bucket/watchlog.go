@@ -57,7 +57,7 @@ func (b *Bucket) readable(from kv.Revision) (newest kv.Revision, err error) {
 // record is still on the disk, was read.
 func (b *Bucket) checkRead(from, upTo kv.Revision) error {
 	b.mu.RLock()
-	removed := forgotten{upTo: b.mu.ended}
+	removed := forgotten{upTo: b.mu.compactedEndUpTo}
 	b.mu.RUnlock()
 	if removed.upTo < from {
 		return nil
@@ -149,7 +149,7 @@ func (b watchLog) loadByScan(q *watch.Query, refs []watch.Ref, fn func(*kv.Entry
 
 // pinRef pins the segment of a reference. It returns nil if the segment was compacted
 // meanwhile.
-func (b *Bucket) pinRef(r *watch.Ref) (*slot, error) {
+func (b *Bucket) pinRef(r *watch.Ref) (*openSegment, error) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	if b.mu.gone != nil {
@@ -163,7 +163,7 @@ func (b *Bucket) pinRef(r *watch.Ref) (*slot, error) {
 	return sl, nil
 }
 
-func readRef(sl *slot, buf []byte, r *watch.Ref, metaOnly bool) (segment.Record, int, []byte, error) {
+func readRef(sl *openSegment, buf []byte, r *watch.Ref, metaOnly bool) (segment.Record, int, []byte, error) {
 	if metaOnly {
 		return sl.ReadHeader(buf, r.Offset, r.Size, r.Revision)
 	}

@@ -180,6 +180,6 @@ var mutants = []mutant{
 	},
 	{
 		name: "a deleted bucket's files stay", test: "TestCrashInLife", file: "bucket/checkpoint.go",
-		old: "\t\ts.bury(b.handles())\n", new: "\t\tif !(mutant) {\n\t\t\ts.bury(b.handles())\n\t\t}\n",
+		old: "\t\ts.removeLater(b.handles())\n", new: "\t\tif !(mutant) {\n\t\t\ts.removeLater(b.handles())\n\t\t}\n",
 	},
 }

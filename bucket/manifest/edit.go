@@ -28,7 +28,7 @@ const (
 	tagMaxBucketID   = 4
 	tagBucket        = 5
 	tagBucketDeleted = 6
-	tagEnded         = 7
+	tagCompactedEnd  = 7
 	tagClean         = 8
 	tagLost          = 9
 )
@@ -51,7 +51,7 @@ func (e *Edit) append(dst []byte) []byte {
 	}
 	for _, b := range e.Buckets {
 		if b.CompactedEndUpTo != 0 {
-			dst = binary.AppendUvarint(dst, tagEnded)
+			dst = binary.AppendUvarint(dst, tagCompactedEnd)
 			dst = binary.AppendUvarint(dst, uint64(b.CompactedEndUpTo))
 		}
 		for _, l := range b.Lost {
@@ -73,8 +73,8 @@ func (e *Edit) append(dst []byte) []byte {
 func decodeEdit(body []byte) (*Edit, error) {
 	e := &Edit{}
 	d := decoder{b: body}
-	var ended kv.Revision // of the bucket that follows
-	var lost []LostRange  // likewise
+	var endUpTo kv.Revision // of the bucket that follows
+	var lost []LostRange    // likewise
 	for len(d.b) > 0 && d.err == nil {
 		switch tag := d.uvarint(); tag {
 		case tagLogLow:
@@ -89,21 +89,21 @@ func decodeEdit(body []byte) (*Edit, error) {
 			e.Clean = true
 		case tagBucket:
 			b := d.bucket()
-			b.CompactedEndUpTo, ended = ended, 0
+			b.CompactedEndUpTo, endUpTo = endUpTo, 0
 			b.Lost, lost = lost, nil
 			e.Buckets = append(e.Buckets, b)
 		case tagBucketDeleted:
 			e.Deleted = append(e.Deleted, d.uvarint())
-		case tagEnded:
-			ended = kv.Revision(d.uvarint())
+		case tagCompactedEnd:
+			endUpTo = kv.Revision(d.uvarint())
 		case tagLost:
 			lost = append(lost, LostRange{kv.Revision(d.uvarint()), kv.Revision(d.uvarint())})
 		default:
 			return nil, fmt.Errorf("%w: manifest tag %d", kv.ErrVersion, tag)
 		}
 	}
-	if ended != 0 || lost != nil {
-		d.fail(fmt.Sprintf("no bucket follows where keys ended at revision %d, and %d ranges were lost", ended, len(lost)))
+	if endUpTo != 0 || lost != nil {
+		d.fail(fmt.Sprintf("no bucket follows where keys ended at revision %d, and %d ranges were lost", endUpTo, len(lost)))
 	}
 	return e, d.err
 }

@@ -150,8 +150,8 @@ func (d *digest) sum() [2]uint64 {
 	return [2]uint64{uint64(d.count), d.hash.Sum64()}
 }
 
-// checkStrangers notes what lies among the segments and is none of them.
-func (v *verification) checkStrangers() error {
+// checkStrays notes what lies among the segments and is none of them.
+func (v *verification) checkStrays() error {
 	named := make(map[uint64]bool)
 	for _, d := range v.manifest.State.Buckets {
 		for _, s := range d.Segments {
@@ -168,9 +168,9 @@ func (v *verification) checkStrangers() error {
 	for _, e := range entries {
 		switch number, ok := segment.ParseFileName(e.Name); {
 		case !ok || number >= v.manifest.State.Numbers:
-			v.note("%s is not the store's: the next open moves it to %s", path.Join(manifest.SegmentDir, e.Name), manifest.LostDir)
+			v.addNote("%s is not the store's: the next open moves it to %s", path.Join(manifest.SegmentDir, e.Name), manifest.LostDir)
 		case !named[number]:
-			v.note("%s is left from unfinished work: the next open removes it", path.Join(manifest.SegmentDir, e.Name))
+			v.addNote("%s is left from unfinished work: the next open removes it", path.Join(manifest.SegmentDir, e.Name))
 		}
 	}
 	return nil

@@ -83,11 +83,11 @@ func Store(dir string, opts Options) (Report, error) {
 	if opts.Progress == nil {
 		opts.Progress = func(progress.Progress) {}
 	}
-	v := &verification{dir: dir, opts: opts, fs: &lookFS{opts.env.FS}, began: time.Now()}
+	v := &verification{dir: dir, opts: opts, fs: &readOnlyFS{opts.env.FS}, began: time.Now()}
 	unlock, err := v.lock()
 	if err == nil {
 		defer unlock()
-		err = v.run()
+		err = v.verify()
 	}
 	v.report.Elapsed = time.Since(v.began)
 	if err != nil {
@@ -121,7 +121,7 @@ func (v *verification) lock() (unlock func(), err error) {
 	case errors.As(err, &locked):
 		return nil, fmt.Errorf("%w: %w", kv.ErrLocked, err)
 	case vfs.RefusesWrites(err):
-		v.note("the store could not be locked: %v", err)
+		v.addNote("the store could not be locked: %v", err)
 		return func() {}, nil
 	case err != nil:
 		return nil, err
@@ -129,7 +129,7 @@ func (v *verification) lock() (unlock func(), err error) {
 	return func() { _ = lock.Close() }, nil
 }
 
-func (v *verification) run() error {
+func (v *verification) verify() error {
 	found, err := manifest.Load(v.fs, v.dir)
 	for _, d := range found.Damages {
 		v.damaged(d)
@@ -149,7 +149,7 @@ func (v *verification) run() error {
 	if err := v.checkSegments(); err != nil {
 		return err
 	}
-	if err := v.checkStrangers(); err != nil {
+	if err := v.checkStrays(); err != nil {
 		return err
 	}
 	return v.checkLog()
@@ -165,6 +165,6 @@ func (v *verification) damaged(d *kv.CorruptError) {
 	}
 }
 
-func (v *verification) note(format string, args ...any) {
+func (v *verification) addNote(format string, args ...any) {
 	v.report.Notes = append(v.report.Notes, fmt.Sprintf(format, args...))
 }

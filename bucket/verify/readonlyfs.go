@@ -1,0 +1,39 @@
+package verify
+
+import (
+	"fmt"
+	"io"
+
+	"kvd/internal/vfs"
+	"kvd/kv"
+)
+
+// readOnlyFS is a file system that writes nothing: what would is an error, or for
+// syncs of what others wrote no matter.
+type readOnlyFS struct{ vfs.FS }
+
+var errReadOnly = fmt.Errorf("%w: the store is only looked at", kv.ErrReadOnly)
+
+func (l *readOnlyFS) Open(name string, mode vfs.Mode) (vfs.File, error) {
+	if mode != vfs.ReadOnly {
+		return nil, errReadOnly
+	}
+	f, err := l.FS.Open(name, mode)
+	if err != nil {
+		return nil, err
+	}
+	return readOnlyFile{f}, nil
+}
+
+func (*readOnlyFS) Mkdir(string) error             { return errReadOnly }
+func (*readOnlyFS) Rename(_, _ string) error       { return errReadOnly }
+func (*readOnlyFS) Remove(string) error            { return errReadOnly }
+func (*readOnlyFS) Lock(string) (io.Closer, error) { return nil, errReadOnly }
+func (*readOnlyFS) SyncDir(string) error           { return nil }
+
+type readOnlyFile struct{ vfs.File }
+
+func (readOnlyFile) WriteAt([]byte, int64) (int, error) { return 0, errReadOnly }
+func (readOnlyFile) Truncate(int64) error               { return errReadOnly }
+func (readOnlyFile) Allocate(int64, int64) error        { return errReadOnly }
+func (readOnlyFile) Sync() error                        { return nil }
