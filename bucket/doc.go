@@ -1,6 +1,7 @@
 // Package bucket is kvd's storage engine: a directory of buckets with the
-// semantics of package kv, durable before it is acknowledged. [Open] opens a
-// directory; the [Store] it returns implements kv.Store.
+// semantics of package kv. A write is durable before it is acknowledged, except in
+// buckets with sync=interval or storage=memory. [Open] opens a directory; the
+// [Store] it returns implements kv.Store.
 //
 // # A directory
 //
@@ -13,165 +14,174 @@
 //
 // # The write path
 //
-// Every write of every bucket goes down one path, so that one sync serves all:
+// All writes of all buckets take one path, so that one sync serves many of them:
 //
-//	queue → judge → reserve → log → sync → segments → index → answer
-//	                                     │
-//	                             durable ┘      visible with the index
+//		queue → judge → reserve → log → sync → segments → index → answer
+//		                                     │
+//		                             durable ┘      visible with the index
 //
-// Callers hand in mutations (write.go) and wait. Whoever finds the path idle
-// leads (commit.go): it takes what is queued, as much as fits one frame of the
-// log; judges each mutation's condition against the newest state including the
-// mutations before it, and encodes the records of those that pass (judge.go);
-// makes sure that log and segments have room; appends one frame and syncs it;
-// appends the same bytes to the buckets' active segments (group.go); and applies
-// them to the indexes (publish.go). A record is durable when the sync has
-// returned and visible once its slice of the index is unlocked, in this order,
-// so nothing that a reader saw is ever lost.
+//	 1. Callers queue mutations (write.go) and wait. The caller that finds the path
+//	    idle becomes the leader (commit.go). It takes as many queued mutations as fit in
+//	    one frame of the log: a group.
+//	 2. The leader judges the condition of each mutation against the newest state, which
+//	    includes the mutations before it in the group. It assigns revisions, and encodes
+//	    the records of the mutations that pass (judge.go).
+//	 3. It makes sure that log and segments have room.
+//	 4. It appends one frame to the log and syncs the log (group.go). The records are
+//	    durable once the sync has returned.
+//	 5. It appends the same bytes to the active segments of the buckets.
+//	 6. It applies the records to the indexes, a slice at a time (publish.go). A record
+//	    is visible once its slice of the index is unlocked.
 //
-// Values of a bucket with compression are compressed before they are handed in,
-// each by its writer (package segment says how and when it pays). A record says
-// whether its value is: an edit of the configuration concerns later writes alone.
-// The limit of a bucket counts what is stored, that of a value what is given.
+// Durable comes before visible, so a crash never takes a record that a reader saw.
 //
-// A group of which every bucket has sync=interval is not synced: its frame is
-// packed behind the one before, and a timer, or whatever else syncs the log, makes
-// it durable within the interval (interval.go). Its records are visible at once,
-// to conditions too. Nothing of another bucket ever is before its sync.
+// Compression: in a bucket with compression, each caller compresses its value before
+// it queues the mutation (package segment says how, and when it pays). Each record
+// says whether its value is compressed, so an edit of the configuration concerns later
+// writes only. The size limit of a bucket counts the stored bytes. The size limit of a
+// value counts the bytes that the caller gave.
 //
-// Records of a bucket with storage=memory are encoded beside the frame and go to
-// segments in memory; a group that has no others takes no frame and no sync
-// (memory.go). What makes, edits or deletes such a bucket is logged. Every open
-// makes it anew, empty, with an id that no bucket had; one that has to be read-only
-// leaves it its id.
+// sync=interval: a group whose buckets all have it is not synced. Its frame shares a
+// page of the log with the frame before. A timer, or any other sync of the log, makes
+// it durable within the interval (interval.go). Its records are visible at once, and
+// conditions see them. The records of all other buckets are visible only after their
+// sync.
 //
-// What changes a bucket as a whole, such as creating or editing it or forgetting
-// its markers, is an operation in the same log (control.go; package journal has the format). An operation
-// carries what was decided, not what was asked: replay consults neither the
-// clock nor the configuration.
+// storage=memory: the records of such a bucket are encoded beside the frame, and go to
+// segments in memory. A group with no other records needs no frame and no sync
+// (memory.go). Operations that create, edit or delete such a bucket are logged. Each
+// open makes the bucket anew: empty, and with an id that no bucket had before. An open
+// that has to be read-only leaves the id as it is.
+//
+// Operations: a change of a bucket as a whole is an operation in the same log. Examples
+// are its creation, an edit, and a purge-deletes. control.go has the steps, and package
+// journal the format. An operation holds the outcome of the decision, not the request,
+// so replay needs neither the clock nor the configuration.
 //
 // # Times to live
 //
-// Records die by their bucket's TTL or a deadline of their own (expire.go), and are
-// invisible from that instant: readers and the judge compare with the store's time
-// (clock.go), and a write to a key that has expired writes its expiry marker first.
-// The sweep (sweep.go) writes the markers of all others, down the write path like
-// any mutation but with patience: a group takes so many of them along as take about
-// as long as its sync (share.go). Operations say how far it came. What depends on which
-// records there are, such as a shorter history, sweeps first. So no outcome tells
-// whether the sweep was there. Counts may lag by a second, and so may the room
-// that an expired value holds in a bucket with a size limit.
+// A record expires by the TTL of its bucket or by its own deadline (expire.go). It is
+// invisible from that instant: readers and the judge compare it with the store's time
+// (clock.go). A write to an expired key first writes the expiry marker of that key. The
+// sweep (sweep.go) writes all other expiry markers. Its mutations take the write path
+// with low priority: a group takes as many of them as take about as long as its sync
+// (share.go). Operations record how far the sweep has come. A decision that depends on
+// which records exist, such as a shorter history, sweeps first. So the result of a call
+// never depends on whether the sweep has run. Counts may lag by a second, and so may
+// the room that expired values take in a bucket with a size limit.
 //
-// A crash that comes between an instant at which readers saw a key expire and the
-// sweep leaves it expired, unless the wall clock is set back meanwhile to before
-// that instant: the newest time on the disk, below which the store's time never
-// falls, is that of the newest write.
+// A crash may come after readers saw a key expire and before the sweep. The key stays
+// expired, unless the wall clock is set back to a time before that instant while the
+// store is closed: the store's time never falls below the newest time on the disk, and
+// that is the time of the newest write.
 //
-// In a silent bucket no record has a deadline, and what its TTL has ended leaves
-// without a marker: a write finds the key absent, and the sweep says no more than up to
-// which revision all is dead, and which of those was the last of its key, for watches
-// that resume.
+// In a bucket without markers (a message log) no record has a deadline of its own, and
+// records expire by the TTL without a marker. A write finds an expired key absent. The
+// sweep logs only two revisions: all records up to the first have expired, and the
+// second is the newest of them that was the last record of its key. Watches that resume
+// need the second.
 //
 // # Message logs
 //
-// An append is a put of a key that its revision makes, when it is judged (append.go).
-// A trim drops the oldest records of a silent bucket by the sweep's operation, in the
-// sweep's turn (trim.go): it finds them in the order of revisions, from the first that
-// is left, which it remembers. Up to 256 leave the index in one moment; more go in
-// rounds, each of which a crash leaves as a whole or not at all. It drops what there
-// was too many of when it looked: what is written meanwhile is for the next.
+// An append is a put whose key is derived from its revision, when it is judged
+// (append.go). A trim removes the oldest records of a message log. It logs the same
+// operation as the sweep, and the two never run at once (trim.go). It goes through the
+// records in the order of revisions, and starts at the first that exists, which it
+// remembers. Up to 256 records leave the index in one step. A larger trim takes several
+// rounds, and a crash leaves each round whole or not begun. A trim removes what was in
+// excess when it began. Records that are written meanwhile count for the next trim.
 //
 // # Decisions about many keys
 //
-// A purge-deletes and a shorter history concern any number of keys and are one
-// operation of the log: it changes the rules of liveness (package manifest), and
-// what they make dead is dead from that instant, for readers, listings, watches,
-// conditions and floors. Before it a purge-deletes surveys the keys, and after it
-// both take what is dead out of the index, a few keys at a time between groups of
-// writers; until that is done readers apply the rules to what they find, and a
-// mutation first settles its own key (settle.go). Counts over all keys follow by the
-// time the call returns. A crash in between leaves the rules, and Open applies them.
+// A purge-deletes or a shorter history concerns any number of keys and is one operation
+// of the log. It changes the rules of liveness (package manifest), and the rules hold at
+// once for readers, listings, watches, conditions and floors. A purge-deletes surveys
+// the keys before its operation. Afterwards both remove dead records from the index, a
+// few keys at a time between groups of writers. Until that is done, readers apply the
+// rules to the records that they find, and a mutation first applies them to its own key
+// (settle.go). Counts over all keys are right by the time the call returns. After a
+// crash in between, Open applies the rules.
 //
 // # Recovery
 //
-// The manifest says, per bucket, up to which position of the log its segments
-// hold everything, and how long each segment is; bytes beyond do not exist. Open
-// reads the segments' index blocks, replays the log behind those positions
-// through the second half of the write path, and writes a checkpoint
-// (checkpoint.go) before it serves (recover.go, claim.go, load.go, replay.go). Running it twice, or crashing in
-// the middle of it, ends in the same records.
+// For each bucket the manifest has a position of the log: the segments hold everything
+// up to it. The manifest also has the length of each segment: bytes beyond it do not
+// exist. Open reads the index blocks of the segments (claim.go, load.go). It replays the
+// log behind those positions through the second half of the write path (replay.go). It
+// writes a checkpoint (checkpoint.go) before it serves (recover.go). A second recovery,
+// or a crash in the middle of one, ends in the same records.
 //
-// Every crash leaves: each write that was acknowledged, with its revision; of
-// those on their way, all of a frame or nothing; and nothing else. A frame that
-// was torn was never acknowledged, and its revisions may be issued again.
+// After a crash the store has every acknowledged write, with its revision. A frame that
+// was being written exists as a whole or not at all. Nothing else exists. A torn frame
+// was never acknowledged, and its revisions may be issued again.
 //
-// Of buckets with sync=interval it may take the frames of the last interval: a
-// prefix of them in the order of the log is left. Their revisions were told, so
-// they are not issued again: unless the manifest says that the store was closed
-// in good order, such a bucket goes on 2^20 revisions higher, and a sync is forced
-// before as many wait for one. Status shows the revision it goes on from. A watch
-// that resumes behind one of the revisions in between was told of what is gone, and
-// gets kv.ErrCompacted.
+// In buckets with sync=interval a crash may take the frames of the last interval: a
+// prefix of the frames remains, in the order of the log. The lost revisions were
+// announced to clients, so they are not issued again. Unless the manifest says that the
+// store was closed in good order, such a bucket continues 2^20 revisions higher. A sync
+// is forced before that many revisions wait for one. Status shows the revision from
+// which the bucket continues. A watch that resumes behind one of the skipped revisions
+// may have seen records that are lost, so it gets kv.ErrCompacted.
 //
 // # Faults
 //
-//   - A damaged record is an error of that key, a *kv.CorruptError with file and
-//     offset. Nothing is truncated or removed because a checksum failed.
-//   - A damaged index block costs nothing: the records are read instead. A
-//     missing segment makes its bucket read-only, and no other.
-//   - Damage to the log below what was synced, or a log that begins above what
-//     the manifest needs, makes the store read-only: nobody can know what it held.
-//   - Any error once a frame's write has begun poisons the store (failure.go):
-//     waiters learn that the outcome is unknown, and nothing is tried again. What
-//     buckets with sync=interval had acknowledged since the last sync is named in
-//     the log.
-//   - A full disk is met before that, when room is reserved: puts are refused,
-//     reads go on, and so do deletes and checkpoints on the reserve (reserve.go).
+//   - A damaged record is an error of its key: a *kv.CorruptError with file and
+//     offset. A checksum that fails never truncates or removes anything.
+//   - A damaged index block loses nothing: the records are read instead. A missing
+//     segment makes its bucket read-only, and no other bucket.
+//   - Damage to the synced part of the log makes the store read-only, since the lost
+//     content cannot be known. So does a log that begins above the position that the
+//     manifest needs.
+//   - Any error after the write of a frame has begun makes the store read-only
+//     (failure.go). Waiting writers learn that the outcome is unknown, and nothing is
+//     tried again. The store's log messages name what buckets with sync=interval had
+//     acknowledged since the last sync.
+//   - A full disk is met earlier, when room is reserved. Puts are refused. Reads
+//     continue, and deletes and checkpoints use the reserve (reserve.go).
 //
 // # Compaction
 //
-// What trims, purges and expiry leave dead goes when its segment is rewritten: one
-// segment or some neighbours become one, or none, in the background or by Reclaim.
-// compact.go has the steps; package compaction has the decisions, which are the choice
-// of segments and the rule about the records that may go;
-// swap.go changes manifest and index; remove.go removes the files. A crash
-// leaves the old segments or the new one. Readers of an old one keep it as long as
-// they need it. A segment with damage in it stays as it is.
+// Trims, purges and expiry leave dead records in segments. Compaction removes them: it
+// rewrites one segment, or a run of neighbours, into one or none. It runs in the
+// background or by Reclaim. compact.go has the steps. Package compaction has the
+// decisions: which segments are rewritten and which records may be removed. swap.go
+// changes manifest and index; remove.go removes the files. A crash leaves the old
+// segments or the new one. Readers of an old segment keep it as long as they need it. A
+// segment with damage in it stays as it is.
 //
-// It yields to writers: it starts when a bucket takes 1.75 times what it needs, or
-// when hardly anybody writes (lull.go), and is bounded in bytes a second (pace.go,
-// compactor.go). Each round costs a checkpoint, since a record may be dead by another that only the log
-// has, and the manifest must know it before the dead one goes.
+// Compaction yields to writers. It begins when a bucket takes 1.75 times the space that
+// it needs, or when there are hardly any writes (lull.go). Its bytes a second are
+// bounded (pace.go, compactor.go). Each round costs a checkpoint: a record may be dead
+// because of a newer record that only the log has, and the manifest must cover the newer
+// one before the dead one is removed.
 //
 // # Lock order
 //
-//	Store.compacting → Store.checkpoint → Store.path → Store.mu → Bucket.mu → watch.Hub's
-//	committer.mu is taken alone, or under Store.path by nobody
+//	Store.compacting → Store.checkpoint → Store.path → Store.mu → Bucket.mu → locks of watch.Hub
+//	committer.mu is taken alone; code that holds Store.path does not take it
 //
-// No file is touched under Store.mu or Bucket.mu: readers pin a segment under
-// Bucket.mu, let it go, and read. Store.path is held through a group's sync; only
-// writers and the checkpoint's glances between two groups wait for it.
+// No file is touched under Store.mu or Bucket.mu. Readers pin a segment under Bucket.mu,
+// release the lock, and read. Store.path is held through a group's sync; only writers
+// and the short steps of a checkpoint between two groups wait for it.
 //
 // # Why
 //
-// Leading in the caller's goroutine: a lone writer saves two handoffs, 13–18 % of
-// its rate; from four writers up the styles of handing over are equal. Letting
-// the writers just answered rejoin (rejoinWindow) is what counts there: without
-// it half of them share each sync. The window lasts 40 µs at most, not the 15 µs
+// The leader is a caller's goroutine: a lone writer saves two handoffs, 13–18 % of
+// its rate. From four writers on all ways of handing over are equal. There it counts
+// that the writers that were just answered can join the next group (rejoinWindow):
+// without it half of them share each sync. The window lasts 40 µs at most, not the 15 µs
 // that a bare prototype needed: waking 63 writers takes about 30 µs on two cores.
 // At 64 writers 15, 25 and 40 µs gave groups of 49, 54 and 61 puts and 25, 24 and
-// 31 times the rate of the raw disk; at 16 writers, where all are back sooner, and
-// at 256 they made no difference (BenchmarkPut, two interleaved runs each).
+// 31 times the rate of the raw disk. They made no difference at 16 writers, where all
+// are back sooner, and at 256 (BenchmarkPut, two interleaved runs each).
 //
-// Operations bypass the queue: they take the path's lock in their caller's
-// goroutine and write a frame of their own. They are rare, and a group with
-// records before and after a change of configuration would have to be judged
-// under both.
+// Operations bypass the queue: each takes the path's lock in its caller's goroutine and
+// writes a frame of its own. They are rare, and a group with records before and after a
+// change of configuration would have to be judged under both configurations.
 //
-// A damaged log is still replayed into the segments up to the damage, although
-// the store is read-only then: those bytes lie beyond what the manifest names, so
-// nothing that exists is touched, and reads need no second way to values.
+// A damaged log makes the store read-only, and is still replayed into the segments up
+// to the damage. The replayed bytes lie beyond the lengths in the manifest, so nothing
+// that exists is touched, and reads need no second way to values.
 //
-// One item of the index's tree per key instead of one per revision is explained
-// in package index.
+// Package index explains the layout of its tree.
 package bucket
