@@ -18,7 +18,8 @@ const (
 	segmentSizeMax     = 64 << 20
 )
 
-// segmentsMax bounds the slots of a bucket: index.Version has 24 bits for them.
+// segmentsMax bounds the segments that a bucket has between two opens: index.Version has
+// 24 bits for their numbers.
 const segmentsMax = 1 << 24
 
 // reserve makes sure that the active segment takes that many bytes of records,
@@ -126,8 +127,8 @@ func (b *Bucket) startSegment(size int64) error {
 	return nil
 }
 
-// addSegment gives a segment a slot, and if it is the newest its place in the
-// bucket; nil stands for one that is lost.
+// addSegment adds a segment to the bucket under the next number. If newest, it is also the
+// last in the order of revisions. A nil segment is one that is lost.
 func (b *Bucket) addSegment(seg *segment.Segment, d *manifest.Segment, newest bool) *openSegment {
 	b.mu.Lock()
 	defer b.mu.Unlock()

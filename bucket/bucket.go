@@ -73,18 +73,18 @@ var (
 	_ kv.Watched = (*Bucket)(nil)
 )
 
-// openSegment is a segment of an open bucket. Numbers are not reused, so a version
-// read under an older lock never points into another file. The fields without a
-// remark are guarded by Bucket.mu.
+// openSegment is a segment of an open bucket. Its number is not used again before the
+// next open, so a version that was read under an earlier lock never refers to another
+// file. Bucket.mu guards the fields without a remark.
 type openSegment struct {
 	*segment.Segment
 	number      uint32            // index.Version.Segment; immutable
 	released    <-chan struct{}   // once retired: closed when the last reader is done
 	removedUpTo kv.Revision       // the highest revision that compaction left out
 	marks       []mark            // where revisions begin: marks.go
-	records     int64             // bytes of its records, dead or alive
+	records     int64             // bytes of its records, dead or live
 	deadKept    int64             // bytes of dead records that compaction had to keep
-	damaged     atomic.Bool       // compaction leaves it as it is
+	damaged     atomic.Bool       // compaction does not touch it
 	lost        *manifest.Segment // what the manifest says of a file that could not be opened; there is no Segment then. Immutable
 }
 
@@ -137,8 +137,8 @@ func (b *Bucket) checkOpen(ctx context.Context) error {
 	return b.mu.gone
 }
 
-// retire ends the bucket: calls fail with why from now on, and its files are
-// given back when the last reader lets them go. The caller holds path.
+// retire ends the bucket: from now on calls fail with why. Its files are released once
+// their last reader has finished. The caller holds path.
 func (b *Bucket) retire(why error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -150,7 +150,7 @@ func (b *Bucket) retire(why error) {
 		if b.memory {
 			b.retiredMemory = append(b.retiredMemory, s)
 		} else {
-			s.Pin() // for release: unmapping takes longer than a lock is to be held
+			s.Pin() // until release: unmapping takes too long under a lock
 		}
 		s.released = s.Retire()
 	}
@@ -159,7 +159,7 @@ func (b *Bucket) retire(why error) {
 	b.hub.Close(why)
 }
 
-// release gives back the files of a retired bucket, once.
+// release releases the files of a retired bucket, once.
 func (b *Bucket) release() {
 	if b.memory {
 		b.freeMemory()
@@ -170,7 +170,7 @@ func (b *Bucket) release() {
 	}
 }
 
-// handles returns the segments that hold on to a file.
+// handles returns the segments that have a file or a mapping open.
 func (b *Bucket) handles() []*openSegment {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -216,8 +216,8 @@ func (b *Bucket) notFound() error {
 	return fmt.Errorf("%w: %q was deleted", kv.ErrBucketNotFound, b.name)
 }
 
-// files yields the bucket's segments that are there, in ascending order of
-// revisions. The caller holds mu, or the bucket is retired, or nobody else has it.
+// files yields the bucket's segments except lost ones, in ascending order of
+// revisions. The caller holds mu, or the bucket is retired, or has no other user.
 func (b *Bucket) files() iter.Seq[*openSegment] {
 	return func(yield func(*openSegment) bool) {
 		for _, s := range b.mu.order {

@@ -8,18 +8,17 @@ import (
 	"sync/atomic"
 )
 
-// committer forms groups out of the mutations that callers hand in. There is no
-// goroutine for it: whoever finds the path idle leads, in its own goroutine,
-// which spares a lone writer two handoffs (13–18 % of its rate). A leader leads
-// until its own request is answered and passes the lead to the first in the
-// queue.
+// committer forms groups of the mutations that callers queue. It has no goroutine: the
+// caller that finds the path idle leads in its own goroutine, which saves a lone writer
+// two handoffs (13–18 % of its rate). A leader leads until its own request is answered,
+// and then passes the lead to the first request in the queue.
 type committer struct {
 	store *Store
 
 	mu          sync.Mutex // guards the fields up to the blank line
 	queue       []*request // in order of arrival
-	lowPriority []*request // those that wait behind the queue, in order of arrival
-	leading     bool       // somebody leads, or has been told to
+	lowPriority []*request // requests of low priority, in order of arrival
+	leading     bool       // a request leads, or was told to
 
 	queued atomic.Int64 // len(queue), for the leader to watch without the lock
 
@@ -34,7 +33,7 @@ type request struct {
 	mutations   []mutation
 	single      [1]mutation // what mutations points to where there is one
 	wake        chan bool   // true: lead; false: answered. Holds both.
-	lowPriority bool        // nobody waits for it: each group takes only a share of it
+	lowPriority bool        // no client waits for it: each group takes only a share of it
 
 	taken int  // mutations[:taken] are in a group, or past it. Owned by the leader.
 	at    int  // of group.mutations: where those of the group at hand begin. Owned by the leader.
@@ -52,7 +51,7 @@ func newRequest() *request {
 	return r
 }
 
-// free gives a request back. Nothing may refer to it any more.
+// free returns a request to the pool. No other reference to it may exist.
 func (r *request) free() {
 	r.mutations, r.lowPriority, r.taken, r.done, r.leads, r.cancelled = nil, false, 0, false, false, nil
 	r.single[0] = mutation{}
@@ -65,8 +64,8 @@ func (c *committer) init(s *Store) {
 }
 
 // do carries the request through the commit path and returns when every
-// mutation has an outcome. If the context ends before all were taken, those left
-// get its error, and so does the caller.
+// mutation has an outcome. If the context ends before all mutations were taken, the
+// others get its error, and do returns it.
 func (c *committer) do(ctx context.Context, r *request) error {
 	if c.enqueue(r) {
 		c.lead(r)
@@ -106,10 +105,10 @@ func (c *committer) enqueue(r *request) (lead bool) {
 	return lead
 }
 
-// withdraw takes a request whose context ended out of the queue again and
-// reports whether nothing of it was taken; a lead that had been passed to it goes
-// to the next. Of a request that is in a group in part, only the rest is cut off,
-// and the caller has to wait for the answer.
+// withdraw removes a request whose context has ended from the queue. It reports whether
+// none of its mutations was taken; then a lead that was passed to it goes to the next
+// request. If a group has taken some of them, the others are cut off, and the caller has
+// to wait for the answer.
 func (c *committer) withdraw(r *request, cause error) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -135,7 +134,7 @@ func (c *committer) withdraw(r *request, cause error) bool {
 	return true
 }
 
-// cutOff gives the mutations that were not taken the context's error.
+// cutOff sets the context's error for the mutations that were not taken.
 func (r *request) cutOff() {
 	for ; r.taken < len(r.mutations); r.taken++ {
 		r.mutations[r.taken].err = r.cancelled
@@ -154,15 +153,15 @@ func (c *committer) lead(self *request) {
 	c.mu.Unlock()
 }
 
-// busy reports whether somebody leads, or is about to.
+// busy reports whether there is a leader, or a request that is about to lead.
 func (c *committer) busy() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.leading
 }
 
-// passOnLocked makes the first in the queue lead, or a patient one, or leaves the
-// path idle.
+// passOnLocked passes the lead to the first request in the queue, else to the first of
+// low priority. If there is none, the path is idle.
 func (c *committer) passOnLocked() {
 	var next *request
 	switch {
@@ -196,8 +195,8 @@ func (c *committer) step(self *request) {
 	g.reset()
 }
 
-// take moves mutations into the group, in order: of the queue, as much as fits one
-// frame, and behind that a share of what is patient. The queue leaves room for it:
+// take moves mutations into the group, in order: from the queue as many as fit one frame,
+// then a share of those of low priority. Room in the frame is kept for that share, so
 // writers that fill every frame do not stop the sweep.
 func (c *committer) take(g *group) {
 	c.mu.Lock()
@@ -213,8 +212,8 @@ func (c *committer) take(g *group) {
 	g.lowPriority = len(g.mutations) - before
 }
 
-// takeFrom moves up to that many mutations, and records up to that limit in bytes,
-// into the group and returns what is left of the queue. A request that is cut stays
+// takeFrom moves at most count mutations, whose records have at most limit bytes, into
+// the group, and returns the rest of the queue. A request that was moved in part stays
 // at its head.
 func (g *group) takeFrom(queue []*request, count, limit int) []*request {
 	n := 0

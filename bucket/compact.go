@@ -44,7 +44,7 @@ type rewrite struct {
 	began  time.Time
 
 	decider *compaction.Decider
-	ranks   map[uint32]int // of the inputs, by slot number; of those below: -1
+	ranks   map[uint32]int // of the inputs, by openSegment.number; of those below: -1
 
 	output  *openSegment     // nil as long as nothing stays
 	batch   []byte           // records on their way to it
@@ -315,7 +315,7 @@ func (c *rewrite) copy() error {
 	return err
 }
 
-// leaveOut notes that a record goes.
+// leaveOut records that a record is removed.
 func (c *rewrite) leaveOut(e *segment.Entry) {
 	if e.Op != segment.Erase {
 		c.removedUpTo = e.Revision
@@ -391,8 +391,7 @@ func (c *rewrite) flush() error {
 	return c.spend(written)
 }
 
-// create makes the output. It has a slot from now on, which the index does not
-// lead to yet.
+// create makes the output and adds it to the bucket. The index does not refer to it yet.
 func (c *rewrite) create() error {
 	limit := int64(0)
 	for _, sl := range c.inputs {
@@ -461,7 +460,7 @@ func (c *rewrite) finish() error {
 	return nil
 }
 
-// discardOutput takes the output away again, if it is not in place.
+// discardOutput removes the output if it was not put in place.
 func (c *rewrite) discardOutput() {
 	if c.output == nil || c.replaced {
 		return

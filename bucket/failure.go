@@ -7,13 +7,13 @@ import (
 	"kvd/kv"
 )
 
-// failure is why a store takes no more writes. There is only ever one: the
-// first. Nothing is retried on a file after an error, since the system marks
-// pages clean that never reached the disk, and a second sync would say so.
+// failure is why a store takes no more writes: the first fault. After an error nothing is
+// tried again on a file: the system marks pages clean that never reached the disk, so a
+// second sync would wrongly succeed.
 type failure struct{ cause error }
 
-// poison turns the store read-only and returns what the writers on their way
-// must be told: that nobody knows what became of their writes.
+// poison makes the store read-only. It returns the error for writes under way: their
+// outcome is unknown.
 func (s *Store) poison(cause error) error {
 	if s.failure.CompareAndSwap(nil, &failure{cause}) {
 		s.opts.Logger.Error("store is read-only from now on: reopen it to go on", "dir", s.dir, "cause", cause)
@@ -21,7 +21,7 @@ func (s *Store) poison(cause error) error {
 	return fmt.Errorf("%w: %w", kv.ErrOutcomeUnknown, s.failure.Load().cause)
 }
 
-// checkFailure returns nil, or why the store takes no writes.
+// checkFailure returns nil, or the fault because of which the store takes no writes.
 func (s *Store) checkFailure() error {
 	if f := s.failure.Load(); f != nil {
 		return fmt.Errorf("%w: %w", kv.ErrReadOnly, f.cause)

@@ -14,9 +14,9 @@ import (
 	"kvd/wal"
 )
 
-// group is what one frame of the log carries: mutations that were queued
-// together, judged in order, encoded once. Owned by the commit leader; its
-// memory is reused.
+// group is the mutations that one frame of the log carries. They were queued together,
+// and are judged in order and encoded once. The commit leader owns the group. Its memory
+// is reused.
 type group struct {
 	store       *Store
 	leader      *request    // who commits it
@@ -24,7 +24,7 @@ type group struct {
 	answered    int         // of members
 	mutations   []*mutation // in order; nil once answered
 	size        int         // of their records at most, bytes
-	lowPriority int         // of mutations: those that share a group with others out of patience
+	lowPriority int         // of mutations: those of low priority
 
 	frame   []byte // the log's frame; its records are the segments' too
 	logged  int    // records in it
@@ -54,7 +54,7 @@ type effect struct {
 	op      segment.Op // version.Op, or an erasure, which has no version
 }
 
-// part is one bucket's share of a group.
+// part is the records of a group that belong to one bucket.
 type part struct {
 	bucket  *Bucket
 	first   kv.Revision // bucket.next before the group
@@ -64,8 +64,8 @@ type part struct {
 	offset  int64       // where its records begin in the active segment
 }
 
-// framePayloadMax bounds a group's records in bytes; a larger mutation travels
-// alone.
+// framePayloadMax bounds a group's records in bytes; a larger mutation has a group of
+// its own.
 const framePayloadMax = wal.MaxFramePayload - 2*journal.HeadSize
 
 func (g *group) reset() {
@@ -74,7 +74,7 @@ func (g *group) reset() {
 	g.members, g.mutations, g.size, g.lowPriority = g.members[:0], g.mutations[:0], 0, 0
 	g.leader, g.answered, g.synced, g.worked = nil, 0, 0, 0
 	g.resetEffects()
-	if cap(g.frame) > 2*framePayloadMax { // one huge value must not stay for good
+	if cap(g.frame) > 2*framePayloadMax { // do not keep the memory of one huge value
 		g.frame, g.scratch = nil, nil
 	}
 	if cap(g.kept) > 2*framePayloadMax {
@@ -82,7 +82,7 @@ func (g *group) reset() {
 	}
 }
 
-// resetEffects drops what judging made, and keeps the mutations.
+// resetEffects clears the outcome of judging, and keeps the mutations.
 func (g *group) resetEffects() {
 	clear(g.effects)
 	clear(g.parts)
@@ -91,8 +91,8 @@ func (g *group) resetEffects() {
 	g.pending.reset()
 }
 
-// add takes a mutation in if the group stays within that many bytes, or is empty.
-// It counts the expiry marker that judging may put in front of it.
+// add adds a mutation if the group then has at most limit bytes, or is empty. It counts
+// the expiry marker that judging may put before it.
 func (g *group) add(m *mutation, limit int) bool {
 	size := m.size
 	if m.kind != writeExpiry {
@@ -149,10 +149,9 @@ func (s *Store) commitGroup(g *group) {
 	}
 }
 
-// admit judges the group and reserves room for it in the log and the segments.
-// Where the disk is full it judges again, deletes alone, and lets those draw on
-// the reserve. The caller holds path, which admit lets go only while it waits
-// for the log to have room.
+// admit judges the group and reserves room for it in the log and the segments. If the
+// disk is full it judges again, passes deletes only, and lets them use the reserve. The
+// caller holds path. admit releases path only while it waits for room in the log.
 func (s *Store) admit(g *group) error {
 	puts := true
 	var stuck error // why the log, which is full, could not be freed
@@ -194,7 +193,7 @@ func (s *Store) admit(g *group) error {
 	}
 }
 
-// checkWritable returns nil, or why no group may go down the path now.
+// checkWritable returns nil, or why the store takes no writes now.
 func (s *Store) checkWritable() error {
 	if s.closed.Load() {
 		return kv.ErrClosed
@@ -202,8 +201,8 @@ func (s *Store) checkWritable() error {
 	return s.checkFailure()
 }
 
-// reserveRoom makes sure that nothing between here and publication can fail for
-// want of room.
+// reserveRoom reserves room on the disk, so that no later step of the group can fail for
+// lack of it.
 func (s *Store) reserveRoom(g *group) error {
 	if s.path.reserve.spent && g.needsSpace() {
 		if err := s.refillReserve(); err != nil {
@@ -224,7 +223,7 @@ func (s *Store) reserveRoom(g *group) error {
 	return nil
 }
 
-// needsSpace reports whether the group holds anything for the disk but markers.
+// needsSpace reports whether the group has records for the disk other than markers.
 func (g *group) needsSpace() bool {
 	for i := range g.effects {
 		if e := &g.effects[i]; e.version.Op == kv.Put && !g.parts[e.part].bucket.memory {
@@ -234,8 +233,8 @@ func (g *group) needsSpace() bool {
 	return false
 }
 
-// fail gives this outcome to every mutation that has none yet, and to those that
-// were refused because of one of them.
+// fail sets err for every mutation that has no error yet, and for those that were refused
+// because of a record of this group.
 func (g *group) fail(err error) {
 	var mismatch *kv.RevisionMismatchError
 	for _, m := range g.mutations {
@@ -245,10 +244,9 @@ func (g *group) fail(err error) {
 	}
 }
 
-// answerEarly answers the requests of which nothing goes into the log: their
-// condition failed against state that is durable already, so they need not wait
-// for the sync. Those that failed because of a mutation of this very group have
-// to: nobody may learn of what may yet be lost.
+// answerEarly answers the requests whose condition failed against durable state. They
+// write nothing, so they need not wait for the sync. Requests that failed because of a
+// mutation of this group have to wait: their error tells of records that may yet be lost.
 func (g *group) answerEarly() {
 	for i, r := range g.members {
 		if len(r.mutations) == 1 && g.failedBefore(&r.mutations[0]) {
@@ -258,20 +256,20 @@ func (g *group) answerEarly() {
 	}
 }
 
-// failedBefore reports whether a mutation failed for a reason that was durable
-// before the group: not for a record, or for room, that the group takes.
+// failedBefore reports whether a mutation failed for a reason that was durable before the
+// group: neither a record of the group nor the room that it takes.
 func (g *group) failedBefore(m *mutation) bool {
 	return m.err != nil && !g.touches(m) && !errors.Is(m.err, kv.ErrBucketFull)
 }
 
-// touches reports whether the group holds what the mutation's condition is about: a
-// record of its key, or any of the bucket where it expects that to be at a revision.
+// touches reports whether the group can affect the mutation's condition: it has a record
+// of the key, or any record of the bucket if the condition is about its newest revision.
 func (g *group) touches(m *mutation) bool {
 	return g.pending.has(g, m) || m.ifNewest && g.has(m.bucket)
 }
 
-// answer tells a request's caller that all its mutations have an outcome. Its
-// memory is the caller's from then on.
+// answer wakes the request's caller: all its mutations have an outcome. From then on the
+// caller owns the request's memory.
 func (g *group) answer(r *request) {
 	if !r.lowPriority { // who is does not come back at once
 		g.answered++
@@ -301,7 +299,7 @@ func (g *group) writeSegments() error {
 	return nil
 }
 
-// records returns the records of a part, as one run of bytes.
+// records returns the records of a part as one slice of bytes.
 func (g *group) records(part int) []byte {
 	from := g.frame
 	if g.parts[part].bucket.memory {
@@ -322,7 +320,7 @@ func (g *group) records(part int) []byte {
 	return g.scratch
 }
 
-// setPlace gives the effect its place and its segment's index block the entry.
+// setPlace fills in where the record is, and adds its entry to the segment's index block.
 func (e *effect) setPlace(g *group) {
 	p := &g.parts[e.part]
 	b := p.bucket

@@ -6,12 +6,12 @@ import (
 	"kvd/kv"
 )
 
-// Observer is told what the commit path does, for metrics.
+// Observer receives what the commit path does, for metrics.
 type Observer interface {
-	// Committed is called once for every group of writes that was made durable, or
-	// that is visible before it is (sync=interval), and once for a sync of such
-	// groups alone: by the goroutine that leads or syncs, while it holds the commit
-	// path. It must be quick and must not call the store.
+	// Committed is called once for every group of writes: when it is durable, or with
+	// sync=interval when it is written. It is also called once for each sync of such
+	// groups alone. The calling goroutine holds the commit path, so Committed must be
+	// quick and must not call the store. Calls do not overlap.
 	Committed(Commit)
 }
 
@@ -24,23 +24,23 @@ type Commit struct {
 	Sync    time.Duration // how long making it durable took; 0: a later sync does
 }
 
-// CompactionObserver is an [Observer] that is told of compactions too.
+// CompactionObserver is an [Observer] that receives compactions too.
 type CompactionObserver interface {
-	// Compacted is called when one has ended, by its goroutine.
+	// Compacted is called when a compaction has ended, in its goroutine.
 	Compacted(Compaction)
 }
 
-// Compaction is one run of it: some neighbouring segments replaced by one.
+// Compaction is one compaction: neighbouring segments are replaced by one or none.
 type Compaction struct {
 	Bucket  string
 	Inputs  int              // segments
 	Read    int64            // bytes of records and of their index entries
-	Written int64            // bytes of the segment that replaces them; 0: nothing stayed
-	Freed   int64            // bytes of the inputs beyond those; 0 after an error. Negative where little went
-	Took    time.Duration    // all in all
-	Paused  time.Duration    // of that, leaving the disk to others
-	Damage  *kv.CorruptError // why it was given up, where an input is damaged: that stays as it is
-	Err     error            // why it was given up; nil: it was not
+	Written int64            // bytes of the segment that replaces them; 0: there is none
+	Freed   int64            // bytes of the inputs less Written; 0 after an error. Negative if few records were removed
+	Took    time.Duration    // in total
+	Paused  time.Duration    // of Took, waiting so that others have the disk
+	Damage  *kv.CorruptError // damage of an input that ended it; the input stays as it is
+	Err     error            // why it ended early; nil: it did not
 }
 
 // noObserver observes nothing.

@@ -11,47 +11,47 @@ import (
 	"kvd/kv"
 )
 
-// Options changes how a store is opened. The zero value is right for almost
-// everyone.
+// Options changes how a store is opened. The zero value is right for almost every
+// program.
 type Options struct {
-	// Logger receives what happens in the background: damage found, a checkpoint
-	// that failed. Nil discards it. Keys appear in it, values never.
+	// Logger receives messages about the store: damage, failed checkpoints, a full
+	// disk. Nil discards them. They contain keys, and never values.
 	Logger *slog.Logger
 
 	// Progress is called during Open, from its goroutine, at the start of each
-	// stage and a few times a second. Nil: not at all.
+	// stage and a few times a second. Nil: it is not called.
 	Progress func(Progress)
 
-	// Observer is told of every commit. Nil: nobody is.
+	// Observer is called for every commit. Nil: there is none.
 	Observer Observer
 
 	// LogFileSize is the size of one file of the log in bytes, a multiple of
 	// 4,096. Default 16 MiB.
 	LogFileSize int64
 
-	// LogMaxSize bounds all files of the log in bytes: writers wait for a
-	// checkpoint rather than pass it. Default 128 MiB, at least 2 × LogFileSize.
+	// LogMaxSize bounds all files of the log together, in bytes. Where a write would
+	// pass it, it waits for a checkpoint. Default 128 MiB, at least 2 × LogFileSize.
 	LogMaxSize int64
 
 	// ReserveSize is how much disk, in bytes, is set aside for deletes and
 	// checkpoints on a full disk. Default 64 MiB; negative: none.
 	ReserveSize int64
 
-	// CompactionRate bounds what background compaction reads and writes while there
-	// are writers, bytes a second: default 32 MiB. Without writers, or where a bucket
-	// takes several times the disk that its live records need, it is four times as
-	// much. Negative: there is no background compaction, Reclaim alone.
+	// CompactionRate bounds the bytes a second that background compaction reads and
+	// writes while there are writers. Default 32 MiB. The bound is four times as high
+	// without writers, and where a bucket takes several times the disk that its live
+	// records need. Negative: there is no background compaction, only Reclaim.
 	CompactionRate int64
 
-	// SegmentSize is the least size of a segment in bytes, of at most 64 MiB: a new
-	// one takes up to an eighth of what its bucket has, and no less than this.
-	// Default 1 MiB. Files grow to it as they are written.
+	// SegmentSize is the least size in bytes up to which a segment is filled, at most
+	// 64 MiB. Default 1 MiB. A new segment of a large bucket may be larger: up to an
+	// eighth of the bucket. Files grow as they are written.
 	SegmentSize int64
 
-	// AcceptClock says that the wall clock is right, although it is more than a day
-	// ahead of the newest time in the store: keys expire by it. Otherwise Open says
-	// so in its Report, and the sweep rests: what has expired is invisible, and
-	// stays on the disk until it is written to.
+	// AcceptClock accepts a wall clock that is more than a day ahead of the newest
+	// time in the store. Without it Open adds a note to its Report, and nothing is
+	// swept: expired records are invisible, but stay on the disk until their keys are
+	// written to.
 	AcceptClock bool
 
 	env environment.Env // of tests

@@ -7,18 +7,18 @@ import (
 	"kvd/segment"
 )
 
-// retiredFiles holds the segments whose files are to be removed: both copies of the
-// manifest have forgotten them, and all are retired.
+// retiredFiles are the segments whose files are to be removed. All are retired, and
+// neither copy of the manifest names them.
 type retiredFiles struct {
 	sync.Mutex
 	segments []*openSegment
 }
 
-// removeLater takes retired segments that the manifest does not name any more, gives
-// back the pin that their retirement left, and sees to it that their files go: in
-// the background, or at once where there is none. A file that a reader has pinned
-// waits for him to let go, and without a background for the next burial; one that
-// outlives the process is scratch to the next Open.
+// removeLater takes retired segments that the manifest does not name any more, unpins
+// them, and has their files removed: in the background, or at once if there are no
+// background goroutines. A file that a reader has pinned is removed after it is
+// unpinned; without background goroutines, by the next call of removeLater. A file that
+// is left when the process ends is removed by the next Open as unfinished work.
 func (s *Store) removeLater(segments []*openSegment) {
 	if len(segments) > 0 {
 		for _, sl := range segments {
@@ -40,7 +40,7 @@ func (s *Store) removeLater(segments []*openSegment) {
 func (s *Store) segmentReleased() {
 	if m := s.maintain; m != nil {
 		select {
-		case m.wakeCompaction <- struct{}{}: // also to one that is awake, and may have looked before
+		case m.wakeCompaction <- struct{}{}: // also if it is awake: it may have looked before
 		default:
 		}
 	}
@@ -58,7 +58,7 @@ func (s *Store) removeRetired(step func()) {
 		select {
 		case <-sl.released:
 			if err := segment.Remove(s.segments, sl.Number(), step); err != nil {
-				s.opts.Logger.Warn("a dead file stays until the next open", "cause", err)
+				s.opts.Logger.Warn("a file that is no longer used stays until the next open", "cause", err)
 			}
 		default:
 			waiting = append(waiting, sl)

@@ -8,20 +8,20 @@ import (
 	"kvd/wal"
 )
 
-// Report says what Open found and did. After a clean close, or a crash, it holds
-// nothing that a user must act upon; Damages and ReadOnly do.
+// Report is what Open found and did. Users must act on Damages and ReadOnly. Both are
+// empty after a clean close and after a crash.
 type Report struct {
 	Created  bool // there was no store: this is a new one
 	Buckets  int
 	Keys     int           // with any record, in all buckets
 	Frames   int           // of the log, replayed
 	Records  int           // replayed
-	Torn     *wal.TornTail // an unfinished last write that was dropped: it was never acknowledged; nil: none
+	Torn     *wal.TornTail // an unfinished last write of the log, which was discarded: it was never acknowledged; nil: none
 	Damages  []*kv.CorruptError
-	ReadOnly error    // why the store takes no writes; nil: it does
+	ReadOnly error    // why the store takes no writes; nil: it takes them
 	Scratch  int      // files of unfinished work removed
 	Strays   []string // files that are not the store's, moved to lost/
-	Notes    []string // what else an operator may want to know, a sentence each
+	Notes    []string // further facts for operators, a sentence each
 	Elapsed  time.Duration
 }
 

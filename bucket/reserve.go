@@ -11,10 +11,10 @@ import (
 	"kvd/kv"
 )
 
-// reserve is disk set aside for what must go on when there is no more: deletes,
-// checkpoints, the manifest. It is a file of allocated blocks that nobody reads;
-// spending it means cutting it shorter. Puts are admitted again once it is whole.
-// Guarded by Store.path.
+// reserve is disk space for the work that must go on when the disk is full: deletes,
+// checkpoints, the manifest. It is a file of allocated blocks that is never read. It is
+// spent by truncating the file. Puts are admitted again once it is whole. Guarded by
+// Store.path.
 type reserve struct {
 	file      vfs.File // nil: there is none
 	size      int64    // bytes wanted
@@ -22,9 +22,8 @@ type reserve struct {
 	spent     bool     // less is there than wanted
 }
 
-// reserveStep is how much of the reserve is given up at a time, bytes. It is
-// small, so that a segment that asks for room to grow into does not find it, and
-// takes what it needs.
+// reserveStep is how many bytes of the reserve are spent at a time. It is small, so that
+// a segment cannot use it to grow ahead of its writes, and takes only what it needs.
 const reserveStep = 256 << 10
 
 // openReserve opens or makes the reserve. A disk without room for it is full
@@ -74,8 +73,8 @@ func (s *Store) refillReserve() error {
 	return fmt.Errorf("reserve of %d bytes: %w", r.size, err)
 }
 
-// spendReserve gives a part of the reserve back to the disk and reports whether
-// there was any. The caller holds path.
+// spendReserve frees a part of the reserve and reports whether there was any. The caller
+// holds path.
 func (s *Store) spendReserve() bool {
 	r := &s.path.reserve
 	if r.file == nil || r.available == 0 {
@@ -86,8 +85,8 @@ func (s *Store) spendReserve() bool {
 	return r.file.Truncate(r.available) == nil
 }
 
-// withReserve does what an open cannot do without, giving up the reserve for it
-// where the disk is full. Nobody else has the store yet.
+// withReserve runs a step that an open needs, and spends the reserve for it if the disk
+// is full. The store has no other user yet.
 func (s *Store) withReserve(do func() error) error {
 	err := do()
 	for errors.Is(err, vfs.ErrNoSpace) && s.spendReserve() {
@@ -99,7 +98,7 @@ func (s *Store) withReserve(do func() error) error {
 	return err
 }
 
-// recordFull records that puts are refused, and says so once.
+// recordFull records that puts are refused, and logs it once.
 func (s *Store) recordFull(cause error) {
 	if !s.path.full {
 		s.path.full = true
@@ -119,7 +118,7 @@ func (s *Store) recordRoom(puts bool) {
 	}
 }
 
-// lendReserve is spendReserve for who does not hold path.
+// lendReserve is spendReserve for callers that do not hold path.
 func (s *Store) lendReserve() bool {
 	s.path.Lock()
 	defer s.path.Unlock()

@@ -174,9 +174,10 @@ func (s *Store) start() {
 	s.maintain.start()
 }
 
-// Close finishes what is under way, writes a checkpoint so that the next Open
-// is quick, and gives the directory back. Further calls of anything return
-// kv.ErrClosed. After a fault it writes nothing and returns what the fault was.
+// Close waits for calls that write, writes a checkpoint so that the next Open is quick,
+// and releases the directory's lock. All later calls, of Close too, return
+// kv.ErrClosed. If a fault has made the store read-only, Close writes nothing and
+// returns the fault.
 func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return kv.ErrClosed
@@ -184,7 +185,7 @@ func (s *Store) Close() error {
 	if s.maintain != nil {
 		s.maintain.stop()
 	}
-	s.compacting.Lock() // a caller's: it ends at its next step
+	s.compacting.Lock() // a caller's compaction ends at its next step
 	defer s.compacting.Unlock()
 	err := s.checkFailure()
 	if err == nil {
@@ -200,7 +201,7 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// vouch makes the log say that all of it is durable.
+// vouch syncs the log and records in it that all of it is durable.
 func (s *Store) vouch() error {
 	s.path.Lock()
 	defer s.path.Unlock()
@@ -219,12 +220,12 @@ func (s *Store) vouch() error {
 	return nil
 }
 
-// release gives back files, mappings and the lock, and writes nothing.
+// release releases files, mappings and the lock. It writes nothing.
 func (s *Store) release() {
 	s.closed.Store(true)
 	s.checkpoint.Lock()
 	defer s.checkpoint.Unlock()
-	s.path.Lock() // whoever is in a commit ends it first
+	s.path.Lock() // waits for a commit under way
 	defer s.path.Unlock()
 	for _, b := range s.list() {
 		b.retire(kv.ErrClosed)
@@ -270,8 +271,8 @@ func (s *Store) lookup(name string) (*Bucket, error) {
 	return nil, fmt.Errorf("%w: %q", kv.ErrBucketNotFound, name)
 }
 
-// ID returns the store's id, made at random when the store was.
+// ID returns the store's id: random bits, made with the store.
 func (s *Store) ID() [16]byte { return s.identity.StoreID }
 
-// Report says what Open found and did.
+// Report returns what Open found and did.
 func (s *Store) Report() Report { return s.report }
