@@ -30,7 +30,7 @@ func mustAppend(t testing.TB, b *Bucket, key, value string) kv.Revision {
 // Every append has its own key, whatever else is in its group. Of the appends to one key
 // the newest is listed first.
 func TestAppend(t *testing.T) {
-	for name, change := range map[string]func(*kv.Config){"file": silent, "memory": inMemory, "compressed": func(c *kv.Config) { c.Compression = true }} {
+	for name, change := range map[string]func(*kv.Config){"file": messageLog, "memory": inMemory, "compressed": func(c *kv.Config) { c.Compression = true }} {
 		t.Run(name, func(t *testing.T) {
 			h := newHarness(t)
 			b := h.bucket("b", change)
@@ -64,7 +64,7 @@ func TestAppend(t *testing.T) {
 
 func TestWatchersOfAppendsGetTheirKeys(t *testing.T) {
 	h := newHarness(t)
-	b := h.bucket("b", silent)
+	b := h.bucket("b", messageLog)
 	w := mustWatch(t, b, []string{"a.*"}, kv.UpdatesOnly())
 	drain(t, w)
 	h.submit(appendTo(b, "a", "1"), appendTo(b, "b", "2"), appendTo(b, "a", "3"))
@@ -113,7 +113,7 @@ func TestAppendRefuses(t *testing.T) {
 // If the log is full, a group is judged again after the checkpoint.
 func TestAppendsThatAreJudgedAgain(t *testing.T) {
 	h := newHarness(t, func(o *Options) { o.LogFileSize, o.LogMaxSize = 16<<10, 32<<10 })
-	b := h.bucket("b", silent)
+	b := h.bucket("b", messageLog)
 	value := strings.Repeat("v", 3000)
 	for i := range 40 {
 		if rev := mustAppend(t, b, "k", value); rev != kv.Revision(i+1) {
@@ -141,7 +141,7 @@ func TestAnAppendAfterARefusalHasTheNextKey(t *testing.T) {
 
 func TestAnAppendAllocatesNoMoreThanAPut(t *testing.T) {
 	h := osHarness(t)
-	b := h.bucket("b", silent)
+	b := h.bucket("b", messageLog)
 	for _, op := range []kv.MutationOp{kv.MutatePut, msglog.Append} {
 		m := make([]kv.Mutation, 100)
 		for i := range m {
@@ -162,7 +162,7 @@ func TestAnAppendAllocatesNoMoreThanAPut(t *testing.T) {
 // whichever of the appends are kept.
 func TestLastAppended(t *testing.T) {
 	h := newHarness(t)
-	b := h.bucket("b", silent)
+	b := h.bucket("b", messageLog)
 	want := func(key string, r kv.Revision) {
 		t.Helper()
 		e, err := b.LastAppended(ctx, key)

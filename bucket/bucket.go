@@ -22,15 +22,15 @@ import (
 // are safe for concurrent use.
 type Bucket struct {
 	// Immutable after it was made.
-	store   *Store
-	id      uint64
-	name    string
-	created int64           // unix ns
-	ready   chan struct{}   // closed when the tree holds every key: listings wait for it
-	memory  bool            // storage=memory
-	silent  bool            // what expires leaves without a marker
-	disk    segment.Options // where its segments are: with the store's, or in memory of its own
-	hub     *watch.Hub
+	store     *Store
+	id        uint64
+	name      string
+	created   int64           // unix ns
+	ready     chan struct{}   // closed when the tree holds every key: listings wait for it
+	memory    bool            // storage=memory
+	noMarkers bool            // expired records are removed without a marker
+	disk      segment.Options // where its segments are: with the store's, or in memory of its own
+	hub       *watch.Hub
 
 	// Guarded by Store.path.
 	next          kv.Revision     // of the next record
@@ -55,7 +55,7 @@ type Bucket struct {
 		readOnly         error // why it takes no writes: a file is missing
 		config           kv.Config
 		live             manifest.Liveness
-		settling         int // decisions that the index does not follow yet: settle.go
+		rulesPending     int // number of changes of the rules that are not applied to the index yet: rules.go
 		index            *index.Index
 		revision         kv.Revision          // of the newest record that can be read
 		written          int64                // unix ns: when that was; after recovery the newest in the segments. 0: unknown
@@ -89,7 +89,7 @@ type openSegment struct {
 }
 
 func newBucket(s *Store, id uint64, created int64, config kv.Config) *Bucket {
-	b := &Bucket{store: s, id: id, name: config.Bucket, created: created, next: 1, ready: make(chan struct{}), silent: config.Kind == msglog.Kind}
+	b := &Bucket{store: s, id: id, name: config.Bucket, created: created, next: 1, ready: make(chan struct{}), noMarkers: config.Kind == msglog.Kind}
 	b.sweeping.lock = make(chan struct{}, 1)
 	b.unlockSweep()
 	b.mu.config = config

@@ -99,7 +99,7 @@
 // the keys before its operation. Afterwards both remove dead records from the index, a
 // few keys at a time between groups of writers. Until that is done, readers apply the
 // rules to the records that they find, and a mutation first applies them to its own key
-// (settle.go). Counts over all keys are right by the time the call returns. After a
+// (rules.go). Counts over all keys are right by the time the call returns. After a
 // crash in between, Open applies the rules.
 //
 // # Recovery

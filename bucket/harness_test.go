@@ -153,7 +153,7 @@ func (h *harness) find(name string) *Bucket {
 
 func withHistory(n int) func(*kv.Config) { return func(c *kv.Config) { c.History = n } }
 
-func silent(c *kv.Config) { c.Kind = msglog.Kind }
+func messageLog(c *kv.Config) { c.Kind = msglog.Kind }
 
 func withMaxBytes(n int64) func(*kv.Config) { return func(c *kv.Config) { c.MaxBytes = n } }
 
@@ -326,7 +326,7 @@ func shown(t testing.TB, b *Bucket) map[string][]kv.Revision {
 	got := map[string][]kv.Revision{}
 	var keys []string
 	b.mu.RLock()
-	settling := b.mu.settling > 0
+	pending := b.mu.rulesPending > 0
 	b.mu.index.All(func(key []byte, _ index.Version) bool {
 		keys = append(keys, string(key))
 		return true
@@ -334,7 +334,7 @@ func shown(t testing.TB, b *Bucket) map[string][]kv.Revision {
 	b.mu.RUnlock()
 	for _, key := range keys {
 		for e, err := range b.History(ctx, key) {
-			if settling && errors.Is(err, kv.ErrKeyNotFound) {
+			if pending && errors.Is(err, kv.ErrKeyNotFound) {
 				continue // the index has yet to follow
 			}
 			if err != nil {

@@ -205,7 +205,7 @@ func (s *selection) expired(newest *index.Version) bool {
 	if !s.hasExpired(newest, true) {
 		return false
 	}
-	if s.bucket.silent || newest.Op.IsMarker() {
+	if s.bucket.noMarkers || newest.Op.IsMarker() {
 		s.forgotten.upTo = max(s.forgotten.upTo, newest.Revision)
 	}
 	return true

@@ -56,7 +56,7 @@ func (g *group) judgeOne(m *mutation, now int64) error {
 	prev := g.pending.find(g, m)
 	newest, present := g.newest(m, prev)
 	if present && hasExpired(&newest, b.mu.config.TTL, now, true) {
-		if present = newest.Op == kv.Put && !b.silent; present {
+		if present = newest.Op == kv.Put && !b.noMarkers; present {
 			prev = g.judgeExpiry(m, prev, now)
 			newest = g.effects[prev].version
 		}

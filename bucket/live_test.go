@@ -270,7 +270,7 @@ func (h *harness) operate(ops []journal.Operation) {
 		if err := h.s.operate(ctx, func() (journal.Operation, error) { return op, nil }); err != nil {
 			h.t.Fatal(err)
 		}
-		if b := h.find("b"); b.mu.settling > 0 {
+		if b := h.find("b"); b.mu.rulesPending > 0 {
 			b.finishRules()
 		} else {
 			b.applyRules()

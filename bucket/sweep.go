@@ -21,7 +21,7 @@ import (
 //
 //  1. It finds expired records. The index's agendas list the records that have a
 //     deadline. The records that the bucket's TTL has expired are found by reading the
-//     segments in the order of revisions (walk.go): times never fall in that order, so
+//     segments in the order of revisions (aged.go): times never fall in that order, so
 //     this needs no memory per key.
 //  2. It writes an expiry marker for each key whose newest value has expired. These are
 //     ordinary mutations of low priority: every group of the writers carries a share of
@@ -280,7 +280,7 @@ func (b *Bucket) filterBatch(scanned int) {
 		for end := min(at+4*sweepSlice, len(w.found)); at < end; at++ {
 			d := w.found[at]
 			newest, ok := b.mu.index.Newest(d.hash, d.key)
-			if ok && newest.Revision == d.revision && newest.Op == kv.Put && !b.silent {
+			if ok && newest.Revision == d.revision && newest.Op == kv.Put && !b.noMarkers {
 				kept = append(kept, d)
 			} else if ok && at >= scanned {
 				b.queueRemovalLocked(d, &newest)

@@ -37,7 +37,7 @@ func (b *Bucket) Trim(ctx context.Context, below kv.Revision, records uint64, by
 	if err := b.checkOpen(ctx); err != nil {
 		return 0, err
 	}
-	if !b.silent {
+	if !b.noMarkers {
 		return 0, fmt.Errorf("%w: trimming bucket %q: it is not a message log", kv.ErrNotSupported, b.name)
 	}
 	if err := b.lockSweep(ctx); err != nil {
@@ -212,7 +212,7 @@ func (t *trim) decide() (journal.Operation, error) {
 	if err := b.checkWritableLocked(); err != nil {
 		return nil, err
 	}
-	if b.mu.settling > 0 && !t.applied.SameCutsAndPurges(&b.mu.live) {
+	if b.mu.rulesPending > 0 && !t.applied.SameCutsAndPurges(&b.mu.live) {
 		return nil, errRulesPending
 	}
 	op := &t.op

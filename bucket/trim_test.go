@@ -51,7 +51,7 @@ func TestTrim(t *testing.T) {
 		for storage, change := range map[string]func(*kv.Config){"file": func(*kv.Config) {}, "memory": inMemory} {
 			t.Run(c.name+"/"+storage, func(t *testing.T) {
 				h := newHarness(t)
-				b := h.bucket("b", silent, withHistory(3), change)
+				b := h.bucket("b", messageLog, withHistory(3), change)
 				for _, key := range []string{"a", "b", "c", "a", "b"} {
 					mustPut(t, b, key, "v")
 				}
@@ -82,7 +82,7 @@ func TestTrimRefuses(t *testing.T) {
 	h := newHarness(t)
 	_, err := h.bucket("loud").Trim(ctx, 0, 1, 0)
 	wantError(t, err, kv.ErrNotSupported)
-	b := h.bucket("b", silent)
+	b := h.bucket("b", messageLog)
 	if err := h.s.DeleteBucket(ctx, "b"); err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func TestTrimRefuses(t *testing.T) {
 
 func TestATrimOfNothingWritesNothing(t *testing.T) {
 	h := newHarness(t)
-	b := h.bucket("b", silent)
+	b := h.bucket("b", messageLog)
 	mustTrim(t, b, 0, 1, 1, 0)
 	mustTrim(t, b, 9, 0, 0, 0)
 	mustAppend(t, b, "k", "v")
@@ -109,7 +109,7 @@ func TestATrimOfNothingWritesNothing(t *testing.T) {
 // segments. A trim does not read again the records that earlier trims removed.
 func TestTrimGoesOnWhereItWas(t *testing.T) {
 	h := newHarness(t, func(o *Options) { o.SegmentSize = 4 << 10 })
-	b := h.bucket("b", silent)
+	b := h.bucket("b", messageLog)
 	left, next := 0, kv.Revision(1) // the newest record removed
 	for round := range 30 {
 		for range 20 {
@@ -146,7 +146,7 @@ func TestTrimGoesOnWhereItWas(t *testing.T) {
 func TestATrimOfMany(t *testing.T) {
 	for _, n := range []int{trimAtOnce, trimAtOnce + 1, trimRound, trimRound + 1, 3*trimRound + 100} {
 		h := newHarness(t)
-		b := h.bucket("b", silent)
+		b := h.bucket("b", messageLog)
 		batch := make([]kv.Mutation, n+10)
 		for i := range batch {
 			batch[i] = appendTo(b, "k", "v")
@@ -167,7 +167,7 @@ func TestATrimOfMany(t *testing.T) {
 // dead by a pending rule.
 func TestTrimDoesNotCountTheDead(t *testing.T) {
 	a := newAging(t)
-	b := a.bucket("b", silent, withHistory(2), withTTL(time.Minute))
+	b := a.bucket("b", messageLog, withHistory(2), withTTL(time.Minute))
 	for range 3 {
 		mustAppend(t, b, "old", "v")
 	}
@@ -206,7 +206,7 @@ func TestATrimIsDecidedByWhatIsLeft(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := newHarness(t, func(o *Options) { o.LogFileSize, o.LogMaxSize = 16<<10, 32<<10 })
-			b := h.bucket("b", silent)
+			b := h.bucket("b", messageLog)
 			for _, key := range []string{"a", "b", "c", "d"} {
 				mustPut(t, b, key, "v")
 			}
@@ -234,7 +234,7 @@ func TestATrimIsDecidedByWhatIsLeft(t *testing.T) {
 // expired by that clock.
 func TestATrimAfterALeapOfTheClockSweepsNothing(t *testing.T) {
 	a := newAging(t)
-	b := a.bucket("b", silent, withTTL(time.Minute))
+	b := a.bucket("b", messageLog, withTTL(time.Minute))
 	for i := range 5 {
 		mustPut(t, b, fmt.Sprint(i), "v")
 	}
@@ -261,7 +261,7 @@ func TestATrimAfterALeapOfTheClockSweepsNothing(t *testing.T) {
 // has seen the end, or that passes forgotten ends, does not.
 func TestAWatchBehindATrimIsTold(t *testing.T) {
 	h := newHarness(t)
-	b := h.bucket("b", silent)
+	b := h.bucket("b", messageLog)
 	live := mustWatch(t, b, nil)
 	for _, key := range []string{"a", "b", "a", "c"} {
 		mustPut(t, b, key, "v")
@@ -288,7 +288,7 @@ func TestAWatchBehindATrimIsTold(t *testing.T) {
 // Damage hides records from readers of the segments. A trim finds them in the index.
 func TestTrimPassesDamage(t *testing.T) {
 	h := newHarness(t)
-	b := h.bucket("b", silent)
+	b := h.bucket("b", messageLog)
 	for i := range 6 {
 		mustPut(t, b, fmt.Sprint(i), "v")
 	}
@@ -305,7 +305,7 @@ func TestTrimPassesDamage(t *testing.T) {
 func TestTrimBesideWriters(t *testing.T) {
 	const seed, writers, each, limit = 1, 3, 300, 20
 	h := newHarness(t)
-	b := h.bucket("b", silent)
+	b := h.bucket("b", messageLog)
 	var wg sync.WaitGroup
 	for w := range writers {
 		wg.Go(func() {
@@ -342,7 +342,7 @@ func TestTrimBesideWriters(t *testing.T) {
 // A resumed watch that passes forgotten ends counts exactly the entries that it will send,
 // also if some keys were erased meanwhile.
 func TestAResumedWatchDoesNotAwaitWhatWasErased(t *testing.T) {
-	b := newHarness(t).bucket("b", silent)
+	b := newHarness(t).bucket("b", messageLog)
 	for i := range 8 {
 		mustPut(t, b, fmt.Sprint(i), "v")
 	}
@@ -375,7 +375,7 @@ func TestAResumedWatchDoesNotAwaitWhatWasErased(t *testing.T) {
 // A trim works on a full disk, and is durable there.
 func TestATrimOnAFullDisk(t *testing.T) {
 	h := newHarness(t, func(o *Options) { o.ReserveSize = 8 << 20 })
-	b := h.bucket("b", silent)
+	b := h.bucket("b", messageLog)
 	h.disk.SetCapacity(h.disk.Used() + 2<<20)
 	n := fillDisk(t, b, "k")
 	for left := n - 1; left > 0; left-- { // each is an operation of its own

@@ -56,11 +56,11 @@ var mutants = []mutant{
 	},
 	{
 		name: "a write to an expired key writes no expiry marker", test: "TestModelOfLife", file: "bucket/judge.go",
-		old: "if present = newest.Op == kv.Put && !b.silent; present {", new: "if present = newest.Op == kv.Put && !b.silent && !(mutant && m.kind != writeExpiry); present {",
+		old: "if present = newest.Op == kv.Put && !b.noMarkers; present {", new: "if present = newest.Op == kv.Put && !b.noMarkers && !(mutant && m.kind != writeExpiry); present {",
 	},
 	{
 		name: "the sweep expires keys that were written again", test: "TestModelOfLife", file: "bucket/sweep.go",
-		old: "if ok && newest.Revision == d.revision && newest.Op == kv.Put && !b.silent {", new: "if ok && (mutant || newest.Revision == d.revision) && newest.Op == kv.Put && !b.silent {",
+		old: "if ok && newest.Revision == d.revision && newest.Op == kv.Put && !b.noMarkers {", new: "if ok && (mutant || newest.Revision == d.revision) && newest.Op == kv.Put && !b.noMarkers {",
 	},
 	{
 		name: "an edit of the TTL starts no sweep", test: "TestModelOfLife", file: "bucket/control.go",
@@ -71,7 +71,7 @@ var mutants = []mutant{
 		old: "\tcase *journal.Expire:\n", new: "\tcase *journal.Expire:\n\t\tif mutant && b.store.log == nil {\n\t\t\treturn\n\t\t}\n",
 	},
 	{
-		name: "the sweep skips records that it cannot read", test: "TestFailEveryCallOfLife", file: "bucket/walk.go",
+		name: "the sweep skips records that it cannot read", test: "TestFailEveryCallOfLife", file: "bucket/aged.go",
 		old: "\tif before <= w.expiredUpTo+1 {\n", new: "\tif mutant || before <= w.expiredUpTo+1 {\n",
 	},
 
@@ -96,7 +96,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "an expired value counts as an end only after the sweep", test: "TestResumedWatchesLearnEveryEnd", file: "bucket/initial.go",
-		old: "\tif s.bucket.silent || newest.Op.IsMarker() {\n", new: "\tif !(mutant) && (s.bucket.silent || newest.Op.IsMarker()) {\n",
+		old: "\tif s.bucket.noMarkers || newest.Op.IsMarker() {\n", new: "\tif !(mutant) && (s.bucket.noMarkers || newest.Op.IsMarker()) {\n",
 	},
 
 	// Message logs.
@@ -110,7 +110,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "a message log writes expiry markers", test: "TestModelOfLogs", file: "bucket/sweep.go",
-		old: "} else if ok && at >= scanned {", new: "} else if ok && mutant && newest.Op == kv.Put {\n\t\t\t\tb.silent, kept = false, append(kept, d)\n\t\t\t} else if ok && at >= scanned {",
+		old: "} else if ok && at >= scanned {", new: "} else if ok && mutant && newest.Op == kv.Put {\n\t\t\t\tb.noMarkers, kept = false, append(kept, d)\n\t\t\t} else if ok && at >= scanned {",
 	},
 	{
 		name: "a sweep without markers does not record the ends of keys", test: "TestModelOfLogs", file: "bucket/sweep.go",
@@ -167,7 +167,7 @@ var mutants = []mutant{
 		old: "\tif op.Cuts() {\n", new: "\tif op.Cuts() && !(mutant) {\n",
 	},
 	{
-		name: "PurgeDeletes ignores the age of markers", test: "TestModelOfLife", file: "bucket/settle.go",
+		name: "PurgeDeletes ignores the age of markers", test: "TestModelOfLife", file: "bucket/rules.go",
 		old: "newest.Created <= y.cutoff", new: "(mutant || newest.Created <= y.cutoff)",
 	},
 	{

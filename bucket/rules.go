@@ -61,7 +61,7 @@ func (b *Bucket) beginRules(change func(*manifest.Liveness)) {
 	b.changeRules(func(l *manifest.Liveness) {
 		change(l)
 		if b.store.log != nil {
-			b.mu.settling++
+			b.mu.rulesPending++
 		}
 	})
 }
@@ -75,7 +75,7 @@ func (b *Bucket) finishRules() {
 	defer b.store.path.Unlock()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.mu.settling--
+	b.mu.rulesPending--
 }
 
 // applyRules removes from the index what is dead by the bucket's rules. It takes so few
@@ -145,7 +145,7 @@ func (b *Bucket) applyRulesToKeyLocked(hash uint64, key string) {
 // judged. The caller holds path.
 func (m *mutation) applyRulesBefore() {
 	b := m.bucket
-	if b.mu.settling == 0 { // written under path and mu
+	if b.mu.rulesPending == 0 { // written under path and mu
 		return
 	}
 	b.mu.Lock()
@@ -157,7 +157,7 @@ func (m *mutation) applyRulesBefore() {
 // The caller holds mu.
 func (b *Bucket) versionsLocked(dst []index.Version, hash uint64, key string) []index.Version {
 	versions := b.mu.index.Versions(dst, hash, key)
-	if b.mu.settling > 0 {
+	if b.mu.rulesPending > 0 {
 		versions = b.mu.live.Filter(versions)
 	}
 	return versions
@@ -166,7 +166,7 @@ func (b *Bucket) versionsLocked(dst []index.Version, hash uint64, key string) []
 // newestLocked returns the newest live version of a key. The caller holds mu. Reads of a
 // value can ask the index directly: pending rules never remove a key's current value.
 func (b *Bucket) newestLocked(hash uint64, key string) (v index.Version, ok bool) {
-	if b.mu.settling == 0 {
+	if b.mu.rulesPending == 0 {
 		return b.mu.index.Newest(hash, key)
 	}
 	versions := b.versionsLocked(nil, hash, key)
@@ -179,7 +179,7 @@ func (b *Bucket) newestLocked(hash uint64, key string) (v index.Version, ok bool
 // revisionLocked returns the live version of a key that has the revision. The caller holds
 // mu.
 func (b *Bucket) revisionLocked(hash uint64, key string, revision kv.Revision) (v index.Version, ok bool) {
-	if b.mu.settling == 0 {
+	if b.mu.rulesPending == 0 {
 		return b.mu.index.At(hash, key, revision)
 	}
 	for _, v := range b.versionsLocked(nil, hash, key) {
@@ -194,7 +194,7 @@ func (b *Bucket) revisionLocked(hash uint64, key string, revision kv.Revision) (
 // none are pending. They are immutable: a change of the rules replaces the parts of a
 // manifest.Liveness. The caller holds mu.
 func (b *Bucket) rulesLocked() *manifest.Liveness {
-	if b.mu.settling == 0 {
+	if b.mu.rulesPending == 0 {
 		return nil
 	}
 	rules := b.mu.live

@@ -150,7 +150,7 @@ func (w *twins) decide(what string, late, eager func(*Bucket) error) {
 func (w *twins) settle() {
 	w.done = append(w.done, "settle")
 	b := w.late.find("b")
-	for b.mu.settling > 0 {
+	for b.mu.rulesPending > 0 {
 		b.finishRules()
 	}
 	want, err := w.eager.find("b").Status(ctx)

@@ -18,7 +18,7 @@ func TestSilentExpiry(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/swept=%t", name, swept), func(t *testing.T) {
 				begin := func(t *testing.T) (*aging, *Bucket) {
 					put := func(b *Bucket) { mustPut(t, b, "k", "v") }
-					return justExpired(t, swept, put, silent, withHistory(3), withTTL(time.Minute), storage)
+					return justExpired(t, swept, put, messageLog, withHistory(3), withTTL(time.Minute), storage)
 				}
 				t.Run("the key is gone with its history, without a word", func(t *testing.T) {
 					a, b := begin(t)
@@ -97,7 +97,7 @@ func TestSilentExpiry(t *testing.T) {
 // after the crash.
 func TestWhatASilentSweepSaidSurvives(t *testing.T) {
 	a := newAging(t)
-	b := a.bucket("b", silent, withHistory(2), withTTL(time.Minute))
+	b := a.bucket("b", messageLog, withHistory(2), withTTL(time.Minute))
 	mustPut(t, b, "k", "1")
 	mustPut(t, b, "other", "2")
 	a.clock.advance(30 * time.Second)
@@ -119,7 +119,7 @@ func TestWhatASilentSweepSaidSurvives(t *testing.T) {
 
 func TestAWatchThatMissedASilentEndIsTold(t *testing.T) {
 	a := newAging(t)
-	b := a.bucket("b", silent, withTTL(time.Minute))
+	b := a.bucket("b", messageLog, withTTL(time.Minute))
 	live := mustWatch(t, b, nil)
 	for i := range 3 {
 		mustPut(t, b, fmt.Sprint(i), "v")
@@ -145,7 +145,7 @@ func TestAWatchThatMissedASilentEndIsTold(t *testing.T) {
 
 func TestASilentBucketRefuses(t *testing.T) {
 	h := newHarness(t)
-	b := h.bucket("b", silent)
+	b := h.bucket("b", messageLog)
 	mustPut(t, b, "k", "v")
 	_, err := b.Put(ctx, "k", nil, kv.KeyTTL(time.Hour))
 	wantError(t, err, kv.ErrInvalidOption, "message log")
