@@ -175,15 +175,15 @@ func (b *Bucket) pinScanned(horizon int64) *openSegment {
 		return nil
 	}
 	w.expiredUpTo = max(w.expiredUpTo, b.mu.live.ExpiredUpTo)
-	if w.slot == nil || w.slot.released != nil { // or compacted away
-		if w.slot = b.holding(w.expiredUpTo + 1); w.slot == nil {
+	if w.segment == nil || w.segment.released != nil { // or compacted away
+		if w.segment = b.holding(w.expiredUpTo + 1); w.segment == nil {
 			w.createdFrom = horizon
 			return nil
 		}
-		w.offset = w.slot.seek(w.expiredUpTo + 1)
+		w.offset = w.segment.seek(w.expiredUpTo + 1)
 	}
-	w.slot.Pin()
-	return w.slot
+	w.segment.Pin()
+	return w.segment
 }
 
 // horizon returns a lower bound of the times of records that cannot be read yet, unix ns.
@@ -206,6 +206,6 @@ func (b *Bucket) nextScanned(sl *openSegment, horizon int64) bool {
 		w.createdFrom = horizon
 		return false
 	}
-	w.slot, w.offset = next, next.seek(w.expiredUpTo+1)
+	w.segment, w.offset = next, next.seek(w.expiredUpTo+1)
 	return true
 }

@@ -146,7 +146,7 @@ func (s *selection) take(f *scanned) bool {
 	expired := present && s.expired(&newest)
 	switch {
 	case kept && !expired && !s.hasExpired(&v, v.Revision == newest.Revision):
-		s.add(watch.Ref{Revision: f.record.Revision, Segment: f.slot.number, Offset: f.offset, Size: uint32(f.size)})
+		s.add(watch.Ref{Revision: f.record.Revision, Segment: f.segment.number, Offset: f.offset, Size: uint32(f.size)})
 	case newest.Revision > s.upTo:
 		s.Total++
 	}

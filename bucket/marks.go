@@ -20,7 +20,7 @@ const markEvery = 64 << 10
 // addMark adds a mark for a record that was appended, if one is due. Records come in
 // ascending order of revisions. The first record of a segment always gets a mark: it is the
 // segment's lowest revision. Erasures have no revision, and get no mark. The caller holds
-// the bucket's mu, or has the only reference to the slot.
+// the bucket's mu, or has the only reference to it.
 func (sl *openSegment) addMark(revision kv.Revision, offset int64) {
 	if n := len(sl.marks); n > 0 && offset-sl.marks[n-1].offset < markEvery {
 		return

@@ -20,7 +20,7 @@ const (
 // scanned is a record that a scan has read. The record is decoded up to its key.
 type scanned struct {
 	scanner *segment.Scanner
-	slot    *openSegment
+	segment *openSegment
 	record  *segment.Record
 	offset  int64
 	size    int
@@ -44,7 +44,7 @@ func (b *Bucket) scan(p *watch.Position, upTo kv.Revision, fn func(*scanned) boo
 		if sl == nil {
 			s.end()
 		} else {
-			s.found.slot = sl
+			s.found.segment = sl
 			p.Offset, err = scanner.Scan(sl.Segment, p.Offset, s.take, s.damaged)
 			sl.Unpin()
 		}

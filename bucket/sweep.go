@@ -52,8 +52,8 @@ const (
 type sweepState struct {
 	lock         chan struct{} // holds one value while it is free
 	scanner      segment.Scanner
-	slot         *openSegment // where the scan for the TTL goes on; nil: it has to be found
-	offset       int64        // in slot
+	segment      *openSegment // where the scan for the TTL goes on; nil: it has to be found
+	offset       int64        // in segment
 	expiredUpTo  kv.Revision  // the TTL has expired every record up to it
 	unmarkedUpTo kv.Revision  // the newest of the records found that gets no marker and was its key's newest record
 	createdFrom  int64        // unix ns: no record above expiredUpTo is older
@@ -198,7 +198,7 @@ func (b *Bucket) sweepLocked(ctx context.Context) (err error) {
 		w := &b.sweeping
 		w.found, w.markers, w.keys = nil, nil, nil
 		if err != nil {
-			w.slot, w.expiredUpTo, w.createdFrom, w.unlogged, w.removals = nil, 0, 0, 0, nil
+			w.segment, w.expiredUpTo, w.createdFrom, w.unlogged, w.removals = nil, 0, 0, 0, nil
 		}
 	}()
 	now := b.store.clock.now()

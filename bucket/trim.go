@@ -136,7 +136,7 @@ func (t *trim) find(ctx context.Context) error {
 				return false
 			}
 			seen = f.record.Revision
-			t.add(f.record.Key, seen, watch.Position{Revision: seen - 1, Placed: true, Segment: f.slot.number, Offset: f.offset})
+			t.add(f.record.Key, seen, watch.Position{Revision: seen - 1, Placed: true, Segment: f.segment.number, Offset: f.offset})
 			return true
 		})
 		var damage *kv.CorruptError
