@@ -14,7 +14,7 @@ import (
 	"kvd/wal"
 )
 
-// pace says whether a checkpoint leaves the disk to the log in between.
+// pace is whether a checkpoint pauses between its syncs, so that the log gets the disk.
 type pace bool
 
 const (
@@ -23,8 +23,8 @@ const (
 )
 
 const (
-	// checkpointPause is the least time between two files' syncs of a paced
-	// checkpoint: 300 syncs in a row raised the log's p99 by 40 %.
+	// checkpointPause is the least time between the syncs of two files in a paced
+	// checkpoint. 300 syncs in a row raised the p99 of the log by 40 %.
 	checkpointPause = 2 * time.Millisecond
 	// checkpointGlance is how many buckets are captured per hold of the path.
 	checkpointGlance = 64
@@ -33,46 +33,47 @@ const (
 // unsyncedFile is a segment that was written to since the last checkpoint.
 type unsyncedFile struct {
 	segment *openSegment
-	blocks  []*segment.Block // begun and not written, in order; a checkpoint that met a full disk leaves some
-	created bool             // the directory does not durably name it
-	seal    bool             // nothing more will be appended
+	blocks  []*segment.Block // begun and not written, in order; a checkpoint that found the disk full leaves some
+	created bool             // its name in the directory is not durable yet
+	seal    bool             // nothing more is appended to it
 }
 
-// beginIndex lets an index block over everything noted so far begin.
+// beginIndex begins an index block over the records appended so far, if there are new
+// ones.
 func (f *unsyncedFile) beginIndex() {
 	if block, ok := f.segment.BeginIndex(); ok {
 		f.blocks = append(f.blocks, block)
 	}
 }
 
-// capture is a bucket as it stood between two groups.
+// capture is the state of a bucket between two groups.
 type capture struct {
 	bucket   *Bucket
-	desc     *manifest.Bucket // its segments are filled in once their blocks are written
+	desc     *manifest.Bucket // describe fills in the segments once their blocks are written
 	segments []*openSegment
 	files    []*unsyncedFile
 }
 
 // makeCheckpoint moves everything up to a position of the log into segments and
-// manifest, so that replay begins behind it:
+// manifest, so that replay begins behind that position:
 //
-//  1. between two groups, note the log's position; then, for each dirty bucket,
-//     take its state and let its index block begin;
+//  1. between two groups, record the log's position; then, for each dirty bucket,
+//     take its state and begin its index block;
 //  2. sync the log, so that no position in the manifest is ahead of it;
 //  3. write the blocks, sync the files, sync the directory;
 //  4. append to manifest copy 1, sync, copy 2, sync;
 //  5. remove the files of deleted buckets, recycle the log below the position.
 //
-// An error in step 2 to 4 poisons the store, other than a full disk that was met
-// by something else than a sync. A checkpoint that had to wait until the store
-// was closed does nothing: the directory may be another process's by now.
+// An error in steps 2 to 4 poisons the store. A full disk does not, unless a sync reports
+// it. A checkpoint that waited until the store was closed does nothing, because another
+// process may have opened the directory by then.
 func (s *Store) makeCheckpoint(p pace) error {
 	_, err := s.freeLog(p)
 	return err
 }
 
-// freeLog is makeCheckpoint for who needs room in the log: stuck says why files
-// of it could not be recycled, which is no error of the checkpoint.
+// freeLog is makeCheckpoint for a caller that needs room in the log. stuck is the error
+// of recycling the log's files. Even then the checkpoint has succeeded.
 func (s *Store) freeLog(p pace) (stuck, err error) {
 	s.checkpoint.Lock()
 	defer s.checkpoint.Unlock()
@@ -106,7 +107,7 @@ func (s *Store) freeLog(p pace) (stuck, err error) {
 		}
 		s.removeLater(b.handles())
 	}
-	if s.log == nil { // recovery: the old files go once the fresh one is there
+	if s.log == nil { // recovery: the old files are removed once there is a new one
 		return nil, nil
 	}
 	stuck = s.log.Recycle(cp.edit.LogLow + 1)
@@ -123,9 +124,9 @@ type pendingCheckpoint struct {
 	deleted  []*Bucket
 }
 
-// capture takes the state of every dirty bucket. A group that failed while it
-// waited for the path has left records in segments that no index block names: of a
-// poisoned store nothing is captured.
+// capture takes the state of every dirty bucket. A group may fail while capture waits for
+// the path, and leave records in segments that no index block names. That poisons the
+// store, and capture takes nothing from a poisoned store.
 func (s *Store) capture() (*pendingCheckpoint, error) {
 	cp := &pendingCheckpoint{}
 	s.path.Lock()
@@ -137,7 +138,7 @@ func (s *Store) capture() (*pendingCheckpoint, error) {
 	s.path.dirty = nil
 	cp.deleted, s.path.deleted = s.path.deleted, nil
 	cp.edit = manifest.Edit{LogLow: s.lastLSN(), Clock: s.clock.newest.Load(), MaxBucketID: s.path.nextID - 1, Numbers: s.moreNumbers()}
-	cp.edit.Clean = s.closed.Load() // whoever takes the path from here on writes no more
+	cp.edit.Clean = s.closed.Load() // if true, nothing is written after this hold of the path
 	for _, b := range cp.deleted {
 		cp.edit.Deleted = append(cp.edit.Deleted, b.id)
 	}
@@ -166,14 +167,14 @@ func (s *Store) capture() (*pendingCheckpoint, error) {
 	return cp, nil
 }
 
-// unpin lets go of the segments of all captures.
+// unpin releases the segments of all captures.
 func (cp *pendingCheckpoint) unpin() {
 	for _, c := range cp.captures {
 		c.unpin()
 	}
 }
 
-// restore marks everything dirty again that a checkpoint could not write.
+// restore marks the buckets of a failed checkpoint dirty again.
 func (s *Store) restore(cp *pendingCheckpoint) {
 	s.path.Lock()
 	defer s.path.Unlock()
@@ -184,8 +185,8 @@ func (s *Store) restore(cp *pendingCheckpoint) {
 	}
 }
 
-// capture takes the bucket's state as of position; nil if it is gone. The caller
-// holds path.
+// capture takes the bucket's state as of position. It returns nil if the bucket was
+// deleted. The caller holds path.
 func (b *Bucket) capture(position wal.LSN) *capture {
 	b.dirty = false
 	b.mu.RLock()
@@ -201,7 +202,7 @@ func (b *Bucket) capture(position wal.LSN) *capture {
 	}
 	c.segments = slices.Clone(b.mu.order)
 	for sl := range b.files() {
-		sl.Pin() // the bucket may be deleted meanwhile
+		sl.Pin() // the bucket may be deleted before they are written
 	}
 	b.unsynced = nil
 	if n := len(c.files); n > 0 && !c.files[n-1].seal {
@@ -249,7 +250,7 @@ func (s *Store) writeCheckpoint(cp *pendingCheckpoint, p pace) error {
 	return nil
 }
 
-// write makes a captured file durable.
+// write writes the blocks of a captured file and makes the file durable.
 func (f *unsyncedFile) write() error {
 	for len(f.blocks) > 0 {
 		if err := f.segment.WriteIndex(f.blocks[0]); err != nil {
@@ -258,7 +259,7 @@ func (f *unsyncedFile) write() error {
 		f.blocks = f.blocks[1:]
 	}
 	switch {
-	case f.segment.Desc().Sealed: // by a checkpoint that then met a full disk
+	case f.segment.Desc().Sealed: // by a checkpoint that found the disk full afterwards
 		return nil
 	case f.seal:
 		return f.segment.Seal() // which syncs
@@ -266,7 +267,7 @@ func (f *unsyncedFile) write() error {
 	return f.segment.Sync()
 }
 
-// describe fills in the segments, whose blocks are written by now.
+// describe fills in the segments. Their blocks are written.
 func (c *capture) describe() {
 	c.desc.Segments = make([]manifest.Segment, 0, len(c.segments))
 	for _, sl := range c.segments {
@@ -288,8 +289,9 @@ func (c *capture) unpin() {
 	}
 }
 
-// logEdit writes an edit to both copies of the manifest, anew where they have
-// grown too large. An error matching vfs.ErrNoSpace left them as they were.
+// logEdit writes an edit to both copies of the manifest. If they have grown too large, it
+// writes new ones. After an error that matches vfs.ErrNoSpace they are unchanged. The
+// caller holds checkpoint.
 func (s *Store) logEdit(e *manifest.Edit) error {
 	cp := &s.checkpoint
 	cp.state.Merge(e)
@@ -316,7 +318,7 @@ func (s *Store) logEdit(e *manifest.Edit) error {
 	return cp.manifest.Append(record)
 }
 
-// syncLog makes the log durable as far as it goes.
+// syncLog makes every frame of the log durable.
 func (s *Store) syncLog() error {
 	s.path.Lock()
 	defer s.path.Unlock()
@@ -334,7 +336,8 @@ func (s *Store) lastLSN() wal.LSN {
 	return s.log.Last()
 }
 
-// pause lets the log have the disk, unless it is short of room itself.
+// pause leaves the disk to the log for a while. It does nothing if the log is more than
+// half full, because then the checkpoint is urgent.
 func (s *Store) pause(p pace) {
 	if p == unpaced || s.maintain == nil || s.log.Used() > s.opts.LogMaxSize/2 {
 		return
@@ -345,17 +348,17 @@ func (s *Store) pause(p pace) {
 	}
 }
 
-// numberBlock is how many file numbers are reserved at a time: the manifest says
-// which numbers may be in use, so that whatever else a crash left under them is
-// known to be scratch.
+// numberBlock is how many file numbers are reserved at a time. The manifest has the end of
+// the reserved numbers. A segment file with a number below that end that belongs to no
+// bucket is scratch of a crash, and an open can remove it.
 const numberBlock = 1 << 16
 
-// errNumbers says that the reserved file numbers are used up: a checkpoint
-// reserves more.
+// errNumbers reports that the reserved file numbers are used up. A checkpoint reserves
+// more.
 var errNumbers = errors.New("file numbers are used up")
 
-// moreNumbers returns the end of the numbers to reserve. The caller holds path,
-// and may hand them out only once the manifest has them.
+// moreNumbers returns the end of the numbers to reserve. The caller holds path. New
+// numbers may be used only once the manifest has their end.
 func (s *Store) moreNumbers() uint64 {
 	if s.path.reserved-s.path.numbers > numberBlock/2 {
 		return s.path.reserved
@@ -363,10 +366,10 @@ func (s *Store) moreNumbers() uint64 {
 	return s.path.reserved + numberBlock
 }
 
-// Checkpoint moves everything that only the log holds into the segments' index
-// blocks and the manifest, so that the log can be reused and the next Open has
-// nothing to replay. It runs by itself in the background; calling it is never
-// needed, but for a store opened with Manual.
+// Checkpoint moves the state that only the log has into the index blocks of the segments
+// and into the manifest. Then the log can be reused, and the next Open has nothing to
+// replay. The store makes checkpoints in the background, so a call is needed only for a
+// store that was opened with Manual.
 func (s *Store) Checkpoint(ctx context.Context) error {
 	if err := s.open(ctx); err != nil {
 		return err

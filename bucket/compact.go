@@ -15,24 +15,24 @@ import (
 	"kvd/wal"
 )
 
-// rewrite replaces neighbouring segments of a bucket, the inputs, by one that
-// holds what stays of them, or by none:
+// rewrite replaces neighbouring segments of a bucket, the inputs, by one output with the
+// records that are kept, or by none:
 //
-//  1. look at the inputs' index entries, and at those of the segments below where the
-//     inputs do not decide which records may go (package compaction);
-//  2. copy what stays, byte for byte, into the output, verifying it; sync the
+//  1. read the index entries of the inputs. If they do not decide which records may be
+//     removed, read those of the segments below too (package compaction);
+//  2. copy the kept records, byte for byte, into the output, and verify them; sync the
 //     output and its directory;
-//  3. swap them in the manifest, in one record (swap.go);
-//  4. let the index follow, a few records at a time; then the inputs retire, and
-//     once their last reader is done their files go (remove.go).
+//  3. swap inputs and output in the manifest, in one record (swap.go);
+//  4. move the places in the index, a few records at a time; then retire the inputs. Their
+//     files are removed once their last reader is done (remove.go).
 //
-// What was decided in step 1 and 2 was decided by the index, which knows more than
-// the manifest: the swap waits until a checkpoint has caught up. Readers and
-// writers go on all the while, and the inputs are there until nobody needs them; a
-// crash leaves the old segments or the new one, and what else there is is scratch.
+// Steps 1 and 2 decide by the index, which is ahead of the manifest. Therefore the swap
+// waits until a checkpoint has caught up. Readers and writers continue all the time, and
+// the inputs exist until nobody needs them. A crash leaves the old segments or the new
+// one; all other files are scratch.
 //
-// An error before the swap leaves everything as it was. Damage in an input ends
-// the compaction; the segment stays as it is and is not chosen again.
+// An error before the swap changes nothing. Damage in an input ends the compaction; the
+// segment stays as it is and is not chosen again.
 type rewrite struct {
 	store  *Store
 	bucket *Bucket
@@ -44,35 +44,35 @@ type rewrite struct {
 	began  time.Time
 
 	decider *compaction.Decider
-	ranks   map[uint32]int // of the inputs, by openSegment.number; of those below: -1
+	ranks   map[uint32]int // by openSegment.number: the position of an input, -1 for a segment below
 
-	output  *openSegment     // nil as long as nothing stays
-	batch   []byte           // records on their way to it
-	entries []*segment.Entry // theirs
-	copied  index.Use        // in it and live
+	output  *openSegment     // nil until a record is kept
+	batch   []byte           // records to be written to it
+	entries []*segment.Entry // the entries of the batch
+	copied  index.Use        // the live records in the output
 
-	removedUpTo kv.Revision // the highest that goes
-	endUpTo     kv.Revision // the highest that goes as the last of its key
+	removedUpTo kv.Revision // the highest removed revision
+	endUpTo     kv.Revision // the highest revision that was removed as the last of its key
 	deadKept    int64       // bytes of dead records in the output
-	read        int64       // bytes of entries and records
+	read        int64       // bytes of the entries and records read
 
-	decided  wal.LSN // the log's position by when all was decided
+	decided  wal.LSN // the log's position when all records were decided
 	replaced bool    // the output is in place
 }
 
 const (
 	// compactBatch is how many bytes are written to an output at a time.
 	compactBatch = 256 << 10
-	// compactSync is how many bytes of it may be un-synced, where the disk is shared
-	// with writers: a sync of more would hold up those of the log.
+	// compactSync is how many bytes of an output may be un-synced if the compaction
+	// shares the disk with writers. A sync of more would delay the syncs of the log.
 	compactSync = 1 << 20
 )
 
-// errStale ends a compaction whose inputs are not what they were.
+// errStale ends a compaction because the bucket's segments have changed.
 var errStale = errors.New("the segments changed")
 
-// compact rewrites the bucket's segments [from, to), as they are ordered now. The
-// caller holds compacting.
+// compact rewrites the bucket's segments [from, to) of the present order. The caller holds
+// compacting.
 func (b *Bucket) compact(from, to int, pace *pacer) (Compaction, error) {
 	c, err := b.beginCompaction(from, to, pace)
 	if err == nil {
@@ -87,9 +87,9 @@ func (b *Bucket) compact(from, to int, pace *pacer) (Compaction, error) {
 	return c.end(err), err
 }
 
-// beginCompaction pins the segments [from, to) for a compaction. Several may be
-// under way in a bucket, if their inputs differ: each takes what lies below as it
-// is now, and that only ever becomes less. Every one is ended with end.
+// beginCompaction pins the segments [from, to) for a compaction. Several compactions may be
+// under way in a bucket if their inputs differ: each uses the segments below as they are
+// now, and records there can only be removed. The caller ends each with end.
 func (b *Bucket) beginCompaction(from, to int, pace *pacer) (*rewrite, error) {
 	c := &rewrite{store: b.store, bucket: b, pace: pace, began: time.Now(), ranks: make(map[uint32]int)}
 	if err := c.pin(from, to); err != nil {
@@ -98,8 +98,8 @@ func (b *Bucket) beginCompaction(from, to int, pace *pacer) (*rewrite, error) {
 	return c, nil
 }
 
-// end gives back what the compaction holds, its output too if it was not put in
-// place, and tells the observer.
+// end releases the segments of the compaction, removes an output that was not put in
+// place, and calls the observer.
 func (c *rewrite) end(err error) Compaction {
 	done := c.report(err)
 	c.discardOutput()
@@ -110,7 +110,7 @@ func (c *rewrite) end(err error) Compaction {
 	return done
 }
 
-// pin takes the inputs and the segments below them.
+// pin pins the inputs and the segments below them.
 func (c *rewrite) pin(from, to int) error {
 	b := c.bucket
 	b.mu.RLock()
@@ -191,7 +191,8 @@ func (c *rewrite) report(err error) Compaction {
 	return r
 }
 
-// look notes what is needed to know whether the last records of a key may go.
+// look shows the decider the records that it needs to decide whether the last record of a
+// key may be removed.
 func (c *rewrite) look() error {
 	if len(c.below) == 0 {
 		return nil
@@ -221,13 +222,13 @@ func (c *rewrite) look() error {
 
 // looked counts an entry that was read.
 func (c *rewrite) looked(e *segment.Entry) error {
-	const about = 16 // bytes of its index block beside the key
+	const about = 16 // bytes of an entry in its index block, without the key
 	c.read += int64(len(e.Key)) + about
 	return c.spend(int64(len(e.Key)) + about)
 }
 
-// eachInput calls fn for every record of the inputs, oldest first, with what the
-// index shows of its key at that moment. Damage ends it.
+// eachInput calls fn for every record of the inputs, oldest first, with the state of its
+// key in the index at that moment. It ends at damage.
 func (c *rewrite) eachInput(fn func(e *segment.Entry, position int64, s compaction.InIndex) error) error {
 	for i, sl := range c.inputs {
 		var damage *kv.CorruptError
@@ -250,15 +251,15 @@ func (c *rewrite) eachInput(fn func(e *segment.Entry, position int64, s compacti
 	return nil
 }
 
-// damaged notes damage in an input: it stays as it is from now on.
+// damaged records damage in an input, so that compaction leaves it as it is from now on.
 func (c *rewrite) damaged(sl *openSegment, d *kv.CorruptError) error {
 	sl.damaged.Store(true)
 	c.store.opts.Logger.Error("damage found", "bucket", c.bucket.name, "cause", d)
 	return d
 }
 
-// inIndex looks up a record of an input. A version of its revision is the record,
-// wherever the index has it: there are no two.
+// inIndex looks up a record of an input. A version with its revision is that record,
+// wherever its place is, because no two versions have the same revision.
 func (c *rewrite) inIndex(e *segment.Entry, input int) (s compaction.InIndex) {
 	b, key := c.bucket, view.String(e.Key)
 	hash := index.Hash(key)
@@ -280,13 +281,13 @@ func (c *rewrite) inIndex(e *segment.Entry, input int) (s compaction.InIndex) {
 	return s
 }
 
-// follows reports whether a version stands behind an offset of an input.
+// follows reports whether the place of a version is behind an offset of an input.
 func (c *rewrite) follows(v index.Version, input int, offset int64) bool {
 	rank, ok := c.ranks[v.Segment]
 	return !ok || rank > input || rank == input && v.Offset > offset
 }
 
-// copy decides about every record of the inputs and copies those that stay.
+// copy decides about every record of the inputs and copies those that are kept.
 func (c *rewrite) copy() error {
 	var sl *openSegment
 	err := c.eachInput(func(e *segment.Entry, position int64, s compaction.InIndex) error {
@@ -315,14 +316,14 @@ func (c *rewrite) copy() error {
 	return err
 }
 
-// leaveOut records that a record is removed.
+// leaveOut records that an entry's record is removed.
 func (c *rewrite) leaveOut(e *segment.Entry) {
 	if e.Op != segment.Erase {
 		c.removedUpTo = e.Revision
 	}
 }
 
-// keep reads a record and verifies it, and puts it into the batch.
+// keep reads and verifies a record, and adds it to the batch.
 func (c *rewrite) keep(sl *openSegment, e *segment.Entry) error {
 	if len(c.batch)+int(e.Size) > compactBatch {
 		if err := c.flush(); err != nil {
@@ -338,7 +339,7 @@ func (c *rewrite) keep(sl *openSegment, e *segment.Entry) error {
 		return err
 	}
 	kept := *e
-	kept.Key = rec.Key // the entry's is gone when it is needed
+	kept.Key = rec.Key // the key of e is valid only during this call
 	kept.ValueLen = uint32(len(rec.Value))
 	c.batch, c.entries = batch, append(c.entries, &kept)
 	c.read += int64(e.Size)
@@ -424,8 +425,8 @@ func (c *rewrite) create() error {
 	return err
 }
 
-// withReserve does what asks the disk for room, giving up the reserve for it: a
-// compaction is how room comes back.
+// withReserve runs a step that needs room on the disk. On a full disk it lends the step
+// the reserve, because a compaction gives room back.
 func (c *rewrite) withReserve(do func() error) error {
 	err := do()
 	for errors.Is(err, vfs.ErrNoSpace) && c.store.lendReserve() {
@@ -437,9 +438,9 @@ func (c *rewrite) withReserve(do func() error) error {
 	return err
 }
 
-// finish makes the output durable. An error of its own sync costs the output and
-// nothing else; one of the directory's is another matter: segments that others
-// made may have lost their names.
+// finish makes the output durable. If the sync of the output fails, only the output is
+// lost. If the sync of the directory fails, the store is poisoned: the names of segments
+// that others made may be lost too.
 func (c *rewrite) finish() error {
 	if c.output == nil {
 		return nil
@@ -471,15 +472,15 @@ func (c *rewrite) discardOutput() {
 	c.bucket.mu.segments[c.output.number] = nil
 	c.bucket.mu.Unlock()
 	if c.store.closed.Load() || c.store.checkFailure() != nil {
-		c.output.Unpin() // the directory may be another's by now, or is not to be touched: this is scratch
+		c.output.Unpin() // another process may have the directory, or it must not be touched; the file is scratch
 		return
 	}
 	c.store.removeLater([]*openSegment{c.output})
 	c.output = nil
 }
 
-// spend counts bytes and waits, where the pace says so. It returns an error where
-// the compaction is to end.
+// spend counts n bytes, and waits if the pacer requires it. It returns an error if the
+// compaction has to end.
 func (c *rewrite) spend(n int64) error {
 	if err := c.pace.spend(n); err != nil {
 		return err

@@ -11,16 +11,18 @@ import (
 )
 
 const (
-	// compactGlance is how often the compactor looks for work while there is any.
+	// compactGlance is the time between two looks for work while the compactor is awake.
 	compactGlance = 250 * time.Millisecond
-	// compactRetry is how long the compactor waits after an error, at first.
+	// compactRetry is the first wait of the compactor after an error. It doubles with each
+	// further error, up to compactRetryMax.
 	compactRetry    = time.Second
 	compactRetryMax = time.Minute
 )
 
-// compactor is the goroutine that compacts in the background and removes the files
-// of what is gone. It sleeps until a write stirs it, or the last reader of a file that
-// is to go, and again once the store is at rest and nothing is left to do. The maintainer starts and stops it.
+// compactor is the goroutine that compacts in the background and removes the files of
+// deleted buckets and replaced segments. It sleeps until a write wakes it, or the release
+// of a retired file by its last reader. It sleeps again once the store is at rest and
+// nothing is left to do. The maintainer starts and stops it.
 type compactor struct {
 	store *Store
 	pacer *pacer
@@ -46,12 +48,12 @@ func (m *maintainer) compact() {
 			if s.log.Last() == c.seen {
 				break
 			}
-			m.compactorAwake.Store(true) // a write came between, and found the compactor awake
+			m.compactorAwake.Store(true) // a write came before the Store, and so did not wake the compactor
 		}
 	}
 }
 
-// wakeCompactor wakes the compactor. It is cheap where it is awake.
+// wakeCompactor wakes the compactor. It is cheap if the compactor is awake.
 func (m *maintainer) wakeCompactor() {
 	if m.compactorAwake.Load() {
 		return
@@ -62,8 +64,8 @@ func (m *maintainer) wakeCompactor() {
 	}
 }
 
-// workUntilIdle works until there is nothing to do and hardly anybody writes, and returns
-// true, or false if the store is closing.
+// workUntilIdle works until the store is at rest and there is nothing to do, or until the
+// store takes no writes. Then it returns true. It returns false if the store is closing.
 func (c *compactor) workUntilIdle() bool {
 	c.lull.begin(time.Now(), c.store.logged.Load())
 	for wait := compactGlance; ; {
@@ -90,7 +92,8 @@ func (c *compactor) workUntilIdle() bool {
 	}
 }
 
-// work does one thing that there is to do.
+// work does one piece of work, if there is any. did says that the next should follow at
+// once.
 func (c *compactor) work(idle bool) (did bool, err error) {
 	s := c.store
 	s.path.Lock()
@@ -115,16 +118,16 @@ func (c *compactor) work(idle bool) (did bool, err error) {
 	if v.usage.Bloated() || full {
 		c.pacer.rate *= restful
 	}
-	return idle || full, v.compact(c.pacer) // else others are to have a turn
+	return idle || full, v.compact(c.pacer) // while there are writers, pause between two compactions
 }
 
-// victim is what is to be compacted next.
+// victim is the work that is to be done next, in one bucket.
 type victim struct {
 	bucket   *Bucket
 	usage    compaction.Usage
 	seal     bool             // the active segment is to be sealed first
-	unsealed bool             // nothing can be compacted before a checkpoint seals what is full
-	runs     []compaction.Run // of segments, apart from each other
+	unsealed bool             // nothing can be compacted before a checkpoint seals the full segments
+	runs     []compaction.Run // of segments; they do not overlap
 	garbage  int64
 }
 
@@ -141,7 +144,7 @@ func (s *Store) victim(by func(*compaction.Usage) compaction.Policy) (best victi
 // victim returns the bucket's most rewarding work.
 func (b *Bucket) victim(by func(*compaction.Usage) compaction.Policy) (v victim, ok bool) {
 	v.bucket = b
-	if b.memory { // whoever fills it compacts it: memory.go
+	if b.memory { // its writers compact it: memory.go
 		return v, false
 	}
 	v.usage.Sweeping = len(b.sweeping.lock) == 0
@@ -178,8 +181,8 @@ func (b *Bucket) candidatesLocked() []compaction.Candidate {
 	return list
 }
 
-// candidateLocked rates a segment. What its index blocks take belongs to its
-// records in proportion.
+// candidateLocked rates a segment. The bytes of its index blocks are attributed to its
+// records in proportion. The caller holds mu.
 func (b *Bucket) candidateLocked(sl *openSegment) compaction.Candidate {
 	c := compaction.Candidate{Size: sl.Size(), Fits: sl.Desc().Sealed && !sl.damaged.Load()}
 	if dead := sl.records - b.mu.index.Use(sl.number).Bytes - sl.deadKept; dead > 0 {
@@ -189,8 +192,8 @@ func (b *Bucket) candidateLocked(sl *openSegment) compaction.Candidate {
 	return c
 }
 
-// needsSeal reports whether there is work once a checkpoint has sealed segments: those
-// that are full, and the active one if it is mostly dead.
+// needsSeal reports whether there is work once a checkpoint has sealed segments: the full
+// ones, and the active one if most of it is garbage.
 func (b *Bucket) needsSeal(v *victim, p compaction.Policy) bool {
 	b.store.path.Lock()
 	defer b.store.path.Unlock()
@@ -216,8 +219,8 @@ func (b *Bucket) needsSeal(v *victim, p compaction.Policy) bool {
 	return v.unsealed
 }
 
-// compact does the work: all runs are written before the first is put in place, so
-// that one checkpoint serves all. An error leaves everything as it was.
+// compact does the work. It writes all runs before it puts the first in place, so that
+// one checkpoint is enough for all. A run that fails leaves its segments unchanged.
 func (v *victim) compact(p *pacer) error {
 	if v.seal {
 		v.bucket.sealGarbage()
@@ -246,8 +249,8 @@ func (v *victim) compact(p *pacer) error {
 	return tolerable(err)
 }
 
-// tolerable returns an error that is a reason to wait before the next compaction.
-// Damage is reported, and its segment is not chosen any more.
+// tolerable returns err if it is a reason to wait before the next compaction, else nil.
+// Damage is not such a reason: it has been reported, and its segment is not chosen again.
 func tolerable(err error) error {
 	switch {
 	case errors.Is(err, kv.ErrBucketNotFound), errors.Is(err, kv.ErrCorrupt):
@@ -258,7 +261,8 @@ func tolerable(err error) error {
 	return err
 }
 
-// sealGarbage ends the active segment, so that it can be compacted.
+// sealGarbage marks the active segment, so that the next checkpoint seals it and it can be
+// compacted.
 func (b *Bucket) sealGarbage() {
 	b.store.path.Lock()
 	defer b.store.path.Unlock()
@@ -270,5 +274,5 @@ func (b *Bucket) sealGarbage() {
 	}
 }
 
-// errStopped ends a compaction because the store's background stops.
+// errStopped ends a compaction because the background work of the store stops.
 var errStopped = errors.New("stopped")

@@ -13,23 +13,24 @@ import (
 	"kvd/wal"
 )
 
-// This file is the other half of the commit path: the operations that change a
-// bucket as a whole. Each is decided, logged, synced and applied by its caller
-// under Store.path, as a frame of its own; replay applies the same operations
-// with the same function.
+// This file is the other half of the commit path: the operations, which change a bucket
+// as a whole. The caller of an operation decides, logs, syncs and applies it under
+// Store.path. An operation has a frame of its own. Replay applies operations with the
+// same function.
 
-// errUnchanged ends a decision that needs no operation: things are as wanted.
+// errUnchanged ends a decision that needs no operation, because the state is as wanted.
 var errUnchanged = errors.New("unchanged")
 
-// operate carries out one operation: decide returns it, or an error that ends
-// the matter. It runs with path held and may run more than once.
+// operate carries out the operation that decide returns. If decide returns an error,
+// operate returns it and does nothing. decide runs with path held, and may run more than
+// once.
 func (s *Store) operate(ctx context.Context, decide func() (journal.Operation, error)) error {
 	if err := s.open(ctx); err != nil {
 		return err
 	}
 	s.path.Lock()
 	defer s.path.Unlock()
-	var stuck error // why the log, which is full, could not be freed
+	var stuck error // why the files of the full log could not be recycled
 	for {
 		if err := s.checkWritable(); err != nil {
 			return err
@@ -71,10 +72,10 @@ func (s *Store) operate(ctx context.Context, decide func() (journal.Operation, e
 	}
 }
 
-// reserveLog makes sure that the log takes an operation's frame of so many bytes.
-// Operations that free space may draw on the reserve for it.
+// reserveLog makes room in the log for the frame of an operation. payload is its size in
+// bytes. An operation that frees space may use the reserve. The caller holds path.
 func (s *Store) reserveLog(payload int, op journal.Operation) error {
-	config := configOf(op) // operations with one free nothing
+	config := configOf(op) // operations with a configuration free no space
 	if s.path.reserve.spent && config != nil {
 		if err := s.refillReserve(); err != nil {
 			return fmt.Errorf("%w: %w", kv.ErrNoSpace, err)
@@ -106,9 +107,9 @@ func configOf(op journal.Operation) *kv.Config {
 	return nil
 }
 
-// apply makes an operation take effect in memory. It is called with path held,
-// once the operation is durable, and by replay. An operation on a bucket that is
-// gone has no effect.
+// apply makes an operation take effect in memory. It is called with path held once the
+// operation is durable, and by replay. An operation on a bucket that does not exist has
+// no effect.
 func (s *Store) apply(op journal.Operation) {
 	if create, ok := op.(*journal.Create); ok {
 		s.applyCreate(create)
@@ -179,8 +180,8 @@ func (s *Store) applyDelete(b *Bucket) {
 	b.retire(b.notFound())
 }
 
-// applyExpire changes the rules and takes the given versions out of the index in the
-// same moment.
+// applyExpire changes the rules, and removes the given versions from the index under the
+// same hold of mu.
 func (b *Bucket) applyExpire(op *journal.Expire, versions []versionRef) {
 	b.changeRules(func(l *manifest.Liveness) {
 		l.ExpiredUpTo, l.UnmarkedUpTo = max(l.ExpiredUpTo, op.ExpiredUpTo), max(l.UnmarkedUpTo, op.UnmarkedUpTo)
@@ -191,14 +192,14 @@ func (b *Bucket) applyExpire(op *journal.Expire, versions []versionRef) {
 	})
 }
 
-// byID returns the bucket with that id, nil if there is none (any more).
+// byID returns the bucket with that id, nil if there is none.
 func (s *Store) byID(id uint64) *Bucket {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.mu.ids[id]
 }
 
-// markDirty notes that the manifest does not know the bucket's state. The caller
+// markDirty records that the manifest does not have the bucket's newest state. The caller
 // holds path.
 func (b *Bucket) markDirty() {
 	if !b.dirty {
@@ -207,8 +208,8 @@ func (b *Bucket) markDirty() {
 	}
 }
 
-// CreateBucket makes a bucket, or returns the one that is there with the same
-// configuration.
+// CreateBucket makes a bucket, or returns the existing one if it has the same
+// configuration. Otherwise the error is [kv.ErrBucketExists].
 func (s *Store) CreateBucket(ctx context.Context, config kv.Config) (kv.Bucket, error) {
 	config, err := checkConfig(config)
 	if err != nil {
@@ -226,7 +227,8 @@ func (s *Store) CreateBucket(ctx context.Context, config kv.Config) (kv.Bucket, 
 	return s.outcome(config.Bucket, err)
 }
 
-// UpdateBucket changes the configuration of a bucket.
+// UpdateBucket changes the configuration of a bucket. The storage and the kind cannot be
+// changed.
 func (s *Store) UpdateBucket(ctx context.Context, config kv.Config) (kv.Bucket, error) {
 	config, err := checkConfig(config)
 	if err != nil {
@@ -242,7 +244,7 @@ func (s *Store) UpdateBucket(ctx context.Context, config kv.Config) (kv.Bucket, 
 	return s.outcome(config.Bucket, err)
 }
 
-// CreateOrUpdateBucket makes the bucket, or changes it.
+// CreateOrUpdateBucket makes the bucket, or changes its configuration if it exists.
 func (s *Store) CreateOrUpdateBucket(ctx context.Context, config kv.Config) (kv.Bucket, error) {
 	config, err := checkConfig(config)
 	if err != nil {
@@ -257,15 +259,17 @@ func (s *Store) CreateOrUpdateBucket(ctx context.Context, config kv.Config) (kv.
 	return s.outcome(config.Bucket, err)
 }
 
-// errUnswept says that what has expired in a bucket has to go before the decision.
+// errUnswept reports that a bucket has to be swept before the decision.
 var errUnswept = errors.New("what has expired goes first")
 
-// edit is operate for what may be an edit. One that says anew which records stay is
-// decided in the turn of its bucket's sweep. Only the decision knows whether it is
-// one, and of which bucket: others may create, edit and delete in between.
+// edit is operate for an operation that may be an edit. An edit that changes which
+// records are live is decided under the lock of its bucket's sweep, after a sweep. Only
+// decide knows whether the operation is such an edit, and of which bucket, because other
+// callers may create, edit and delete buckets at any time. So edit runs decide without
+// the lock first, and runs it again under the lock if it is needed.
 func (s *Store) edit(ctx context.Context, decide func() (journal.Operation, error)) error {
 	var op journal.Operation
-	var turn, wanted *Bucket // whose turn it is, and whose it should be
+	var turn, wanted *Bucket // the bucket whose sweep is locked, and the one whose sweep should be
 	operate := s.operate
 	for {
 		err := operate(ctx, func() (_ journal.Operation, err error) {
@@ -280,7 +284,7 @@ func (s *Store) edit(ctx context.Context, decide func() (journal.Operation, erro
 		switch {
 		case errors.Is(err, errUnswept):
 			turn, operate = wanted, wanted.operateAfterSweep
-		case turn != nil && errors.Is(err, kv.ErrBucketNotFound): // deleted before its turn came
+		case turn != nil && errors.Is(err, kv.ErrBucketNotFound): // deleted before the lock was taken
 			turn, operate = nil, s.operate
 		case err == nil && cuts(op):
 			turn.finishRules()
@@ -291,8 +295,8 @@ func (s *Store) edit(ctx context.Context, decide func() (journal.Operation, erro
 	}
 }
 
-// changesLiveness reports whether an operation on the bucket, nil for a new one, is an edit
-// that says anew which of its records stay.
+// changesLiveness reports whether an operation on the bucket is an edit that changes which
+// of its records are live. b is nil for a new bucket.
 func (b *Bucket) changesLiveness(op journal.Operation) bool {
 	edit, ok := op.(*journal.Edit)
 	if !ok {
@@ -308,7 +312,7 @@ func cuts(op journal.Operation) bool {
 	return ok && edit.Cuts()
 }
 
-// outcome is what the calls above return: the bucket, if all went well.
+// outcome turns the error of the calls above into their results: the bucket, or the error.
 func (s *Store) outcome(name string, err error) (kv.Bucket, error) {
 	if err != nil && !errors.Is(err, errUnchanged) {
 		return nil, err
@@ -332,7 +336,7 @@ func (b *Bucket) decideEdit(config kv.Config) (journal.Operation, error) {
 	if config = msglog.KeepReserved(config, have); have.Equal(config) {
 		return nil, errUnchanged
 	}
-	if err := config.Validate(); err != nil { // with what is kept it may be too large
+	if err := config.Validate(); err != nil { // with the reserved metadata it may be too large
 		return nil, err
 	}
 	if err := b.checkWritable(); err != nil {
@@ -351,7 +355,7 @@ func (b *Bucket) decideEdit(config kv.Config) (journal.Operation, error) {
 	return op, nil
 }
 
-// checkConfig fills in defaults, and refuses what no bucket can be.
+// checkConfig refuses an invalid configuration, and fills in defaults.
 func checkConfig(config kv.Config) (kv.Config, error) {
 	if err := config.Validate(); err != nil {
 		return config, err
@@ -359,7 +363,8 @@ func checkConfig(config kv.Config) (kv.Config, error) {
 	return config.WithDefaults(), nil
 }
 
-// Bucket returns an existing bucket.
+// Bucket returns an existing bucket. If there is none of that name, the error is
+// [kv.ErrBucketNotFound].
 func (s *Store) Bucket(ctx context.Context, name string) (kv.Bucket, error) {
 	if err := s.open(ctx); err != nil {
 		return nil, err
@@ -367,8 +372,8 @@ func (s *Store) Bucket(ctx context.Context, name string) (kv.Bucket, error) {
 	return s.outcome(name, nil)
 }
 
-// DeleteBucket removes a bucket for good. It returns at once: files go in the
-// background.
+// DeleteBucket removes a bucket for good. It returns once the deletion is durable. The
+// files are removed in the background.
 func (s *Store) DeleteBucket(ctx context.Context, name string) error {
 	return s.operate(ctx, func() (journal.Operation, error) {
 		b, err := s.lookup(name)

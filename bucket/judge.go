@@ -11,11 +11,10 @@ import (
 	"kvd/wal"
 )
 
-// judge decides every mutation of the group, in order, against the newest state
-// including the mutations before it, and encodes the records of those that pass.
-// It may run more than once for a group; the last run counts. On a full disk
-// puts is false, and only markers pass: those of the sweep while the reserve is
-// half full, for it is there for clients' deletes.
+// judge decides every mutation of the group, in order, and encodes the records of the
+// admitted ones. The state that it judges against includes the mutations before. It may
+// run more than once for a group; the last run counts. puts is false on a full disk:
+// then only the mutations of passesFullDisk are admitted.
 func (g *group) judge(puts bool) {
 	g.resetEffects()
 	g.pending.grow(len(g.mutations))
@@ -38,7 +37,7 @@ func (g *group) judge(puts bool) {
 	g.frame = journal.EndItem(g.frame, head)
 }
 
-// rollback gives the revisions of a judged group back.
+// rollback takes back the revisions that judge gave to the group.
 func (g *group) rollback() {
 	for i := range g.parts {
 		g.parts[i].bucket.next = g.parts[i].first
@@ -86,10 +85,10 @@ func (g *group) judgeOne(m *mutation, now int64) error {
 	return nil
 }
 
-// floor returns the oldest revision of the key that stays once the mutation is
-// written: of the records before it, the newest few that the history allows
-// besides it, those of this group included. What the bucket's TTL has ended stays
-// only for as long as it is the newest. The caller holds bucket.mu.
+// floor returns the oldest revision of the key that is kept once the mutation is written.
+// The history allows the mutation's record and the newest few before it, including those
+// of this group. A record that has expired by the bucket's TTL is kept only while it is
+// the newest of its key. The caller holds the bucket's mu.
 func (g *group) floor(m *mutation, prev int) kv.Revision {
 	b := m.bucket
 	oldest, keep := b.next, b.mu.config.History-1
@@ -111,7 +110,8 @@ func (g *group) floor(m *mutation, prev int) kv.Revision {
 	return max(oldest, bound)
 }
 
-// takeRoom is roomFor that takes the room. The caller holds bucket.mu.
+// takeRoom checks the room with roomFor, and counts the freed bytes in the bucket's part
+// of the group. The caller holds the bucket's mu.
 func (g *group) takeRoom(e *effect, b *Bucket) error {
 	frees, err := g.roomFor(e, b)
 	if err != nil {
@@ -122,9 +122,9 @@ func (g *group) takeRoom(e *effect, b *Bucket) error {
 	return nil
 }
 
-// roomFor checks the bucket's size limit, where it has one, counting what the
-// record replaces, and returns how much that is. Markers are always admitted.
-// The caller holds bucket.mu.
+// roomFor checks the bucket's size limit, if it has one. Records that the
+// effect's floor removes do not count, and roomFor returns their bytes. Markers are always
+// admitted. The caller holds the bucket's mu.
 func (g *group) roomFor(e *effect, b *Bucket) (frees int64, err error) {
 	limit := b.mu.config.MaxBytes
 	if limit < 0 {
@@ -141,15 +141,15 @@ func (g *group) roomFor(e *effect, b *Bucket) (frees int64, err error) {
 	return frees, nil
 }
 
-// frees returns the bytes of the key's records that the effect's floor takes away
-// beyond what the one before it took.
+// frees returns the bytes of the key's records that the effect's floor removes and the
+// floor before it did not remove.
 func (g *group) frees(e *effect, b *Bucket) int64 {
 	taken := g.pendingFloor(e.prev)
 	var n int64
 	for i := e.prev; i >= 0; i = g.effects[i].prev { // newest first
 		v := &g.effects[i].version
 		if v.Revision < taken {
-			return n // and so is everything older
+			return n // older ones are below it too
 		}
 		if v.Revision < e.floor && g.effects[i].op != segment.Erase {
 			n += int64(v.Size)
@@ -164,10 +164,11 @@ func (g *group) frees(e *effect, b *Bucket) int64 {
 	return n
 }
 
-// has reports whether the group holds anything of the bucket.
+// has reports whether the group has a part for the bucket.
 func (g *group) has(b *Bucket) bool { return b.part < len(g.parts) && g.parts[b.part].bucket == b }
 
-// partOf returns the bucket's share of the group.
+// partOf returns the number of the bucket's part of the group. It adds a part if there is
+// none.
 func (g *group) partOf(b *Bucket) int {
 	if g.has(b) {
 		return b.part
@@ -177,8 +178,8 @@ func (g *group) partOf(b *Bucket) int {
 	return b.part
 }
 
-// encode appends the mutation's record to the frame, or to those that stay in
-// memory.
+// encode appends the mutation's record to the frame or, in a bucket of memory storage, to
+// the records that are kept in memory.
 func (g *group) encode(m *mutation, e *effect) {
 	p := &g.parts[e.part]
 	to := &g.frame

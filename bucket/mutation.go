@@ -10,7 +10,7 @@ import (
 	"kvd/segment"
 )
 
-// mutation is one write, from what the caller asks for to its outcome.
+// mutation is one write: the request of the caller and its outcome.
 type mutation struct {
 	bucket *Bucket
 	key    string
@@ -19,48 +19,48 @@ type mutation struct {
 	// What it writes.
 	kind    mutationKind
 	expect  expectation
-	rollup  bool   // the key's history ends with it
-	rawLen  uint32 // of the value before compression, bytes; 0: it is not compressed
+	rollup  bool   // the older records of the key are removed
+	rawLen  uint32 // size of the value before compression, bytes; 0: it is not compressed
 	given   []byte // the value, for watchers
-	value   []byte // as it is stored
+	value   []byte // the value as it is stored
 	headers []byte
-	ttl     time.Duration // of the record; 0: none of its own
-	floor   kv.Revision   // of eraseRecords: the records of the key below it are removed
+	ttl     time.Duration // of the record; 0: the record has none of its own
+	floor   kv.Revision   // for eraseRecords: the records of the key below it are removed
 	size    int           // of the record, bytes
 
-	// What it expects besides, or with expectLast.
+	// What it expects besides expect. last belongs to expectLast.
 	last     kv.Revision // the key's newest
-	newest   kv.Revision // the bucket's, where ifNewest
+	newest   kv.Revision // the bucket's newest, if ifNewest is set
 	ifNewest bool
 
 	// Its outcome.
 	revision kv.Revision
-	erased   int // of eraseRecords: how many were removed
+	erased   int // for eraseRecords: the number of removed records
 	err      error
 }
 
-// mutationKind says what a mutation writes.
+// mutationKind is what a mutation writes.
 type mutationKind uint8
 
 const (
 	writeValue    mutationKind = iota + 1
-	writeAppended              // a value under a key that its revision makes
+	writeAppended              // a value under a key that is made from its revision
 	writeDelete                // a delete marker
 	writePurge                 // a purge marker
-	writeExpiry                // the expiry marker of a key that has expired; otherwise nothing
-	eraseRecords               // an erase record, where there is anything to be removed
+	writeExpiry                // an expiry marker if the key has expired, otherwise nothing
+	eraseRecords               // an erase record if there are records to remove
 )
 
-// expectation says what a mutation expects of the newest record of its key.
+// expectation is what a mutation expects of the newest record of its key.
 type expectation uint8
 
 const (
 	expectAnything expectation = iota
-	expectAbsent               // there is none, or it is a marker
-	expectLast                 // it has the revision mutation.last, 0 for none
+	expectAbsent               // the key has no record, or its newest is a marker
+	expectLast                 // the newest has the revision mutation.last; 0: the key has no record
 )
 
-// translations are the writes of the contract.
+// translations gives the kind and the expectation of each write of the contract.
 var translations = [...]struct {
 	kind   mutationKind
 	expect expectation
@@ -73,8 +73,8 @@ var translations = [...]struct {
 	msglog.Append:   {writeAppended, expectAnything},
 }
 
-// translate turns a mutation of the contract, whose Bucket is not looked at, into the
-// engine's.
+// translate turns a mutation of the contract (package kv) into one of the engine. It
+// ignores m.Bucket.
 func (b *Bucket) translate(m *kv.Mutation) (mutation, error) {
 	if int(m.Op) >= len(translations) || translations[m.Op].kind == 0 {
 		return mutation{}, fmt.Errorf("%w: %v", kv.ErrInvalidOption, m.Op)
@@ -101,10 +101,10 @@ func (b *Bucket) translate(m *kv.Mutation) (mutation, error) {
 	return own, b.prepare(&own)
 }
 
-// prepare checks what can be checked outside the commit path and fills in what
-// it needs: the cheap refusals cost the leader nothing. Values are compressed
-// here, by the configuration of this moment, so that writers do it side by side
-// and not one after the other under the path.
+// prepare does the checks that need no lock of the commit path, so that they cost the
+// leader no time. It then fills in the fields that the commit path needs. It also
+// compresses the value, by the configuration of this moment: here writers compress in
+// parallel, and under the path they would do it one after the other.
 func (b *Bucket) prepare(m *mutation) error {
 	if err := m.checkKey(); err != nil {
 		return err
@@ -134,7 +134,7 @@ func (b *Bucket) prepare(m *mutation) error {
 	return nil
 }
 
-// recordKeySize returns how many bytes the key of the mutation's record has.
+// recordKeySize returns the size in bytes of the key of the mutation's record.
 func (m *mutation) recordKeySize() int {
 	if m.kind == writeAppended {
 		return len(m.key) + msglog.AppendedKeySize
@@ -174,8 +174,9 @@ func (m *mutation) reason() kv.MarkerReason {
 	return kv.ReasonNone
 }
 
-// effect begins the record of a mutation, with that revision and time. prev is the
-// group's newest effect on the key, -1 for none.
+// effect returns the effect of a mutation, with that revision and time of creation. The
+// caller fills in the other fields. prev is the newest effect of the group on the key, -1
+// for none.
 func (m *mutation) effect(revision kv.Revision, prev int, now int64) effect {
 	e := effect{key: m.key, value: m.given, headers: m.headers, hash: m.hash, prev: prev}
 	e.version = index.Version{Revision: revision, Created: now, Size: uint32(m.size), Op: m.operation(), Reason: m.reason()}
@@ -185,7 +186,9 @@ func (m *mutation) effect(revision kv.Revision, prev int, now int64) effect {
 	return e
 }
 
-// passesFullDisk reports whether a mutation goes on where a put is refused.
+// passesFullDisk reports whether a mutation is admitted on a full disk, where puts are
+// refused. Expiry markers may use half of the reserve, because the rest is meant for
+// deletes by clients.
 func (m *mutation) passesFullDisk(r *reserve) bool {
 	return m.bucket.memory || m.operation().IsMarker() || m.kind == eraseRecords || m.kind == writeExpiry && r.available > r.size/2
 }

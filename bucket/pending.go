@@ -8,12 +8,12 @@ import (
 	"kvd/segment"
 )
 
-// A mutation is judged against the newest state of its key, the records of its own
-// group included. Those are not in the index yet: they are found here.
+// A mutation is judged against the newest state of its key. That state includes the
+// records of its own group. They are not in the index yet, so this file finds them.
 
 // newest returns the newest record of the mutation's key, and whether there is one.
-// prev is the newest effect of the group on that key, -1 for none. The caller holds
-// bucket.mu.
+// prev is the newest effect of the group on that key, -1 for none. The caller holds the
+// bucket's mu.
 func (g *group) newest(m *mutation, prev int) (index.Version, bool) {
 	floor := g.pendingFloor(prev)
 	for ; prev >= 0; prev = g.effects[prev].prev {
@@ -25,7 +25,7 @@ func (g *group) newest(m *mutation, prev int) (index.Version, bool) {
 	return v, ok && v.Revision >= floor
 }
 
-// pendingFloor returns the floor that the group has given a key so far; 0 for none.
+// pendingFloor returns the floor that the group has given a key so far, 0 for none.
 // prev is the newest effect of the group on that key, -1 for none.
 func (g *group) pendingFloor(prev int) kv.Revision {
 	if prev < 0 {
@@ -34,15 +34,15 @@ func (g *group) pendingFloor(prev int) kv.Revision {
 	return g.effects[prev].floor
 }
 
-// pendingTable finds the newest effect of a key within a group: open addressing
-// over the effects, sized for one group.
+// pendingTable finds the newest effect of a group on a key. It is a hash table with open
+// addressing over the effects, sized for one group.
 type pendingTable struct {
 	slots []int32 // effect + 1; 0 is empty
 }
 
 func (t *pendingTable) reset() { clear(t.slots) }
 
-// grow makes room for n effects. The table is empty.
+// grow makes room for n effects. It empties the table.
 func (t *pendingTable) grow(n int) {
 	size := 1 << bits.Len(uint(2*n))
 	if cap(t.slots) < size {
@@ -69,7 +69,7 @@ func (t *pendingTable) has(g *group, m *mutation) bool {
 	return len(g.effects) > 0 && t.find(g, m) >= 0
 }
 
-// set makes the effect n, about to be appended, the newest of its key.
+// set makes e the newest effect on its key. n is the number that e gets in the group.
 func (t *pendingTable) set(n int, e *effect) {
 	mask := uint64(len(t.slots) - 1)
 	i := e.hash & mask

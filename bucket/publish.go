@@ -2,13 +2,13 @@ package bucket
 
 import "kvd/segment"
 
-// applySlice is how many records are applied per hold of a bucket's lock: 256 at
-// a time kept readers out for 250 to 300 µs.
+// applySlice is how many records are applied per hold of a bucket's lock. With 256,
+// readers waited for 250 to 300 µs.
 const applySlice = 32
 
-// publish makes the group's records visible, in the order of revisions, a slice
-// at a time: every moment that a reader can see is the bucket at some revision.
-// Watchers are told of what is visible.
+// publish makes the group's records visible, in the order of revisions, a slice at a
+// time. So a reader always sees the bucket as it was at some revision. Watchers get the
+// records of a slice once the slice is visible.
 func (g *group) publish() {
 	for i := 0; i < len(g.effects); {
 		from, part := i, g.effects[i].part
@@ -25,8 +25,8 @@ func (g *group) publish() {
 	}
 }
 
-// applyLocked gives the index one record. A bucket that was deleted since the
-// record was judged has an index that nobody reads.
+// applyLocked adds one record to the index. The bucket may have been deleted since the
+// record was judged: then nobody reads the index. The caller holds mu.
 func (e *effect) applyLocked(b *Bucket) {
 	sl := b.mu.segments[e.version.Segment]
 	sl.records += int64(e.version.Size)

@@ -9,8 +9,8 @@ import (
 	"kvd/kv"
 )
 
-// Reclaim implements [kv.Reclaimer]: it compacts everything that can be, now, and
-// returns once the files are gone, other than those that a reader holds.
+// Reclaim implements [kv.Reclaimer]. It compacts everything that can be compacted now. It
+// returns once the replaced files are removed, except those that a reader holds.
 func (s *Store) Reclaim(ctx context.Context, progress func(kv.Reclaimed), buckets ...string) (kv.Reclaimed, error) {
 	if progress == nil {
 		progress = func(kv.Reclaimed) {}
@@ -39,7 +39,7 @@ func (b *Bucket) Reclaim(ctx context.Context, progress func(kv.Reclaimed)) (kv.R
 	return b.store.Reclaim(ctx, progress, b.name)
 }
 
-// named returns the buckets of those names, all if there is none.
+// named returns the buckets of those names, or all buckets if there are no names.
 func (s *Store) named(ctx context.Context, names []string) ([]*Bucket, error) {
 	if err := s.open(ctx); err != nil {
 		return nil, err
@@ -84,8 +84,8 @@ type reclaiming struct {
 	sum      kv.Reclaimed
 }
 
-// bucket compacts one bucket until nothing is left to gain. Damage in one segment
-// leaves the others to it, and is the error in the end.
+// bucket compacts one bucket until no compaction pays. If a segment is damaged, it goes on
+// with the others, and returns the damage at the end.
 func (r *reclaiming) bucket(b *Bucket) error {
 	r.sum.Bucket = b.name
 	done, before := r.sum.Done, b.diskSize()
@@ -109,7 +109,7 @@ func (r *reclaiming) bucket(b *Bucket) error {
 	}
 }
 
-// step does one compaction, or a checkpoint that comes before it.
+// step does one compaction, or a checkpoint that has to come before it.
 func (r *reclaiming) step(b *Bucket) (more bool, err error) {
 	s := b.store
 	s.compacting.Lock()

@@ -6,13 +6,14 @@ import (
 	"time"
 )
 
-// rejoinWindow lets the callers that were just answered come back before the
-// next group is taken. Without it exactly half of a set of closed-loop writers
-// shares each sync; with it nearly all do, which doubles their rate. It is a
-// short loop of Gosched (a sleep that short takes a millisecond), and it closes
-// while it does not pay: over a network one request in flight never comes back
-// in time. Refused requests do not count: callers that race for one key gain
-// nothing by meeting in a group that only one of them can win.
+// rejoinWindow is a short wait before the next group is taken. In it, callers that were
+// just answered can send their next requests. Without it, exactly half of a set of
+// closed-loop writers shares each sync. With it nearly all do, which doubles their rate.
+//
+// The wait is a loop of Gosched, because a sleep that short takes a millisecond. The
+// window closes while it does not pay: over a network, a caller with one request in
+// flight never comes back in time. Refused requests do not count: if callers race for
+// one key, a common group helps none of them, because only one can win.
 type rejoinWindow struct {
 	answered int   // requests answered by the last group that wrote something
 	want     int64 // length of the queue that ends the wait
@@ -27,10 +28,11 @@ const (
 	rejoinLimit  = 512
 )
 
-// expect sets how many requests end the next wait: those in the queue, and as many as
-// were answered.
+// expect sets the length of the queue that ends the next wait: the requests in it now and
+// as many as were answered.
 func (w *rejoinWindow) expect(queued int) { w.want = int64(queued + w.answered) }
 
+// wait waits until the queue has the expected length, for rejoinMax at most.
 func (w *rejoinWindow) wait(queued *atomic.Int64) {
 	if w.want <= 1 || w.want > rejoinLimit || queued.Load() >= w.want {
 		return
@@ -45,7 +47,7 @@ func (w *rejoinWindow) wait(queued *atomic.Int64) {
 	for start := time.Now(); queued.Load() < w.want && time.Since(start) < rejoinMax; {
 		runtime.Gosched()
 	}
-	// It paid if it brought at least half of those it waited for.
+	// The wait paid if at least half of the expected requests came.
 	if joined := queued.Load() - before; 2*joined >= w.want-before {
 		w.misses = 0
 	} else if w.misses < rejoinMisses {

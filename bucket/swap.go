@@ -14,9 +14,9 @@ import (
 	"kvd/wal"
 )
 
-// swap puts the output in the inputs' place, in the manifest and then in memory.
-// It waits for a checkpoint where the bucket has changed since the last: a record
-// may be dead by another that only the log holds.
+// swap puts the output in the place of the inputs, in the manifest and then in memory. If
+// the bucket has changed since the last checkpoint, it makes one first: a record may be
+// superseded by one that only the log has.
 func (c *rewrite) swap() error {
 	for {
 		err := c.trySwap(c.decided)
@@ -29,16 +29,19 @@ func (c *rewrite) swap() error {
 	}
 }
 
-// errUncovered says that the manifest does not know all that was decided by.
+// errUncovered reports that the decisions used newer state than the manifest has.
 var errUncovered = errors.New("the manifest is behind")
 
-// position returns the log's.
+// position returns the log's position.
 func (c *rewrite) position() wal.LSN {
 	c.store.path.Lock()
 	defer c.store.path.Unlock()
 	return c.store.lastLSN()
 }
 
+// trySwap is swap without a checkpoint. decided is the log's position that the decisions
+// were based on. If the bucket is dirty and the manifest is behind that position, the
+// error is errUncovered.
 func (c *rewrite) trySwap(decided wal.LSN) error {
 	s, b := c.store, c.bucket
 	s.checkpoint.Lock()
@@ -67,7 +70,7 @@ func (c *rewrite) trySwap(decided wal.LSN) error {
 		return err
 	}
 	if err := s.logEdit(&manifest.Edit{Buckets: []*manifest.Bucket{desc}}); err != nil {
-		if errors.Is(err, vfs.ErrNoSpace) { // nothing was written, and a rewrite must not say what was not
+		if errors.Is(err, vfs.ErrNoSpace) { // nothing was written, so a later manifest.Rewrite must not contain the edit
 			s.checkpoint.state.Buckets[b.id] = old
 			return fmt.Errorf("%w: %w", kv.ErrNoSpace, err)
 		}
@@ -77,8 +80,10 @@ func (c *rewrite) trySwap(decided wal.LSN) error {
 	return nil
 }
 
-// complete checks that the output has every live record of the inputs: whatever
-// the index leads to there was listed, or died since.
+// complete checks that the output has every live record of the inputs. Records can only
+// have become dead since they were copied. So the index must have at most as many versions
+// and bytes in the inputs as were copied; if it has more, their index blocks did not list
+// them all.
 func (c *rewrite) complete() error {
 	b := c.bucket
 	b.mu.RLock()
@@ -97,7 +102,7 @@ func (c *rewrite) complete() error {
 	return nil
 }
 
-// usesLocked sums up what the index leads to in the inputs.
+// usesLocked sums up the versions that the index has in the inputs. The caller holds mu.
 func (c *rewrite) usesLocked() (sum index.Use) {
 	for _, sl := range c.inputs {
 		use := c.bucket.mu.index.Use(sl.number)
@@ -107,8 +112,8 @@ func (c *rewrite) usesLocked() (sum index.Use) {
 	return sum
 }
 
-// describe returns the bucket as the manifest has it, with the output in the
-// inputs' place.
+// describe returns the bucket as the manifest has it, with the output in the place of the
+// inputs.
 func (c *rewrite) describe(old *manifest.Bucket) (*manifest.Bucket, error) {
 	from := slices.IndexFunc(old.Segments, func(d manifest.Segment) bool { return d.Number == c.inputs[0].Number() })
 	if from < 0 || from+len(c.inputs) > len(old.Segments) {
@@ -130,15 +135,15 @@ func (c *rewrite) describe(old *manifest.Bucket) (*manifest.Bucket, error) {
 	switch {
 	case c.output != nil:
 		desc.Segments = append(desc.Segments, manifest.Segment{Desc: c.output.Desc(), RemovedUpTo: removedUpTo})
-	case len(rest) > 0: // what it says of revisions below its own is true of more now
+	case len(rest) > 0: // RemovedUpTo of the next segment covers the removed records
 		rest[0].RemovedUpTo = max(rest[0].RemovedUpTo, removedUpTo)
 	}
 	desc.Segments = append(desc.Segments, rest...)
 	return &desc, nil
 }
 
-// install makes memory agree with the manifest, whose segments are the first of
-// those in memory, in the same order. The caller holds checkpoint.
+// install makes memory agree with the manifest. The segments of the manifest are the first
+// of those in memory, in the same order. The caller holds checkpoint.
 func (c *rewrite) install(desc *manifest.Bucket) {
 	b := c.bucket
 	b.mu.Lock()
@@ -151,11 +156,11 @@ func (c *rewrite) install(desc *manifest.Bucket) {
 	}
 	b.mu.order = slices.Concat(b.mu.order[:from], output, b.mu.order[from+len(c.inputs):])
 	b.mu.compactedEndUpTo = max(b.mu.compactedEndUpTo, desc.CompactedEndUpTo)
-	if from < len(desc.Segments) { // the output, or what has to say so in its stead
+	if from < len(desc.Segments) { // the output, or the segment that takes over its RemovedUpTo
 		sl := b.mu.order[from]
 		sl.removedUpTo = max(sl.removedUpTo, desc.Segments[from].RemovedUpTo)
 	}
-	if c.endUpTo != 0 { // what was held above for the sake of what went may go now
+	if c.endUpTo != 0 { // dead records above were kept because of removed ones, and may be removed now
 		for _, sl := range b.mu.order[from+len(output):] {
 			sl.deadKept = 0
 		}
@@ -164,18 +169,19 @@ func (c *rewrite) install(desc *manifest.Bucket) {
 		return
 	}
 	c.output.Pin()
-	if b.mu.gone != nil { // deleted since: the checkpoint that says so takes the file
+	if b.mu.gone != nil { // deleted since: the checkpoint that records the deletion removes the file
 		c.output.Pin() // for release
 		c.output.released = c.output.Retire()
 	}
 }
 
-// follow lets the index lead to the output, a few records at a time, and the
-// inputs retire.
+// follow moves the places in the index to the output, a few records at a time, and retires
+// the inputs.
 func (c *rewrite) follow() {
 	if c.output != nil {
 		if err := c.move(); err != nil {
-			// By the index nothing in the output is alive: it must not be judged by that.
+			// The index lacks places in the output, so that live records there look dead.
+			// Marked as damaged, it is not compacted.
 			c.output.damaged.Store(true)
 			c.store.opts.Logger.Error("segments stay that were replaced: an index could not follow", "bucket", c.bucket.name, "cause", err)
 		}
@@ -184,13 +190,14 @@ func (c *rewrite) follow() {
 	c.retire()
 }
 
-// moves gathers records of which the index is to learn the new place.
+// moves collects records whose places in the index are to be moved.
 type moves struct {
 	keys    []byte
-	entries []segment.Entry // their keys are ends in keys
+	entries []segment.Entry // without keys: key i ends at ends[i] in keys
 	ends    []int
 }
 
+// move moves the places of all records of the output.
 func (c *rewrite) move() error {
 	var m moves
 	damaged := error(nil)
@@ -207,7 +214,7 @@ func (c *rewrite) move() error {
 	return errors.Join(err, damaged)
 }
 
-// apply moves some records at once.
+// apply moves the collected records under one hold of mu, and empties m.
 func (c *rewrite) apply(m *moves) {
 	b := c.bucket
 	b.mu.Lock()
@@ -225,15 +232,15 @@ func (c *rewrite) apply(m *moves) {
 	m.keys, m.entries, m.ends = m.keys[:0], m.entries[:0], m.ends[:0]
 }
 
-// retire gives up the inputs: nobody pins them any more. One that the index still
-// leads to stays, until the next open.
+// retire releases the inputs and has their files removed. An input that the index still
+// has places in is kept until the next open.
 func (c *rewrite) retire() {
 	b := c.bucket
 	var dead []*openSegment
 	b.mu.Lock()
 	for _, sl := range c.inputs {
 		switch {
-		case sl.released != nil: // with the bucket
+		case sl.released != nil: // retired with its bucket
 			dead = append(dead, sl)
 		case b.mu.index.Use(sl.number).Versions == 0:
 			sl.Pin() // for removeLater

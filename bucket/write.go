@@ -66,7 +66,7 @@ func (b *Bucket) touch(ctx context.Context, key string, ttl time.Duration) (kv.R
 	}
 }
 
-// write carries one mutation through the commit path. Its Bucket is not looked at.
+// write carries one mutation through the commit path. It ignores m.Bucket.
 func (b *Bucket) write(ctx context.Context, m kv.Mutation, opts []kv.WriteOption) (revision kv.Revision, err error) {
 	defer func() {
 		if err != nil {
@@ -97,7 +97,7 @@ func (b *Bucket) write(ctx context.Context, m kv.Mutation, opts []kv.WriteOption
 // Submit carries out many mutations in order; see [kv.Submitter].
 func (s *Store) Submit(ctx context.Context, mutations []kv.Mutation) error {
 	for len(mutations) > 0 {
-		n := 0 // a touch needs a read, which needs everything before it to be visible
+		n := 0 // a touch reads its key, and that read must see all mutations before it
 		for n < len(mutations) && mutations[n].Op != kv.MutateTouch {
 			n++
 		}
@@ -131,7 +131,7 @@ func (s *Store) submitTouch(ctx context.Context, m *kv.Mutation) {
 	m.Err = kv.NameKey(m.Bucket, m.Key, err)
 }
 
-// translate turns a mutation of the contract into the engine's.
+// translate turns a mutation of the contract (package kv) into one of the engine.
 func (s *Store) translate(m *kv.Mutation) (mutation, error) {
 	b, err := s.lookup(m.Bucket)
 	if err != nil {
@@ -166,7 +166,7 @@ func (s *Store) submit(ctx context.Context, mutations []kv.Mutation) error {
 		r.cancelled = err
 		r.cutOff()
 	}
-	n := 0 // r.mutations are those without an error, in the same order
+	n := 0 // r.mutations has the mutations without an error, in the same order
 	for i := range mutations {
 		if m := &mutations[i]; m.Err == nil {
 			m.Revision, m.Err = r.mutations[n].revision, kv.NameKey(m.Bucket, m.Key, r.mutations[n].err)

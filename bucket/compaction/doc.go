@@ -1,15 +1,15 @@
-// Package compaction has the decisions of compaction: which segments of a bucket are
-// worth rewriting, and which of their records may be left out. It is pure: it touches
-// no file, takes no lock and reads no clock, so its rules are tested by tables. Package
-// bucket has the steps (bucket/compact.go).
+// Package compaction decides which segments of a bucket are worth rewriting, and which of
+// their records may be left out. It is pure: it uses no file, lock or clock, so its rules
+// are tested by tables. The steps of a compaction are in package bucket
+// (bucket/compact.go).
 //
 // # Which segments
 //
 // A [Policy] chooses runs of neighbouring segments ([Run]); each run is replaced by
-// one segment or by none. It takes the run that gives back the most bytes for the
-// bytes that have to be copied, and merges small neighbours. A bucket's [Usage]
-// of the disk, and whether there are writers, say which policy is right
-// ([Usage.Policy]).
+// one segment or by none. The policy takes the run that gives back the most bytes for the
+// bytes that have to be copied, and merges small neighbours. [Usage.Policy] picks the
+// policy by the bucket's [Usage] of the disk, by whether there are writers, and by whether
+// the disk is full.
 //
 // # Which records
 //
@@ -20,12 +20,13 @@
 //   - no older record of its key is left, in the inputs or in the segments below them;
 //     erases do not count.
 //
-// So the newest record that is present always has the highest floor, the records below
-// that floor stay removed when an open finds them again, and a tombstone is the last
-// record of its key to be left out.
+// This has three consequences. The newest record that is present always has the highest
+// floor. Records below that floor stay removed if an open finds them again. A marker is
+// the last record of its key to be left out.
 //
-// Nearly always the index shows a newer record, and that decides. For the rest, the
-// records in the segments count, live or not. A [Decider] is shown the records of the
-// inputs and of the segments below, and then decides about each record of the inputs.
-// A record whose key it could not note stays: it is never wrong to keep a record.
+// The index nearly always shows a newer record, and that decides. Otherwise the records in
+// the segments decide, live or dead. A [Decider] is shown the records of the inputs and of
+// the segments below, and then decides about each record of the inputs. It
+// remembers a bounded number of keys and keeps the dead records of all others if the index
+// shows no newer one: keeping a record is never wrong.
 package compaction

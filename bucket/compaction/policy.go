@@ -3,23 +3,23 @@ package compaction
 // Candidate is a segment as a policy sees it.
 type Candidate struct {
 	Size    int64 // of the file, bytes
-	Need    int64 // about the size of a file of its live records, bytes
+	Need    int64 // bytes of a file with only its live records, about
 	Garbage int64 // bytes that a rewrite would give back
 	Fits    bool  // it is sealed, sound, and known to the manifest
 }
 
-// Policy says from when on a compaction is worth its work.
+// Policy has the thresholds from which a compaction is worth its work.
 type Policy struct {
 	minFraction  float64 // least fraction of a segment that is garbage
 	minGarbage   int64   // least garbage of a run, bytes
-	mergeFrom    int     // this many small neighbours are merged though they hold no garbage; 0: never
+	mergeFrom    int     // this many small neighbours are merged even without garbage; 0: never
 	sealFraction float64 // the active segment is sealed first if this fraction of it is garbage
 }
 
 // The policies. While writers are busy, a segment is rewritten once half of it is
-// garbage, so that each byte written costs at most one more byte. Less is enough where
-// a bucket has grown to several times its live bytes, and on a full disk. Without
-// writers, segments are rewritten until the files have 1.3 times the live bytes.
+// garbage, so that each byte written costs at most one more byte. Less garbage is
+// enough if a bucket has grown to several times its live bytes, and on a full disk.
+// Without writers, segments are rewritten until the files have 1.3 times the live bytes.
 var (
 	None    = Policy{minFraction: 2, minGarbage: 1 << 62, sealFraction: 2} // chooses nothing
 	Busy    = Policy{minFraction: 0.5, minGarbage: 256 << 10, mergeFrom: 8, sealFraction: 0.8}
@@ -29,7 +29,7 @@ var (
 	Reclaim = Policy{minFraction: 0.01, minGarbage: 1, mergeFrom: 2, sealFraction: 0.01}
 )
 
-// copyLeast is what a compaction costs at least, counted as bytes to be copied.
+// copyLeast is the fixed cost of a compaction, expressed as bytes to be copied.
 const copyLeast = 64 << 10
 
 // runMax bounds the inputs of one compaction.
@@ -42,8 +42,8 @@ type Run struct {
 	Garbage  int64 // bytes given back
 }
 
-// batchMax bounds the bytes that one round of compactions copies, and batchRuns
-// the runs of it.
+// batchMax bounds the bytes that one round of compactions copies; batchRuns bounds the
+// runs of a round.
 const (
 	batchMax  = 64 << 20
 	batchRuns = 16
@@ -69,10 +69,9 @@ func (p Policy) ChooseAll(list []Candidate, target int64) (runs []Run) {
 	return runs
 }
 
-// choose returns the neighbours that are to be compacted next, to be replaced by
-// one segment of about target bytes at most; ok is false if nothing is worth it. It
-// takes the run that gives back the most for the bytes that have to be copied, and the
-// oldest of equal ones.
+// choose returns the run that is to be compacted next; ok is false if none is worth it.
+// It takes the run that gives back the most bytes for the bytes that have to be copied,
+// and the oldest of equal ones. The output of the run has about target bytes at most.
 func (p Policy) choose(list []Candidate, target int64) (best Run, ok bool) {
 	score := -1.0
 	for i := range list {
@@ -90,21 +89,22 @@ func (p Policy) choose(list []Candidate, target int64) (best Run, ok bool) {
 	return p.chooseSmall(list, target)
 }
 
-// Pays reports whether a segment has garbage enough to be rewritten.
+// Pays reports whether a segment has enough garbage to be rewritten.
 func (p Policy) Pays(c *Candidate) bool {
 	return c.Fits && c.Garbage > 0 && float64(c.Garbage) >= p.minFraction*float64(c.Size)
 }
 
-// Enough reports whether a compaction is worth its work that gives back so many bytes.
+// Enough reports whether a compaction that gives back garbage bytes is worth its work.
 func (p Policy) Enough(garbage int64) bool { return garbage >= p.minGarbage }
 
-// PaysToSeal reports whether the active segment should be sealed for its garbage.
-// Pays reports whether a segment has garbage enough to be rewritten.
+// PaysToSeal reports whether the active segment has enough garbage to be sealed, so that
+// it can be compacted.
 func (p Policy) PaysToSeal(c *Candidate) bool {
 	return c.Garbage >= p.minGarbage && float64(c.Garbage) >= p.sealFraction*float64(c.Size)
 }
 
-// extend returns the run from i on.
+// extend returns the longest run from i on whose segments all pay, within runMax and
+// target.
 func (p Policy) extend(list []Candidate, i int, target int64) Run {
 	r := Run{From: i, To: i}
 	for r.To < len(list) && r.To-i < runMax && p.Pays(&list[r.To]) && (r.To == i || r.Need+list[r.To].Need <= target) {
@@ -119,8 +119,8 @@ func (r *Run) add(c *Candidate) {
 	r.To++
 }
 
-// chooseSmall returns neighbours that are to become one because they are small: each
-// file has a price of its own.
+// chooseSmall returns small neighbours that are to be merged into one segment, because
+// each file has a fixed cost.
 func (p Policy) chooseSmall(list []Candidate, target int64) (Run, bool) {
 	for i := range list {
 		r := Run{From: i, To: i}
@@ -134,8 +134,8 @@ func (p Policy) chooseSmall(list []Candidate, target int64) (Run, bool) {
 	return Run{}, false
 }
 
-// UnfitMayPay reports whether the segments that do not fit have garbage enough, so
-// that it may pay to seal them first.
+// UnfitMayPay reports whether the segments that do not fit have so much garbage that it
+// may pay to seal them first.
 func (p Policy) UnfitMayPay(list []Candidate) bool {
 	garbage := int64(0)
 	for i := range list {
