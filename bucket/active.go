@@ -10,9 +10,9 @@ import (
 	"kvd/segment"
 )
 
-// The size of a bucket's segments follows the bucket's, between Options.SegmentSize
-// and segmentSizeMax, bytes: an eighth of it, so that compaction has something to
-// choose from.
+// The size of a new segment is an eighth of its bucket's size, so that compaction can
+// choose between several segments. It is at least Options.SegmentSize and at most
+// segmentSizeMax, bytes.
 const (
 	segmentSizeDefault = 1 << 20
 	segmentSizeMax     = 64 << 20
@@ -22,8 +22,8 @@ const (
 // 24 bits for their numbers.
 const segmentsMax = 1 << 24
 
-// reserve makes sure that the active segment takes that many bytes of records,
-// starting the next one if it is full. The caller holds path.
+// reserve makes sure that the active segment has room for that many bytes of records. If
+// it is too full, reserve starts the next one. The caller holds path.
 func (b *Bucket) reserve(records, entries int64) error {
 	if b.memory {
 		return b.reserveMemory(records)
@@ -44,8 +44,8 @@ func (b *Bucket) reserve(records, entries int64) error {
 	return b.active.Reserve(records, entries)
 }
 
-// sealActive lets the active segment end: its last index block begins, and the
-// next checkpoint writes and seals it.
+// sealActive ends the active segment: its last index block begins. The next checkpoint
+// writes the block and seals the segment.
 func (b *Bucket) sealActive() {
 	f := b.markUnsynced()
 	f.beginIndex()
@@ -53,15 +53,15 @@ func (b *Bucket) sealActive() {
 	b.active = nil
 }
 
-// awakeMax bounds the descriptors of active segments: past it a checkpoint lets
-// those rest that it finds clean.
+// awakeMax bounds the active segments that hold a descriptor. If there are more, a
+// checkpoint closes the descriptors of clean ones.
 const awakeMax = 1024
 
-// errAwake says that too many active segments hold a descriptor.
+// errAwake reports that too many active segments hold a descriptor.
 var errAwake = errors.New("too many active segments are open")
 
-// wake counts the bucket among those whose active segment may hold a descriptor.
-// Replay is not held to the bound: what it replays was.
+// wake counts the bucket among those whose active segment may hold a descriptor. Replay
+// ignores the bound: the writes that it replays were admitted within it.
 func (b *Bucket) wake() error {
 	s := b.store
 	if b.awake {
@@ -75,8 +75,8 @@ func (b *Bucket) wake() error {
 	return nil
 }
 
-// rest lets the active segments of clean buckets rest, if there are many. A
-// checkpoint calls it when it has ended. The caller holds path.
+// rest closes the descriptors of clean buckets' active segments, if there are many. A
+// checkpoint calls it at its end. The caller holds path.
 func (s *Store) rest() {
 	if len(s.path.awake) < awakeMax/2 {
 		return
@@ -96,8 +96,8 @@ func (s *Store) rest() {
 	s.path.awake = awake
 }
 
-// restActive closes the active segment's descriptor. A bucket that is gone has
-// given it back already.
+// restActive closes the active segment's descriptor. A retired bucket has released it
+// already.
 func (b *Bucket) restActive() error {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -127,8 +127,8 @@ func (b *Bucket) startSegment(size int64) error {
 	return nil
 }
 
-// addSegment adds a segment to the bucket under the next number. If newest, it is also the
-// last in the order of revisions. A nil segment is one that is lost.
+// addSegment adds a segment to the bucket under the next number. If newest, it is also
+// the last in the order of revisions. A nil segment stands for a lost file.
 func (b *Bucket) addSegment(seg *segment.Segment, d *manifest.Segment, newest bool) *openSegment {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -143,7 +143,7 @@ func (b *Bucket) addSegment(seg *segment.Segment, d *manifest.Segment, newest bo
 	return sl
 }
 
-// segmentSize returns how large the next segment is to be: a power of two.
+// segmentSize returns the size of the next segment, bytes: a power of two.
 func (b *Bucket) segmentSize() int64 {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -155,8 +155,8 @@ func (b *Bucket) segmentSize() int64 {
 	return min(max(size, b.store.opts.SegmentSize), segmentSizeMax)
 }
 
-// markUnsynced records that the active segment is being written to, and returns
-// the note. The caller holds path.
+// markUnsynced records that the active segment has writes that are not synced, and
+// returns its entry in unsynced. The caller holds path.
 func (b *Bucket) markUnsynced() *unsyncedFile {
 	b.markDirty()
 	if n := len(b.unsynced); n > 0 && b.unsynced[n-1].segment == b.active {

@@ -10,9 +10,9 @@ import (
 	"kvd/segment"
 )
 
-// All yields the newest entries of the keys that match any of the patterns, ascending,
-// as they were at one revision. It keeps the segments of that moment until it ends: what
-// compaction rewrites meanwhile stays on the disk, or in memory, so long.
+// All yields the newest entries of the keys that match any of the patterns, ascending, as
+// they were at one revision. It pins the segments of that moment until it ends: segments
+// that compaction replaces meanwhile stay on the disk, or in memory, until then.
 func (b *Bucket) All(ctx context.Context, patterns ...string) iter.Seq2[kv.Entry, error] {
 	return func(yield func(kv.Entry, error) bool) {
 		err := checkPatterns(patterns)
@@ -28,8 +28,8 @@ func (b *Bucket) All(ctx context.Context, patterns ...string) iter.Seq2[kv.Entry
 	}
 }
 
-// read returns one entry of a listing of entries. A damaged one has everything but its
-// value, beside the error.
+// read returns one entry of a listing of entries. A damaged entry has everything but its
+// value, and is returned with the error.
 func (l *listing) read(key string, v index.Version) (kv.Entry, error) {
 	b := l.bucket
 	_, e, err := b.readVersion(l.segments[v.Segment], nil, key, v)
@@ -39,7 +39,8 @@ func (l *listing) read(key string, v index.Version) (kv.Entry, error) {
 	return e, err
 }
 
-// pinLocked keeps the segments that the snapshot of this moment refers to.
+// pinLocked pins the segments that a snapshot of this moment refers to. The caller holds
+// mu.
 func (l *listing) pinLocked() {
 	l.segments = make([]*segment.Segment, len(l.bucket.mu.segments))
 	for s := range l.bucket.files() {

@@ -39,14 +39,14 @@ type Bucket struct {
 	unsynced      []*unsyncedFile // written since the last checkpoint, oldest first
 	dirty         bool            // stands in Store.path.dirty
 	awake         bool            // stands in Store.path.awake
-	retiredMemory []*openSegment  // dropped memory segments that somebody may still read
-	part          int             // of the group at hand
+	retiredMemory []*openSegment  // removed memory segments that may still have readers
+	part          int             // index in group.parts, while a group has records of the bucket
 	interval      time.Duration   // of sync=interval; 0: writes are synced before they are answered
 	synced        kv.Revision     // all below it are durable
 	syncPending   bool            // stands in Store.path.unsure
-	stale         bool            // recovery has yet to take what is dead out of the index
+	stale         bool            // recovery still has to remove dead versions from the index
 
-	expires  atomic.Bool // something may: the sweep looks after it. Set and cleared under mu.
+	expires  atomic.Bool // something in the bucket may expire, so the sweep visits it. Set and cleared under mu.
 	sweeping sweepState
 
 	mu struct { // guards the fields inside; writers of index and segments hold Store.path too
@@ -58,13 +58,13 @@ type Bucket struct {
 		rulesPending     int // number of changes of the rules that are not applied to the index yet: rules.go
 		index            *index.Index
 		revision         kv.Revision          // of the newest record that can be read
-		written          int64                // unix ns: when that was; after recovery the newest in the segments. 0: unknown
+		written          int64                // unix ns: the time of that record; after recovery the newest time in the segments. 0: unknown
 		segments         []*openSegment       // by index.Version.Segment
 		order            []*openSegment       // those that the manifest names, in ascending order of revisions
 		replaced         []*openSegment       // those that compaction replaced while the index could not follow
 		compactedEndUpTo kv.Revision          // up to it the ends of keys are forgotten: see manifest.Bucket.CompactedEndUpTo
 		forgets          uint64               // how often the index forgot ends of keys since the store was opened
-		lost             []manifest.LostRange // what crashes took; replaced as a whole
+		lost             []manifest.LostRange // revisions that crashes lost; replaced as a whole
 	}
 }
 
@@ -75,7 +75,7 @@ var (
 
 // openSegment is a segment of an open bucket. Its number is not used again before the
 // next open, so a version that was read under an earlier lock never refers to another
-// file. Bucket.mu guards the fields without a remark.
+// file. Bucket.mu guards the fields without a comment.
 type openSegment struct {
 	*segment.Segment
 	number      uint32            // index.Version.Segment; immutable
@@ -85,7 +85,7 @@ type openSegment struct {
 	records     int64             // bytes of its records, dead or live
 	deadKept    int64             // bytes of dead records that compaction had to keep
 	damaged     atomic.Bool       // compaction does not touch it
-	lost        *manifest.Segment // what the manifest says of a file that could not be opened; there is no Segment then. Immutable
+	lost        *manifest.Segment // the manifest's entry for a file that could not be opened; Segment is nil then. Immutable
 }
 
 func newBucket(s *Store, id uint64, created int64, config kv.Config) *Bucket {

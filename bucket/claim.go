@@ -16,9 +16,9 @@ import (
 )
 
 // This file is the first part of an open: it finds the store and its log in the
-// directory, and claims it by a manifest with a fresh block of file numbers.
+// directory, and claims the store by writing a manifest with a new block of file numbers.
 
-// makeDir makes dir and the parents that are missing.
+// makeDir makes dir and its missing parents.
 func makeDir(fsys vfs.FS, dir string) error {
 	err := fsys.Mkdir(dir)
 	if errors.Is(err, fs.ErrNotExist) && path.Dir(dir) != dir {
@@ -43,7 +43,7 @@ func makeDir(fsys vfs.FS, dir string) error {
 	return nil
 }
 
-// checkDir refuses a directory of something else, before anything is written
+// checkDir refuses a directory that belongs to something else, before anything is written
 // to it.
 func checkDir(fsys vfs.FS, dir string) error {
 	entries, err := fsys.List(dir)
@@ -65,7 +65,7 @@ func checkDir(fsys vfs.FS, dir string) error {
 	return nil
 }
 
-// findStore reads the manifest, or makes up that of a new store.
+// findStore reads the manifest, or prepares that of a new store.
 func (r *recovery) findStore() error {
 	s := r.store
 	m, err := manifest.Load(s.opts.env.FS, s.dir)
@@ -107,9 +107,9 @@ func (r *recovery) newStore() *manifest.Copy {
 	return c
 }
 
-// refuseOrphans keeps a store whose manifest is gone from being taken for a new
-// one. The manifest is the first file that Open makes, so a crash there leaves
-// none of the others.
+// refuseOrphans returns an error if there are files of a store without its manifest.
+// Otherwise such a store would be taken for a new one. Open makes the manifest before the
+// other files, so a crash there leaves none of them.
 func (r *recovery) refuseOrphans() error {
 	for _, dir := range []string{manifest.LogDir, manifest.SegmentDir} {
 		dir := path.Join(r.store.dir, dir)
@@ -152,9 +152,10 @@ func (r *recovery) openLog() error {
 	return r.checkLogMissing()
 }
 
-// checkLogMissing makes a store read-only whose log is gone before the first checkpoint:
-// the manifest needs no frame then, and only a segment that it does not know
-// shows that there were some. After a checkpoint the replay misses them.
+// checkLogMissing makes the store read-only if its log is missing and there was no
+// checkpoint yet. Before the first checkpoint the manifest needs no frame; only a segment
+// that the manifest does not name shows that there were frames. After a checkpoint the
+// replay finds that they are missing.
 func (r *recovery) checkLogMissing() error {
 	files, err := r.store.opts.env.FS.List(path.Join(r.store.dir, manifest.LogDir))
 	if err != nil || len(files) > 0 || r.found.State.LogLow > 0 {
@@ -175,9 +176,9 @@ func (r *recovery) checkLogMissing() error {
 	return nil
 }
 
-// setStraysAside moves what is not the store's out of the segments' directory.
-// It is durable before claim hands out more file numbers: afterwards a stray of
-// such a number would pass for scratch.
+// setStraysAside moves files that are not the store's out of the segments' directory. The
+// moves are durable before claim hands out more file numbers: later, a stray with such a
+// number would be taken for scratch.
 func (r *recovery) setStraysAside() error {
 	entries, err := r.store.opts.env.FS.List(r.store.segments.Dir)
 	if err != nil {
@@ -195,7 +196,7 @@ func (r *recovery) setStraysAside() error {
 	if len(r.store.report.Strays) == 0 {
 		return nil
 	}
-	for _, dir := range []string{r.store.dir, path.Join(r.store.dir, manifest.LostDir), r.store.segments.Dir} { // the new name before the old one goes
+	for _, dir := range []string{r.store.dir, path.Join(r.store.dir, manifest.LostDir), r.store.segments.Dir} { // the new name is durable before the old one is removed
 		if err := r.store.opts.env.FS.SyncDir(dir); err != nil {
 			return err
 		}
@@ -211,7 +212,7 @@ func (r *recovery) setAside(name string) error {
 	}
 	to := path.Join(lost, name)
 	if _, err := r.store.opts.env.FS.Stat(to); err == nil {
-		to = fmt.Sprintf("%s.%016x", to, r.store.opts.env.Random()) // keep what was set aside before
+		to = fmt.Sprintf("%s.%016x", to, r.store.opts.env.Random()) // keep a file that was set aside before
 	}
 	if err := r.store.opts.env.FS.Rename(path.Join(r.store.segments.Dir, name), to); err != nil {
 		return err
@@ -220,8 +221,9 @@ func (r *recovery) setAside(name string) error {
 	return nil
 }
 
-// claim rewrites both copies of the manifest with a fresh block of file numbers:
-// from here on, what an unfinished run left under lower numbers is scratch.
+// claim rewrites both copies of the manifest with a new block of file numbers. From then
+// on, files with lower numbers that the manifest does not name are scratch: unfinished
+// work left them.
 func (r *recovery) claim() error {
 	s := r.store
 	state := r.found.State

@@ -19,11 +19,11 @@ import (
 // is reused.
 type group struct {
 	store       *Store
-	leader      *request    // who commits it
+	leader      *request    // the request that leads
 	members     []*request  // whose last mutation is in it; nil once answered
 	answered    int         // of members
 	mutations   []*mutation // in order; nil once answered
-	size        int         // of their records at most, bytes
+	size        int         // upper bound of the bytes of their records
 	lowPriority int         // of mutations: those of low priority
 
 	frame   []byte // the log's frame; its records are the segments' too
@@ -32,12 +32,12 @@ type group struct {
 	effects []effect
 	parts   []part
 	expired int           // of effects: expiry markers
-	synced  time.Duration // what the sync took
-	worked  time.Duration // what all else took; measured where the group is shared
+	synced  time.Duration // duration of the sync
+	worked  time.Duration // duration of all other work; measured if the group is shared
 	scratch []byte        // a part's records where they are not contiguous
 	pending pendingTable  // newest effect of each key
-	keys    []byte        // those that appends made
-	events  []kv.Entry    // scratch: what watchers are told
+	keys    []byte        // memory of the keys that appends made
+	events  []kv.Entry    // scratch: entries for the watchers
 }
 
 // effect is a mutation that passed its condition: one record.
@@ -271,7 +271,7 @@ func (g *group) touches(m *mutation) bool {
 // answer wakes the request's caller: all its mutations have an outcome. From then on the
 // caller owns the request's memory.
 func (g *group) answer(r *request) {
-	if !r.lowPriority { // who is does not come back at once
+	if !r.lowPriority { // a request of low priority does not come back at once
 		g.answered++
 	}
 	r.done = true

@@ -22,7 +22,7 @@ import (
 // This file is the second part of an open: it loads the indexes of all buckets from
 // the index blocks of the segments that the manifest names.
 
-// loadBuckets builds every bucket's index out of its segments' index blocks.
+// loadBuckets builds every bucket's index from its segments' index blocks.
 func (r *recovery) loadBuckets() error {
 	state := &r.found.State
 	descs := slices.SortedFunc(maps.Values(state.Buckets), func(a, b *manifest.Bucket) int { return int(a.ID) - int(b.ID) })
@@ -66,8 +66,8 @@ func (r *recovery) loadBuckets() error {
 	return errors.Join(errs...)
 }
 
-// loadBucket opens a bucket's segments and loads their entries. A segment that
-// is missing or unreadable makes the bucket read-only and leaves the others be.
+// loadBucket opens a bucket's segments and loads their entries. A segment that is missing
+// or unreadable makes the bucket read-only. It does not affect other buckets.
 func (r *recovery) loadBucket(d *manifest.Bucket, meter *progress.Meter) (*Bucket, error) {
 	b := newBucket(r.store, d.ID, d.Created, d.Config)
 	b.next, b.mu.live, b.mu.compactedEndUpTo, b.mu.lost, b.position = d.Next, d.Live, d.CompactedEndUpTo, d.Lost, d.Position
@@ -85,8 +85,9 @@ func (r *recovery) loadBucket(d *manifest.Bucket, meter *progress.Meter) (*Bucke
 	return b, nil
 }
 
-// expectedKeys returns how large the index is going to be. What the manifest says
-// is a hint, and bounded by what its segments can hold.
+// expectedKeys returns the expected number of keys in the index. The number in the
+// manifest is a hint; it is bounded by the number of records that the segments have room
+// for.
 func expectedKeys(d *manifest.Bucket) int {
 	var most int64
 	for i := range d.Segments {
@@ -97,7 +98,7 @@ func expectedKeys(d *manifest.Bucket) int {
 
 func (r *recovery) loadSegment(b *Bucket, d *manifest.Segment, last bool) error {
 	open := d.Desc
-	open.Sealed = open.Sealed || !last // only the last is ever appended to
+	open.Sealed = open.Sealed || !last // records are appended to the last one only
 	seg, err := segment.Open(r.store.segments, open)
 	var corrupt *kv.CorruptError
 	if errors.Is(err, fs.ErrNotExist) {
@@ -108,7 +109,7 @@ func (r *recovery) loadSegment(b *Bucket, d *manifest.Segment, last bool) error 
 		b.addSegment(nil, d, true)
 		b.mu.readOnly = fmt.Errorf("%w: bucket %q: %w", kv.ErrReadOnly, b.name, corrupt)
 		r.damaged(corrupt)
-		return nil //nolint:nilerr // the bucket says what is wrong with it
+		return nil //nolint:nilerr // readOnly has the error
 	}
 	if err != nil {
 		return err
@@ -123,9 +124,10 @@ func (r *recovery) loadSegment(b *Bucket, d *manifest.Segment, last bool) error 
 	}
 	return seg.Entries(func(e *segment.Entry) error {
 		if e.Op != segment.Erase && e.Revision > b.mu.revision {
-			// Records look the same in the log and in segments. Where an index is
-			// unreadable, a sector of the log that went astray can pass for them; the
-			// log has them still. The number is not used for anything else.
+			// Records have the same form in the log and in segments. If an index block is
+			// unreadable, a sector of the log that was written to the wrong place can be
+			// taken for records of the segment. The log still has these records. The
+			// revision is not issued for another record.
 			b.next = max(b.next, e.Revision+1)
 			damaged(&kv.CorruptError{File: path.Join(r.store.segments.Dir, segment.FileName(d.Number)), Offset: e.Offset,
 				Detail: fmt.Sprintf("key %q, revision %d, bucket %d: newer than the segment", e.Key, e.Revision, b.id)})
@@ -145,7 +147,7 @@ func (b *Bucket) load(e *segment.Entry, sl *openSegment) {
 		return
 	}
 	sl.addMark(e.Revision, e.Offset)
-	b.mu.written = max(b.mu.written, e.Created) // they never fall as revisions rise
+	b.mu.written = max(b.mu.written, e.Created) // later revisions never have earlier times
 	b.mu.index.Load(hash, e.Key, index.Version{
 		Revision: e.Revision, Created: e.Created, Deadline: e.Deadline,
 		Segment: sl.number, Offset: e.Offset, Size: e.Size,
@@ -164,14 +166,14 @@ func (r *recovery) named() map[uint64]bool {
 	return named
 }
 
-// removeScratch removes the files of unfinished work, unless a file is missing
-// that might be among them.
+// removeScratch removes the files of unfinished work. It removes none if a segment of a
+// bucket is missing, since a file among them may be that segment.
 func (r *recovery) removeScratch() error {
 	s := r.store
 	named := r.named()
 	for _, b := range s.mu.buckets {
 		if b.mu.readOnly != nil {
-			return nil //nolint:nilerr // the bucket says what is wrong with it
+			return nil //nolint:nilerr // readOnly has the error
 		}
 	}
 	entries, err := s.opts.env.FS.List(s.segments.Dir)

@@ -10,26 +10,27 @@ import (
 	"kvd/wal"
 )
 
-// vouchAfter is how long a log may rest before a frame vouches for its newest:
-// without one, damage to that frame could not be told from a torn tail.
+// vouchAfter is the time without writes after which a further frame of the log confirms
+// that the newest one is durable. Without that frame, damage to the newest one could not
+// be told from a torn tail.
 const vouchAfter = time.Second
 
-// checkpointAfter is how much longer a store rests until a checkpoint covers what
-// only its log has: an open after a crash then has nothing to replay, whenever that
-// comes. A store that is written to now and then should not pay one for each write.
+// checkpointAfter is the further time without writes after which a checkpoint covers the
+// records that only the log has. An open after a later crash then has nothing to replay.
+// The time is long, so that a store with occasional writes does not make a checkpoint for
+// each of them.
 const checkpointAfter = time.Minute
 
-// maintainer is the background of an open store: one goroutine that runs
-// checkpoints, keeps a log file ready and looks after an idle log, one that syncs
-// the log for buckets that do not wait for it (interval.go), one that sweeps what
-// has expired (sweep.go), one that compacts (compactor.go), and one that completes
-// the indexes' trees after an open. Store.start starts them, Store.Close stops them
-// and waits.
+// maintainer is the background work of an open store. It has five goroutines. One runs
+// checkpoints, keeps a log file ready and confirms the end of an idle log. One syncs the
+// log for buckets with sync=interval (interval.go). One sweeps expired records
+// (sweep.go). One compacts (compactor.go). One completes the indexes' trees after an
+// open. Store.start starts them; Store.Close stops them and waits for them.
 type maintainer struct {
 	store *Store
 	wake  chan struct{} // holds one
 
-	expiring       chan struct{} // holds one: there is something for the sweep to look after
+	expiring       chan struct{} // holds one: records may expire, so the sweep has work
 	wakeCompaction chan struct{} // holds one: there may be something to compact, or a file to remove
 	compactorAwake atomic.Bool   // the compactor is awake
 	quit           chan struct{}
@@ -61,8 +62,8 @@ func (m *maintainer) stop() {
 	m.done.Wait()
 }
 
-// noticeLog wakes the maintainer if the log wants something. The caller holds
-// path; it is called once a group.
+// noticeLog wakes the maintainer if the log needs work. It is called once a group. The
+// caller holds path.
 func (s *Store) noticeLog() {
 	m := s.maintain
 	if m == nil {
@@ -78,8 +79,8 @@ func (s *Store) noticeLog() {
 	}
 }
 
-// checkpointDue reports whether so much of the log is needed that a checkpoint
-// should make some of it free.
+// checkpointDue reports whether the part of the log that an open would replay is so large
+// that a checkpoint should free some of it.
 func (s *Store) checkpointDue() bool {
 	return s.log.Used() > s.opts.LogMaxSize/4+s.opts.LogFileSize
 }
@@ -118,7 +119,7 @@ func (m *maintainer) loop() {
 	}
 }
 
-// checkpointAtRest writes a checkpoint if there is anything that only the log has.
+// checkpointAtRest writes a checkpoint if the log has records that no checkpoint covers.
 func (m *maintainer) checkpointAtRest() {
 	m.store.path.Lock()
 	dirty := len(m.store.path.dirty) > 0
@@ -134,7 +135,7 @@ func (m *maintainer) checkpoint() {
 	}
 }
 
-// work does what the log wants.
+// work does the work that the log needs.
 func (m *maintainer) work() {
 	s := m.store
 	if s.log.NeedsSpare() {

@@ -21,7 +21,7 @@ type Commit struct {
 	Records int           // written; refused writes are not among them
 	Expired int           // of Records: markers of keys that expired
 	Bytes   int           // of the frame's payload
-	Sync    time.Duration // how long making it durable took; 0: a later sync does
+	Sync    time.Duration // time that making it durable took; 0: a later sync makes it durable
 }
 
 // CompactionObserver is an [Observer] that receives compactions too.

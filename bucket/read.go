@@ -17,8 +17,8 @@ func (b *Bucket) Get(ctx context.Context, key string) (kv.Entry, error) {
 	return e, kv.NameKey(b.name, key, err)
 }
 
-// GetAppend is Get that appends the value to dst. That nothing was found it says by
-// the bare sentinel, which costs no allocation.
+// GetAppend is Get that appends the value to dst. If there is no value it returns
+// kv.ErrKeyNotFound itself, unwrapped, which costs no allocation.
 func (b *Bucket) GetAppend(ctx context.Context, dst []byte, key string) ([]byte, kv.Entry, error) {
 	dst, e, err := b.getAppend(ctx, dst, key)
 	if err != nil && err != kv.ErrKeyNotFound { //nolint:errorlint // nothing wraps it here
@@ -51,12 +51,13 @@ func (b *Bucket) GetRevision(ctx context.Context, key string, revision kv.Revisi
 	return e, kv.NameKey(b.name, key, err)
 }
 
-// finishGet is finishRead for who wants no marker.
+// finishGet is finishRead for reads of values: a marker counts as not found.
 func (b *Bucket) finishGet(dst []byte, key string, v index.Version, ok bool) ([]byte, kv.Entry, error) {
 	return b.finishRead(dst, key, v, ok && v.Op == kv.Put)
 }
 
-// finishRead reads what a look-up under mu found, and gives mu back.
+// finishRead reads the record that a look-up found. The caller holds mu for reading;
+// finishRead releases it.
 func (b *Bucket) finishRead(dst []byte, key string, v index.Version, ok bool) ([]byte, kv.Entry, error) {
 	if !ok {
 		gone := b.mu.gone
@@ -71,8 +72,8 @@ func (b *Bucket) finishRead(dst []byte, key string, v index.Version, ok bool) ([
 	return dst, e, err
 }
 
-// missing says why a look-up found nothing. A bad key is never in the index, so
-// it need not be checked before.
+// missing returns the error of a look-up that found nothing. A bad key is never in the
+// index, so keys are checked only here.
 func missing(key string, gone error) error {
 	if gone != nil {
 		return gone
@@ -123,7 +124,7 @@ func (b *Bucket) History(ctx context.Context, key string) iter.Seq2[kv.Entry, er
 				_, e, err = b.readVersion(pinned[i], nil, key, v)
 			}
 			if err != nil {
-				// A damaged entry costs itself alone: the caller may go on.
+				// Damage affects this entry only: the caller may go on.
 				e = kv.Entry{Bucket: b.name, Key: key, Revision: v.Revision, Created: time.Unix(0, v.Created).UTC(), Operation: v.Op, Reason: v.Reason}
 			}
 			e.Delta = uint64(len(versions) - 1 - i)

@@ -22,8 +22,8 @@ func (b *Bucket) At(ctx context.Context, revision kv.Revision) (kv.Entry, error)
 	return b.outcomeOf(e, damaged, err)
 }
 
-// Next returns the first kept record from a revision on whose key matches; see
-// [msglog.Log].
+// Next returns the first kept record whose revision is at least from and whose key
+// matches; see [msglog.Log].
 func (b *Bucket) Next(ctx context.Context, pattern string, from kv.Revision) (kv.Entry, error) {
 	if err := b.checkOpen(ctx); err != nil {
 		return kv.Entry{}, err
@@ -47,9 +47,9 @@ func (b *Bucket) outcomeOf(e *kv.Entry, damaged, err error) (kv.Entry, error) {
 	return *e, nil
 }
 
-// firstKept returns the record of the lowest revision within [from, to] that is
-// kept and matches, nil if there is none; damaged says what is wrong with its
-// value.
+// firstKept returns the record with the lowest revision within [from, to] that is kept
+// and matches, nil if there is none. damaged is the damage of its value, nil if there is
+// none.
 func (b *Bucket) firstKept(ctx context.Context, from, to kv.Revision, patterns []string) (e *kv.Entry, damaged, err error) {
 	p := watch.Position{Revision: from - 1}
 	for p.Revision < to && e == nil && err == nil {

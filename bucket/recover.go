@@ -10,16 +10,16 @@ import (
 	"kvd/wal"
 )
 
-// recovery is one run of opening a directory. Its order is what makes a crash
-// in the middle harmless: nothing that the manifest names is changed before a
-// manifest says so, and the log stays until its effects are synced elsewhere.
+// recovery is one run of opening a directory. Its order makes a crash in the middle
+// harmless: files that the manifest names are not changed before a manifest allows it,
+// and the log is kept until its effects are synced elsewhere.
 type recovery struct {
 	store  *Store
 	found  *manifest.Copy
 	log    *wal.Reader
 	damage sync.Mutex // guards report.Damages while buckets load in parallel
 	began  time.Time
-	high   uint64 // the highest bucket id that the manifest knew
+	high   uint64 // the highest bucket id that the manifest has
 }
 
 func (s *Store) recover() error {
@@ -60,7 +60,7 @@ func (s *Store) recover() error {
 	return nil
 }
 
-// readOnly makes the store serve what it has and take no writes.
+// readOnly makes the store refuse writes. It still serves reads.
 func (r *recovery) readOnly(cause *kv.CorruptError) {
 	s := r.store
 	s.report.Damages = append(s.report.Damages, cause)
@@ -74,14 +74,14 @@ func (r *recovery) damaged(c *kv.CorruptError) {
 	r.store.report.Damages = append(r.store.report.Damages, c)
 }
 
-// begin makes what was replayed durable and starts a fresh log file behind it.
+// begin makes the replayed records durable and starts a new log file after them.
 func (r *recovery) begin() error {
 	s := r.store
 	if s.path.replayed > r.found.State.LogLow || len(s.path.dirty) > 0 {
 		s.opts.Progress(Progress{Stage: StageCheckpoint})
 		if err := s.makeCheckpoint(unpaced); err != nil {
 			if f := s.failure.Load(); f != nil {
-				err = f.cause // nobody waits for the outcome of a write
+				err = f.cause // the cause alone: there is no write whose outcome is unknown
 			}
 			return err
 		}
@@ -112,7 +112,8 @@ func (r *recovery) finish() {
 	}
 }
 
-// finishBuckets does what was left for when the whole log is replayed.
+// finishBuckets does the work on buckets that has to wait until the whole log is
+// replayed.
 func (r *recovery) finishBuckets() {
 	for _, b := range r.store.mu.buckets {
 		if b.stale {
@@ -123,8 +124,8 @@ func (r *recovery) finishBuckets() {
 	}
 }
 
-// startClock begins the store's time, and says so if the wall clock is so far
-// ahead that it may be wrong.
+// startClock starts the store's clock. It adds a note to the report if the wall clock is
+// so far ahead that it may be wrong.
 func (r *recovery) startClock() {
 	s := r.store
 	newest := s.clock.newest.Load()

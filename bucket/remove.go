@@ -35,19 +35,19 @@ func (s *Store) removeLater(segments []*openSegment) {
 	s.maintain.wakeCompactor()
 }
 
-// segmentReleased wakes the background when a retired segment has lost its last
-// reader: its file may be waiting for that.
+// segmentReleased wakes the background when a retired segment has no readers any more:
+// its file may now be removed.
 func (s *Store) segmentReleased() {
 	if m := s.maintain; m != nil {
 		select {
-		case m.wakeCompaction <- struct{}{}: // also if it is awake: it may have looked before
+		case m.wakeCompaction <- struct{}{}: // also if the compactor is awake: it may have looked before this
 		default:
 		}
 	}
 }
 
-// removeRetired removes the files that nobody reads any more, shrinking them in
-// steps, and calls step after each.
+// removeRetired removes the files that have no readers any more. It shrinks them in
+// steps, and calls step after each step.
 func (s *Store) removeRetired(step func()) {
 	s.retired.Lock()
 	segments := s.retired.segments

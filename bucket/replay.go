@@ -12,12 +12,12 @@ import (
 	"kvd/wal"
 )
 
-// This file is the third part of an open: it replays the log behind the positions that
-// the manifest has.
+// This file is the third part of an open: it replays the frames of the log after the
+// positions that the manifest has.
 
-// replay applies what the log holds beyond the manifest. It always writes the
-// records, also where the page cache shows them already: after a failed sync a
-// page can be clean and yet not be on the disk.
+// replay applies the frames of the log that the manifest does not cover. It always writes
+// their records to the segments, also where reads find them there already: after a failed
+// sync a page in the cache can be clean although the disk does not have it.
 func (r *recovery) replay() error {
 	s := r.store
 	meter := progress.Start(StageReplay, 0, s.opts.Progress)
@@ -67,7 +67,7 @@ func (r *recovery) replayOperation(kind journal.Kind, body []byte, lsn wal.LSN) 
 	_, creates := op.(*journal.Create)
 	b := r.store.byID(op.BucketID())
 	switch {
-	case creates && op.BucketID() <= r.high: // known to the manifest, or deleted since
+	case creates && op.BucketID() <= r.high: // the manifest has it, or it was deleted since
 	case b != nil && lsn <= b.position:
 	default:
 		r.store.apply(op)
@@ -75,13 +75,13 @@ func (r *recovery) replayOperation(kind journal.Kind, body []byte, lsn wal.LSN) 
 	return nil
 }
 
-// replayRecords takes a run of records through the second half of the commit
-// path: segments and index.
+// replayRecords takes the records of a frame through the second half of the commit path:
+// segments and index.
 func (r *recovery) replayRecords(g *group, records []byte, lsn wal.LSN) error {
 	g.resetEffects()
 	g.frame = records
 	defer func() {
-		g.frame = nil // the log's
+		g.frame = nil // the log owns the memory
 		g.resetEffects()
 	}()
 	for at := 0; at < len(records); {
@@ -94,7 +94,7 @@ func (r *recovery) replayRecords(g *group, records []byte, lsn wal.LSN) error {
 		case b == nil && rec.BucketID > r.high:
 			return &kv.CorruptError{File: "log", Offset: -1, Detail: fmt.Sprintf("record of bucket %d, which nothing made", rec.BucketID)}
 		case b == nil: // deleted since
-		case lsn <= b.position: // in its segments already
+		case lsn <= b.position: // its segments have the record already
 		default:
 			g.replayRecord(b, &rec, at, size)
 			r.store.report.Records++
@@ -114,7 +114,7 @@ func (r *recovery) replayRecords(g *group, records []byte, lsn wal.LSN) error {
 	return nil
 }
 
-// replayRecord is judging, where all is decided already.
+// replayRecord replaces judging: the record was decided before it was logged.
 func (g *group) replayRecord(b *Bucket, rec *segment.Record, at, size int) {
 	e := effect{
 		key: view.String(rec.Key), hash: index.Hash(view.String(rec.Key)), floor: rec.Floor, prev: -1, at: at,
@@ -132,7 +132,7 @@ func (g *group) replayRecord(b *Bucket, rec *segment.Record, at, size int) {
 	g.effects = append(g.effects, e)
 }
 
-// makeRoom reserves room in the segments; recovery may draw on the reserve.
+// makeRoom reserves room in the segments. Recovery may spend the reserve of the disk.
 func (r *recovery) makeRoom(g *group) error {
 	for i := range g.parts {
 		p := &g.parts[i]

@@ -13,16 +13,16 @@ const (
 	roomBytes   = 4 << 10
 )
 
-// entryRoom is memory for the entries of a read of many records: for small ones a
-// sixteenth of the allocations, and whoever keeps one of them keeps no more than a few
-// KiB of others.
+// entryRoom is memory for the entries of a read of many records. Small entries share it,
+// which takes a sixteenth of the allocations. A caller that keeps one entry keeps at most
+// a few KiB of others in memory.
 type entryRoom struct {
-	entries []kv.Entry // none taken beyond len
+	entries []kv.Entry // free beyond len
 	bytes   []byte     // likewise
-	shared  bool       // what is allocated from now on is for several
+	shared  bool       // further allocations are for several entries
 }
 
-// entry makes an entry of what a record has. Nothing of it is the record's.
+// entry makes an entry from a record. It shares no memory with the record.
 func (r *entryRoom) entry(b *Bucket, rec *segment.Record) *kv.Entry {
 	r.reserve(len(rec.Key) + len(rec.Value) + len(rec.Headers))
 	r.entries = append(r.entries, kv.Entry{
@@ -37,7 +37,7 @@ func (r *entryRoom) entry(b *Bucket, rec *segment.Record) *kv.Entry {
 	return e
 }
 
-// reserve sees to it that there is room for an entry with so many bytes.
+// reserve makes room for an entry whose key, value and headers have n bytes.
 func (r *entryRoom) reserve(n int) {
 	if n > cap(r.bytes)-len(r.bytes) {
 		size := n
@@ -52,11 +52,11 @@ func (r *entryRoom) reserve(n int) {
 			n = roomEntries
 		}
 		r.entries = make([]kv.Entry, 0, n)
-		r.shared = true // who wants one is not to pay for many
+		r.shared = true // the first entry is allocated alone: a reader of one does not pay for many
 	}
 }
 
-// clone copies bytes that there is room for; nil where there are none.
+// clone copies b into room that was reserved. It returns nil if b is empty.
 func (r *entryRoom) clone(b []byte) []byte {
 	if len(b) == 0 {
 		return nil

@@ -26,7 +26,7 @@ import (
 type Store struct {
 	// Immutable after Open.
 	opts     Options
-	leapt    bool // the clock is said to have leapt: the sweep rests
+	leapt    bool // the wall clock may have leapt: nothing is swept
 	dir      string
 	identity manifest.Identity
 	segments segment.Options
@@ -41,9 +41,9 @@ type Store struct {
 	logged  atomic.Int64            // bytes of frames that groups appended to the log
 	closed  atomic.Bool
 
-	// path is the right to write the log and to change what is visible: held for
-	// one group of commits, one operation, or one glance of a checkpoint between
-	// two groups. It guards the fields inside, and those of the buckets that are
+	// path is the right to write the log and to change what is visible. It is held for
+	// one group of commits, for one operation, or for a short step of a checkpoint
+	// between two groups. It guards the fields inside, and the fields of buckets that are
 	// marked so.
 	path struct {
 		sync.Mutex
@@ -54,21 +54,21 @@ type Store struct {
 		awake       []*Bucket // whose active segment may hold a descriptor
 		syncPending []*Bucket // with writes that were acknowledged and not synced
 		full        bool      // puts are refused: the disk has no room
-		deleted     []*Bucket // since the last checkpoint: files still there
-		removedIDs  []uint64  // ids that the manifest has and no bucket any more
+		deleted     []*Bucket // since the last checkpoint; their files still exist
+		removedIDs  []uint64  // ids in the manifest whose buckets no longer exist
 		frame       []byte    // scratch for operations
 		reserve     reserve
 		replayed    wal.LSN // while recovering: the newest frame replayed
 	}
 
-	// checkpoint is held by the one checkpoint under way. It comes before path.
+	// checkpoint is held by the one checkpoint under way. It is locked before path.
 	checkpoint struct {
 		sync.Mutex
 		manifest *manifest.Writer
 		state    manifest.State
 	}
 
-	compacting sync.Mutex // held by the one compaction under way. It comes before checkpoint
+	compacting sync.Mutex // held by the one compaction under way. It is locked before checkpoint
 	retired    retiredFiles
 
 	mu struct {
@@ -78,7 +78,7 @@ type Store struct {
 	}
 
 	snapshots   chan struct{}         // a token for each listing that holds a snapshot
-	scanners    chan *segment.Scanner // those that nobody uses
+	scanners    chan *segment.Scanner // scanners that are not in use
 	watchBudget watch.Budget
 }
 
@@ -93,12 +93,11 @@ func randomUint64() uint64 {
 	return binary.LittleEndian.Uint64(b[:])
 }
 
-// Open opens the store in dir, making the directory and the store if there is
-// none, and recovers what a crash left. It returns an error matching
-// kv.ErrLocked if another process has the store open (with its pid, as a
-// *vfs.LockedError), kv.ErrNotStore for a directory of something else,
-// kv.ErrVersion for a store of a newer format, and kv.ErrCorrupt if nothing can
-// be served. Lesser damage does not keep a store from opening: see Report.
+// Open opens the store in dir, and recovers it after a crash. It makes the directory and
+// the store if they do not exist. It returns an error matching kv.ErrLocked if another
+// process has the store open (with its pid, as a *vfs.LockedError), kv.ErrNotStore for a
+// directory that belongs to something else, kv.ErrVersion for a store of a newer format,
+// and kv.ErrCorrupt if nothing can be served. A store with less damage opens: see Report.
 func Open(dir string, opts Options) (*Store, error) {
 	opts, err := opts.withDefaults()
 	if err != nil {
@@ -132,11 +131,11 @@ func Open(dir string, opts Options) (*Store, error) {
 }
 
 // OpenMemory opens a new, empty store without files, for tests and caches. Close removes
-// everything in it. It is the same engine on files in memory: its buckets differ in
-// nothing, and a bucket with storage=file lies in memory too. LogFileSize is 256 KiB and
-// LogMaxSize 4 MiB unless opts say otherwise, which is what the log costs in memory; it
-// costs more for a moment while a value of more than 256 KiB is written. ReserveSize does
-// not count. Errors are those of Open for opts.
+// everything in it. It is the same engine on files in memory. Its buckets behave the
+// same, and a bucket with storage=file is in memory too. LogFileSize defaults to 256 KiB
+// and LogMaxSize to 4 MiB: the log takes that much memory. It takes more for a moment
+// while a value of more than 256 KiB is written. ReserveSize is ignored. The errors are
+// those that Open returns for opts.
 func OpenMemory(opts Options) (*Store, error) {
 	if opts.LogFileSize == 0 {
 		opts.LogFileSize = memoryLogFileSize
@@ -175,9 +174,9 @@ func (s *Store) start() {
 }
 
 // Close waits for calls that write, writes a checkpoint so that the next Open is quick,
-// and releases the directory's lock. All later calls, of Close too, return
-// kv.ErrClosed. If a fault has made the store read-only, Close writes nothing and
-// returns the fault.
+// and releases the directory's lock. All later calls return kv.ErrClosed, those of Close
+// too. If a fault has made the store read-only, Close writes nothing and returns the
+// fault.
 func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return kv.ErrClosed
@@ -209,7 +208,8 @@ func (s *Store) vouch() error {
 		return err
 	}
 	now := s.clock.newest.Load()
-	// Resting or closing alone does not store a time that may be a leap; a write does.
+	// A rest or a close alone does not store a time that may come from a leap of the
+	// clock. A write does.
 	if !s.leapt || now >= s.clock.base {
 		now = s.clock.advance()
 	}
