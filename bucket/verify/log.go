@@ -17,7 +17,7 @@ import (
 func (v *verification) checkLog() error {
 	dir := path.Join(v.dir, manifest.LogDir)
 	if _, err := v.fs.Stat(dir); errors.Is(err, fs.ErrNotExist) && v.manifest.State.LogLow == 0 {
-		return nil // the first Open was cut off
+		return nil // the first Open did not finish
 	}
 	log, err := wal.Open(wal.Options{FS: v.fs, Dir: dir, StoreID: v.manifest.Identity.StoreID})
 	var corrupt *kv.CorruptError
@@ -32,7 +32,7 @@ func (v *verification) checkLog() error {
 		return err
 	}
 	meter := progress.Start(StageLog, 0, v.opts.Progress)
-	made := make(map[uint64]bool) // buckets that the log makes
+	made := make(map[uint64]bool) // ids of the buckets that the log creates
 	found, err := log.Replay(v.manifest.State.LogLow+1, func(f wal.Frame) error {
 		meter.Add(1)
 		v.checkFrame(&f, made)
@@ -50,7 +50,7 @@ func (v *verification) checkLog() error {
 	return nil
 }
 
-// checkFrame reads what is in a frame, whose checksum is right.
+// checkFrame checks the records and operations of a frame whose checksum is right.
 func (v *verification) checkFrame(f *wal.Frame, made map[uint64]bool) {
 	for payload := f.Payload; len(payload) > 0; {
 		kind, body, rest, err := journal.Next(payload)
@@ -81,7 +81,7 @@ func (v *verification) checkItem(kind journal.Kind, body []byte, made map[uint64
 		if v.value, err = r.AppendValue(v.value[:0]); err != nil {
 			return fmt.Errorf("key %q, revision %d, bucket %d: %w", r.Key, r.Revision, r.BucketID, err)
 		}
-		// Ids up to the highest that the manifest knows may be of deleted buckets.
+		// An id up to the highest in the manifest may be that of a deleted bucket.
 		if r.BucketID > v.manifest.State.MaxBucketID && !made[r.BucketID] {
 			return fmt.Errorf("record of bucket %d, which nothing made", r.BucketID)
 		}

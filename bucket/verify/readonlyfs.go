@@ -8,8 +8,8 @@ import (
 	"kvd/kv"
 )
 
-// readOnlyFS is a file system that writes nothing: what would is an error, or for
-// syncs of what others wrote no matter.
+// readOnlyFS is a file system that writes nothing. A call that would write returns an
+// error. A sync does nothing and succeeds.
 type readOnlyFS struct{ vfs.FS }
 
 var errReadOnly = fmt.Errorf("%w: the store is only looked at", kv.ErrReadOnly)

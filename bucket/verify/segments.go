@@ -44,8 +44,8 @@ func (v *verification) checkSegments() error {
 	return nil
 }
 
-// checkSegment reads a segment twice, by its records and by its index blocks,
-// and compares. last is the newest revision in the segments before.
+// checkSegment reads a segment twice, by its records and by its index blocks, and
+// compares the two. last is the newest revision in the earlier segments.
 func (v *verification) checkSegment(b *manifest.Bucket, d *manifest.Segment, last *kv.Revision) error {
 	file := path.Join(v.segments.Dir, segment.FileName(d.Number))
 	seg, err := segment.Open(v.segments, d.Desc)
@@ -60,7 +60,7 @@ func (v *verification) checkSegment(b *manifest.Bucket, d *manifest.Segment, las
 	case err != nil:
 		return err
 	}
-	defer func() { <-seg.Retire() }() // nobody else has it
+	defer func() { <-seg.Retire() }() // it has no other user
 	v.report.Segments++
 	v.report.Bytes += d.Size
 	before := v.report.Damage
@@ -80,7 +80,7 @@ func (v *verification) checkSegment(b *manifest.Bucket, d *manifest.Segment, las
 		return err
 	}
 	if v.report.Damage > before {
-		return nil // what the blocks say in addition is known already
+		return nil // the index blocks would only show the same damage again
 	}
 	if err := seg.Entries(func(e *segment.Entry) error { entries.add(e); return nil }, v.damaged); err != nil {
 		return err
@@ -92,8 +92,9 @@ func (v *verification) checkSegment(b *manifest.Bucket, d *manifest.Segment, las
 	return nil
 }
 
-// decompresses reports whether the value of a record whose checksums are right
-// can be had: checksums say nothing about what a compressed one comes to.
+// decompresses reports whether the value of a record can be decompressed, or is not
+// compressed. The record's checksums are right, but they do not prove that a compressed
+// value decompresses.
 func (v *verification) decompresses(seg *segment.Segment, offset int64, size int, r *segment.Record) bool {
 	if !r.Compressed {
 		return true
@@ -106,8 +107,8 @@ func (v *verification) decompresses(seg *segment.Segment, offset int64, size int
 	return err == nil
 }
 
-// checkRevision reports a record that no store writes there, although its
-// checksums are right.
+// checkRevision reports a record whose checksums are right, but whose revision a store
+// never writes at that place.
 func (v *verification) checkRevision(file string, offset int64, b *manifest.Bucket, r *segment.Record, last *kv.Revision) {
 	if r.Op == segment.Erase {
 		return // it has no revision of its own
@@ -120,8 +121,8 @@ func (v *verification) checkRevision(file string, offset int64, b *manifest.Buck
 	*last = max(*last, r.Revision)
 }
 
-// digest sums up a sequence of entries, so that two of any length compare in
-// constant memory.
+// digest is a hash of a sequence of entries. It lets two sequences of any length be
+// compared in constant memory.
 type digest struct {
 	hash  xxhash.Digest
 	count int
@@ -150,7 +151,8 @@ func (d *digest) sum() [2]uint64 {
 	return [2]uint64{uint64(d.count), d.hash.Sum64()}
 }
 
-// checkStrays notes what lies among the segments and is none of them.
+// checkStrays adds a note for each file in the segments' directory that is no segment of
+// the store.
 func (v *verification) checkStrays() error {
 	named := make(map[uint64]bool)
 	for _, d := range v.manifest.State.Buckets {
@@ -160,7 +162,7 @@ func (v *verification) checkStrays() error {
 	}
 	entries, err := v.fs.List(v.segments.Dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // the first Open was cut off
+		return nil // the first Open did not finish
 	}
 	if err != nil {
 		return err

@@ -19,15 +19,15 @@ import (
 // Options changes how a store is verified. The zero value is right for almost every
 // program.
 type Options struct {
-	// Damaged is called for every damage as it is found, also for those that the
-	// report has no room for. Nil: it is not called.
+	// Damaged is called for every damage as it is found, also for damage that the report
+	// has no room for. Nil: it is not called.
 	Damaged func(*kv.CorruptError)
 
 	// Progress is called at the start of each stage and a few times a second, from the
 	// goroutine of Store. Nil: it is not called.
 	Progress func(progress.Progress)
 
-	env environment.Env // of tests; FS alone counts
+	env environment.Env // of tests; only FS is used
 }
 
 func init() {
@@ -40,18 +40,18 @@ const (
 	StageLog     progress.Stage = "verifying the log" // frames; the total is not known
 )
 
-// Report says what [Store] read and what is wrong with it.
+// Report describes what [Store] has read and the damage that it found.
 type Report struct {
 	Buckets    int
 	Segments   int // that could be opened
-	Records    int // of the segments, sound
+	Records    int // undamaged, in the segments
 	Bytes      int64
-	Frames     int                // of the log, as far as the store needs it
-	LogRecords int                // in those
-	Torn       *wal.TornTail      // an unfinished last write that the next Open drops: it was never acknowledged
+	Frames     int                // of the log: those that the store needs
+	LogRecords int                // in these frames
+	Torn       *wal.TornTail      // an unfinished last write that the next Open discards: it was never acknowledged
 	Damage     int                // places
 	Damages    []*kv.CorruptError // the first 1,000
-	Notes      []string           // what else an operator may want to know, a sentence each
+	Notes      []string           // further facts for operators, a sentence each
 	Elapsed    time.Duration
 }
 
@@ -67,15 +67,15 @@ func (r *Report) Err() error {
 	return r.Damages[0]
 }
 
-// Store verifies the store in dir and changes nothing. It must not be open: while
-// Store runs, it holds the directory's lock, if it may, and the lock's file is the only
-// one that it writes to.
+// Store verifies the store in dir and changes nothing. The store must not be open. While
+// Store runs it holds the directory's lock, if the system permits it. The lock's file is
+// the only one that it writes to.
 //
-// Damage is not an error but part of the report. The error matches kv.ErrLocked
-// if another process has the store open, kv.ErrNotStore for a directory without
-// a store, kv.ErrVersion for a store of a newer format, and kv.ErrCorrupt if both
-// copies of the manifest are unreadable, since then nothing says what the store
-// holds; other errors are the system's.
+// Damage is part of the report; it is not returned as an error. The error matches
+// kv.ErrLocked if another process has the store open, kv.ErrNotStore for a directory
+// without a store, kv.ErrVersion for a store of a newer format, and kv.ErrCorrupt if both
+// copies of the manifest are unreadable, since the content of the store is unknown then.
+// Other errors are the system's.
 func Store(dir string, opts Options) (Report, error) {
 	if opts.env.FS == nil {
 		opts.env.FS = vfs.OS()
@@ -108,8 +108,8 @@ type verification struct {
 	value    []byte // scratch
 }
 
-// lock keeps the store from being opened meanwhile. In a directory that cannot
-// be written to nobody can open it.
+// lock prevents that the store is opened meanwhile. A directory that cannot be written to
+// needs no lock, since a store in it cannot be opened.
 func (v *verification) lock() (unlock func(), err error) {
 	name := path.Join(v.dir, manifest.LockFile)
 	if _, err := v.fs.Stat(name); errors.Is(err, fs.ErrNotExist) {

@@ -5,8 +5,8 @@
 //	bucket.Open(dir, environment.With(bucket.Options{}, environment.Env{Manual: true}))
 //
 // The options of package bucket keep an environment in an unexported field, so its
-// documentation shows programs nothing of it. Packages with such options register
-// them ([Register]). Programs never import this package; a lint rule holds that.
+// documentation does not show it to programs. Packages with such options register them
+// ([Register]). Programs never import this package; a lint rule enforces that.
 package environment
 
 import (
@@ -18,29 +18,30 @@ import (
 
 // Env is the environment of a store. The zero value is the machine's.
 type Env struct {
-	// FS is where the store lives; nil is the operating system.
+	// FS is the file system of the store; nil: the operating system's.
 	FS vfs.FS
 
-	// Now is the wall clock; nil is time.Now. It says when the store's time begins;
-	// from then on that goes by the monotonic clock. Times stored never fall,
-	// whatever it says.
+	// Now is the wall clock; nil: time.Now. The store's time begins at the wall clock's
+	// time, and continues by the monotonic clock. Stored times never decrease, whatever
+	// Now returns.
 	Now func() time.Time
 
-	// Elapsed is the monotonic clock, from any beginning; nil: time goes by the
-	// differences of Now, and those of time.Now are monotonic.
+	// Elapsed is the monotonic clock: the time since some fixed instant. Nil: differences
+	// of Now are used; those of time.Now are monotonic.
 	Elapsed func() time.Duration
 
-	// Random returns 64 random bits: for the store's id, its seed and the salts of
-	// the log. It is called from any goroutine. Nil is crypto/rand.
+	// Random returns 64 random bits: for the store's id, its seed and the salts of the
+	// log. It is called from any goroutine. Nil: crypto/rand.
 	Random func() uint64
 
-	// Manual leaves out every background goroutine: the caller runs Checkpoint
-	// itself, and a write that finds the log full runs it inline. So every
-	// file-system call comes in a repeatable order.
+	// Manual leaves out every background goroutine. The caller calls Checkpoint itself,
+	// and a write that finds the log full makes a checkpoint inline. So the calls of the
+	// file system have a repeatable order.
 	Manual bool
 }
 
-// setters try to set the environment of options, of which they get a pointer.
+// setters get a pointer to options and set their environment. They report whether the
+// options are of their type.
 var setters []func(options any, env Env) bool
 
 // Register makes [With] take options of type O. It is for the init functions of the
