@@ -13,23 +13,24 @@ type code string
 var (
 	// ErrAuthRequired answers a command before AUTH.
 	ErrAuthRequired = errors.New("authentication is required")
-	// ErrAuthFailed answers a wrong name or password; it does not say which.
+	// ErrAuthFailed answers a wrong name or password, without telling which is wrong.
 	ErrAuthFailed = errors.New("authentication failed")
 	// ErrDenied answers a command that the user has no permission for.
 	ErrDenied = errors.New("permission denied")
 	// ErrTimeout ends a connection whose command did not arrive in time.
 	ErrTimeout = errors.New("timeout")
-	// ErrTooMany answers what would exceed a limit of the server: connections, watches.
+	// ErrTooMany answers a connection or a command that would exceed a limit of the
+	// server on connections or watches.
 	ErrTooMany = errors.New("too many")
-	// ErrShutdown ends a connection or watch of a server that shuts down. Commands that
-	// were not answered before were not executed.
+	// ErrShutdown ends a connection or watch of a server that shuts down. Commands
+	// without an answer before it were not executed.
 	ErrShutdown = errors.New("the server is shutting down")
 	// ErrInternal is any other error of the server.
 	ErrInternal = errors.New("internal error")
 )
 
-// codes is the table of errors on the wire. If an error matches several, the first
-// counts: the most important for a caller comes first.
+// codes is the table of errors on the wire. If an error matches several, the first one
+// counts. So the most important one for callers comes first.
 var codes = []struct {
 	code code
 	err  error
@@ -79,8 +80,8 @@ func codeOf(err error) code {
 	return codeInternal
 }
 
-// sentinel returns the error of the code: ErrInternal for an unknown one, which a newer
-// server may send.
+// sentinel returns the error of the code: ErrInternal for an unknown code. A newer server
+// may send such codes.
 func sentinel(code string) error {
 	for i := range codes {
 		if string(codes[i].code) == code {

@@ -9,33 +9,33 @@ import (
 	"kvd/kv"
 )
 
-// Command is one command, parsed or to be sent. Which fields count depends on the verb;
-// a zero value means that an option is absent.
+// Command is one command, parsed or to be sent. The verb determines which fields count. A
+// zero value means that an option is absent.
 //
-// In a parsed command the strings and Value refer to the buffer it was parsed
-// from: they change with it. Clone what is kept.
+// In a parsed command the strings and Value refer to the buffer that it was parsed from,
+// and change with it. Clone them to keep them.
 type Command struct {
 	Verb     Verb
 	Bucket   string
 	Key      string
 	Patterns string // joined by commas; KEYS, COUNT, WATCH
-	Value    []byte // the payload; of ADD and EDIT part of the configuration
+	Value    []byte // the payload; ADD and EDIT: a part of the configuration
 
-	BucketID    uint64 // only the bucket of that id is meant; 0: whichever has the name
+	BucketID    uint64 // the command is for the bucket with this id only; 0: any bucket with the name
 	Revision    kv.Revision
-	HasRevision bool          // UPDATE: always. GET, DEL, PURGE: Revision was given. WATCH: from was
+	HasRevision bool          // UPDATE: always. GET, DEL, PURGE: Revision is present. WATCH: from is present
 	TTL         time.Duration // 0: none
 
-	Watch         uint64 // the number that its client gave a watch
+	Watch         uint64 // the client's number of the watch
 	Mode          WatchMode
 	IgnoreDeletes bool
 	MetaOnly      bool
 
 	OlderThan time.Duration // PURGEDELETES, as kv.Bucket.PurgeDeletes takes it
-	Status    bool          // BUCKETS: with everything that INFO tells
+	Status    bool          // BUCKETS: with the status of each, as INFO has it
 
-	// Options are the words that configure ADD and EDIT, as they stand on the
-	// line: see SetConfig and ApplyConfig.
+	// Options are the options of ADD and EDIT that configure the bucket, as on the wire:
+	// see SetConfig and ApplyConfig.
 	Options string
 
 	User, Password string // AUTH
@@ -43,10 +43,10 @@ type Command struct {
 	// Filled in by ParseCommand.
 	HeaderSize int   // bytes of the line with its CRLF
 	Length     int   // bytes of the payload; -1: the command has none
-	Refused    error // why the command, which parsed, cannot be carried out
+	Refused    error // why the command cannot be carried out although it parsed
 }
 
-// WatchMode says with which entries a watch begins.
+// WatchMode determines the initial entries of a watch.
 type WatchMode uint8
 
 // The modes.
@@ -58,7 +58,7 @@ const (
 
 var watchModes = [...]string{WatchLast: "last", WatchHistory: "history", WatchUpdates: "updates"}
 
-// String returns the mode as it stands on the wire.
+// String returns the mode as on the wire.
 func (m WatchMode) String() string {
 	if int(m) < len(watchModes) {
 		return watchModes[m]
@@ -69,7 +69,7 @@ func (m WatchMode) String() string {
 // AllPatterns selects every key.
 const AllPatterns = ">"
 
-// SplitPatterns returns the patterns of a command as the contract takes them, in
+// SplitPatterns returns the patterns of a command in the form that kv.Bucket takes, in
 // memory of their own. It does not check them.
 func SplitPatterns(patterns string) []string {
 	if patterns == AllPatterns {
@@ -86,10 +86,10 @@ func JoinPatterns(patterns []string) string {
 	return strings.Join(patterns, ",")
 }
 
-// ParseCommand parses the first command of buf into c and returns its size in
-// bytes. If there is not all of it yet, it returns ErrIncomplete and how many
-// bytes it takes at least; c is filled in but for the payload then if the line is
-// complete, which c.Verb tells. Any other error is a *SyntaxError.
+// ParseCommand parses the first command of buf into c and returns its size in bytes. If
+// buf ends within the command, it returns ErrIncomplete and a lower bound of the
+// command's size. If buf has the whole line then, c is filled in except for the payload;
+// otherwise c.Verb is 0. Any other error is a *SyntaxError.
 func ParseCommand(buf []byte, c *Command) (int, error) {
 	*c = Command{Length: -1}
 	line, size, err := cutLine(buf)
@@ -160,7 +160,7 @@ func (c *Command) parseArguments(w *words, s *shape) error {
 func (c *Command) setArgument(a argument, word []byte) (ok bool) {
 	ok = true
 	switch a {
-	case argBucket: // not merely refused: it ends an HTTP request at its first line
+	case argBucket: // a syntax error, not a refusal: so an HTTP request ends the connection at its first line
 		c.Bucket = view.String(word)
 		ok = kv.CheckBucketName(c.Bucket) == nil
 	case argKey:

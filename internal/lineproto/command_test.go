@@ -12,8 +12,8 @@ import (
 	"kvd/kv"
 )
 
-// commands are one spelling of every verb with everything it may carry, and what
-// it means.
+// commands has every verb with everything that it may carry, in one spelling, and the
+// parsed command.
 var commands = []struct {
 	text string
 	want lineproto.Command
@@ -59,7 +59,7 @@ var commands = []struct {
 	{"PURGEDELETES b older=0s\r\n", lineproto.Command{Verb: lineproto.VerbPurgeDeletes, Bucket: "b", OlderThan: -1}},
 }
 
-// meaning is a command without what says how it was parsed.
+// meaning returns a command without the fields about its parsing.
 func meaning(c lineproto.Command) lineproto.Command {
 	c.HeaderSize, c.Length = 0, 0
 	return c
@@ -89,8 +89,8 @@ func TestAppendCommand(t *testing.T) {
 	}
 }
 
-// TestEveryPrefixOfACommand cuts each command at each byte: it is incomplete, and
-// what it says it needs is never more than what comes.
+// TestEveryPrefixOfACommand cuts each command at each byte: the prefix is incomplete, and
+// the size that the parser asks for is never above the command's size.
 func TestEveryPrefixOfACommand(t *testing.T) {
 	for _, tt := range commands {
 		lineSize := strings.Index(tt.text, "\r\n") + 2

@@ -12,21 +12,22 @@ import (
 	"kvd/kv"
 )
 
-// configText is the texts of a configuration, which may be too long for a line. They
-// are sent as a payload of JSON. Nil: not given.
+// configText holds the texts of a configuration that may be too long for a line. They are
+// sent as a payload of JSON. Nil: absent.
 type configText struct {
 	Description *string            `json:"description,omitempty"`
 	Metadata    *map[string]string `json:"metadata,omitempty"`
 }
 
-// descriptionInline bounds a description that stands in the line, in bytes of
-// its JSON string.
+// descriptionInline bounds a description that is sent in the line, in bytes of its JSON
+// string. A longer one is sent in the payload.
 const descriptionInline = 1024
 
-// SetConfig makes the command ADD or EDIT to this configuration, every field of
-// it: Bucket, Options and Value. With orEdit an ADD changes a bucket that is
-// there. The defaults are filled in first. An error matches kv.ErrInvalidConfig: text
-// that is not UTF-8, or a field that has no word; kv.ErrNotSupported if it is Silent.
+// SetConfig puts every field of the configuration into the command, which is ADD or EDIT.
+// It sets Bucket, Options and Value. With orEdit an ADD changes a bucket that exists. The
+// defaults are filled in first. The error matches kv.ErrInvalidConfig if a text is not
+// UTF-8 or a field's value has no name on the wire, and kv.ErrNotSupported if the
+// configuration is Silent.
 func (c *Command) SetConfig(cfg kv.Config, orEdit bool) error {
 	cfg = cfg.WithDefaults()
 	if cfg.Storage > kv.MemoryStorage || cfg.Sync > kv.SyncInterval {
@@ -47,9 +48,9 @@ func (c *Command) SetConfig(cfg kv.Config, orEdit bool) error {
 	return nil
 }
 
-// appendConfig appends the options of a configuration with its defaults filled
-// in, each after a blank, and returns what has to go into the payload. With all,
-// also what is empty is written, so that it replaces what is not.
+// appendConfig appends the options of a configuration with its defaults filled in, each
+// after a blank, and returns the texts that have to be sent in the payload. With all,
+// empty fields are written too, so that they replace others.
 func appendConfig(dst []byte, cfg *kv.Config, all bool) (line []byte, text configText, err error) {
 	dst = appendNumberOption(dst, "history=", uint64(max(cfg.History, 0)))
 	if cfg.History < 0 {
@@ -126,7 +127,7 @@ func (c *Command) ApplyConfig(cfg *kv.Config) (orEdit bool, err error) {
 		}
 	}
 	if seen["sync"] && cfg.Sync == kv.SyncAlways && !seen["sync-interval"] {
-		cfg.SyncInterval = 0 // it belonged to the mode that was left
+		cfg.SyncInterval = 0 // it belonged to the mode that is replaced
 	}
 	if c.Value != nil {
 		return orEdit, applyConfigText(cfg, c.Value, seen["description"])
@@ -159,8 +160,8 @@ func (t *configText) apply(cfg *kv.Config) {
 	}
 }
 
-// setConfig sets the field that an option names. An error means that there is
-// none of that name.
+// setConfig sets the field that an option names. An error means that there is no field of
+// that name.
 func setConfig(cfg *kv.Config, name, value string) (ok bool, err error) {
 	switch name {
 	case "history":

@@ -22,7 +22,8 @@ func fullConfig() kv.Config {
 	}
 }
 
-// crossConfig sends a configuration over the wire as a verb, onto what is there.
+// crossConfig sends a configuration over the wire with a verb, and applies it to another
+// one.
 func crossConfig(t *testing.T, verb lineproto.Verb, cfg kv.Config, orEdit bool, onto kv.Config) kv.Config {
 	t.Helper()
 	c := lineproto.Command{Verb: verb}
@@ -41,7 +42,7 @@ func crossConfig(t *testing.T, verb lineproto.Verb, cfg kv.Config, orEdit bool, 
 	if err != nil || edits != orEdit {
 		t.Fatalf("%q: %v, error %v", line, edits, err)
 	}
-	clear(line) // what was applied does not refer to it
+	clear(line) // the applied configuration does not refer to it
 	return onto
 }
 
@@ -84,7 +85,7 @@ func TestConfigsThatCannotBeSent(t *testing.T) {
 	}
 }
 
-// apply applies what somebody typed to a configuration.
+// apply applies typed options to a configuration.
 func apply(t *testing.T, text string, cfg *kv.Config) error {
 	t.Helper()
 	var c lineproto.Command

@@ -7,10 +7,11 @@ import (
 	"kvd/kv"
 )
 
-// AppendCommand appends the command to dst and returns the extended slice. It
-// refuses what would not parse as the same command, and then returns dst as it
-// was: a *kv.NameError for a bucket's name; a *SyntaxError for another that cannot
-// stand in a line, or for a line over MaxLine; a *kv.LimitError for a value over kv.MaxValueSizeLimit.
+// AppendCommand appends the command to dst and returns the extended slice. It refuses a
+// command that would not parse as the same command, and then returns dst unchanged. The
+// error is a *kv.NameError for a bad name of a bucket, a *SyntaxError for another word
+// that a line cannot hold or for a line over MaxLine, and a *kv.LimitError for a value
+// over kv.MaxValueSizeLimit.
 func AppendCommand(dst []byte, c *Command) ([]byte, error) {
 	start := len(dst)
 	if c.Verb == 0 || int(c.Verb) >= len(shapes) {

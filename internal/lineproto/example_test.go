@@ -9,20 +9,20 @@ import (
 )
 
 func Example() {
-	// The client asks.
+	// The client sends a command.
 	line, err := lineproto.AppendCommand(nil, &lineproto.Command{
 		Verb: lineproto.VerbUpdate, Bucket: "my-kv", Key: "Key1", Revision: 1, Value: []byte("Value2"),
 	})
 	fmt.Printf("%q %v\n", line, err)
 
-	// The server reads what has arrived so far, and then the rest.
+	// The server parses the bytes that have arrived, and later all of them.
 	var c lineproto.Command
 	need, err := lineproto.ParseCommand(line[:len(line)-5], &c)
 	fmt.Println(err, len(line)-need)
 	_, err = lineproto.ParseCommand(line, &c)
 	fmt.Println(c.Verb, c.Bucket, c.Key, c.Revision, string(c.Value), err)
 
-	// It answers, and the error is on the far side what it was on the near one.
+	// It answers with an error, which matches the same sentinel at the client.
 	answer := lineproto.AppendError(nil, &kv.RevisionMismatchError{Bucket: c.Bucket, Key: c.Key, Want: 1, Got: 2}, c.Key)
 	fmt.Printf("%q\n", answer)
 	var r lineproto.Reply

@@ -17,18 +17,19 @@ import (
 //
 //	CODE [NAME=VALUE …] : TEXT
 //
-// The text is the error's own, without that of its kind where it begins with it,
-// since the code stands for it. The pairs are the fields of the typed errors.
+// The text is the text of the error. If it begins with the text of the error's kind, that
+// part is left out, since the code stands for it. The pairs are the fields of the typed
+// errors.
 
 const (
 	textMax   = 1024 // bytes of an error's text
 	stringMax = 384  // bytes of a string among its details
-	swellMax  = 64   // bytes of one with control characters, of which JSON makes six each
+	swellMax  = 64   // bytes of a string with control characters: JSON makes six bytes of each
 )
 
-// appendFailure appends an error. A bare sentinel is given the subject for a text. The
-// bucket and the key that a *kv.KeyError names are those of the command: the far side
-// knows them.
+// appendFailure appends an error. For a bare sentinel the text is the subject. The bucket
+// and the key of a *kv.KeyError are not sent: they are the command's, so the client has
+// them.
 func appendFailure(dst []byte, err error, subject string) []byte {
 	if named, ok := err.(*kv.KeyError); ok {
 		err = named.Err
@@ -37,7 +38,7 @@ func appendFailure(dst []byte, err error, subject string) []byte {
 	kind := sentinel(string(code))
 	dst = append(dst, code...)
 	text := ""
-	if err != kind { // a GET that finds nothing pays for none of this
+	if err != kind { // a GET that finds nothing does not need the work below
 		dst = appendDetails(dst, err)
 		text = failureText(err, kind)
 	}
@@ -45,7 +46,7 @@ func appendFailure(dst []byte, err error, subject string) []byte {
 	return appendClean(dst, clip(cmp.Or(text, subject, kind.Error()), textMax))
 }
 
-// failureText returns the text that stands on the wire.
+// failureText returns the error's text on the wire.
 func failureText(err, kind error) string {
 	var mismatch *kv.RevisionMismatchError
 	switch {
@@ -101,7 +102,8 @@ func appendDetails(dst []byte, err error) []byte {
 	return dst
 }
 
-// corruptDetail is the detail with the cause, whose type ends here.
+// corruptDetail returns the detail with the text of the cause. The type of the cause is
+// not sent.
 func corruptDetail(e *kv.CorruptError) string {
 	switch {
 	case e.Err == nil:
@@ -112,9 +114,8 @@ func corruptDetail(e *kv.CorruptError) string {
 	return e.Detail + ": " + e.Err.Error()
 }
 
-// appendString appends a name and a string, quoted where it must be. It is cut so
-// that what quoting makes of it is bounded too: an error with all its details fits
-// a line.
+// appendString appends a name and a string, quoted if necessary. It cuts the string so
+// that the quoted form is bounded too: an error with all its details fits a line.
 func appendString(dst []byte, name, s string) []byte {
 	limit := stringMax
 	if !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {
@@ -146,15 +147,14 @@ func appendClean(dst []byte, text string) []byte {
 	return dst
 }
 
-// failure is an error as it stands on the wire, in pieces that refer to the
-// buffer.
+// failure holds the parts of an error on the wire. They refer to the buffer.
 type failure struct {
 	code    []byte
 	details []byte
 	text    []byte
 }
 
-// parseFailure cuts an error into its pieces.
+// parseFailure cuts an error into its parts.
 func parseFailure(body []byte) (f failure, ok bool) {
 	w := words{rest: body, more: len(body) > 0}
 	f.code, _ = w.next()
@@ -176,8 +176,8 @@ func parseFailure(body []byte) (f failure, ok bool) {
 	return f, false
 }
 
-// wireError is an error that crossed the wire: the far side's text, and the
-// errors that it matches.
+// wireError is an error that was received: the sender's text, and the errors that it
+// matches.
 type wireError struct {
 	text    string
 	matches []error
@@ -186,8 +186,8 @@ type wireError struct {
 func (e *wireError) Error() string   { return e.text }
 func (e *wireError) Unwrap() []error { return e.matches }
 
-// decode returns the error, in memory of its own. Bucket and key are those of
-// the command that it answers.
+// decode returns the error, in memory of its own. bucket and key are those of the
+// answered command.
 func (f *failure) decode(bucket, key string) error {
 	kind := sentinel(string(f.code))
 	if kind == kv.ErrKeyNotFound && string(f.text) == key && len(f.details) == 0 {
@@ -215,7 +215,7 @@ func (f *failure) decode(bucket, key string) error {
 	return &wireError{text: text, matches: append([]error{kind}, typed...)}
 }
 
-// typed returns the typed errors that the details make.
+// typed returns the typed errors that the details describe.
 func (f *failure) typed(kind error, text, bucket, key string) []error {
 	if len(f.details) == 0 {
 		if kind == ErrSyntax {
@@ -276,7 +276,7 @@ func (d details) int(name string) int64 {
 	return n
 }
 
-// failureString is an error as it stands behind -ERR, for a status.
+// failureString returns an error in the form that follows -ERR, for a status.
 func failureString(err error) string { return string(appendFailure(nil, err, "")) }
 
 // errorOf is the reverse of failureString.

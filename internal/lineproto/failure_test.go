@@ -35,7 +35,7 @@ func cross(t *testing.T, err error, bucket, key string) error {
 		t.Fatalf("%q: size %d of %d, %v, error %v", line, n, len(line), r.Kind, perr)
 	}
 	got := r.Err(bucket, key)
-	clear(line) // what was decoded does not refer to it
+	clear(line) // the decoded error does not refer to it
 	return got
 }
 
@@ -173,7 +173,7 @@ func TestAWrappedTypedErrorKeepsTextAndType(t *testing.T) {
 	}
 }
 
-// TestTheWorstErrorFitsALine makes errors of everything that grows when quoted.
+// TestTheWorstErrorFitsALine makes errors of strings that grow when they are quoted.
 func TestTheWorstErrorFitsALine(t *testing.T) {
 	for _, s := range []string{strings.Repeat("\"", 5000), strings.Repeat("\x00", 5000), strings.Repeat("ü", 5000), strings.Repeat("\xff", 5000)} {
 		for _, err := range []error{

@@ -10,9 +10,9 @@ import (
 	"kvd/kv"
 )
 
-// FuzzCommandParser checks, for any bytes: the answer for every prefix agrees
-// with that for the whole; sizes and lengths stay within what is there; and what
-// parsed is written and parsed again as the same.
+// FuzzCommandParser checks, for any bytes: the answer for every prefix agrees with that
+// for the whole; sizes and lengths are within the input; and a parsed command that is
+// written and parsed again is the same.
 func FuzzCommandParser(f *testing.F) {
 	for _, tt := range commands {
 		f.Add([]byte(tt.text))
@@ -63,8 +63,9 @@ func writesBack(t *testing.T, buf []byte, c *lineproto.Command) {
 	t.Helper()
 	line, err := lineproto.AppendCommand(nil, c)
 	if err != nil {
-		// What the parser lets pass for a refusal by the store: bytes that are no
-		// one's key, or a line that canonical spelling makes longer.
+		// The parser accepts some commands that cannot be written again: those with a bad
+		// key, which the store refuses, and those that the canonical spelling makes too
+		// long for a line.
 		if !errors.Is(err, lineproto.ErrSyntax) {
 			t.Fatalf("%q parses and cannot be sent: %v", buf, err)
 		}
@@ -83,7 +84,7 @@ func writesBack(t *testing.T, buf []byte, c *lineproto.Command) {
 	}
 }
 
-// FuzzReplyParser checks the same of replies, as far as they are written back.
+// FuzzReplyParser checks the same of replies, if they can be written again.
 func FuzzReplyParser(f *testing.F) {
 	for _, tt := range replies {
 		f.Add([]byte(tt.text))
@@ -121,7 +122,7 @@ func FuzzReplyParser(f *testing.F) {
 func repliesBack(t *testing.T, buf []byte, r *lineproto.Reply, line []byte) {
 	t.Helper()
 	if i := bytes.Index(line, []byte("\r\n")); i+2 > lineproto.MaxLine {
-		return // a key that no store accepts, and a time longer than it was
+		return // too long with a bad key, which no store accepts, and a time whose written form is longer
 	}
 	var again lineproto.Reply
 	if n, err := lineproto.ParseReply(line, &again); err != nil || n != len(line) || !sameReply(r, &again) {
@@ -129,7 +130,7 @@ func repliesBack(t *testing.T, buf []byte, r *lineproto.Reply, line []byte) {
 	}
 }
 
-// failsBack sends the error on: it arrives with the same code and kind.
+// failsBack sends the error again and checks that it arrives with the same code and kind.
 func failsBack(t *testing.T, buf []byte, r *lineproto.Reply) {
 	t.Helper()
 	err := r.Err("b", "k")

@@ -15,7 +15,7 @@ import (
 
 // Limits of the protocol.
 const (
-	// Version is the protocol's, as HELLO tells it.
+	// Version is the version of the protocol in HELLO.
 	Version = 1
 	// MaxLine bounds a line of either direction in bytes, its CRLF included.
 	MaxLine = 4096
@@ -26,15 +26,15 @@ const (
 	maxConfigPayload = 1 << 20
 )
 
-// ErrIncomplete is returned with the number of bytes that a command or reply
-// takes at least, if that is more than there are.
+// ErrIncomplete is returned if a buffer ends within a command or reply, with a lower
+// bound of its size, which is more than the buffer has.
 var ErrIncomplete = errors.New("incomplete")
 
 // ErrSyntax is matched by every *SyntaxError.
 var ErrSyntax = errors.New("syntax error")
 
-// SyntaxError is a line or payload outside the grammar. Where the next command
-// begins is not known then.
+// SyntaxError is a line or payload outside the grammar. The beginning of the next command
+// is unknown then.
 type SyntaxError struct{ Reason string }
 
 func (e *SyntaxError) Error() string { return ErrSyntax.Error() + ": " + e.Reason }
@@ -87,7 +87,7 @@ func cutPayload(buf []byte, start, length int) (payload []byte, size int, err er
 // words cuts a line at its blanks.
 type words struct {
 	rest []byte
-	more bool // rest is a word or begins with one, be it an empty one
+	more bool // rest is a word or begins with one, also an empty word
 }
 
 func newWords(line []byte) words { return words{rest: line, more: true} }
@@ -106,7 +106,7 @@ func (w *words) next() ([]byte, error) {
 	return word, nil
 }
 
-// nextText is next for a word that may be a JSON string, which may contain blanks.
+// nextText is next for a word that may be a JSON string, with blanks in it.
 func (w *words) nextText() ([]byte, error) {
 	line := w.rest
 	word, err := w.next()
@@ -116,8 +116,8 @@ func (w *words) nextText() ([]byte, error) {
 	return w.closeText(line, 1)
 }
 
-// nextOption is next for an option, or something else without a blank. The value
-// may be a JSON string.
+// nextOption is next for an option, or for another word without blanks. The value may be
+// a JSON string.
 func (w *words) nextOption() ([]byte, error) {
 	line := w.rest
 	word, err := w.next()
@@ -130,8 +130,8 @@ func (w *words) nextOption() ([]byte, error) {
 	return word, nil
 }
 
-// closeText ends a word at the quote that closes the string whose inside begins
-// at i, where a blank or the end of the line is due.
+// closeText ends a word at the closing quote of the string whose content begins at i. A
+// blank or the end of the line has to follow the quote.
 func (w *words) closeText(line []byte, i int) ([]byte, error) {
 	for ; i < len(line) && line[i] != '"'; i++ {
 		if line[i] == '\\' {
@@ -193,8 +193,8 @@ func parseTime(b []byte) (time.Time, bool) {
 	return t, err == nil
 }
 
-// appendTime is time.Time.AppendFormat for what parseTime reads, at six tenths of
-// its cost: every entry has one.
+// appendTime is time.Time.AppendFormat for the format of parseTime. It takes six tenths
+// of the time, and every entry has a time.
 func appendTime(dst []byte, t time.Time) []byte {
 	t = t.UTC()
 	year, month, day := t.Date()
@@ -218,7 +218,7 @@ func putTwoDigits(dst []byte, at, n int) {
 	dst[at], dst[at+1] = byte('0'+n/10), byte('0'+n%10)
 }
 
-// appendFraction appends a point and nanoseconds without the zeros at their end;
+// appendFraction appends a point and the nanoseconds without trailing zeros. It appends
 // nothing for a whole second.
 func appendFraction(dst []byte, nanos int) []byte {
 	if nanos == 0 {
@@ -239,7 +239,7 @@ func appendFraction(dst []byte, nanos int) []byte {
 // parseText reads a word that may be a JSON string.
 func parseText(word []byte) (string, bool) {
 	if len(word) == 0 || word[0] != '"' {
-		return view.String(word), utf8.Valid(word) // or it could not be written back
+		return view.String(word), utf8.Valid(word) // other text could not be written again
 	}
 	var s string
 	if !utf8.Valid(word) || json.Unmarshal(word, &s) != nil {
@@ -248,7 +248,7 @@ func parseText(word []byte) (string, bool) {
 	return s, true
 }
 
-// appendText appends a word for parseText: as it is if possible, otherwise as a
+// appendText appends a word that parseText reads: unchanged if possible, otherwise as a
 // JSON string. Bytes that are not UTF-8 become replacement characters.
 func appendText(dst []byte, s string) []byte {
 	if isWord(s) && s[0] != '"' {
@@ -270,7 +270,7 @@ func appendText(dst []byte, s string) []byte {
 
 const hexDigits = "0123456789abcdef"
 
-// isWord reports whether s can stand in a line as it is.
+// isWord reports whether a line can hold s unchanged.
 func isWord(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; c <= ' ' || c >= 0x7f {

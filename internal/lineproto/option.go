@@ -7,8 +7,8 @@ import (
 	"kvd/kv"
 )
 
-// parseOptions reads what follows the arguments: options and, where the verb has
-// a payload, its length.
+// parseOptions reads the rest of the line after the arguments: the options and, if the
+// verb has a payload, its length.
 func (c *Command) parseOptions(w *words, s *shape) error {
 	var seen optionSet
 	line := w.rest
@@ -43,7 +43,7 @@ func (c *Command) parseOptions(w *words, s *shape) error {
 	return nil
 }
 
-// refuse keeps the first reason not to carry the command out.
+// refuse records why the command cannot be carried out. The first reason counts.
 func (c *Command) refuse(err error) {
 	if c.Refused == nil {
 		c.Refused = err
@@ -106,7 +106,7 @@ func (c *Command) setOption(o optionSet, value []byte) (ok bool) {
 	return ok
 }
 
-// olderAll is the threshold of PURGEDELETES that spares no marker.
+// olderAll is the threshold of PURGEDELETES that removes every marker.
 const olderAll = "0s"
 
 func (c *Command) setTTL(value []byte) error {

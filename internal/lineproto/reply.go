@@ -44,11 +44,11 @@ func (k ReplyKind) String() string {
 	return "unknown reply"
 }
 
-// Reply is one line from the server, with its payload. Which fields count depends
-// on the kind.
+// Reply is one line from the server, with its payload. The kind determines which fields
+// count.
 //
-// The strings and the entry's value refer to the buffer that the reply was parsed
-// from: they change with it. Err and Status return memory of their own.
+// The strings and the entry's value refer to the buffer that the reply was parsed from,
+// and change with it. Err and Status return memory of their own.
 type Reply struct {
 	Kind      ReplyKind
 	Number    uint64       // +OK: a revision or count, 0 if there is none. +END: the count
@@ -56,7 +56,7 @@ type Reply struct {
 	Watch     uint64       // EVENT, LOST, SYNCED, END
 	Next      kv.Revision  // END: the revision to resume from; 0: begin anew
 	Entry     kv.Entry     // +ENTRY, +LOST, EVENT, LOST; its Bucket is not on the wire
-	Size      uint64       // EVENT: of the value in bytes, also where it is left out
+	Size      uint64       // EVENT: of the value in bytes, also if the value is left out
 	Hello     Hello        // +HELLO
 	Reclaimed kv.Reclaimed // +RECLAIMED; its Bucket is not on the wire
 
@@ -72,11 +72,11 @@ type Hello struct {
 	Server   string // name and version
 	StoreID  [16]byte
 	Sync     kv.SyncMode // of buckets by default
-	Auth     bool        // AUTH must come first
+	Auth     bool        // clients have to send AUTH first
 }
 
 // Err returns the error of -ERR, +LOST, LOST or END, nil if there is none: a watch may
-// end without. Bucket and key are those of the command that it answers.
+// end without an error. bucket and key are those of the answered command.
 func (r *Reply) Err(bucket, key string) error {
 	if !r.failed {
 		return nil
@@ -84,9 +84,9 @@ func (r *Reply) Err(bucket, key string) error {
 	return r.failure.decode(bucket, key)
 }
 
-// ParseReply parses the first reply of buf into r and returns its size in bytes.
-// If there is not all of it yet, it returns ErrIncomplete and how many bytes it
-// takes at least. Any other error is a *SyntaxError.
+// ParseReply parses the first reply of buf into r and returns its size in bytes. If buf
+// ends within the reply, it returns ErrIncomplete and a lower bound of the reply's size.
+// Any other error is a *SyntaxError.
 func ParseReply(buf []byte, r *Reply) (int, error) {
 	*r = Reply{}
 	line, size, err := cutLine(buf)
@@ -126,8 +126,8 @@ func replyKindOf(word []byte) ReplyKind {
 	return 0
 }
 
-// parse reads what follows the first word and returns the length of the payload,
-// -1 if there is none.
+// parse reads the rest of the line after the first word, and returns the length of the
+// payload, -1 if there is none.
 func (r *Reply) parse(kind ReplyKind, w *words) (length int, err error) {
 	var ok bool
 	switch kind {
@@ -239,7 +239,7 @@ func (r *Reply) setOperation(word []byte) bool {
 	return true
 }
 
-// parseEntryOptions reads the options of an entry and the length behind them.
+// parseEntryOptions reads the options of an entry and the length after them.
 func (r *Reply) parseEntryOptions(w *words) (length int, err error) {
 	for {
 		word, err := w.next()
@@ -285,7 +285,7 @@ func (r *Reply) parseFailure(w *words) bool {
 	return r.failed
 }
 
-// next returns where a watch that ended can be resumed.
+// next returns the revision from which a watch that ended can be resumed.
 func (f *failure) next() kv.Revision {
 	if !bytes.Contains(f.details, nextOption) {
 		return 0
@@ -315,7 +315,8 @@ func (r *Reply) parseHello(w *words) bool {
 	return true
 }
 
-// set takes one option of +HELLO. One that a newer server may have is ignored.
+// set takes one option of +HELLO. Unknown options are ignored, since a newer server may
+// send them.
 func (h *Hello) set(name string, value []byte) (ok bool) {
 	switch name {
 	case "server":

@@ -21,7 +21,7 @@ var (
 	purge    = kv.Entry{Key: "k", Value: []byte{}, Revision: 6, Created: created, Operation: kv.Purge, Reason: kv.ReasonClient, Deadline: deadline}
 )
 
-// replies are the exported parts of every reply, and how it is spelt.
+// replies has the exported fields of every reply, and its spelling.
 var replies = []struct {
 	text string
 	line []byte
@@ -80,7 +80,7 @@ func lost(e kv.Entry) kv.Entry {
 	return e
 }
 
-// sameReply compares what is exported.
+// sameReply compares the exported fields.
 func sameReply(a, b *lineproto.Reply) bool {
 	return a.Kind == b.Kind && a.Number == b.Number && a.Name == b.Name && a.Watch == b.Watch && a.Next == b.Next &&
 		reflect.DeepEqual(a.Entry, b.Entry) && a.Hello == b.Hello

@@ -14,7 +14,7 @@ func AppendOK(dst []byte) []byte { return append(dst, "+OK\r\n"...) }
 // AppendNumber appends +OK with a revision or a count.
 func AppendNumber(dst []byte, n uint64) []byte { return appendLine(dst, "+OK ", n) }
 
-// AppendEnd appends +END with how many lines the listing had.
+// AppendEnd appends +END with the number of lines of the listing.
 func AppendEnd(dst []byte, count uint64) []byte { return appendLine(dst, "+END ", count) }
 
 // appendSynced appends SYNCED of a watch.
@@ -43,14 +43,13 @@ func AppendReclaimed(dst []byte, r *kv.Reclaimed) []byte {
 	return append(dst, crlf...)
 }
 
-// AppendError appends -ERR. The key is that of the command it answers, "" if it
-// has none.
+// AppendError appends -ERR. The key is that of the answered command, "" if it has none.
 func AppendError(dst []byte, err error, key string) []byte {
 	return append(appendFailure(append(dst, "-ERR "...), err, key), crlf...)
 }
 
-// EntryHeaderMax bounds what AppendEntryHeader appends for a key of so many
-// bytes.
+// EntryHeaderMax returns an upper bound of the bytes that AppendEntryHeader appends for a
+// key of that length.
 func EntryHeaderMax(key int) int { return key + 192 }
 
 // AppendEntry appends +ENTRY with the entry's value.
@@ -59,8 +58,8 @@ func AppendEntry(dst []byte, e *kv.Entry) []byte {
 	return append(append(dst, e.Value...), crlf...)
 }
 
-// AppendEntryHeader appends the line of +ENTRY. The value, of that length, and a
-// CRLF have to follow.
+// AppendEntryHeader appends the line of +ENTRY. A value of that length and a CRLF have to
+// follow.
 func AppendEntryHeader(dst []byte, e *kv.Entry, length int) []byte {
 	dst = appendRecord(append(dst, "+ENTRY "...), e)
 	if e.Delta != 0 {
@@ -93,7 +92,8 @@ func appendEventRecord(dst []byte, watch uint64, e *kv.Entry) []byte {
 	return strconv.AppendUint(append(dst, ' '), e.Delta, 10)
 }
 
-// AppendLost appends +LOST: an entry of a history that cannot be read, and why.
+// AppendLost appends +LOST: an entry of a history whose value cannot be read, with the
+// reason.
 func AppendLost(dst []byte, e *kv.Entry, err error) []byte {
 	dst = appendRecord(append(dst, "+LOST "...), e)
 	if e.Delta != 0 {
@@ -102,8 +102,8 @@ func AppendLost(dst []byte, e *kv.Entry, err error) []byte {
 	return append(appendFailure(append(dst, ' '), err, e.Key), crlf...)
 }
 
-// AppendWatchEnd appends END of a watch: why it ended, nil if it was asked to,
-// and the revision to resume from, 0 if there is none.
+// AppendWatchEnd appends END of a watch. It takes the error that ended the watch, nil if
+// the client ended it, and the revision to resume from, 0 if there is none.
 func AppendWatchEnd(dst []byte, watch uint64, err error, next kv.Revision) []byte {
 	dst = strconv.AppendUint(append(dst, "END "...), watch, 10)
 	if err != nil {

@@ -9,9 +9,9 @@ import (
 	"kvd/kv"
 )
 
-// Status returns the bucket's status from a +INFO, in memory of its own. It
-// returns a *SyntaxError if a value does not parse; an option that only a newer
-// server has is passed over.
+// Status returns the bucket's status from a +INFO, in memory of its own. It returns a
+// *SyntaxError if a value does not parse; an option that only a newer server has is
+// ignored.
 func (r *Reply) Status() (kv.Status, error) {
 	var st kv.Status
 	st.Config.Bucket = strings.Clone(r.Name)
@@ -42,8 +42,8 @@ func (r *Reply) Status() (kv.Status, error) {
 	return st, nil
 }
 
-// setStatus sets the field that an option names. An error means that there is
-// none of that name.
+// setStatus sets the field that an option names. An error means that there is no field of
+// that name.
 func setStatus(st *kv.Status, name, value string) (ok bool, err error) {
 	var n uint64
 	switch name {
@@ -86,8 +86,8 @@ func AppendInfo(dst []byte, st *kv.Status) []byte {
 	return appendInfoConfig(dst, &st.Config, st.ReadOnly)
 }
 
-// infoText is the payload of +INFO: texts of a configuration that may be too long for
-// a line, and why the bucket takes no writes, as it stands behind -ERR.
+// infoText is the payload of +INFO: texts of a configuration that may be too long for a
+// line, and the reason why the bucket takes no writes, in the form that follows -ERR.
 type infoText struct {
 	configText
 	ReadOnly string `json:"readonly,omitempty"`
@@ -98,8 +98,8 @@ func parseInfoText(payload []byte) (text infoText, err error) {
 	return text, err
 }
 
-// appendInfoConfig ends a +INFO with the configuration. Text that is not UTF-8,
-// which JSON cannot carry, is shown with replacement characters.
+// appendInfoConfig ends a +INFO with the configuration. JSON cannot carry text that is
+// not UTF-8: its bytes are sent as replacement characters.
 func appendInfoConfig(dst []byte, cfg *kv.Config, readOnly error) []byte {
 	clean := *cfg
 	clean.History = max(cfg.History, 0)

@@ -30,7 +30,7 @@ const (
 	VerbReclaim
 )
 
-// String returns the verb as it stands on the wire.
+// String returns the verb as on the wire.
 func (v Verb) String() string {
 	if v == 0 || int(v) >= len(shapes) {
 		return "unknown verb"
@@ -62,7 +62,7 @@ const (
 
 var argumentNames = [...]string{"", "BUCKET", "KEY", "REVISION", "PATTERNS", "WATCH", "USER", "PASSWORD"}
 
-// payloadRule says whether a length and a payload follow a verb's line.
+// payloadRule determines whether a verb has a length and a payload.
 type payloadRule uint8
 
 const (
@@ -150,8 +150,8 @@ func verbOf(name []byte) Verb {
 	return 0
 }
 
-// optionNamed returns the option of that name, 0 if there is none. Those of a
-// configuration are known to config.go.
+// optionNamed returns the option of that name, 0 if there is none. config.go has those of
+// a configuration.
 func optionNamed(name string) optionSet {
 	switch name {
 	case "id":
@@ -176,7 +176,7 @@ func optionNamed(name string) optionSet {
 	return 0
 }
 
-// usage is the grammar of the verb for an error's text.
+// usage returns the grammar of the verb, for the text of an error.
 func (s *shape) usage() string {
 	text := s.name
 	for _, a := range s.args {
