@@ -20,7 +20,7 @@ var (
 	there = netip.MustParsePrefix("192.0.2.2/32")
 )
 
-// try logs in and returns the error's text behind that of its kind.
+// try logs in and returns the error's text without that of its kind.
 func try(t *testing.T, l *login, from netip.Prefix, name, password string) string {
 	t.Helper()
 	s, err := l.check(t.Context(), from, name, password)
@@ -46,7 +46,7 @@ func TestLogin(t *testing.T) {
 		{"alice", "", wrong},
 		{"bob", "secret", wrong},
 		{"", "", wrong},
-		{"bob", "of nobody", wrong}, // what the hash for unknown names is made of
+		{"bob", "of nobody", wrong}, // the password that the hash for unknown names is made of
 	} {
 		l.succeeded(here) // forget failures
 		if got := try(t, l, here, tt.name, tt.password); got != tt.want {
@@ -69,7 +69,8 @@ func TestFailuresMakeAnAddressWait(t *testing.T) {
 			if got := try(t, l, here, "bob", "wrong"); got != wrong {
 				t.Fatal(got)
 			}
-			// Also the right password has to wait, and asking does not prolong it.
+			// The right password has to wait too, and attempts during the wait do not
+			// prolong it.
 			if got, want := try(t, l, here, "alice", "secret"), fmt.Sprintf("too many failures, try again in %v", wait); got != want {
 				t.Fatalf("%q, want %q", got, want)
 			}
@@ -104,7 +105,8 @@ func TestFailuresAreForgotten(t *testing.T) {
 				t.Fatal(got)
 			}
 		}
-		// Addresses that are remembered are bounded, and those long quiet go first.
+		// The number of remembered addresses is bounded. Those without attempts for the
+		// longest time are forgotten first.
 		for i := range failuresMax * 2 {
 			l.failed(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 32))
 		}
@@ -119,7 +121,7 @@ func TestFailuresAreForgotten(t *testing.T) {
 	})
 }
 
-// TestAttemptsAtOnceCountToo guesses on many connections at a time.
+// TestAttemptsAtOnceCountToo tries passwords on many connections at a time.
 func TestAttemptsAtOnceCountToo(t *testing.T) {
 	l := newLogin(mustParse(t, "alice "+hash(t, "secret")+" b=get\n"))
 	var mu sync.Mutex
@@ -152,8 +154,8 @@ func TestALoginThatNobodyWaitsFor(t *testing.T) {
 	}
 }
 
-// What is refused without a look at the password costs an attacker nothing, so it
-// must not fill the log either.
+// Attempts that are refused without checking the password cost an attacker nothing. So
+// they must not fill the log.
 func TestRefusedAttemptsAreNotLoggedEach(t *testing.T) {
 	users := mustParse(t, "alice "+hash(t, "secret")+" b=get\n")
 	var log bytes.Buffer

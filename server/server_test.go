@@ -18,10 +18,10 @@ import (
 	"time"
 )
 
-// pass lets the clock of a synctest bubble go on: no time is spent.
+// pass lets the clock of a synctest bubble advance; it takes no real time.
 func pass(d time.Duration) { <-time.After(d) }
 
-// echo is a protocol that sends back what it reads, and panics where it is asked to.
+// echo is a protocol that sends back the bytes that it reads, and panics on request.
 type echo struct{}
 
 func (echo) Serve(_ context.Context, c *Conn) {
@@ -46,7 +46,7 @@ func (echo) Serve(_ context.Context, c *Conn) {
 
 func (echo) Refusal(err error) []byte { return []byte(err.Error()) }
 
-// fakeListener accepts what a test hands to it: connections or errors.
+// fakeListener returns from Accept the connections and errors that a test gives it.
 type fakeListener struct {
 	next   chan any
 	closed chan struct{}
@@ -80,7 +80,7 @@ type pipeFrom struct {
 
 func (p pipeFrom) RemoteAddr() net.Addr { return p.addr }
 
-// dial connects a client of that address; nil is one of this machine.
+// dial connects a client with that address; nil: one of this machine.
 func (l *fakeListener) dial(from net.IP) net.Conn {
 	client, conn := net.Pipe()
 	l.next <- pipeFrom{conn, &net.TCPAddr{IP: from, Port: 1}}
@@ -162,8 +162,8 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// closeAndWait closes a client that is being served and waits until the server
-// has counted it out.
+// closeAndWait closes a client that is being served and waits until the server no longer
+// counts it.
 func closeAndWait(t *testing.T, s *Server, c net.Conn) {
 	t.Helper()
 	before := s.Conns()
@@ -185,7 +185,7 @@ func TestDefaultLimits(t *testing.T) {
 	}
 }
 
-// TestAcceptingPauses fails accept in ways that pass.
+// TestAcceptingPauses makes accept fail with temporary errors.
 func TestAcceptingPauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
@@ -197,7 +197,7 @@ func TestAcceptingPauses(t *testing.T) {
 			for range 12 {
 				before := time.Now()
 				l.next <- fmt.Errorf("accept: %w", syscall.EMFILE)
-				pauses = append(pauses, time.Since(before)) // of the error before
+				pauses = append(pauses, time.Since(before)) // the pause after the previous error
 			}
 			if !echoes(c) {
 				t.Error("a connection that was there is not served")
@@ -261,7 +261,7 @@ func TestShutdown(t *testing.T) {
 
 func TestShutdownThatMayNotWait(t *testing.T) {
 	s, l := serve(t, Options{})
-	c := l.dial(nil) // reads nothing: the goodbye cannot be written
+	c := l.dial(nil) // reads nothing: the server's last message cannot be written
 	if !echoes(c) {
 		t.Fatal("not served")
 	}
@@ -275,7 +275,8 @@ func TestShutdownThatMayNotWait(t *testing.T) {
 	}
 }
 
-// TestADrainingConnectionCannotBeRevived sets deadlines before and after.
+// TestADrainingConnectionCannotBeRevived sets deadlines before and after the connection
+// drains.
 func TestADrainingConnectionCannotBeRevived(t *testing.T) {
 	client, conn := net.Pipe()
 	defer client.Close()

@@ -89,7 +89,7 @@ func FuzzMatchBucket(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, pattern, name string) {
 		if strings.ContainsFunc(pattern+name, func(r rune) bool { return r > 'z' || r < ' ' }) {
-			return // neither is in a name
+			return // names contain neither
 		}
 		want := regexp.MustCompile("^" + strings.ReplaceAll(regexp.QuoteMeta(pattern), `\*`, ".*") + "$").MatchString(name)
 		if got := matchBucket(pattern, name); got != want {

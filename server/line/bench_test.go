@@ -16,15 +16,15 @@ import (
 	"kvd/server"
 )
 
-// replayConn is a connection whose client sends the same bytes over and over, and
-// reads whatever comes.
+// replayConn is a connection whose client sends the same bytes again and again, and
+// discards the replies.
 type replayConn struct {
 	net.Conn // nil
 	pipeline []byte
 	rounds   int
 	at       int
 	written  int
-	done     chan struct{} // closed when all has been read
+	done     chan struct{} // closed when the server has read everything
 }
 
 func (c *replayConn) Read(b []byte) (int, error) {
@@ -46,8 +46,8 @@ func (c *replayConn) SetReadDeadline(time.Time) error  { return nil }
 func (c *replayConn) SetWriteDeadline(time.Time) error { return nil }
 func (c *replayConn) RemoteAddr() net.Addr             { return &net.UnixAddr{} }
 
-// replayRounds has the server read a pipeline so many times, and returns how many bytes
-// it answered.
+// replayRounds makes the server read a pipeline that many times, and returns the number
+// of bytes in the answers.
 func replayRounds(t testing.TB, store kv.Store, pipeline string, rounds int) int {
 	t.Helper()
 	l := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
@@ -56,7 +56,7 @@ func replayRounds(t testing.TB, store kv.Store, pipeline string, rounds int) int
 	go func() { served <- srv.Serve(l) }()
 	c := &replayConn{pipeline: []byte(pipeline), rounds: rounds, done: make(chan struct{})}
 	l.conns <- c
-	<-c.done // a shutdown before would end it early
+	<-c.done // a shutdown before this would end it early
 	if err := srv.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -64,8 +64,8 @@ func replayRounds(t testing.TB, store kv.Store, pipeline string, rounds int) int
 	return c.written
 }
 
-// TestHotCommandsDoNotAllocate counts what a command costs on its way from the
-// read to the write, over a store that allocates nothing.
+// TestHotCommandsDoNotAllocate counts the allocations of a command between the read and
+// the write. The store allocates nothing.
 func TestHotCommandsDoNotAllocate(t *testing.T) {
 	if raceEnabled {
 		return // the detector allocates
@@ -110,8 +110,8 @@ func benchStore(b *testing.B, n int) *bucket.Store {
 	return s
 }
 
-// BenchmarkLoopback is one client on TCP that keeps so many commands under way. The
-// client's cost is in it: one write and a few reads for each pipeline.
+// BenchmarkLoopback measures one client on TCP that keeps that many commands under way.
+// The result includes the client: one write and a few reads for each pipeline.
 func BenchmarkLoopback(b *testing.B) {
 	const keys = 1000
 	value := strings.Repeat("v", 128)
@@ -149,7 +149,7 @@ func BenchmarkLoopback(b *testing.B) {
 	}
 }
 
-// skipReply reads one reply, which must not be an error.
+// skipReply reads one reply. An error fails the benchmark.
 func skipReply(b *testing.B, r *bufio.Reader) {
 	b.Helper()
 	var reply lineproto.Reply
@@ -171,7 +171,8 @@ func skipReply(b *testing.B, r *bufio.Reader) {
 	}
 }
 
-// BenchmarkServe is the server alone: no network, and a store that costs nothing.
+// BenchmarkServe measures the server alone: there is no network, and the store does
+// nothing.
 func BenchmarkServe(b *testing.B) {
 	value := bytes.Repeat([]byte("v"), 128)
 	s := newFakeStore()

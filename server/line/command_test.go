@@ -15,7 +15,7 @@ import (
 	"kvd/server"
 )
 
-// session is a conversation that leaves nothing behind, and uses every verb.
+// session is a list of commands with every verb. At its end the store is empty again.
 const session = `HELLO
 ADD s history=3 description="two words" 27
 {"metadata":{"owner":"me"}}
@@ -58,8 +58,8 @@ RM s
 QUIT
 `
 
-// TestEverySplitGivesTheSame sends a session in one piece, and then in two, cut
-// at each byte: pieces the server reads one by one.
+// TestEverySplitGivesTheSame sends a session in one piece, and then in two, cut at each
+// byte. The server reads the pieces one by one.
 func TestEverySplitGivesTheSame(t *testing.T) {
 	r := servePipes(t, openStore(t), server.Options{})
 	text := strings.ReplaceAll(session, "\n", "\r\n")
@@ -113,7 +113,8 @@ func TestRepliesComeInOrder(t *testing.T) {
 	}
 }
 
-// TestBrokenInput sends what does not parse: one error, and the end.
+// TestBrokenInput sends input that does not parse. The server answers with one error and
+// ends the connection.
 func TestBrokenInput(t *testing.T) {
 	r := serveTCP(t, openStore(t), server.Options{})
 	p := r.dial()
@@ -251,7 +252,7 @@ func TestADamagedEntryCostsItselfAlone(t *testing.T) {
 	p.ask("HISTORY b k", "-ERR INTERNAL : no such luck")
 }
 
-// countingStore counts how writes reach it.
+// countingStore records the number of mutations of each Submit.
 type countingStore struct {
 	*bucket.Store
 	submits []int
@@ -262,7 +263,8 @@ func (s *countingStore) Submit(ctx context.Context, ms []kv.Mutation) error {
 	return s.Store.Submit(ctx, ms)
 }
 
-// TestWritesThatFollowEachOtherAreOneSubmit checks what fills a commit group.
+// TestWritesThatFollowEachOtherAreOneSubmit checks that the writes of a pipeline reach
+// the store in one call, so that they fill a commit group.
 func TestWritesThatFollowEachOtherAreOneSubmit(t *testing.T) {
 	s := &countingStore{Store: openStore(t)}
 	p := servePipes(t, s, server.Options{}).dial()
@@ -297,7 +299,7 @@ func TestAnIDNamesOneLifeOfABucket(t *testing.T) {
 	p.expect("+OK", "+OK 1", "+OK", "+OK", gone, "+OK 1", gone, "+ENTRY k 1 PUT 2026-11-22T18:00:00.123456789Z 1\nx", gone, gone, gone, "+OK 1")
 }
 
-// TestManyBuckets uses more names than a connection remembers.
+// TestManyBuckets uses more buckets than a connection remembers.
 func TestManyBuckets(t *testing.T) {
 	p := servePipes(t, openStore(t), server.Options{}).dial()
 	for i := range 150 {

@@ -12,7 +12,7 @@ import (
 	"kvd/server"
 )
 
-// cutConn is a connection whose client sends some bytes in two pieces and leaves.
+// cutConn is a connection whose client sends some bytes in two pieces and then hangs up.
 type cutConn struct {
 	replayConn
 	pieces [][]byte
@@ -39,7 +39,7 @@ func (c *cutConn) Close() error {
 	return nil
 }
 
-// converse returns the replies to bytes that come in these pieces.
+// converse returns the replies to bytes that arrive in these pieces.
 func converse(t *testing.T, pieces ...[]byte) string {
 	t.Helper()
 	l := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
@@ -57,8 +57,8 @@ func converse(t *testing.T, pieces ...[]byte) string {
 	return withoutEvents(t, c.answer.Bytes())
 }
 
-// withoutEvents drops the events of watches, which stand between replies wherever
-// time puts them, and may not come before the end.
+// withoutEvents removes the events of watches. Their places between the replies depend on
+// timing, and some may be missing at the end.
 func withoutEvents(t *testing.T, answer []byte) string {
 	t.Helper()
 	var replies strings.Builder

@@ -21,10 +21,10 @@ import (
 	"kvd/server"
 )
 
-// This file holds what the tests of the package share: stores, servers on TCP
-// and on pipes, and clients that send and expect text.
+// This file has the stores, the servers on TCP and on pipes, and the clients that the
+// tests of the package share. The clients send and expect text.
 
-// instant is when everything in a test store is written.
+// instant is the time of every record in a test store.
 var instant = time.Date(2026, 11, 22, 18, 0, 0, 123456789, time.UTC)
 
 // openStore opens a store of the engine in memory whose bytes are always the same.
@@ -64,8 +64,8 @@ func serveTCP(t testing.TB, store kv.Store, opts server.Options) *rig {
 	return start(t, srv, l, func() (net.Conn, error) { return net.Dial("tcp", l.Addr().String()) })
 }
 
-// servePipes serves a store on pipes: what a client writes with one call the
-// server reads alone, and time may be a bubble's.
+// servePipes serves a store on pipes. The server reads the bytes of each write of a
+// client separately, and a synctest bubble can run it.
 func servePipes(t testing.TB, store kv.Store, opts server.Options) *rig {
 	t.Helper()
 	l := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
@@ -137,7 +137,7 @@ type peer struct {
 	r    *bufio.Reader
 }
 
-// dial connects a client, which the test's end closes.
+// dial connects a client. It is closed when the test ends.
 func (r *rig) dial() *peer {
 	r.t.Helper()
 	c, err := r.dialer()
@@ -148,7 +148,7 @@ func (r *rig) dial() *peer {
 	return &peer{t: r.t, conn: c, r: bufio.NewReaderSize(c, 128<<10)}
 }
 
-// send sends text, a line feed in it as CRLF.
+// send sends text. It sends a line feed as CRLF.
 func (p *peer) send(text string) {
 	p.t.Helper()
 	p.sendRaw(strings.ReplaceAll(text, "\n", "\r\n"))
@@ -161,7 +161,7 @@ func (p *peer) sendRaw(text string) {
 	}
 }
 
-// next returns the next reply or event as text, as send takes it.
+// next returns the next reply or event as text, in the form that send takes.
 func (p *peer) next() string {
 	p.t.Helper()
 	for size := 1; ; {
@@ -184,7 +184,7 @@ func (p *peer) next() string {
 	}
 }
 
-// expect ends the test unless these are the next replies, each with its lines.
+// expect ends the test unless these are the next replies. A reply may have several lines.
 func (p *peer) expect(replies ...string) {
 	p.t.Helper()
 	for _, want := range replies {
@@ -194,7 +194,7 @@ func (p *peer) expect(replies ...string) {
 	}
 }
 
-// expectPrefix ends the test unless the next reply begins so.
+// expectPrefix ends the test unless the next reply begins with this text.
 func (p *peer) expectPrefix(want string) {
 	p.t.Helper()
 	if got := p.next(); !strings.HasPrefix(got, want) {
@@ -202,7 +202,8 @@ func (p *peer) expectPrefix(want string) {
 	}
 }
 
-// expectClosed ends the test unless the server closes without another word.
+// expectClosed ends the test unless the server closes the connection without sending
+// anything more.
 func (p *peer) expectClosed() {
 	p.t.Helper()
 	rest, err := io.ReadAll(p.r)
@@ -218,8 +219,8 @@ func (p *peer) ask(command string, replies ...string) {
 	p.expect(replies...)
 }
 
-// fakeStore is as much of a store as some tests need: one bucket of values, named
-// b, with hooks.
+// fakeStore is the part of a store that some tests need: one bucket of values, named b,
+// with hooks.
 type fakeStore struct {
 	kv.Store // nil: nothing else is called
 	bucket   fakeBucket
@@ -249,7 +250,7 @@ func (s *fakeStore) Bucket(ctx context.Context, name string) (kv.Bucket, error) 
 	return &s.bucket, nil
 }
 
-// Submit takes puts alone.
+// Submit takes puts only.
 func (s *fakeStore) Submit(ctx context.Context, mutations []kv.Mutation) error {
 	for i := range mutations {
 		m := &mutations[i]
@@ -313,8 +314,8 @@ func (b *fakeBucket) Watch(ctx context.Context, patterns []string, opts ...kv.Wa
 	return w, err
 }
 
-// fakeWatcher delivers what a test feeds it, or, if it is endless, puts of k
-// whenever it is polled.
+// fakeWatcher delivers the events that a test feeds it. If it is endless, it delivers a
+// put of k whenever it is polled.
 type fakeWatcher struct {
 	endless bool
 	stopped chan struct{}
@@ -340,7 +341,7 @@ func (w *fakeWatcher) feed(updates ...kv.Update) {
 	w.wakeLocked()
 }
 
-// fail ends the watch with an error, once what it was fed is delivered.
+// fail ends the watch with an error after the events that it was fed.
 func (w *fakeWatcher) fail(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -355,7 +356,7 @@ func (w *fakeWatcher) wakeLocked() {
 	}
 }
 
-// delivered returns how many events were polled.
+// delivered returns the number of events that were polled.
 func (w *fakeWatcher) delivered() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -14,7 +14,7 @@ import (
 	"kvd/server"
 )
 
-// pass lets the clock of a synctest bubble go on: no time is spent.
+// pass lets the clock of a synctest bubble advance; it takes no real time.
 func pass(d time.Duration) { <-time.After(d) }
 
 // drip writes a piece of text every second until the connection ends.
@@ -72,7 +72,7 @@ func TestAnIdleConnectionMayStayForever(t *testing.T) {
 			p.ask("PING", "+OK")
 			pass(1000 * time.Hour)
 		}
-		// A buffer that was large is given back meanwhile, and there again when needed.
+		// A large buffer is released meanwhile, and allocated again when it is needed.
 		value := strings.Repeat("v", 10_000)
 		for i := range 5 {
 			p.ask(fmt.Sprintf("PUT b k %d\n%s", len(value), value), fmt.Sprintf("+OK %d", i+1))
@@ -88,7 +88,7 @@ func TestAnIdleConnectionMayStayForever(t *testing.T) {
 	})
 }
 
-// TestAClientThatDoesNotReadIsCutOff asks for more and more, and reads nothing.
+// TestAClientThatDoesNotReadIsCutOff sends more and more commands, and reads no replies.
 func TestAClientThatDoesNotReadIsCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newFakeStore()
@@ -115,7 +115,7 @@ func TestAClientThatDoesNotReadIsCutOff(t *testing.T) {
 	})
 }
 
-// TestASlowReaderIsServed takes a reply piece by piece, each in good time.
+// TestASlowReaderIsServed reads a reply piece by piece, each within the time allowed.
 func TestASlowReaderIsServed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := servePipes(t, newFakeStore(), server.Options{}).dial()
@@ -133,7 +133,7 @@ func TestASlowReaderIsServed(t *testing.T) {
 	})
 }
 
-// TestHalfOpenConnectionsAreNoticed has clients vanish at every stage.
+// TestHalfOpenConnectionsAreNoticed has clients that disappear at every stage.
 func TestHalfOpenConnectionsAreNoticed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := servePipes(t, newFakeStore(), server.Options{})
@@ -170,16 +170,17 @@ func TestAFloodOfConnections(t *testing.T) {
 	served[0].ask("QUIT", "+OK")
 	served[0].expectClosed()
 	served[0].conn.Close()
-	for r.server.Conns() == limit { // its goroutine is about to end
+	for r.server.Conns() == limit { // its goroutine has not ended yet
 		runtime.Gosched()
 	}
 	r.dial().ask("PING", "+OK")
 }
 
-// TestAnIdleConnectionIsCheap weighs connections that have been busy.
+// TestAnIdleConnectionIsCheap measures the memory of idle connections that were busy
+// before.
 func TestAnIdleConnectionIsCheap(t *testing.T) {
 	if raceEnabled {
-		return // what the detector adds would be weighed too
+		return // memory of the race detector would be measured too
 	}
 	synctest.Test(t, func(t *testing.T) {
 		const n = 400
@@ -203,11 +204,11 @@ func TestAnIdleConnectionIsCheap(t *testing.T) {
 	})
 }
 
-// TestAStrangerIsCheap weighs clients that have not logged in and have sent most of
-// what they may before that.
+// TestAStrangerIsCheap measures the memory of clients that have not logged in and have
+// sent nearly as much as is allowed before the login.
 func TestAStrangerIsCheap(t *testing.T) {
 	if raceEnabled {
-		return // what the detector adds would be weighed too
+		return // memory of the race detector would be measured too
 	}
 	opts := server.Options{Users: users(t, "alice *=get")}
 	synctest.Test(t, func(t *testing.T) {
@@ -231,11 +232,11 @@ func TestAStrangerIsCheap(t *testing.T) {
 	})
 }
 
-// weigh returns the bytes of heap and stacks in use.
+// weigh returns the memory in use for heap and stacks, bytes.
 func weigh() uint64 {
 	var m runtime.MemStats
 	runtime.GC()
-	runtime.GC() // what pools still held after the first
+	runtime.GC() // frees memory that pools still held after the first
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc + m.StackInuse
 }

@@ -20,8 +20,8 @@ import (
 	"kvd/server"
 )
 
-// users makes users of lines such as "alice b=get"; everyone's password is the
-// name backwards.
+// users makes users of lines such as "alice b=get"; every user's password is the name
+// backwards.
 func users(t *testing.T, lines ...string) *server.Users {
 	t.Helper()
 	var file strings.Builder
@@ -73,11 +73,11 @@ func TestBeforeTheLogin(t *testing.T) {
 		p := r.dial()
 		p.ask(auth, "-ERR AUTH_FAILED : login failed: wrong name or password")
 		p.expectClosed()
-		r.dial().ask("AUTH alice ecila", "+OK") // forgives failures
+		r.dial().ask("AUTH alice ecila", "+OK") // resets the count of failures
 	}
 }
 
-// TestTheBudgetBeforeTheLogin lets a stranger talk for a while.
+// TestTheBudgetBeforeTheLogin has a client that sends commands without logging in.
 func TestTheBudgetBeforeTheLogin(t *testing.T) {
 	r := servePipes(t, newFakeStore(), server.Options{Users: users(t, "alice b=get")})
 	for _, command := range []string{"HELLO\r\n", "PING\r\n"} {
@@ -129,7 +129,7 @@ func TestALoginHasTwoSeconds(t *testing.T) {
 	}
 }
 
-// TestPermissions tries every verb as users who may do one kind of thing.
+// TestPermissions tries every verb as users with one permission each.
 func TestPermissions(t *testing.T) {
 	store := openStore(t)
 	for _, name := range []string{"b", "b2", "secret"} {
@@ -177,7 +177,7 @@ func TestPermissions(t *testing.T) {
 				p.expectPrefix("-ERR DENIED : ")
 			}
 		}
-		// A payload on its way is not waited for.
+		// The server does not wait for the payload.
 		if user != "put" {
 			go func() {
 				_, _ = io.WriteString(p.conn, "PUT b k 300000\r\n"+strings.Repeat("x", 300_000)+"\r\nPING\r\n")
@@ -201,7 +201,7 @@ func TestNewUsersHoldAtOnce(t *testing.T) {
 	if err := r.server.SetUsers(users(t, "alice b=get")); err != nil {
 		t.Fatal(err)
 	}
-	// Her hash is another one, though the password is the same.
+	// The password is the same, but the hash is another one.
 	alice.ask("GET b k", `-ERR DENIED : GET in bucket "b"`)
 	bob.ask("GET b k", `-ERR DENIED : GET in bucket "b"`)
 	w.feed(event("k", 1))
@@ -218,7 +218,7 @@ func TestAServerWithoutUsersTakesNoPassword(t *testing.T) {
 	p.expectClosed()
 }
 
-// certificate makes a certificate for 127.0.0.1, and who trusts it.
+// certificate makes a certificate for 127.0.0.1, and a pool of roots that trusts it.
 func certificate(t *testing.T) (tls.Certificate, *x509.CertPool) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -9,9 +9,9 @@ import (
 	"kvd/server"
 )
 
-// TestTranscript replays the transcript of the package's documentation against a
-// new store. Replies have to come in order, and so do events, but where events
-// stand between the replies is left to the server.
+// TestTranscript replays the transcript of the package's documentation against a new
+// store. Replies have to come in order, and events too. The server decides where events
+// stand between the replies.
 func TestTranscript(t *testing.T) {
 	r := serveTCP(t, openStore(t), server.Options{})
 	connections := transcript(t)
@@ -31,7 +31,7 @@ func TestTranscript(t *testing.T) {
 	}
 }
 
-// replay checks what the server answers, line by line.
+// replay checks the server's answers line by line.
 func replay(t *testing.T, p *peer, want []string) {
 	t.Helper()
 	var got []string
@@ -43,7 +43,7 @@ func replay(t *testing.T, p *peer, want []string) {
 	}
 }
 
-// sorted puts events behind replies and keeps each in order.
+// sorted moves events after the replies, and keeps the order of both.
 func sorted(lines []string) []string {
 	var replies, events []string
 	event := false
@@ -53,7 +53,7 @@ func sorted(lines []string) []string {
 			event = true
 		case strings.HasPrefix(line, "+") || strings.HasPrefix(line, "-"):
 			event = false
-		} // else a value of the line before
+		} // otherwise it is the value of the line before
 		if event {
 			events = append(events, line)
 		} else {
@@ -63,8 +63,8 @@ func sorted(lines []string) []string {
 	return append(replies, events...)
 }
 
-// transcript returns the lines of the documentation that begin with C: or S:, a
-// list for each block.
+// transcript returns the lines of the documentation that begin with C: or S:, as a list
+// for each block.
 func transcript(t *testing.T) (blocks [][]string) {
 	t.Helper()
 	doc, err := os.ReadFile("doc.go")
@@ -87,7 +87,7 @@ func transcript(t *testing.T) (blocks [][]string) {
 	return blocks
 }
 
-// cut returns the lines at the beginning that have the mark, without it.
+// cut returns the leading lines that have the mark, without the mark.
 func cut(lines []string, mark string) (cut, rest []string) {
 	for len(lines) > 0 && strings.HasPrefix(lines[0], mark) {
 		cut = append(cut, strings.TrimPrefix(strings.TrimPrefix(lines[0], mark), " "))

@@ -21,7 +21,8 @@ func event(key string, revision kv.Revision) kv.Update {
 	return kv.Update{Entry: &kv.Entry{Key: key, Value: []byte("v"), Revision: revision, Created: instant, Operation: kv.Put}}
 }
 
-// watching is a bucket's Watch that returns these watchers, one after the other.
+// watching returns a Watch function of a bucket that returns these watchers, one after
+// the other.
 func watching(ws ...*fakeWatcher) func(context.Context, []string, kv.WatchOptions) (kv.Watcher, error) {
 	return func(context.Context, []string, kv.WatchOptions) (kv.Watcher, error) {
 		if len(ws) == 0 {
@@ -36,7 +37,7 @@ func watching(ws ...*fakeWatcher) func(context.Context, []string, kv.WatchOption
 const at = " PUT 2026-11-22T18:00:00.123456789Z "
 
 func TestAWatch(t *testing.T) {
-	s, w := newFakeStore(), newFakeWatcher(event("a", 1)) // there before the watch: it must not overtake the +OK
+	s, w := newFakeStore(), newFakeWatcher(event("a", 1)) // due before the watch begins: it must not come before the +OK
 	s.bucket.watch = watching(w)
 	p := servePipes(t, s, server.Options{}).dial()
 	p.send("PING\nPING\nWATCH 7 b >\nPING\n")
@@ -60,7 +61,7 @@ func TestWatchOptions(t *testing.T) {
 		if o.Notify == nil {
 			t.Error("a watch that cannot be polled")
 		}
-		o.Notify = nil // functions do not compare
+		o.Notify = nil // functions cannot be compared
 		patterns, got = p, o
 		return nil, kv.ErrInvalidPattern
 	}
@@ -84,7 +85,7 @@ func TestWatchOptions(t *testing.T) {
 	p.ask("WATCH 1 c >", "-ERR BUCKET_NOT_FOUND : c")
 }
 
-// TestNoEventFollowsUnwatch stops watches that are in full flow.
+// TestNoEventFollowsUnwatch stops watches while they deliver many events.
 func TestNoEventFollowsUnwatch(t *testing.T) {
 	s := newFakeStore()
 	var w *fakeWatcher
@@ -108,7 +109,7 @@ func TestNoEventFollowsUnwatch(t *testing.T) {
 		}
 		p.expect("+OK")
 		<-w.stopped
-		p.ask("WATCH 2 b >\nUNWATCH 2\nPING", "+OK", "+OK", "+OK") // never begins
+		p.ask("WATCH 2 b >\nUNWATCH 2\nPING", "+OK", "+OK", "+OK") // it does not begin
 		<-w.stopped
 	}
 }
@@ -140,7 +141,7 @@ func TestTooManyWatches(t *testing.T) {
 	p.ask("WATCH 5000 b >", "+OK")
 }
 
-// TestWatchesEndWithTheirConnection closes connections in every way.
+// TestWatchesEndWithTheirConnection ends connections in every way.
 func TestWatchesEndWithTheirConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, last := range []string{"", "QUIT\n", "NOSUCH\n", "WATCH"} {
@@ -159,8 +160,9 @@ func TestWatchesEndWithTheirConnection(t *testing.T) {
 	})
 }
 
-// TestAWatchThatIsNotReadIsKept floods a client that sleeps. It costs its cursor:
-// what it has not read is not polled, and comes when it reads again.
+// TestAWatchThatIsNotReadIsKept has a client that does not read while many events are
+// due. The watch then takes only the memory of its position: the server polls no further
+// events, and sends them when the client reads again.
 func TestAWatchThatIsNotReadIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, w := newFakeStore(), newFakeWatcher()
@@ -181,7 +183,7 @@ func TestAWatchThatIsNotReadIsKept(t *testing.T) {
 	})
 }
 
-// TestRepliesAreReadOrTheConnectionEnds asks for replies and reads neither them nor
+// TestRepliesAreReadOrTheConnectionEnds sends commands, and reads neither the replies nor
 // the events before them.
 func TestRepliesAreReadOrTheConnectionEnds(t *testing.T) {
 	for _, command := range []string{"PING\n", "UNWATCH 1\n"} {
@@ -204,8 +206,8 @@ func TestRepliesAreReadOrTheConnectionEnds(t *testing.T) {
 	}
 }
 
-// TestEventsAreNotBoundByAReplysTime has a client read a reply, and sleep over
-// events that were written right behind it.
+// TestEventsAreNotBoundByAReplysTime has a client that reads a reply at once, and the
+// event that was written after it much later.
 func TestEventsAreNotBoundByAReplysTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, w := newFakeStore(), newFakeWatcher()
@@ -221,7 +223,8 @@ func TestEventsAreNotBoundByAReplysTime(t *testing.T) {
 	})
 }
 
-// TestWatchesTakeTurns has a watch with an endless backlog share a connection.
+// TestWatchesTakeTurns has a watch with endless events on a connection with other
+// watches.
 func TestWatchesTakeTurns(t *testing.T) {
 	s, busy, quiet := newFakeStore(), newFakeWatcher(), newFakeWatcher()
 	busy.endless = true
@@ -229,7 +232,7 @@ func TestWatchesTakeTurns(t *testing.T) {
 	p := servePipes(t, s, server.Options{}).dial()
 	p.ask("WATCH 1 b >", "+OK")
 	p.send("WATCH 2 b >\n")
-	between := 0 // events of the busy one
+	between := 0 // events of the endless watch
 	for rev := kv.Revision(1); rev < 20; rev++ {
 		quiet.feed(event("q", rev))
 		for between = 0; ; between++ {
@@ -244,7 +247,7 @@ func TestWatchesTakeTurns(t *testing.T) {
 	}
 }
 
-// TestAStoreThatCannotBePolled has watchers that are none of kv.Poller.
+// TestAStoreThatCannotBePolled has watchers that do not implement kv.Poller.
 func TestAStoreThatCannotBePolled(t *testing.T) {
 	s, w := newFakeStore(), newFakeWatcher()
 	s.bucket.watch = func(context.Context, []string, kv.WatchOptions) (kv.Watcher, error) {
@@ -255,7 +258,8 @@ func TestAStoreThatCannotBePolled(t *testing.T) {
 	<-w.stopped
 }
 
-// TestAValueThatIsDamaged comes as what is left of its record; the watch goes on.
+// TestAValueThatIsDamaged checks that the record is delivered without its value, and that
+// the watch goes on.
 func TestAValueThatIsDamaged(t *testing.T) {
 	damaged := event("k", 3)
 	damaged.Entry.Value, damaged.Err = nil, &kv.CorruptError{File: "f", Offset: 8, Detail: "value checksum"}
@@ -326,7 +330,8 @@ func TestShutdownCutsOffWhatTakesTooLong(t *testing.T) {
 	})
 }
 
-// TestResumeAfterShutdown says where to resume in each mode, whatever was delivered.
+// TestResumeAfterShutdown checks the revision to resume from in each mode, whatever was
+// delivered.
 func TestResumeAfterShutdown(t *testing.T) {
 	for _, tt := range []struct {
 		options string
