@@ -9,8 +9,8 @@ import (
 	"kvd/kv"
 )
 
-// canned serves connections that answer each command with the same reply, and
-// allocates nothing in doing so. Commands must have the given number of lines.
+// canned serves connections that answer each command with the same reply. It does not
+// allocate. Commands must have the given number of lines.
 func canned(t testing.TB, linesOfCommand int, reply string) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -52,7 +52,7 @@ func answer(nc net.Conn, linesOfCommand int, reply []byte) {
 	}
 }
 
-// TestAllocations counts what one call allocates.
+// TestAllocations counts the allocations of one call.
 func TestAllocations(t *testing.T) {
 	if raceEnabled {
 		t.Log("the race detector allocates too: calls are made, and not counted")

@@ -37,7 +37,7 @@ func benchBucket(b *testing.B) (*Bucket, []string) {
 	return bucket, keys
 }
 
-// share has callers share the calls of a benchmark.
+// share divides the calls of a benchmark among callers.
 func share(b *testing.B, callers int, call func(caller, n int) error) {
 	b.ReportAllocs()
 	b.ResetTimer()

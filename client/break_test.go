@@ -12,8 +12,8 @@ import (
 	"kvd/kv"
 )
 
-// outcomeIs ends the test unless err says that the outcome of a write is unknown,
-// and why.
+// outcomeIs ends the test unless err reports an unknown outcome of a write, with this
+// cause.
 func outcomeIs(t *testing.T, err error, cause any) {
 	t.Helper()
 	if !errors.Is(err, kv.ErrOutcomeUnknown) {
@@ -96,7 +96,7 @@ func TestWriteIsNeverSentTwice(t *testing.T) {
 	}
 }
 
-// TestBucketMadeAndNotFound loses the server for good between the two commands of
+// TestBucketMadeAndNotFound stops the server, with no return, between the two commands of
 // CreateBucket.
 func TestBucketMadeAndNotFound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -128,7 +128,7 @@ func TestReadIsSentAgain(t *testing.T) {
 	}
 }
 
-// TestReadThatBreaksConnectionsIsGivenUp breaks one after the other.
+// TestReadThatBreaksConnectionsIsGivenUp breaks the connection at each attempt of a read.
 func TestReadThatBreaksConnectionsIsGivenUp(t *testing.T) {
 	asked := func(s *session) {
 		s.hello()
@@ -148,8 +148,8 @@ func TestReadThatBreaksConnectionsIsGivenUp(t *testing.T) {
 	}
 }
 
-// TestCommandNotYetWrittenIsSentOnTheNextConnection has one command fill the
-// socket, and another wait behind it, when the connection breaks.
+// TestCommandNotYetWrittenIsSentOnTheNextConnection breaks the connection while one
+// command fills the socket and another waits behind it.
 func TestCommandNotYetWrittenIsSentOnTheNextConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hangUp := make(chan struct{})
@@ -167,7 +167,7 @@ func TestCommandNotYetWrittenIsSentOnTheNextConnection(t *testing.T) {
 			_, err := b.Put(t.Context(), "first", []byte("1"))
 			first <- err
 		}()
-		synctest.Wait() // the first is in a write that nobody reads
+		synctest.Wait() // the first command blocks in a write, since the server does not read
 		second := make(chan error, 1)
 		go func() {
 			rev, err := b.Put(t.Context(), "second", []byte("2"))
@@ -185,8 +185,8 @@ func TestCommandNotYetWrittenIsSentOnTheNextConnection(t *testing.T) {
 	})
 }
 
-// TestServerThatGoesDown answers some of the commands, and says that it did not
-// carry out the others.
+// TestServerThatGoesDown has a server that answers some of the commands, and reports that
+// it did not carry out the others.
 func TestServerThatGoesDown(t *testing.T) {
 	for _, word := range []string{"SHUTDOWN : the server is shutting down", "CLOSED : store is closed"} {
 		t.Run(strings.Fields(word)[0], func(t *testing.T) {
@@ -208,8 +208,8 @@ func TestServerThatGoesDown(t *testing.T) {
 	}
 }
 
-// TestServerThatGoesDownIdle says so while nothing is asked: the next call finds
-// another connection.
+// TestServerThatGoesDownIdle has a server that announces its shutdown while no call is
+// under way. The next call makes another connection.
 func TestServerThatGoesDownIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := play(t, func(s *session) {
@@ -228,7 +228,7 @@ func TestServerThatGoesDownIdle(t *testing.T) {
 	})
 }
 
-// TestNoServer calls while nothing listens.
+// TestNoServer makes calls while no server listens.
 func TestNoServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := play(t, func(s *session) { s.hello() })
@@ -258,7 +258,7 @@ func TestNoServer(t *testing.T) {
 	})
 }
 
-// TestServerRefusesTheClientLater has the server come back with another mind.
+// TestServerRefusesTheClientLater has a server that refuses the client after a restart.
 func TestServerRefusesTheClientLater(t *testing.T) {
 	for name, refusal := range map[string]struct {
 		session func(*session)

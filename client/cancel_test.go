@@ -10,8 +10,8 @@ import (
 	"kvd/kv"
 )
 
-// TestCancelledCallThatWasNotWrittenIsWithdrawn cancels a write behind one that
-// fills the socket: the server never reads it.
+// TestCancelledCallThatWasNotWrittenIsWithdrawn cancels a write that waits behind one
+// that fills the socket. It is not sent to the server.
 func TestCancelledCallThatWasNotWrittenIsWithdrawn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		goOn := make(chan struct{})
@@ -47,8 +47,8 @@ func TestCancelledCallThatWasNotWrittenIsWithdrawn(t *testing.T) {
 	})
 }
 
-// TestCancelledCallLeavesTheConnectionGood cancels calls that were sent: their
-// replies are skipped when they come.
+// TestCancelledCallLeavesTheConnectionGood cancels calls that were sent. Their replies
+// are skipped when they arrive.
 func TestCancelledCallLeavesTheConnectionGood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		goOn := make(chan struct{})
@@ -96,7 +96,8 @@ func TestCancelledCallLeavesTheConnectionGood(t *testing.T) {
 	})
 }
 
-// TestCallWaitsForRoom fills what is gathered, and cancels who waits for room.
+// TestCallWaitsForRoom fills the buffer of gathered commands, and cancels a call that
+// waits for room in it.
 func TestCallWaitsForRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		goOn := make(chan struct{})
@@ -136,8 +137,8 @@ func TestCallWaitsForRoom(t *testing.T) {
 	})
 }
 
-// TestCancelledCallLeavesItsRoom cancels the call that filled what is gathered, while
-// another waits for room.
+// TestCancelledCallLeavesItsRoom cancels the call that filled the buffer of gathered
+// commands, while another waits for room in it.
 func TestCancelledCallLeavesItsRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		goOn := make(chan struct{})
@@ -180,8 +181,8 @@ func TestCancelledCallLeavesItsRoom(t *testing.T) {
 	})
 }
 
-// TestValuesAreCopiedBeforeReturn changes a value as soon as its cancelled call
-// has returned: the server reads what it was.
+// TestValuesAreCopiedBeforeReturn changes a value as soon as its cancelled call has
+// returned. The server reads the value from before.
 func TestValuesAreCopiedBeforeReturn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		goOn := make(chan struct{})

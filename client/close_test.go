@@ -12,8 +12,8 @@ import (
 	"kvd/kv"
 )
 
-// TestMain fails if a goroutine of a client outlives the tests: Close waits for
-// all of them, so there is nothing to wait for here.
+// TestMain fails if a goroutine of a client still runs after the tests. It need not wait
+// for them, because Close does.
 func TestMain(m *testing.M) {
 	code := m.Run()
 	var stacks strings.Builder
@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// TestCloseEndsWhatIsUnderWay closes a client with every kind of call waiting.
+// TestCloseEndsWhatIsUnderWay closes a client while a call of each kind waits.
 func TestCloseEndsWhatIsUnderWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sent := make(chan struct{})
@@ -35,7 +35,7 @@ func TestCloseEndsWhatIsUnderWay(t *testing.T) {
 			s.hello()
 			s.want("GET b k id=7", "DEL b k id=7")
 			close(sent)
-			<-t.Context().Done() // nothing else is read
+			<-t.Context().Done() // the session reads nothing more
 		}, func(s *session) {
 			s.hello()
 			s.want("KEYS b > id=7")
@@ -106,8 +106,8 @@ func TestCloseEndsWhatIsUnderWay(t *testing.T) {
 	})
 }
 
-// TestCloseWhileConnecting closes a client whose server is away, and one that is in
-// the middle of a greeting.
+// TestCloseWhileConnecting closes a client whose server cannot be reached, and one in the
+// middle of the greeting.
 func TestCloseWhileConnecting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for name, sessions := range map[string][]func(*session){

@@ -8,7 +8,7 @@ import (
 	"kvd/kv/kvtest"
 )
 
-// remote is a client with the server that it talks to.
+// remote is a client together with its server.
 type remote struct {
 	*Client
 	server *realServer

@@ -9,8 +9,8 @@ import (
 	"kvd/kv"
 )
 
-// TestServersErrors has the server answer with every code, to a read, a write and
-// a listing.
+// TestServersErrors has a server that answers with each code, to a read, a write and a
+// listing.
 func TestServersErrors(t *testing.T) {
 	sentinels := map[string]error{
 		"OUTCOME_UNKNOWN : x":                       kv.ErrOutcomeUnknown,
@@ -84,8 +84,8 @@ func TestServersErrorsKeepTheirDetails(t *testing.T) {
 	}
 }
 
-// TestOutcomeUnknownOfTheServerIsNotRetried: that the server does not know either
-// is an answer.
+// TestOutcomeUnknownOfTheServerIsNotRetried checks that an unknown outcome at the server
+// counts as an answer.
 func TestOutcomeUnknownOfTheServerIsNotRetried(t *testing.T) {
 	s := play(t, func(s *session) {
 		s.hello()
@@ -99,7 +99,8 @@ func TestOutcomeUnknownOfTheServerIsNotRetried(t *testing.T) {
 	}
 }
 
-// TestRefusedHere makes calls that are wrong whoever answers: nothing is sent.
+// TestRefusedHere makes calls that every server would refuse. The client sends nothing
+// for them.
 func TestRefusedHere(t *testing.T) {
 	b := play(t, func(s *session) {
 		s.hello()

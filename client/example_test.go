@@ -50,7 +50,7 @@ func Example() {
 	// 2 hello, world <nil>
 }
 
-// startServer is what the program kvd does.
+// startServer starts a server as the program kvd does.
 func startServer() (address string, stop func()) {
 	dir, err := os.MkdirTemp("", "kvd-example")
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// FuzzReplies reads what a server might send, whole and in two pieces: the same
-// replies come out, and then the same error.
+// FuzzReplies reads any input, whole and in two pieces. Both times the replies are the
+// same, and the error after them too.
 func FuzzReplies(f *testing.F) {
 	f.Add(manyReplies, 100)
 	f.Add(entryReply("k", 1, "value")+"+OK 1\n", 30)

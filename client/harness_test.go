@@ -48,7 +48,7 @@ func openStore(t testing.TB, dir string) *bucket.Store {
 	return store
 }
 
-// start listens at addr, the second time where it did the first.
+// start listens at addr. A later start uses the address of the first.
 func (s *realServer) start() {
 	s.t.Helper()
 	opts := s.opts
@@ -76,7 +76,7 @@ func (s *realServer) stop() {
 	<-s.served
 }
 
-// kill cuts all connections off.
+// kill closes all connections at once.
 func (s *realServer) kill() {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -84,7 +84,7 @@ func (s *realServer) kill() {
 	<-s.served
 }
 
-// dial returns a client of the server that the test's end closes.
+// dial returns a client of the server. It is closed when the test ends.
 func (s *realServer) dial(t testing.TB, opts Options) *Client {
 	t.Helper()
 	c, err := Dial(t.Context(), s.addr, opts)

@@ -30,7 +30,7 @@ func drain[V any](seq iter.Seq2[V, error]) error {
 	return err
 }
 
-// idle is a session of the connection that calls share, with no calls.
+// idle is a session of the connection that calls share. No call uses it.
 func idle(s *session) {
 	s.hello()
 	s.silence()
@@ -122,8 +122,8 @@ func TestListingLeftEarlyEndsItsConnection(t *testing.T) {
 	}
 }
 
-// TestSlowConsumerHoldsUpNobody lists more than is read ahead, and makes calls
-// while nothing of it is taken.
+// TestSlowConsumerHoldsUpNobody lists more keys than the client reads ahead. It makes
+// calls while the consumer of the listing takes nothing.
 func TestSlowConsumerHoldsUpNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const readAhead = 1000
@@ -145,7 +145,7 @@ func TestSlowConsumerHoldsUpNobody(t *testing.T) {
 			if n++; n > 1 {
 				continue
 			}
-			synctest.Wait() // until the server is stuck
+			synctest.Wait() // until the server blocks in a write
 			if held := sent * len(key); held < readAhead/2 || held > 3*readAhead {
 				t.Errorf("%d bytes are read ahead", held)
 			}
@@ -199,8 +199,8 @@ func TestListingThatBreaksLaterEndsWithAnError(t *testing.T) {
 	}
 }
 
-// TestPatternsThatDoNotFitAreMatchedHere asks for more patterns than a line has
-// room for.
+// TestPatternsThatDoNotFitAreMatchedHere lists with more patterns than a line has room
+// for.
 func TestPatternsThatDoNotFitAreMatchedHere(t *testing.T) {
 	patterns := []string{"wanted.*"}
 	for i := range 100 {
@@ -220,7 +220,8 @@ func TestPatternsThatDoNotFitAreMatchedHere(t *testing.T) {
 	}
 }
 
-// TestLongestPatternsFitInALine sends the most that is sent as patterns.
+// TestLongestPatternsFitInALine sends the longest patterns that the client puts in a
+// line.
 func TestLongestPatternsFitInALine(t *testing.T) {
 	var patterns []string
 	for size := 0; size < patternsMax; {

@@ -12,15 +12,15 @@ import (
 	"kvd/kv"
 )
 
-// attempt is a write of a key that nobody else writes, and how it went.
+// attempt is a write of a key that has no other writer, with its result.
 type attempt struct {
 	key string
 	rev kv.Revision
 	err error
 }
 
-// TestServerKilledUnderCallers restarts server and store on the same port while
-// callers write, and compares what they were told with what is there.
+// TestServerKilledUnderCallers restarts server and store on the same port while callers
+// write, and compares the results with the store's content.
 func TestServerKilledUnderCallers(t *testing.T) {
 	const callers, kills, between = 8, 4, 200
 	dir := t.TempDir()
@@ -95,8 +95,8 @@ func allOf(attempts [][]attempt) (all []attempt) {
 	return all
 }
 
-// TestCancelledContextsUnderLoad has callers lose their patience at any moment, and
-// checks that nobody is given another's reply and the connection stays.
+// TestCancelledContextsUnderLoad cancels calls at random moments. It checks that no
+// caller gets the reply to another call, and that the connection is kept.
 func TestCancelledContextsUnderLoad(t *testing.T) {
 	const callers, rounds = 16, 300
 	s := serveDir(t, t.TempDir())
@@ -148,8 +148,8 @@ func TestCancelledContextsUnderLoad(t *testing.T) {
 	}
 }
 
-// TestWatchMissesNothingWhileServersDie restarts the server under watches of every
-// mode, and wants each revision once, in order.
+// TestWatchMissesNothingWhileServersDie restarts the server under watches of every mode,
+// and checks that each revision is delivered once, in order.
 func TestWatchMissesNothingWhileServersDie(t *testing.T) {
 	const kills, between = 6, 100
 	const all = kv.Revision((kills + 1) * between)

@@ -2,5 +2,6 @@
 
 package client
 
-// raceEnabled: the race detector allocates, and makes pools forget.
+// raceEnabled is true under the race detector, which allocates and removes items from
+// pools.
 const raceEnabled = true

@@ -14,7 +14,7 @@ import (
 	"kvd/kv"
 )
 
-// manyReplies is one of each kind.
+// manyReplies has one reply of each kind.
 var manyReplies = helloReply + "\r\n" +
 	"+OK\r\n+OK 17\r\n" +
 	entryReply("key.of/it", 3, "value\r\n+OK 5\r\n") +
@@ -68,8 +68,8 @@ func TestRepliesSplitAtEveryByteAreTheSame(t *testing.T) {
 	}
 }
 
-// TestRepliesOfAnySizeAreTheSame puts a value of each size near the buffer's
-// between two others, so that it is moved, and grown, at every place.
+// TestRepliesOfAnySizeAreTheSame puts a value of each size near the buffer's size between
+// two others. So the buffer is moved and grown at every place.
 func TestRepliesOfAnySizeAreTheSame(t *testing.T) {
 	for size := 0; size < 3*readSize; size += 509 {
 		text := manyReplies + entryReply("large", 8, strings.Repeat("x", size)) + "+OK 19\r\n"
@@ -109,7 +109,7 @@ func TestRepliesLetGoOfALargeBuffer(t *testing.T) {
 	}
 }
 
-// oddReplies are what a server must not answer to GET of k, whole and in order.
+// oddReplies are replies to GET of k that a sound server does not send.
 var oddReplies = map[string]string{
 	"no reply at all":       "hello there\r\n",
 	"an empty line":         "\r\n",
@@ -132,8 +132,8 @@ var oddReplies = map[string]string{
 	"an error without text": "-ERR\r\n",
 }
 
-// TestOddReplyEndsTheConnection gives every odd reply to a read, which is sent
-// again, and to a write, whose outcome is unknown then.
+// TestOddReplyEndsTheConnection answers a read and a write with every odd reply. The
+// client sends the read again; the outcome of the write is unknown.
 func TestOddReplyEndsTheConnection(t *testing.T) {
 	for name, odd := range oddReplies {
 		t.Run(name, func(t *testing.T) {
@@ -165,7 +165,7 @@ func TestOddReplyEndsTheConnection(t *testing.T) {
 	}
 }
 
-// TestReplyThatNobodyAskedForEndsTheConnection sends one to an idle client.
+// TestReplyThatNobodyAskedForEndsTheConnection sends a reply to an idle client.
 func TestReplyThatNobodyAskedForEndsTheConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := play(t, func(s *session) {

@@ -12,9 +12,9 @@ import (
 	"testing"
 )
 
-// script is a server that plays one session after the other, a connection each,
-// over pipes: what it says in two writes arrives in two reads. It is the Dialer of
-// the client under test.
+// script is a server that plays sessions one after the other, each on a connection of its
+// own. Connections are pipes, so two writes arrive in two reads. It is the Dialer of the
+// client under test.
 type script struct {
 	t        *testing.T
 	ends     sync.WaitGroup
@@ -25,8 +25,8 @@ type script struct {
 
 var errRefused = errors.New("connection refused")
 
-// play returns a script that refuses connections after the last session. The
-// test's end waits for all that began.
+// play returns a script that refuses connections after the last session. At its end the
+// test waits for all sessions that began.
 func play(t *testing.T, sessions ...func(*session)) *script {
 	s := &script{t: t, sessions: sessions}
 	t.Cleanup(s.ends.Wait)
@@ -50,14 +50,14 @@ func (s *script) DialContext(context.Context, string, string) (net.Conn, error) 
 	return here, nil
 }
 
-// then adds sessions.
+// then adds sessions to the script.
 func (s *script) then(sessions ...func(*session)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sessions = append(s.sessions, sessions...)
 }
 
-// connections returns how many times the client has dialed.
+// connections returns the number of times that the client has dialed.
 func (s *script) connections() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -66,7 +66,7 @@ func (s *script) connections() int {
 
 const scriptAddress = "server.test:5830"
 
-// client returns a client of the script that the test's end closes.
+// client returns a client of the script. It is closed when the test ends.
 func (s *script) client(opts Options) *Client {
 	s.t.Helper()
 	opts.Dialer = s
@@ -78,7 +78,8 @@ func (s *script) client(opts Options) *Client {
 	return c
 }
 
-// bucket returns a handle of a bucket of a client, of the script's first session.
+// bucket returns a handle of a bucket, of a client that is connected to the script's
+// first session.
 func (s *script) bucket(opts Options) *Bucket {
 	s.t.Helper()
 	return &Bucket{client: s.client(opts), name: "b", id: 7}
@@ -106,7 +107,7 @@ func (s *session) want(lines ...string) {
 	}
 }
 
-// line reads a line, whatever it is.
+// line reads any line.
 func (s *session) line() (string, bool) {
 	got, err := s.r.ReadString('\n')
 	return strings.TrimSuffix(got, "\r\n"), err == nil
@@ -128,15 +129,16 @@ func (s *session) hello() {
 	s.say(helloReply)
 }
 
-// silence reads until the client hangs up, and wants nothing more.
+// silence reads until the client hangs up, and fails the test if the client sends
+// anything more.
 func (s *session) silence() {
 	if line, ok := s.line(); ok {
 		s.t.Errorf("the server read %q, want nothing", line)
 	}
 }
 
-// answering returns a session that greets, and then answers each line with what
-// reply makes of it.
+// answering returns a session that answers the greeting, and then answers each line with
+// the result of reply.
 func answering(reply func(line string) string) func(*session) {
 	return func(s *session) {
 		s.hello()

@@ -28,8 +28,8 @@ func (s *session) wantPuts(from, to int) {
 	}
 }
 
-// describe says how mutations went: their revision, or ? for an unknown outcome, !
-// for one not carried out, and - for a refusal.
+// describe returns the results of mutations: the revision, ? for an unknown outcome, !
+// for a mutation that was not carried out, and - for a refusal.
 func describe(ms []kv.Mutation) string {
 	var all []string
 	for _, m := range ms {
@@ -112,7 +112,7 @@ func TestSubmitWhenTheConnectionBreaks(t *testing.T) {
 
 var errAny = errors.New("any error")
 
-// down is a session that takes the mutations from the n-th on and carries none
+// down is a session that reads the mutations from the n-th on, and carries none of them
 // out.
 func down(n int) func(*session) {
 	return func(s *session) {
@@ -122,8 +122,8 @@ func down(n int) func(*session) {
 	}
 }
 
-// TestSubmitIsCancelledBeforeItIsSent ends the context while the mutations are
-// gathered behind a command that fills the socket: none of them is sent.
+// TestSubmitIsCancelledBeforeItIsSent ends the context while the mutations are gathered
+// behind a command that fills the socket. None of them is sent.
 func TestSubmitIsCancelledBeforeItIsSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		goOn := make(chan struct{})
@@ -157,8 +157,8 @@ func TestSubmitIsCancelledBeforeItIsSent(t *testing.T) {
 	})
 }
 
-// TestSubmitIsCancelledAmongTheReplies ends the context when some of the replies
-// have come: the others are skipped, and the mutations left alone.
+// TestSubmitIsCancelledAmongTheReplies ends the context when some of the replies have
+// arrived. The others are skipped, and the client no longer changes the mutations.
 func TestSubmitIsCancelledAmongTheReplies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		goOn := make(chan struct{})

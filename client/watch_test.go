@@ -18,8 +18,8 @@ func eventReply(key string, revision int, delta int, value string) string {
 	return fmt.Sprintf("EVENT 1 %s %d PUT %s %d %d\r\n%s\r\n", key, revision, created, delta, len(value), value)
 }
 
-// watching returns a session that greets, says that the bucket is at a revision,
-// wants a WATCH with these options, and plays on.
+// watching returns a session that answers the greeting, reports the bucket's revision,
+// expects a WATCH with these options, and then plays the rest.
 func watching(revision int, options string, then func(*session)) func(*session) {
 	return func(s *session) {
 		s.hello()
@@ -29,12 +29,13 @@ func watching(revision int, options string, then func(*session)) func(*session) 
 	}
 }
 
-// sends returns what a session says before it hangs up.
+// sends returns the part of a session that sends lines and then hangs up.
 func sends(text ...string) func(*session) {
 	return func(s *session) { s.raw(strings.Join(text, "")) }
 }
 
-// endsWith returns what a session says to the end of a watch.
+// endsWith returns the part of a session that sends lines, the last of which ends the
+// watch, and keeps the connection.
 func endsWith(text ...string) func(*session) {
 	return func(s *session) {
 		s.raw(strings.Join(text, ""))
@@ -42,7 +43,7 @@ func endsWith(text ...string) func(*session) {
 	}
 }
 
-// events describes what a watch delivers until it ends, and why that was.
+// events describes the events of a watch until it ends, and the reason of the end.
 func events(w kv.Watcher) (all []string, err error) {
 	for u := range w.Updates() {
 		if u.Entry == nil {
@@ -64,8 +65,8 @@ const (
 	movedEnd = "END 1 SHUTDOWN next=%d : the server is shutting down\r\n"
 )
 
-// TestWatchIsResumed plays what happens on one connection after the other, and
-// wants the WATCH of each to begin where the one before ended.
+// TestWatchIsResumed plays sessions on one connection after the other. It checks that the
+// WATCH of each begins where the one before ended.
 func TestWatchIsResumed(t *testing.T) {
 	for name, tt := range map[string]struct {
 		opts     []kv.WatchOption
@@ -303,8 +304,8 @@ func manyEvents(n int) string {
 	return all.String()
 }
 
-// TestUndrainedWatchHoldsUpNobody leaves a watch alone until the server gives up
-// on it, makes calls, and then receives everything.
+// TestUndrainedWatchHoldsUpNobody does not receive from a watch until the server hangs
+// up. It makes calls meanwhile, and receives everything afterwards.
 func TestUndrainedWatchHoldsUpNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const all = 3 * updatesKept
@@ -315,7 +316,7 @@ func TestUndrainedWatchHoldsUpNobody(t *testing.T) {
 					t.Error("the client hung up")
 				}
 				if i == 2*updatesKept {
-					return // the rest is lost on the way
+					return // the session hangs up, and the rest is lost
 				}
 			}
 		}), func(s *session) {
@@ -337,7 +338,7 @@ func TestUndrainedWatchHoldsUpNobody(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		synctest.Wait() // the watch is stuck
+		synctest.Wait() // the watch is blocked
 		if rev, err := b.Touch(t.Context(), "k"); rev != 5 || err != nil {
 			t.Errorf("beside the watch: revision %d, %v", rev, err)
 		}
@@ -371,7 +372,8 @@ func TestWatchAllYieldsTheErrorLast(t *testing.T) {
 	}
 }
 
-// TestWatchOfPatternsThatDoNotFit asks for everything and sorts it out.
+// TestWatchOfPatternsThatDoNotFit checks that the client watches all keys and filters the
+// events itself.
 func TestWatchOfPatternsThatDoNotFit(t *testing.T) {
 	patterns := []string{"wanted", strings.Repeat("x", 1000), strings.Repeat("y", 1000), strings.Repeat("z", 1000), strings.Repeat("a", 1000)}
 	b := play(t, idle,
@@ -387,7 +389,7 @@ func TestWatchOfPatternsThatDoNotFit(t *testing.T) {
 	}
 }
 
-// TestWatchWaitsForALostServer is away for an hour.
+// TestWatchWaitsForALostServer has a server that cannot be reached for an hour.
 func TestWatchWaitsForALostServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := play(t, idle, watching(5, "", sends(synced)))
