@@ -12,7 +12,7 @@ import (
 	"kvd/kv"
 )
 
-// bug is a mistake that the toy store makes on purpose.
+// bug is a deliberate mistake of the toy store.
 type bug string
 
 const (
@@ -109,7 +109,7 @@ const (
 	pendingCountsChanges   bug = "Pending counts changes too"
 )
 
-// bugs are all of them, and a fact that each breaks.
+// bugs has every bug and a fact that it breaks.
 var bugs = []struct {
 	bug   bug
 	group string
@@ -213,7 +213,7 @@ var seeded = flag.String("bug", string(none), "the mistake that the toy store of
 // TestToy runs the suite against the toy: without a bug it passes.
 func TestToy(t *testing.T) {
 	if *seeded != string(none) {
-		patience = time.Second // what a bug owes does not come
+		patience = time.Second // a fact that a bug breaks may wait for an event that never comes
 	}
 	Run(t, Harness{
 		Open: func(t *testing.T) kv.Store {
@@ -226,9 +226,9 @@ func TestToy(t *testing.T) {
 	})
 }
 
-// TestSuiteCatches runs TestToy once more for each bug, in a process of its own
-// because a failure of a subtest is one of its parents too, and expects the fact
-// that the bug breaks to fail.
+// TestSuiteCatches runs TestToy again for each bug, and expects that the fact which the
+// bug breaks fails. It uses a process for each, because a failure of a subtest is a
+// failure of its parents too.
 func TestSuiteCatches(t *testing.T) {
 	if *seeded != string(none) {
 		t.Fatal("a process with a bug runs TestToy alone")
@@ -249,7 +249,7 @@ func TestSuiteCatches(t *testing.T) {
 	}
 }
 
-// TestRunRefuses checks what Run says of a harness that makes no sense.
+// TestRunRefuses checks that Run refuses a harness that makes no sense.
 func TestRunRefuses(t *testing.T) {
 	for name, h := range map[string]*Harness{
 		"no open":            {},
@@ -266,5 +266,5 @@ func TestRunRefuses(t *testing.T) {
 
 func openNothing(*testing.T) kv.Store { return nil }
 
-// subtest returns a subtest's name as package testing writes it.
+// subtest returns the name of a subtest in the form of package testing.
 func subtest(name string) string { return strings.ReplaceAll(name, " ", "_") }

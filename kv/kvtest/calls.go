@@ -13,7 +13,7 @@ type keyCall struct {
 	call func(ctx context.Context, b kv.Bucket, key string) error
 }
 
-// keyCalls are all of them.
+// keyCalls are all such methods.
 var keyCalls = []keyCall{
 	{"Get", func(ctx context.Context, b kv.Bucket, key string) error {
 		_, err := b.Get(ctx, key)
@@ -99,7 +99,7 @@ type storeCall struct {
 	call func(ctx context.Context, s kv.Store, bucket string) error
 }
 
-// storeCalls are all of them.
+// storeCalls are all such methods.
 var storeCalls = []storeCall{
 	{"CreateBucket", func(ctx context.Context, s kv.Store, bucket string) error {
 		_, err := s.CreateBucket(ctx, kv.Config{Bucket: bucket})

@@ -196,7 +196,8 @@ func (t *trial) oneCreateWins(b kv.Bucket, key string) {
 	equal(t, "revision", t.get(b, key).Revision, revs[winner])
 }
 
-// oneWins ends the test unless exactly one error is nil, and returns which.
+// oneWins ends the test unless exactly one error is nil. It returns the index of that
+// one.
 func (t *trial) oneWins(errs []error) int {
 	t.Helper()
 	winner := -1
@@ -215,8 +216,8 @@ func (t *trial) oneWins(errs []error) int {
 	return winner
 }
 
-// raise adds one to the number under key, trying until no other caller came
-// between.
+// raise adds one to the number under key. It tries again if another caller has changed
+// the number meanwhile.
 func raise(t *trial, b kv.Bucket, key string) error {
 	for {
 		e, err := b.Get(t.ctx, key)
@@ -247,10 +248,11 @@ func risen(t *trial, b kv.Bucket, key string, last int) (int, error) {
 	return n, err
 }
 
-// besideWriter runs look again and again while a writer makes the key moving.0
-// become moving.1, moving.2 and so on: it puts the next before it deletes the
-// last. The writer waits when it is so many moves ahead of the looks, because a
-// fast one would be done before the first. An error of either ends the test.
+// besideWriter calls look again and again while a writer moves the key moving.0 to
+// moving.1, moving.2 and so on. For each move the writer puts the next key before it
+// deletes the last. The writer waits while it is a number of moves ahead of the looks;
+// otherwise a fast writer would be done before the first look. An error of either ends
+// the test.
 func (t *trial) besideWriter(b kv.Bucket, look func() error) {
 	t.Helper()
 	const moves, ahead = 200, 16
@@ -275,7 +277,7 @@ func (t *trial) besideWriter(b kv.Bucket, look func() error) {
 	t.ok(look())
 }
 
-// move makes the n-th of seven keys that take turns become the next.
+// move moves the n-th key to the next one. Seven keys are used in turn.
 func (t *trial) move(b kv.Bucket, n int) error {
 	if _, err := b.Put(t.ctx, fmt.Sprint("moving.", (n+1)%7), nil); err != nil {
 		return err

@@ -8,8 +8,8 @@ import (
 	"kvd/kv"
 )
 
-// fullConfig sets every field that a file bucket of this store has to something
-// other than its default, under a fresh name.
+// fullConfig sets every field that a file bucket of this store has to a value other than
+// its default. The bucket's name is new.
 func (t *trial) fullConfig() kv.Config {
 	cfg := kv.Config{
 		Bucket:       t.freshName(),
@@ -28,13 +28,13 @@ func (t *trial) fullConfig() kv.Config {
 	return cfg
 }
 
-// configChange changes one field to something that may be edited.
+// configChange changes one field in a way that an edit allows.
 type configChange struct {
 	what   string
 	change func(*kv.Config)
 }
 
-// configChanges returns one for each field that this store has.
+// configChanges returns a change of each field that this store has.
 func (t *trial) configChanges() []configChange {
 	changes := []configChange{
 		{"description", func(c *kv.Config) { c.Description += "!" }},
@@ -53,7 +53,8 @@ func (t *trial) configChanges() []configChange {
 	return changes
 }
 
-// badConfigs are configurations that no store accepts, and what the error matches.
+// badConfigs are configurations that no store accepts, with the error that is returned
+// for each.
 var badConfigs = []struct {
 	what   string
 	change func(*kv.Config)
@@ -140,8 +141,9 @@ var configFacts = []fact{
 	}},
 }
 
-// hasFeature checks that a store makes a bucket with cfg, or, if it differs, that
-// it says that it cannot, and neither makes nor edits one.
+// hasFeature checks that a store makes a bucket with cfg. If the store has the
+// difference, hasFeature checks that it returns kv.ErrNotSupported, and neither makes nor
+// edits a bucket.
 func (t *trial) hasFeature(without Difference, cfg kv.Config) {
 	t.Helper()
 	b, err := t.Store.CreateBucket(t.ctx, cfg)

@@ -8,7 +8,7 @@ import (
 	"kvd/kv"
 )
 
-// contextFacts are about calls whose context ended before them.
+// contextFacts are about calls whose context has ended before the call.
 var contextFacts = []fact{
 	{"a cancelled one ends every method of a bucket, and nothing is written", func(t *trial) {
 		b := t.bucket(5)

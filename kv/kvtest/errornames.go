@@ -10,8 +10,8 @@ import (
 	"kvd/kv"
 )
 
-// errorFacts are about the text of errors: it names the bucket and the key, and is the
-// same from every store.
+// errorFacts are about the text of errors. It names the bucket and the key, and is the
+// same for every store.
 var errorFacts = []fact{
 	{"of a key that is not found names bucket and key", func(t *trial) {
 		b := t.bucket(1)

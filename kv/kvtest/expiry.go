@@ -10,11 +10,10 @@ import (
 // shortestTTLDefault is the shortest TTL of NATS.
 const shortestTTLDefault = time.Second
 
-// pollInterval is how long a fact waits before it looks again whether something
-// has expired.
+// pollInterval is the time between two checks of a fact that waits for an expiry.
 const pollInterval = 5 * time.Millisecond
 
-// ttl returns a TTL that is over soon.
+// ttl returns a short TTL.
 func (t *trial) ttl() time.Duration {
 	if d := t.harness.ShortestTTL; d != 0 {
 		return d
@@ -22,7 +21,7 @@ func (t *trial) ttl() time.Duration {
 	return shortestTTLDefault
 }
 
-// until waits for done to say so.
+// until waits until done returns true.
 func (t *trial) until(what string, done func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !done(); {
@@ -65,8 +64,8 @@ func (t *trial) putTTL(b kv.Bucket, key, value string) kv.Revision {
 	return rev
 }
 
-// later returns once a key has expired that was put now, with a TTL as short as
-// those of the facts: whatever began to expire before has expired too.
+// later puts a key with the facts' TTL, and returns when it has expired. Every key with
+// that TTL that was put earlier has expired then too.
 func (t *trial) later() {
 	t.Helper()
 	b := t.bucket(1)
@@ -74,7 +73,7 @@ func (t *trial) later() {
 	t.expires(b, "later")
 }
 
-// expiryMarker returns the marker that key has to end with, once it is there.
+// expiryMarker waits for the expiry marker of key, and returns it.
 func (t *trial) expiryMarker(b kv.Bucket, key string) (marker kv.Entry) {
 	t.Helper()
 	t.until("the expiry marker of "+key+" is there", func() bool {
@@ -129,7 +128,7 @@ var expiryFacts = []fact{
 			return
 		}
 		t.expires(b, "k")
-		for range 2 { // before the marker, or not, and behind it
+		for range 2 { // the first time maybe before the marker is written, the second time after it
 			_, err := b.GetRevision(t.ctx, "k", rev-1)
 			t.fails(err, kv.ErrKeyNotFound)
 			t.absent(b, "k")

@@ -75,15 +75,15 @@ var joinFacts = []fact{
 	}},
 }
 
-// joins begins watches one after the other beside writers, and checks what each
-// delivered up to a last record. The options may name a revision; last is one that
-// was written a moment ago.
+// joins begins watches one after the other beside writers, and checks the events of each
+// up to a last record. The options may name a revision; last is a revision that was
+// written a moment ago.
 func (t *trial) joins(history int, options func(last kv.Revision) []kv.WatchOption) {
 	t.Helper()
 	const watches, writers, between = 12, 3, 30
 	b := t.bucket(history)
 	var enough atomic.Bool
-	acked := make(chan kv.Revision, 256) // lets writers be so far ahead
+	acked := make(chan kv.Revision, 256) // the writers may be that far ahead
 	var wrote [writers]map[kv.Revision]string
 	var errs [writers]error
 	var writing sync.WaitGroup
@@ -121,9 +121,9 @@ func (t *trial) joins(history int, options func(last kv.Revision) []kv.WatchOpti
 	}
 }
 
-// busily writes until it is enough: puts, and now and then a delete, of keys of its
-// own. Where the history is longer than 1, none is written more often than that.
-// It returns the key of each revision.
+// busily writes keys of its own until it is told to end: puts, and occasional deletes. If
+// the history is longer than 1, no key gets more records than the history keeps. It
+// returns the key of each revision.
 func busily(t *trial, b kv.Bucket, writer, history int, acked chan<- kv.Revision, enough *atomic.Bool) (map[kv.Revision]string, error) {
 	keys := map[kv.Revision]string{}
 	for n := 0; !enough.Load(); n++ {
@@ -148,9 +148,9 @@ func busily(t *trial, b kv.Bucket, writer, history int, acked chan<- kv.Revision
 type joined struct {
 	kv.Watcher
 	options       kv.WatchOptions
-	before, after kv.Revision // what was written when it began is between them, both included
+	before, after kv.Revision // the newest revision when it began is between them, both included
 	came          []kv.Entry
-	changes       int // how many of them came after the end of the initial entries
+	changes       int // number of those after the end of the initial entries
 }
 
 func (t *trial) join(b kv.Bucket, before kv.Revision, opts []kv.WatchOption) (*joined, error) {
@@ -168,7 +168,7 @@ func (t *trial) join(b kv.Bucket, before kv.Revision, opts []kv.WatchOption) (*j
 	return j, err
 }
 
-// receive takes what comes up to a revision.
+// receive takes the events up to a revision.
 func (j *joined) receive(t *trial, last kv.Revision) {
 	t.Helper()
 	in := &watching{Watcher: j.Watcher, t: t}
@@ -213,9 +213,9 @@ func (j *joined) check(t *trial, history int, keys map[kv.Revision]string) {
 	}
 }
 
-// due returns which revisions have to come. Where nothing is trimmed there is a
-// revision so that the initial entries are what was asked for of the records before
-// it, and the changes are all others.
+// due returns a function that reports whether a revision must be delivered. If no record
+// is trimmed, the watch has a joining revision: the initial entries are the requested
+// ones of the records before it, and the changes are all other records.
 func (j *joined) due(history int, keys map[kv.Revision]string) func(kv.Revision) bool {
 	if history == 1 {
 		newest := newestOf(keys, math.MaxUint64)
@@ -239,7 +239,7 @@ func (j *joined) due(history int, keys map[kv.Revision]string) func(kv.Revision)
 	}
 }
 
-// newestOf returns the newest revision of each key, of those below a bound.
+// newestOf returns the newest revision of each key below a bound.
 func newestOf(keys map[kv.Revision]string, below kv.Revision) map[string]kv.Revision {
 	newest := map[string]kv.Revision{}
 	for rev, key := range keys {

@@ -48,7 +48,7 @@ var badKeys = map[string]int{
 	"a.b.c d":                              5,
 }
 
-// keyFacts are about which keys there are.
+// keyFacts are about valid and invalid keys.
 var keyFacts = []fact{
 	{"every key within the rules is a key of its own", func(t *trial) {
 		b := t.bucket(1)

@@ -24,11 +24,11 @@ type Harness struct {
 	// that long, in real time. 0 is a second.
 	ShortestTTL time.Duration
 
-	// Differs names what the store does otherwise on purpose, with the reason.
+	// Differs names the deliberate differences of the store, with the reasons.
 	Differs map[Difference]string
 }
 
-// Difference is one place where a store may behave in another way than kvd.
+// Difference is a way in which a store may behave differently from kvd.
 type Difference string
 
 // The differences that stores are known to have.
@@ -60,8 +60,9 @@ const (
 	// ReasonsHidden: the marker of a key that expired reads like a client's purge.
 	ReasonsHidden Difference = "reasons hidden"
 
-	// HistoryRaisesTTLs: in a bucket that keeps more than one revision a key's TTL is
-	// at least the bucket's marker TTL, and once it is over older values come back.
+	// HistoryRaisesTTLs: in a bucket that keeps more than one revision a key's TTL is at
+	// least the bucket's marker TTL, and when it has passed, older values are visible
+	// again.
 	HistoryRaisesTTLs Difference = "history raises TTLs"
 
 	// DeltasDrift: the delta of a watch's event also counts records that the watch
@@ -69,10 +70,10 @@ const (
 	DeltasDrift Difference = "deltas drift"
 
 	// EndsForgotten: a watch that is resumed at a revision below a marker that
-	// PurgeDeletes has removed goes on without an error.
+	// PurgeDeletes has removed continues without an error.
 	EndsForgotten Difference = "ends forgotten"
 
-	// WatchesOutliveBuckets: a watch of a deleted bucket goes on without an error, and
+	// WatchesOutliveBuckets: a watch of a deleted bucket continues without an error, and
 	// may deliver the records of another bucket of the same name.
 	WatchesOutliveBuckets Difference = "watches outlive buckets"
 
@@ -85,7 +86,7 @@ const (
 	NoBucketConditions Difference = "no bucket conditions"
 )
 
-// differences are all of them, for refusing a misspelt one.
+// differences has all differences. Run refuses any other one, which must be misspelt.
 var differences = map[Difference]bool{
 	ShorterBucketNames:    true,
 	HandlesFollowNames:    true,
@@ -102,7 +103,7 @@ var differences = map[Difference]bool{
 	NoBucketConditions:    true,
 }
 
-// fact is one sentence about stores, and how it is checked.
+// fact is one sentence about stores, with the function that checks it.
 type fact struct {
 	name  string
 	check func(t *trial)
@@ -146,8 +147,8 @@ func (h *Harness) check() error {
 	return nil
 }
 
-// groupsFor returns what applies to the store: all facts, less those about
-// optional parts that it does not have.
+// groupsFor returns the facts that apply to the store: all but those about optional parts
+// that it does not have.
 func groupsFor(t *testing.T, h *Harness, store kv.Store) []group {
 	groups := []group{
 		{"bucket", bucketFacts},

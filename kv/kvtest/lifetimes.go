@@ -133,7 +133,7 @@ var reopenFacts = []fact{
 		t.sameSnapshot(snapshot(t, b), before)
 		t.lists(t.keys(b), "empty", "forgotten", "trimmed")
 
-		// Dropping for good must survive as well as keeping.
+		// Records that were removed must not return either.
 		t.delete(b, "forgotten")
 		t.ok(b.PurgeDeletes(t.ctx, -1))
 		before = snapshot(t, b)
@@ -195,7 +195,7 @@ var reopenFacts = []fact{
 	}},
 }
 
-// snapshot is everything a bucket holds, for comparing before and after.
+// snapshot is the whole content of a bucket, for comparing before and after.
 func snapshot(t *trial, b kv.Bucket) (entries []kv.Entry) {
 	t.Helper()
 	for _, key := range []string{"trimmed", "deleted", "purged", "empty", "never.there", "forgotten"} {

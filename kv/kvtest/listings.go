@@ -10,8 +10,8 @@ import (
 // listed are the keys of the listing facts, in ascending order of bytes.
 var listed = []string{"A", "a", "a-b", "a.b", "a.b.c", "a.b.d", "a.c", "a/b", "a0", "b", "b.b", "b.b.b.b", "b.c", "z"}
 
-// listedBucket makes a bucket that holds them, written in another order, and
-// three markers besides.
+// listedBucket makes a bucket with these keys, written in another order, and three
+// markers.
 func listedBucket(t *trial) kv.Bucket {
 	t.Helper()
 	b := t.bucket(2)
@@ -26,7 +26,7 @@ func listedBucket(t *trial) kv.Bucket {
 	return b
 }
 
-// listings are patterns, and which of the listed keys they select.
+// listings are patterns, with those of the listed keys that they select.
 var listings = []struct {
 	patterns []string
 	want     []string

@@ -13,15 +13,15 @@ import (
 //	-key        a delete
 //	--key       a purge
 //
-// No two puts of a log may be the same, so that a word names a record. Of markers
-// a word names the newest.
+// All puts of a log must be different, so that a word names one record. The word of a
+// marker names the newest such marker.
 type logged struct {
 	kv.Bucket
 	t       *trial
 	entries map[string]kv.Entry // by word
 }
 
-// logged creates a bucket that keeps so many revisions per key.
+// logged creates a bucket that keeps that many revisions per key.
 func (t *trial) logged(history int) *logged {
 	t.Helper()
 	return &logged{Bucket: t.bucket(history), t: t, entries: map[string]kv.Entry{}}
@@ -50,10 +50,10 @@ func (l *logged) write(words string) (last kv.Revision) {
 	return last
 }
 
-// revision returns that of a record.
+// revision returns the revision of a record.
 func (l *logged) revision(word string) kv.Revision { return l.entries[word].Revision }
 
-// word names a record, for messages.
+// word returns the word of a record, for messages.
 func word(e *kv.Entry) string {
 	switch e.Operation {
 	case kv.Put:

@@ -64,7 +64,7 @@ var deleteFacts = []fact{
 	{"honours an expected revision", func(t *trial) { honoursExpectation(t, kv.Bucket.Delete) }},
 }
 
-// purgeFacts are about Purge: a marker, with the history dropped.
+// purgeFacts are about Purge: a marker, with the history removed.
 var purgeFacts = []fact{
 	{"makes the key absent and drops its history", func(t *trial) {
 		b := t.bucket(5)
@@ -152,7 +152,7 @@ func honoursExpectation(t *trial, remove func(kv.Bucket, context.Context, string
 	equal(t, "number of entries", len(t.history(b, "never.there")), 1)
 }
 
-// purgeDeletesFacts are about dropping markers and what lies behind them.
+// purgeDeletesFacts are about the removal of markers and of the records behind them.
 var purgeDeletesFacts = []fact{
 	{"with a negative threshold drops every marker and its history", func(t *trial) {
 		b := t.bucket(5)
@@ -233,7 +233,8 @@ var purgeDeletesFacts = []fact{
 	}},
 }
 
-// youngMarkersStay checks PurgeDeletes with a threshold that no marker is past.
+// youngMarkersStay checks PurgeDeletes with a threshold that is longer than the age of
+// every marker.
 func youngMarkersStay(t *trial, olderThan time.Duration) {
 	t.Helper()
 	b := t.bucket(5)
@@ -251,7 +252,7 @@ func youngMarkersStay(t *trial, olderThan time.Duration) {
 	t.fails(err, kv.ErrKeyNotFound)
 	equal(t, "revision of the purge marker", t.history(b, "purged")[0].Revision, purged)
 
-	// The marker still is the key's newest record.
+	// The marker is still the key's newest record.
 	_, err = b.Update(t.ctx, "deleted", []byte("3"), 0)
 	t.mismatch(err, kv.RevisionMismatchError{Bucket: b.Name(), Key: "deleted", Want: 0, Got: deleted})
 	t.update(b, "deleted", "3", deleted)

@@ -6,7 +6,7 @@ import (
 	"kvd/kv"
 )
 
-// optionFacts are about options given to writes that have no use for them.
+// optionFacts are about options that are given to writes which do not have them.
 var optionFacts = []fact{
 	{"one that does not apply is refused and nothing is written", func(t *trial) {
 		b := t.bucket(5)

@@ -14,10 +14,10 @@ type polling struct {
 	t        *trial
 	log      *logged
 	notified chan struct{}
-	more     bool // nobody has polled yet, or the last poll said that there may be more
+	more     bool // there was no poll yet, or the last poll reported that there may be more
 }
 
-// poll begins a watch for polling, which the test's end stops.
+// poll begins a watch for polling. It is stopped when the test ends.
 func (l *logged) poll(patterns []string, opts ...kv.WatchOption) *polling {
 	l.t.Helper()
 	return l.pollIn(l.t.ctx, patterns, opts...)
@@ -40,7 +40,7 @@ func (l *logged) pollIn(ctx context.Context, patterns []string, opts ...kv.Watch
 	return p
 }
 
-// wait waits until there is something to poll.
+// wait waits until there may be events to poll.
 func (p *polling) wait() {
 	p.t.Helper()
 	if p.more {
@@ -53,7 +53,7 @@ func (p *polling) wait() {
 	}
 }
 
-// takes polls until it has so many events, at most so many at a time.
+// takes polls until it has n events, at most atOnce events a poll.
 func (p *polling) takes(n, atOnce int) (all []kv.Update) {
 	p.t.Helper()
 	for len(all) < n {
@@ -83,8 +83,8 @@ func (p *polling) initial(atOnce int, words ...string) {
 	}
 }
 
-// are ends the test unless the events are these records; their deltas count down
-// from one that is negative where they are changes.
+// are ends the test unless the events are these records. Their deltas count down from the
+// given one; for changes that is negative.
 func (p *polling) are(all []kv.Update, delta int, words ...string) {
 	p.t.Helper()
 	for i, word := range words {
@@ -97,7 +97,8 @@ func (p *polling) are(all []kv.Update, delta int, words ...string) {
 	}
 }
 
-// ended polls until the watch has ended, and wants no event and this reason.
+// ended polls until the watch has ended. It ends the test if there is an event or another
+// reason.
 func (p *polling) ended(want error) {
 	p.t.Helper()
 	for {
@@ -213,7 +214,7 @@ var pollFacts = []fact{
 	}},
 }
 
-// idle polls until there is nothing more, and wants no event.
+// idle polls until there is nothing more. It ends the test if there is an event.
 func (p *polling) idle() {
 	p.t.Helper()
 	for more := true; more; {

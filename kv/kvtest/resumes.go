@@ -136,8 +136,8 @@ var resumeFacts = []fact{
 	}},
 }
 
-// compacted watches from a revision whose watchers would miss an end, and returns
-// the error: of Watch, or the one that ends the watch before its initial entries
+// compacted watches from a revision from which a watcher would miss the end of a key. It
+// returns the error of Watch, or the error that ends the watch before its initial entries
 // are complete.
 func (t *trial) compacted(l *logged, from kv.Revision) *kv.CompactedError {
 	t.Helper()

@@ -13,7 +13,7 @@ const (
 	limitValueSize = 1000     // of the values that fill them
 )
 
-// limitValue does not get shorter by compression.
+// limitValue is a value that compression does not make shorter.
 var limitValue = func() string {
 	b := make([]byte, limitValueSize)
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -23,8 +23,8 @@ var limitValue = func() string {
 	return string(b)
 }()
 
-// fill puts keys k0, k1, … into a bucket until it is full and returns how many
-// it took and the error of the one that found no room.
+// fill puts keys k0, k1, … into a bucket until it is full. It returns the number of keys
+// that the bucket took, and the error of the put that found no room.
 func fill(t *trial, b kv.Bucket) (int, error) {
 	t.Helper()
 	value := []byte(limitValue)

@@ -150,7 +150,7 @@ var initialFacts = []fact{
 	}},
 }
 
-// bare takes the next event, which has to be this record without its value.
+// bare takes the next event. It must be this record without its value.
 func (w *watching) bare(word string) {
 	w.t.Helper()
 	w.log.entries[word] = withoutValue(w.log.entries[word])

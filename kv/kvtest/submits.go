@@ -9,7 +9,7 @@ import (
 	"kvd/kv"
 )
 
-// submit hands mutations to the store, which must take them all.
+// submit gives mutations to the store, which must accept all of them.
 func (t *trial) submit(mutations ...kv.Mutation) []kv.Mutation {
 	t.Helper()
 	t.ok(t.submitter().Submit(t.ctx, mutations))
@@ -54,7 +54,7 @@ var submitFacts = []fact{
 			return kv.Mutation{Bucket: b.Name(), Op: op, Key: "k", Value: []byte(value)}
 		}
 		ms := t.submit(
-			op(kv.MutateTouch, ""), // refused: there is nothing yet
+			op(kv.MutateTouch, ""), // refused: there is no value yet
 			op(kv.MutateCreate, "1"),
 			op(kv.MutateCreate, "2"), // refused
 			op(kv.MutateTouch, ""),
@@ -63,7 +63,7 @@ var submitFacts = []fact{
 			op(kv.MutateCreate, "3"),
 			op(kv.MutatePurge, ""),
 			op(kv.MutateCreate, "4"),
-			op(kv.MutateUpdate, "5"), // refused: with 0 it wants no record
+			op(kv.MutateUpdate, "5"), // refused: 0 means that there must be no record
 			op(kv.MutatePut, "6"),
 		)
 		t.fails(ms[0].Err, kv.ErrKeyNotFound)
@@ -147,13 +147,13 @@ var submitFacts = []fact{
 			t.fails(t.submit(expect(kv.MutatePut, "k", second))[0].Err, kv.ErrNotSupported)
 			return
 		}
-		key := expect(kv.MutateUpdate, "k", first) // both fail: the key's counts
+		key := expect(kv.MutateUpdate, "k", first) // both conditions fail: the error is the key's
 		key.Last = second
 		ms := t.submit(
 			expect(kv.MutatePut, "k", first), // refused
 			key,                              // refused
 			expect(kv.MutatePut, "k", second),
-			expect(kv.MutatePut, "k", second), // refused: there is one since, in this call
+			expect(kv.MutatePut, "k", second), // refused: this call has written a newer record
 			expect(kv.MutateDelete, "m", 0),   // refused
 			expect(kv.MutateDelete, "l", second+1),
 			expect(kv.MutateTouch, "k", second+2), // refused
@@ -274,7 +274,8 @@ var submitFacts = []fact{
 	}},
 }
 
-// submitter returns the store as a kv.Submitter, which it is where these facts are tried.
+// submitter returns the store as a kv.Submitter. These facts run only for stores that
+// implement it.
 func (t *trial) submitter() kv.Submitter {
 	s, ok := kv.As[kv.Submitter](t.Store)
 	if !ok {

@@ -16,9 +16,9 @@ import (
 	"kvd/kv"
 )
 
-// toy is a store in memory, written for this test alone and as plainly as can
-// be: one lock, a slice of records per key. Its field bug names the mistake that
-// it makes on purpose; see bugs_test.go.
+// toy is a store in memory for this test only. It is as simple as possible: one lock, and
+// a slice of records per key. Its field bug names its deliberate mistake; see
+// bugs_test.go.
 type toy struct {
 	bug bug
 
@@ -39,7 +39,7 @@ type toyBucket struct {
 	created   time.Time
 	last      kv.Revision
 	written   time.Time   // of last
-	forgotten kv.Revision // the newest marker that PurgeDeletes dropped
+	forgotten kv.Revision // the newest marker that PurgeDeletes has removed
 	watches   []*toyWatch
 	records   map[string][]kv.Entry // oldest first, never empty
 }
@@ -48,7 +48,7 @@ func newToy(b bug) *toy { return &toy{bug: b, buckets: map[string]*toyBucket{}} 
 
 func (s *toy) is(b bug) bool { return s.bug == b }
 
-// enter takes the lock, unless the call is to end right away.
+// enter takes the lock, unless the call has to fail at once.
 func (s *toy) enter(ctx context.Context) error {
 	if err := ctx.Err(); err != nil && !s.is(contextIgnored) {
 		return err
@@ -73,7 +73,7 @@ func (s *toy) Close() error {
 	return nil
 }
 
-// reopen returns a store of the same content, as after a restart.
+// reopen returns a store with the same content, as after a restart.
 func (s *toy) reopen() *toy {
 	_ = s.Close()
 	again := &toy{bug: s.bug, lastID: s.lastID, buckets: s.buckets}
@@ -248,7 +248,7 @@ func (b *toyBucket) enter(ctx context.Context, key string) error {
 
 func (b *toyBucket) Name() string { return b.cfg.Bucket }
 
-// name names what an error is about.
+// name adds the names of the bucket and the key to an error.
 func (b *toyBucket) name(key string, err *error) {
 	if !b.store.is(errorsNameless) {
 		*err = kv.NameKey(b.cfg.Bucket, key, *err)
@@ -474,7 +474,7 @@ func (b *toyBucket) appendLocked(e kv.Entry) {
 	}
 }
 
-// endOf returns when a record expires.
+// endOf returns the time at which a record expires.
 func (b *toyBucket) endOf(e kv.Entry) (at time.Time, ends bool) {
 	if at = e.Deadline; b.store.is(keyTTLIgnored) && !e.Operation.IsMarker() || b.store.is(purgeTTLIgnored) && e.Operation.IsMarker() {
 		at = time.Time{}
@@ -487,7 +487,7 @@ func (b *toyBucket) endOf(e kv.Entry) (at time.Time, ends bool) {
 	return at, !at.IsZero()
 }
 
-// expireLocked ends what has expired: values by a marker, markers by nothing.
+// expireLocked replaces expired values by markers, and removes expired markers.
 func (b *toyBucket) expireLocked() {
 	for _, key := range slices.Sorted(maps.Keys(b.records)) {
 		newest, _ := b.newestLocked(key)
@@ -630,10 +630,10 @@ func (b *toyBucket) list(ctx context.Context, patterns []string) (keys []string,
 	return keys, nil
 }
 
-// letWritersInLocked gives the lock away until there are n more records, if
-// anybody writes. Of a listing's keys each waits for more than the one before:
-// were it the same number, a writer that goes round as the listing does could be
-// met exactly once.
+// letWritersInLocked releases the lock until there are n more records, if there are
+// writers. A listing waits for more records at each key than at the key before. If it
+// were the same number, a writer that visits the keys in the listing's order could hide
+// the bug: the listing would find its key exactly once.
 func (b *toyBucket) letWritersInLocked(n kv.Revision) {
 	until, deadline := b.last+n, time.Now().Add(5*time.Millisecond)
 	for b.last < until && time.Now().Before(deadline) {
@@ -643,7 +643,7 @@ func (b *toyBucket) letWritersInLocked(n kv.Revision) {
 	}
 }
 
-// selectedLocked returns how often the listing shows key.
+// selectedLocked returns the number of times that the listing has key.
 func (b *toyBucket) selectedLocked(patterns []string, key string) (n int) {
 	if b.store.is(listingRepeatsKeys) {
 		for _, p := range patterns {
@@ -711,5 +711,5 @@ func (b *toyBucket) bytesLocked() (n uint64) {
 	return n
 }
 
-// recordSize is what a record counts against a bucket's size limit.
+// recordSize is the size of a record by which a bucket's size limit counts.
 func recordSize(key string, value []byte) int64 { return int64(len(key) + len(value) + 64) }

@@ -10,20 +10,20 @@ import (
 	"kvd/kv"
 )
 
-// toyWatch is a watch of the toy: a list of what is due, as long as it takes.
+// toyWatch is a watch of the toy: an unbounded list of the events that are due.
 type toyWatch struct {
 	bucket   *toyBucket
 	patterns []string
 	options  kv.WatchOptions
-	updates  chan kv.Update // nil: it is polled
+	updates  chan kv.Update // nil: the watch is polled
 
-	mu      sync.Mutex // taken under the store's
+	mu      sync.Mutex // locked after the store's
 	due     []kv.Update
 	grown   chan struct{} // closed when there is something to do
 	waits   bool          // the poller is to be notified
 	pending uint64
-	over    error         // why there will be no more
-	quit    chan struct{} // closed when nobody wants the rest
+	over    error         // why there will be no more events
+	quit    chan struct{} // closed when the rest of the events is not wanted
 	err     error
 }
 
@@ -66,7 +66,7 @@ func (b *toyBucket) Watch(ctx context.Context, patterns []string, opts ...kv.Wat
 	return w, nil
 }
 
-// begin starts what delivers.
+// begin starts the delivery.
 func (w *toyWatch) begin(ctx context.Context) {
 	if !w.is(watchOutlivesContext) {
 		context.AfterFunc(ctx, func() { w.finish(ctx.Err()) })
@@ -81,8 +81,7 @@ func (w *toyWatch) begin(ctx context.Context) {
 
 func (w *toyWatch) is(b bug) bool { return w.bucket.store.is(b) }
 
-// initial makes due what the watch begins with, and the end of it. The store is
-// locked.
+// initial makes the initial entries and their end due. The store is locked.
 func (w *toyWatch) initial() {
 	var all []kv.Entry
 	for key, records := range w.bucket.records {
@@ -188,7 +187,7 @@ func (w *toyWatch) wakeLocked() {
 	}
 }
 
-// finish ends the watch: what is due is not delivered.
+// finish ends the watch. Events that are due are not delivered.
 func (w *toyWatch) finish(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -205,7 +204,7 @@ func (w *toyWatch) finish(err error) {
 	}
 }
 
-// run is the goroutine of a watch that is not polled. It ends with it.
+// run is the goroutine of a watch that is not polled. It ends with the watch.
 func (w *toyWatch) run() {
 	for {
 		w.mu.Lock()

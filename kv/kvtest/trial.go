@@ -13,14 +13,14 @@ import (
 	"kvd/kv"
 )
 
-// trial is one fact being tried against a store. Its helpers end the test on
-// what they did not expect.
+// trial is one fact that is tried against a store. Its methods end the test if a result
+// is not the expected one.
 type trial struct {
 	*testing.T
 	Store   kv.Store
 	ctx     context.Context
 	harness *Harness
-	names   *int // bucket names given out
+	names   *int // number of bucket names used
 }
 
 // differs reports whether the store named the difference.
@@ -70,7 +70,7 @@ func (t *trial) makeBucket(cfg kv.Config) kv.Bucket {
 	return b
 }
 
-// bucket creates a bucket that keeps so many revisions per key.
+// bucket creates a bucket that keeps that many revisions per key.
 func (t *trial) bucket(history int) kv.Bucket {
 	t.Helper()
 	return t.makeBucket(kv.Config{History: history})
@@ -149,7 +149,7 @@ func (t *trial) absent(b kv.Bucket, key string) {
 	t.fails(err, kv.ErrKeyNotFound)
 }
 
-// history returns the entries of key; none is an error.
+// history returns the entries of key. It ends the test if there is none.
 func (t *trial) history(b kv.Bucket, key string) []kv.Entry {
 	t.Helper()
 	entries, err := collect(b.History(t.ctx, key))
@@ -157,7 +157,7 @@ func (t *trial) history(b kv.Bucket, key string) []kv.Entry {
 	return entries
 }
 
-// noHistory ends the test unless key has no record at all.
+// noHistory ends the test if key has any record.
 func (t *trial) noHistory(b kv.Bucket, key string) {
 	t.Helper()
 	entries, err := collect(b.History(t.ctx, key))
@@ -165,7 +165,7 @@ func (t *trial) noHistory(b kv.Bucket, key string) {
 	equal(t, "number of entries before the error", len(entries), 0)
 }
 
-// keys returns the listing of the patterns.
+// keys returns the keys that the patterns list.
 func (t *trial) keys(b kv.Bucket, patterns ...string) []string {
 	t.Helper()
 	keys, err := collect(b.Keys(t.ctx, patterns...))
@@ -196,7 +196,7 @@ func (t *trial) mismatch(err error, want kv.RevisionMismatchError) {
 	}
 }
 
-// entry ends the test unless got is want; of Created it asks only that it is set.
+// entry ends the test unless got is want. Created may be any time, but must be set.
 func (t *trial) entry(got, want kv.Entry) {
 	t.Helper()
 	if got.Created.IsZero() {
@@ -210,8 +210,8 @@ func (t *trial) entry(got, want kv.Entry) {
 	}
 }
 
-// together runs f(0) to f(n-1) at once and waits for all. f must not end the
-// test: it leaves its outcome where the caller looks afterwards.
+// together runs f(0) to f(n-1) at once and waits for all. f must not end the test: it
+// stores its result for the caller.
 func together(n int, f func(i int)) {
 	var ready, done sync.WaitGroup
 	start := make(chan struct{})
@@ -240,13 +240,13 @@ func collect[V any](seq iter.Seq2[V, error]) ([]V, error) {
 	return all, nil
 }
 
-// drain reads a sequence for its error alone.
+// drain reads a sequence and returns its error.
 func drain[V any](seq iter.Seq2[V, error]) error {
 	_, err := collect(seq)
 	return err
 }
 
-// abbreviate shows a value in a message, however large it is.
+// abbreviate returns a value for a message, shortened if it is large.
 func abbreviate(value []byte) string {
 	const shown = 32
 	if len(value) <= shown {

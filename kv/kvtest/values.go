@@ -8,7 +8,7 @@ import (
 	"kvd/kv"
 )
 
-// everyByte is a value with all 256 bytes in it, line ends and zeros included.
+// everyByte is a value with all 256 bytes, also line ends and zeros.
 var everyByte = func() []byte {
 	v := make([]byte, 256)
 	for i := range v {

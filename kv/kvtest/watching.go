@@ -8,20 +8,19 @@ import (
 	"kvd/kv"
 )
 
-// patience is how long a fact waits for what a store owes it. A store that makes
-// it wait so long has failed; the time of one that does not fail does not depend
-// on it.
+// patience is the longest time that a fact waits for an expected event. A store has
+// failed if an event takes longer. A store that passes is not slowed down by it.
 var patience = 20 * time.Second
 
-// watching is a watch of a logged bucket. Its methods end the test on another
-// event than the one expected.
+// watching is a watch of a logged bucket. Its methods end the test if an event is not the
+// expected one.
 type watching struct {
 	kv.Watcher
 	t   *trial
 	log *logged
 }
 
-// watch begins a watch that the test's end stops. Patterns are words.
+// watch begins a watch. It is stopped when the test ends. Patterns are words.
 func (l *logged) watch(patterns string, opts ...kv.WatchOption) *watching {
 	l.t.Helper()
 	w, err := l.Watch(l.t.ctx, strings.Fields(patterns), opts...)
@@ -52,7 +51,7 @@ func (w *watching) receive() (kv.Update, bool) {
 	}
 }
 
-// entry returns the next event, which has to be this record.
+// entry returns the next event. It must be this record.
 func (w *watching) entry(want string) kv.Entry {
 	w.t.Helper()
 	u := w.next()
@@ -77,7 +76,8 @@ func (w *watching) end() {
 	}
 }
 
-// initial takes the initial entries, with what is still to come, and their end.
+// initial takes the initial entries, whose deltas count the ones still to come, and their
+// end.
 func (w *watching) initial(words string) {
 	w.t.Helper()
 	want := strings.Fields(words)
@@ -87,7 +87,7 @@ func (w *watching) initial(words string) {
 	w.end()
 }
 
-// changes takes what came after the initial entries.
+// changes takes the events after the initial entries.
 func (w *watching) changes(words string) {
 	w.t.Helper()
 	for word := range strings.FieldsSeq(words) {
@@ -95,7 +95,7 @@ func (w *watching) changes(words string) {
 	}
 }
 
-// sees writes, and takes the changes that the watch owes of it.
+// sees writes, and takes the changes that the watch has to deliver for it.
 func (w *watching) sees(words string) {
 	w.t.Helper()
 	for word := range strings.FieldsSeq(words) {
@@ -113,8 +113,9 @@ func (w *watching) delta(e kv.Entry, want int) {
 	equal(w.t, "delta of "+word(&e), e.Delta, uint64(want))
 }
 
-// ended takes the close of the channel, after at most what the watch held for the
-// receiver, and wants this reason.
+// ended waits until the channel is closed, and ends the test if the reason is another
+// one. Before the close there may be as many events as the watch had ready for the
+// receiver.
 func (w *watching) ended(want error) {
 	w.t.Helper()
 	for open := true; open; {
