@@ -128,8 +128,8 @@ func (r *recovery) refuseOrphans() error {
 	return nil
 }
 
-// openLog finds the log's files. A log that begins above what the manifest needs
-// makes the store read-only, with nothing touched.
+// openLog finds the log's files. A log that begins above the first frame that the
+// manifest needs makes the store read-only, with nothing touched.
 func (r *recovery) openLog() error {
 	for _, dir := range []string{manifest.LogDir, manifest.SegmentDir} {
 		if err := r.store.opts.env.FS.Mkdir(path.Join(r.store.dir, dir)); err != nil && !errors.Is(err, fs.ErrExist) {

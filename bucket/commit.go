@@ -18,7 +18,7 @@ type committer struct {
 	mu          sync.Mutex // guards the fields up to the blank line
 	queue       []*request // in order of arrival
 	lowPriority []*request // requests of low priority, in order of arrival
-	leading     bool       // a request leads, or was told to
+	leading     bool       // a request leads, or is about to lead
 
 	queued atomic.Int64 // len(queue), for the leader to watch without the lock
 
@@ -39,7 +39,7 @@ type request struct {
 	at    int  // of group.mutations: where those of the group at hand begin. Owned by the leader.
 	done  bool // answered. Owned by the leader.
 
-	leads     bool  // has been told to lead. Guarded by committer.mu.
+	leads     bool  // the request leads or is about to lead. Guarded by committer.mu.
 	cancelled error // the context's, for the mutations not taken then. Guarded by committer.mu.
 }
 

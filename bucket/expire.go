@@ -29,7 +29,7 @@ import (
 // timing whether a shorter history counts that record.
 
 // expiresAt returns when a version of a bucket with that TTL expires, unix ns; 0: never.
-// newest says whether it is the newest version of its key.
+// newest reports whether it is the newest version of its key.
 func expiresAt(v *index.Version, ttl time.Duration, newest bool) (at int64) {
 	marker := v.Op.IsMarker()
 	if v.Deadline != 0 && (newest || marker) {

@@ -16,7 +16,7 @@ import (
 
 // Select finds the initial entries of a watch.
 //
-// A resumed watch must be told of the end of every key. Some ends have no record:
+// A resumed watch must be sent the end of every key. Some ends have no record:
 // PurgeDeletes, trims, erasures and expiry without markers forget them. So a selection
 // checks what was forgotten in the same hold of the bucket's lock in which it reads the
 // index. A selection that reads the records one after the other checks it after the last.

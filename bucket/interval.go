@@ -217,8 +217,8 @@ func (b *Bucket) recordLost(l manifest.LostRange) {
 	b.mu.lost = list
 }
 
-// checkLostLocked returns a *kv.CompactedError if a watch that resumes from a revision was
-// sent revisions that a crash lost: what its reader knows differs from the bucket. The
+// checkLostLocked returns a *kv.CompactedError if a watch that resumes from a revision
+// was sent revisions that a crash lost: its reader's state differs from the bucket. The
 // caller holds mu.
 func (b *Bucket) checkLostLocked(from kv.Revision) error {
 	for _, l := range b.mu.lost {

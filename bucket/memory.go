@@ -58,8 +58,8 @@ func (b *Bucket) reserveMemory(records int64) error {
 	return sl.Reserve(records, 0)
 }
 
-// startMemory makes a memory segment with room for at least size bytes. Newest says that
-// it is the bucket's newest segment; otherwise it is not in the bucket's order yet.
+// startMemory makes a memory segment with room for at least size bytes. If newest, it is
+// the bucket's newest segment; otherwise it is not in the bucket's order yet.
 func (b *Bucket) startMemory(size int64, newest bool) (*openSegment, error) {
 	number := len(b.mu.segments)
 	if number >= segmentsMax {

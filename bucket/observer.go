@@ -6,7 +6,7 @@ import (
 	"kvd/kv"
 )
 
-// Observer receives what the commit path does, for metrics.
+// Observer receives the commits of a store, for metrics.
 type Observer interface {
 	// Committed is called once for every group of writes: when it is durable, or with
 	// sync=interval when it is written. It is also called once for each sync of such

@@ -116,7 +116,7 @@ func (o Options) withDefaults() (Options, error) {
 	return o, nil
 }
 
-// Progress says how far Open has come.
+// Progress reports how far Open has come.
 type Progress = progress.Progress
 
 // The stages, in order.

@@ -67,7 +67,7 @@ func (s *Store) refillReserve() error {
 		r.available = r.size
 		return nil
 	}
-	if size, sizeErr := r.file.Size(); sizeErr == nil { // what it got, it keeps
+	if size, sizeErr := r.file.Size(); sizeErr == nil { // the file keeps the part that it got
 		r.available = size
 	}
 	return fmt.Errorf("reserve of %d bytes: %w", r.size, err)
@@ -109,8 +109,8 @@ func (s *Store) recordFull(cause error) {
 	}
 }
 
-// recordRoom records that a group found room; puts says whether it held any for the
-// disk.
+// recordRoom records that a group found room; puts reports whether the group had puts for
+// the disk.
 func (s *Store) recordRoom(puts bool) {
 	if puts && s.path.full {
 		s.path.full = false

@@ -66,9 +66,9 @@ func (b *Bucket) beginRules(change func(*manifest.Liveness)) {
 	})
 }
 
-// finishRules removes from the index what is dead by the bucket's rules, and ends what
-// beginRules began. Several calls may run at a time: each applies to every key the rules
-// that it was called for.
+// finishRules removes from the index the versions that are dead by the bucket's rules.
+// After beginRules it ends the pending state. Several calls may run at a time: each
+// applies to every key the rules that it was called for.
 func (b *Bucket) finishRules() {
 	b.applyRules()
 	b.store.path.Lock()
@@ -78,8 +78,8 @@ func (b *Bucket) finishRules() {
 	b.mu.rulesPending--
 }
 
-// applyRules removes from the index what is dead by the bucket's rules. It takes so few
-// keys at a time that readers and writers run in between.
+// applyRules removes from the index the versions that are dead by the bucket's rules. It
+// takes so few keys at a time that readers and writers run in between.
 func (b *Bucket) applyRules() {
 	for n := 0; b.applyRulesToPart(n); n++ {
 	}

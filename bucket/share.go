@@ -3,10 +3,10 @@ package bucket
 import "time"
 
 // share is the part of a group that requests of low priority may take: the sweep's. Its
-// cost for the writers of the group is the time that the commit path works on it. So it is
-// bounded by time: about as long as the group's sync takes, whatever the disk. A group
-// with its full share takes twice as long as one without, and the sweep makes progress
-// with every group.
+// cost for the writers of the group is the time that the commit path works on it. So it
+// is bounded by time: about as long as the group's sync takes, on any disk. A group with
+// its full share takes twice as long as one without, and the sweep makes progress with
+// every group.
 //
 // # Why
 //

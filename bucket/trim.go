@@ -242,7 +242,7 @@ func (t *trim) decide() (journal.Operation, error) {
 	return op, nil
 }
 
-// applyRules removes from the index what is dead by the bucket's rules.
+// applyRules removes from the index the versions that are dead by the bucket's rules.
 func (t *trim) applyRules() {
 	b := t.bucket
 	b.mu.RLock()
