@@ -19,7 +19,9 @@ import (
 // that Stat and List show as directories; Rename takes files alone.
 //
 // A file is a list of extents, one for each time that it grew, so growing copies
-// nothing. Reads and writes of different bytes run side by side without a lock.
+// nothing. ReadAt of a file and WriteAt exclude each other: as with a real file, a reader
+// may ask for bytes that are being written. Reads of a mapping take no lock, so their
+// caller must know that the bytes are written.
 // The memory of a file is free once its name, its handles and its mappings are
 // gone.
 func NewRAM() FS {
@@ -36,7 +38,8 @@ type ram struct {
 // ramFile is the content of a file.
 type ramFile struct {
 	name    string
-	grow    sync.Mutex // must be locked to change extents
+	content sync.RWMutex // guards the bytes against ReadAt and WriteAt at the same time
+	grow    sync.Mutex   // must be locked to change extents
 	extents atomic.Pointer[[]extent]
 }
 
@@ -262,6 +265,8 @@ func (h *ramHandle) ReadAt(p []byte, off int64) (int, error) {
 		return 0, err
 	}
 	if h.limit == 0 {
+		f.content.RLock()
+		defer f.content.RUnlock()
 		return f.readAt(p, off)
 	}
 	n := int(max(0, min(int64(len(p)), h.limit-off)))
@@ -285,6 +290,8 @@ func (h *ramHandle) WriteAt(p []byte, off int64) (int, error) {
 	if end := off + int64(len(p)); end > f.size() {
 		f.resize(end)
 	}
+	f.content.Lock()
+	defer f.content.Unlock()
 	return f.each(off, len(p), func(at int, b []byte) { copy(b, p[at:]) }), nil
 }
 

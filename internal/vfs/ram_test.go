@@ -146,3 +146,27 @@ func TestRAMGrowsBesideReaders(t *testing.T) {
 	close(written)
 	readers.Wait()
 }
+
+// A scan of a segment may read the place of an index block that is being written. The race
+// detector finds a read and a write that do not exclude each other.
+func TestRAMReadsWhatIsBeingWritten(t *testing.T) {
+	_, f := ramFile(t)
+	if _, err := f.WriteAt(make([]byte, 100), 0); err != nil {
+		t.Fatal(err)
+	}
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		for i := range 100 {
+			if _, err := f.WriteAt(bytes.Repeat([]byte{byte(i)}, 100), 0); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	for range 100 {
+		p := make([]byte, 100)
+		if n, err := f.ReadAt(p, 0); n != 100 || err != nil || p[0] != p[99] {
+			t.Errorf("%d bytes from %d to %d, error %v", n, p[0], p[99], err)
+		}
+	}
+	writer.Wait()
+}
