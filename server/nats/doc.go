@@ -21,7 +21,8 @@
 //	Purge                       KV-Operation: PURGE with Nats-Rollup: sub
 //	Update, Create of a client  Nats-Expected-Last-Subject-Sequence
 //	other expectations          Nats-Expected-Last-Sequence, -Msg-Id, or the sequence of another subject
-//	headers                     stored with the record and returned, byte for byte
+//	headers                     stored with the record and returned, byte for byte; the
+//	                            two fields of a purge always in the order above
 //	expiry marker               Nats-Marker-Reason: MaxAge and KV-Operation: PURGE
 //	watch                       push consumer
 //

@@ -17,6 +17,7 @@ const (
 	headerVersion  = "NATS/1.0\r\n"
 	deleteHeader   = headerVersion + "KV-Operation: DEL\r\n\r\n"
 	purgeHeader    = headerVersion + "KV-Operation: PURGE\r\nNats-Rollup: sub\r\n\r\n"
+	purgeReversed  = headerVersion + "Nats-Rollup: sub\r\nKV-Operation: PURGE\r\n\r\n"
 	operationDel   = "DEL"
 	operationPurge = "PURGE"
 )
@@ -143,9 +144,14 @@ func ParseTTL(value string) (MessageTTL, bool) {
 }
 
 // StoredHeader returns the header block to store with a message. That is nil for the
-// blocks that AppendHeader derives from the operation alone.
+// blocks that AppendHeader derives from the operation alone. nats.go writes the two fields
+// of a purge in the order of a map, which is the other one in one of eight purges. Both
+// orders mean the same, so neither is stored.
 func StoredHeader(block []byte, op kv.MutationOp) []byte {
-	if op == kv.MutateDelete && string(block) == deleteHeader || op == kv.MutatePurge && string(block) == purgeHeader {
+	switch {
+	case op == kv.MutateDelete && string(block) == deleteHeader,
+		op == kv.MutatePurge && string(block) == purgeHeader,
+		op == kv.MutatePurge && string(block) == purgeReversed:
 		return nil
 	}
 	return block
