@@ -96,7 +96,7 @@
 //
 //   - Damage, if anything shows that the frame was durable: the field synced of a later
 //     valid frame header (whose payload may be torn), the final LSN in the next file's
-//     header, or the caller, who wants only frames above it. It is also damage if a page
+//     header, or the caller, if it asks only for frames above it. It is also damage if a page
 //     from there on cannot be read, or if the file is shorter than its header says: the
 //     contents of such pages are unknown.
 //   - Otherwise a torn tail, or simply the end. The log ends at frame n.
