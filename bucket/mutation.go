@@ -73,23 +73,21 @@ var translations = [...]struct {
 	msglog.Append:   {writeAppended, expectAnything},
 }
 
-// translate turns a mutation of the contract (package kv) into one of the engine. It
-// ignores m.Bucket.
-func (b *Bucket) translate(m *kv.Mutation) (mutation, error) {
+// translate turns a mutation of the contract (package kv) into one of the engine, own,
+// which has no field set. It ignores m.Bucket. After an error own has no meaning.
+func (b *Bucket) translate(m *kv.Mutation, own *mutation) error {
 	if int(m.Op) >= len(translations) || translations[m.Op].kind == 0 {
-		return mutation{}, fmt.Errorf("%w: %v", kv.ErrInvalidOption, m.Op)
+		return fmt.Errorf("%w: %v", kv.ErrInvalidOption, m.Op)
 	}
-	t := translations[m.Op]
-	own := mutation{
-		kind: t.kind, expect: t.expect, key: m.Key, headers: m.Headers, ttl: m.TTL,
-		last: m.Last, newest: m.Newest, ifNewest: m.IfNewest,
-	}
+	own.kind, own.expect = translations[m.Op].kind, translations[m.Op].expect
+	own.key, own.headers, own.ttl = m.Key, m.Headers, m.TTL
+	own.last, own.newest, own.ifNewest = m.Last, m.Newest, m.IfNewest
 	plain := own.kind == writeDelete || own.kind == writeAppended
 	if m.TTL < 0 || m.TTL > 0 && plain {
-		return mutation{}, &kv.LimitError{What: fmt.Sprintf("TTL of a %v", m.Op), Got: int64(m.TTL), Duration: true, Err: kv.ErrInvalidOption}
+		return &kv.LimitError{What: fmt.Sprintf("TTL of a %v", m.Op), Got: int64(m.TTL), Duration: true, Err: kv.ErrInvalidOption}
 	}
 	if m.Rollup && plain {
-		return mutation{}, fmt.Errorf("%w: %v keeps the history", kv.ErrInvalidOption, m.Op)
+		return fmt.Errorf("%w: %v keeps the history", kv.ErrInvalidOption, m.Op)
 	}
 	if own.operation().IsMarker() {
 		if m.IfLast {
@@ -98,7 +96,7 @@ func (b *Bucket) translate(m *kv.Mutation) (mutation, error) {
 	} else {
 		own.value, own.rollup = m.Value, m.Rollup
 	}
-	return own, b.prepare(&own)
+	return b.prepare(own)
 }
 
 // prepare does the checks that need no lock of the commit path, so that they cost the

@@ -67,31 +67,32 @@ func (b *Bucket) touch(ctx context.Context, key string, ttl time.Duration) (kv.R
 }
 
 // write carries one mutation through the commit path. It ignores m.Bucket.
-func (b *Bucket) write(ctx context.Context, m kv.Mutation, opts []kv.WriteOption) (revision kv.Revision, err error) {
-	defer func() {
-		if err != nil {
-			err = kv.NameKey(b.name, m.Key, err)
-		}
-	}()
+func (b *Bucket) write(ctx context.Context, m kv.Mutation, opts []kv.WriteOption) (kv.Revision, error) {
+	revision, err := b.commit(ctx, &m, opts)
+	if err != nil {
+		return revision, kv.NameKey(b.name, m.Key, err)
+	}
+	return revision, nil
+}
+
+func (b *Bucket) commit(ctx context.Context, m *kv.Mutation, opts []kv.WriteOption) (kv.Revision, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
 	if err := m.Apply(opts); err != nil {
 		return 0, err
 	}
-	own, err := b.translate(&m)
-	if err != nil {
+	r := newRequest()
+	defer r.free()
+	own := &r.single[0]
+	if err := b.translate(m, own); err != nil {
 		return 0, err
 	}
-	r := newRequest()
-	r.single[0] = own
-	err = b.store.commit.do(ctx, r)
+	err := b.store.commit.do(ctx, r)
 	if err == nil {
-		err = r.single[0].err
+		err = own.err
 	}
-	revision = r.single[0].revision
-	r.free()
-	return revision, err
+	return own.revision, err
 }
 
 // Submit carries out many mutations in order; see [kv.Submitter].
@@ -131,13 +132,13 @@ func (s *Store) submitTouch(ctx context.Context, m *kv.Mutation) {
 	m.Err = kv.NameKey(m.Bucket, m.Key, err)
 }
 
-// translate turns a mutation of the contract (package kv) into one of the engine.
-func (s *Store) translate(m *kv.Mutation) (mutation, error) {
+// translate is [Bucket.translate] for the bucket that m names.
+func (s *Store) translate(m *kv.Mutation, own *mutation) error {
 	b, err := s.lookup(m.Bucket)
 	if err != nil {
-		return mutation{}, err
+		return err
 	}
-	return b.translate(m)
+	return b.translate(m, own)
 }
 
 // submit carries out mutations other than touches as one request.
@@ -150,10 +151,11 @@ func (s *Store) submit(ctx context.Context, mutations []kv.Mutation) error {
 	}
 	for i := range mutations {
 		m := &mutations[i]
-		m.Revision = 0
-		own, err := s.translate(m)
-		if m.Err = kv.NameKey(m.Bucket, m.Key, err); err == nil {
-			r.mutations = append(r.mutations, own)
+		m.Revision, m.Err = 0, nil
+		r.mutations = append(r.mutations, mutation{})
+		if err := s.translate(m, &r.mutations[len(r.mutations)-1]); err != nil {
+			m.Err = kv.NameKey(m.Bucket, m.Key, err)
+			r.mutations = r.mutations[:len(r.mutations)-1]
 		}
 	}
 	if len(r.mutations) == 0 {
