@@ -23,7 +23,8 @@ import (
 type Bucket struct {
 	// Immutable after it was made.
 	store     *Store
-	id        uint64
+	id        uint64 // in records and operations
+	life      uint64 // what clients see as the id
 	name      string
 	created   int64           // unix ns
 	ready     chan struct{}   // closed when the tree holds every key: listings wait for it
@@ -57,14 +58,14 @@ type Bucket struct {
 		live             manifest.Liveness
 		rulesPending     int // number of changes of the rules that are not applied to the index yet: rules.go
 		index            *index.Index
-		revision         kv.Revision          // of the newest record that can be read
-		written          int64                // unix ns: the time of that record; after recovery the newest time in the segments. 0: unknown
-		segments         []*openSegment       // by index.Version.Segment
-		order            []*openSegment       // those that the manifest names, in ascending order of revisions
-		replaced         []*openSegment       // those that compaction replaced while the index could not follow
-		compactedEndUpTo kv.Revision          // up to it the ends of keys are forgotten: see manifest.Bucket.CompactedEndUpTo
-		forgets          uint64               // how often the index forgot ends of keys since the store was opened
-		lost             []manifest.LostRange // revisions that crashes lost; replaced as a whole
+		revision         kv.Revision             // of the newest record that can be read
+		written          int64                   // unix ns: the time of that record; after recovery the newest time in the segments. 0: unknown
+		segments         []*openSegment          // by index.Version.Segment
+		order            []*openSegment          // those that the manifest names, in ascending order of revisions
+		replaced         []*openSegment          // those that compaction replaced while the index could not follow
+		compactedEndUpTo kv.Revision             // up to it the ends of keys are forgotten: see manifest.Bucket.CompactedEndUpTo
+		forgets          uint64                  // how often the index forgot ends of keys since the store was opened
+		skipped          []manifest.SkippedRange // revisions that crashes made the bucket skip; replaced as a whole
 	}
 }
 
@@ -88,8 +89,8 @@ type openSegment struct {
 	lost        *manifest.Segment // the manifest's entry for a file that could not be opened; Segment is nil then. Immutable
 }
 
-func newBucket(s *Store, id uint64, created int64, config kv.Config) *Bucket {
-	b := &Bucket{store: s, id: id, name: config.Bucket, created: created, next: 1, ready: make(chan struct{}), noMarkers: config.Kind == msglog.Kind}
+func newBucket(s *Store, id, life uint64, created int64, config kv.Config) *Bucket {
+	b := &Bucket{store: s, id: id, life: life, name: config.Bucket, created: created, next: 1, ready: make(chan struct{}), noMarkers: config.Kind == msglog.Kind}
 	b.sweeping.lock = make(chan struct{}, 1)
 	b.unlockSweep()
 	b.mu.config = config
@@ -103,8 +104,9 @@ func newBucket(s *Store, id uint64, created int64, config kv.Config) *Bucket {
 // Name returns the bucket's name.
 func (b *Bucket) Name() string { return b.name }
 
-// ID returns the bucket's id: no other bucket of the store ever has it.
-func (b *Bucket) ID() uint64 { return b.id }
+// ID returns the bucket's id: a random number of at most 53 bits. A bucket that is
+// deleted and made again has another one, and so has a bucket in memory after a restart.
+func (b *Bucket) ID() uint64 { return b.life }
 
 // checkWritable returns nil, or why the bucket takes no writes.
 func (b *Bucket) checkWritable() error {
@@ -192,7 +194,7 @@ func (b *Bucket) Status(ctx context.Context) (kv.Status, error) {
 		return kv.Status{}, b.mu.gone
 	}
 	st := kv.Status{
-		Config: b.mu.config.WithDefaults(), ID: b.id, Created: time.Unix(0, b.created).UTC(),
+		Config: b.mu.config.WithDefaults(), ID: b.life, Created: time.Unix(0, b.created).UTC(),
 		Keys: uint64(b.mu.index.Keys()), Named: uint64(b.mu.index.Len()), Values: uint64(b.mu.index.Count()),
 		Bytes: uint64(b.mu.index.Bytes()), Revision: b.mu.revision,
 		ReadOnly: b.mu.readOnly,

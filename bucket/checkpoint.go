@@ -195,8 +195,8 @@ func (b *Bucket) capture(position wal.LSN) *capture {
 		return nil
 	}
 	c := &capture{bucket: b, files: b.unsynced}
-	c.desc = &manifest.Bucket{ID: b.id, Created: b.created, Config: b.mu.config, Position: position, Next: b.next, Keys: uint64(b.mu.index.Len()), Live: b.mu.live}
-	c.desc.CompactedEndUpTo, c.desc.Lost = b.mu.compactedEndUpTo, b.mu.lost
+	c.desc = &manifest.Bucket{ID: b.id, Life: b.life, Created: b.created, Config: b.mu.config, Position: position, Next: b.next, Keys: uint64(b.mu.index.Len()), Live: b.mu.live}
+	c.desc.CompactedEndUpTo, c.desc.Skipped = b.mu.compactedEndUpTo, b.mu.skipped
 	if b.memory {
 		return c
 	}

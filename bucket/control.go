@@ -145,7 +145,7 @@ func (s *Store) apply(op journal.Operation) {
 }
 
 func (s *Store) applyCreate(op *journal.Create) {
-	b := newBucket(s, op.Bucket, op.Created, op.Config)
+	b := newBucket(s, op.Bucket, op.Life, op.Created, op.Config)
 	close(b.ready)
 	if op.Config.TTL != 0 {
 		b.willExpire()
@@ -325,7 +325,16 @@ func (s *Store) outcome(name string, err error) (kv.Bucket, error) {
 }
 
 func (s *Store) decideCreate(config kv.Config) journal.Operation {
-	return &journal.Create{Bucket: s.path.nextID, Created: s.clock.advance(), Config: config}
+	return &journal.Create{Bucket: s.path.nextID, Created: s.clock.advance(), Life: s.newLife(), Config: config}
+}
+
+// newLife returns what clients will see as the id of a bucket.
+func (s *Store) newLife() uint64 {
+	for {
+		if life := s.opts.env.Random() & manifest.LifeMax; life != 0 {
+			return life
+		}
+	}
 }
 
 func (b *Bucket) decideEdit(config kv.Config) (journal.Operation, error) {

@@ -405,7 +405,7 @@ func (w *written) onto(t testing.TB, disk vfs.FS) *manifest.Bucket {
 		}
 	}
 	config := kv.Config{Bucket: "b", History: writtenHistory}.WithDefaults()
-	d := &manifest.Bucket{ID: writtenID, Created: 1, Config: config, Next: 1, Live: w.live}
+	d := &manifest.Bucket{ID: writtenID, Life: 1, Created: 1, Config: config, Next: 1, Live: w.live}
 	for i, records := range w.segments {
 		seg := writeSegment(t, o, uint64(i+1), records)
 		d.Segments = append(d.Segments, manifest.Segment{Desc: seg})

@@ -83,7 +83,7 @@ func (s *selection) resume() (scans bool, err error) {
 	defer b.mu.RUnlock()
 	s.At = b.mu.revision
 	if !s.query.PassForgotten {
-		err = b.checkLostLocked(s.query.From)
+		err = b.checkSkippedLocked(s.query.From)
 	}
 	return s.after >= s.At || uint64(s.At-s.after) <= uint64(b.mu.index.Len()), err
 }

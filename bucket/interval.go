@@ -184,13 +184,13 @@ func (m *maintainer) syncs() {
 	}
 }
 
-// skipLost skips the revisions of interval buckets that a crash may have lost, if the store
+// skipUnsynced skips the revisions of interval buckets that a crash may have taken, if the store
 // was not closed cleanly. Recovery's checkpoint makes this durable before a revision is
 // issued: two crashes must not skip to the same revision.
-func (r *recovery) skipLost() {
+func (r *recovery) skipUnsynced() {
 	for _, b := range r.store.mu.buckets {
 		if b.interval != 0 && !b.memory && !r.found.State.Clean {
-			b.recordLost(manifest.LostRange{After: b.next - 1, UpTo: b.next - 1 + unsyncedMax})
+			b.recordSkipped(manifest.SkippedRange{After: b.next - 1, UpTo: b.next - 1 + unsyncedMax})
 			b.next += unsyncedMax
 			b.mu.revision = b.next - 1
 			b.markDirty()
@@ -199,29 +199,29 @@ func (r *recovery) skipLost() {
 	}
 }
 
-// lostMax bounds the lost ranges of a bucket.
-const lostMax = 16
+// skippedMax bounds the skipped ranges of a bucket.
+const skippedMax = 16
 
-// recordLost records a lost range. A range that follows the last one directly is merged
-// with it. If there are more than lostMax, the oldest is replaced by a bound: resuming
+// recordSkipped records a skipped range. A range that follows the last one directly is merged
+// with it. If there are more than skippedMax, the oldest is replaced by a bound: resuming
 // below its end is refused. The caller has the only reference to the bucket.
-func (b *Bucket) recordLost(l manifest.LostRange) {
-	list := slices.Clone(b.mu.lost)
+func (b *Bucket) recordSkipped(l manifest.SkippedRange) {
+	list := slices.Clone(b.mu.skipped)
 	if n := len(list); n > 0 && list[n-1].UpTo == l.After {
 		l.After, list = list[n-1].After, list[:n-1]
 	}
-	if list = append(list, l); len(list) > lostMax {
+	if list = append(list, l); len(list) > skippedMax {
 		b.mu.compactedEndUpTo = max(b.mu.compactedEndUpTo, list[0].UpTo)
 		list = list[1:]
 	}
-	b.mu.lost = list
+	b.mu.skipped = list
 }
 
-// checkLostLocked returns a *kv.CompactedError if a watch that resumes from a revision
-// was sent revisions that a crash lost: its reader's state differs from the bucket. The
+// checkSkippedLocked returns a *kv.CompactedError if a watch that resumes from a revision
+// was sent revisions that a crash took: its reader's state differs from the bucket. The
 // caller holds mu.
-func (b *Bucket) checkLostLocked(from kv.Revision) error {
-	for _, l := range b.mu.lost {
+func (b *Bucket) checkSkippedLocked(from kv.Revision) error {
+	for _, l := range b.mu.skipped {
 		if told := from - 1; l.After < told && told < l.UpTo {
 			return &kv.CompactedError{Bucket: b.name, Wanted: from, First: l.UpTo + 1}
 		}

@@ -393,16 +393,16 @@ func TestEveryCallOfIntervalWritesFails(t *testing.T) {
 }
 
 // After many crashes the oldest lost ranges are replaced by one bound.
-func TestLostRangesAreBounded(t *testing.T) {
+func TestSkippedRangesAreBounded(t *testing.T) {
 	b := &Bucket{}
-	for n := range kv.Revision(2 * lostMax) {
+	for n := range kv.Revision(2 * skippedMax) {
 		after := n * 2 * unsyncedMax
-		b.recordLost(manifest.LostRange{After: after, UpTo: after + unsyncedMax/2})
-		b.recordLost(manifest.LostRange{After: after + unsyncedMax/2, UpTo: after + unsyncedMax}) // nothing was written in between
+		b.recordSkipped(manifest.SkippedRange{After: after, UpTo: after + unsyncedMax/2})
+		b.recordSkipped(manifest.SkippedRange{After: after + unsyncedMax/2, UpTo: after + unsyncedMax}) // nothing was written in between
 	}
-	first := kv.Revision(lostMax * 2 * unsyncedMax)
-	if len(b.mu.lost) != lostMax || b.mu.lost[0] != (manifest.LostRange{After: first, UpTo: first + unsyncedMax}) || b.mu.compactedEndUpTo != first-unsyncedMax {
-		t.Errorf("%d ranges from %+v on, and keys ended up to %d", len(b.mu.lost), b.mu.lost[0], b.mu.compactedEndUpTo)
+	first := kv.Revision(skippedMax * 2 * unsyncedMax)
+	if len(b.mu.skipped) != skippedMax || b.mu.skipped[0] != (manifest.SkippedRange{After: first, UpTo: first + unsyncedMax}) || b.mu.compactedEndUpTo != first-unsyncedMax {
+		t.Errorf("%d ranges from %+v on, and keys ended up to %d", len(b.mu.skipped), b.mu.skipped[0], b.mu.compactedEndUpTo)
 	}
 }
 

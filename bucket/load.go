@@ -69,8 +69,8 @@ func (r *recovery) loadBuckets() error {
 // loadBucket opens a bucket's segments and loads their entries. A segment that is missing
 // or unreadable makes the bucket read-only. It does not affect other buckets.
 func (r *recovery) loadBucket(d *manifest.Bucket, meter *progress.Meter) (*Bucket, error) {
-	b := newBucket(r.store, d.ID, d.Created, d.Config)
-	b.next, b.mu.live, b.mu.compactedEndUpTo, b.mu.lost, b.position = d.Next, d.Live, d.CompactedEndUpTo, d.Lost, d.Position
+	b := newBucket(r.store, d.ID, d.Life, d.Created, d.Config)
+	b.next, b.mu.live, b.mu.compactedEndUpTo, b.mu.skipped, b.position = d.Next, d.Live, d.CompactedEndUpTo, d.Skipped, d.Position
 	b.mu.revision = d.Next - 1
 	b.mu.index.Grow(expectedKeys(d))
 	for i := range d.Segments {

@@ -269,8 +269,9 @@ func (r *recovery) renewMemory() {
 		b.id = r.store.path.nextID
 		r.store.path.nextID++
 		r.store.mu.ids[b.id] = b
+		b.life = r.store.newLife()
 		b.next, b.position = 1, 0
-		b.mu.live, b.mu.compactedEndUpTo, b.mu.lost, b.mu.revision, b.mu.written = manifest.Liveness{}, 0, nil, 0, 0
+		b.mu.live, b.mu.compactedEndUpTo, b.mu.skipped, b.mu.revision, b.mu.written = manifest.Liveness{}, 0, nil, 0, 0
 		b.markDirty()
 	}
 }

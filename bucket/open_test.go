@@ -260,7 +260,7 @@ func TestANewerStoreIsRefusedUntouched(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		binary.LittleEndian.PutUint32(content[8:], 2) // the version, under the checksum of the header
+		binary.LittleEndian.PutUint32(content[8:], 3) // the version, under the checksum of the header
 		binary.LittleEndian.PutUint64(content[48:], xxhash.Sum64(content[:48]))
 		if err := h.disk.WriteFile(path.Join(testDir, name), content); err != nil {
 			t.Fatal(err)
@@ -280,11 +280,11 @@ func TestANewerStoreIsRefusedUntouched(t *testing.T) {
 func TestANewerOperationInTheLogIsRefused(t *testing.T) {
 	h := newHarness(t)
 	b := h.bucket("b")
-	frame := journal.Append(wal.NewFrame(nil), &journal.ExpireMarkers{Bucket: b.id})
+	frame := journal.Append(wal.NewFrame(nil), &journal.Accept{Bucket: b.id})
 	frame[wal.FrameHeaderSize+4]++ // the kind, which is the newest
 	h.appendFrame(frame)
 	h.kill()
-	wantError(t, h.tryOpen(), kv.ErrVersion, "kind 8", "LSN")
+	wantError(t, h.tryOpen(), kv.ErrVersion, "kind 9", "LSN")
 }
 
 // appendFrame writes a frame to the log behind the store's back.

@@ -50,7 +50,7 @@ func (s *Store) recover() error {
 		}
 	}
 	if s.checkFailure() == nil {
-		r.skipLost()
+		r.skipUnsynced()
 		r.renewMemory()
 		if err := r.begin(); err != nil {
 			return err

@@ -26,8 +26,8 @@ func (b *Bucket) Watch(ctx context.Context, patterns []string, opts ...kv.WatchO
 	if o.IncludeHistory && o.UpdatesOnly {
 		return nil, kv.NameKey(b.name, "", fmt.Errorf("%w: use IncludeHistory or UpdatesOnly, not both", kv.ErrInvalidOption))
 	}
-	if o.ResumeBucketID != 0 && o.ResumeBucketID != b.id {
-		return nil, fmt.Errorf("%w: %q with id %d; the one of that name has id %d", kv.ErrBucketNotFound, b.name, o.ResumeBucketID, b.id)
+	if o.ResumeBucketID != 0 && o.ResumeBucketID != b.life {
+		return nil, fmt.Errorf("%w: %q with id %d; the one of that name has id %d", kv.ErrBucketNotFound, b.name, o.ResumeBucketID, b.life)
 	}
 	w, err := b.hub.Watch(ctx, patterns, o)
 	if err != nil {

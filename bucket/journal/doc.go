@@ -26,6 +26,7 @@
 //	5  PurgeDeletes   markers up to a revision lose their history, or are removed
 //	6  Expire         records up to a revision expired or were trimmed
 //	7  ExpireMarkers  purge markers with a deadline up to an instant expired
+//	8  Accept         the loss of records up to a revision is accepted
 //
 // The body of kind 1 is records as package segment encodes them, one behind the
 // other. The store writes them to segments as they are. The body of any other kind is
@@ -38,14 +39,15 @@
 //	24      …     the configuration as JSON, for kinds 2 and 3 only (package manifest)
 //
 //	kind  first argument                       second argument
-//	2     time of creation, Unix time in ns    0
+//	2     time of creation, Unix time in ns    Bucket.Life
 //	3     Cut.UpTo, or 0                       Cut.Keep, or 0: no cut
 //	4     0                                    0
 //	5     PurgeDeletes.UpTo                    PurgeDeletes.MarkersUpTo
 //	6     Liveness.ExpiredUpTo                 Liveness.UnmarkedUpTo
 //	7     Liveness.MarkersExpiredUpTo          Liveness.UnmarkedUpTo
+//	8     Doubt.Bound                          0
 //
-// Package manifest has the meaning of these fields ("Liveness"). An operation
+// Package manifest has the meaning of these fields ("Liveness", "Doubt"). An operation
 // carries what was decided and not what was asked for, so replay needs neither the
 // clock nor the configuration of the time.
 //
@@ -71,6 +73,5 @@
 //
 // # Versions
 //
-// The format of the log's frames has the version (package wal). Kinds 6 and 7 gained
-// their second argument within version 1: logs written before have 0 there.
+// The format of the log's frames has the version (package wal).
 package journal

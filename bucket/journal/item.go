@@ -20,6 +20,7 @@ const (
 	kindPurgeDeletes  Kind = 5
 	kindExpire        Kind = 6
 	kindExpireMarkers Kind = 7
+	kindAccept        Kind = 8
 )
 
 // BeginRecords appends the head of an item of kind Records to dst. The caller

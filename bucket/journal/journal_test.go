@@ -23,14 +23,15 @@ var fullConfig = kv.Config{
 }
 
 var sampleOperations = []Operation{
-	&Create{Bucket: 1, Created: 1_700_000_000_000_000_000, Config: kv.Config{Bucket: "small"}.WithDefaults()},
-	&Create{Bucket: 2, Created: 3, Config: fullConfig},
+	&Create{Bucket: 1, Created: 1_700_000_000_000_000_000, Life: manifest.LifeMax, Config: kv.Config{Bucket: "small"}.WithDefaults()},
+	&Create{Bucket: 2, Created: 3, Life: 1, Config: fullConfig},
 	&Edit{Bucket: 1, Cut: manifest.Cut{UpTo: 9, Keep: 2}, Config: kv.Config{Bucket: "small", History: 2}.WithDefaults()},
 	&Edit{Bucket: 1, Config: kv.Config{Bucket: "small", History: 3}.WithDefaults()},
 	&Delete{Bucket: 1<<64 - 1},
 	&PurgeDeletes{Bucket: 2, Rule: manifest.PurgeDeletes{UpTo: 17, MarkersUpTo: 13}},
 	&Expire{Bucket: 2, ExpiredUpTo: 18},
 	&ExpireMarkers{Bucket: 2, MarkersExpiredUpTo: 1<<63 - 1},
+	&Accept{Bucket: 2, UpTo: 1 << 40},
 }
 
 func encodeOperations(ops ...Operation) []byte {
@@ -117,7 +118,7 @@ func TestACutOperationIsAnError(t *testing.T) {
 }
 
 func TestAnUnknownItemIsOfANewerVersion(t *testing.T) {
-	for _, kind := range []Kind{0, Records, kindExpireMarkers + 1, 1<<16 - 1} {
+	for _, kind := range []Kind{0, Records, kindAccept + 1, 1<<16 - 1} {
 		if _, err := Decode(kind, make([]byte, 64)); !errors.Is(err, kv.ErrVersion) {
 			t.Errorf("kind %d: error is %v, want kv.ErrVersion", kind, err)
 		}

@@ -21,6 +21,7 @@ type Operation interface {
 type Create struct {
 	Bucket  uint64 // its id
 	Created int64  // Unix time in ns
+	Life    uint64 // what clients see as its id: manifest.Bucket.Life
 	Config  kv.Config
 }
 
@@ -57,6 +58,12 @@ type ExpireMarkers struct {
 	UnmarkedUpTo       kv.Revision
 }
 
+// Accept ends the doubt about a bucket's records (manifest.Doubt).
+type Accept struct {
+	Bucket uint64      // id
+	UpTo   kv.Revision // of the bounds that it accepts
+}
+
 // BucketID implements Operation.
 func (o *Create) BucketID() uint64 { return o.Bucket }
 
@@ -75,6 +82,9 @@ func (o *Expire) BucketID() uint64 { return o.Bucket }
 // BucketID implements Operation.
 func (o *ExpireMarkers) BucketID() uint64 { return o.Bucket }
 
+// BucketID implements Operation.
+func (o *Accept) BucketID() uint64 { return o.Bucket }
+
 // Cuts reports whether the edit shortens the bucket's history.
 func (o *Edit) Cuts() bool { return o.Cut.Keep != 0 }
 
@@ -90,7 +100,7 @@ type fields struct {
 }
 
 func (o *Create) fields() fields {
-	return fields{kindCreate, o.Bucket, uint64(o.Created), 0, &o.Config}
+	return fields{kindCreate, o.Bucket, uint64(o.Created), o.Life, &o.Config}
 }
 
 func (o *Edit) fields() fields {
@@ -111,6 +121,8 @@ func (o *ExpireMarkers) fields() fields {
 	return fields{kindExpireMarkers, o.Bucket, uint64(o.MarkersExpiredUpTo), uint64(o.UnmarkedUpTo), nil}
 }
 
+func (o *Accept) fields() fields { return fields{kindAccept, o.Bucket, uint64(o.UpTo), 0, nil} }
+
 // Append appends an operation to dst as an item.
 func Append(dst []byte, op Operation) []byte {
 	f := op.fields()
@@ -127,7 +139,7 @@ func Append(dst []byte, op Operation) []byte {
 // Decode reads the body of an item that is not of kind Records. The operation keeps
 // no part of body. An unknown kind is kv.ErrVersion.
 func Decode(kind Kind, body []byte) (Operation, error) {
-	if kind < kindCreate || kind > kindExpireMarkers {
+	if kind < kindCreate || kind > kindAccept {
 		return nil, fmt.Errorf("%w: item kind %d", kv.ErrVersion, kind)
 	}
 	if len(body) < operationSize {
@@ -145,13 +157,18 @@ func Decode(kind Kind, body []byte) (Operation, error) {
 		return &Expire{bucket, kv.Revision(first), kv.Revision(second)}, nil
 	case kindExpireMarkers:
 		return &ExpireMarkers{bucket, int64(first), kv.Revision(second)}, nil
+	case kindAccept:
+		return &Accept{bucket, kv.Revision(first)}, nil
 	}
 	config, err := manifest.DecodeConfig(body[operationSize:])
 	if err != nil {
 		return nil, err
 	}
 	if kind == kindCreate {
-		return &Create{bucket, int64(first), config}, nil
+		if second == 0 || second > manifest.LifeMax {
+			return nil, fmt.Errorf("bucket %d with life %d, must be 1 to %d", bucket, second, uint64(manifest.LifeMax))
+		}
+		return &Create{bucket, int64(first), second, config}, nil
 	}
 	return decodeEdit(bucket, config, kv.Revision(first), second)
 }

@@ -13,7 +13,8 @@ import (
 
 const (
 	magic          = "kvdMANIF"
-	version        = 1
+	version        = 2
+	featuresKnown  = 0 // of the bits in the header
 	headerSize     = 56
 	recordHeadSize = 16
 	recordSizeMax  = 1 << 30 // bytes; a bound before allocating, not a target
@@ -40,7 +41,7 @@ func appendHeader(dst []byte, id Identity, generation uint64) ([]byte, uint64) {
 	start := len(dst)
 	dst = append(dst, magic...)
 	dst = binary.LittleEndian.AppendUint32(dst, version)
-	dst = binary.LittleEndian.AppendUint32(dst, 0)
+	dst = binary.LittleEndian.AppendUint32(dst, 0) // no features
 	dst = append(dst, id.StoreID[:]...)
 	dst = binary.LittleEndian.AppendUint64(dst, id.Seed)
 	dst = binary.LittleEndian.AppendUint64(dst, generation)
@@ -86,8 +87,13 @@ func decodeCopy(file string, b []byte) (Copy, error) {
 	if xxhash.Sum64(b[:48]) != sum {
 		return c, corrupt(0, "manifest header checksum")
 	}
-	if v := binary.LittleEndian.Uint32(b[8:]); v != version {
+	switch v, features := binary.LittleEndian.Uint32(b[8:]), binary.LittleEndian.Uint32(b[12:]); {
+	case v == 1:
+		return c, fmt.Errorf("%w: %s has version 1, which was never released, and this program knows %d: copy the buckets with the program that wrote them, to a store in a new directory", kv.ErrVersion, file, version)
+	case v != version:
 		return c, fmt.Errorf("%w: %s has version %d, this program knows %d", kv.ErrVersion, file, v, version)
+	case features&^featuresKnown != 0:
+		return c, fmt.Errorf("%w: %s uses features %#x that this program does not know: a newer one wrote it", kv.ErrVersion, file, features&^featuresKnown)
 	}
 	copy(c.Identity.StoreID[:], b[16:])
 	c.Identity.Seed = binary.LittleEndian.Uint64(b[32:])

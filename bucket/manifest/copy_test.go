@@ -192,16 +192,39 @@ func newerManifest() []byte {
 
 func TestANewerManifestIsRefused(t *testing.T) {
 	_, err := decodeCopy("m", newerManifest())
-	wantError(t, err, kv.ErrVersion, "m has version 2", "knows 1")
+	wantError(t, err, kv.ErrVersion, "m has version 3", "knows 2")
 	if errors.Is(err, kv.ErrCorrupt) {
 		t.Errorf("%v passes for damage", err)
+	}
+}
+
+// The format of version 1 was never released.
+func TestTheFirstVersionIsRefused(t *testing.T) {
+	b, _, _ := sampleManifest(9)
+	binary.LittleEndian.PutUint32(b[8:], 1)
+	binary.LittleEndian.PutUint64(b[48:], xxhash.Sum64(b[:48]))
+	_, err := decodeCopy("m", b)
+	wantError(t, err, kv.ErrVersion, "m has version 1", "never released", "new directory")
+}
+
+// A store that uses what this program does not know is not damaged.
+func TestAnUnknownFeatureIsRefused(t *testing.T) {
+	for bit := range 32 {
+		b, _, _ := sampleManifest(9)
+		binary.LittleEndian.PutUint32(b[12:], 1<<bit)
+		binary.LittleEndian.PutUint64(b[48:], xxhash.Sum64(b[:48]))
+		_, err := decodeCopy("m", b)
+		wantError(t, err, kv.ErrVersion, "m uses features", "newer")
+		if errors.Is(err, kv.ErrCorrupt) {
+			t.Errorf("%v passes for damage", err)
+		}
 	}
 }
 
 func TestANewerRecordInAManifestIsRefused(t *testing.T) {
 	b, chain := appendHeader(nil, testIdentity, 1)
 	b, chain = appendRecord(b, chain, &Edit{Numbers: 1})
-	body := binary.AppendUvarint(nil, tagLost+1)
+	body := binary.AppendUvarint(nil, tagLostOps+1)
 	record := make([]byte, recordHeadSize)
 	binary.LittleEndian.PutUint32(record, uint32(len(body)))
 	binary.LittleEndian.PutUint64(record[8:], recordSum(chain, record[:8], body))

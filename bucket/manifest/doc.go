@@ -29,8 +29,8 @@
 //
 //	offset  size  field
 //	0       8     magic "kvdMANIF"
-//	8       4     format version: 1
-//	12      4     zero
+//	8       4     format version: 2
+//	12      4     features in use, a bit each; none is defined
 //	16      16    store id, random
 //	32      8     seed of the checksums of all records in log and segments, random
 //	40      8     generation: each rewrite of the manifest raises it by one
@@ -66,11 +66,18 @@
 //	     was the newest of its key when compaction removed it
 //	8    no number. The store was closed in good order; void once an edit follows
 //	9    prefix of the next part 5, any number of times, ascending: two revisions.
-//	     Those between them were announced to readers and lost by a crash
+//	     Those between them were announced to readers and skipped after a crash
+//	10   prefix of the next part 5: Doubt.Bound; 1 if Doubt.Unknown, else 0
+//	11   prefix of the next part 5, any number of times, ascending by UpTo: a Hole.
+//	     After, UpTo, Records, Offset + 1, length of File in bytes (at most 4,096), File
+//	12   prefix of the next part 5, any number of times, ascending: a LostRecord.
+//	     Revision, length of Key in bytes, Key
+//	13   State.LostOperations
 //
 // A bucket is these numbers:
 //
 //	id, at least 1
+//	life, 1 to 2^53 - 1
 //	time of creation
 //	log position: segments hold every mutation of the bucket up to this LSN
 //	next revision, at least 1
@@ -117,7 +124,7 @@
 //   - A copy whose magic, header checksum or first record is wrong does not count.
 //     If that is so of both copies, or of one where the other is missing, nothing can
 //     be read: kv.ErrCorrupt.
-//   - An unknown version or tag is kv.ErrVersion, whatever the other copy holds: a
+//   - An unknown version, feature or tag is kv.ErrVersion, whatever the other copy holds: a
 //     newer program wrote it, and an older state must not be served.
 //   - A length or count is compared with the bytes left before anything is allocated.
 //     Ids, revisions, cuts and configurations that no store decides are damage.
@@ -127,21 +134,22 @@
 // A manifest of two records. The first says that file numbers from 65,537 on are
 // free. The second says log position 300, highest id 2, and bucket 2 deleted.
 //
-//	0000  6b 76 64 4d 41 4e 49 46  01 00 00 00 00 00 00 00  magic, version
+//	0000  6b 76 64 4d 41 4e 49 46  02 00 00 00 00 00 00 00  magic, version
 //	0010  00 01 02 03 04 05 06 07  08 09 0a 0b 0c 0d 0e 0f  store id
 //	0020  88 77 66 55 44 33 22 11  01 00 00 00 00 00 00 00  seed, generation
-//	0030  3e 37 0d b5 55 2f 24 3b  04 00 00 00 00 00 00 00  checksum; length 4
-//	0040  e0 24 d2 a2 a8 19 2f b1  03 81 80 04 00 00 00 00  checksum, tag 3
-//	0050  07 00 00 00 00 00 00 00  48 7c 27 b1 37 7e 58 82  length 7, checksum
+//	0030  ec a4 02 b1 a0 28 28 ab  04 00 00 00 00 00 00 00  checksum; length 4
+//	0040  ca 8a 53 a7 2b 34 f0 c3  03 81 80 04 00 00 00 00  checksum, tag 3
+//	0050  07 00 00 00 00 00 00 00  2c 12 c7 d5 6d 04 34 b6  length 7, checksum
 //	0060  01 ac 02 04 02 06 02 00                           tags 1, 4 and 6
 //
 // # Versions
 //
-//	1    the first
+//	1    never released; not read
+//	2    this one
 //
-// Tags 7, 8 and 9 came later within version 1: programs that do not know them refuse
-// such an edit with kv.ErrVersion. In every later version magic, version and the
-// checksum of the header stay where they are.
+// In every later version magic, version, features and the checksum of the header stay
+// where they are. A tag may be added within a version: programs that do not know it
+// refuse such an edit with kv.ErrVersion.
 //
 // # Liveness
 //
@@ -162,6 +170,17 @@
 // stays removed, whatever order crashes, operations and compaction come in. Recovery,
 // the running store and compaction all ask this package; no other code knows the
 // rules.
+//
+// # Doubt
+//
+// Damage may take records of which nothing tells the keys. A bucket's [Doubt] says up to
+// which revision that may be so: the bound. The newest known record of a key is right
+// if its revision is above the bound. Any other key may have had a newer record, so it is
+// in doubt, and so is every key that is absent. A record that is known and only its value
+// is lost puts nothing in doubt.
+//
+// The bound is written with the very edit that moves the position of the log, or that
+// replaces a segment. So a crash never separates a loss from the knowledge of it.
 //
 // # Why
 //

@@ -18,6 +18,8 @@ type Edit struct {
 	Clean       bool // the store was closed in good order; void once an edit follows
 	Buckets     []*Bucket
 	Deleted     []uint64 // ids of buckets
+	// LostOperations replaces State.LostOperations; nil: it stays.
+	LostOperations *uint64
 }
 
 // The tags of an edit's parts. On disk: never renumber.
@@ -30,7 +32,11 @@ const (
 	tagBucketDeleted = 6
 	tagCompactedEnd  = 7
 	tagClean         = 8
-	tagLost          = 9
+	tagSkipped       = 9
+	tagDoubt         = 10
+	tagHole          = 11
+	tagLost          = 12
+	tagLostOps       = 13
 )
 
 // append appends the encoded edit to dst.
@@ -49,16 +55,12 @@ func (e *Edit) append(dst []byte) []byte {
 	if e.Clean {
 		dst = binary.AppendUvarint(dst, tagClean)
 	}
+	if e.LostOperations != nil {
+		dst = binary.AppendUvarint(dst, tagLostOps)
+		dst = binary.AppendUvarint(dst, *e.LostOperations)
+	}
 	for _, b := range e.Buckets {
-		if b.CompactedEndUpTo != 0 {
-			dst = binary.AppendUvarint(dst, tagCompactedEnd)
-			dst = binary.AppendUvarint(dst, uint64(b.CompactedEndUpTo))
-		}
-		for _, l := range b.Lost {
-			dst = binary.AppendUvarint(dst, tagLost)
-			dst = binary.AppendUvarint(dst, uint64(l.After))
-			dst = binary.AppendUvarint(dst, uint64(l.UpTo))
-		}
+		dst = b.appendBefore(dst)
 		dst = binary.AppendUvarint(dst, tagBucket)
 		dst = b.append(dst)
 	}
@@ -73,8 +75,7 @@ func (e *Edit) append(dst []byte) []byte {
 func decodeEdit(body []byte) (*Edit, error) {
 	e := &Edit{}
 	d := decoder{b: body}
-	var endUpTo kv.Revision // of the bucket that follows
-	var lost []LostRange    // likewise
+	var before *Bucket // of the bucket that follows: what stands in parts before it
 	for len(d.b) > 0 && d.err == nil {
 		switch tag := d.uvarint(); tag {
 		case tagLogLow:
@@ -87,31 +88,71 @@ func decodeEdit(body []byte) (*Edit, error) {
 			e.MaxBucketID = d.uvarint()
 		case tagClean:
 			e.Clean = true
+		case tagLostOps:
+			n := d.uvarint()
+			e.LostOperations = &n
 		case tagBucket:
 			b := d.bucket()
-			b.CompactedEndUpTo, endUpTo = endUpTo, 0
-			b.Lost, lost = lost, nil
+			if before != nil {
+				b.CompactedEndUpTo, b.Skipped, b.Doubt = before.CompactedEndUpTo, before.Skipped, before.Doubt
+				before = nil
+			}
 			e.Buckets = append(e.Buckets, b)
 		case tagBucketDeleted:
 			e.Deleted = append(e.Deleted, d.uvarint())
-		case tagCompactedEnd:
-			endUpTo = kv.Revision(d.uvarint())
-		case tagLost:
-			lost = append(lost, LostRange{kv.Revision(d.uvarint()), kv.Revision(d.uvarint())})
 		default:
-			return nil, fmt.Errorf("%w: manifest tag %d", kv.ErrVersion, tag)
+			if before == nil {
+				before = &Bucket{}
+			}
+			if !d.before(tag, before) {
+				return nil, fmt.Errorf("%w: manifest tag %d", kv.ErrVersion, tag)
+			}
 		}
 	}
-	if endUpTo != 0 || lost != nil {
-		d.fail(fmt.Sprintf("no bucket follows where keys ended at revision %d, and %d ranges were lost", endUpTo, len(lost)))
+	if before != nil {
+		d.fail("no bucket follows the parts that belong to one")
 	}
 	return e, d.err
+}
+
+// appendBefore appends the parts that stand before the bucket's own.
+func (b *Bucket) appendBefore(dst []byte) []byte {
+	if b.CompactedEndUpTo != 0 {
+		dst = binary.AppendUvarint(dst, tagCompactedEnd)
+		dst = binary.AppendUvarint(dst, uint64(b.CompactedEndUpTo))
+	}
+	for _, s := range b.Skipped {
+		dst = binary.AppendUvarint(dst, tagSkipped)
+		dst = binary.AppendUvarint(dst, uint64(s.After))
+		dst = binary.AppendUvarint(dst, uint64(s.UpTo))
+	}
+	return b.Doubt.append(dst)
+}
+
+// before reads a part that stands before a bucket's own into b. It reports whether it
+// knows the tag.
+func (d *decoder) before(tag uint64, b *Bucket) bool {
+	switch tag {
+	case tagCompactedEnd:
+		b.CompactedEndUpTo = kv.Revision(d.uvarint())
+	case tagSkipped:
+		b.Skipped = append(b.Skipped, SkippedRange{kv.Revision(d.uvarint()), kv.Revision(d.uvarint())})
+	case tagDoubt:
+		b.Doubt.Bound, b.Doubt.Unknown = kv.Revision(d.uvarint()), d.uvarint() != 0
+	case tagHole:
+		b.Doubt.Holes = append(b.Doubt.Holes, d.hole())
+	case tagLost:
+		b.Doubt.Lost = append(b.Doubt.Lost, d.lostRecord())
+	default:
+		return false
+	}
+	return true
 }
 
 func (b *Bucket) append(dst []byte) []byte {
 	config := EncodeConfig(b.Config)
 	for _, v := range []uint64{
-		b.ID, uint64(b.Created), uint64(b.Position), uint64(b.Next), b.Keys,
+		b.ID, b.Life, uint64(b.Created), uint64(b.Position), uint64(b.Next), b.Keys,
 		uint64(b.Live.ExpiredUpTo), uint64(b.Live.PurgedDeletes.UpTo), uint64(b.Live.PurgedDeletes.MarkersUpTo),
 		uint64(b.Live.MarkersExpiredUpTo), uint64(b.Live.UnmarkedUpTo), uint64(len(b.Live.Cuts)),
 	} {
@@ -178,7 +219,7 @@ func (d *decoder) fail(why string) {
 }
 
 func (d *decoder) bucket() *Bucket {
-	b := &Bucket{ID: d.uvarint(), Created: int64(d.uvarint()), Position: wal.LSN(d.uvarint())}
+	b := &Bucket{ID: d.uvarint(), Life: d.uvarint(), Created: int64(d.uvarint()), Position: wal.LSN(d.uvarint())}
 	b.Next, b.Keys = kv.Revision(d.uvarint()), d.uvarint()
 	b.Live.ExpiredUpTo = kv.Revision(d.uvarint())
 	b.Live.PurgedDeletes.UpTo = kv.Revision(d.uvarint())
@@ -209,8 +250,8 @@ func (d *decoder) bucket() *Bucket {
 
 // check returns an error for an entry that no store writes.
 func (b *Bucket) check() error {
-	if b.ID == 0 || b.Next == 0 {
-		return fmt.Errorf("edit: bucket %d with next revision %d", b.ID, b.Next)
+	if b.ID == 0 || b.Next == 0 || b.Life == 0 || b.Life > LifeMax {
+		return fmt.Errorf("edit: bucket %d with next revision %d and life %d", b.ID, b.Next, b.Life)
 	}
 	for _, c := range b.Live.Cuts {
 		if err := c.Check(); err != nil {

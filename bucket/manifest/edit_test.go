@@ -12,15 +12,20 @@ import (
 
 func sampleBuckets() []*Bucket {
 	return []*Bucket{
-		{ID: 1, Created: 5, Config: kv.Config{Bucket: "plain"}.WithDefaults(), Next: 1},
+		{ID: 1, Life: LifeMax, Created: 5, Config: kv.Config{Bucket: "plain"}.WithDefaults(), Next: 1},
 		{
-			ID: 7, Created: 1_700_000_000_000_000_000, Config: everyField, Position: 300, Next: 1 << 40,
+			ID: 7, Life: 1, Created: 1_700_000_000_000_000_000, Config: everyField, Position: 300, Next: 1 << 40,
 			Live: Liveness{ExpiredUpTo: 3, Cuts: []Cut{{5, 1}, {9, 4}}, PurgedDeletes: PurgeDeletes{20, 10}, MarkersExpiredUpTo: 99, UnmarkedUpTo: 2},
 			Segments: []Segment{
 				{Desc: segment.Desc{Number: 4, BucketID: 7, Size: 8192, LastIndex: 4096, Limit: 1 << 20, Sealed: true}, RemovedUpTo: 17},
 				{Desc: segment.Desc{Number: 6, BucketID: 7, Size: 64, Limit: 64 << 20}},
 			},
 			CompactedEndUpTo: 17,
+			Doubt: Doubt{
+				Bound: 90, Unknown: true,
+				Holes: []Hole{{After: 3, UpTo: 9, Records: 2, File: "seg/0000000000000004.seg", Offset: 4096}, {After: 80, UpTo: 90, Offset: -1}},
+				Lost:  []LostRecord{{Revision: 12, Key: "a"}, {Revision: 95, Key: "b.c"}},
+			},
 		},
 	}
 }
@@ -28,7 +33,7 @@ func sampleBuckets() []*Bucket {
 func sampleEdit() *Edit {
 	return &Edit{
 		LogLow: 299, Clock: 1_700_000_000_000_000_001, Numbers: 1 << 16, MaxBucketID: 9,
-		Buckets: sampleBuckets(), Deleted: []uint64{2, 1<<64 - 1},
+		Buckets: sampleBuckets(), Deleted: []uint64{2, 1<<64 - 1}, LostOperations: new(uint64(4)),
 	}
 }
 
@@ -41,7 +46,8 @@ func TestAnEditComesBackAsItWas(t *testing.T) {
 		{"log position alone", &Edit{LogLow: 1}},
 		{"deletions alone", &Edit{Deleted: []uint64{3}}},
 		{"closed in good order", &Edit{Clean: true, Clock: 7}},
-		{"lost revisions", &Edit{Buckets: []*Bucket{{ID: 1, Next: 9, Config: kv.Config{Bucket: "b"}.WithDefaults(), CompactedEndUpTo: 2, Lost: []LostRange{{1, 5}, {6, 1 << 40}}}}}},
+		{"skipped revisions", &Edit{Buckets: []*Bucket{{ID: 1, Life: 3, Next: 9, Config: kv.Config{Bucket: "b"}.WithDefaults(), CompactedEndUpTo: 2, Skipped: []SkippedRange{{1, 5}, {6, 1 << 40}}}}}},
+		{"no operation is missing any more", &Edit{LostOperations: new(uint64)}},
 		{"everything", sampleEdit()},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -77,7 +83,7 @@ func TestACutEditHoldsNothingNew(t *testing.T) {
 }
 
 func TestAnUnknownTagIsOfANewerVersion(t *testing.T) {
-	for _, tag := range []uint64{0, tagLost + 1, 1<<64 - 1} {
+	for _, tag := range []uint64{0, tagLostOps + 1, 1<<64 - 1} {
 		_, err := decodeEdit(binary.AppendUvarint(sampleEdit().append(nil), tag))
 		wantError(t, err, kv.ErrVersion, "tag")
 	}
@@ -88,7 +94,7 @@ func TestAnUnknownTagIsOfANewerVersion(t *testing.T) {
 func TestAnEditsLengthsAreBounded(t *testing.T) {
 	head := func(cuts uint64) []byte {
 		b := binary.AppendUvarint(nil, tagBucket)
-		for range 10 {
+		for range 11 {
 			b = binary.AppendUvarint(b, 1)
 		}
 		return binary.AppendUvarint(b, cuts)
@@ -158,7 +164,7 @@ func TestMergeRaisesReplacesAndDeletes(t *testing.T) {
 	newer.Next++
 	s.Merge(&Edit{Buckets: []*Bucket{newer}, Deleted: []uint64{1}})
 	want := State{
-		LogLow: 299, Clock: 1_700_000_000_000_000_001, Numbers: 1 << 16, MaxBucketID: 9,
+		LogLow: 299, Clock: 1_700_000_000_000_000_001, Numbers: 1 << 16, MaxBucketID: 9, LostOperations: 4,
 		Buckets: map[uint64]*Bucket{7: newer},
 	}
 	if !reflect.DeepEqual(s, want) {

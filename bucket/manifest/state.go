@@ -16,13 +16,17 @@ type State struct {
 	Numbers     uint64  // of segment files: those below it are handed out or left from unfinished work
 	MaxBucketID uint64  // the highest id of a bucket that the manifest has or had
 	Clean       bool    // the store was closed in good order, and not opened since
-	Buckets     map[uint64]*Bucket
+	// LostOperations is how many operations of the log damage took. While it is not 0, the
+	// set of buckets is in doubt.
+	LostOperations uint64
+	Buckets        map[uint64]*Bucket
 }
 
 // Bucket is the entry of a bucket.
 type Bucket struct {
-	ID       uint64
-	Created  int64 // Unix time in ns
+	ID       uint64 // in records and operations
+	Life     uint64 // what clients see as the bucket's id: random, 1 to LifeMax
+	Created  int64  // Unix time in ns
 	Config   kv.Config
 	Position wal.LSN     // segments hold every mutation of the bucket up to it
 	Next     kv.Revision // the revision of the next mutation
@@ -32,8 +36,9 @@ type Bucket struct {
 	// key when compaction removed it: a watch that resumes below it cannot be told of
 	// each key that is gone. 0: there is none.
 	CompactedEndUpTo kv.Revision
-	Lost             []LostRange // ascending
-	Segments         []Segment   // in ascending order of revisions; the last may be the active one
+	Skipped          []SkippedRange // ascending
+	Doubt            Doubt
+	Segments         []Segment // in ascending order of revisions; the last may be the active one
 }
 
 // Segment is the entry of a segment file.
@@ -42,9 +47,13 @@ type Segment struct {
 	RemovedUpTo kv.Revision // the highest revision of a record that compaction left out of it; 0: none
 }
 
-// LostRange is a range of revisions that readers were told and a crash may have
+// LifeMax is the highest life of a bucket: the highest integer that every reader of
+// JSON keeps exactly.
+const LifeMax = 1<<53 - 1
+
+// SkippedRange is a range of revisions that readers were told and a crash may have
 // taken: those above After and below UpTo. None of them was ever issued again.
-type LostRange struct{ After, UpTo kv.Revision }
+type SkippedRange struct{ After, UpTo kv.Revision }
 
 // NewState returns the state of a store without buckets.
 func NewState() State {
@@ -54,6 +63,9 @@ func NewState() State {
 // snapshot returns the edit that turns an empty state into s. It shares the buckets.
 func (s *State) snapshot() *Edit {
 	e := &Edit{LogLow: s.LogLow, Clock: s.Clock, Numbers: s.Numbers, MaxBucketID: s.MaxBucketID, Clean: s.Clean}
+	if s.LostOperations != 0 {
+		e.LostOperations = &s.LostOperations
+	}
 	for _, id := range slices.Sorted(maps.Keys(s.Buckets)) {
 		e.Buckets = append(e.Buckets, s.Buckets[id])
 	}
@@ -67,6 +79,9 @@ func (s *State) Merge(e *Edit) {
 	s.Numbers = max(s.Numbers, e.Numbers)
 	s.MaxBucketID = max(s.MaxBucketID, e.MaxBucketID)
 	s.Clean = e.Clean
+	if e.LostOperations != nil {
+		s.LostOperations = *e.LostOperations
+	}
 	for _, b := range e.Buckets {
 		s.Buckets[b.ID] = b
 		s.MaxBucketID = max(s.MaxBucketID, b.ID)

@@ -88,15 +88,15 @@
 //	C: EDIT labels history=3
 //	S: +OK
 //	C: INFO labels
-//	S: +INFO labels id=2 created=2026-11-22T18:00:00.123456789Z keys=0 values=0 bytes=0 disk=0 revision=0 history=3 ttl=0s marker-ttl=15m0s max-value-size=1048576 max-bytes=-1 storage=file compression=no sync=always description="two words" 27
+//	S: +INFO labels id=20 created=2026-11-22T18:00:00.123456789Z keys=0 values=0 bytes=0 disk=0 revision=0 history=3 ttl=0s marker-ttl=15m0s max-value-size=1048576 max-bytes=-1 storage=file compression=no sync=always description="two words" 27
 //	S: {"metadata":{"owner":"me"}}
 //	C: BUCKETS
 //	S: +BUCKET labels
 //	S: +BUCKET my-kv
 //	S: +END 2
 //	C: RM labels id=7
-//	S: -ERR BUCKET_NOT_FOUND : "labels" with id 7; the one of that name has id 2
-//	C: RM labels id=2
+//	S: -ERR BUCKET_NOT_FOUND : "labels" with id 7; the one of that name has id 20
+//	C: RM labels id=20
 //	S: +OK
 //	C: WATCH 7 my-kv > mode=history
 //	S: +OK

@@ -1,0 +1,99 @@
+package manifest
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"kvd/kv"
+)
+
+// Doubt is what damage took from a bucket, or may have taken. The zero value is none.
+// It ends by a decision alone: no restart, checkpoint or compaction ends it.
+type Doubt struct {
+	// Bound is a revision: no record above it is missing. 0: none is missing. The newest
+	// record of a key is known to be the newest if its revision is above the bound.
+	Bound kv.Revision
+	// Unknown says that an operation on the bucket may be missing. Then its
+	// configuration and its rules are in doubt too, and it takes no writes.
+	Unknown bool
+	Holes   []Hole       // where records are missing, ascending by UpTo
+	Lost    []LostRecord // records that are known and whose values are lost, ascending
+}
+
+// Hole is a range of revisions of which records are missing: those above After and not
+// above UpTo.
+type Hole struct {
+	After, UpTo kv.Revision
+	Records     uint64 // missing; 0: unknown
+	File        string // that was damaged
+	Offset      int64  // of the damage, bytes from the start of File; -1: the file as a whole
+}
+
+// LostRecord names a record whose value is lost.
+type LostRecord struct {
+	Revision kv.Revision
+	Key      string
+}
+
+// Limits of a bucket's doubt. The manifest keeps the newest; the bound covers the others.
+const (
+	HolesMax = 64
+	LostMax  = 1024
+	fileMax  = 4096 // bytes of Hole.File
+)
+
+// None reports whether nothing is in doubt or lost.
+func (d *Doubt) None() bool {
+	return d.Bound == 0 && !d.Unknown && len(d.Holes) == 0 && len(d.Lost) == 0
+}
+
+// append appends the parts that stand before the bucket's own.
+func (d *Doubt) append(dst []byte) []byte {
+	if d.Bound != 0 || d.Unknown {
+		unknown := uint64(0)
+		if d.Unknown {
+			unknown = 1
+		}
+		dst = binary.AppendUvarint(dst, tagDoubt)
+		dst = binary.AppendUvarint(dst, uint64(d.Bound))
+		dst = binary.AppendUvarint(dst, unknown)
+	}
+	for _, h := range d.Holes {
+		for _, v := range []uint64{tagHole, uint64(h.After), uint64(h.UpTo), h.Records, uint64(h.Offset + 1), uint64(len(h.File))} {
+			dst = binary.AppendUvarint(dst, v)
+		}
+		dst = append(dst, h.File...)
+	}
+	for _, l := range d.Lost {
+		for _, v := range []uint64{tagLost, uint64(l.Revision), uint64(len(l.Key))} {
+			dst = binary.AppendUvarint(dst, v)
+		}
+		dst = append(dst, l.Key...)
+	}
+	return dst
+}
+
+func (d *decoder) hole() Hole {
+	h := Hole{After: kv.Revision(d.uvarint()), UpTo: kv.Revision(d.uvarint()), Records: d.uvarint(), Offset: int64(d.uvarint()) - 1}
+	h.File = d.text(fileMax)
+	if h.After >= h.UpTo && d.err == nil {
+		d.fail(fmt.Sprintf("a hole above revision %d up to %d", h.After, h.UpTo))
+	}
+	return h
+}
+
+func (d *decoder) lostRecord() LostRecord {
+	return LostRecord{Revision: kv.Revision(d.uvarint()), Key: d.text(kv.MaxKeySize)}
+}
+
+// text reads a length of at most most bytes and a text of that length.
+func (d *decoder) text(most int) string {
+	n := d.count(1)
+	if n > most {
+		d.fail(fmt.Sprintf("a text of %d bytes, at most %d", n, most))
+		return ""
+	}
+	text := string(d.b[:n])
+	d.b = d.b[n:]
+	return text
+}
