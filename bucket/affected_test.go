@@ -38,7 +38,7 @@ func TestABucketWithoutGarbageDoesNotTakeThePath(t *testing.T) {
 	}
 	done := make(chan bool)
 	go func() {
-		_, ok := b.victim(func(*compaction.Usage) compaction.Policy { return compaction.Reclaim })
+		_, ok := b.victim(func(*compaction.Usage) compaction.Policy { return compaction.Reclaim }, nil)
 		done <- ok
 	}()
 	for waited := 0; ; waited++ {

@@ -86,6 +86,7 @@ type openSegment struct {
 	records     int64             // bytes of its records, dead or live
 	deadKept    int64             // bytes of dead records that compaction had to keep
 	damaged     atomic.Bool       // compaction does not touch it
+	removed     atomic.Bool       // its file is gone
 	lost        *manifest.Segment // the manifest's entry for a file that could not be opened; Segment is nil then. Immutable
 }
 

@@ -56,8 +56,9 @@ type rewrite struct {
 	deadKept    int64       // bytes of dead records in the output
 	read        int64       // bytes of the entries and records read
 
-	decided  wal.LSN // the log's position when all records were decided
-	replaced bool    // the output is in place
+	decided  wal.LSN        // the log's position when all records were decided
+	replaced bool           // the output is in place
+	retired  []*openSegment // the inputs whose files are to be removed
 }
 
 const (
@@ -73,18 +74,16 @@ var errStale = errors.New("the segments changed")
 
 // compact rewrites the bucket's segments [from, to) of the present order. The caller holds
 // compacting.
-func (b *Bucket) compact(from, to int, pace *pacer) (Compaction, error) {
+func (b *Bucket) compact(from, to int, pace *pacer) (*rewrite, error) {
 	c, err := b.beginCompaction(from, to, pace)
-	if err == nil {
-		err = c.write()
+	if err != nil {
+		return nil, err
 	}
-	if err == nil {
+	if err = c.write(); err == nil {
 		err = c.replace()
 	}
-	if c == nil {
-		return Compaction{}, err
-	}
-	return c.end(err), err
+	c.end(err)
+	return c, err
 }
 
 // beginCompaction pins the segments [from, to) for a compaction. Several compactions may be
@@ -100,14 +99,13 @@ func (b *Bucket) beginCompaction(from, to int, pace *pacer) (*rewrite, error) {
 
 // end releases the segments of the compaction, removes an output that was not put in
 // place, and calls the observer.
-func (c *rewrite) end(err error) Compaction {
+func (c *rewrite) end(err error) {
 	done := c.report(err)
 	c.discardOutput()
 	c.unpin()
 	if o, ok := c.store.opts.Observer.(CompactionObserver); ok {
 		o.Compacted(done)
 	}
-	return done
 }
 
 // pin pins the inputs and the segments below them.

@@ -266,6 +266,61 @@ func TestReclaimGivesBackTheDisk(t *testing.T) {
 	h.wantFiles(h.find("b"))
 }
 
+// A writer that never stops makes garbage before each step of Reclaim.
+func TestReclaimEndsUnderWriters(t *testing.T) {
+	h := newHarness(t, smallSegments)
+	b := h.bucket("b")
+	churn(t, b, 50, 10)
+	total := b.diskSize()
+	steps := 0
+	r, err := h.s.Reclaim(ctx, func(r kv.Reclaimed) {
+		if steps++; steps > 500 {
+			t.Fatalf("no end after %d steps: %+v", steps, r)
+		}
+		if r.Total != total || r.Done > r.Total {
+			t.Errorf("progress is %+v, of %d bytes when it began", r, total)
+		}
+		churn(t, b, 50, 1)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if live := int64(b.mu.index.Bytes()); r.Freed < total-2*live {
+		t.Errorf("%+v of %d bytes, %d are live", r, total, live)
+	}
+	again := h.reclaim()
+	if size, live := b.diskSize(), int64(b.mu.index.Bytes()); size > live*2 {
+		t.Errorf("%d bytes of files for %d live ones after %+v", size, live, again)
+	}
+	h.wantFiles(b)
+}
+
+// The background removes replaced files too. Reclaim does not leave them to it.
+func TestReclaimReturnsWhenTheDiskIsFree(t *testing.T) {
+	h := newHarness(t, smallSegments, func(o *Options) { o.env.Manual = false; o.CompactionRate = -1 })
+	b := h.bucket("b")
+	churn(t, b, 50, 10)
+	h.reclaim()
+	h.wantFiles(b)
+}
+
+func TestReclaimDoesNotCountAFileThatIsHeld(t *testing.T) {
+	other := newHarness(t, smallSegments)
+	churn(t, other.bucket("b"), 50, 10)
+	all := other.reclaim().Freed
+	h := newHarness(t, smallSegments)
+	b := h.bucket("b")
+	churn(t, b, 50, 10)
+	held := b.mu.order[0]
+	held.Pin()
+	if r := h.reclaim(); r.Freed != all-held.Size() {
+		t.Errorf("%d bytes are reported as freed, want %d: %d are held", r.Freed, all-held.Size(), held.Size())
+	}
+	held.Unpin()
+	h.reclaim()
+	h.wantFiles(b)
+}
+
 func TestReclaimNamesWhatItCannotDo(t *testing.T) {
 	h := newHarness(t)
 	h.bucket("b")

@@ -124,6 +124,7 @@ func (c *compactor) work(idle bool) (did bool, err error) {
 // victim is the work that is to be done next, in one bucket.
 type victim struct {
 	bucket   *Bucket
+	scope    scope
 	usage    compaction.Usage
 	seal     bool             // the active segment is to be sealed first
 	unsealed bool             // nothing can be compacted before a checkpoint seals the full segments
@@ -134,22 +135,22 @@ type victim struct {
 // victim returns the most rewarding work that the policy finds in any bucket.
 func (s *Store) victim(by func(*compaction.Usage) compaction.Policy) (best victim, ok bool) {
 	for _, b := range s.list() {
-		if v, found := b.victim(by); found && (!ok || v.garbage > best.garbage) {
+		if v, found := b.victim(by, nil); found && (!ok || v.garbage > best.garbage) {
 			best, ok = v, true
 		}
 	}
 	return best, ok
 }
 
-// victim returns the bucket's most rewarding work.
-func (b *Bucket) victim(by func(*compaction.Usage) compaction.Policy) (v victim, ok bool) {
-	v.bucket = b
+// victim returns the bucket's most rewarding work in the scope.
+func (b *Bucket) victim(by func(*compaction.Usage) compaction.Policy, within scope) (v victim, ok bool) {
+	v.bucket, v.scope = b, within
 	if b.memory { // its writers compact it: memory.go
 		return v, false
 	}
 	v.usage.Sweeping = len(b.sweeping.lock) == 0
 	b.mu.RLock()
-	list := b.candidatesLocked()
+	list := b.candidatesLocked(within)
 	takes := b.checkWritableLocked() == nil
 	b.mu.RUnlock()
 	if !takes || len(list) == 0 {
@@ -169,13 +170,17 @@ func (b *Bucket) victim(by func(*compaction.Usage) compaction.Policy) (v victim,
 	return v, p.UnfitMayPay(list) && b.needsSeal(&v, p)
 }
 
+// scope changes the rating of a segment, so that a compaction leaves it as it is, or does not
+// count all of its garbage. Nil: no rating is changed.
+type scope func(*openSegment, *compaction.Candidate)
+
 // candidatesLocked returns the bucket's segments in ascending order of revisions.
 // The caller holds mu.
-func (b *Bucket) candidatesLocked() []compaction.Candidate {
+func (b *Bucket) candidatesLocked(within scope) []compaction.Candidate {
 	list := make([]compaction.Candidate, len(b.mu.order))
 	for i, sl := range b.mu.order {
 		if sl.lost == nil {
-			list[i] = b.candidateLocked(sl)
+			list[i] = b.candidateLocked(sl, within)
 		}
 	}
 	return list
@@ -183,12 +188,15 @@ func (b *Bucket) candidatesLocked() []compaction.Candidate {
 
 // candidateLocked rates a segment. The bytes of its index blocks are attributed to its
 // records in proportion. The caller holds mu.
-func (b *Bucket) candidateLocked(sl *openSegment) compaction.Candidate {
+func (b *Bucket) candidateLocked(sl *openSegment, within scope) compaction.Candidate {
 	c := compaction.Candidate{Size: sl.Size(), Fits: sl.Desc().Sealed && !sl.damaged.Load()}
 	if dead := sl.records - b.mu.index.Use(sl.number).Bytes - sl.deadKept; dead > 0 {
 		c.Garbage = int64(float64(c.Size) * float64(dead) / float64(sl.records))
 	}
 	c.Need = c.Size - c.Garbage
+	if within != nil {
+		within(sl, &c)
+	}
 	return c
 }
 
@@ -203,7 +211,7 @@ func (b *Bucket) needsSeal(v *victim, p compaction.Policy) bool {
 		if sl.lost != nil || sl.damaged.Load() || sl.Desc().Sealed {
 			continue
 		}
-		c := b.candidateLocked(sl)
+		c := b.candidateLocked(sl, v.scope)
 		c.Fits = true
 		if sl == b.active {
 			v.seal = p.PaysToSeal(&c)

@@ -200,7 +200,7 @@ func TestABucketThatIsSweptIsNotCompacted(t *testing.T) {
 	b.sealGarbage()
 	h.checkpoint()
 	found := func(idle, full bool) bool {
-		_, ok := b.victim(func(b *compaction.Usage) compaction.Policy { return b.Policy(idle, full) })
+		_, ok := b.victim(func(b *compaction.Usage) compaction.Policy { return b.Policy(idle, full) }, nil)
 		return ok
 	}
 	if !found(true, false) {

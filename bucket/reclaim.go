@@ -4,13 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"kvd/bucket/compaction"
 	"kvd/kv"
 )
 
-// Reclaim implements [kv.Reclaimer]. It compacts everything that can be compacted now. It
-// returns once the replaced files are removed, except those that a reader holds.
+// Reclaim implements [kv.Reclaimer]. It compacts every segment that exists when it begins and
+// has garbage then or while it runs. It returns once the replaced files are removed, except those that
+// a reader holds.
 func (s *Store) Reclaim(ctx context.Context, progress func(kv.Reclaimed), buckets ...string) (kv.Reclaimed, error) {
 	if progress == nil {
 		progress = func(kv.Reclaimed) {}
@@ -19,15 +21,14 @@ func (s *Store) Reclaim(ctx context.Context, progress func(kv.Reclaimed), bucket
 	if err != nil {
 		return kv.Reclaimed{}, err
 	}
-	r := &reclaiming{progress: progress, pacer: &pacer{store: s, ctx: ctx}}
-	if s.maintain != nil {
-		r.pacer.rate, r.pacer.quit = restful*max(s.opts.CompactionRate, compactionRateDefault), s.maintain.quit
+	r := s.newReclaiming(ctx, progress)
+	sizes := make([]int64, len(list))
+	for i, b := range list {
+		sizes[i] = b.diskSize()
+		r.sum.Total += sizes[i]
 	}
-	for _, b := range list {
-		r.sum.Total += b.diskSize()
-	}
-	for _, b := range list {
-		if err := r.bucket(b); err != nil {
+	for i, b := range list {
+		if err := r.bucket(b, sizes[i]); err != nil {
 			return r.sum, fmt.Errorf("reclaim: %w", err)
 		}
 	}
@@ -77,18 +78,51 @@ func (b *Bucket) diskSize() (n int64) {
 	return n
 }
 
-// reclaiming is one run of Reclaim.
+// reclaiming is one run of Reclaim. It works on the segments that existed when it began, and
+// on those that it made of them. It does not count the garbage that writers make in the latter.
+// So it ends, however much is written meanwhile.
 type reclaiming struct {
+	store    *Store
 	progress func(kv.Reclaimed)
 	pacer    *pacer
 	sum      kv.Reclaimed
+
+	end     uint64                 // of the numbers of the segments that existed when it began
+	outputs map[*openSegment]int64 // the segments that it made, with the bytes of dead records that it had to keep
+	retired []*openSegment         // the segments that it replaced, and whose files may still exist
+	written int64                  // bytes of outputs
+	removed int64                  // bytes of files that it replaced and that are gone
 }
 
-// bucket compacts one bucket until no compaction pays. If a segment is damaged, it goes on
-// with the others, and returns the damage at the end.
-func (r *reclaiming) bucket(b *Bucket) error {
+func (s *Store) newReclaiming(ctx context.Context, progress func(kv.Reclaimed)) *reclaiming {
+	r := &reclaiming{store: s, progress: progress, pacer: &pacer{store: s, ctx: ctx}, outputs: make(map[*openSegment]int64)}
+	if s.maintain != nil {
+		r.pacer.rate, r.pacer.quit = restful*max(s.opts.CompactionRate, compactionRateDefault), s.maintain.quit
+	}
+	s.path.Lock()
+	defer s.path.Unlock()
+	r.end = s.path.numbers
+	return r
+}
+
+// scope leaves out the segments that writers or other compactions have made since the
+// beginning.
+func (r *reclaiming) scope(sl *openSegment, c *compaction.Candidate) {
+	if sl.Number() < r.end {
+		return
+	}
+	dead, ours := r.outputs[sl]
+	c.Fits = c.Fits && ours
+	c.Garbage = min(c.Garbage, dead)
+	c.Need = c.Size - c.Garbage
+}
+
+// bucket compacts one bucket until no compaction pays. size is the bytes of its files when
+// Reclaim began. If a segment is damaged, it goes on with the others, and returns the damage at
+// the end.
+func (r *reclaiming) bucket(b *Bucket, size int64) error {
 	r.sum.Bucket = b.name
-	done, before := r.sum.Done, b.diskSize()
+	end := r.sum.Done + size
 	var damage error
 	for {
 		r.progress(r.sum)
@@ -101,34 +135,64 @@ func (r *reclaiming) bucket(b *Bucket) error {
 		case err != nil:
 			return err
 		case !more:
-			r.sum.Done = done + before
+			r.sum.Done = end
 			r.progress(r.sum)
 			return damage
 		}
-		r.sum.Done = min(r.sum.Done, done+before)
+		r.sum.Done = min(r.sum.Done, end)
 	}
 }
 
-// step does one compaction, or a checkpoint that has to come before it.
+// step does one compaction, or a checkpoint that has to come before it. Then it removes the
+// files that were replaced.
 func (r *reclaiming) step(b *Bucket) (more bool, err error) {
-	s := b.store
+	s := r.store
 	s.compacting.Lock()
 	defer s.compacting.Unlock()
 	if err := s.checkWritable(); err != nil {
 		return false, err
 	}
-	v, ok := b.victim(func(*compaction.Usage) compaction.Policy { return compaction.Reclaim })
-	if !ok {
-		return false, nil
+	v, ok := b.victim(func(*compaction.Usage) compaction.Policy { return compaction.Reclaim }, r.scope)
+	switch {
+	case !ok:
+	case v.unsealed:
+		err = v.compact(r.pacer)
+	default:
+		err = r.compact(b, v.runs[0])
 	}
-	if v.unsealed {
-		return true, v.compact(r.pacer)
-	}
-	done, err := b.compact(v.runs[0].From, v.runs[0].To, r.pacer)
+	r.free()
+	return ok, err
+}
+
+// compact rewrites a run of segments.
+func (r *reclaiming) compact(b *Bucket, run compaction.Run) error {
+	c, err := b.compact(run.From, run.To, r.pacer)
 	if errors.Is(err, errStopped) {
-		return false, kv.ErrClosed
+		return kv.ErrClosed
 	}
-	r.sum.Done += done.Freed + done.Written
-	r.sum.Freed += done.Freed
-	return true, err
+	if err != nil {
+		return err
+	}
+	r.sum.Done += c.size
+	r.retired = append(r.retired, c.retired...)
+	if c.output != nil {
+		r.outputs[c.output] = c.deadKept
+		r.written += c.output.Size()
+	}
+	return nil
+}
+
+// free removes the files that were replaced, except those that a reader holds, and counts
+// the bytes that are free now. The caller holds compacting.
+func (r *reclaiming) free() {
+	s := r.store
+	s.removeRetired(func() { s.pause(r.pacer.checkpoints()) })
+	r.retired = slices.DeleteFunc(r.retired, func(sl *openSegment) bool {
+		gone := sl.removed.Load()
+		if gone {
+			r.removed += sl.Size()
+		}
+		return gone
+	})
+	r.sum.Freed = max(0, r.removed-r.written)
 }

@@ -10,6 +10,7 @@ import (
 // retiredFiles are the segments whose files are to be removed. All are retired, and
 // neither copy of the manifest names them.
 type retiredFiles struct {
+	removing sync.Mutex // held by the one removal under way. No other lock is taken under it but the next
 	sync.Mutex
 	segments []*openSegment
 }
@@ -47,8 +48,10 @@ func (s *Store) segmentReleased() {
 }
 
 // removeRetired removes the files that have no readers any more. It shrinks them in
-// steps, and calls step after each step.
+// steps, and calls step after each step. It waits for another removal that is under way.
 func (s *Store) removeRetired(step func()) {
+	s.retired.removing.Lock()
+	defer s.retired.removing.Unlock()
 	s.retired.Lock()
 	segments := s.retired.segments
 	s.retired.segments = nil
@@ -59,7 +62,9 @@ func (s *Store) removeRetired(step func()) {
 		case <-sl.released:
 			if err := segment.Remove(s.segments, sl.Number(), step); err != nil {
 				s.opts.Logger.Warn("a file that is no longer used stays until the next open", "cause", err)
+				continue
 			}
+			sl.removed.Store(true)
 		default:
 			waiting = append(waiting, sl)
 		}

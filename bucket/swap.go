@@ -254,6 +254,6 @@ func (c *rewrite) retire() {
 	}
 	b.mu.Unlock()
 	c.unpin()
-	c.inputs, c.below = nil, nil
+	c.inputs, c.below, c.retired = nil, nil, dead
 	c.store.removeLater(dead)
 }

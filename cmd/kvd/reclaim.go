@@ -16,7 +16,8 @@ func (a *app) reclaimCommand() *cobra.Command {
 		Short: "Reclaim disk space now",
 		Long: `Free the disk space of replaced, deleted and expired records in the named buckets,
 or in all buckets. A store does this by itself in the background, at a limited
-rate; this verb does it now and shows the progress. Reads and writes go on.`,
+rate; this verb does it now and shows the progress. Reads and writes go on; what
+they make superfluous after the beginning is left to the background.`,
 		Example: `  kvd reclaim my-kv
   kvd reclaim --dir ./kvd-data`,
 		ValidArgsFunction: a.completeArgs(completeBucket),

@@ -206,8 +206,8 @@
 // sound. The size of an event is that of the value, which meta=yes omits.
 //
 // A listing that ends in -ERR is not complete. RECLAIM frees the disk space of removed
-// records. It answers with its progress, once a second at most; the last +RECLAIMED has
-// the result.
+// records that the bucket has when it begins. It answers with its progress, once a second at
+// most; the last +RECLAIMED has the result, and comes when the files are removed.
 //
 // # Watches
 //
