@@ -65,6 +65,10 @@ type Bucket struct {
 		replaced         []*openSegment          // those that compaction replaced while the index could not follow
 		compactedEndUpTo kv.Revision             // up to it the ends of keys are forgotten: see manifest.Bucket.CompactedEndUpTo
 		forgets          uint64                  // how often the index forgot ends of keys since the store was opened
+		doubt            manifest.Doubt          // what damage took; its slices are replaced as a whole
+		bound            kv.Revision             // of the doubt, for reads and conditions; 0: nothing is in doubt, or stale state is served
+		doubtful         *kv.CorruptError        // what is in doubt; nil: nothing
+		unwritable       error                   // why it takes no writes, if that is so because of its doubt
 		skipped          []manifest.SkippedRange // revisions that crashes made the bucket skip; replaced as a whole
 	}
 }
@@ -117,10 +121,13 @@ func (b *Bucket) checkWritable() error {
 }
 
 func (b *Bucket) checkWritableLocked() error {
-	if b.mu.gone != nil {
+	switch {
+	case b.mu.gone != nil:
 		return b.mu.gone
+	case b.mu.readOnly != nil:
+		return b.mu.readOnly
 	}
-	return b.mu.readOnly
+	return b.mu.unwritable
 }
 
 // config returns the configuration, or why the bucket cannot be used.
@@ -198,7 +205,10 @@ func (b *Bucket) Status(ctx context.Context) (kv.Status, error) {
 		Config: b.mu.config.WithDefaults(), ID: b.life, Created: time.Unix(0, b.created).UTC(),
 		Keys: uint64(b.mu.index.Keys()), Named: uint64(b.mu.index.Len()), Values: uint64(b.mu.index.Count()),
 		Bytes: uint64(b.mu.index.Bytes()), Revision: b.mu.revision,
-		ReadOnly: b.mu.readOnly,
+		ReadOnly: b.checkWritableLocked(), Doubt: b.mu.doubt.Bound,
+	}
+	if b.mu.doubt.Unknown {
+		st.Doubt = boundAll
 	}
 	if b.mu.written != 0 {
 		st.Written = time.Unix(0, b.mu.written).UTC()

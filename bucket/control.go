@@ -125,6 +125,8 @@ func (s *Store) apply(op journal.Operation) {
 	case *journal.Delete:
 		s.applyDelete(b)
 		return
+	case *journal.Accept:
+		b.applyAccept(op)
 	case *journal.PurgeDeletes:
 		b.beginRules(func(l *manifest.Liveness) {
 			l.AddPurgeDeletes(op.Rule)
@@ -359,6 +361,9 @@ func (b *Bucket) decideEdit(config kv.Config) (journal.Operation, error) {
 	}
 	op := &journal.Edit{Bucket: b.id, Config: config}
 	if config.History < have.History {
+		if err := b.checkDoubt(); err != nil {
+			return nil, err // it would decide about records that may be missing
+		}
 		op.Cut = manifest.Cut{UpTo: b.next - 1, Keep: config.History}
 	}
 	return op, nil

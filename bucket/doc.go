@@ -139,6 +139,16 @@
 //   - A full disk is met earlier, when room is reserved. Puts are refused. Reads
 //     continue, and deletes and checkpoints use the reserve (reserve.go).
 //
+// # Doubt
+//
+// Damage may take records of which nothing tells the keys. Then a bucket has a bound
+// (doubt.go, package manifest): no record above it is missing. Reads compare it with the
+// newest revision of their key. A key in doubt is a *kv.CorruptError: for reads, listings,
+// histories and watches that would need what may be missing, and for conditions. Writes
+// without a condition are taken. Decisions about many keys, such as a purge-deletes, are
+// refused, and the sweep passes keys in doubt by. A record in doubt that is sound can be
+// read by its revision. The doubt stands in the manifest and ends by AcceptLoss alone.
+//
 // # Compaction
 //
 // Trims, purges and expiry leave dead records in segments. Compaction removes them: it

@@ -54,6 +54,9 @@ func (b *Bucket) erasable(ctx context.Context, pattern string, below kv.Revision
 		return nil, 0, err
 	}
 	defer b.closeSnapshot(snapshot)
+	if err := b.checkDoubt(); err != nil {
+		return nil, 0, err
+	}
 	floor = snapshot.at + 1
 	if below != 0 {
 		floor = min(floor, below)

@@ -29,7 +29,7 @@ func (b watchLog) Select(ctx context.Context, q *watch.Query, after, upTo kv.Rev
 		return s.Selection, nil
 	case watch.BeginFrom:
 		s.after = max(after, q.From-1)
-		scans, err := s.resume()
+		scans, err := s.resume(ctx)
 		if err != nil {
 			return s.Selection, err
 		}
@@ -64,6 +64,9 @@ func (s *selection) look(ctx context.Context) error {
 	var room [kv.MaxHistory]index.Version
 	for _, key := range s.query.Patterns {
 		versions := b.mu.index.Versions(room[:0], index.Hash(key), key)
+		if err := s.doubtLocked(ctx, versions); err != nil {
+			return err
+		}
 		if n := len(versions); n > 1 && s.query.Begin == watch.BeginLast {
 			versions = versions[n-1:]
 		}
@@ -74,16 +77,33 @@ func (s *selection) look(ctx context.Context) error {
 	return s.finish(ctx)
 }
 
+// doubtLocked returns nil, or why records of a key that the watch must be sent may be
+// missing. versions are those that are known. The caller holds the bucket's mu.
+func (s *selection) doubtLocked(ctx context.Context, versions []index.Version) error {
+	switch {
+	case s.query.Begin == watch.BeginFrom:
+		return s.bucket.doubtsLocked(ctx, s.after+1)
+	case s.query.Begin != watch.BeginLast:
+		return s.bucket.historyDoubtLocked(ctx, versions)
+	case len(versions) == 0:
+		return s.bucket.doubtLocked(ctx)
+	}
+	return s.bucket.doubtsLocked(ctx, versions[len(versions)-1].Revision)
+}
+
 // resume returns a *kv.CompactedError for a watch that was sent revisions which a crash
-// lost. It reports whether to scan: whether there are fewer records from its revision on
+// took, and what is in doubt for a watch that begins where records may be missing. It reports whether to scan: whether there are fewer records from its revision on
 // than keys in the index.
-func (s *selection) resume() (scans bool, err error) {
+func (s *selection) resume(ctx context.Context) (scans bool, err error) {
 	b := s.bucket
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	s.At = b.mu.revision
 	if !s.query.PassForgotten {
 		err = b.checkSkippedLocked(s.query.From)
+	}
+	if err == nil {
+		err = b.doubtsLocked(ctx, s.after+1)
 	}
 	return s.after >= s.At || uint64(s.At-s.after) <= uint64(b.mu.index.Len()), err
 }
@@ -95,6 +115,9 @@ func (s *selection) list(ctx context.Context) error {
 		return err
 	}
 	defer s.bucket.closeSnapshot(snapshot)
+	if snapshot.doubtful != nil && s.query.Begin != watch.BeginFrom { // resume has judged that
+		return snapshot.doubtful
+	}
 	s.At, s.rules, s.forgotten = snapshot.at, snapshot.rules, snapshot.forgotten
 	if len(s.query.Patterns) == 0 { // growing step by step would copy for longer than the listing takes
 		s.Refs = make([]watch.Ref, 0, min(snapshot.Len(), 2*s.max))

@@ -54,7 +54,8 @@ func (g *group) judgeOne(m *mutation, now int64) error {
 	}
 	prev := g.pending.find(g, m)
 	newest, present := g.newest(m, prev)
-	if present && hasExpired(&newest, b.mu.config.TTL, now, true) {
+	inDoubt := b.inDoubtLocked(newest.Revision)
+	if present && !inDoubt && hasExpired(&newest, b.mu.config.TTL, now, true) {
 		if present = newest.Op == kv.Put && !b.noMarkers; present {
 			prev = g.judgeExpiry(m, prev, now)
 			newest = g.effects[prev].version
@@ -65,6 +66,9 @@ func (g *group) judgeOne(m *mutation, now int64) error {
 		return nil
 	case eraseRecords:
 		return g.erase(m, prev, now)
+	}
+	if inDoubt && m.expect != expectAnything {
+		return b.mu.doubtful
 	}
 	if err := m.condition(newest, present); err != nil {
 		return err
@@ -103,11 +107,22 @@ func (g *group) floor(m *mutation, prev int) kv.Revision {
 		}
 	}
 	if keep > 0 {
-		if f := b.mu.index.FloorAfter(m.hash, m.key, keep); f != 0 {
+		f := b.mu.index.FloorAfter(m.hash, m.key, keep)
+		switch {
+		case b.inDoubtLocked(f) && g.known(m) < keep:
+			oldest = 1 // records that the history keeps may be missing, and be found again
+		case f != 0:
 			oldest = f
 		}
 	}
 	return max(oldest, bound)
+}
+
+// known returns how many records of the mutation's key the index has. The caller holds the
+// bucket's mu.
+func (g *group) known(m *mutation) int {
+	var room [kv.MaxHistory]index.Version
+	return len(m.bucket.mu.index.Versions(room[:0], m.hash, m.key))
 }
 
 // takeRoom checks the room with roomFor, and counts the freed bytes in the bucket's part

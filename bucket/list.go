@@ -81,6 +81,10 @@ func (l *listing) run() error {
 	if err != nil {
 		return err
 	}
+	if snapshot.doubtful != nil {
+		l.bucket.closeSnapshot(snapshot)
+		return snapshot.doubtful
+	}
 	config, _ := l.bucket.config()
 	l.ttl, l.now = config.TTL, l.bucket.store.clock.now()
 	released := false
@@ -164,6 +168,7 @@ type snapshot struct {
 	at        kv.Revision        // the newest revision in it
 	rules     *manifest.Liveness // pending rules by which versions in it may be dead; nil: none
 	forgotten forgotten          // as of that moment
+	doubtful  error              // why the bucket may have other keys and records; nil: it has none
 }
 
 // openSnapshot takes a snapshot of the index. It waits until the index's tree is complete.
@@ -195,7 +200,7 @@ func (b *Bucket) openSnapshotWith(ctx context.Context, fn func()) (*snapshot, er
 		return nil, b.mu.gone
 	}
 	fn()
-	return &snapshot{b.mu.index.Snapshot(), b.mu.revision, b.rulesLocked(), b.forgottenLocked()}, nil
+	return &snapshot{b.mu.index.Snapshot(), b.mu.revision, b.rulesLocked(), b.forgottenLocked(), b.doubtLocked(ctx)}, nil
 }
 
 func (b *Bucket) closeSnapshot(s *snapshot) {

@@ -72,6 +72,7 @@ func (r *recovery) loadBucket(d *manifest.Bucket, meter *progress.Meter) (*Bucke
 	b := newBucket(r.store, d.ID, d.Life, d.Created, d.Config)
 	b.next, b.mu.live, b.mu.compactedEndUpTo, b.mu.skipped, b.position = d.Next, d.Live, d.CompactedEndUpTo, d.Skipped, d.Position
 	b.mu.revision = d.Next - 1
+	b.setDoubtLocked(d.Doubt)
 	b.mu.index.Grow(expectedKeys(d))
 	for i := range d.Segments {
 		if err := r.loadSegment(b, &d.Segments[i], i == len(d.Segments)-1); err != nil {

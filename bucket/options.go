@@ -54,8 +54,16 @@ type Options struct {
 	// written to.
 	AcceptClock bool
 
+	// ServeStale has the names of buckets that are served as if nothing were in doubt
+	// after damage: reads, listings and conditions go by the newest records that are
+	// known, which may have been replaced or deleted. [ServeStaleAll] is all buckets.
+	ServeStale []string
+
 	env environment.Env // of tests
 }
+
+// ServeStaleAll stands for all buckets in Options.ServeStale.
+const ServeStaleAll = "*"
 
 func init() {
 	environment.Register(func(o *Options, env environment.Env) { o.env = env })

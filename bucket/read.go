@@ -35,6 +35,10 @@ func (b *Bucket) getAppend(ctx context.Context, dst []byte, key string) ([]byte,
 	hash := index.Hash(key)
 	b.mu.RLock()
 	v, ok := b.mu.index.Newest(hash, key)
+	if err := b.doubtsLocked(ctx, v.Revision); err != nil {
+		b.mu.RUnlock()
+		return dst, kv.Entry{}, err
+	}
 	ok = ok && !b.expiredLocked(&v, true)
 	return b.finishGet(dst, key, v, ok)
 }
@@ -47,6 +51,12 @@ func (b *Bucket) GetRevision(ctx context.Context, key string, revision kv.Revisi
 	hash := index.Hash(key)
 	b.mu.RLock()
 	v, ok := b.atLocked(hash, key, revision)
+	if !ok {
+		if err := b.doubtsLocked(ctx, revision); err != nil {
+			b.mu.RUnlock()
+			return kv.Entry{}, kv.NameKey(b.name, key, err)
+		}
+	}
 	_, e, err := b.finishGet(nil, key, v, ok)
 	return e, kv.NameKey(b.name, key, err)
 }
@@ -143,7 +153,11 @@ func (b *Bucket) pinVersions(ctx context.Context, key string) ([]index.Version, 
 	hash := index.Hash(key)
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	versions := b.unexpiredLocked(b.versionsLocked(nil, hash, key))
+	versions := b.versionsLocked(nil, hash, key)
+	if err := b.historyDoubtLocked(ctx, versions); err != nil {
+		return nil, nil, err
+	}
+	versions = b.unexpiredLocked(versions)
 	if len(versions) == 0 {
 		return nil, nil, missing(key, b.mu.gone)
 	}
@@ -162,6 +176,10 @@ func (b *Bucket) Last(ctx context.Context, key string) (kv.Entry, error) {
 	}
 	b.mu.RLock()
 	v, ok := b.newestLocked(index.Hash(key), key)
+	if err := b.doubtsLocked(ctx, v.Revision); err != nil {
+		b.mu.RUnlock()
+		return kv.Entry{}, kv.NameKey(b.name, key, err)
+	}
 	ok = ok && !b.expiredLocked(&v, true)
 	_, e, err := b.finishRead(nil, key, v, ok)
 	return e, kv.NameKey(b.name, key, err)

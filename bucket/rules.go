@@ -225,6 +225,9 @@ func (b *Bucket) purgeDeletes(ctx context.Context, olderThan time.Duration) (dec
 	s := b.store
 	survey := survey{cutoff: int64(1<<63 - 1)}
 	err = b.operateAfterSweep(ctx, func() (journal.Operation, error) {
+		if err := b.checkDoubt(); err != nil {
+			return nil, err
+		}
 		survey.upTo = b.next - 1
 		if olderThan >= 0 {
 			survey.cutoff = s.clock.advance() - int64(olderThan)

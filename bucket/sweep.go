@@ -240,6 +240,9 @@ func (b *Bucket) findExpired(now int64) (more bool, err error) {
 	b.advance(index.ExpiringPuts, now)
 	b.mu.RLock()
 	b.mu.index.Due(index.ExpiringPuts, func(key []byte, v index.Version) bool {
+		if b.inDoubtLocked(v.Revision) {
+			return true // a newer value may be missing, which has not expired
+		}
 		w.add(key, v.Revision)
 		return len(w.found) < sweepBatch
 	})
@@ -280,7 +283,7 @@ func (b *Bucket) filterBatch(scanned int) {
 		for end := min(at+4*sweepSlice, len(w.found)); at < end; at++ {
 			d := w.found[at]
 			newest, ok := b.mu.index.Newest(d.hash, d.key)
-			if ok && newest.Revision == d.revision && newest.Op == kv.Put && !b.noMarkers {
+			if ok && newest.Revision == d.revision && newest.Op == kv.Put && !b.noMarkers && !b.inDoubtLocked(newest.Revision) {
 				kept = append(kept, d)
 			} else if ok && at >= scanned {
 				b.queueRemovalLocked(d, &newest)

@@ -154,6 +154,11 @@ type CorruptError struct {
 	Offset int64  // bytes from the start of File; -1: the file as a whole
 	Detail string // the damage, and the bucket, key, revision or LSN range that it hit
 	Err    error  // the cause, if the system reported one
+
+	// Where records are missing, and nobody knows of which keys: those of this bucket
+	// above the revision After and up to UpTo. UpTo is 0 otherwise.
+	Bucket      string
+	After, UpTo Revision
 }
 
 func (e *CorruptError) Error() string {

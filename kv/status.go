@@ -16,6 +16,10 @@ type Status struct {
 	// Written is when the newest record was written, also if that record is no longer kept; after a
 	// restart it may be an older one's. Zero where none is known, and for a store that
 	// does not tell.
-	Written  time.Time
+	Written time.Time
+	// Doubt is the highest revision of which damage may have taken records, 0 for none:
+	// [Doubt].Bound. It is the highest number there is for a bucket that is in doubt as a
+	// whole.
+	Doubt    Revision
 	ReadOnly error // why the bucket takes no writes; nil if it does
 }
