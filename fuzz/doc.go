@@ -37,7 +37,9 @@
 //     record is there after a power cut. It comes to every watcher that it is due to, in
 //     order and once; otherwise the watcher gets an error which says that it may be
 //     missing.
-//   - A real process on a real file system, killed while it writes.
+//   - A real process on a real file system, killed while it writes. The module
+//     kvd/server/nats/conformance kills a server that clients of both ports use, and
+//     checks that their calls are linearizable.
 //   - Everything at once on a real file system for minutes, if a flag asks for it: disk
 //     and memory must stay in proportion to the live data, and the files verify.
 //   - Seeded bugs: file systems, calls and watches that break one rule each. Mutants: the

@@ -18,13 +18,15 @@ import (
 // daemon is kvd as a process.
 type daemon struct {
 	cmd  *exec.Cmd
-	addr string
+	addr string // of the NATS port
+	line string // of the line protocol; "off" unless a flag switches it on
 }
 
-// startDaemon starts kvd on a directory, and waits until it serves.
-func startDaemon(t *testing.T, kvd, dir, addr string) *daemon {
+// startDaemon starts kvd on a directory, with more flags, and waits until it serves.
+func startDaemon(t *testing.T, kvd, dir, addr string, flags ...string) *daemon {
 	t.Helper()
-	cmd := exec.Command(kvd, "serve", "--data", dir, "--nats", addr, "--listen", "", "--admin", "", "--log-format", "json")
+	flags = append([]string{"serve", "--data", dir, "--nats", addr, "--listen", "", "--admin", "", "--log-format", "json"}, flags...)
+	cmd := exec.Command(kvd, flags...)
 	log, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -36,9 +38,9 @@ func startDaemon(t *testing.T, kvd, dir, addr string) *daemon {
 	t.Cleanup(d.kill)
 	in := bufio.NewScanner(log)
 	for in.Scan() {
-		var line struct{ Msg, NATS string }
+		var line struct{ Msg, NATS, Listen string }
 		if json.Unmarshal(in.Bytes(), &line) == nil && line.Msg == "serving" {
-			d.addr = line.NATS
+			d.addr, d.line = line.NATS, line.Listen
 			go func() { // ends with the process
 				for in.Scan() {
 				}
@@ -48,6 +50,18 @@ func startDaemon(t *testing.T, kvd, dir, addr string) *daemon {
 	}
 	t.Fatalf("kvd ended: %v", cmd.Wait())
 	return nil
+}
+
+// buildDaemon builds kvd with more flags of go build.
+func buildDaemon(t *testing.T, flags ...string) (kvd string) {
+	t.Helper()
+	kvd = filepath.Join(t.TempDir(), "kvd")
+	build := exec.Command("go", append(append([]string{"build", "-o", kvd}, flags...), "./cmd/kvd")...)
+	build.Dir = filepath.Join("..", "..", "..")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return kvd
 }
 
 // kill kills the process. A second time it does nothing.
@@ -65,12 +79,7 @@ type killed struct {
 
 func startKilled(t *testing.T) *killed {
 	t.Helper()
-	k := &killed{kvd: filepath.Join(t.TempDir(), "kvd"), dir: filepath.Join(t.TempDir(), "data")}
-	build := exec.Command("go", "build", "-o", k.kvd, "./cmd/kvd")
-	build.Dir = filepath.Join("..", "..", "..")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	k := &killed{kvd: buildDaemon(t), dir: filepath.Join(t.TempDir(), "data")}
 	k.daemon = startDaemon(t, k.kvd, k.dir, "127.0.0.1:0")
 	conn, err := nats.Connect("nats://"+k.addr, nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond))
 	if err != nil {
