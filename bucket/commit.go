@@ -13,7 +13,8 @@ import (
 // two handoffs (13–18 % of its rate). A leader leads until its own request is answered,
 // and then passes the lead to the first request in the queue.
 type committer struct {
-	store *Store
+	store    *Store
+	requests sync.Pool // of *request: of one store, because a channel made in a bubble of testing/synctest stays there
 
 	mu          sync.Mutex // guards the fields up to the blank line
 	queue       []*request // in order of arrival
@@ -43,19 +44,21 @@ type request struct {
 	cancelled error // the context's, for the mutations not taken then. Guarded by committer.mu.
 }
 
-var requests = sync.Pool{New: func() any { return &request{wake: make(chan bool, 2)} }}
-
-func newRequest() *request {
-	r := requests.Get().(*request)
+// newRequest returns a request for one mutation, which free returns to the pool.
+func (c *committer) newRequest() *request {
+	r, ok := c.requests.Get().(*request)
+	if !ok {
+		r = &request{wake: make(chan bool, 2)}
+	}
 	r.mutations = r.single[:]
 	return r
 }
 
 // free returns a request to the pool. No other reference to it may exist.
-func (r *request) free() {
+func (c *committer) free(r *request) {
 	r.mutations, r.lowPriority, r.taken, r.done, r.leads, r.cancelled = nil, false, 0, false, false, nil
 	r.single[0] = mutation{}
-	requests.Put(r)
+	c.requests.Put(r)
 }
 
 func (c *committer) init(s *Store) {

@@ -21,7 +21,7 @@ import (
 // newRequestOf returns a request of the bucket's, ready for the commit path.
 func newRequestOf(t *testing.T, b *Bucket, mutations ...mutation) *request {
 	t.Helper()
-	r := newRequest()
+	r := b.store.commit.newRequest()
 	r.mutations = mutations
 	for i := range mutations {
 		if err := b.prepare(&mutations[i]); err != nil {
@@ -406,7 +406,7 @@ func TestALeadPassesOnWhenWhoShouldLeadWithdraws(t *testing.T) {
 	b := h.bucket("b")
 	c := &h.s.commit
 	var queue []*request
-	if !c.enqueue(newRequest()) { // leads, and is answered
+	if !c.enqueue(c.newRequest()) { // leads, and is answered
 		t.Fatal("the path was not idle")
 	}
 	for range 3 {
@@ -667,9 +667,9 @@ func TestARequestThatIsUsedAgainIsEmpty(t *testing.T) {
 	r := newRequestOf(t, b, mutation{kind: writeValue, expect: expectLast, key: "k", last: 3})
 	r.taken, r.done, r.leads, r.cancelled = 1, true, true, context.Canceled
 	r.single[0] = mutation{key: "k", err: kv.ErrKeyExists}
-	r.free()
+	h.s.commit.free(r)
 	for range 10 { // the pool may give another
-		r := newRequest()
+		r := h.s.commit.newRequest()
 		if len(r.mutations) != 1 || r.mutations[0].key != "" || r.mutations[0].err != nil || r.taken != 0 || r.done || r.leads || r.cancelled != nil || len(r.wake) != 0 {
 			t.Errorf("a used request: %+v", r)
 		}

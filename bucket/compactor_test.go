@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"kvd/bucket/compaction"
@@ -19,7 +20,7 @@ func smallFiles(o *Options) { o.LogFileSize, o.LogMaxSize, o.SegmentSize = 256<<
 // What overwriting leaves goes by itself, once nobody writes any more; then the
 // compactor sleeps, and touches no file.
 func TestTheBackgroundGivesBackTheDisk(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		h := background(t, smallFiles)
 		b := h.bucket("b")
 		churn(t, b, 400, 20)
@@ -43,7 +44,7 @@ func TestTheBackgroundGivesBackTheDisk(t *testing.T) {
 
 // So it does while there is a write now and then, in whatever bucket.
 func TestTheBackgroundGivesBackTheDiskBesideLightWriters(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		h := background(t, smallFiles)
 		b, other := h.bucket("b"), h.bucket("other")
 		churn(t, b, 400, 8) // not so much that it goes while writers are busy
@@ -61,7 +62,7 @@ func TestTheBackgroundGivesBackTheDiskBesideLightWriters(t *testing.T) {
 
 // While writers go on, the files of a bucket do not grow without bound.
 func TestTheBackgroundKeepsUpWithWriters(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		h := background(t, smallFiles)
 		b := h.bucket("b")
 		most := int64(0)
@@ -79,7 +80,7 @@ func TestTheBackgroundKeepsUpWithWriters(t *testing.T) {
 
 // Without background compaction nothing is rewritten until Reclaim is called.
 func TestCompactionCanBeSwitchedOff(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		h := background(t, smallFiles, func(o *Options) { o.CompactionRate = -1 })
 		b := h.bucket("b")
 		churn(t, b, 400, 10)
@@ -97,7 +98,7 @@ func TestCompactionCanBeSwitchedOff(t *testing.T) {
 // The files of a deleted bucket go by themselves in a store where nothing else
 // happens, and a reader keeps its own.
 func TestADeletedBucketsFilesGo(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		h := background(t, smallFiles)
 		b := h.bucket("b")
 		churn(t, b, 400, 5)
@@ -128,7 +129,7 @@ func TestADeletedBucketsFilesGo(t *testing.T) {
 
 // The same for a file that a compaction has replaced.
 func TestACompactedFileGoesWithItsLastReader(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		h := background(t, smallFiles)
 		b := h.bucket("b")
 		churn(t, b, 400, 5)

@@ -161,7 +161,7 @@ func TestDamagedCompression(t *testing.T) {
 	b := h.bucket("b", compressed)
 	mustPut(t, b, "before", prose(1, 1000))
 	// A record as a fault in memory between compressing and the checksum makes it.
-	r := newRequest()
+	r := h.s.commit.newRequest()
 	m := mutation{kind: writeValue, key: "bad", value: []byte(prose(2, 1000))}
 	if err := b.prepare(&m); err != nil {
 		t.Fatal(err)
@@ -174,7 +174,7 @@ func TestDamagedCompression(t *testing.T) {
 	if err := h.s.commit.do(ctx, r); err != nil || r.single[0].err != nil {
 		t.Fatal(err, r.single[0].err)
 	}
-	r.free()
+	h.s.commit.free(r)
 	mustPut(t, b, "after", prose(3, 1000))
 	check := func() {
 		t.Helper()

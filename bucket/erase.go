@@ -99,8 +99,8 @@ func (b *Bucket) erasable(ctx context.Context, pattern string, below kv.Revision
 
 // eraseKeys commits a batch, and returns the number of records removed.
 func (b *Bucket) eraseKeys(ctx context.Context, keys []string, floor kv.Revision) (erased uint64, err error) {
-	r := newRequest()
-	defer r.free()
+	r := b.store.commit.newRequest()
+	defer b.store.commit.free(r)
 	r.mutations = make([]mutation, len(keys))
 	for i, key := range keys {
 		r.mutations[i] = mutation{

@@ -148,13 +148,13 @@ func prepared(t *testing.T, b *Bucket, m mutation) mutation {
 // commitAll commits mutations as one request.
 func commitAll(t *testing.T, s *Store, ms []mutation) []mutation {
 	t.Helper()
-	r := newRequest()
+	r := s.commit.newRequest()
 	r.mutations = slices.Clone(ms)
 	if err := s.commit.do(ctx, r); err != nil {
 		t.Fatal(err)
 	}
 	done := slices.Clone(r.mutations)
-	r.free()
+	s.commit.free(r)
 	return done
 }
 

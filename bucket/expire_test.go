@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"kvd/bucket/journal"
@@ -544,7 +545,7 @@ func TestManyKeysExpireAtOnce(t *testing.T) {
 
 // The background sweeps expired records by itself.
 func TestTheSweepRunsByItself(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		h := background(t)
 		b := h.bucket("b")
 		pass(time.Hour) // the background sleeps

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"kvd/bucket/manifest"
@@ -118,7 +119,7 @@ func TestAMixedGroupIsSynced(t *testing.T) {
 }
 
 func TestTheTimerSyncsWithinTheInterval(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		h := background(t)
 		b := h.bucket("b", lax)
 		slow := h.bucket("slow", lax, func(c *kv.Config) { c.SyncInterval = 400 * time.Millisecond })
@@ -296,7 +297,7 @@ func TestAFailedSyncReportsWhatMayBeLost(t *testing.T) {
 		"a vouching frame": func(h *harness) error { return h.s.vouch() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				var log bytes.Buffer
 				h := newHarness(t, func(o *Options) {
 					o.env.Manual = name != "the timer"

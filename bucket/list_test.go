@@ -15,16 +15,6 @@ import (
 	"kvd/kv"
 )
 
-// bubble runs a test under a clock of its own. Requests hold channels, and those
-// made inside must not be used outside: each side has its own pool.
-func bubble(t *testing.T, test func(*testing.T)) {
-	t.Helper()
-	fresh := func() { requests = sync.Pool{New: requests.New} }
-	fresh()
-	defer fresh()
-	synctest.Test(t, test)
-}
-
 // fill puts keys k0000, k0001, ... in groups.
 func fill(h *harness, n int) (keys []string) {
 	h.t.Helper()
@@ -122,7 +112,7 @@ func TestAListingDoesNotSeeWhatComesAfterIt(t *testing.T) {
 
 // A slow consumer does not keep the index's snapshot open: it gets a copy of the keys.
 func TestASlowConsumerDoesNotHoldTheSnapshot(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
 		b := h.bucket("b")
 		want := fill(h, 200)
@@ -189,7 +179,7 @@ func TestAListingThatIsLeftReleasesItsSnapshot(t *testing.T) {
 }
 
 func TestAListingThatIsLeftLateReleasesNothingTwice(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
 		b := h.bucket("b")
 		fill(h, 100)

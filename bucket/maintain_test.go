@@ -28,7 +28,7 @@ func pass(d time.Duration) {
 }
 
 func TestAnIdleLogIsVouchedForOnce(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		h := background(t)
 		b := h.bucket("b")
 		for range 3 {
@@ -65,7 +65,7 @@ func TestAnIdleLogIsVouchedForOnce(t *testing.T) {
 
 // A store that has rested for a while has nothing to replay after a crash.
 func TestAStoreAtRestWritesACheckpoint(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		h := background(t)
 		b := h.bucket("b")
 		for round := range 2 {
@@ -88,7 +88,7 @@ func TestAStoreAtRestWritesACheckpoint(t *testing.T) {
 }
 
 func TestABusyLogIsNotVouchedFor(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		h := background(t)
 		b := h.bucket("b")
 		synctest.Wait()
@@ -106,7 +106,7 @@ func TestABusyLogIsNotVouchedFor(t *testing.T) {
 // A checkpoint runs when much of the log is needed, not before, and makes it
 // free.
 func TestACheckpointRunsWhenItIsDue(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		h := background(t, func(o *Options) { o.LogFileSize, o.LogMaxSize = 64<<10, 1<<20 })
 		b := h.bucket("b")
 		pass(time.Minute)
@@ -144,7 +144,7 @@ func TestACheckpointRunsWhenItIsDue(t *testing.T) {
 
 // A rotation finds its file ready.
 func TestALogFileIsKeptReady(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		h := background(t)
 		b := h.bucket("b")
 		synctest.Wait()
@@ -159,7 +159,7 @@ func TestALogFileIsKeptReady(t *testing.T) {
 }
 
 func TestAManualStoreDoesNothingByItself(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
 		mustPut(t, h.bucket("b"), "k", "v")
 		calls, last := h.fs.Calls(), h.s.log.Last()
@@ -173,7 +173,7 @@ func TestAManualStoreDoesNothingByItself(t *testing.T) {
 // What fails in the background fails the writers that come after it, with the
 // cause; nothing is tried again.
 func TestAFaultInTheBackgroundIsReported(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		h := background(t)
 		b := h.bucket("b")
 		mustPut(t, b, "k", "v")
@@ -200,7 +200,7 @@ func TestAFaultInTheBackgroundIsReported(t *testing.T) {
 
 // A file that could not be made ready is no fault: the rotation makes its own.
 func TestASpareThatCannotBeMadeIsNoFault(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		h := background(t)
 		b := h.bucket("b")
 		h.fail(simdisk.OpOpen, ".wal.tmp", syscall.EMFILE)

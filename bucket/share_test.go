@@ -13,7 +13,7 @@ import (
 
 // newLowPriority returns a request of low priority: the expiry markers of n keys.
 func newLowPriority(b *Bucket, keys int) *request {
-	r := newRequest()
+	r := b.store.commit.newRequest()
 	r.lowPriority, r.mutations = true, make([]mutation, keys)
 	for i := range r.mutations {
 		key := fmt.Sprintf("k%d", i)

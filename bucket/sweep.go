@@ -324,8 +324,8 @@ func (b *Bucket) writeMarkers(ctx context.Context) error {
 	if len(w.found) == 0 {
 		return nil
 	}
-	r := newRequest()
-	defer r.free()
+	r := b.store.commit.newRequest()
+	defer b.store.commit.free(r)
 	w.markers = w.markers[:0]
 	for _, d := range w.found {
 		w.markers = append(w.markers, mutation{

@@ -82,13 +82,14 @@ func (b *Bucket) commit(ctx context.Context, m *kv.Mutation, opts []kv.WriteOpti
 	if err := m.Apply(opts); err != nil {
 		return 0, err
 	}
-	r := newRequest()
-	defer r.free()
+	c := &b.store.commit
+	r := c.newRequest()
+	defer c.free(r)
 	own := &r.single[0]
 	if err := b.translate(m, own); err != nil {
 		return 0, err
 	}
-	err := b.store.commit.do(ctx, r)
+	err := c.do(ctx, r)
 	if err == nil {
 		err = own.err
 	}
@@ -143,8 +144,8 @@ func (s *Store) translate(m *kv.Mutation, own *mutation) error {
 
 // submit carries out mutations other than touches as one request.
 func (s *Store) submit(ctx context.Context, mutations []kv.Mutation) error {
-	r := newRequest()
-	defer r.free()
+	r := s.commit.newRequest()
+	defer s.commit.free(r)
 	r.mutations = r.single[:0]
 	if len(mutations) > 1 {
 		r.mutations = make([]mutation, 0, len(mutations))
