@@ -362,12 +362,13 @@ func (c *rewrite) flush() error {
 	if err != nil {
 		return err
 	}
-	offset, err := c.output.Append(c.batch)
+	start, err := c.output.Append(c.batch)
 	if err != nil {
 		return err
 	}
+	offset := start
 	for _, e := range c.entries {
-		e.Offset = offset
+		e.Offset, e.HeadSum = offset, segment.HeadSum(c.batch[offset-start:])
 		offset += int64(e.Size)
 		c.output.AddEntry(e)
 		if e.Op != segment.Erase {
@@ -394,8 +395,9 @@ func (c *rewrite) flush() error {
 func (c *rewrite) create() error {
 	limit := int64(0)
 	for _, sl := range c.inputs {
-		limit += 2 * sl.Size() // an entry is smaller than its record
+		limit += sl.Size()
 	}
+	limit = segment.SizeFor(limit, limit) // an entry is smaller than its record
 	s, b := c.store, c.bucket
 	make := func() error {
 		s.path.Lock()

@@ -661,7 +661,7 @@ func TestADamagedIndexBlockCostsNoRecord(t *testing.T) {
 		h.flip(fileA, d.LastIndex+at, 2)
 		h.open()
 		r := h.s.Report()
-		if got := damages(r); len(got) == 0 || !strings.Contains(got[0], fileA) || !strings.Contains(got[0], "index block") || r.ReadOnly != nil {
+		if got := damages(r); len(got) == 0 || !strings.Contains(got[0], fileA) || !strings.Contains(got[0], "index page") || r.ReadOnly != nil {
 			t.Errorf("byte %d: report %v", at, r)
 		}
 		a := h.find("a")

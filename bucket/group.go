@@ -52,6 +52,7 @@ type effect struct {
 	prev    int        // the effect on the same key before it, -1 none
 	at      int        // where its record begins in the frame, or in group.kept
 	op      segment.Op // version.Op, or an erasure, which has no version
+	first   bool       // the key has no record before it
 }
 
 // part is the records of a group that belong to one bucket.
@@ -333,7 +334,7 @@ func (e *effect) setPlace(g *group) {
 	b.active.AddEntry(&segment.Entry{
 		Key: view.Bytes(e.key), Revision: e.version.Revision, Floor: e.floor,
 		Created: e.version.Created, Deadline: e.version.Deadline,
-		Offset: e.version.Offset, Size: e.version.Size,
-		Op: e.op, Reason: e.version.Reason,
+		Offset: e.version.Offset, Size: e.version.Size, HeadSum: segment.HeadSum(g.frame[e.at:]),
+		Op: e.op, Reason: e.version.Reason, First: e.first,
 	})
 }

@@ -446,7 +446,8 @@ func writeSegment(t testing.TB, o segment.Options, number uint64, records []segm
 		}
 		s.AddEntry(&segment.Entry{
 			Key: r.Key, Revision: r.Revision, Floor: r.Floor, Created: r.Created, Deadline: r.Deadline,
-			Offset: offset, Size: uint32(len(b)), ValueLen: uint32(len(r.Value)), Op: r.Op, Reason: r.Reason,
+			Offset: offset, Size: uint32(len(b)), ValueLen: uint32(len(r.Value)), HeadSum: segment.HeadSum(b),
+			Op: r.Op, Reason: r.Reason, First: r.First, Lost: r.Lost,
 		})
 	}
 	if block, ok := s.BeginIndex(); ok {

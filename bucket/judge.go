@@ -55,6 +55,7 @@ func (g *group) judgeOne(m *mutation, now int64) error {
 	prev := g.pending.find(g, m)
 	newest, present := g.newest(m, prev)
 	inDoubt := b.inDoubtLocked(newest.Revision)
+	first := !present && b.mu.doubtful == nil
 	if present && !inDoubt && hasExpired(&newest, b.mu.config.TTL, now, true) {
 		if present = newest.Op == kv.Put && !b.noMarkers; present {
 			prev = g.judgeExpiry(m, prev, now)
@@ -80,7 +81,7 @@ func (g *group) judgeOne(m *mutation, now int64) error {
 		return fmt.Errorf("%w: the index of %q takes no more records", kv.ErrBucketFull, b.name)
 	}
 	e := m.effect(b.next, prev, now)
-	e.floor = g.floor(m, prev)
+	e.floor, e.first = g.floor(m, prev), first
 	if err := g.takeRoom(&e, b); err != nil {
 		return err
 	}
@@ -209,7 +210,7 @@ func (g *group) encode(m *mutation, e *effect) {
 	}
 	*to = g.store.segments.Seed.AppendRecord(*to, &segment.Record{
 		BucketID: p.bucket.id, Revision: e.version.Revision, Floor: e.floor,
-		Created: e.version.Created, Deadline: e.version.Deadline, Op: e.op, Reason: e.version.Reason,
+		Created: e.version.Created, Deadline: e.version.Deadline, Op: e.op, Reason: e.version.Reason, First: e.first,
 		Compressed: m.rawLen != 0, RawLen: m.rawLen,
 		Key: view.Bytes(m.key), Headers: m.headers, Value: m.value,
 	})

@@ -180,7 +180,7 @@ func (b *Bucket) entryOf(f *scanned, metaOnly bool) (e *kv.Entry, valueSize int,
 // entryIn is entryOf with the memory of a room.
 func (b *Bucket) entryIn(room *entryRoom, f *scanned, metaOnly bool) (e *kv.Entry, valueSize int, damaged error) {
 	valueSize = f.scanner.ValueSize()
-	if !metaOnly || f.scanner.HasHeaders() {
+	if !metaOnly || f.scanner.HasHeaders() || f.record.Lost {
 		damaged = f.scanner.Value(f.record)
 	}
 	if metaOnly {

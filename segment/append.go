@@ -3,7 +3,6 @@ package segment
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"kvd/internal/vfs"
 )
@@ -17,9 +16,10 @@ const (
 )
 
 // SizeFor returns the limit that a new segment needs for records of that many bytes, whose
-// index entries have at most the sum of their [EntryBound].
+// index entries have at most the sum of their [EntryBound]. It suffices if they are reserved in
+// several steps too, with one index block at the end.
 func SizeFor(records, entries int64) int64 {
-	return blockEnd(HeaderSize+records, entries)
+	return new(pending).endWith(HeaderSize+records, entries)
 }
 
 // Reserve makes sure that there is disk space for that many bytes of records, and for the
@@ -27,7 +27,7 @@ func SizeFor(records, entries int64) int64 {
 // [EntryBound]. It returns ErrFull if the limit would be exceeded, and an error that matches
 // vfs.ErrNoSpace if the disk is full. Neither changes the segment.
 func (s *Segment) Reserve(records, entries int64) error {
-	need := blockEnd(s.size.Load()+records, s.pending.length+entries)
+	need := s.pending.endWith(s.size.Load()+records, entries)
 	if need > s.limit {
 		return ErrFull
 	}
@@ -65,104 +65,6 @@ func (s *Segment) Append(p []byte) (offset int64, err error) {
 	}
 	s.size.Store(offset + int64(len(p)))
 	return offset, nil
-}
-
-// AddEntry adds the index entry of one record. It must be called for every appended record,
-// in the order of their offsets, before BeginIndex. It copies the key.
-func (s *Segment) AddEntry(e *Entry) {
-	if e.Offset != s.pending.next || e.Offset+int64(e.Size) > s.size.Load() {
-		panic(fmt.Sprintf("segment: entry of the record at %d, want that of the record at %d", e.Offset, s.pending.next))
-	}
-	s.pending.add(e)
-}
-
-// chunkSize is the size at which the pending entries continue in another slice. If one slice
-// of many megabytes had to grow, the copy would stall a writer.
-const chunkSize = 64 << 10
-
-// pending is the index block that is being built.
-type pending struct {
-	chunks [][]byte // the entries, encoded
-	length int64    // sum of the lengths of all chunks
-	count  uint32
-	prev   int64 // offset of the block before; 0: none
-	start  int64 // offset of the first record
-	next   int64 // offset of the next record to be added
-	deltas deltas
-}
-
-func (p *pending) add(e *Entry) {
-	last := len(p.chunks) - 1
-	if last < 0 || len(p.chunks[last]) >= chunkSize {
-		var chunk []byte // the first chunk grows from nothing, because most buckets are small
-		if last >= 0 {
-			chunk = make([]byte, 0, chunkSize+EntryBound(len(e.Key)))
-		}
-		p.chunks = append(p.chunks, chunk)
-		last++
-	}
-	before := len(p.chunks[last])
-	p.chunks[last] = p.deltas.appendEntry(p.chunks[last], e)
-	p.length += int64(len(p.chunks[last]) - before)
-	p.count++
-	p.next = e.Offset + int64(e.Size)
-}
-
-// Block is an index block that is not written yet.
-type Block struct {
-	offset int64
-	header blockHeader
-	chunks [][]byte
-}
-
-// BeginIndex makes a block of the pending entries. The block's place is the end of the
-// segment, and the new end is the next page after the block. ok is false if nothing is
-// pending. Blocks must be written in the order of the calls.
-func (s *Segment) BeginIndex() (b *Block, ok bool) {
-	p, offset := &s.pending, s.size.Load()
-	if p.next != offset {
-		panic(fmt.Sprintf("segment: index of records up to %d where the last ends at %d", p.next, offset))
-	}
-	if p.count == 0 {
-		return nil, false
-	}
-	b = &Block{
-		offset: offset,
-		header: blockHeader{prev: p.prev, start: p.start, count: p.count, length: uint32(p.length)},
-		chunks: p.chunks,
-	}
-	s.size.Store(b.end())
-	s.pending = pending{prev: offset, start: b.end(), next: b.end()}
-	return b, true
-}
-
-// end returns the offset at which appends continue.
-func (b *Block) end() int64 { return blockEnd(b.offset, int64(b.header.length)) }
-
-// encode returns the block and the zeros after it.
-func (b *Block) encode(seed Seed, bucketID, number uint64) []byte {
-	buf := make([]byte, blockHeaderSize, b.end()-b.offset)
-	for _, chunk := range b.chunks {
-		buf = append(buf, chunk...)
-	}
-	b.header.bodySum = seed.sum(buf[blockHeaderSize:])
-	seed.appendBlockHeader(buf[:0], place{bucketID, number, b.offset}, &b.header)
-	return slices.Grow(buf, cap(buf)-len(buf))[:cap(buf)]
-}
-
-// WriteIndex writes a block that BeginIndex returned. The writer may append at the same
-// time.
-func (s *Segment) WriteIndex(b *Block) error {
-	if prev := s.Desc().LastIndex; prev != b.header.prev {
-		panic(fmt.Sprintf("segment: index block at %d written after the one at %d", b.offset, prev))
-	}
-	if _, err := s.file.WriteAt(b.encode(s.seed, s.bucketID, s.number), b.offset); err != nil {
-		return fmt.Errorf("segment: write index to %s: %w", s.path, err)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.mu.indexed, s.mu.lastIndex = b.end(), b.offset
-	return nil
 }
 
 // Sync makes everything that was appended and written durable. The writer may append at the
@@ -210,7 +112,7 @@ func (s *Segment) Seal() error {
 	s.allocated.Store(size)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.mu.sealed = true
+	s.mu.desc.Sealed = true
 	return nil
 }
 

@@ -1,260 +1,155 @@
 package segment
 
 import (
-	"encoding/binary"
-	"math"
-
-	"github.com/cespare/xxhash/v2"
+	"fmt"
 
 	"kvd/kv"
 )
 
-// Entry is the content of an index block about one record.
-type Entry struct {
-	Key      []byte
-	Revision kv.Revision
-	Floor    kv.Revision
-	Created  int64  // unix nanoseconds
-	Deadline int64  // unix nanoseconds; 0: none
-	Offset   int64  // of the record, in bytes from the start of the file
-	Size     uint32 // of the whole record, bytes
-	ValueLen uint32 // of the value as stored, bytes
-	Op       Op
-	Reason   kv.MarkerReason
-}
-
-// Offsets of the fields of an index block's header; see the package doc.
-const (
-	blockHeadSum = 8
-	blockBodySum = 16
-	blockPrev    = 24
-	blockStart   = 32
-	blockCount   = 40
-	blockLength  = 44
-
-	blockHeaderSize = 48
-)
-
-// pageSize is the alignment of appends after an index block, so that bytes that a checkpoint
-// made durable never share a page with a later write.
-const pageSize = 4096
-
-func pageAlign(n int64) int64 { return (n + pageSize - 1) &^ (pageSize - 1) }
-
-// blockHeader describes an index block.
-type blockHeader struct {
-	bodySum uint64
-	prev    int64  // offset of the predecessor; 0: none
-	start   int64  // the block covers the records in [start, its own offset)
-	count   uint32 // of its entries
-	length  uint32 // of its body, bytes
-}
-
-// place is the place of an index block. The block's checksum covers it, so that a block that
-// was written or moved elsewhere is not valid.
-type place struct {
-	bucketID uint64
-	number   uint64 // of the segment
-	offset   int64
-}
-
-const (
-	errBlockMagic   formatError = "no index block"
-	errBlockHeadSum formatError = "checksum of the index block's header does not match"
-	errBlockBodySum formatError = "checksum of the index block's entries does not match"
-	errBlockRange   formatError = "index block's range or length is impossible"
-	errEntry        formatError = "index entry is malformed"
-)
-
-// appendBlockHeader appends the encoding of h to dst.
-func (s Seed) appendBlockHeader(dst []byte, p place, h *blockHeader) []byte {
-	start := len(dst)
-	dst = append(dst, blockMagic...)
-	dst = le.AppendUint64(dst, 0)
-	dst = le.AppendUint64(dst, h.bodySum)
-	dst = le.AppendUint64(dst, uint64(h.prev))
-	dst = le.AppendUint64(dst, uint64(h.start))
-	dst = le.AppendUint32(dst, h.count)
-	dst = le.AppendUint32(dst, h.length)
-	le.PutUint64(dst[start+blockHeadSum:], s.blockSum(p, dst[start:]))
-	return dst
-}
-
-// decodeBlockHeader decodes the header at the start of b. The ranges that it returns are
-// possible: HeaderSize <= start < offset, and prev is 0 or before start.
-func (s Seed) decodeBlockHeader(b []byte, p place) (blockHeader, error) {
-	if len(b) < blockHeaderSize || string(b[:len(blockMagic)]) != blockMagic {
-		return blockHeader{}, errBlockMagic
+// AddEntry adds the index entry of one record, with the record's HeadSum. It must be called for
+// every appended record, in the order of their offsets, before BeginIndex. It copies the key.
+func (s *Segment) AddEntry(e *Entry) {
+	if e.Offset != s.pending.next || e.Offset+int64(e.Size) > s.size.Load() {
+		panic(fmt.Sprintf("segment: entry of the record at %d, want that of the record at %d", e.Offset, s.pending.next))
 	}
-	if s.blockSum(p, b) != le.Uint64(b[blockHeadSum:]) {
-		return blockHeader{}, errBlockHeadSum
-	}
-	h := blockHeader{
-		bodySum: le.Uint64(b[blockBodySum:]),
-		prev:    int64(le.Uint64(b[blockPrev:])),
-		start:   int64(le.Uint64(b[blockStart:])),
-		count:   le.Uint32(b[blockCount:]),
-		length:  le.Uint32(b[blockLength:]),
-	}
-	if h.start < HeaderSize || h.start >= p.offset || h.prev < 0 || h.prev >= h.start ||
-		h.count == 0 || int64(h.length) > p.offset-h.start {
-		return blockHeader{}, errBlockRange
-	}
-	return h, nil
+	s.pending.add(e)
 }
 
-// blockSum returns the checksum of the block header at the start of b at place p.
-func (s Seed) blockSum(p place, b []byte) uint64 {
-	var at [24]byte
-	le.PutUint64(at[0:], p.bucketID)
-	le.PutUint64(at[8:], p.number)
-	le.PutUint64(at[16:], uint64(p.offset))
-	var d xxhash.Digest
-	d.ResetWithSeed(uint64(s))
-	_, _ = d.Write(at[:])
-	_, _ = d.Write(b[blockBodySum:blockHeaderSize])
-	return d.Sum64()
+// pending is the index block that is being built. An entry is encoded when its record is
+// appended, so that a checkpoint has little to do.
+type pending struct {
+	pages  []pendingPage
+	length int64  // of all entries, bytes
+	prev   extent // the block before
+	next   int64  // offset of the next record to be added
+	about  summary
+	deltas deltas // of the last page
 }
 
-// blockEnd returns where appends continue after a block of that length at offset.
-func blockEnd(offset, length int64) int64 { return pageAlign(offset + blockHeaderSize + length) }
-
-// entryDeadline is the bit of an entry's kind byte for a deadline. It is the bit above those
-// of the reason.
-const entryDeadline = 1 << 6
-
-// entryFixedMax is the maximum size of an entry without its key: the kind byte, four 64-bit
-// varints, two of 32 bits and the key's length. It is less than a record's fixed part, so an
-// index block is smaller than the records that it covers.
-const entryFixedMax = 1 + 4*binary.MaxVarintLen64 + 2*binary.MaxVarintLen32 + binary.MaxVarintLen16
-
-var _ = [recordFixedSize - entryFixedMax]struct{}{}
-
-// EntryBound returns the maximum size of the index entry of a record, in bytes.
-func EntryBound(keyLen int) int { return entryFixedMax + keyLen }
-
-// deltas are the numbers to which those of the next entry are relative.
-type deltas struct {
-	revision kv.Revision
-	created  int64
+// pendingPage is a page that is being built. Its header lacks the blocks.
+type pendingPage struct {
+	header  pageHeader
+	entries []byte
 }
 
-// appendEntry appends the encoding of e to dst, in the order: kind, size,
-// value length, revision, floor, created, deadline, key.
-func (d *deltas) appendEntry(dst []byte, e *Entry) []byte {
-	kind := kindOf(e.Op, e.Reason)
-	if e.Deadline != 0 {
-		kind |= entryDeadline
-	}
-	dst = append(dst, kind)
-	dst = binary.AppendUvarint(dst, uint64(e.Size/alignment))
-	dst = binary.AppendUvarint(dst, uint64(e.ValueLen))
-	dst = binary.AppendVarint(dst, int64(e.Revision-d.revision))
-	dst = binary.AppendVarint(dst, int64(e.Revision-e.Floor))
-	dst = binary.AppendVarint(dst, e.Created-d.created)
-	if e.Deadline != 0 {
-		dst = binary.AppendVarint(dst, e.Deadline-e.Created)
-	}
-	dst = binary.AppendUvarint(dst, uint64(len(e.Key)))
-	dst = append(dst, e.Key...)
-	d.revision, d.created = e.Revision, e.Created
-	return dst
+// summary is what a [Desc] says of the records up to some place.
+type summary struct {
+	totals
+	first, last kv.Revision // of records that are no erases; 0: there is none
 }
 
-// decodeEntry decodes the entry at the start of b into e, except its Offset, and returns the
-// entry's size. Key aliases b.
-func (d *deltas) decodeEntry(b []byte, e *Entry) (int, error) {
-	v := varints{b: b, n: 1}
-	if len(b) == 0 || !validKind(b[0]&^entryDeadline) {
-		return 0, errEntry
+func (u *summary) add(e *Entry) {
+	u.records++
+	u.sum += e.HeadSum
+	if e.Op == Erase {
+		return
 	}
-	size, valueLen := v.unsigned(), v.unsigned()
-	e.Revision = d.revision + kv.Revision(v.signed())
-	e.Floor = e.Revision - kv.Revision(v.signed())
-	e.Created = d.created + v.signed()
-	e.Deadline = 0
-	if b[0]&entryDeadline != 0 {
-		e.Deadline = e.Created + v.signed()
-		v.bad = v.bad || e.Deadline == 0
+	if u.first == 0 {
+		u.first = e.Revision
 	}
-	keyLen := v.unsigned()
-	if v.bad || keyLen == 0 || keyLen > maxKeySize || keyLen > uint64(len(b)-v.n) ||
-		valueLen > kv.MaxValueSizeLimit || size > maxRecordSize/alignment ||
-		size*alignment < recordFixedSize+keyLen+valueLen {
-		return 0, errEntry
-	}
-	e.Op, e.Reason = splitKind(b[0])
-	e.Size, e.ValueLen = uint32(size*alignment), uint32(valueLen)
-	e.Key = b[v.n : v.n+int(keyLen) : v.n+int(keyLen)]
-	d.revision, d.created = e.Revision, e.Created
-	return v.n + int(keyLen), nil
+	u.last = e.Revision
 }
 
-// varints reads consecutive varints. After a malformed one bad is set and the rest are zero.
-type varints struct {
-	b   []byte
-	n   int // bytes read
-	bad bool
-}
-
-func (v *varints) unsigned() uint64 {
-	if v.n < len(v.b) && v.b[v.n] < 0x80 { // most have one byte
-		v.n++
-		return uint64(v.b[v.n-1])
+// add packs the entry into the last page, or into a new one if there is too little room.
+func (p *pending) add(e *Entry) {
+	var room [entryMax]byte
+	deltas := p.deltas
+	entry := deltas.appendEntry(room[:0], e)
+	if n := len(p.pages); n == 0 || len(p.pages[n-1].entries)+len(entry) > pageRoom {
+		p.beginPage()
+		deltas = p.deltas
+		entry = deltas.appendEntry(room[:0], e)
 	}
-	u, n := binary.Uvarint(v.b[min(v.n, len(v.b)):])
-	if n <= 0 {
-		v.bad, v.n = true, len(v.b)
-		return 0
+	page := &p.pages[len(p.pages)-1]
+	page.entries = append(page.entries, entry...)
+	page.header.own = page.header.own.plus(totals{1, e.HeadSum})
+	page.header.length = uint32(len(page.entries))
+	p.length += int64(len(entry))
+	p.next = e.Offset + int64(e.Size)
+	p.about.add(e)
+	p.deltas = deltas
+}
+
+func (p *pending) beginPage() {
+	page := pendingPage{header: pageHeader{first: p.next, before: p.about.totals}}
+	if len(p.pages) > 0 { // the first page grows from nothing, because most buckets are small
+		page.entries = make([]byte, 0, pageRoom)
 	}
-	v.n += n
-	return u
+	p.pages, p.deltas = append(p.pages, page), deltas{}
 }
 
-func (v *varints) signed() int64 {
-	u := v.unsigned()
-	return int64(u>>1) ^ -int64(u&1)
-}
+// fillMin is the least length of the entries in a page after which another one begins, bytes.
+const fillMin = pageRoom - entryMax + 1
 
-// entryReader reads the entries of an index block in file order.
-type entryReader struct {
-	entry  Entry // the current one; its Key aliases body
-	body   []byte
-	count  uint32 // entries that are not read yet
-	next   int64  // offset of the first record whose entry is not read yet
-	end    int64  // end of the last record
-	deltas deltas
-	err    error // why reading stopped early; matches kv.ErrCorrupt
-}
-
-// newEntryReader returns a reader of the block with header h at offset.
-func newEntryReader(body []byte, h *blockHeader, offset int64) entryReader {
-	return entryReader{body: body, count: h.count, next: h.start, end: offset}
-}
-
-// advance reads the next entry. It returns false at the end, and sets err if the body is
-// malformed.
-func (r *entryReader) advance() bool {
-	if r.count == 0 {
-		if len(r.body) != 0 || r.next != r.end {
-			r.err = errEntry
-		}
-		return false
+// endWith returns the end of a block at most, if its records end at offset and entries of that
+// many bytes at most are added to it.
+func (p *pending) endWith(offset, entries int64) int64 {
+	n := int64(len(p.pages))
+	if n == 0 || int64(len(p.pages[n-1].entries))+entries > pageRoom {
+		n = min(n+pagesFor(entries), pagesFor(p.length+entries))
 	}
-	n, err := r.deltas.decodeEntry(r.body, &r.entry)
-	if err == nil && int64(r.entry.Size) > r.end-r.next {
-		err = errEntry
-	}
-	if err != nil {
-		r.err = err
-		return false
-	}
-	r.entry.Offset = r.next
-	r.next += int64(r.entry.Size)
-	r.body = r.body[n:]
-	r.count--
-	return true
+	return pageAlign(offset) + n*pageSize
 }
 
-// The body of a block is shorter than the records it covers, which fit into MaxSize.
-var _ = [math.MaxUint32 - MaxSize]struct{}{}
+// pagesFor returns the number of pages at most of entries with that many bytes together.
+func pagesFor(entries int64) int64 { return (entries + fillMin - 1) / fillMin }
+
+// Block is an index block that is not written yet.
+type Block struct {
+	from  int64 // end of the records that it covers; zeros follow up to the block
+	prev  extent
+	at    extent
+	pages []pendingPage
+	about summary // of all records up to the block
+}
+
+// BeginIndex makes a block of the pending entries. The block's place is the next page after the
+// end of the segment, and the new end is the end of the block. ok is false if nothing is
+// pending. Blocks must be written in the order of the calls.
+func (s *Segment) BeginIndex() (b *Block, ok bool) {
+	p, offset := &s.pending, s.size.Load()
+	if p.next != offset {
+		panic(fmt.Sprintf("segment: index of records up to %d where the last ends at %d", p.next, offset))
+	}
+	if len(p.pages) == 0 {
+		return nil, false
+	}
+	b = &Block{
+		from: offset, prev: p.prev, at: extent{pageAlign(offset), uint32(len(p.pages))},
+		pages: p.pages, about: p.about,
+	}
+	s.size.Store(b.at.end())
+	s.pending = pending{prev: b.at, next: b.at.end(), about: p.about}
+	return b, true
+}
+
+// encode returns the zeros before the block and the block.
+func (b *Block) encode(seed Seed, bucketID, number uint64) []byte {
+	buf := make([]byte, b.at.end()-b.from)
+	for i := range b.pages {
+		p := &b.pages[i]
+		offset := b.at.offset + int64(i)*pageSize
+		page := buf[offset-b.from:][:pageSize]
+		copy(page[pageHeaderSize:], p.entries)
+		p.header.prev, p.header.block = b.prev, b.at
+		seed.putPageHeader(page, place{bucketID, number, offset}, &p.header)
+	}
+	return buf
+}
+
+// WriteIndex writes a block that BeginIndex returned. The writer may append at the same
+// time.
+func (s *Segment) WriteIndex(b *Block) error {
+	if prev := s.Desc().LastIndex; prev != b.prev.offset {
+		panic(fmt.Sprintf("segment: index block at %d written after the one at %d", b.at.offset, prev))
+	}
+	if _, err := s.file.WriteAt(b.encode(s.seed, s.bucketID, s.number), b.from); err != nil {
+		return fmt.Errorf("segment: write index to %s: %w", s.path, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := &s.mu.desc
+	d.Size, d.LastIndex = b.at.end(), b.at.offset
+	d.Records, d.Sum, d.First, d.Last = b.about.records, b.about.sum, b.about.first, b.about.last
+	return nil
+}

@@ -11,32 +11,34 @@
 // All integers are little endian. A file is a header, then records back to back,
 // interrupted by index blocks:
 //
-//	+--------+--------+--------+-----+-------+-------+--------+-----+-------+-------+
-//	| header | record | record | ... | index | zeros | record | ... | index | zeros |
-//	+--------+--------+--------+-----+-------+-------+--------+-----+-------+-------+
-//	0        64                              |       4 KiB * n                      |
-//	                                         covers all records since the block     size
-//	                                         before, or since the header
+//	+--------+--------+-----+-------+---------------+--------+-----+-------+---------------+
+//	| header | record | ... | zeros | index: page.. | record | ... | zeros | index: page.. |
+//	+--------+--------+-----+-------+---------------+--------+-----+-------+---------------+
+//	0        64                     4 KiB * n       4 KiB * m                              size
+//	                                names all records since the block before, or since
+//	                                the header
 //
-// Records and index blocks begin at multiples of 8. The zeros after an index block
-// reach to the next multiple of 4,096, where appends continue. The store's manifest has
-// the number of bytes that count and the place of the last index block (see [Desc]);
-// beyond that size a file may be longer and have any content. Its name is its number, 16
-// lower-case hex digits, with the extension ".seg".
+// Records begin at multiples of 8. Index blocks begin at multiples of 4,096, with zeros
+// between the last record and the block, and consist of whole pages of 4,096 bytes. Appends
+// continue behind the block. So one lost page of a disk takes records, or entries that name
+// them, and never both. The store's manifest has the number of bytes that count, the place
+// of the last index block, and the totals of the segment (see [Desc]); beyond that size a
+// file may be longer and have any content. Its name is its number, 16 lower-case hex digits,
+// with the extension ".seg".
 //
-// The checksums are xxhash64. Those of records and index blocks start from the
+// The checksums are xxhash64. Those of records and index pages start from the
 // store's random 64-bit [Seed]; that of the file's header starts from 0.
 //
 // # The file's header
 //
 //	offset  size  field
 //	0       8     magic: "kvdSEGM" and a line feed
-//	8       4     version: 1
-//	12      4     zero
+//	8       4     version: 2
+//	12      4     features: a set of bits, none defined yet
 //	16      16    store id
 //	32      8     bucket id
 //	40      8     number of the segment
-//	48      8     zero
+//	48      8     the store's seed, so that the file can be read without a manifest
 //	56      8     checksum of bytes 0 to 55, seed 0
 //
 // # A record
@@ -55,43 +57,71 @@
 //	32      8     created: unix time in nanoseconds, signed
 //	40      8     floor: the oldest kept revision of the key after this record
 //	48      4     length of the value as stored, at most 64 MiB
-//	52      2     length of the key, at least 1
-//	54      1     kind: operation in bits 0-3, reason in bits 4-5, bits 6-7 zero
-//	55      1     flags: 1 deadline, 2 headers, 4 compressed; the others zero
-//	56      8     deadline: unix time in nanoseconds, signed, not 0; only with flag 1
+//	52      2     length of the key, 1 to 1,024
+//	54      1     kind: operation in bits 0-3, reason in bits 4-5, bit 6 zero,
+//	              bit 7 reserved: a further byte of the kind
+//	55      1     flags, below
+//	56      8     deadline: unix time in nanoseconds, signed, not 0; only with flag 1.
+//	              Reserved: a lease; only with flag 32, which excludes flag 1
 //	...     4     length of the headers, 1 to 65,536; only with flag 2
 //	...     4     length of the value before compression, at most 64 MiB; only with flag 4
+//	...     2     reserved: number in a transaction; only with flag 8
+//	...     16    reserved: file (8) and offset (8) of the value; only with flag 64
+//	...     1     reserved: the further byte of the kind; only with bit 7 of the kind
 //	...           key, headers, value
 //	...     0-7   zeros, to a multiple of 8
 //
+//	flag  meaning
+//	1     the record has a deadline
+//	2     the record has headers
+//	4     the value is compressed
+//	8     reserved: the record belongs to a transaction
+//	16    first: the key had no record when this one was written
+//	32    reserved: a lease in place of the deadline
+//	64    reserved: the value is in another file, and its length is in this record
+//	128   lost: value and headers were damaged and are gone; both are empty
+//
 // Operations are 1 put, 2 delete, 3 purge, 4 erase; reasons 0 none, 1 client,
-// 2 expiry. Keys have up to 65,535 bytes here; the engine's limit is 1,024. The headers
-// are opaque. A compressed value is one block of S2 (the format is that of
-// github.com/klauspost/compress/s2, a superset of Snappy's blocks). The block contains its
+// 2 expiry. The headers are opaque. A compressed value is one block of S2 (the format is that
+// of github.com/klauspost/compress/s2, a superset of Snappy's blocks). The block contains its
 // length before compression, which must equal that of the record. A record's bytes do not
 // depend on its place, so the commit path encodes them once, for the log and the segment.
 //
-// # An index block
+// A record is first of its key if the key had no record: none was written before, or all were
+// forgotten by the bucket's rules, by an erase or by compaction, and their end is recorded in
+// the bucket. So at a revision below a first record, and not below the bucket's forgotten
+// ends, the key did not exist. An erase is neither first nor lost. A lost record has neither
+// flag 2 nor flag 4, and the length of its value is 0.
+//
+// # An index page
 //
 //	offset  size  field
 //	0       8     magic: "kvdINDX" and a line feed
 //	8       8     checksum of: bucket id, number of the segment, offset of this
-//	              block (8 bytes each, not stored here), and bytes 16 to 47
-//	16      8     checksum of the entries
-//	24      8     offset of the index block before; 0: this is the first
-//	32      8     offset of the first record covered; the last ends at this block
-//	40      4     number of entries, at least 1
-//	44      4     length of the entries, bytes
-//	48            entries, one for each record covered, in file order
+//	              page (8 bytes each, not stored here), and bytes 16 to 4,095
+//	16      8     offset of the index block before; 0: this is the first
+//	24      8     offset of the index block of this page
+//	32      8     offset of the first record that this page names
+//	40      8     number of the segment's records before that one
+//	48      8     sum of their head sums, mod 2^64
+//	56      8     sum of the head sums of the records that this page names
+//	64      4     number of pages of the index block before; 0: this is the first
+//	68      4     number of pages of the index block of this page
+//	72      4     number of entries of this page, at least 1
+//	76      4     length of the entries, bytes, at most 4,016
+//	80            entries, one for each record from the first on, in file order
+//	...           zeros, to 4,096
 //
 // An entry is, in this order: the kind byte of the record, with bit 6 set if it
-// has a deadline; size of the record divided by 8; length of the value as
+// has a deadline, and bit 7 if a byte of flags follows; the flags of the record without 1, 2
+// and 4, only if they are not 0; size of the record divided by 8; length of the value as
 // stored; revision minus that of the entry before; revision minus floor; created
 // minus that of the entry before; with bit 6, deadline minus created; length of
-// the key; the key. All but kind and key are varints as in encoding/binary, the
-// differences zigzag-encoded and modulo 2^64, the others unsigned; before the
-// first entry revision and created are 0. The offsets follow from the sizes. An
-// entry is always smaller than its record.
+// the key; the key. All but kind, flags and key are varints as in encoding/binary, the
+// differences zigzag-encoded and modulo 2^64, the others unsigned; before the first entry of
+// a page revision and created are 0. The offsets follow from the sizes. An entry is always
+// smaller than its record, and never crosses the end of a page: the next page begins where an
+// entry does not fit.
 //
 // # A worked example
 //
@@ -99,25 +129,30 @@
 // 0x0123456789abcdef, after one put of "greeting" = "hello" and an index block.
 // Lines of zeros are left out; the last is the size.
 //
-//	0000  6b 76 64 53 45 47 4d 0a  01 00 00 00 00 00 00 00  kvdSEGM.........
+//	0000  6b 76 64 53 45 47 4d 0a  02 00 00 00 00 00 00 00  kvdSEGM.........
 //	0010  30 31 32 33 34 35 36 37  38 39 61 62 63 64 65 66  0123456789abcdef
 //	0020  01 00 00 00 00 00 00 00  02 00 00 00 00 00 00 00  ................
-//	0030  00 00 00 00 00 00 00 00  ce 9f 8d 55 08 84 2f a5  ...........U../.
-//	0040  3d ea ff 11 18 1b ae 5a  73 36 d5 80 fc 8b aa ef  =......Zs6......
+//	0030  ef cd ab 89 67 45 23 01  cd 53 e4 85 88 51 79 d5  ....gE#..S...Qy.
+//	0040  44 91 26 74 fb 28 35 8b  73 36 d5 80 fc 8b aa ef  D.&t.(5.s6......
 //	0050  01 00 00 00 00 00 00 00  01 00 00 00 00 00 00 00  ................
 //	0060  00 00 f3 23 84 5b d7 18  01 00 00 00 00 00 00 00  ...#.[..........
-//	0070  05 00 00 00 08 00 01 00  67 72 65 65 74 69 6e 67  ........greeting
-//	0080  68 65 6c 6c 6f 00 00 00  6b 76 64 49 4e 44 58 0a  hello...kvdINDX.
-//	0090  c7 a0 fa cd 96 ae cb 71  90 ea cc a6 f3 57 cf 19  .......q.....W..
-//	00a0  00 00 00 00 00 00 00 00  40 00 00 00 00 00 00 00  ........@.......
-//	00b0  01 00 00 00 17 00 00 00  01 09 05 02 00 80 80 98  ................
-//	00c0  bf 84 e1 ad d7 31 08 67  72 65 65 74 69 6e 67 00  .....1.greeting.
-//	1000
+//	0070  05 00 00 00 08 00 01 10  67 72 65 65 74 69 6e 67  ........greeting
+//	0080  68 65 6c 6c 6f 00 00 00  00 00 00 00 00 00 00 00  hello...........
+//	1000  6b 76 64 49 4e 44 58 0a  49 ea 6b f1 33 1f 38 75  kvdINDX.I.k.3.8u
+//	1010  00 00 00 00 00 00 00 00  00 10 00 00 00 00 00 00  ................
+//	1020  40 00 00 00 00 00 00 00  00 00 00 00 00 00 00 00  @...............
+//	1030  00 00 00 00 00 00 00 00  44 91 26 74 fb 28 35 8b  ........D.&t.(5.
+//	1040  00 00 00 00 01 00 00 00  01 00 00 00 18 00 00 00  ................
+//	1050  81 10 09 05 02 00 80 80  98 bf 84 e1 ad d7 31 08  ..............1.
+//	1060  67 72 65 65 74 69 6e 67  00 00 00 00 00 00 00 00  greeting........
+//	2000
 //
 // The record is at 0x40: its sums, bucket 1, revision 1, created 2026-09-21T14:13:20Z,
-// floor 1, a value of 5 and a key of 8 bytes, kind 1 (put) and no flags. The index block
-// at 0x88 has no predecessor, covers the records from 0x40 on, and has one entry of 23
-// bytes: put, 9*8 bytes, value of 5, revision +1, the same floor, created, key.
+// floor 1, a value of 5 and a key of 8 bytes, kind 1 (put) and flag 16 (first). The index
+// block at 0x1000 is one page. It has no predecessor, names the records from 0x40 on, and
+// no record is before them; the sum of their head sums is the head sum at 0x40. It has one
+// entry of 24 bytes: put with a byte of flags, first, 9*8 bytes, value of 5, revision +1, the
+// same floor, created, key.
 //
 // # Invalid bytes
 //
@@ -127,24 +162,33 @@
 //     the record is lost. If only the body does not match, the value is lost, and the key
 //     is known. [Segment.Read] returns a *kv.CorruptError. Nothing else is affected, and
 //     nothing is changed.
-//   - An index block that does not match is not used. If its header does not match, the
-//     blocks before it cannot be reached and are not used either. The records that they
-//     cover are found by walking.
-//   - Walking: where neither a record nor an index block of this place is valid, the walk
-//     continues at the next multiple of 8, until one is. A record found in this way counts
-//     only if its revision is above those before it.
-//   - Unknown: a kind, flag or length outside the table above, under a valid checksum, is
-//     a corrupt record. So is a zero field that is not zero. A file of another version does
-//     not open: kv.ErrVersion.
+//   - An index page that does not match is not used. Every other page is: the next page
+//     names the place of the block before, and if a whole block is lost, the blocks before
+//     it are found by reading every page. The records that the page named are found by
+//     walking.
+//   - Walking: where neither a record nor, at a multiple of 4,096, an index page of this
+//     place is valid, the walk continues at the next multiple of 8, until one is. Zeros
+//     before an index page belong to it. A record found in this way counts only if its
+//     revision is above those before it.
+//   - Impossible: an operation, reason, flag or length outside the tables above, under a
+//     valid checksum, is a corrupt record. So is a zero field that is not zero.
+//   - Later: a sound record or entry with something that is reserved, and a sound header with
+//     another version or an unknown feature, are of another program. They are not damage:
+//     kv.ErrVersion. Version 1 was never released; only its own program reads it.
 //   - A damaged file header is reported, and the file is read all the same. If a sound
-//     header names another store, bucket or number, files were swapped, and the file does
-//     not open. A file that is shorter than the size in the manifest does not open either.
+//     header names another store, seed, bucket or number, files were swapped, and the file
+//     does not open. A file that is shorter than the size in the manifest does not open either.
 //   - A page that the disk cannot read is treated as corrupt, and the report has the
 //     system's error.
 //
 // # Versions
 //
-//	1  the first
+//	1  before the first release
+//	2  index blocks of whole pages that can be used alone, with totals; features; the seed
+//	   in the header; flags 16 and 128, and what is reserved
+//
+// In every later version magic, version, features and checksum of the header stay where they
+// are.
 //
 // # Pins
 //
@@ -179,10 +223,23 @@
 // can be told from a damaged one: the first must not be used, the second must.
 //
 // Index blocks have no search structure. Opening reads them once, front to back, into the
-// engine's index. With deltas and varints the entry of a 16-byte key has 26 bytes, and
-// decoding it takes some 50 ns. Common prefixes of keys are not removed: in the order of
-// revisions, neighbours seldom share one. A block contains the beginning of its range; the
-// end is the block's own place.
+// engine's index. With deltas and varints the entry of a 16-byte key has 26 bytes, 27 if it is
+// the first of its key, and decoding it takes some 50 ns. Common prefixes of keys are not
+// removed: in the order of revisions, neighbours seldom share one.
+//
+// Index blocks have pages of their own, because disks lose pages, and a page that takes a record
+// together with the entry that names it would leave no trace of the key. This costs half a page
+// for each bucket that a checkpoint writes, and a bucket of a few records has two pages. Each
+// page begins its deltas anew and has a header of its own, so that a lost page of a long block
+// does not take the names in all pages after it.
+//
+// Each page has the totals of what is before it, and the manifest those of the whole. So the
+// totals on both sides of a lost page say how many records it named, and their sum proves that
+// a walk found exactly these. Revisions alone prove nothing: erases have none, and gaps between
+// them are legal.
+//
+// The flag of a key's first record was there from the first release on, because it cannot be
+// added to a store that has records already.
 //
 // Disk space is allocated before anything is written, and includes the index block of
 // everything pending. So an entry is encoded when its record is appended, and a full disk

@@ -1,19 +1,21 @@
 package segment
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 
 	"kvd/internal/vfs"
 	"kvd/kv"
 )
 
-// Entries calls fn for every record within Desc, in file order, from the index blocks. If a
-// block is unreadable, or names a predecessor that is unreadable, it finds the records that no
-// block covers by walking, as Walk does but without their values. It calls damaged for a
-// damaged file header, for every such block, and for every walked range without a valid
-// record. The Entry and its Key are valid until fn returns. It returns fn's error, or the
-// system's error of opening the file. It needs no pin, but the file must not be removed during
-// the call.
+// Entries calls fn for every record within Desc, in file order, from the index blocks. Each of
+// their pages names its records alone: the records of a page that is unreadable are found by
+// walking, as Walk does but without their values. Entries calls damaged for a damaged file
+// header, for every such page, and for every walked range without a valid record. The Entry and
+// its Key are valid until fn returns. Entries returns fn's error, the system's error of opening
+// the file, or an error that matches kv.ErrVersion at a record of a later version. It needs no
+// pin, but the file must not be removed during the call.
 func (s *Segment) Entries(fn func(*Entry) error, damaged func(*kv.CorruptError)) error {
 	file, err := s.openToRead()
 	if err != nil {
@@ -24,55 +26,148 @@ func (s *Segment) Entries(fn func(*Entry) error, damaged func(*kv.CorruptError))
 		damaged(s.headerDamage)
 	}
 	d := s.Desc()
-	r := reader{walker: s.newWalker(file, d.Size, damaged), fn: fn}
-	pos := int64(HeaderSize)
-	for _, b := range r.chain(d) {
-		if err := r.walkEntries(pos, b.start); err != nil {
+	r := reader{walker: s.newWalker(file, d.Size, damaged), pages: window{file: file, end: d.Size}, fn: fn, pos: HeaderSize}
+	for _, b := range r.blocks(&d) {
+		if err := r.block(b); err != nil {
 			return err
 		}
-		if err := r.blockEntries(b.offset, &b.blockHeader); err != nil {
-			return err
-		}
-		pos = blockEnd(b.offset, int64(b.length))
 	}
-	return r.walkEntries(pos, d.Size)
+	return r.walkTo(d.Size)
 }
 
 // reader is one call of Entries.
 type reader struct {
 	*walker
+	pages window // in which index pages are read
 	fn    func(*Entry) error
-	body  []byte // of the current block
-	entry Entry  // entry of the current record of a walk
+	pos   int64 // the records before it are done
+	entry Entry // of the current record of a walk
 }
 
-type placedBlock struct {
-	offset int64
-	blockHeader
+// page reads the index page at offset. The entries are valid until the next call.
+func (r *reader) page(offset int64) (pageHeader, []byte, error) {
+	h, entries, err := r.s.seed.decodePage(r.pages.at(offset, pageSize), r.s.placeOf(offset))
+	if err != nil {
+		if cause := r.pages.cause(offset, offset+pageSize); cause != nil {
+			err = cause
+		}
+	}
+	return h, entries, err
 }
 
-// chain returns the headers of the index blocks that can be reached from the last one, in file
-// order. The records that they cover do not overlap.
-func (r *reader) chain(d Desc) (blocks []placedBlock) {
-	for offset := d.LastIndex; offset != 0; {
-		h, err := r.readBlockHeader(offset)
-		if err != nil {
-			r.damaged(r.s.damage(offset, "index block", err))
+// blocks returns the places of the index blocks, in file order. Each page tells where the block
+// before is. If all pages of a block are lost, the blocks before it are found by reading all
+// that is before.
+func (r *reader) blocks(d *Desc) (blocks []extent) {
+	r.pages.size = pageSize
+	for b := d.lastBlock(); b.offset != 0; {
+		blocks = append(blocks, b)
+		prev, ok := r.before(b)
+		if !ok {
+			found := r.findBlocks(b.offset)
+			slices.Reverse(found)
+			blocks = append(blocks, found...)
 			break
 		}
-		blocks = append(blocks, placedBlock{offset, h})
-		offset = h.prev // it is before h.start, so the loop ends
+		b = prev // it is before this one, so the loop ends
 	}
 	slices.Reverse(blocks)
 	return blocks
 }
 
-func (r *reader) readBlockHeader(offset int64) (blockHeader, error) {
-	var b [blockHeaderSize]byte
-	if err := readFull(r.file, b[:], offset); err != nil {
-		return blockHeader{}, err
+// before returns the block before b. ok is false if no page of b is sound.
+func (r *reader) before(b extent) (prev extent, ok bool) {
+	for offset := b.offset; offset < b.end(); offset += pageSize {
+		if h, _, err := r.page(offset); err == nil && h.block == b {
+			return h.prev, true
+		}
 	}
-	return r.s.seed.decodeBlockHeader(b[:], r.s.placeOf(offset))
+	return extent{}, false
+}
+
+// findBlocks returns the blocks before an offset that have a sound page, in file order. They do
+// not overlap.
+func (r *reader) findBlocks(to int64) (blocks []extent) {
+	r.pages.size = windowSize
+	end := int64(pageSize)
+	for offset := end; offset < to; offset += pageSize {
+		h, _, err := r.page(offset)
+		if err == nil && h.block.offset >= end && h.block.end() <= to {
+			blocks, end = append(blocks, h.block), h.block.end()
+		}
+	}
+	return blocks
+}
+
+// block does the records up to the end of a block.
+func (r *reader) block(b extent) error {
+	r.pages.size = int(min(windowSize, b.end()-b.offset))
+	sound := true
+	for offset := b.offset; offset < b.end(); offset += pageSize {
+		h, entries, damage := r.page(offset)
+		if damage == nil && (h.block != b || h.first < r.pos) {
+			damage = errPageRange
+		}
+		if damage == nil {
+			var err error
+			if damage, err = r.pageEntries(&h, entries); err != nil {
+				return err
+			}
+		}
+		if damage != nil {
+			sound = false
+			r.damaged(r.s.damage(offset, "index page", damage))
+		}
+	}
+	// What follows the last entry are zeros, unless there are records that no page names.
+	r.blockAt = b.offset
+	if !sound || pageAlign(r.pos) != b.offset {
+		if err := r.walkTo(b.offset); err != nil {
+			return err
+		}
+	}
+	r.pos = b.end()
+	return nil
+}
+
+// pageEntries does the records up to the last that a page names. If an entry is malformed, it
+// does the records before that one, and returns the damage. err ends Entries.
+func (r *reader) pageEntries(h *pageHeader, entries []byte) (damage, err error) {
+	if err := r.walkTo(h.first); err != nil {
+		return nil, err
+	}
+	p := newPageReader(entries, h)
+	for p.advance() {
+		if err := r.fn(&p.entry); err != nil {
+			return nil, err
+		}
+		if p.entry.Op != Erase {
+			r.last = p.entry.Revision
+		}
+		r.pos = p.next
+	}
+	if errors.Is(p.err, kv.ErrVersion) {
+		return nil, fmt.Errorf("segment: read %s: %w", r.s.path, p.err)
+	}
+	return p.err, nil
+}
+
+// walkTo finds the records from the present position to an offset that no index page names.
+func (r *reader) walkTo(to int64) error {
+	pos := r.pos
+	r.pos = max(pos, to)
+	if pos >= to {
+		return nil
+	}
+	return r.walk(pos, to, func(f *found) error {
+		r.entry = Entry{
+			Key: f.record.Key, Revision: f.record.Revision, Floor: f.record.Floor,
+			Created: f.record.Created, Deadline: f.record.Deadline,
+			Offset: f.offset, Size: uint32(f.size), ValueLen: uint32(f.value),
+			Op: f.record.Op, Reason: f.record.Reason, First: f.record.First, Lost: f.record.Lost,
+		}
+		return r.fn(&r.entry)
+	})
 }
 
 func readFull(f vfs.File, b []byte, offset int64) error {
@@ -81,45 +176,4 @@ func readFull(f vfs.File, b []byte, offset int64) error {
 		return nil // io.ReaderAt may return io.EOF with the last byte
 	}
 	return err
-}
-
-// blockEntries reads the entries of one block. It finds the records of unreadable entries by
-// walking.
-func (r *reader) blockEntries(offset int64, h *blockHeader) error {
-	r.body = slices.Grow(r.body[:0], int(h.length))[:h.length]
-	err := readFull(r.file, r.body, offset+blockHeaderSize)
-	if err == nil && r.s.seed.sum(r.body) != h.bodySum {
-		err = errBlockBodySum
-	}
-	next := h.start
-	if err == nil {
-		entries := newEntryReader(r.body, h, offset)
-		for entries.advance() {
-			if err := r.fn(&entries.entry); err != nil {
-				return err
-			}
-			if entries.entry.Op != Erase {
-				r.last = entries.entry.Revision
-			}
-		}
-		next, err = entries.next, entries.err
-	}
-	if err != nil {
-		r.damaged(r.s.damage(offset, "index block", err))
-		return r.walkEntries(next, offset)
-	}
-	return nil
-}
-
-// walkEntries calls fn with an entry for each record found in [from, to).
-func (r *reader) walkEntries(from, to int64) error {
-	return r.walk(from, to, func(f *found) error {
-		r.entry = Entry{
-			Key: f.record.Key, Revision: f.record.Revision, Floor: f.record.Floor,
-			Created: f.record.Created, Deadline: f.record.Deadline,
-			Offset: f.offset, Size: uint32(f.size), ValueLen: uint32(f.value),
-			Op: f.record.Op, Reason: f.record.Reason,
-		}
-		return r.fn(&r.entry)
-	})
 }

@@ -28,7 +28,7 @@ func FuzzRecordDecode(f *testing.F) {
 		}
 		head, size, err := testSeed.DecodeHeader(b)
 		r, n, bodyErr := testSeed.DecodeRecord(b)
-		if bodyErr != nil && !errors.Is(bodyErr, kv.ErrCorrupt) || err != nil && bodyErr == nil {
+		if bodyErr != nil && !errors.Is(bodyErr, kv.ErrCorrupt) && !errors.Is(bodyErr, kv.ErrVersion) || err != nil && bodyErr == nil {
 			t.Fatalf("header %v, record %v", err, bodyErr)
 		}
 		if bodyErr != nil {
@@ -46,7 +46,7 @@ func FuzzRecordDecode(f *testing.F) {
 // resealAny corrects the checksums of arbitrary bytes, if their lengths are
 // possible.
 func resealAny(b []byte) {
-	head := headSize(b[recordFlags]&flagsKnown, int(le.Uint16(b[recordKeyLen:])))
+	head := headSize(b[recordKind], b[recordFlags], int(le.Uint16(b[recordKeyLen:])))
 	if head > len(b) {
 		return
 	}
@@ -60,35 +60,35 @@ func resealAny(b []byte) {
 	le.PutUint64(b[recordHeadSum:], testSeed.sum(b[recordBodySum:head]))
 }
 
-// For any bytes of a block, the decoded entries are in range and in order. If all entries
-// can be decoded, they encode to a block of the same entries.
-func FuzzIndexBlock(f *testing.F) {
+// For any bytes of a page, the decoded entries are in range and in order. If all entries can be
+// decoded, they encode to a page of the same entries.
+func FuzzIndexPage(f *testing.F) {
 	entries := sampleEntries()[:5]
-	body, _, _ := bodyOf(entries)
+	body := bodyOf(entries)
 	f.Add(body, uint16(5), uint16(336/8))
 	f.Add(body[:9], uint16(1), uint16(64/8))
 	f.Add([]byte{1, 8, 0, 2, 0, 0, 1, 'k'}, uint16(1), uint16(64/8))
+	f.Add([]byte{1 | entryFlags, flagFirst, 8, 0, 2, 0, 0, 1, 'k'}, uint16(1), uint16(64/8))
 	f.Fuzz(func(t *testing.T, body []byte, count, length uint16) {
-		h := blockHeader{start: HeaderSize, count: uint32(count)}
 		end := HeaderSize + int64(length)*alignment
-		r := newEntryReader(body, &h, end)
-		var got []Entry
-		for r.advance() {
-			e := r.entry
-			if n := len(got); n > 0 && e.Offset != got[n-1].Offset+int64(got[n-1].Size) || e.Offset < HeaderSize || e.Offset+int64(e.Size) > end ||
-				len(e.Key) == 0 || e.Size%alignment != 0 || int(e.Size) < recordFixedSize+len(e.Key)+int(e.ValueLen) || len(got) >= int(count) {
-				t.Fatalf("entry %+v after %+v", e, got)
+		got, err := entriesOf(body, uint64(count), end)
+		if len(got) > int(count) {
+			t.Fatalf("%d entries of %d", len(got), count)
+		}
+		for i, e := range got {
+			if i > 0 && e.Offset != got[i-1].Offset+int64(got[i-1].Size) || e.Offset < HeaderSize || e.Offset+int64(e.Size) > end ||
+				len(e.Key) == 0 || len(e.Key) > maxKeySize || e.Size%alignment != 0 || int(e.Size) < recordFixedSize+len(e.Key)+int(e.ValueLen) ||
+				e.Lost && e.ValueLen > 0 || e.Op == Erase && (e.First || e.Lost) {
+				t.Fatalf("entry %d is %+v", i, e)
 			}
-			got = append(got, e)
 		}
-		if r.err != nil && !errors.Is(r.err, kv.ErrCorrupt) {
-			t.Fatal(r.err)
+		if err != nil && !errors.Is(err, kv.ErrCorrupt) && !errors.Is(err, kv.ErrVersion) {
+			t.Fatal(err)
 		}
-		if r.err != nil || len(got) == 0 {
+		if err != nil || len(got) == 0 {
 			return
 		}
-		body, _, _ = bodyOf(got)
-		if again, err := entriesOf(body, uint32(count), HeaderSize, end); err != nil || !reflect.DeepEqual(again, got) {
+		if again, err := entriesOf(bodyOf(got), uint64(count), end); err != nil || !reflect.DeepEqual(again, got) {
 			t.Fatalf("decoded %+v, and again %+v, %v", got, again, err)
 		}
 	})

@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -68,13 +69,17 @@ func (s *Segment) dropMapping() vfs.Mapping {
 // verifies both checksums, the bucket, the revision, and the key unless key is empty. A compressed
 // value is decompressed and replaces the stored bytes; the record is then not marked as
 // compressed. On an error the slice is returned unchanged. The error is a *kv.CorruptError that
-// names bucket, key and revision if the bytes are damaged or cannot be read; otherwise it is the
+// names bucket, key and revision if the bytes are damaged or cannot be read, or if the record is
+// a Lost one; it matches kv.ErrVersion for a record of a later version; otherwise it is the
 // system's, of mapping the file. The caller must have a pin.
 func (s *Segment) Read(dst []byte, offset int64, size uint32, key string, revision kv.Revision) (Record, []byte, error) {
 	r, buf, err := s.ReadStored(dst, offset, size, key, revision)
+	if err == nil && r.Lost {
+		return Record{}, dst, s.lost(offset, key, revision, nil, "%s", detailLost)
+	}
 	if err == nil && r.Compressed {
 		start := len(dst)
-		value := start + headSize(flagsOf(r.Deadline != 0, len(r.Headers) > 0, true), len(r.Key)) + len(r.Headers)
+		value := start + headSize(0, flagsOf(r.Deadline != 0, len(r.Headers) > 0, true), len(r.Key)) + len(r.Headers)
 		if buf, err = r.AppendValue(buf[:value]); err != nil {
 			return Record{}, dst, s.lost(offset, key, revision, nil, "%v", err)
 		}
@@ -83,7 +88,11 @@ func (s *Segment) Read(dst []byte, offset int64, size uint32, key string, revisi
 	return r, buf, err
 }
 
-// ReadStored is Read without decompression: it appends exactly the stored bytes of the record.
+// detailLost describes a record whose value is lost.
+const detailLost = "the value was damaged, and a compaction kept the rest of the record"
+
+// ReadStored is Read without decompression: it appends exactly the stored bytes of the record,
+// also of a Lost one.
 func (s *Segment) ReadStored(dst []byte, offset int64, size uint32, key string, revision kv.Revision) (Record, []byte, error) {
 	if end := s.size.Load(); offset < HeaderSize || size < recordFixedSize || offset > end-int64(size) {
 		return Record{}, dst, s.lost(offset, key, revision, nil, "%d bytes are not within the segment's %d", size, end)
@@ -99,7 +108,7 @@ func (s *Segment) ReadStored(dst []byte, offset int64, size uint32, key string, 
 	}
 	r, n, err := s.seed.DecodeRecord(buf[start:])
 	if err != nil {
-		return Record{}, dst, s.lost(offset, key, revision, nil, "%v", err)
+		return Record{}, dst, s.undecoded(offset, key, revision, err)
 	}
 	if n != int(size) || r.BucketID != s.bucketID || r.Revision != revision || key != "" && string(r.Key) != key {
 		return Record{}, dst, s.lost(offset, key, revision, nil,
@@ -127,11 +136,14 @@ func (s *Segment) ReadHeader(dst []byte, offset int64, size uint32, revision kv.
 	}
 	r, l, err := s.seed.decodeHead(buf[start:])
 	if err != nil {
-		return Record{}, 0, dst, s.lost(offset, "", revision, nil, "%v", err)
+		return Record{}, 0, dst, s.undecoded(offset, "", revision, err)
 	}
 	if l.size != int(size) || r.BucketID != s.bucketID || r.Revision != revision {
 		return Record{}, 0, dst, s.lost(offset, "", revision, nil,
 			"another record is there: key %q, revision %d, bucket %d", r.Key, r.Revision, r.BucketID)
+	}
+	if r.Lost {
+		return Record{}, 0, dst, s.lost(offset, string(r.Key), revision, nil, "%s", detailLost)
 	}
 	valueSize := l.valueSize(&r)
 	if l.headers > 0 {
@@ -141,6 +153,14 @@ func (s *Segment) ReadHeader(dst []byte, offset int64, size uint32, revision kv.
 		r.Value, r.Compressed, r.RawLen = nil, false, 0
 	}
 	return r, valueSize, buf, nil
+}
+
+// undecoded returns the error of a read whose bytes did not decode.
+func (s *Segment) undecoded(offset int64, key string, revision kv.Revision, err error) error {
+	if errors.Is(err, kv.ErrVersion) {
+		return fmt.Errorf("segment: read %s at %d: %w", s.path, offset, err)
+	}
+	return s.lost(offset, key, revision, nil, "%v", err)
 }
 
 // lost returns an error for the damage of one record.
@@ -161,8 +181,8 @@ func (s *Segment) mapped() (vfs.Mapping, error) {
 		return *m, nil
 	}
 	length := s.limit
-	if s.mu.sealed {
-		length = s.mu.indexed
+	if s.mu.desc.Sealed {
+		length = s.mu.desc.Size
 	}
 	file, err := s.fs.Open(s.path, vfs.ReadOnly)
 	if err != nil {

@@ -69,7 +69,7 @@ func TestReadRefuses(t *testing.T) {
 		"inside a record":       {e.Offset + 8, e.Size - 8, "beta", 2, ""},
 		"the file's header":     {0, 64, "beta", 2, "not within"},
 		"before the file":       {-8, 64, "beta", 2, "not within"},
-		"beyond the end":        {x.s.Size() - 56, 64, "beta", 2, "64 bytes are not within the segment's 12288"},
+		"beyond the end":        {x.s.Size() - 56, 64, "beta", 2, "64 bytes are not within the segment's 24576"},
 		"far beyond the end":    {1<<63 - 8, 64, "beta", 2, "not within"},
 		"a size beyond the end": {e.Offset, 1<<32 - 8, "beta", 2, "not within"},
 		"an index block":        {x.s.Desc().LastIndex, 64, "beta", 2, ""},

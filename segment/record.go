@@ -28,16 +28,18 @@ type Record struct {
 	Deadline   int64       // unix nanoseconds; 0: none
 	Op         Op
 	Reason     kv.MarkerReason
+	First      bool   // the key had no record when this one was written; not of an erase
+	Lost       bool   // the value and the headers are lost: both are empty; not of an erase
 	Compressed bool   // Value is compressed
 	RawLen     uint32 // of the value before compression, bytes; 0 unless Compressed
-	Key        []byte // 1 to 65,535 bytes
+	Key        []byte // 1 to 1,024 bytes
 	Headers    []byte // at most 65,536 bytes; opaque
 	Value      []byte // as stored, at most kv.MaxValueSizeLimit bytes
 }
 
 // Limits of a record, in bytes.
 const (
-	maxKeySize     = 1<<16 - 1 // the limit of the format; the engine's is kv.MaxKeySize
+	maxKeySize     = 1024 // the limit of the format, so that an index entry always fits into a page
 	maxHeadersSize = 1 << 16
 	maxRecordSize  = (recordFixedSize + recordOptionsSize + maxKeySize + maxHeadersSize + kv.MaxValueSizeLimit + alignment - 1) &^ (alignment - 1)
 )
@@ -56,8 +58,9 @@ const (
 	recordFlags    = 55
 
 	recordFixedSize   = 56
-	recordOptionsSize = 8 + 4 + 4 // all of them
+	recordOptionsSize = 8 + 4 + 4 + 2 + 16 + 1 // all of them, also those that are reserved
 	alignment         = 8
+	recordMin         = recordFixedSize + alignment // size of the smallest record
 )
 
 // The flags of a record, as on disk: never renumber.
@@ -65,15 +68,23 @@ const (
 	flagDeadline   = 1 << 0
 	flagHeaders    = 1 << 1
 	flagCompressed = 1 << 2
-	flagsKnown     = flagDeadline | flagHeaders | flagCompressed
+	flagFirst      = 1 << 4
+	flagLost       = 1 << 7
+
+	// Reserved: a record that has one of them is of a later version.
+	flagTransaction = 1 << 3
+	flagLease       = 1 << 5
+	flagElsewhere   = 1 << 6
+	flagsReserved   = flagTransaction | flagLease | flagElsewhere
 )
 
-// A kind byte is an operation and a marker's reason. Its two high bits are zero in a record;
-// an index entry uses one of them.
+// A kind byte is an operation and a marker's reason. Bit 6 is zero in a record, and bit 7 is
+// reserved; an index entry uses both for itself.
 const (
 	kindOpMask      = 0x0f
 	kindReasonShift = 4
 	kindReasonMask  = 0x03
+	kindMore        = 1 << 7
 )
 
 var le = binary.LittleEndian
@@ -91,15 +102,21 @@ const (
 	errRecordHeadSum formatError = "checksum of the record's header and key does not match"
 	errRecordBodySum formatError = "checksum of the record's value does not match"
 	errRecordKind    formatError = "unknown operation or reason"
-	errRecordFlags   formatError = "unknown flags"
+	errRecordFlags   formatError = "impossible flags"
 	errRecordLengths formatError = "a length is outside its limits"
 	errRecordPadding formatError = "padding is not zero"
 )
 
+// errRecordVersion is returned for a record or an index entry of a later version.
+var errRecordVersion = fmt.Errorf("%w: a record uses flags or a kind that this program does not know; open the store with the program that wrote it", kv.ErrVersion)
+
+// HeadSum returns the first checksum of an encoded record, which covers its header and key.
+func HeadSum(encoded []byte) uint64 { return le.Uint64(encoded[recordHeadSum:]) }
+
 // RecordSize returns the encoded size of a record, a multiple of 8. The lengths
 // are in bytes and within their limits.
 func RecordSize(keyLen, headersLen, valueLen int, deadline, compressed bool) int {
-	head := headSize(flagsOf(deadline, headersLen > 0, compressed), keyLen)
+	head := headSize(0, flagsOf(deadline, headersLen > 0, compressed), keyLen)
 	return align(head + headersLen + valueLen)
 }
 
@@ -116,10 +133,22 @@ func flagsOf(deadline, headers, compressed bool) (flags uint8) {
 	return flags
 }
 
+// flags returns the flags of the encoded record.
+func (r *Record) flags() uint8 {
+	flags := flagsOf(r.Deadline != 0, len(r.Headers) > 0, r.Compressed)
+	if r.First {
+		flags |= flagFirst
+	}
+	if r.Lost {
+		flags |= flagLost
+	}
+	return flags
+}
+
 // headSize returns the size of the head: the first checksum and everything that it covers.
-func headSize(flags uint8, keyLen int) int {
+func headSize(kind, flags uint8, keyLen int) int {
 	n := recordFixedSize + keyLen
-	if flags&flagDeadline != 0 {
+	if flags&(flagDeadline|flagLease) != 0 {
 		n += 8
 	}
 	if flags&flagHeaders != 0 {
@@ -127,6 +156,15 @@ func headSize(flags uint8, keyLen int) int {
 	}
 	if flags&flagCompressed != 0 {
 		n += 4
+	}
+	if flags&flagTransaction != 0 {
+		n += 2
+	}
+	if flags&flagElsewhere != 0 {
+		n += 16
+	}
+	if kind&kindMore != 0 {
+		n++
 	}
 	return n
 }
@@ -140,8 +178,8 @@ func (s Seed) AppendRecord(dst []byte, r *Record) []byte {
 	if err := r.check(); err != nil {
 		panic("segment: append record: " + err.Error())
 	}
-	flags := flagsOf(r.Deadline != 0, len(r.Headers) > 0, r.Compressed)
-	head := headSize(flags, len(r.Key))
+	kind, flags := kindOf(r.Op, r.Reason), r.flags()
+	head := headSize(kind, flags, len(r.Key))
 	size := align(head + len(r.Headers) + len(r.Value))
 
 	start := len(dst)
@@ -153,7 +191,7 @@ func (s Seed) AppendRecord(dst []byte, r *Record) []byte {
 	le.PutUint64(b[recordFloor:], uint64(r.Floor))
 	le.PutUint32(b[recordValueLen:], uint32(len(r.Value)))
 	le.PutUint16(b[recordKeyLen:], uint16(len(r.Key)))
-	b[recordKind] = kindOf(r.Op, r.Reason)
+	b[recordKind] = kind
 	b[recordFlags] = flags
 
 	n := recordFixedSize
@@ -188,7 +226,17 @@ func (r *Record) check() error {
 		len(r.Value) > kv.MaxValueSizeLimit || !validRawLen(r.Compressed, r.RawLen) {
 		return errRecordLengths
 	}
+	if !validFlags(r.Op, r.flags(), len(r.Value)) {
+		return errRecordFlags
+	}
 	return nil
+}
+
+// validFlags reports whether a record of that operation and length of the value may have the
+// flags: an erase is neither first nor lost, and a lost record has nothing behind its key.
+func validFlags(op Op, flags uint8, value int) bool {
+	return (op != Erase || flags&(flagFirst|flagLost) == 0) &&
+		(flags&flagLost == 0 || value == 0 && flags&(flagHeaders|flagCompressed) == 0)
 }
 
 func kindOf(op Op, reason kv.MarkerReason) uint8 { return uint8(op) | uint8(reason)<<kindReasonShift }
@@ -208,7 +256,7 @@ func validRawLen(compressed bool, n uint32) bool {
 
 // DecodeRecord decodes the record at the start of b and returns it with its
 // size. It verifies both checksums. The record's slices alias b. The error
-// matches kv.ErrCorrupt.
+// matches kv.ErrCorrupt, or kv.ErrVersion for a record of a later version.
 func (s Seed) DecodeRecord(b []byte) (Record, int, error) {
 	r, l, err := s.decodeHead(b)
 	if err != nil {
@@ -234,7 +282,8 @@ func (s Seed) DecodeRecord(b []byte) (Record, int, error) {
 
 // DecodeHeader decodes the record at the start of b up to its key and returns it with the size
 // of the whole record. It verifies only the first checksum, so b may end after the key.
-// Headers and Value are nil, and Key aliases b. The error matches kv.ErrCorrupt.
+// Headers and Value are nil, and Key aliases b. The error matches kv.ErrCorrupt, or
+// kv.ErrVersion for a record of a later version.
 func (s Seed) DecodeHeader(b []byte) (Record, int, error) {
 	r, l, err := s.decodeHead(b)
 	return r, l.size, err
@@ -263,16 +312,14 @@ func (s Seed) decodeHead(b []byte) (r Record, l layout, err error) {
 		return Record{}, layout{}, errRecordShort
 	}
 	kind, flags := b[recordKind], b[recordFlags]
-	if !validKind(kind) {
+	later := kind&kindMore != 0 || flags&flagsReserved != 0
+	if !later && !validKind(kind) {
 		return Record{}, layout{}, errRecordKind
-	}
-	if flags&^flagsKnown != 0 {
-		return Record{}, layout{}, errRecordFlags
 	}
 	keyLen := int(le.Uint16(b[recordKeyLen:]))
 	l.value = int(le.Uint32(b[recordValueLen:]))
-	l.head = headSize(flags, keyLen)
-	if keyLen == 0 || l.value > kv.MaxValueSizeLimit {
+	l.head = headSize(kind, flags, keyLen)
+	if keyLen == 0 || keyLen > maxKeySize || l.value > kv.MaxValueSizeLimit {
 		return Record{}, layout{}, errRecordLengths
 	}
 	if len(b) < l.head {
@@ -281,6 +328,9 @@ func (s Seed) decodeHead(b []byte) (r Record, l layout, err error) {
 	if s.sum(b[recordBodySum:l.head]) != le.Uint64(b[recordHeadSum:]) {
 		return Record{}, layout{}, errRecordHeadSum
 	}
+	if later {
+		return Record{}, layout{}, errRecordVersion
+	}
 
 	r.BucketID = le.Uint64(b[recordBucketID:])
 	r.Revision = kv.Revision(le.Uint64(b[recordRevision:]))
@@ -288,6 +338,10 @@ func (s Seed) decodeHead(b []byte) (r Record, l layout, err error) {
 	r.Floor = kv.Revision(le.Uint64(b[recordFloor:]))
 	r.Op, r.Reason = splitKind(kind)
 	r.Key = b[l.head-keyLen : l.head : l.head]
+	r.First, r.Lost = flags&flagFirst != 0, flags&flagLost != 0
+	if !validFlags(r.Op, flags, l.value) {
+		return Record{}, layout{}, errRecordFlags
+	}
 	if err := decodeOptions(b[recordFixedSize:], flags, &r, &l); err != nil {
 		return Record{}, layout{}, err
 	}
@@ -326,6 +380,7 @@ var (
 	_ = [1]struct{}{}[recordFlags+1-recordFixedSize]
 	_ = [1]struct{}{}[recordFixedSize%alignment]
 	_ = [1]struct{}{}[maxRecordSize%alignment]
+	_ = [1]struct{}{}[maxKeySize-kv.MaxKeySize]
 )
 
 // String returns the operation's name.

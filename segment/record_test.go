@@ -27,16 +27,19 @@ func sampleRecords() map[string]Record {
 		"erase":            change(func(r *Record) { r.Op, r.Revision, r.Value = Erase, 0, nil }),
 		"deadline":         change(func(r *Record) { r.Deadline = -1 }),
 		"headers":          change(func(r *Record) { r.Headers = []byte("NATS/1.0\r\nA: b\r\n\r\n") }),
+		"headers alone":    change(func(r *Record) { r.Headers, r.Value = []byte("NATS/1.0\r\n\r\n"), nil }),
 		"compressed":       change(func(r *Record) { r.Compressed, r.RawLen = true, 9000 }),
 		"compressed empty": change(func(r *Record) { r.Compressed, r.Value = true, nil }),
 		"every option": change(func(r *Record) {
 			r.Deadline, r.Headers, r.Compressed, r.RawLen = math.MaxInt64, []byte("h"), true, kv.MaxValueSizeLimit
+			r.First = true
 		}),
 		"extreme numbers": change(func(r *Record) {
 			r.BucketID, r.Revision, r.Floor, r.Created = math.MaxUint64, math.MaxUint64, math.MaxUint64, math.MinInt64
 		}),
 		"shortest key":    change(func(r *Record) { r.Key = []byte("k") }),
-		"1024-byte key":   change(func(r *Record) { r.Key = bytes.Repeat([]byte("k"), kv.MaxKeySize) }),
+		"first":           change(func(r *Record) { r.First = true }),
+		"lost":            change(func(r *Record) { r.Lost, r.Deadline, r.Value = true, 7, nil }),
 		"longest key":     change(func(r *Record) { r.Key = bytes.Repeat([]byte("k"), maxKeySize) }),
 		"longest headers": change(func(r *Record) { r.Headers = make([]byte, maxHeadersSize) }),
 	}
@@ -81,7 +84,7 @@ func checkRoundTrip(t *testing.T, r Record) {
 }
 
 func headOf(r *Record) (head, body int) {
-	head = headSize(flagsOf(r.Deadline != 0, len(r.Headers) > 0, r.Compressed), len(r.Key))
+	head = headSize(0, flagsOf(r.Deadline != 0, len(r.Headers) > 0, r.Compressed), len(r.Key))
 	return head, sizeOf(r) - head
 }
 
@@ -103,7 +106,8 @@ func TestRecord(t *testing.T) {
 		check := func(bucket, rev, floor uint64, created, deadline int64, raw uint32, key, headers, value []byte, op, reason uint8, compressed bool) bool {
 			r := Record{BucketID: bucket, Revision: kv.Revision(rev), Floor: kv.Revision(floor), Created: created, Deadline: deadline,
 				Op: Op(op%4) + Put, Reason: kv.MarkerReason(reason % 3), Compressed: compressed,
-				Key: append(key, 'k'), Headers: headers, Value: value}
+				Key: append(key[:min(len(key), maxKeySize-1)], 'k'), Headers: headers, Value: value}
+			r.First = r.Op != Erase && raw%2 == 0
 			if compressed {
 				r.RawLen = raw % (kv.MaxValueSizeLimit + 1)
 			}
@@ -161,7 +165,12 @@ func TestRecordUnknown(t *testing.T) {
 		{"operation 5", "put", func(b []byte) { b[recordKind] = 5 }, errRecordKind},
 		{"reason 3", "delete", func(b []byte) { b[recordKind] |= 3 << kindReasonShift }, errRecordKind},
 		{"kind's high bits", "put", func(b []byte) { b[recordKind] |= 1 << 6 }, errRecordKind},
-		{"flags", "put", func(b []byte) { b[recordFlags] = 1 << 3 }, errRecordFlags},
+		{"an erase that is first", "erase", func(b []byte) { b[recordFlags] |= flagFirst }, errRecordFlags},
+		{"an erase that is lost", "erase", func(b []byte) { b[recordFlags] |= flagLost }, errRecordFlags},
+		{"lost with a value", "put", func(b []byte) { b[recordFlags] |= flagLost }, errRecordFlags},
+		{"lost with headers", "headers alone", func(b []byte) { b[recordFlags] |= flagLost }, errRecordFlags},
+		{"lost and compressed", "compressed empty", func(b []byte) { b[recordFlags] |= flagLost }, errRecordFlags},
+		{"key too long", "put", func(b []byte) { le.PutUint16(b[recordKeyLen:], maxKeySize+1) }, errRecordLengths},
 		{"deadline 0", "deadline", func(b []byte) { clear(b[recordFixedSize:][:8]) }, errRecordFlags},
 		{"headers length 0", "headers", func(b []byte) { clear(b[recordFixedSize:][:4]) }, errRecordLengths},
 		{"headers too long", "headers", func(b []byte) { le.PutUint32(b[recordFixedSize:], maxHeadersSize+1) }, errRecordLengths},
@@ -182,6 +191,116 @@ func TestRecordUnknown(t *testing.T) {
 	}
 }
 
+// A sound record with a reserved flag, or with a further byte of the kind, is of a later
+// version: it is not damaged, and no read or listing passes it by.
+func TestRecordOfALaterVersion(t *testing.T) {
+	for name, later := range laterRecords() {
+		t.Run(name, func(t *testing.T) {
+			if _, _, err := testSeed.DecodeRecord(later); !errors.Is(err, kv.ErrVersion) || errors.Is(err, kv.ErrCorrupt) {
+				t.Errorf("decoded: %v", err)
+			}
+			head := headSize(later[recordKind], later[recordFlags], len("later"))
+			for bit := range 8 * head {
+				b := bytes.Clone(later)
+				b[bit/8] ^= 1 << (bit % 8)
+				if _, _, err := testSeed.DecodeHeader(b); !errors.Is(err, kv.ErrCorrupt) {
+					t.Fatalf("bit %d flipped: %v", bit, err)
+				}
+			}
+			x := create(t, memOptions(t))
+			x.put("before", "1")
+			x.append(Record{BucketID: testBucket, Revision: 2, Floor: 2, Op: Put, Key: []byte("later"), Value: make([]byte, len(later)-RecordSize(5, 0, 0, false, false))})
+			x.put("behind", "3")
+			x.index()
+			e := x.entries[1]
+			if int(e.Size) != len(later) {
+				t.Fatalf("the record has %d bytes, the later one %d", e.Size, len(later))
+			}
+			x.write(e.Offset, later)
+			if _, err := x.read(&e); !errors.Is(err, kv.ErrVersion) {
+				t.Errorf("read: %v", err)
+			}
+			fail := func(e *kv.CorruptError) { t.Error(e) }
+			if err := x.s.Walk(0, x.s.Size(), func(int64, *Record, int, bool) error { return nil }, fail); !errors.Is(err, kv.ErrVersion) {
+				t.Errorf("walked: %v", err)
+			}
+			var c Scanner
+			if next, err := c.Scan(x.s, 0, func(int64, *Record, int) bool { return true }, fail); !errors.Is(err, kv.ErrVersion) || next != e.Offset {
+				t.Errorf("scanned to %d: %v", next, err)
+			}
+			x.write(x.s.Desc().LastIndex, []byte("damaged!"))
+			if err := x.s.Entries(func(*Entry) error { return nil }, func(*kv.CorruptError) {}); !errors.Is(err, kv.ErrVersion) {
+				t.Errorf("listed: %v", err)
+			}
+		})
+	}
+}
+
+// laterRecords are sound records of a later version, each with something that is reserved.
+func laterRecords() map[string][]byte {
+	later := make(map[string][]byte)
+	for name, c := range map[string]struct {
+		kind, flags uint8
+	}{
+		"transaction":                {uint8(Put), flagTransaction},
+		"lease":                      {uint8(Put), flagLease},
+		"value in another file":      {uint8(Put), flagElsewhere},
+		"a further byte of the kind": {kindMore | 9, 0},
+		"all at once":                {kindMore, flagsReserved | flagFirst},
+	} {
+		key := "later"
+		head := headSize(c.kind, c.flags, len(key))
+		b := make([]byte, align(head)+8)
+		le.PutUint64(b[recordBucketID:], testBucket)
+		le.PutUint64(b[recordRevision:], 2)
+		le.PutUint16(b[recordKeyLen:], uint16(len(key)))
+		b[recordKind], b[recordFlags] = c.kind, c.flags
+		copy(b[head-len(key):], key)
+		le.PutUint32(b[recordValueLen:], uint32(len(b)-head))
+		later[name] = reseal(b, head)
+	}
+	return later
+}
+
+// The value of a Lost record is an error of every way to read it, and the rest of the record is
+// as it was.
+func TestLostRecord(t *testing.T) {
+	x := create(t, memOptions(t))
+	x.put("before", "1")
+	x.append(Record{BucketID: testBucket, Revision: 2, Floor: 2, Created: 2e9, Op: Put, First: true, Lost: true, Key: []byte("lost")})
+	x.index()
+	e := x.entries[1]
+	want := `key "lost", revision 2, bucket 7: the value was damaged`
+	check := func(what string, err error) {
+		t.Helper()
+		if damage := (*kv.CorruptError)(nil); !errors.As(err, &damage) || damage.Offset != e.Offset || !strings.Contains(damage.Detail, want) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	_, err := x.read(&e)
+	check("read", err)
+	_, _, _, err = x.s.ReadHeader(nil, e.Offset, e.Size, e.Revision)
+	check("header read", err)
+	r, b, err := x.s.ReadStored(nil, e.Offset, e.Size, "lost", 2)
+	if err != nil || !r.Lost || !r.First || len(b) != int(e.Size) {
+		t.Errorf("read as stored: %+v, %v", r, err)
+	}
+	var c Scanner
+	_, err = c.Scan(x.s, e.Offset, func(_ int64, r *Record, _ int) bool {
+		check("scanned", c.Value(r))
+		return true
+	}, func(e *kv.CorruptError) { t.Error(e) })
+	if err != nil {
+		t.Error(err)
+	}
+	for _, listing := range []string{"by the index", "by walking"} {
+		if entries, _ := x.list(); !reflect.DeepEqual(entries, x.entries) {
+			t.Errorf("listed %s: %+v", listing, entries)
+		}
+		x.write(x.s.Desc().LastIndex, []byte("damaged!"))
+	}
+}
+
 func TestAppendRecordPanicsOutsideTheLimits(t *testing.T) {
 	for name, change := range map[string]func(*Record){
 		"no key":           func(r *Record) { r.Key = nil },
@@ -192,6 +311,8 @@ func TestAppendRecordPanicsOutsideTheLimits(t *testing.T) {
 		"operation 17":     func(r *Record) { r.Op = 17 },
 		"reason 16":        func(r *Record) { r.Reason = 16 },
 		"stray raw length": func(r *Record) { r.RawLen = 1 },
+		"lost with value":  func(r *Record) { r.Lost = true },
+		"first erase":      func(r *Record) { r.Op, r.First = Erase, true },
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer func() {

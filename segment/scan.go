@@ -30,7 +30,8 @@ const scanWindow = 128 << 10
 // returns.
 //
 // Ranges without valid records are passed to damaged and skipped. The error is the system's,
-// of opening the file. Scan needs no pin, but the file must not be removed during the call.
+// of opening the file, or matches kv.ErrVersion at a record of a later version. Scan needs no
+// pin, but the file must not be removed during the call.
 func (c *Scanner) Scan(s *Segment, from int64, fn func(offset int64, r *Record, size int) bool, damaged func(*kv.CorruptError)) (int64, error) {
 	file, err := s.openToRead()
 	if err != nil {
@@ -40,15 +41,21 @@ func (c *Scanner) Scan(s *Segment, from int64, fn func(offset int64, r *Record, 
 	from = max(int64(align(int(from))), HeaderSize)
 	c.begin(s, file, damaged)
 	defer c.end()
-	next := max(from, c.w.end)
-	_ = c.w.walk(from, c.w.end, func(f *found) error {
-		if fn(f.offset, &f.record, f.size) {
-			return nil
+	next := from
+	err = c.w.walk(from, c.w.end, func(f *found) error {
+		if next = f.offset; !fn(f.offset, &f.record, f.size) {
+			return errStopped
 		}
-		next = f.offset
-		return errStopped
+		next += int64(f.size)
+		return nil
 	})
-	return next, nil
+	switch {
+	case err == nil:
+		return max(from, c.w.end), nil
+	case errors.Is(err, errStopped):
+		return next, nil
+	}
+	return next, err
 }
 
 // errStopped ends a walk early.
@@ -72,10 +79,13 @@ func (c *Scanner) end() {
 
 // Value reads the Headers and the Value of the record with which fn was called, and decompresses
 // the value. They are valid until fn returns. Afterwards the record is no longer marked as
-// compressed. If they are damaged, Value returns a *kv.CorruptError that names bucket, key and
-// revision.
+// compressed. If they are damaged, or the record is a Lost one, Value returns a
+// *kv.CorruptError that names bucket, key and revision.
 func (c *Scanner) Value(r *Record) error {
 	f := &c.w.found
+	if r.Lost {
+		return c.w.s.lost(f.offset, string(r.Key), r.Revision, nil, "%s", detailLost)
+	}
 	end := f.offset + int64(f.size)
 	body := c.body(f, end)
 	if c.w.s.seed.sum(body) != f.bodySum {
@@ -96,7 +106,6 @@ func (c *Scanner) Value(r *Record) error {
 	return nil
 }
 
-// ValueSize returns the length of the value of the record that fn was called
 // ValueSize returns the length of the value before compression, in bytes, of the record with
 // which fn was called.
 func (c *Scanner) ValueSize() int { return c.w.found.valueSize(&c.w.found.record) }

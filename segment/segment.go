@@ -50,14 +50,33 @@ type Options struct {
 
 func (o *Options) path(number uint64) string { return path.Join(o.Dir, FileName(number)) }
 
-// Desc is the description of a segment in a manifest.
+// Desc is the description of a segment in a manifest, up to its last index block.
 type Desc struct {
 	Number    uint64
 	BucketID  uint64
-	Size      int64 // bytes that count; the file has nothing valid after them
-	LastIndex int64 // offset of the last index block; 0: none
-	Limit     int64 // maximum of Size
-	Sealed    bool  // nothing more will be appended
+	Size      int64  // bytes that count; the file has nothing valid after them
+	LastIndex int64  // offset of the last index block; 0: none
+	Limit     int64  // maximum of Size
+	Sealed    bool   // nothing more will be appended
+	Records   uint64 // their number, dead ones and erases included
+	Sum       uint64 // of their head checksums, mod 2^64
+
+	// The revisions of the first and the last record that is no erase; 0: there is none.
+	First, Last kv.Revision
+}
+
+// Check returns an error if no segment has such a description.
+func (d *Desc) Check() error {
+	empty := d.Records == 0
+	switch {
+	case d.Size < HeaderSize || d.Size > d.Limit || d.Limit > MaxSize,
+		empty != (d.Size == HeaderSize), empty != (d.LastIndex == 0), empty && d.Sum != 0,
+		!empty && (d.Size%pageSize != 0 || d.LastIndex%pageSize != 0 || d.LastIndex < pageSize || d.LastIndex >= d.Size),
+		d.Records > uint64(d.Size)/recordMin,
+		(d.First == 0) != (d.Last == 0), d.First > d.Last, empty && d.Last != 0:
+		return formatError(fmt.Sprintf("impossible description of a segment: %+v", *d))
+	}
+	return nil
 }
 
 // Segment is one file of records. One goroutine at a time may append to it (Reserve,
@@ -91,9 +110,7 @@ type Segment struct {
 
 	mu struct { // guards the creation of mapping, and the fields inside for Desc
 		sync.Mutex
-		indexed   int64 // end of the last index block written; HeaderSize before the first
-		lastIndex int64
-		sealed    bool
+		desc Desc
 	}
 }
 
@@ -101,13 +118,25 @@ func newSegment(o *Options, d Desc) *Segment {
 	s := &Segment{
 		fs: o.FS, path: o.path(d.Number), seed: o.Seed,
 		number: d.Number, bucketID: d.BucketID, limit: d.Limit,
-		pending:  pending{prev: d.LastIndex, start: d.Size, next: d.Size},
+		pending:  pending{prev: d.lastBlock(), next: d.Size, about: d.summary()},
 		released: make(chan struct{}), onRelease: o.Released,
 	}
 	s.size.Store(d.Size)
 	s.pins.Store(1)
-	s.mu.indexed, s.mu.lastIndex, s.mu.sealed = d.Size, d.LastIndex, d.Sealed
+	s.mu.desc = d
 	return s
+}
+
+// lastBlock returns where the last index block is.
+func (d *Desc) lastBlock() extent {
+	if d.LastIndex == 0 {
+		return extent{}
+	}
+	return extent{d.LastIndex, uint32((d.Size - d.LastIndex) / pageSize)}
+}
+
+func (d *Desc) summary() summary {
+	return summary{totals{d.Records, d.Sum}, d.First, d.Last}
 }
 
 // Create makes a new segment of at most limit bytes, rounded up to a page; [SizeFor] returns
@@ -124,7 +153,7 @@ func Create(o Options, number, bucketID uint64, limit int64) (*Segment, error) {
 		return nil, fmt.Errorf("segment: create %s: %w", name, err)
 	}
 	header := appendFileHeader(nil, &fileHeader{
-		version: version, storeID: o.StoreID, bucketID: bucketID, number: number,
+		version: version, storeID: o.StoreID, bucketID: bucketID, number: number, seed: o.Seed,
 	})
 	if err = file.Allocate(0, pageSize); err == nil {
 		_, err = file.WriteAt(header, 0)
@@ -148,8 +177,8 @@ func Create(o Options, number, bucketID uint64, limit int64) (*Segment, error) {
 // the system's. The segment has no open file yet: see [Segment.CloseFile].
 func Open(o Options, d Desc) (*Segment, error) {
 	name := o.path(d.Number)
-	if !d.possible() {
-		return nil, fmt.Errorf("segment: open %s: impossible description %+v", name, d)
+	if err := d.Check(); err != nil {
+		return nil, fmt.Errorf("segment: open %s: %w", name, err)
 	}
 	file, err := o.FS.Open(name, vfs.ReadOnly)
 	if err != nil {
@@ -157,7 +186,7 @@ func Open(o Options, d Desc) (*Segment, error) {
 	}
 	defer func() { _ = file.Close() }() // nothing was written
 	s := newSegment(&o, d)
-	if err := s.checkFile(file, o.StoreID); err != nil {
+	if err := s.checkFile(file, &o); err != nil {
 		return nil, err
 	}
 	// Space that was allocated beyond Size may be lost in a crash, so Reserve allocates it
@@ -166,15 +195,9 @@ func Open(o Options, d Desc) (*Segment, error) {
 	return s, nil
 }
 
-// possible reports whether a segment can have this description.
-func (d *Desc) possible() bool {
-	return HeaderSize <= d.Size && d.Size%alignment == 0 && d.Size <= d.Limit && d.Limit <= MaxSize &&
-		0 <= d.LastIndex && d.LastIndex < d.Size
-}
-
 // checkFile checks the size and the header of an opened file. It records a damaged header,
 // and returns an error if the segment cannot be opened.
-func (s *Segment) checkFile(file vfs.File, storeID [16]byte) error {
+func (s *Segment) checkFile(file vfs.File, o *Options) error {
 	size, err := file.Size()
 	if err != nil {
 		return fmt.Errorf("segment: open %s: %w", s.path, err)
@@ -188,8 +211,8 @@ func (s *Segment) checkFile(file vfs.File, storeID [16]byte) error {
 		return fmt.Errorf("segment: open %s: %w", s.path, err)
 	case err != nil:
 		s.headerDamage = s.damage(0, "file header", err)
-	case h.storeID != storeID:
-		return s.corrupt(0, nil, "the file belongs to store %x, not %x", h.storeID, storeID)
+	case h.storeID != o.StoreID || h.seed != o.Seed:
+		return s.corrupt(0, nil, "the file belongs to store %x with seed %#x, not %x with %#x", h.storeID, uint64(h.seed), o.StoreID, uint64(o.Seed))
 	case h.bucketID != s.bucketID || h.number != s.number:
 		return s.corrupt(0, nil, "the file is segment %d of bucket %d, not %d of %d",
 			h.number, h.bucketID, s.number, s.bucketID)
@@ -210,10 +233,7 @@ func readFileHeader(f vfs.File) (fileHeader, error) {
 func (s *Segment) Desc() Desc {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return Desc{
-		Number: s.number, BucketID: s.bucketID, Limit: s.limit,
-		Size: s.mu.indexed, LastIndex: s.mu.lastIndex, Sealed: s.mu.sealed,
-	}
+	return s.mu.desc
 }
 
 // Number returns the segment's number.

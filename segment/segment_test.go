@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -78,14 +79,16 @@ func (x *fixture) append(records ...Record) {
 	if err := x.s.Reserve(int64(len(group)), entries); err != nil {
 		x.t.Fatal(err)
 	}
-	offset, err := x.s.Append(group)
+	start, err := x.s.Append(group)
 	if err != nil {
 		x.t.Fatal(err)
 	}
+	offset := start
 	for i := range records {
 		e := entryOf(&records[i], offset)
-		x.s.AddEntry(&e)
 		x.entries = append(x.entries, e)
+		e.HeadSum = HeadSum(group[offset-start:])
+		x.s.AddEntry(&e)
 		x.records[offset] = records[i]
 		offset += int64(e.Size)
 	}
@@ -106,6 +109,7 @@ func entryOf(r *Record, offset int64) Entry {
 	return Entry{
 		Key: r.Key, Revision: r.Revision, Floor: r.Floor, Created: r.Created, Deadline: r.Deadline,
 		Offset: offset, Size: uint32(sizeOf(r)), ValueLen: uint32(len(r.Value)), Op: r.Op, Reason: r.Reason,
+		First: r.First, Lost: r.Lost,
 	}
 }
 
@@ -113,7 +117,8 @@ func entryOf(r *Record, offset int64) Entry {
 func (x *fixture) put(key, value string) {
 	x.t.Helper()
 	rev := kv.Revision(len(x.entries) + 1)
-	x.append(Record{BucketID: testBucket, Revision: rev, Floor: rev, Created: int64(rev) * 1e9, Op: Put, Key: []byte(key), Value: []byte(value)})
+	first := !slices.ContainsFunc(x.entries, func(e Entry) bool { return string(e.Key) == key })
+	x.append(Record{BucketID: testBucket, Revision: rev, Floor: rev, Created: int64(rev) * 1e9, Op: Put, First: first, Key: []byte(key), Value: []byte(value)})
 }
 
 func (x *fixture) index() {
@@ -149,7 +154,8 @@ func (x *fixture) reopen() {
 	}
 }
 
-// sampleSegment returns a sealed segment of three index blocks.
+// sampleSegment returns a sealed segment of three index blocks, each of which has a page behind
+// a page of records.
 func sampleSegment(t testing.TB, o Options) *fixture {
 	t.Helper()
 	x := create(t, o)
@@ -158,7 +164,7 @@ func sampleSegment(t testing.TB, o Options) *fixture {
 	x.index()
 	x.append(
 		Record{BucketID: testBucket, Revision: 3, Floor: 1, Created: 3e9, Op: Delete, Reason: kv.ReasonClient, Key: []byte("alpha")},
-		Record{BucketID: testBucket, Revision: 4, Floor: 4, Created: 4e9, Deadline: 9e9, Op: Put, Key: []byte("gamma"),
+		Record{BucketID: testBucket, Revision: 4, Floor: 4, Created: 4e9, Deadline: 9e9, Op: Put, First: true, Key: []byte("gamma"),
 			Headers: []byte("headers"), Compressed: true, RawLen: 200, Value: []byte("\xc8\x01\x003\x11\x01\x15\x00\xb7")}, // 200 times "3"
 	)
 	x.index()
@@ -273,7 +279,7 @@ func TestSegment(t *testing.T) {
 		x.check()
 		x.reopen()
 		x.check()
-		if d := x.s.Desc(); d.Size != 3*pageSize || !d.Sealed || d.Number != testNumber || d.BucketID != testBucket || d.Limit != testLimit {
+		if d := x.s.Desc(); d.Size != 6*pageSize || !d.Sealed || d.Number != testNumber || d.BucketID != testBucket || d.Limit != testLimit {
 			t.Errorf("described as %+v", d)
 		}
 	})
@@ -330,10 +336,13 @@ func TestOpenRefusesAnotherFile(t *testing.T) {
 	other := x.o
 	other.StoreID[0]++
 	refused(other, d, "belongs to store")
+	seed := x.o
+	seed.Seed++
+	refused(seed, d, "belongs to store")
 
 	longer := d
-	longer.Size, longer.Limit = d.Size+8, d.Size+8
-	refused(x.o, longer, "the file ends at 12288, 12296 bytes belong to it")
+	longer.Size, longer.Limit = d.Size+pageSize, d.Size+pageSize
+	refused(x.o, longer, "the file ends at 24576, 28672 bytes belong to it")
 
 	bucket := d
 	bucket.BucketID++
@@ -357,12 +366,19 @@ func TestOpenMissing(t *testing.T) {
 func TestOpenRefusesImpossibleDescriptions(t *testing.T) {
 	x := sampleSegment(t, memOptions(t))
 	for name, change := range map[string]func(*Desc){
-		"no header":             func(d *Desc) { d.Size = HeaderSize - 8 },
-		"unaligned":             func(d *Desc) { d.Size-- },
-		"beyond its limit":      func(d *Desc) { d.Limit = d.Size - 1 },
-		"limit too large":       func(d *Desc) { d.Limit = MaxSize + 1 },
-		"index before the file": func(d *Desc) { d.LastIndex = -8 },
-		"index behind its end":  func(d *Desc) { d.LastIndex = d.Size },
+		"no header":                 func(d *Desc) { d.Size = HeaderSize - 8 },
+		"no whole pages":            func(d *Desc) { d.Size -= 8 },
+		"beyond its limit":          func(d *Desc) { d.Limit = d.Size - 1 },
+		"limit too large":           func(d *Desc) { d.Limit = MaxSize + 1 },
+		"index before the file":     func(d *Desc) { d.LastIndex = -pageSize },
+		"index behind its end":      func(d *Desc) { d.LastIndex = d.Size },
+		"index not on a page":       func(d *Desc) { d.LastIndex += 8 },
+		"records without an index":  func(d *Desc) { d.LastIndex = 0 },
+		"an index without records":  func(d *Desc) { d.Records, d.Sum, d.First, d.Last = 0, 0, 0, 0 },
+		"more records than fit":     func(d *Desc) { d.Records = uint64(d.Size)/recordMin + 1 },
+		"a first without a last":    func(d *Desc) { d.Last = 0 },
+		"a last without a first":    func(d *Desc) { d.First = 0 },
+		"the first behind the last": func(d *Desc) { d.First = d.Last + 1 },
 	} {
 		d := x.s.Desc()
 		change(&d)
@@ -370,13 +386,33 @@ func TestOpenRefusesImpossibleDescriptions(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	empty := Desc{Number: testNumber, BucketID: testBucket, Size: HeaderSize, Limit: testLimit}
+	for name, d := range map[string]Desc{"a sum": {Sum: 1}, "a revision": {First: 1, Last: 1}, "an index": {LastIndex: pageSize}, "a record": {Records: 1}} {
+		d.Number, d.BucketID, d.Size, d.Limit = empty.Number, empty.BucketID, empty.Size, empty.Limit
+		if err := d.Check(); !errors.Is(err, kv.ErrCorrupt) {
+			t.Errorf("an empty segment with %s: %v", name, err)
+		}
+	}
+	if err := empty.Check(); err != nil {
+		t.Error(err)
+	}
 }
 
-func TestOpenRefusesALaterVersion(t *testing.T) {
+// A sound header of another version, or with a feature that nobody has defined yet, is no
+// damage: another program can read the file.
+func TestOpenRefusesAnotherVersion(t *testing.T) {
 	x := sampleSegment(t, memOptions(t))
-	x.write(0, appendFileHeader(nil, &fileHeader{version: 2, storeID: x.o.StoreID, bucketID: testBucket, number: testNumber}))
-	if _, err := Open(x.o, x.s.Desc()); !errors.Is(err, kv.ErrVersion) {
-		t.Errorf("got %v", err)
+	for want, h := range map[string]fileHeader{
+		"before the first release": {version: 1},
+		"this program knows 2":     {version: 3},
+		"features 0x1":             {version: 2, features: 1},
+		"features 0x80000000":      {version: 2, features: 1 << 31},
+	} {
+		h.storeID, h.bucketID, h.number, h.seed = x.o.StoreID, testBucket, testNumber, testSeed
+		x.write(0, appendFileHeader(nil, &h))
+		if _, err := Open(x.o, x.s.Desc()); !errors.Is(err, kv.ErrVersion) || errors.Is(err, kv.ErrCorrupt) || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
 	}
 }
 
@@ -419,7 +455,7 @@ func TestEveryBit(t *testing.T) {
 			spans = spans[1:]
 		}
 		for bit := range 8 {
-			if spans[0].part == padding && bit > 0 {
+			if (spans[0].part == padding || spans[0].part == rest) && bit > 0 {
 				break // one bit for each of the many zeros
 			}
 			x.write(p, []byte{sound[p] ^ 1<<bit})
@@ -440,8 +476,9 @@ const (
 	header  part = "the file's header"
 	head    part = "a record's head"
 	body    part = "a record's body"
+	padding part = "zeros before an index block"
 	block   part = "an index block"
-	padding part = "zeros behind an index block"
+	rest    part = "zeros in an index page"
 )
 
 // span is a range of bytes of one part.
@@ -454,15 +491,16 @@ type span struct {
 // parts returns the parts of the file, from its start to its end.
 func (x *fixture) parts() []span {
 	spans := []span{{header, HeaderSize, nil}}
-	blocks := (&reader{walker: x.s.newWalker(x.open(), x.s.Size(), nil)}).chain(x.s.Desc())
+	blocks := x.blocks()
 	for i := range x.entries {
 		e := &x.entries[i]
 		r := x.records[e.Offset]
 		h, _ := headOf(&r)
 		spans = append(spans, span{head, e.Offset + int64(h), e}, span{body, e.Offset + int64(e.Size), e})
-		if blocks[0].offset == e.Offset+int64(e.Size) {
-			end := blocks[0].offset + blockHeaderSize + int64(blocks[0].length)
-			spans = append(spans, span{block, end, nil}, span{padding, pageAlign(end), nil})
+		b := blocks[0]
+		if h := x.pages(b)[0]; h.before.records+h.own.records == uint64(i+1) {
+			end := b.offset + pageHeaderSize + int64(h.length)
+			spans = append(spans, span{padding, b.offset, nil}, span{block, end, nil}, span{rest, b.end(), nil})
 			blocks = blocks[1:]
 		}
 	}
@@ -490,7 +528,7 @@ func (x *fixture) checkDamaged(part part, lost *Entry) {
 	if !reflect.DeepEqual(entries, x.entries) {
 		x.t.Errorf("damage in %s: entries are %+v", part, entries)
 	}
-	if got := len(damage) > 0; got != (part == header || part == block) {
+	if got := len(damage) > 0; got != (part == header || part == block || part == rest) {
 		x.t.Errorf("damage in %s: entries report %v", part, damage)
 	}
 	walked, values, damage := x.walk()

@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"errors"
 	"fmt"
 
 	"kvd/internal/vfs"
@@ -13,9 +14,10 @@ import (
 // valueOK says whether the rest is sound. If from is 0, Walk also checks the file's header.
 //
 // After damage Walk searches on in steps of 8 bytes. It calls damaged for every range without
-// a valid record or block, every record whose value is lost, and every unsound index block.
-// It returns fn's error, or the system's error of opening the file. It needs no pin, but the
-// file must not be removed during the call.
+// a valid record or index page, and for every record whose value does not match its checksum.
+// It returns fn's error, the system's error of opening the file, or an error that matches
+// kv.ErrVersion at a record of a later version. It needs no pin, but the file must not be
+// removed during the call.
 func (s *Segment) Walk(from, to int64, fn func(offset int64, r *Record, size int, valueOK bool) error, damaged func(*kv.CorruptError)) error {
 	file, err := s.openToRead()
 	if err != nil {
@@ -47,11 +49,13 @@ func (s *Segment) openToRead() (vfs.File, error) {
 type walker struct {
 	window
 	s       *Segment
-	values  bool        // check values and index blocks, not only headers of records
+	blockAt int64       // offset of an index block at the end of the walk; 0: none. Zeros lead to it
+	values  bool        // check values, not only headers of records
 	last    kv.Revision // revision of the newest record found
 	found   found       // the current record
 	key     []byte      // a copy of its key, because the window may move
 	damaged func(*kv.CorruptError)
+	err     error // of a record of a later version
 }
 
 // found is a record that a walk has found.
@@ -59,6 +63,7 @@ type found struct {
 	offset int64
 	record Record
 	layout
+	headSum uint64
 	bodySum uint64
 	valueOK bool
 }
@@ -67,24 +72,24 @@ func (s *Segment) newWalker(file vfs.File, end int64, damaged func(*kv.CorruptEr
 	return &walker{s: s, window: window{file: file, end: end, size: windowSize}, damaged: damaged}
 }
 
+// walk calls fn for every record in [pos, to).
 func (w *walker) walk(pos, to int64, fn func(*found) error) error {
-	for pos < to {
+	for pos < to && w.err == nil {
 		if w.record(pos, to) {
 			w.check(&w.found)
 			if err := fn(&w.found); err != nil {
 				return err
 			}
 			pos += int64(w.found.size)
-		} else if h, ok := w.block(pos, to); ok {
-			w.checkBlock(pos, to, &h)
-			pos = blockEnd(pos, int64(h.length))
-		} else {
+		} else if next, ok := w.indexPage(pos, to); ok {
+			pos = next
+		} else if w.err == nil {
 			next := w.search(pos+alignment, to)
 			w.report(pos, next, "%d bytes hold no valid record", next-pos)
 			pos = next
 		}
 	}
-	return nil
+	return w.err
 }
 
 // record sets found to the head of the record at pos, if there is a valid one that ends at or
@@ -95,34 +100,47 @@ func (w *walker) record(pos, to int64) bool {
 	if len(b) < recordFixedSize || le.Uint64(b[recordBucketID:]) != w.s.bucketID {
 		return false
 	}
-	b = w.at(pos, headSize(b[recordFlags], int(le.Uint16(b[recordKeyLen:])))) // which may move the window
+	// At most maxKeySize, so that garbage does not move the window far. This may move it.
+	keyLen := min(int(le.Uint16(b[recordKeyLen:])), maxKeySize)
+	b = w.at(pos, headSize(b[recordKind], b[recordFlags], keyLen))
 	r, l, err := w.s.seed.decodeHead(b)
+	if errors.Is(err, kv.ErrVersion) {
+		w.err = fmt.Errorf("segment: read %s at %d: %w", w.s.path, pos, err)
+	}
 	if err != nil || int64(l.size) > to-pos {
 		return false
 	}
-	w.found = found{offset: pos, record: r, layout: l, bodySum: le.Uint64(b[recordBodySum:])}
+	w.found = found{offset: pos, record: r, layout: l, headSum: HeadSum(b), bodySum: le.Uint64(b[recordBodySum:])}
 	return true
 }
 
-// block decodes the header of the index block at pos, if there is a valid one that ends at or
-// before to.
-func (w *walker) block(pos, to int64) (blockHeader, bool) {
-	h, err := w.s.seed.decodeBlockHeader(w.at(pos, blockHeaderSize), w.s.placeOf(pos))
-	return h, err == nil && pos+blockHeaderSize+int64(h.length) <= to
+// indexPage returns the end of the index page at pos, if there is a sound one that ends at or
+// before to. There may be zeros between pos and the page.
+func (w *walker) indexPage(pos, to int64) (end int64, ok bool) {
+	at := pageAlign(pos)
+	if at == w.blockAt && at == to {
+		return at, w.zero(pos, at)
+	}
+	return at + pageSize, at+pageSize <= to && w.soundPage(at) && w.zero(pos, at)
+}
+
+func (w *walker) soundPage(offset int64) bool {
+	_, _, err := w.s.seed.decodePage(w.at(offset, pageSize), w.s.placeOf(offset))
+	return err == nil
 }
 
 func (s *Segment) placeOf(offset int64) place { return place{s.bucketID, s.number, offset} }
 
-// search returns the offset of the next record or index block after damage, or to. It accepts
+// search returns the offset of the next record or index page after damage, or to. It accepts
 // only a record that is newer than those before: the bytes of a record do not depend on their
 // place, so a value may contain a copy of an older record. (An erase has no revision of its
 // own. It is always accepted, because an old erase is still true.)
 func (w *walker) search(pos, to int64) int64 {
-	for ; pos < to; pos += alignment {
+	for ; pos < to && w.err == nil; pos += alignment {
 		if w.record(pos, to) && (w.found.record.Op == Erase || w.found.record.Revision > w.last) {
 			return pos
 		}
-		if _, ok := w.block(pos, to); ok {
+		if pos%pageSize == 0 && pos+pageSize <= to && w.soundPage(pos) {
 			return pos
 		}
 	}
@@ -145,20 +163,6 @@ func (w *walker) check(f *found) {
 	if !f.valueOK {
 		w.report(f.offset, end, "key %q, revision %d, bucket %d: %v",
 			w.key, f.record.Revision, w.s.bucketID, errRecordBodySum)
-	}
-}
-
-// checkBlock checks the rest of the index block at pos, and the zeros after it.
-func (w *walker) checkBlock(pos, to int64, h *blockHeader) {
-	if !w.values {
-		return
-	}
-	end := pos + blockHeaderSize + int64(h.length)
-	if w.sum(w.s.seed, pos+blockHeaderSize, end) != h.bodySum {
-		w.report(pos, end, "%v", errBlockBodySum)
-	}
-	if next := min(pageAlign(end), to); !w.zero(end, next) {
-		w.report(end, next, "padding behind an index block is not zero")
 	}
 }
 

@@ -20,8 +20,11 @@ func TestWalkFindsNoForgedRecord(t *testing.T) {
 	for name, seed := range map[string]Seed{"no seed": 0, "another seed": testSeed + 1} {
 		t.Run(name, func(t *testing.T) {
 			record := seed.AppendRecord(nil, &forged)
-			block := seed.appendBlockHeader(nil, place{testBucket, testNumber, 4096}, &blockHeader{start: 64, count: 1, length: 8})
-			checkFindsNothingIn(t, slices.Concat(bytes.Repeat(record, 3), block, record))
+			page := make([]byte, pageSize)
+			seed.putPageHeader(page, place{testBucket, testNumber, 3 * pageSize}, &pageHeader{
+				block: extent{3 * pageSize, 1}, first: HeaderSize, own: totals{1, 0}, length: 8})
+			start := make([]byte, pageSize-recordFixedSize-len("holds it")) // the page begins on a page of the file
+			checkFindsNothingIn(t, slices.Concat(start, page, bytes.Repeat(record, 3)))
 		})
 	}
 }
@@ -57,7 +60,7 @@ func checkFindsNothingIn(t *testing.T, value []byte) {
 		if len(damage) != 1 || damage[0].Offset != holder.Offset {
 			t.Errorf("damage is %v", damage)
 		}
-		x.write(x.s.Desc().LastIndex+blockHeaderSize, []byte{0})
+		x.write(x.s.Desc().LastIndex+pageHeaderSize, []byte{0})
 		if entries, _ := x.list(); !reflect.DeepEqual(entries, x.entries) {
 			t.Errorf("entries %+v", entries)
 		}
@@ -124,10 +127,10 @@ func TestWalkEndsInsideARecordOrBlock(t *testing.T) {
 	second := x.entries[1]
 	b := x.blocks()[0]
 	for what, c := range map[string]struct{ from, to int64 }{
-		"a record":              {second.Offset, second.Offset + int64(second.Size) - alignment},
-		"a record's head":       {second.Offset, second.Offset + alignment},
-		"an index block":        {b.offset, b.offset + blockHeaderSize},
-		"an index block's head": {b.offset, b.offset + alignment},
+		"a record":             {second.Offset, second.Offset + int64(second.Size) - alignment},
+		"a record's head":      {second.Offset, second.Offset + alignment},
+		"an index page":        {b.offset, b.end() - alignment},
+		"an index page's head": {b.offset, b.offset + alignment},
 	} {
 		var damage []*kv.CorruptError
 		err := x.s.Walk(c.from, c.to, func(offset int64, _ *Record, _ int, _ bool) error {

@@ -88,7 +88,8 @@
 //	length of the configuration in bytes, then the configuration as JSON
 //	number of segments; for each: file number, size in bytes, offset of the last
 //	    index block, limit in bytes, 1 if sealed else 0, highest revision of a
-//	    record that compaction left out of it (0: none)
+//	    record that compaction left out of it (0: none), number of its records,
+//	    sum of their head checksums mod 2^64, first and last revision (0: none)
 //
 // Segments are in ascending order of revisions. Each but the last is sealed, or is
 // treated so.
@@ -127,7 +128,8 @@
 //   - An unknown version, feature or tag is kv.ErrVersion, whatever the other copy holds: a
 //     newer program wrote it, and an older state must not be served.
 //   - A length or count is compared with the bytes left before anything is allocated.
-//     Ids, revisions, cuts and configurations that no store decides are damage.
+//     Ids, revisions, cuts, segments and configurations that no store decides are
+//     damage.
 //
 // # Example
 //

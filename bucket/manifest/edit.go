@@ -171,6 +171,9 @@ func (b *Bucket) append(dst []byte) []byte {
 	return dst
 }
 
+// segmentNumbers is how many numbers the entry of a segment has.
+const segmentNumbers = 10
+
 func (s *Segment) append(dst []byte) []byte {
 	sealed := uint64(0)
 	if s.Sealed {
@@ -178,6 +181,7 @@ func (s *Segment) append(dst []byte) []byte {
 	}
 	for _, v := range []uint64{
 		s.Number, uint64(s.Size), uint64(s.LastIndex), uint64(s.Limit), sealed, uint64(s.RemovedUpTo),
+		s.Records, s.Sum, uint64(s.First), uint64(s.Last),
 	} {
 		dst = binary.AppendUvarint(dst, v)
 	}
@@ -235,11 +239,12 @@ func (d *decoder) bucket() *Bucket {
 	if d.err == nil {
 		b.Config, d.err = DecodeConfig(config)
 	}
-	for range d.count(6) {
+	for range d.count(segmentNumbers) {
 		s := Segment{}
 		s.BucketID = b.ID
 		s.Number, s.Size, s.LastIndex = d.uvarint(), int64(d.uvarint()), int64(d.uvarint())
 		s.Limit, s.Sealed, s.RemovedUpTo = int64(d.uvarint()), d.uvarint() != 0, kv.Revision(d.uvarint())
+		s.Records, s.Sum, s.First, s.Last = d.uvarint(), d.uvarint(), kv.Revision(d.uvarint()), kv.Revision(d.uvarint())
 		b.Segments = append(b.Segments, s)
 	}
 	if d.err == nil {
@@ -256,6 +261,15 @@ func (b *Bucket) check() error {
 	for _, c := range b.Live.Cuts {
 		if err := c.Check(); err != nil {
 			return err
+		}
+	}
+	for i := range b.Segments {
+		s := &b.Segments[i]
+		if err := s.Check(); err != nil {
+			return fmt.Errorf("edit: bucket %d: %w", b.ID, err)
+		}
+		if s.Last >= b.Next {
+			return fmt.Errorf("edit: bucket %d with next revision %d has a segment up to revision %d", b.ID, b.Next, s.Last)
 		}
 	}
 	return nil

@@ -17,7 +17,7 @@ func sampleBuckets() []*Bucket {
 			ID: 7, Life: 1, Created: 1_700_000_000_000_000_000, Config: everyField, Position: 300, Next: 1 << 40,
 			Live: Liveness{ExpiredUpTo: 3, Cuts: []Cut{{5, 1}, {9, 4}}, PurgedDeletes: PurgeDeletes{20, 10}, MarkersExpiredUpTo: 99, UnmarkedUpTo: 2},
 			Segments: []Segment{
-				{Desc: segment.Desc{Number: 4, BucketID: 7, Size: 8192, LastIndex: 4096, Limit: 1 << 20, Sealed: true}, RemovedUpTo: 17},
+				{Desc: segment.Desc{Number: 4, BucketID: 7, Size: 8192, LastIndex: 4096, Limit: 1 << 20, Sealed: true, Records: 40, Sum: 1<<64 - 1, First: 1, Last: 20}, RemovedUpTo: 17},
 				{Desc: segment.Desc{Number: 6, BucketID: 7, Size: 64, Limit: 64 << 20}},
 			},
 			CompactedEndUpTo: 17,
@@ -145,6 +145,13 @@ func TestAnEditsValuesAreChecked(t *testing.T) {
 		{"a bad name", func(b *Bucket) { b.Config.Bucket = "a b" }},
 		{"no id", func(b *Bucket) { b.ID = 0 }},
 		{"no next revision", func(b *Bucket) { b.Next = 0 }},
+		{"a segment of part of a page", func(b *Bucket) { b.Segments[0].Size += 8 }},
+		{"a segment beyond its limit", func(b *Bucket) { b.Segments[0].Limit = 4096 }},
+		{"records without an index", func(b *Bucket) { b.Segments[0].LastIndex = 0 }},
+		{"an index without records", func(b *Bucket) { b.Segments[0].Records = 0 }},
+		{"more records than fit into a segment", func(b *Bucket) { b.Segments[0].Records = 1 << 40 }},
+		{"revisions that descend", func(b *Bucket) { b.Segments[0].First = 21 }},
+		{"a revision that nobody was given", func(b *Bucket) { b.Segments[0].Last = b.Next }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := sampleBuckets()[1]

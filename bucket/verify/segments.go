@@ -72,7 +72,7 @@ func (v *verification) checkSegment(b *manifest.Bucket, d *manifest.Segment, las
 		v.checkRevision(file, offset, b, r, last)
 		records.add(&segment.Entry{
 			Key: r.Key, Revision: r.Revision, Floor: r.Floor, Created: r.Created, Deadline: r.Deadline,
-			Offset: offset, Size: uint32(size), Op: r.Op, Reason: r.Reason,
+			Offset: offset, Size: uint32(size), Op: r.Op, Reason: r.Reason, First: r.First, Lost: r.Lost,
 		})
 		return nil
 	}, v.damaged)
@@ -138,10 +138,18 @@ func (d *digest) add(e *segment.Entry) {
 	for _, n := range []uint64{
 		uint64(e.Revision), uint64(e.Floor), uint64(e.Created), uint64(e.Deadline),
 		uint64(e.Offset), uint64(e.Size), uint64(e.Op)<<8 | uint64(e.Reason), uint64(len(e.Key)),
+		flag(e.First, 1) | flag(e.Lost, 2),
 	} {
 		d.buf = binary.LittleEndian.AppendUint64(d.buf, n)
 	}
 	_, _ = d.hash.Write(append(d.buf, e.Key...)) // never fails
+}
+
+func flag(set bool, bit uint64) uint64 {
+	if set {
+		return bit
+	}
+	return 0
 }
 
 func (d *digest) sum() [2]uint64 {
