@@ -83,6 +83,9 @@ func (s *Store) freeLog(p pace) (stuck, err error) {
 	if s.checkpoint.manifest == nil {
 		return nil, kv.ErrClosed
 	}
+	if err := s.checkPlaceNow(); err != nil {
+		return nil, err
+	}
 	cp, err := s.capture()
 	if err != nil {
 		return nil, err

@@ -35,6 +35,9 @@ func (s *Store) operate(ctx context.Context, decide func() (journal.Operation, e
 		if err := s.checkWritable(); err != nil {
 			return err
 		}
+		if err := s.checkPlace(); err != nil {
+			return err
+		}
 		op, err := decide()
 		if err != nil {
 			return err

@@ -136,6 +136,10 @@
 //     (failure.go). Waiting writers learn that the outcome is unknown, and nothing is
 //     tried again. The store's log messages name what buckets with sync=interval had
 //     acknowledged since the last sync.
+//   - If the directory is removed or replaced under the store, the store becomes read-only.
+//     It looks at the path of the log's file once a second while there are writes, at each
+//     rotation of the log, and before it writes files by their names (place.go). Writes of
+//     the last second before that may be lost.
 //   - A full disk is met earlier, when room is reserved. Puts are refused. Reads
 //     continue, and deletes and checkpoints use the reserve (reserve.go).
 //

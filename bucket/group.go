@@ -160,6 +160,9 @@ func (s *Store) admit(g *group) error {
 		if err := s.checkWritable(); err != nil {
 			return err
 		}
+		if err := s.checkPlace(); err != nil {
+			return err
+		}
 		g.judge(puts)
 		if len(g.effects) == 0 {
 			return nil

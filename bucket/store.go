@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"kvd/bucket/manifest"
 	"kvd/internal/vfs"
@@ -47,18 +48,19 @@ type Store struct {
 	// marked so.
 	path struct {
 		sync.Mutex
-		nextID      uint64 // of the next bucket
-		numbers     uint64 // of the next segment file
-		reserved    uint64 // numbers below it may be handed out
-		dirty       []*Bucket
-		awake       []*Bucket // whose active segment may hold a descriptor
-		syncPending []*Bucket // with writes that were acknowledged and not synced
-		full        bool      // puts are refused: the disk has no room
-		deleted     []*Bucket // since the last checkpoint; their files still exist
-		removedIDs  []uint64  // ids in the manifest whose buckets no longer exist
-		frame       []byte    // scratch for operations
-		reserve     reserve
-		replayed    wal.LSN // while recovering: the newest frame replayed
+		nextID       uint64 // of the next bucket
+		numbers      uint64 // of the next segment file
+		reserved     uint64 // numbers below it may be handed out
+		dirty        []*Bucket
+		awake        []*Bucket // whose active segment may hold a descriptor
+		syncPending  []*Bucket // with writes that were acknowledged and not synced
+		full         bool      // puts are refused: the disk has no room
+		placeChecked time.Time // when checkPlace looked
+		deleted      []*Bucket // since the last checkpoint; their files still exist
+		removedIDs   []uint64  // ids in the manifest whose buckets no longer exist
+		frame        []byte    // scratch for operations
+		reserve      reserve
+		replayed     wal.LSN // while recovering: the newest frame replayed
 	}
 
 	// checkpoint is held by the one checkpoint under way. It is locked before path.
@@ -205,6 +207,9 @@ func (s *Store) vouch() error {
 	s.path.Lock()
 	defer s.path.Unlock()
 	if err := s.checkFailure(); err != nil {
+		return err
+	}
+	if err := s.checkPlaceLocked(); err != nil {
 		return err
 	}
 	now := s.clock.newest.Load()

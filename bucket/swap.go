@@ -52,6 +52,9 @@ func (c *rewrite) trySwap(decided wal.LSN) error {
 	if s.checkpoint.manifest == nil {
 		return kv.ErrClosed
 	}
+	if err := s.checkPlaceNow(); err != nil {
+		return err
+	}
 	old := s.checkpoint.state.Buckets[b.id]
 	if old == nil {
 		return b.notFound()

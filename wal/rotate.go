@@ -10,6 +10,11 @@ import (
 // file, if any, must be synced. A refusal for want of space is returned unchanged and does
 // not change the log. Any other error breaks the log.
 func (l *Log) open(h header) error {
+	if l.file != nil {
+		if err := l.CheckPlace(); err != nil {
+			return err
+		}
+	}
 	h.store, h.salt = l.opts.StoreID, l.opts.Salt()
 	f, err := l.next(h)
 	if err != nil {

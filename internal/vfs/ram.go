@@ -63,7 +63,7 @@ func (r *ram) Open(name string, mode Mode) (File, error) {
 	case f == nil:
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 	}
-	h := &ramHandle{readOnly: mode == ReadOnly}
+	h := &ramHandle{ram: r, readOnly: mode == ReadOnly}
 	h.file.Store(f)
 	return h, nil
 }
@@ -245,6 +245,7 @@ func (f *ramFile) readAt(p []byte, off int64) (int, error) {
 
 // ramHandle is an open file or a mapping of one.
 type ramHandle struct {
+	ram      *ram
 	file     atomic.Pointer[ramFile] // nil once closed
 	readOnly bool
 	limit    int64 // of a mapping; 0: none
@@ -303,6 +304,16 @@ func (h *ramHandle) Size() (int64, error) {
 	return f.size(), nil
 }
 
+func (h *ramHandle) IsAt(path string) (bool, error) {
+	f, err := h.use("stat")
+	if err != nil {
+		return false, err
+	}
+	h.ram.mu.Lock()
+	defer h.ram.mu.Unlock()
+	return h.ram.files[path] == f, nil
+}
+
 func (h *ramHandle) Truncate(size int64) error {
 	f, err := h.use("truncate")
 	if err != nil {
@@ -344,7 +355,7 @@ func (h *ramHandle) Map(n int64) (Mapping, error) {
 	if n <= 0 {
 		return nil, &fs.PathError{Op: "map", Path: f.name, Err: fs.ErrInvalid}
 	}
-	m := &ramHandle{readOnly: true, limit: n}
+	m := &ramHandle{ram: h.ram, readOnly: true, limit: n}
 	m.file.Store(f)
 	return m, nil
 }

@@ -82,7 +82,7 @@ type FS interface {
 	Lock(path string) (io.Closer, error)
 }
 
-// File is an open file. ReadAt, WriteAt, Size and Sync are safe for concurrent
+// File is an open file. ReadAt, WriteAt, Size, IsAt and Sync are safe for concurrent
 // use; Truncate and Allocate must not run beside a call that may change the size.
 // ReadAt returns io.EOF with fewer bytes than asked for. WriteAt may have written
 // some bytes when it fails. After Close every call returns an error that matches
@@ -93,6 +93,9 @@ type File interface {
 	io.Closer
 	// Size returns the file's length in bytes.
 	Size() (int64, error)
+	// IsAt reports whether the path names this file. It does not if the file or a
+	// directory above it was removed or replaced.
+	IsAt(path string) (bool, error)
 	// Truncate sets the length; new bytes are zero.
 	Truncate(size int64) error
 	// Allocate reserves disk space for writes to [off, off+n), and extends the file to

@@ -41,7 +41,7 @@ func TestDiskAgreesWithOS(t *testing.T) {
 	}
 	for _, outcome := range []string{"Open ok", "Open ENOENT", "Open EEXIST", "Open EISDIR", "Mkdir EEXIST", "Remove ok",
 		"Remove ENOTEMPT", "Rename ok", "Rename ENOENT", "Rename EEXIST", "ReadAt EOF", "WriteAt ok", "MapRead fault",
-		"Lock locked", "Open ENOTDIR", "Truncate ok", "Allocate ok", "SyncDir ok", "WriteAt error"} {
+		"Lock locked", "IsAt true ok", "IsAt false ok", "Open ENOTDIR", "Truncate ok", "Allocate ok", "SyncDir ok", "WriteAt error"} {
 		found := false
 		for s := range seen {
 			found = found || len(s) >= len(outcome) && s[:len(outcome)] == outcome
@@ -162,6 +162,15 @@ func randomStep(r *rand.Rand) step {
 			return fmt.Sprintf("%s %+v", outcome(err), infos)
 		})
 	case 10:
+		if r.IntN(2) == 0 {
+			return step{"IsAt", fmt.Sprintf("IsAt(#%d, %s)", handle, path), func(c *caller) string {
+				if len(c.files) == 0 {
+					return "no file"
+				}
+				is, err := c.files[handle%len(c.files)].IsAt(filepath.Join(c.root, "root", path))
+				return fmt.Sprintf("%t %s", is, outcome(err))
+			}}
+		}
 		return at("Stat", path, func(c *caller, path string) string {
 			info, err := c.fs.Stat(path)
 			return fmt.Sprintf("%s %+v", outcome(err), info)

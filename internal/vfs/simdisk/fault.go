@@ -246,6 +246,10 @@ func (f *faultFile) Size() (int64, error) {
 	return f.inner.Size()
 }
 
+// IsAt is not a call that can fail or that counts: the engine makes it by the time that has
+// passed.
+func (f *faultFile) IsAt(path string) (bool, error) { return f.inner.IsAt(path) }
+
 func (f *faultFile) Map(n int64) (vfs.Mapping, error) {
 	if a := f.fault.decide(Op{Kind: OpMap, Path: f.path, Len: int(n)}); a.Err != nil {
 		return nil, a.Err

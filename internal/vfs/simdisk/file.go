@@ -167,6 +167,17 @@ func (f *openFile) Size() (int64, error) {
 	return f.node.faces[live].content.size, nil
 }
 
+// IsAt implements vfs.File.
+func (f *openFile) IsAt(path string) (bool, error) {
+	f.disk.mu.RLock()
+	defer f.disk.mu.RUnlock()
+	if err := f.check(false); err != nil {
+		return false, vfs.PathError("stat", f.name, err)
+	}
+	at, err := f.disk.place(path)
+	return err == nil && at.dir.child(live, at.name) == f.node, nil //nolint:nilerr // no such path: it is not there
+}
+
 func (f *openFile) Map(n int64) (vfs.Mapping, error) {
 	f.disk.mu.Lock()
 	defer f.disk.mu.Unlock()
