@@ -60,13 +60,13 @@ func (b *Bucket) describeDoubt(d *manifest.Doubt) *kv.CorruptError {
 	}
 	switch {
 	case d.Unknown:
+		c.After, c.UpTo = 0, boundAll
 		c.Detail = fmt.Sprintf("a change of bucket %q may be missing, so all of it is in doubt and it takes no writes", b.name)
 	case missing == "":
 		c.Detail = fmt.Sprintf("records of bucket %q up to revision %d may be missing", b.name, d.Bound)
 	default:
 		c.Detail = fmt.Sprintf("bucket %q: %s", b.name, missing)
 	}
-	c.Detail += ". What is above is served, and writes without a condition are taken. Ways out: a copy of the store; reads that accept an old value (--stale, kv.WithStale, kvd serve --serve-stale); to give up what is missing, kvd accept"
 	return c
 }
 

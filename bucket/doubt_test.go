@@ -242,13 +242,13 @@ func TestWritesTakeTheirKeysOutOfDoubt(t *testing.T) {
 func TestDoubtEndsByADecisionAlone(t *testing.T) {
 	for _, end := range []string{"closed", "killed", "killed after a checkpoint"} {
 		t.Run(end, func(t *testing.T) {
-			h, b := doubted(t)
+			h, _ := doubted(t)
 			h.checkpoint()
 			h.reopen()
 			if _, err := h.s.Reclaim(t.Context(), nil, "b"); err != nil {
 				t.Fatal(err)
 			}
-			b = h.find("b")
+			b := h.find("b")
 			_, err := b.Get(t.Context(), "old")
 			wantDoubt(t, "after a checkpoint, a restart and compaction", err)
 			given, err := b.AcceptLoss(t.Context())

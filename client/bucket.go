@@ -64,6 +64,7 @@ func (b *Bucket) GetRevision(ctx context.Context, key string, revision kv.Revisi
 
 func (b *Bucket) get(ctx context.Context, dst []byte, k *call) ([]byte, kv.Entry, error) {
 	k.dst = dst
+	k.command.Stale = kv.IsStale(ctx)
 	if err := b.client.do(ctx, k); err != nil {
 		return dst, kv.Entry{}, err
 	}
@@ -152,7 +153,7 @@ func (b *Bucket) send(ctx context.Context, m kv.Mutation, opts []kv.WriteOption)
 func (b *Bucket) History(ctx context.Context, key string) iter.Seq2[kv.Entry, error] {
 	l := listing[kv.Entry]{
 		client:  b.client,
-		command: lineproto.Command{Verb: lineproto.VerbHistory, Bucket: b.name, BucketID: b.id, Key: key},
+		command: lineproto.Command{Verb: lineproto.VerbHistory, Bucket: b.name, BucketID: b.id, Key: key, Stale: kv.IsStale(ctx)},
 		check:   kv.CheckKey(key),
 		decode:  b.decodeEntry,
 		name:    func(err error) error { return kv.NameKey(b.name, key, err) },
@@ -166,7 +167,7 @@ func (b *Bucket) Keys(ctx context.Context, patterns ...string) iter.Seq2[string,
 	sent, left := fitPatterns(patterns)
 	l := listing[string]{
 		client:  b.client,
-		command: lineproto.Command{Verb: lineproto.VerbKeys, Bucket: b.name, BucketID: b.id, Patterns: sent},
+		command: lineproto.Command{Verb: lineproto.VerbKeys, Bucket: b.name, BucketID: b.id, Patterns: sent, Stale: kv.IsStale(ctx)},
 		check:   checkPatterns(patterns),
 		decode:  decodeKey(left),
 		name:    b.named,
@@ -197,7 +198,7 @@ func (b *Bucket) Count(ctx context.Context, patterns ...string) (uint64, error) 
 		return 0, b.named(&kv.LimitError{What: "size of the patterns", Got: int64(patternsSize(patterns)), Max: patternsMax, Err: kv.ErrInvalidPattern})
 	}
 	k := b.call(lineproto.VerbCount, "")
-	k.command.Patterns = sent
+	k.command.Patterns, k.command.Stale = sent, kv.IsStale(ctx)
 	if err := b.client.do(ctx, k); err != nil {
 		return 0, b.named(err)
 	}

@@ -39,8 +39,8 @@
 // client because of a wrong password, another version of the protocol, or another store
 // than before. A write whose error matches kv.ErrOutcomeUnknown may have been executed,
 // or may still be: its command may wait in the buffers of the server. After any other
-// error it was not executed. Creating, editing and deleting a bucket and purging its
-// deletes are writes.
+// error it was not executed. Creating, editing and deleting a bucket, purging its deletes
+// and accepting its loss are writes.
 //
 // A broken listing starts again if it has yielded nothing. Otherwise it ends with a
 // *ConnError, because the rest would belong to another revision.
@@ -74,6 +74,11 @@
 // deleted, commands of the handle return kv.ErrBucketNotFound, even if a new bucket has
 // the name. The mutations of a Submit contain names only, and reach the bucket that has
 // the name.
+//
+// # Doubt
+//
+// A read whose context is of [kv.WithStale] accepts stale answers of the server. So does a
+// watch, also on later connections. Handles implement [kv.Doubtful].
 //
 // # Limits
 //

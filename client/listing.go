@@ -20,6 +20,7 @@ type listing[T any] struct {
 	check   error // why it cannot be sent; nil: it can
 	decode  func(*lineproto.Reply) (item[T], error)
 	name    func(error) error // adds bucket and key to an error; nil: adds nothing
+	changes bool              // the command writes: it is sent once, on a new connection
 }
 
 // item is one result of a listing, in memory of its own.
@@ -45,7 +46,7 @@ func (l *listing[T]) all(ctx context.Context) iter.Seq2[T, error] {
 				return
 			}
 			var broken *ConnError
-			if begun || n+1 >= attempts || !errors.As(err, &broken) || broken.refused {
+			if begun || l.changes || n+1 >= attempts || !errors.As(err, &broken) || broken.refused {
 				break
 			}
 			err = pauses.pause(ctx)
@@ -61,7 +62,7 @@ func (l *listing[T]) all(ctx context.Context) iter.Seq2[T, error] {
 // once lists on one connection. It reports whether it yielded anything, and why
 // the listing is not complete; nil if it is, or if the consumer has stopped.
 func (l *listing[T]) once(ctx context.Context, yield func(T, error) bool) (begun bool, err error) {
-	w, err := l.client.takeSpare(ctx)
+	w, err := l.connection(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -75,7 +76,7 @@ func (l *listing[T]) once(ctx context.Context, yield func(T, error) bool) (begun
 		items, err := s.take(ctx)
 		for _, it := range items {
 			if err := ctx.Err(); err != nil {
-				return begun, err
+				return begun, s.outcome(err)
 			}
 			begun = true
 			if !yield(it.value, it.err) {
@@ -86,9 +87,18 @@ func (l *listing[T]) once(ctx context.Context, yield func(T, error) bool) (begun
 		case errors.Is(err, io.EOF):
 			return begun, nil
 		case err != nil:
-			return begun, err
+			return begun, s.outcome(err)
 		}
 	}
+}
+
+// connection returns the connection for the listing: for a command that writes, one that
+// has just answered.
+func (l *listing[T]) connection(ctx context.Context) (*wire, error) {
+	if l.changes {
+		return l.client.dial(ctx)
+	}
+	return l.client.takeSpare(ctx)
 }
 
 // stream reads the replies of one listing ahead of its consumer, within bounds.
@@ -106,6 +116,8 @@ type stream[T any] struct {
 		items []item[T]
 		size  int   // bytes of items
 		err   error // why nothing follows items: io.EOF after the last
+
+		refused bool // err is the answer of the server
 	}
 }
 
@@ -128,7 +140,7 @@ func (s *stream[T]) read() {
 		complete, err = s.readOne()
 	}
 	s.mu.Lock()
-	s.mu.err = err
+	s.mu.err, s.mu.refused = err, complete && !errors.Is(err, io.EOF)
 	if complete {
 		s.listing.client.putSpare(s.wire)
 	} else {
@@ -172,6 +184,17 @@ func (s *stream[T]) broken(err error) error {
 		return kv.ErrClosed
 	}
 	return &ConnError{Addr: s.listing.client.address, Err: err}
+}
+
+// outcome returns the error of a listing that is not complete: a command that writes may
+// have been executed, unless the server says otherwise.
+func (s *stream[T]) outcome(err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.listing.changes || s.mu.refused || shutdown(err) != nil && !errors.Is(err, kv.ErrClosed) {
+		return err
+	}
+	return unknown(err)
 }
 
 // put hands an item to the consumer, and waits while too many are queued.

@@ -234,10 +234,11 @@ func TestLongestPatternsFitInALine(t *testing.T) {
 	}
 	b := play(t, answering(func(string) string { return "+OK 3\r\n" })).bucket(Options{})
 	b.name, b.id = strings.Repeat("n", kv.MaxBucketNameSize), 1<<64-1
-	if n, err := b.Count(t.Context(), patterns...); n != 3 || err != nil {
+	stale := kv.WithStale(t.Context())
+	if n, err := b.Count(stale, patterns...); n != 3 || err != nil {
 		t.Errorf("count is %d, %v", n, err)
 	}
-	w := watcher{bucket: b, patterns: strings.Join(patterns, ","), next: 1<<64 - 1}
+	w := watcher{bucket: b, parent: stale, patterns: strings.Join(patterns, ","), next: 1<<64 - 1}
 	w.options = kv.WatchOptions{IncludeHistory: true, IgnoreDeletes: true, MetaOnly: true}
 	k := b.client.calls.get(0)
 	k.command = *w.command()

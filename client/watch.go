@@ -197,7 +197,7 @@ func (w *watcher) command() *lineproto.Command {
 	c := &lineproto.Command{
 		Verb: lineproto.VerbWatch, Watch: watchNumber, Bucket: w.bucket.name, BucketID: w.bucket.id, Patterns: w.patterns,
 		Revision: w.next, HasRevision: w.next != 0,
-		IgnoreDeletes: w.options.IgnoreDeletes, MetaOnly: w.options.MetaOnly,
+		IgnoreDeletes: w.options.IgnoreDeletes, MetaOnly: w.options.MetaOnly, Stale: kv.IsStale(w.parent),
 	}
 	switch {
 	case w.options.IncludeHistory:

@@ -157,10 +157,12 @@ type CorruptError struct {
 
 	// Where records are missing, and nobody knows of which keys: those of this bucket
 	// above the revision After and up to UpTo. UpTo is 0 otherwise.
+	// UpTo is the highest number there is for a bucket that is in doubt as a whole.
 	Bucket      string
 	After, UpTo Revision
 }
 
+// Error returns the damage, and for missing records the ways out.
 func (e *CorruptError) Error() string {
 	s := fmt.Sprintf("%v: %s", ErrCorrupt, e.File)
 	if e.Offset >= 0 {
@@ -172,8 +174,25 @@ func (e *CorruptError) Error() string {
 	if e.Err != nil {
 		s += ": " + e.Err.Error()
 	}
+	if e.UpTo != 0 {
+		s += ". " + e.waysOut()
+	}
 	return s
 }
+
+// waysOut says what still works in a bucket of which records are missing, and what an
+// operator can do.
+func (e *CorruptError) waysOut() string {
+	works := "Newer records are served, and writes without a condition are taken. "
+	if e.UpTo == doubtAll {
+		works = ""
+	}
+	return works + fmt.Sprintf("Ways out: a copy of the store; reads that accept an old value (--stale, kv.WithStale, "+
+		"kvd serve --serve-stale %s); kvd accept %[1]s gives up what is missing, and kvd lost %[1]s lists it", e.Bucket)
+}
+
+// doubtAll is the bound of a bucket that is in doubt as a whole.
+const doubtAll = Revision(1<<64 - 1)
 
 // Is matches ErrCorrupt.
 func (e *CorruptError) Is(target error) bool { return target == ErrCorrupt }

@@ -33,6 +33,7 @@ type Command struct {
 
 	OlderThan time.Duration // PURGEDELETES, as kv.Bucket.PurgeDeletes takes it
 	Status    bool          // BUCKETS: with the status of each, as INFO has it
+	Stale     bool          // GET, HISTORY, KEYS, COUNT, WATCH: as for a context of kv.WithStale
 
 	// Options are the options of ADD and EDIT that configure the bucket, as on the wire:
 	// see SetConfig and ApplyConfig.

@@ -111,6 +111,7 @@ func (c *Command) appendOptions(dst []byte, has optionSet) []byte {
 	}
 	dst = appendYes(dst, "meta", has&optMeta != 0 && c.MetaOnly)
 	dst = appendYes(dst, "status", has&optStatus != 0 && c.Status)
+	dst = appendYes(dst, "stale", has&optStale != 0 && c.Stale)
 	if has&optOlder != 0 {
 		dst = c.appendOlder(dst)
 	}

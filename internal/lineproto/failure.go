@@ -91,13 +91,26 @@ func appendDetails(dst []byte, err error) []byte {
 		}
 	}
 	if errors.As(err, &corrupt) {
-		dst = appendString(dst, " file=", corrupt.File)
-		dst = strconv.AppendInt(append(dst, " offset="...), corrupt.Offset, 10)
-		dst = appendString(dst, " detail=", corruptDetail(corrupt))
+		dst = appendCorrupt(dst, corrupt)
 	}
 	if errors.As(err, &compacted) {
 		dst = appendNumberOption(dst, "first=", uint64(compacted.First))
 		dst = appendNumberOption(dst, "wanted=", uint64(compacted.Wanted))
+	}
+	return dst
+}
+
+// appendCorrupt appends where damage is and, if records are missing, which.
+func appendCorrupt(dst []byte, e *kv.CorruptError) []byte {
+	dst = appendString(dst, " file=", e.File)
+	dst = strconv.AppendInt(append(dst, " offset="...), e.Offset, 10)
+	dst = appendString(dst, " detail=", corruptDetail(e))
+	if e.Bucket != "" {
+		dst = appendString(dst, " bucket=", clip(e.Bucket, kv.MaxBucketNameSize))
+	}
+	if e.UpTo != 0 {
+		dst = appendNumberOption(dst, "after=", uint64(e.After))
+		dst = appendNumberOption(dst, "upto=", uint64(e.UpTo))
 	}
 	return dst
 }
@@ -206,13 +219,23 @@ func (f *failure) decode(bucket, key string) error {
 	case !strings.Contains(text, kind.Error()):
 		text = kind.Error() + ": " + text
 	}
-	if len(typed) == 1 && typed[0].Error() == text {
+	if len(typed) == 1 && isText(typed[0], kind, text) {
 		return typed[0]
 	}
 	if len(typed) == 0 && text == kind.Error() {
 		return kind
 	}
 	return &wireError{text: text, matches: append([]error{kind}, typed...)}
+}
+
+// isText reports whether a text that was received is that of the error, which may be too
+// long for a line. The text of missing records, with its ways out, can be.
+func isText(err, kind error, text string) bool {
+	whole := err.Error()
+	if len(whole) <= textMax {
+		return text == whole
+	}
+	return text == kind.Error()+": "+clip(failureText(err, kind), textMax)
 }
 
 // typed returns the typed errors that the details describe.
@@ -238,7 +261,10 @@ func (f *failure) typed(kind error, text, bucket, key string) []error {
 		typed = append(typed, &kv.LimitError{What: d["what"], Got: d.int("got"), Min: d.int("min"), Max: d.int("max"), Duration: d["unit"] == "ns", Err: kind})
 	}
 	if d.has("file") {
-		typed = append(typed, &kv.CorruptError{File: d["file"], Offset: d.int("offset"), Detail: d["detail"]})
+		typed = append(typed, &kv.CorruptError{
+			File: d["file"], Offset: d.int("offset"), Detail: d["detail"],
+			Bucket: d["bucket"], After: kv.Revision(d.number("after")), UpTo: kv.Revision(d.number("upto")),
+		})
 	}
 	if d.has("first") {
 		typed = append(typed, &kv.CompactedError{Bucket: bucket, Wanted: kv.Revision(d.number("wanted")), First: kv.Revision(d.number("first"))})

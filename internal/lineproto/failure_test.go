@@ -131,6 +131,17 @@ func TestTypedErrorsCrossTheWire(t *testing.T) {
 		},
 		{&kv.CorruptError{File: "manifest.1", Offset: -1}, ""},
 		{
+			&kv.CorruptError{File: "f", Offset: 4096, Detail: "2 records are missing", Bucket: "my-kv", After: 2, UpTo: 4},
+			"-ERR CORRUPT file=f offset=4096 detail=\"2 records are missing\" bucket=my-kv after=2 upto=4 : f at offset 4096: 2 records are missing. " +
+				"Newer records are served, and writes without a condition are taken. Ways out: a copy of the store; " +
+				"reads that accept an old value (--stale, kv.WithStale, kvd serve --serve-stale my-kv); " +
+				"kvd accept my-kv gives up what is missing, and kvd lost my-kv lists it\r\n",
+		},
+		{&kv.CorruptError{File: "f", Offset: 1, Detail: "d", Bucket: "b"}, ""},
+		{&kv.CorruptError{File: "wal", Offset: -1, Detail: "a change may be missing", Bucket: "b", UpTo: 1<<64 - 1}, ""},
+		// The text is longer than a line may carry; the fields are not.
+		{&kv.CorruptError{File: strings.Repeat("f", 384), Offset: 1, Detail: strings.Repeat("d", 384), Bucket: strings.Repeat("b", kv.MaxBucketNameSize), After: 1, UpTo: 9}, ""},
+		{
 			&kv.CompactedError{Bucket: "my-kv", First: 90, Wanted: 7},
 			"-ERR COMPACTED first=90 wanted=7 : bucket \"my-kv\" has everything from revision 90 on, not from 7\r\n",
 		},
@@ -178,6 +189,7 @@ func TestTheWorstErrorFitsALine(t *testing.T) {
 	for _, s := range []string{strings.Repeat("\"", 5000), strings.Repeat("\x00", 5000), strings.Repeat("ü", 5000), strings.Repeat("\xff", 5000)} {
 		for _, err := range []error{
 			&kv.CorruptError{File: s, Offset: -1 << 63, Detail: s},
+			&kv.CorruptError{File: s, Offset: -1 << 63, Detail: s, Bucket: strings.Repeat("b", kv.MaxBucketNameSize), After: 1<<64 - 2, UpTo: 1<<64 - 1},
 			&kv.NameError{Name: s, Offset: 1 << 60, Reason: s, Err: kv.ErrInvalidKey},
 			&kv.LimitError{What: s, Got: -1 << 63, Min: -1 << 63, Max: -1 << 63, Err: kv.ErrValueTooLarge},
 			errors.New(s),

@@ -94,6 +94,8 @@ func (c *Command) setOption(o optionSet, value []byte) (ok bool) {
 		c.MetaOnly, ok = parseYesNo(value)
 	case optStatus:
 		c.Status, ok = parseYesNo(value)
+	case optStale:
+		c.Stale, ok = parseYesNo(value)
 	case optOlder:
 		if string(value) == olderAll {
 			c.OlderThan = -1

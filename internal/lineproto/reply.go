@@ -14,24 +14,28 @@ type ReplyKind uint8
 
 // The kinds.
 const (
-	ReplyOK        ReplyKind = iota + 1 // +OK [NUMBER]
-	ReplyEntry                          // +ENTRY
-	ReplyLost                           // +LOST: an entry of a history whose value is damaged
-	ReplyKey                            // +KEY NAME
-	ReplyBucket                         // +BUCKET NAME
-	ReplyReclaimed                      // +RECLAIMED DONE TOTAL FREED
-	ReplyEnd                            // +END COUNT: of a listing
-	ReplyInfo                           // +INFO
-	ReplyHello                          // +HELLO
-	ReplyError                          // -ERR
-	ReplyEvent                          // EVENT: of a watch
-	ReplyLostEvent                      // LOST: of a watch, a record whose value is damaged
-	ReplySynced                         // SYNCED: a watch has delivered its initial entries
-	ReplyWatchEnd                       // END: of a watch
+	ReplyOK         ReplyKind = iota + 1 // +OK [NUMBER]
+	ReplyEntry                           // +ENTRY
+	ReplyLost                            // +LOST: an entry of a history whose value is damaged
+	ReplyKey                             // +KEY NAME
+	ReplyBucket                          // +BUCKET NAME
+	ReplyReclaimed                       // +RECLAIMED DONE TOTAL FREED
+	ReplyDoubt                           // +DOUBT BOUND [all=yes]
+	ReplyMissing                         // +MISSING AFTER UPTO [records=N] file=TEXT offset=N
+	ReplyLostRecord                      // +LOSTRECORD KEY REVISION
+	ReplyEnd                             // +END COUNT: of a listing
+	ReplyInfo                            // +INFO
+	ReplyHello                           // +HELLO
+	ReplyError                           // -ERR
+	ReplyEvent                           // EVENT: of a watch
+	ReplyLostEvent                       // LOST: of a watch, a record whose value is damaged
+	ReplySynced                          // SYNCED: a watch has delivered its initial entries
+	ReplyWatchEnd                        // END: of a watch
 )
 
 var replyNames = [...]string{
-	ReplyOK: "+OK", ReplyEntry: "+ENTRY", ReplyLost: "+LOST", ReplyKey: "+KEY", ReplyBucket: "+BUCKET", ReplyReclaimed: "+RECLAIMED", ReplyEnd: "+END",
+	ReplyOK: "+OK", ReplyEntry: "+ENTRY", ReplyLost: "+LOST", ReplyKey: "+KEY", ReplyBucket: "+BUCKET", ReplyReclaimed: "+RECLAIMED",
+	ReplyDoubt: "+DOUBT", ReplyMissing: "+MISSING", ReplyLostRecord: "+LOSTRECORD", ReplyEnd: "+END",
 	ReplyInfo: "+INFO", ReplyHello: "+HELLO", ReplyError: "-ERR",
 	ReplyEvent: "EVENT", ReplyLostEvent: "LOST", ReplySynced: "SYNCED", ReplyWatchEnd: "END",
 }
@@ -59,6 +63,11 @@ type Reply struct {
 	Size      uint64       // EVENT: of the value in bytes, also if the value is left out
 	Hello     Hello        // +HELLO
 	Reclaimed kv.Reclaimed // +RECLAIMED; its Bucket is not on the wire
+
+	Bound      kv.Revision     // +DOUBT, as kv.Doubt has it
+	Unknown    bool            // +DOUBT
+	Missing    kv.MissingRange // +MISSING
+	LostRecord kv.LostRecord   // +LOSTRECORD
 
 	failure failure // -ERR, +LOST, LOST, END
 	failed  bool
@@ -140,6 +149,8 @@ func (r *Reply) parse(kind ReplyKind, w *words) (length int, err error) {
 	case ReplyReclaimed:
 		n := &r.Reclaimed
 		ok = takeBytes(w, &n.Done) && takeBytes(w, &n.Total) && takeBytes(w, &n.Freed) && !w.more
+	case ReplyDoubt, ReplyMissing, ReplyLostRecord:
+		ok = r.parseDoubt(kind, w)
 	case ReplySynced:
 		ok = r.takeNumber(w, &r.Watch) && !w.more
 	case ReplyHello:

@@ -1,6 +1,7 @@
 package lineproto_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"reflect"
@@ -34,6 +35,11 @@ var replies = []struct {
 	{"+KEY a.b\r\n", lineproto.AppendKey(nil, "a.b"), lineproto.Reply{Kind: lineproto.ReplyKey, Name: "a.b"}, nil},
 	{"+BUCKET my-kv\r\n", lineproto.AppendBucket(nil, "my-kv"), lineproto.Reply{Kind: lineproto.ReplyBucket, Name: "my-kv"}, nil},
 	{"+RECLAIMED 5 9 3\r\n", lineproto.AppendReclaimed(nil, &kv.Reclaimed{Done: 5, Total: 9, Freed: 3}), lineproto.Reply{Kind: lineproto.ReplyReclaimed, Reclaimed: kv.Reclaimed{Done: 5, Total: 9, Freed: 3}}, nil},
+	{"+DOUBT 0\r\n", doubtLine(&kv.Doubt{}, 0), lineproto.Reply{Kind: lineproto.ReplyDoubt}, nil},
+	{"+DOUBT 4 all=yes\r\n", doubtLine(&doubt, 0), lineproto.Reply{Kind: lineproto.ReplyDoubt, Bound: 4, Unknown: true}, nil},
+	{"+MISSING 2 4 records=3 file=\"a file\" offset=-1\r\n", doubtLine(&doubt, 1), lineproto.Reply{Kind: lineproto.ReplyMissing, Missing: doubt.Missing[0]}, nil},
+	{"+MISSING 0 1 file=f offset=9\r\n", doubtLine(&doubt, 2), lineproto.Reply{Kind: lineproto.ReplyMissing, Missing: doubt.Missing[1]}, nil},
+	{"+LOSTRECORD k 7\r\n", doubtLine(&doubt, 3), lineproto.Reply{Kind: lineproto.ReplyLostRecord, LostRecord: doubt.Lost[0]}, nil},
 	{"+ENTRY Key1 1 PUT 2026-11-22T18:00:00.123456789Z 6\r\nValue1\r\n", lineproto.AppendEntry(nil, &entry), lineproto.Reply{Kind: lineproto.ReplyEntry, Entry: entry}, nil},
 	{"+ENTRY k 3 DEL 2026-11-22T18:00:00.123456789Z delta=4 0\r\n\r\n", lineproto.AppendEntry(nil, &marker), lineproto.Reply{Kind: lineproto.ReplyEntry, Entry: marker}, nil},
 	{"+ENTRY k 6 PURGE 2026-11-22T18:00:00.123456789Z deadline=2026-11-22T18:00:30Z 0\r\n\r\n", lineproto.AppendEntry(nil, &purge), lineproto.Reply{Kind: lineproto.ReplyEntry, Entry: purge}, nil},
@@ -74,6 +80,22 @@ var replies = []struct {
 
 var hello = lineproto.Hello{Protocol: 1, Server: "kvd 0.1", StoreID: [16]byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, Auth: true}
 
+var doubt = kv.Doubt{
+	Bound: 4, Unknown: true,
+	Missing: []kv.MissingRange{{After: 2, UpTo: 4, Records: 3, File: "a file", Offset: -1}, {UpTo: 1, File: "f", Offset: 9}},
+	Lost:    []kv.LostRecord{{Key: "k", Revision: 7}},
+}
+
+// doubtLine returns one of the lines of a doubt.
+func doubtLine(d *kv.Doubt, n int) []byte {
+	lines, count := lineproto.AppendDoubt(nil, d)
+	all := bytes.SplitAfter(lines, []byte("\r\n"))
+	if uint64(len(all)) != count+1 {
+		panic("a wrong number of lines")
+	}
+	return all[n]
+}
+
 // lost is an entry without its value.
 func lost(e kv.Entry) kv.Entry {
 	e.Value = nil
@@ -83,7 +105,8 @@ func lost(e kv.Entry) kv.Entry {
 // sameReply compares the exported fields.
 func sameReply(a, b *lineproto.Reply) bool {
 	return a.Kind == b.Kind && a.Number == b.Number && a.Name == b.Name && a.Watch == b.Watch && a.Next == b.Next &&
-		reflect.DeepEqual(a.Entry, b.Entry) && a.Hello == b.Hello
+		reflect.DeepEqual(a.Entry, b.Entry) && a.Hello == b.Hello && a.Reclaimed == b.Reclaimed &&
+		a.Bound == b.Bound && a.Unknown == b.Unknown && a.Missing == b.Missing && a.LostRecord == b.LostRecord
 }
 
 func TestReplies(t *testing.T) {
@@ -125,6 +148,8 @@ func TestRepliesThatDoNotParse(t *testing.T) {
 		"+LOST k 1 PUT 2026-11-22T18:00:00Z\r\n", "+LOST k 1 PUT 2026-11-22T18:00:00Z delta=x CODE : t\r\n",
 		"+HELLO\r\n", "+HELLO 0\r\n", "+HELLO 1 store=00\r\n", "+HELLO 1 sync=never\r\n", "+HELLO 1 x\r\n", "+HELLO 1 auth=maybe\r\n",
 		"+HELLO 1 store=000102030405060708090a0b0c0d0e0f00\r\n",
+		"+DOUBT\r\n", "+DOUBT x\r\n", "+DOUBT 1 x\r\n", "+DOUBT 1 all=maybe\r\n", "+MISSING 1\r\n", "+MISSING 1 2 x\r\n", "+MISSING 1 2 records=x\r\n",
+		"+MISSING 1 2 offset=x\r\n", "+LOSTRECORD k\r\n", "+LOSTRECORD k x\r\n", "+LOSTRECORD k 1 x\r\n",
 		"+INFO\r\n", "+INFO b x y\r\n", "+INFO b 1x\r\n",
 	} {
 		var r lineproto.Reply
@@ -138,6 +163,8 @@ func TestNewerServersMayTellMore(t *testing.T) {
 	for _, text := range []string{
 		"+ENTRY k 1 PUT 2026-11-22T18:00:00Z color=red 1\r\nx\r\n",
 		"+HELLO 1 color=red server=kvd\r\n",
+		"+DOUBT 1 color=red\r\n",
+		"+MISSING 1 2 color=red file=f offset=1\r\n",
 		"+INFO b id=1 color=red keys=2\r\n",
 	} {
 		var r lineproto.Reply
@@ -203,7 +230,7 @@ func crossInfo(t *testing.T, st kv.Status) kv.Status {
 
 func TestStatusCrossesTheWire(t *testing.T) {
 	full := kv.Status{
-		Config: fullConfig().WithDefaults(), ID: 1<<64 - 1, Created: created, Keys: 2, Values: 3, Bytes: 4, Disk: 5, Revision: 6,
+		Config: fullConfig().WithDefaults(), ID: 1<<64 - 1, Created: created, Keys: 2, Values: 3, Bytes: 4, Disk: 5, Revision: 6, Doubt: 1<<64 - 1,
 		ReadOnly: fmt.Errorf("%w: bucket %q: %w", kv.ErrReadOnly, "b", &kv.CorruptError{File: "a file", Offset: -1, Detail: strings.Repeat("\"", 300)}),
 	}
 	for _, st := range []kv.Status{full, {Config: kv.Config{Bucket: "b"}.WithDefaults()}, {Config: kv.Config{Bucket: "b", Description: strings.Repeat("\"", kv.MaxDescriptionSize)}.WithDefaults()}} {

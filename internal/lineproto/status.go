@@ -65,6 +65,8 @@ func setStatus(st *kv.Status, name, value string) (ok bool, err error) {
 		st.Disk = n
 	case "revision":
 		st.Revision = kv.Revision(n)
+	case "doubt":
+		st.Doubt = kv.Revision(n)
 	default:
 		return false, fmt.Errorf("%w: %s", kv.ErrInvalidOption, name)
 	}
@@ -83,6 +85,9 @@ func AppendInfo(dst []byte, st *kv.Status) []byte {
 	dst = appendNumberOption(dst, "bytes=", st.Bytes)
 	dst = appendNumberOption(dst, "disk=", st.Disk)
 	dst = appendNumberOption(dst, "revision=", uint64(st.Revision))
+	if st.Doubt != 0 {
+		dst = appendNumberOption(dst, "doubt=", uint64(st.Doubt))
+	}
 	return appendInfoConfig(dst, &st.Config, st.ReadOnly)
 }
 

@@ -28,6 +28,8 @@ const (
 	VerbUnwatch
 	VerbPurgeDeletes
 	VerbReclaim
+	VerbLost
+	VerbAccept
 )
 
 // String returns the verb as on the wire.
@@ -84,6 +86,7 @@ const (
 	optMeta
 	optOlder
 	optStatus
+	optStale
 	optConfig // those of a configuration: config.go
 )
 
@@ -115,16 +118,18 @@ var (
 		VerbCreate:       {"CREATE", aKey, optTTL | optID, hasPayload},
 		VerbUpdate:       {"UPDATE", []argument{argBucket, argKey, argRevision}, optTTL | optID, hasPayload},
 		VerbTouch:        {"TOUCH", aKey, optTTL | optID, noPayload},
-		VerbGet:          {"GET", aKey, optRevision | optID, noPayload},
+		VerbGet:          {"GET", aKey, optRevision | optStale | optID, noPayload},
 		VerbDelete:       {"DEL", aKey, optRevision | optID, noPayload},
 		VerbPurge:        {"PURGE", aKey, optRevision | optTTL | optID, noPayload},
-		VerbHistory:      {"HISTORY", aKey, optID, noPayload},
-		VerbKeys:         {"KEYS", somePatterns, optID, noPayload},
-		VerbCount:        {"COUNT", somePatterns, optID, noPayload},
-		VerbWatch:        {"WATCH", []argument{argWatch, argBucket, argPatterns}, optMode | optFrom | optID | optDeletes | optMeta, noPayload},
+		VerbHistory:      {"HISTORY", aKey, optStale | optID, noPayload},
+		VerbKeys:         {"KEYS", somePatterns, optStale | optID, noPayload},
+		VerbCount:        {"COUNT", somePatterns, optStale | optID, noPayload},
+		VerbWatch:        {"WATCH", []argument{argWatch, argBucket, argPatterns}, optMode | optFrom | optID | optDeletes | optMeta | optStale, noPayload},
 		VerbUnwatch:      {"UNWATCH", []argument{argWatch}, 0, noPayload},
 		VerbPurgeDeletes: {"PURGEDELETES", aBucket, optOlder | optID, noPayload},
 		VerbReclaim:      {"RECLAIM", aBucket, optID, noPayload},
+		VerbLost:         {"LOST", aBucket, optID, noPayload},
+		VerbAccept:       {"ACCEPT", aBucket, optID, noPayload},
 	}
 )
 
@@ -172,6 +177,8 @@ func optionNamed(name string) optionSet {
 		return optOlder
 	case "status":
 		return optStatus
+	case "stale":
+		return optStale
 	}
 	return 0
 }

@@ -57,6 +57,10 @@ const (
 	allIsStale                bug = "All yields the oldest entries that are kept"
 	allDrifts                 bug = "All reads each entry when it comes to it"
 	errorsNameless            bug = "errors name neither bucket nor key"
+	staleReadsAreOld          bug = "a reader that accepts stale answers gets the oldest value"
+	staleConditions           bug = "a stale context passes every condition"
+	soundBucketInDoubt        bug = "a sound bucket is in doubt"
+	doubtOutlivesBucket       bug = "a deleted bucket's loss is accepted"
 
 	keyTTLIgnored      bug = "the TTL of a key is ignored"
 	bucketTTLIgnored   bug = "the TTL of a bucket is ignored"
@@ -118,6 +122,10 @@ var bugs = []struct {
 	{allIsStale, "all", "yields the newest entry of every key that a pattern selects, in ascending order"},
 	{allDrifts, "all", "is the state of one revision"},
 	{errorsNameless, "error", "of a key that is not found names bucket and key"},
+	{staleReadsAreOld, "stale reader", "of a sound bucket reads what every other reader reads"},
+	{staleConditions, "stale reader", "cannot make a condition judge another state"},
+	{soundBucketInDoubt, "doubt", "a sound bucket has none, and nothing to accept"},
+	{doubtOutlivesBucket, "doubt", "a deleted bucket tells of none"},
 	{createSeesMarkers, "create", "over a delete marker succeeds and keeps the history"},
 	{writeNotAtomic, "concurrency", "of updates of one revision exactly one wins"},
 	{deleteTakesNoRevision, "revision", "they rise with every record, over all keys of the bucket"},

@@ -24,7 +24,7 @@
 //
 // The facts of [kv.Submitter] run for a store that implements it, those about closing for
 // a store with a method Close() error, and those about reopening if the Harness has
-// Reopen. The facts of [kv.Poller] run if a watch made with [kv.Notify] implements it.
+// Reopen. The facts of [kv.Doubtful] run if buckets implement it. The facts of [kv.Poller] run if a watch made with [kv.Notify] implements it.
 //
 // # What is not here
 //

@@ -175,6 +175,7 @@ func groupsFor(t *testing.T, h *Harness, store kv.Store) []group {
 		{"purge deletes", purgeDeletesFacts},
 		{"size limit", sizeLimitFacts},
 		{"context", contextFacts},
+		{"stale reader", staleFacts},
 		{"concurrency", concurrencyFacts},
 		{"expiry", expiryFacts},
 		{"watch", initialFacts},
@@ -183,8 +184,15 @@ func groupsFor(t *testing.T, h *Harness, store kv.Store) []group {
 		{"watch end", endFacts},
 		{"watch join", joinFacts},
 	}
-	if polls(t, store) {
+	b, err := store.CreateBucket(t.Context(), kv.Config{Bucket: "able"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if polls(t, b) {
 		groups = append(groups, group{"watch poll", pollFacts})
+	}
+	if doubts(b) {
+		groups = append(groups, group{"doubt", doubtFacts})
 	}
 	if _, ok := kv.As[kv.Submitter](store); ok {
 		groups = append(groups, group{"submit", submitFacts})
@@ -199,12 +207,8 @@ func groupsFor(t *testing.T, h *Harness, store kv.Store) []group {
 }
 
 // polls reports whether watches can be polled.
-func polls(t *testing.T, store kv.Store) bool {
+func polls(t *testing.T, b kv.Bucket) bool {
 	t.Helper()
-	b, err := store.CreateBucket(t.Context(), kv.Config{Bucket: "polled"})
-	if err != nil {
-		t.Fatal(err)
-	}
 	w, err := b.Watch(t.Context(), nil, kv.Notify(func() {}))
 	if err != nil {
 		t.Fatal(err)

@@ -262,6 +262,9 @@ func (b *toyBucket) Get(ctx context.Context, key string) (_ kv.Entry, err error)
 	}
 	defer b.store.mu.Unlock()
 	e, found := b.newestLocked(key)
+	if found && kv.IsStale(ctx) && b.store.is(staleReadsAreOld) {
+		e = b.records[key][0]
+	}
 	if !found || e.Operation.IsMarker() || len(e.Value) == 0 && b.store.is(emptyMeansAbsent) {
 		return kv.Entry{}, kv.ErrKeyNotFound
 	}
@@ -357,7 +360,7 @@ func (b *toyBucket) write(ctx context.Context, m kv.Mutation) (_ kv.Revision, er
 		return 0, err
 	}
 	defer b.store.mu.Unlock()
-	if err := b.checkLocked(&m); err != nil {
+	if err := b.checkLocked(&m); err != nil && !(kv.IsStale(ctx) && b.store.is(staleConditions)) {
 		return 0, err
 	}
 	if b.store.is(writeNotAtomic) {
@@ -678,6 +681,24 @@ func (b *toyBucket) PurgeDeletes(ctx context.Context, olderThan time.Duration) e
 		}
 	}
 	return nil
+}
+
+func (b *toyBucket) Doubt(ctx context.Context) (d kv.Doubt, err error) {
+	if err := b.enter(ctx, "any.key"); err != nil {
+		return d, err
+	}
+	defer b.store.mu.Unlock()
+	if b.store.is(soundBucketInDoubt) {
+		d.Bound = b.last
+	}
+	return d, nil
+}
+
+func (b *toyBucket) AcceptLoss(ctx context.Context) (kv.Doubt, error) {
+	if b.store.is(doubtOutlivesBucket) {
+		return kv.Doubt{}, nil
+	}
+	return b.Doubt(ctx)
 }
 
 func (b *toyBucket) Status(ctx context.Context) (kv.Status, error) {

@@ -51,6 +51,9 @@ COUNT s >
 EDIT s history=1
 HISTORY s k1
 PURGEDELETES s older=0s
+GET s k1 stale=yes
+LOST s
+ACCEPT s
 BUCKETS
 UNWATCH 5
 PING

@@ -66,6 +66,9 @@
 //	C: RECLAIM my-kv
 //	S: +RECLAIMED 536 536 0
 //	S: +END 1
+//	C: LOST my-kv
+//	S: +DOUBT 0
+//	S: +END 1
 //	C: COUNT my-kv a.>
 //	S: +OK 0
 //	C: PUT my-kv a,b 1
@@ -149,17 +152,19 @@
 //	CREATE bucket key [ttl=D] length             +OK revision
 //	UPDATE bucket key revision [ttl=D] length    +OK revision
 //	TOUCH bucket key [ttl=D]                     +OK revision
-//	GET bucket key [rev=N]                       +ENTRY
+//	GET bucket key [rev=N] [stale=yes]           +ENTRY
 //	DEL bucket key [rev=N]                       +OK revision
 //	PURGE bucket key [rev=N] [ttl=D]             +OK revision
-//	HISTORY bucket key                           +ENTRY or +LOST … +END
-//	KEYS bucket patterns                         +KEY … +END
-//	COUNT bucket patterns                        +OK count
+//	HISTORY bucket key [stale=yes]               +ENTRY or +LOST … +END
+//	KEYS bucket patterns [stale=yes]             +KEY … +END
+//	COUNT bucket patterns [stale=yes]            +OK count
 //	WATCH number bucket patterns                 +OK, then events
-//	      [mode=last|history|updates] [from=N] [deletes=no] [meta=yes]
+//	      [mode=last|history|updates] [from=N] [deletes=no] [meta=yes] [stale=yes]
 //	UNWATCH number                               +OK, and no event of the watch afterwards
 //	PURGEDELETES bucket [older=D]                +OK       default 30m; 0s: markers of any age
 //	RECLAIM bucket                               +RECLAIMED … +END
+//	LOST bucket                                  +DOUBT, +MISSING and +LOSTRECORD … +END
+//	ACCEPT bucket                                the same, of what was given up
 //
 // The methods of the same names in package kv define the meaning. Every command that
 // names a bucket also takes id=N, except ADD and EDIT. It then works on the bucket of
@@ -179,8 +184,11 @@
 //	+KEY key
 //	+BUCKET bucket
 //	+RECLAIMED done total freed                                            bytes
+//	+DOUBT bound [all=yes]
+//	+MISSING after upto [records=N] file=TEXT offset=N
+//	+LOSTRECORD key revision
 //	+END count                                                             of a listing
-//	+INFO bucket option … [length]                                         and JSON
+//	+INFO bucket [doubt=N] option … [length]                               and JSON
 //	+HELLO version server=TEXT store=HEX sync=always auth=yes|no
 //	-ERR error
 //
@@ -208,6 +216,25 @@
 // A listing that ends in -ERR is not complete. RECLAIM frees the disk space of removed
 // records that the bucket has when it begins. It answers with its progress, once a second at
 // most; the last +RECLAIMED has the result, and comes when the files are removed.
+//
+// # Doubt
+//
+// Damage may have taken records of which nobody knows the keys. Such a bucket has a
+// bound, the option doubt=N of +INFO: no record with a revision above it is missing. A
+// read answers CORRUPT if its answer depends on what may be missing: that of a key whose
+// newest record is not above the bound, of an absent key, of a history that may be longer,
+// each KEYS and COUNT, and a WATCH that begins with such entries. So do writes with a
+// condition on such a key. Other writes are executed, and take their key out of doubt.
+// With stale=yes a read is answered from the records that are there, as in package kv
+// under WithStale; a condition never is.
+//
+// LOST answers the bound in +DOUBT, 0 for none; all=yes says that a change of the bucket
+// as a whole may be missing. A line +MISSING follows for each range of revisions of which
+// records are missing, those above after and not above upto, with their number if it is
+// known and the damaged place; and a line +LOSTRECORD for each record whose value is
+// lost. ACCEPT ends the doubt: from then on what is there counts as all there was.
+//
+//	-ERR CORRUPT file=seg/0000000000000001.seg offset=4096 detail=TEXT bucket=my-kv after=2 upto=4 : text
 //
 // # Watches
 //
@@ -240,7 +267,8 @@
 //
 // The options of an error are for programs: actual and expected revisions; name, at
 // (the byte in question) and reason; what, got, min and max of a limit; file, offset
-// and detail of damage; first, the revision from which on nothing is missing, and
+// and detail of damage, and bucket, after and upto of missing records: those above the
+// revision after and not above upto; first, the revision from which on nothing is missing, and
 // wanted, the requested revision.
 //
 // A line that does not parse gets one error, and the connection is closed, because the
@@ -276,11 +304,11 @@
 //
 // # Permissions
 //
-//	get    GET HISTORY KEYS COUNT
+//	get    GET HISTORY KEYS COUNT LOST
 //	put    PUT CREATE UPDATE TOUCH
 //	del    DEL PURGE
 //	watch  WATCH
-//	admin  ADD EDIT RM PURGEDELETES RECLAIM
+//	admin  ADD EDIT RM PURGEDELETES RECLAIM ACCEPT
 //
 // Names that begin with _kvd_ are reserved for streams of NATS clients: ADD does not
 // create such buckets, and clients of this protocol cannot write to them. INFO and

@@ -18,6 +18,8 @@ var permissions = [...]server.Permission{
 	lineproto.VerbRemove:       server.MayAdmin,
 	lineproto.VerbPurgeDeletes: server.MayAdmin,
 	lineproto.VerbReclaim:      server.MayAdmin,
+	lineproto.VerbAccept:       server.MayAdmin,
+	lineproto.VerbLost:         server.MayGet,
 	lineproto.VerbInfo:         server.MayAny,
 	lineproto.VerbPut:          server.MayPut,
 	lineproto.VerbCreate:       server.MayPut,
@@ -132,6 +134,8 @@ func (c *conn) dispatch(cmd *lineproto.Command) error {
 		c.answer(c.purgeDeletes(cmd), cmd)
 	case lineproto.VerbReclaim:
 		c.reclaim(cmd)
+	case lineproto.VerbLost, lineproto.VerbAccept:
+		c.doubt(cmd)
 	case lineproto.VerbHello:
 		hello := c.protocol.hello
 		hello.Auth = c.HasUsers()

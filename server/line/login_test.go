@@ -138,11 +138,11 @@ func TestPermissions(t *testing.T) {
 		}
 	}
 	verbs := map[string][]string{
-		"get":   {"GET b k", "HISTORY b k", "KEYS b >", "COUNT b >", "GET b k rev=1"},
+		"get":   {"GET b k", "HISTORY b k", "KEYS b >", "COUNT b >", "GET b k rev=1", "LOST b"},
 		"put":   {"PUT b k 1\nx", "CREATE b k 1\nx", "UPDATE b k 9 1\nx", "TOUCH b none"},
 		"del":   {"DEL b k rev=99", "PURGE b k rev=99"},
 		"watch": {"WATCH 1 b none mode=updates"}, // no events between the replies
-		"admin": {"ADD b", "EDIT b history=1", "RM b id=99", "PURGEDELETES b", "RECLAIM b"},
+		"admin": {"ADD b", "EDIT b history=1", "RM b id=99", "PURGEDELETES b", "RECLAIM b", "ACCEPT b"},
 		"any":   {"INFO b"},
 	}
 	var all []string
@@ -166,7 +166,7 @@ func TestPermissions(t *testing.T) {
 			for _, command := range commands {
 				p.send(command + "\n")
 				reply := p.next()
-				for strings.HasPrefix(reply, "+KEY") || strings.HasPrefix(reply, "+RECLAIMED") || strings.HasPrefix(reply, "+ENTRY") && strings.HasPrefix(command, "HISTORY") {
+				for strings.HasPrefix(reply, "+KEY") || strings.HasPrefix(reply, "+RECLAIMED") || strings.HasPrefix(reply, "+DOUBT") || strings.HasPrefix(reply, "+ENTRY") && strings.HasPrefix(command, "HISTORY") {
 					reply = p.next()
 				}
 				denied := strings.HasPrefix(reply, "-ERR DENIED : ")

@@ -1,6 +1,7 @@
 package line
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -8,6 +9,14 @@ import (
 	"kvd/internal/lineproto"
 	"kvd/kv"
 )
+
+// reader returns the context of a read.
+func (c *conn) reader(cmd *lineproto.Command) context.Context {
+	if cmd.Stale {
+		return kv.WithStale(c.ctx)
+	}
+	return c.ctx
+}
 
 // get answers GET. It reads the value into the buffer of replies, behind room for the
 // line, whose length is not known yet.
@@ -25,7 +34,7 @@ func (c *conn) get(cmd *lineproto.Command) {
 	value := start + lineproto.EntryHeaderMax(len(cmd.Key))
 	dst := slices.Grow(c.replies.b, value-start)[:value]
 	c.EnterStore()
-	dst, e, err := b.GetAppend(c.ctx, dst, cmd.Key)
+	dst, e, err := b.GetAppend(c.reader(cmd), dst, cmd.Key)
 	c.LeaveStore()
 	c.replies.b = dst[:start]
 	if err != nil {
@@ -40,7 +49,7 @@ func (c *conn) get(cmd *lineproto.Command) {
 
 func (c *conn) getRevision(b kv.Bucket, cmd *lineproto.Command) {
 	c.EnterStore()
-	e, err := b.GetRevision(c.ctx, cmd.Key, cmd.Revision)
+	e, err := b.GetRevision(c.reader(cmd), cmd.Key, cmd.Revision)
 	c.LeaveStore()
 	if err != nil {
 		c.fail(err, cmd.Key)
@@ -61,7 +70,7 @@ func (c *conn) history(cmd *lineproto.Command) {
 
 func (c *conn) listHistory(b kv.Bucket, cmd *lineproto.Command) {
 	count := uint64(0)
-	for e, err := range b.History(c.ctx, strings.Clone(cmd.Key)) {
+	for e, err := range b.History(c.reader(cmd), strings.Clone(cmd.Key)) {
 		switch {
 		case err == nil:
 			c.replies.b = lineproto.AppendEntry(c.replies.b, &e)
@@ -91,7 +100,7 @@ func (c *conn) keys(cmd *lineproto.Command) {
 
 func (c *conn) listKeys(b kv.Bucket, cmd *lineproto.Command) {
 	count := uint64(0)
-	for key, err := range b.Keys(c.ctx, lineproto.SplitPatterns(cmd.Patterns)...) {
+	for key, err := range b.Keys(c.reader(cmd), lineproto.SplitPatterns(cmd.Patterns)...) {
 		if err != nil {
 			c.fail(err, cmd.Patterns)
 			return
@@ -105,7 +114,7 @@ func (c *conn) listKeys(b kv.Bucket, cmd *lineproto.Command) {
 	c.replies.b = lineproto.AppendEnd(c.replies.b, count)
 }
 
-// count answers COUNT. For all keys it uses the status of the bucket.
+// count answers COUNT.
 func (c *conn) count(cmd *lineproto.Command) {
 	b, err := c.bucket(cmd)
 	if err != nil {
@@ -113,7 +122,7 @@ func (c *conn) count(cmd *lineproto.Command) {
 		return
 	}
 	c.EnterStore()
-	n, err := c.countKeys(b, cmd.Patterns)
+	n, err := countKeys(c.reader(cmd), b, cmd.Patterns)
 	c.LeaveStore()
 	if err != nil {
 		c.fail(err, cmd.Patterns)
@@ -122,12 +131,16 @@ func (c *conn) count(cmd *lineproto.Command) {
 	c.replies.b = lineproto.AppendNumber(c.replies.b, n)
 }
 
-func (c *conn) countKeys(b kv.Bucket, patterns string) (n uint64, err error) {
+// countKeys counts keys. For all keys it uses the status of the bucket, which does not say
+// whether the number is right while there is doubt.
+func countKeys(ctx context.Context, b kv.Bucket, patterns string) (n uint64, err error) {
 	if patterns == lineproto.AllPatterns {
-		st, err := b.Status(c.ctx)
-		return st.Keys, err
+		st, err := b.Status(ctx)
+		if err != nil || st.Doubt == 0 {
+			return st.Keys, err
+		}
 	}
-	for _, err := range b.Keys(c.ctx, lineproto.SplitPatterns(patterns)...) {
+	for _, err := range b.Keys(ctx, lineproto.SplitPatterns(patterns)...) {
 		if err != nil {
 			return 0, err
 		}

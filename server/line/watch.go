@@ -59,7 +59,7 @@ func (c *conn) open(w *watch, b kv.Bucket, cmd *lineproto.Command) error {
 	}
 	w.filled = w.next
 	notify := kv.Notify(func() { c.watches.enqueue(w) })
-	watcher, err := b.Watch(c.ctx, lineproto.SplitPatterns(cmd.Patterns), append(watchOptions(cmd), notify)...)
+	watcher, err := b.Watch(c.reader(cmd), lineproto.SplitPatterns(cmd.Patterns), append(watchOptions(cmd), notify)...)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,49 @@
+// Package damage puts a closed store into the state that damage leaves it in. It is for
+// tests of what stands above the engine: servers, clients and the command line.
+package damage
+
+import (
+	"fmt"
+
+	"kvd/bucket/manifest"
+	"kvd/internal/vfs"
+)
+
+// Doubt writes into the manifest of a closed store what damage took from a bucket, as an
+// open does that finds the damage. fsys nil is the file system of the system. The error is
+// that of package manifest, or says that there is no such bucket.
+func Doubt(fsys vfs.FS, dir, bucket string, d manifest.Doubt) error {
+	if fsys == nil {
+		fsys = vfs.OS()
+	}
+	found, err := manifest.Load(fsys, dir)
+	if err != nil {
+		return err
+	}
+	if found.Best == nil {
+		return fmt.Errorf("damage: no store in %s", dir)
+	}
+	for _, b := range found.Best.State.Buckets {
+		if b.Config.Bucket != bucket {
+			continue
+		}
+		b.Doubt = d
+		w, err := manifest.Rewrite(fsys, dir, found.Best.Identity, found.Best.Generation+1, &found.Best.State)
+		if err != nil {
+			return err
+		}
+		w.Close()
+		return nil
+	}
+	return fmt.Errorf("damage: no bucket %q in %s", bucket, dir)
+}
+
+// Example is a doubt with one of everything: two records above revision 2 and up to
+// revision 4 are missing, and the value of the record with revision 1 of key "lost" is.
+func Example() manifest.Doubt {
+	return manifest.Doubt{
+		Bound: 4,
+		Holes: []manifest.Hole{{After: 2, UpTo: 4, Records: 2, File: "seg/0000000000000001.seg", Offset: 4096}},
+		Lost:  []manifest.LostRecord{{Key: "lost", Revision: 1}},
+	}
+}
