@@ -92,6 +92,7 @@ func (r *recovery) findStore() error {
 	s.clock.raise(found.State.Clock)
 	s.path.nextID = r.high + 1
 	s.path.replayed = found.State.LogLow
+	s.path.totals.begin(found.State.LogWords)
 	return nil
 }
 
@@ -158,6 +159,7 @@ func (r *recovery) openLog() error {
 // replay finds that they are missing.
 func (r *recovery) checkLogMissing() error {
 	files, err := r.store.opts.env.FS.List(path.Join(r.store.dir, manifest.LogDir))
+	files = slices.DeleteFunc(files, func(e vfs.Info) bool { return e.Name == wal.MarkFile })
 	if err != nil || len(files) > 0 || r.found.State.LogLow > 0 {
 		return err
 	}

@@ -15,8 +15,12 @@ import (
 
 // This file is the other half of the commit path: the operations, which change a bucket
 // as a whole. The caller of an operation decides, logs, syncs and applies it under
-// Store.path. An operation has a frame of its own. Replay applies operations with the
-// same function.
+// Store.path. Replay applies operations with the same function.
+//
+// An operation has two frames of its own, with equal payloads, on different pages and
+// under one sync. So a lost page of the log never loses an operation. Replay applies both:
+// every operation sets what it changes to a value, or raises it, so the second time changes
+// nothing.
 
 // errUnchanged ends a decision that needs no operation, because the state is as wanted.
 var errUnchanged = errors.New("unchanged")
@@ -47,7 +51,7 @@ func (s *Store) operate(ctx context.Context, decide func() (journal.Operation, e
 			return nil
 		}
 		s.path.frame = journal.Append(wal.NewFrame(s.path.frame), op)
-		err = s.reserveLog(len(s.path.frame)-wal.FrameHeaderSize, op)
+		err = s.reserveLog(op)
 		if errors.Is(err, wal.ErrFull) && stuck != nil {
 			return stuck
 		}
@@ -62,10 +66,7 @@ func (s *Store) operate(ctx context.Context, decide func() (journal.Operation, e
 		if err != nil {
 			return err
 		}
-		if _, err := s.log.Append(s.path.frame, s.clock.advance()); err != nil {
-			return s.poisonLog(err)
-		}
-		if err := s.syncPathLocked(); err != nil {
+		if err := s.logTwice(op); err != nil {
 			return err
 		}
 		s.apply(op)
@@ -75,9 +76,26 @@ func (s *Store) operate(ctx context.Context, decide func() (journal.Operation, e
 	}
 }
 
-// reserveLog makes room in the log for the frame of an operation. payload is its size in
-// bytes. An operation that frees space may use the reserve. The caller holds path.
-func (s *Store) reserveLog(payload int, op journal.Operation) error {
+// logTwice appends both frames of an operation to the log, and syncs them. Path.frame is
+// the frame, and the caller holds path.
+func (s *Store) logTwice(op journal.Operation) error {
+	var t tally
+	t.addOperation(op)
+	now := s.clock.advance()
+	for range 2 {
+		s.log.NextPage()
+		s.path.totals.add(t)
+		if _, err := s.log.Append(s.path.frame, now, s.path.totals.words); err != nil {
+			return s.poisonLog(err)
+		}
+	}
+	return s.syncPathLocked()
+}
+
+// reserveLog makes room in the log for both frames of an operation, path.frame. An
+// operation that frees space may use the reserve. The caller holds path.
+func (s *Store) reserveLog(op journal.Operation) error {
+	payload := len(s.path.frame) - wal.FrameHeaderSize
 	config := configOf(op) // operations with a configuration free no space
 	if s.path.reserve.spent && config != nil {
 		if err := s.refillReserve(); err != nil {
@@ -85,7 +103,7 @@ func (s *Store) reserveLog(payload int, op journal.Operation) error {
 		}
 	}
 	for {
-		err := s.log.Reserve(payload)
+		err := s.log.Reserve(payload, payload)
 		switch {
 		case err == nil, errors.Is(err, wal.ErrFull):
 			return err

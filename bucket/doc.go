@@ -190,7 +190,7 @@
 // are back sooner, and at 256 (BenchmarkPut, two interleaved runs each).
 //
 // Operations bypass the queue: each takes the path's lock in its caller's goroutine and
-// writes a frame of its own. They are rare, and a group with records before and after a
+// writes frames of its own. They are rare, and a group with records before and after a
 // change of configuration would have to be judged under both configurations.
 //
 // A damaged log makes the store read-only, and is still replayed into the segments up

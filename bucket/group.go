@@ -27,7 +27,7 @@ type group struct {
 	lowPriority int         // of mutations: those of low priority
 
 	frame   []byte // the log's frame; its records are the segments' too
-	logged  int    // records in it
+	tally   tally  // of the frame
 	kept    []byte // records of memory buckets, which the log does not get
 	effects []effect
 	parts   []part
@@ -88,9 +88,12 @@ func (g *group) resetEffects() {
 	clear(g.effects)
 	clear(g.parts)
 	g.effects, g.parts, g.frame, g.expired = g.effects[:0], g.parts[:0], g.frame[:0], 0
-	g.kept, g.keys, g.logged = g.kept[:0], g.keys[:0], 0
+	g.kept, g.keys, g.tally = g.kept[:0], g.keys[:0], tally{}
 	g.pending.reset()
 }
+
+// logs reports whether the group has a frame.
+func (g *group) logs() bool { return g.tally.records > 0 }
 
 // add adds a mutation if the group then has at most limit bytes, or is empty. It counts
 // the expiry marker that judging may put before it.
@@ -125,8 +128,9 @@ func (s *Store) commitGroup(g *group) {
 		return
 	}
 	done := Commit{Records: len(g.effects), Expired: g.expired}
-	if g.logged > 0 {
-		if _, err := s.log.Append(g.frame, s.clock.newest.Load()); err != nil {
+	if g.logs() {
+		s.path.totals.add(g.tally)
+		if _, err := s.log.Append(g.frame, s.clock.newest.Load(), s.path.totals.words); err != nil {
 			g.fail(s.poisonLog(err))
 			return
 		}
@@ -145,7 +149,7 @@ func (s *Store) commitGroup(g *group) {
 		return
 	}
 	g.publish()
-	if g.logged > 0 {
+	if g.logs() {
 		s.noticeLog()
 	}
 }
@@ -169,7 +173,7 @@ func (s *Store) admit(g *group) error {
 		}
 		err := s.reserveRoom(g)
 		if err == nil {
-			s.recordRoom(puts && g.logged > 0)
+			s.recordRoom(puts && g.logs())
 			return nil
 		}
 		g.rollback()
@@ -213,7 +217,7 @@ func (s *Store) reserveRoom(g *group) error {
 			return err
 		}
 	}
-	if g.logged > 0 {
+	if g.logs() {
 		if err := s.log.Reserve(len(g.frame) - wal.FrameHeaderSize); err != nil {
 			return err
 		}

@@ -201,8 +201,6 @@ func (g *group) encode(m *mutation, e *effect) {
 	to := &g.frame
 	if p.bucket.memory {
 		to = &g.kept
-	} else {
-		g.logged++
 	}
 	e.at = len(*to)
 	if e.op != segment.Erase {
@@ -214,6 +212,9 @@ func (g *group) encode(m *mutation, e *effect) {
 		Compressed: m.rawLen != 0, RawLen: m.rawLen,
 		Key: view.Bytes(m.key), Headers: m.headers, Value: m.value,
 	})
+	if !p.bucket.memory {
+		g.tally.addRecord(g.frame[e.at:], p.bucket.id)
+	}
 	p.bucket.next = e.version.Revision + 1
 	p.size += m.size
 	p.entries += segment.EntryBound(len(m.key))

@@ -19,7 +19,9 @@ type recovery struct {
 	log    *wal.Reader
 	damage sync.Mutex // guards report.Damages while buckets load in parallel
 	began  time.Time
-	high   uint64 // the highest bucket id that the manifest has
+	high   uint64             // the highest bucket id that the manifest has
+	tally  tally              // of the frame that is replayed
+	untrue []*kv.CorruptError // frames whose words are not what was counted
 }
 
 func (s *Store) recover() error {
@@ -87,7 +89,7 @@ func (r *recovery) begin() error {
 		}
 	}
 	err := s.withReserve(func() error {
-		log, err := r.log.Start(s.path.replayed)
+		log, err := r.log.Start(s.path.replayed, s.path.totals.words)
 		s.log = log
 		return err
 	})

@@ -35,12 +35,16 @@ func (r *recovery) replay() error {
 	if found.Damage != nil {
 		r.readOnly(found.Damage.Err)
 	}
+	for _, damage := range r.untrue {
+		r.readOnly(damage)
+	}
 	return nil
 }
 
 func (r *recovery) replayFrame(f wal.Frame) error {
 	r.store.path.replayed = f.LSN
 	r.store.clock.raise(f.Time)
+	r.checkWords(&f)
 	g := &r.store.commit.group
 	for payload := f.Payload; len(payload) > 0; {
 		kind, body, rest, err := journal.Next(payload)
@@ -56,7 +60,19 @@ func (r *recovery) replayFrame(f wal.Frame) error {
 		}
 		payload = rest
 	}
+	r.store.path.totals.add(r.tally)
 	return nil
+}
+
+// checkWords compares the words of a frame with those that were counted up to it. They
+// differ only if the log was changed, or written wrongly.
+func (r *recovery) checkWords(f *wal.Frame) {
+	r.tally = tally{}
+	totals := &r.store.path.totals
+	if err := totals.check(f.Words); err != nil {
+		r.untrue = append(r.untrue, &kv.CorruptError{File: f.File, Offset: f.Offset, Detail: fmt.Sprintf("log frame of LSN %d", f.LSN), Err: err})
+		totals.begin(f.Words)
+	}
 }
 
 func (r *recovery) replayOperation(kind journal.Kind, body []byte, lsn wal.LSN) error {
@@ -64,10 +80,11 @@ func (r *recovery) replayOperation(kind journal.Kind, body []byte, lsn wal.LSN) 
 	if err != nil {
 		return err
 	}
+	r.tally.addOperation(op)
 	_, creates := op.(*journal.Create)
 	b := r.store.byID(op.BucketID())
 	switch {
-	case creates && op.BucketID() <= r.high: // the manifest has it, or it was deleted since
+	case creates && (b != nil || op.BucketID() <= r.high): // the first frame made it, or the manifest has it, or it was deleted since
 	case b != nil && lsn <= b.position:
 	default:
 		r.store.apply(op)
@@ -89,6 +106,7 @@ func (r *recovery) replayRecords(g *group, records []byte, lsn wal.LSN) error {
 		if err != nil {
 			return err
 		}
+		r.tally.addRecord(records[at:], rec.BucketID)
 		b := r.store.byID(rec.BucketID)
 		switch {
 		case b == nil && rec.BucketID > r.high:

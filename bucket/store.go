@@ -60,6 +60,7 @@ type Store struct {
 		removedIDs   []uint64  // ids in the manifest whose buckets no longer exist
 		frame        []byte    // scratch for operations
 		reserve      reserve
+		totals       totals  // of the log up to its last frame
 		replayed     wal.LSN // while recovering: the newest frame replayed
 	}
 
@@ -218,11 +219,20 @@ func (s *Store) vouch() error {
 	if !s.leapt || now >= s.clock.base {
 		now = s.clock.advance()
 	}
-	if err := s.log.Vouch(now); err != nil {
+	if err := s.vouchLocked(now); err != nil {
 		return s.poisonLog(err)
 	}
 	s.recordDurable()
 	return nil
+}
+
+// vouchLocked writes a vouching frame, unless the log is vouched. The caller holds path.
+func (s *Store) vouchLocked(now int64) error {
+	if s.log.Vouched() {
+		return nil
+	}
+	s.path.totals.add(tally{})
+	return s.log.Vouch(now, s.path.totals.words)
 }
 
 // release releases files, mappings and the lock. It writes nothing.
@@ -240,6 +250,9 @@ func (s *Store) release() {
 		b.release()
 	}
 	if s.log != nil {
+		if s.log.Err() == nil { // a failure of other files may have kept Close from it
+			_ = s.vouchLocked(s.clock.newest.Load())
+		}
 		_ = s.log.Close() // everything that counts is synced
 	}
 	if s.checkpoint.manifest != nil {

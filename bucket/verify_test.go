@@ -16,6 +16,7 @@ import (
 	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 	"kvd/segment"
+	"kvd/wal"
 )
 
 // verify checks the harness's store, which is closed, and fails the test if that
@@ -178,7 +179,15 @@ func TestVerifyEveryByteOfTheLog(t *testing.T) {
 	found := 0
 	for _, name := range files {
 		file := path.Join(testDir, manifest.LogDir, name)
-		for offset := int64(0); offset < 64<<10; offset += 251 {
+		size, stride := int64(64<<10), int64(251)
+		if name == wal.MarkFile { // a mark that cannot be read proves nothing: no damage
+			info, err := h.disk.Stat(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			size, stride = info.Size, 1
+		}
+		for offset := int64(0); offset < size; offset += stride {
 			h.flip(file, offset, 3)
 			r := h.verify()
 			disk := h.disk.Clone()

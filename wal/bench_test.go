@@ -23,7 +23,7 @@ func BenchmarkAppendSync(b *testing.B) {
 func benchmarkLog(b *testing.B, size int) {
 	r, err := Open(Options{FS: vfs.OS(), Dir: b.TempDir()})
 	check(b, err)
-	l, err := r.Start(0)
+	l, err := r.Start(0, Words{})
 	check(b, err)
 	for range sparesKept { // files that were written once, as in a log that has been used for a while
 		check(b, l.open(header{number: l.file.number + 1, size: l.opts.FileSize, prev: l.file.number}))
@@ -37,7 +37,7 @@ func benchmarkLog(b *testing.B, size int) {
 		start := time.Now()
 		check(b, l.Reserve(size))
 		frame = append(NewFrame(frame), text...)
-		_, err := l.Append(frame, 1)
+		_, err := l.Append(frame, 1, Words{})
 		check(b, err)
 		check(b, l.Sync())
 		times = append(times, time.Since(start))

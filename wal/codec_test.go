@@ -14,7 +14,7 @@ import (
 var testStore = [16]byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}
 
 var testHeader = header{
-	fileID: 3, number: 7, size: 4 * pageSize, salt: 0x1122334455667788, store: testStore, prev: 6, after: 41,
+	fileID: 3, number: 7, size: 4 * pageSize, salt: 0x1122334455667788, store: testStore, prev: 6, after: 41, words: wordsOf(42),
 }
 
 func TestHeaderRoundTrip(t *testing.T) {
@@ -74,7 +74,7 @@ func TestHeaderRefusesWrongFields(t *testing.T) {
 		"a negative size":  {with(func(h *header) { h.size = -4 * pageSize }), "file size of -16384"},
 		"itself before it": {with(func(h *header) { h.prev = 7 }), "names 7 as the one before"},
 		"a chained spare":  {with(func(h *header) { h.number = 0 }), "names 6 as the one before"},
-		"reserved bytes":   {func(p *[pageSize]byte) { p[headerReservedAt] = 1; reseal(p, 0) }, "keeps zero"},
+		"the first zero":   {func(p *[pageSize]byte) { p[headerZeroAt] = 1; reseal(p, 0) }, "keeps zero"},
 		"trailing bytes":   {func(p *[pageSize]byte) { p[headerSumAt-1] = 1; reseal(p, 0) }, "keeps zero"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -100,13 +100,29 @@ func TestHeaderMustBeFirstOrLast(t *testing.T) {
 func TestHeaderOfNewerVersion(t *testing.T) {
 	var page [pageSize]byte
 	testHeader.encode(&page, 0)
-	page[headerVersionAt] = 2
+	page[headerVersionAt] = formatVersion + 1
 	if _, err := decodeHeader(&page, testHeader.fileID, 0); errors.Is(err, kv.ErrVersion) {
 		t.Errorf("a bad checksum was taken for a new version: %v", err)
 	}
 	reseal(&page, 0)
 	if _, err := decodeHeader(&page, testHeader.fileID, 0); !errors.Is(err, kv.ErrVersion) {
 		t.Errorf("got %v, want one matching kv.ErrVersion", err)
+	}
+}
+
+// A feature that is not known is not damage: a newer program uses it.
+func TestHeaderWithAnUnknownFeature(t *testing.T) {
+	for bit := range 32 {
+		var page [pageSize]byte
+		testHeader.encode(&page, 0)
+		page[headerFeaturesAt+bit/8] = 1 << (bit % 8)
+		if _, err := decodeHeader(&page, testHeader.fileID, 0); errors.Is(err, kv.ErrVersion) {
+			t.Errorf("a bad checksum was taken for a feature: %v", err)
+		}
+		reseal(&page, 0)
+		if _, err := decodeHeader(&page, testHeader.fileID, 0); !errors.Is(err, kv.ErrVersion) || !strings.Contains(err.Error(), "features") {
+			t.Errorf("bit %d: got %v, want one matching kv.ErrVersion", bit, err)
+		}
 	}
 }
 

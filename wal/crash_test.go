@@ -63,7 +63,7 @@ func (h *history) recoverLog(o Options) (*Log, error) {
 	}
 	h.last, h.synced = got.Last, got.Last
 	h.checkpoint = got.Last + 1
-	return r.Start(got.Last)
+	return r.Start(got.Last, wordsOf(got.Last+1))
 }
 
 // step is one action of a user.
@@ -77,7 +77,7 @@ func appendStep(size int) step {
 		lsn := l.Last() + 1 // Reserve has shown that the log is not broken
 		c := content{payload: payload(lsn+LSN(len(h.written))<<8, size)}
 		h.written[lsn], h.last = c, lsn
-		_, err := l.Append(append(NewFrame(nil), c.payload...), int64(lsn))
+		_, err := l.Append(append(NewFrame(nil), c.payload...), int64(lsn), wordsOf(lsn+1))
 		return err
 	}
 }
@@ -94,7 +94,7 @@ func vouchStep(h *history, l *Log) error {
 	if next := l.Last() + 1; !l.vouched && l.Err() == nil {
 		h.written[next], h.last = content{}, next
 	}
-	if err := l.Vouch(1); err != nil {
+	if err := l.Vouch(1, wordsOf(l.Last()+2)); err != nil {
 		return err
 	}
 	h.synced = l.Synced()
@@ -278,7 +278,8 @@ func TestEveryCallFails(t *testing.T) {
 					check(t, err)
 					break
 				}
-				surfaced := err != nil || failed.Kind == simdisk.OpReadAt // a failed read is repeated page by page, or the other header is read
+				surfaced := err != nil || failed.Kind == simdisk.OpReadAt || // a failed read is repeated page by page, or the other header is read
+					path.Base(failed.Path) == MarkFile // the log works without it
 				if !surfaced {
 					t.Fatalf("%s, %s of call %d (%v %s): no error", name, how, n, failed.Kind, failed.Path)
 				}
@@ -316,8 +317,8 @@ func (h *history) runOn(t *testing.T, o Options, steps []step) error {
 			t.Fatalf("the log is broken, but the error looks like a refusal: %v", l.Err())
 		}
 		before := l.Last()
-		_, errAppend := l.Append(NewFrame(nil), 1)
-		for _, e := range []error{errAppend, l.Reserve(1), l.Sync(), l.Vouch(1)} {
+		_, errAppend := l.Append(NewFrame(nil), 1, Words{})
+		for _, e := range []error{errAppend, l.Reserve(1), l.Sync(), l.Vouch(1, Words{})} {
 			if e != l.Err() {
 				t.Fatalf("broken by %v, then %v", l.Err(), e)
 			}

@@ -394,7 +394,7 @@ func TestLogThatEndsBelowTheCheckpointIsDamaged(t *testing.T) {
 		if got.Damage == nil || got.Damage.First != last+1 || got.Damage.Last != last+2 {
 			t.Errorf("got %v", got.Damage)
 		}
-		if _, err := r.Start(last); err == nil {
+		if _, err := r.Start(last, wordsOf(last+1)); err == nil {
 			t.Error("a damaged log was started")
 		}
 		clear(s.files)
@@ -494,7 +494,7 @@ func TestFileOfAnotherStore(t *testing.T) {
 func TestFileOfANewerVersion(t *testing.T) {
 	s := threeFiles(t)
 	page := (*[pageSize]byte)(s.files[s.names()[1]])
-	page[headerVersionAt] = 2
+	page[headerVersionAt] = formatVersion + 1
 	reseal(page, 0)
 	if _, err := Open(s.o); !errors.Is(err, kv.ErrVersion) || !strings.Contains(err.Error(), s.names()[1]) {
 		t.Errorf("got %v", err)

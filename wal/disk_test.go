@@ -42,6 +42,12 @@ func check(t testing.TB, err error) {
 	}
 }
 
+// wordsOf are the words of a frame in the tests.
+func wordsOf(lsn LSN) Words {
+	n := uint64(lsn)
+	return Words{Records: n, Sum: n * 0x9e3779b97f4a7c15, Operations: n << 32, Before: 1 << (n % 64), Recent: ^n}
+}
+
 // content is the payload and the time of a frame.
 type content struct {
 	payload string
@@ -90,7 +96,7 @@ func replayAll(o Options, from LSN) (*Reader, replayed, error) {
 	size := int64(0)
 	for i, f := range got.frames {
 		size += int64(len(f.Payload))
-		if i == 0 && from > 0 && f.LSN != from || i > 0 && f.LSN != got.frames[i-1].LSN+1 || f.synced >= f.LSN {
+		if i == 0 && from > 0 && f.LSN != from || i > 0 && f.LSN != got.frames[i-1].LSN+1 || f.synced >= f.LSN || f.Words != wordsOf(f.LSN) {
 			return nil, got, fmt.Errorf("frame %d of the replay from %d is %d, synced %d", i, from, f.LSN, f.synced)
 		}
 		if i == len(got.frames)-1 && f.LSN != got.Last {
@@ -118,7 +124,7 @@ func startLog(t testing.TB, o Options) *writer {
 	if got.Damage != nil {
 		t.Fatal(got.Damage)
 	}
-	l, err := r.Start(got.Last)
+	l, err := r.Start(got.Last, wordsOf(got.Last+1))
 	check(t, err)
 	return &writer{Log: l, t: t, written: got.contents()}
 }
@@ -129,7 +135,7 @@ func (w *writer) add(size int) LSN {
 	check(w.t, w.Reserve(size))
 	c := content{payload(w.Last()+1, size), int64(w.Last()) + 1000}
 	w.buf = append(NewFrame(w.buf), c.payload...)
-	lsn, err := w.Append(w.buf, c.time)
+	lsn, err := w.Append(w.buf, c.time, wordsOf(w.Last()+2))
 	check(w.t, err)
 	w.written[lsn] = c
 	return lsn
@@ -146,18 +152,16 @@ func (w *writer) addSynced(sizes ...int) {
 func (w *writer) vouch() {
 	w.t.Helper()
 	before := w.Last()
-	check(w.t, w.Vouch(7))
+	check(w.t, w.Vouch(7, wordsOf(w.Last()+2)))
 	if w.Last() != before {
 		w.written[w.Last()] = content{"", 7}
 	}
 }
 
-// close calls Close and records the vouching frame that it writes.
+// close ends the log with a vouching frame.
 func (w *writer) close() {
 	w.t.Helper()
-	if !w.vouched {
-		w.written[w.Last()+1] = content{"", w.time}
-	}
+	w.vouch()
 	check(w.t, w.Close())
 }
 
@@ -210,7 +214,9 @@ func fileNames(t testing.TB, disk vfs.FS) []string {
 	check(t, err)
 	var names []string
 	for _, e := range entries {
-		names = append(names, e.Name)
+		if e.Name != MarkFile {
+			names = append(names, e.Name)
+		}
 	}
 	return names
 }

@@ -14,12 +14,20 @@
 // ends with [Log.Recycle]. [Log.Prepare] in the background keeps rotation short. A
 // damaged log is replayed up to the damage and never started again.
 //
+// # Words
+//
+// Each frame carries five words, the running totals of everything before it, and so do
+// the headers of files and the mark. They are the log's owner's: this package stores them
+// and does not interpret them ([Words]; package journal has their meaning in a store). The
+// owner hands in the words of the next frame: with [Reader.Start], and then with each frame.
+//
 // # The directory
 //
 // The name of a log file is 16 lower-case hex digits, its file id, and ".wal". The id
 // never changes. A file is used many times, and each use has a new number, which is in
 // the header. A name that ends in ".wal.tmp" is a file that is being made: it is not
-// part of the log, and Start removes it. Other names are not touched, and reported.
+// part of the log, and Start removes it. The file "synced" is the mark. Other names are
+// not touched, and reported.
 //
 // The file with the highest number is the newest. It names the file before it and that
 // file's final LSN, that file names the one before it, and so on: this is the chain.
@@ -40,8 +48,8 @@
 //
 //	offset size field
 //	     0    8 magic: "kvd.wal\n"
-//	     8    4 version: 1
-//	    12    4 zero
+//	     8    4 version: 2
+//	    12    4 features: a set of bits; none is defined
 //	    16    8 file id: the number in the file's name
 //	    24    8 number of this use of the file; 0 in a spare that was never used
 //	    32    8 size of the file: a multiple of 4,096, 16 KiB to 1 GiB
@@ -49,23 +57,29 @@
 //	    48   16 store id
 //	    64    8 number of the file before; 0: there is none
 //	    72    8 final LSN of the file before: the frames here follow it
-//	    80 4008 zero
+//	    80   40 words of the first frame of this file
+//	   120 3968 zero
 //	  4088    8 checksum of the copy's offset in the file (8 bytes) and the
 //	            4,088 bytes before
 //
-// In every later version magic, version and checksum stand where they do now.
+// The words are five numbers of 8 bytes: records, sum, operations, before and recent.
+//
+// In every later version magic, version, features and checksum stand where they do now. A
+// header with another version or an unknown feature is kv.ErrVersion, once its checksum is
+// correct.
 //
 // A frame begins 8-byte aligned, with a header:
 //
 //	offset size field
-//	     0    8 checksum of salt, number, offset of the frame, and bytes 8 to 47
+//	     0    8 checksum of salt, number, offset of the frame, and bytes 8 to 87
 //	     8    8 checksum of salt, number, offset of the payload, and the payload
 //	    16    4 length of the payload, at most 80 MiB; 0 in a vouching frame
 //	    20    4 zero
 //	    24    8 LSN: that of the frame before, plus 1
 //	    32    8 synced: the newest LSN that was durable when this was written
 //	    40    8 time, signed: what the writer gave, nanoseconds
-//	    48      payload
+//	    48   40 words of this frame
+//	    88      payload
 //
 // Checksums are XXH64 with seed 0 over the listed fields in that order, each number as
 // 8 bytes. So a frame is valid only at the place and in the use of the file for which it
@@ -76,7 +90,7 @@
 //
 // The first frame is at 4,096. After a frame that ends at offset e, the next one is at
 // e rounded up to 8 if there was no sync between them, otherwise at e rounded up to
-// 4,096. It must end before the last header. A frame is written together with
+// 4,096. The owner may ask for a page of its own ([Log.NextPage]). A frame must end before the last header. A frame is written together with
 // zeros up to the next 4 KiB boundary. So durable frames never share a page
 // with a write in flight, and no page needs to be read to be written.
 //
@@ -85,6 +99,37 @@
 // becomes idle or is closed writes one, unless its newest frame is a vouching frame
 // already, or the log has just moved to a new file, whose header shows the same. There is
 // always room for it in the file.
+//
+// # The mark
+//
+// The file "synced" says that all frames up to an LSN are durable:
+//
+//	offset size field
+//	     0    8 magic: "kvd.syn\n"
+//	     8    4 version: 2
+//	    12    4 features, as in a file's header
+//	    16   16 store id
+//	    32    8 LSN
+//	    40   40 words of the frame after that LSN
+//	    80    8 XXH64 with seed 0 of the bytes before
+//
+// It is overwritten in place after each sync that made frames durable, with one write, and
+// is never synced itself. So it may name less than is durable, or be torn, and never names
+// more. A killed process leaves the newest mark in the page cache: then damage to the
+// newest frame, which no later frame vouches for, is told from a torn tail. After a power
+// cut the mark may be old, and such damage still looks like a torn tail. The price is one
+// small write for each sync. If the mark cannot be opened or written, the log works
+// without it.
+//
+// An LSN is given away again only if it was never durable. The log continues after the
+// newest frame that anything shows to have been durable, and the mark of that moment is one
+// of the things. An older mark names a lower LSN. So no mark that was ever written here
+// names an LSN that was not durable when it was given away for the last time.
+//
+// A mark that is damaged, or of another store, is ignored, with a note. In a copy of the
+// directory that was made while the log was written the mark may be newer than the files,
+// and in a directory that was restored from an older copy over a newer one, too. It is
+// right then: the copy lacks frames that were durable.
 //
 // # Reading
 //
@@ -96,7 +141,7 @@
 //
 //   - Damage, if anything shows that the frame was durable: the field synced of a later
 //     valid frame header (whose payload may be torn), the final LSN in the next file's
-//     header, or the caller, if it asks only for frames above it. It is also damage if a page
+//     header, the mark, or the caller, if it asks only for frames above it. It is also damage if a page
 //     from there on cannot be read, or if the file is shorter than its header says: the
 //     contents of such pages are unknown.
 //   - Otherwise a torn tail, or simply the end. The log ends at frame n.
@@ -113,7 +158,8 @@
 //	header of another file id      unreadable: the file was copied or renamed
 //	two files of one number        damage
 //	header of another store        an error of Open
-//	header of a newer version      an error of Open
+//	header of another version, or  an error of Open
+//	with an unknown feature
 //	a number missing in the chain  the log starts above it: damage if the caller
 //	                               wants frames from before, otherwise ignored
 //	stale or zero bytes            ignored: they have no valid checksum
@@ -141,28 +187,41 @@
 // A file of 16 KiB, the first of its log, with the salt 0x1122334455667788, a
 // frame "hello" and a vouching frame. Lines of zeros are left out:
 //
-//	000000  6b 76 64 2e 77 61 6c 0a 01 00 00 00 00 00 00 00  magic, version
+//	000000  6b 76 64 2e 77 61 6c 0a 02 00 00 00 00 00 00 00  magic, version, features
 //	000010  01 00 00 00 00 00 00 00 01 00 00 00 00 00 00 00  file id, number
 //	000020  00 40 00 00 00 00 00 00 88 77 66 55 44 33 22 11  size, salt
 //	000030  00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f  store id
-//	000ff0  00 00 00 00 00 00 00 00 5d 88 d5 8b 78 4c 4b 5c  checksum
-//	001000  9d 0a b2 ef 0e cd bb 23 fb 84 5c 6e fc 88 d6 e4  the two checksums
+//	000ff0  00 00 00 00 00 00 00 00 26 75 9f 0a d7 77 96 f0  checksum
+//	001000  81 87 59 25 9b ee 92 19 5e 5b 43 cf c0 64 2c 8d  the two checksums
 //	001010  05 00 00 00 00 00 00 00 01 00 00 00 00 00 00 00  length, LSN
 //	001020  00 00 00 00 00 00 00 00 00 00 2a 36 fe 9c 97 17  synced, time
-//	001030  68 65 6c 6c 6f 00 00 00 00 00 00 00 00 00 00 00  "hello"
-//	002000  55 20 59 54 c2 6b 67 a3 ff 84 df cc c0 dd 8d 9d  the two checksums
+//	001050  00 00 00 00 00 00 00 00 68 65 6c 6c 6f 00 00 00  "hello"
+//	002000  b7 37 b2 20 89 57 d7 6a ab 2e 5d 33 02 f8 f8 76  the two checksums
 //	002010  00 00 00 00 00 00 00 00 02 00 00 00 00 00 00 00  length 0, LSN 2
 //	002020  01 00 00 00 00 00 00 00 00 ca c4 71 fe 9c 97 17  synced: 1
-//	003000  6b 76 64 2e 77 61 6c 0a 01 00 00 00 00 00 00 00  the header again
+//	002030  01 00 00 00 00 00 00 00 34 12 00 00 00 00 00 00  words: records, sum
+//	002040  00 00 00 00 00 00 00 00 00 00 00 00 00 01 00 00  before
+//	003000  6b 76 64 2e 77 61 6c 0a 02 00 00 00 00 00 00 00  the header again
 //	003010  01 00 00 00 00 00 00 00 01 00 00 00 00 00 00 00
 //	003020  00 40 00 00 00 00 00 00 88 77 66 55 44 33 22 11
 //	003030  00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f
-//	003ff0  00 00 00 00 00 00 00 00 c5 df 97 76 35 33 48 e7  its own checksum
+//	003ff0  00 00 00 00 00 00 00 00 b4 14 18 c5 77 11 eb 3f  its own checksum
 //	004000
+//
+// The mark after that:
+//
+//	000000  6b 76 64 2e 73 79 6e 0a 02 00 00 00 00 00 00 00  magic, version, features
+//	000010  00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f  store id
+//	000020  02 00 00 00 00 00 00 00 01 00 00 00 00 00 00 00  LSN 2, records
+//	000030  34 12 00 00 00 00 00 00 00 00 00 00 00 00 00 00  sum
+//	000040  00 00 00 00 00 00 00 00 00 00 00 00 00 01 00 00  recent
+//	000050  3c 11 2f 1f 12 3a 00 04  checksum
+//	000058
 //
 // # Versions
 //
-//	1  the format described here
+//	1  was never released and is not read: frames without words, no mark
+//	2  the format described here
 //
 // # Why
 //

@@ -1,6 +1,7 @@
 package wal_test
 
 import (
+	"errors"
 	"fmt"
 
 	"kvd/internal/vfs/simdisk"
@@ -11,6 +12,7 @@ import (
 func Example() {
 	disk := simdisk.New()
 	_ = disk.Mkdir("log")
+	var words wal.Words // of the next frame; this user counts its groups alone
 	for session := range 2 {
 		reader, err := wal.Open(wal.Options{FS: disk, Dir: "log"})
 		if err != nil {
@@ -25,7 +27,7 @@ func Example() {
 			fmt.Println(err, found.Damage)
 			return
 		}
-		log, err := reader.Start(found.Last)
+		log, err := reader.Start(found.Last, words)
 		if err != nil {
 			fmt.Println(err)
 			return
@@ -37,7 +39,8 @@ func Example() {
 				return
 			}
 			buf = append(wal.NewFrame(buf), group...)
-			if _, err := log.Append(buf, int64(session)); err != nil {
+			words.Records++
+			if _, err := log.Append(buf, int64(session), words); err != nil {
 				fmt.Println(err)
 				return
 			}
@@ -46,7 +49,8 @@ func Example() {
 				return
 			}
 		}
-		if err := log.Close(); err != nil { // writes a vouching frame
+		err = log.Vouch(int64(session), words)
+		if err := errors.Join(err, log.Close()); err != nil {
 			fmt.Println(err)
 		}
 	}

@@ -16,14 +16,15 @@ const (
 	frameLSNAt        = 24
 	frameSyncedAt     = 32
 	frameTimeAt       = 40
+	frameWordsAt      = 48
 
 	// FrameHeaderSize is the number of bytes before a frame's payload.
-	FrameHeaderSize = 48
+	FrameHeaderSize = frameWordsAt + wordsSize
 
 	frameAlign = 8 // of frames packed between two syncs
 )
 
-var _ = [1]struct{}{}[FrameHeaderSize-frameTimeAt-8]
+var _ = [1]struct{}{}[frameWordsAt-frameTimeAt-8]
 
 // NewFrame returns a buffer for one frame, with space for the header. It uses dst's array
 // if that is large enough. The caller appends the payload and passes the result to
@@ -60,6 +61,7 @@ type frameHeader struct {
 	lsn        LSN
 	synced     LSN // the newest durable frame when this one was written
 	time       int64
+	words      Words
 }
 
 // size returns the bytes of header and payload.
@@ -76,6 +78,7 @@ func (h frameHeader) seal(frame []byte, id identity, offset int64) {
 	le.PutUint64(frame[frameLSNAt:], uint64(h.lsn))
 	le.PutUint64(frame[frameSyncedAt:], uint64(h.synced))
 	le.PutUint64(frame[frameTimeAt:], uint64(h.time))
+	h.words.encode(frame[frameWordsAt:])
 	le.PutUint64(frame[frameSumAt:], id.sum(offset, frame[framePayloadSumAt:FrameHeaderSize]))
 }
 
@@ -94,6 +97,7 @@ func decodeFrameHeader(b []byte, id identity, offset int64) (frameHeader, bool) 
 		lsn:        LSN(le.Uint64(b[frameLSNAt:])),
 		synced:     LSN(le.Uint64(b[frameSyncedAt:])),
 		time:       int64(le.Uint64(b[frameTimeAt:])),
+		words:      decodeWords(b[frameWordsAt:]),
 	}
 	ok := h.length <= maxLonePayload && h.lsn > 0 && h.synced < h.lsn && le.Uint32(b[frameReservedAt:]) == 0
 	return h, ok

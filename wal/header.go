@@ -12,10 +12,10 @@ import (
 // The file header, one page. See the package documentation for the diagram.
 const (
 	headerMagic   = "kvd.wal\n"
-	headerVersion = 1
+	formatVersion = 2 // of files and mark
 
 	headerVersionAt  = 8
-	headerReservedAt = 12
+	headerFeaturesAt = 12
 	headerFileIDAt   = 16
 	headerNumberAt   = 24
 	headerSizeAt     = 32
@@ -23,7 +23,8 @@ const (
 	headerStoreAt    = 48
 	headerPrevAt     = 64
 	headerAfterAt    = 72
-	headerZeroAt     = 80
+	headerWordsAt    = 80
+	headerZeroAt     = headerWordsAt + wordsSize
 	headerSumAt      = pageSize - 8
 
 	pagesOfHeaders = 2
@@ -31,7 +32,7 @@ const (
 	fileSizeMax    = 1 << 30
 )
 
-var _ = [1]struct{}{}[headerZeroAt-headerAfterAt-8]
+var _ = [1]struct{}{}[headerWordsAt-headerAfterAt-8]
 
 // header is a file's header. Number 0 makes its file a spare.
 type header struct {
@@ -42,6 +43,7 @@ type header struct {
 	store  [16]byte
 	prev   uint64 // number of the file before; 0: none
 	after  LSN    // final LSN of the file before; this file's frames follow it
+	words  Words  // of the first frame of this file
 }
 
 // identity is the part of a header that the checksums of frames cover.
@@ -55,7 +57,7 @@ func (h header) encode(page *[pageSize]byte, offset int64) {
 	clear(page[:])
 	copy(page[:], headerMagic)
 	le := binary.LittleEndian
-	le.PutUint32(page[headerVersionAt:], headerVersion)
+	le.PutUint32(page[headerVersionAt:], formatVersion)
 	le.PutUint64(page[headerFileIDAt:], h.fileID)
 	le.PutUint64(page[headerNumberAt:], h.number)
 	le.PutUint64(page[headerSizeAt:], uint64(h.size))
@@ -63,12 +65,13 @@ func (h header) encode(page *[pageSize]byte, offset int64) {
 	copy(page[headerStoreAt:], h.store[:])
 	le.PutUint64(page[headerPrevAt:], h.prev)
 	le.PutUint64(page[headerAfterAt:], uint64(h.after))
+	h.words.encode(page[headerWordsAt:])
 	le.PutUint64(page[headerSumAt:], headerSum(page, offset))
 }
 
 // decodeHeader is the inverse of encode for the page at offset of the file with that id.
-// The error matches kv.ErrVersion for a header of a newer version. Any other error says
-// why the page is not a header.
+// The error matches kv.ErrVersion for a header of another version, or with a feature that
+// is not known. Any other error says why the page is not a header.
 func decodeHeader(page *[pageSize]byte, fileID uint64, offset int64) (header, error) {
 	le := binary.LittleEndian
 	if string(page[:len(headerMagic)]) != headerMagic {
@@ -77,8 +80,8 @@ func decodeHeader(page *[pageSize]byte, fileID uint64, offset int64) (header, er
 	if got, want := le.Uint64(page[headerSumAt:]), headerSum(page, offset); got != want {
 		return header{}, fmt.Errorf("header checksum is %016x, computed %016x", got, want)
 	}
-	if v := le.Uint32(page[headerVersionAt:]); v != headerVersion {
-		return header{}, fmt.Errorf("%w: header has version %d, known is %d", kv.ErrVersion, v, headerVersion)
+	if err := checkVersion(le.Uint32(page[headerVersionAt:]), le.Uint32(page[headerFeaturesAt:])); err != nil {
+		return header{}, err
 	}
 	h := header{
 		fileID: le.Uint64(page[headerFileIDAt:]),
@@ -88,8 +91,26 @@ func decodeHeader(page *[pageSize]byte, fileID uint64, offset int64) (header, er
 		store:  [16]byte(page[headerStoreAt:headerPrevAt]),
 		prev:   le.Uint64(page[headerPrevAt:]),
 		after:  LSN(le.Uint64(page[headerAfterAt:])),
+		words:  decodeWords(page[headerWordsAt:]),
 	}
 	return h, h.check(page, fileID, offset)
+}
+
+// featuresKnown is the set of features that this package can read, one bit each.
+const featuresKnown = 0
+
+// checkVersion returns an error that matches kv.ErrVersion unless this package can read
+// the version with those features.
+func checkVersion(version, features uint32) error {
+	switch {
+	case version == 1:
+		return fmt.Errorf("%w: the log has format 1, which was never released: start with an empty directory, and copy the data with the program that wrote it", kv.ErrVersion)
+	case version != formatVersion:
+		return fmt.Errorf("%w: the log has format %d, known is %d", kv.ErrVersion, version, formatVersion)
+	case features&^featuresKnown != 0:
+		return fmt.Errorf("%w: the log uses features %#x, which this program does not know", kv.ErrVersion, features&^featuresKnown)
+	}
+	return nil
 }
 
 // check returns an error for values that encode never writes.
@@ -103,8 +124,8 @@ func (h header) check(page *[pageSize]byte, fileID uint64, offset int64) error {
 		return fmt.Errorf("header of a file of %d bytes", h.size)
 	case h.number == 0 && h.prev != 0 || h.number != 0 && h.prev >= h.number:
 		return fmt.Errorf("header of file number %d names %d as the one before", h.number, h.prev)
-	case !allZero(page[headerReservedAt:headerFileIDAt]) || !allZero(page[headerZeroAt:headerSumAt]):
-		return fmt.Errorf("header has bytes that version %d keeps zero", headerVersion)
+	case !allZero(page[headerZeroAt:headerSumAt]):
+		return fmt.Errorf("header has bytes that version %d keeps zero", formatVersion)
 	}
 	return nil
 }

@@ -25,8 +25,9 @@ type Log struct {
 	file    *openFile
 	pos     int64  // offset of the next frame; frame-aligned
 	vouched bool   // a durable record shows that the newest frame is durable
-	time    int64  // of the newest frame
+	next    Words  // of the next frame
 	vouch   []byte // buffer for a vouching frame
+	mark    markWriter
 	broken  error
 
 	last   atomic.Uint64 // newest frame appended
@@ -45,10 +46,10 @@ type Log struct {
 	}
 }
 
-// Start makes the log ready for the frame after the LSN after. It makes a fresh file whose
-// header names the newest of the old files, and after as that file's final LSN. It syncs
-// both copies of the header and the directory, and removes unfinished files of an
-// interrupted process. Old files stay until they are recycled. There is one exception: an
+// Start makes the log ready for the frame after the LSN after. next are the words of that
+// frame. Start makes a fresh file whose header names the newest of the old files, and after
+// as that file's final LSN. It syncs both copies of the header and the directory, and
+// removes unfinished files of an interrupted process. Old files stay until they are recycled. There is one exception: an
 // old file with only frames below the start of the Replay may become the fresh file.
 //
 // If there are old files, a Replay must have reached their end without damage, and after
@@ -59,7 +60,7 @@ type Log struct {
 //
 // The Reader must not be used afterwards. Only after an error that matches vfs.ErrNoSpace
 // Start may be called again.
-func (r *Reader) Start(after LSN) (*Log, error) {
+func (r *Reader) Start(after LSN, next Words) (*Log, error) {
 	if err := r.mayStart(after); err != nil {
 		return nil, err
 	}
@@ -74,9 +75,10 @@ func (r *Reader) Start(after LSN) (*Log, error) {
 		}
 	}
 	r.scratch = nil
-	l := &Log{opts: r.opts}
+	l := &Log{opts: r.opts, next: next}
 	l.last.Store(uint64(after))
 	l.synced.Store(uint64(after))
+	l.mark.open(&l.opts)
 	err := l.adopt(r)
 	if err == nil {
 		err = l.open(h)
@@ -88,7 +90,7 @@ func (r *Reader) Start(after LSN) (*Log, error) {
 }
 
 func (r *Reader) mayStart(after LSN) error {
-	if len(r.chain)+len(r.stale)+len(r.unreadable) == 0 {
+	if len(r.chain)+len(r.stale)+len(r.unreadable) == 0 && r.mark.lsn <= after {
 		return nil
 	}
 	if !r.ended {
@@ -156,25 +158,28 @@ func (l *Log) fail(err error) error {
 	return l.broken
 }
 
-// Reserve makes sure that a frame with a payload of that many bytes fits into the current
-// file, with a vouching frame after it. If it does not fit, Reserve syncs the file and
-// moves to the next: a spare, or a new file, which takes long.
+// Reserve makes sure that frames with payloads of that many bytes fit into the current
+// file, each on pages of its own, with a vouching frame after them. If they do not fit,
+// Reserve syncs the file and moves to the next: a spare, or a new file, which takes long.
 //
 // Three errors are refusals and do not change the log: ErrFull; an error matching
 // vfs.ErrNoSpace if the disk has no room for a file; and an error matching
 // kv.ErrValueTooLarge for a payload above 80 MiB. Any other error breaks the log.
-// breaks the log.
-func (l *Log) Reserve(payload int) error {
+func (l *Log) Reserve(payloads ...int) error {
 	if l.broken != nil {
 		return l.broken
 	}
-	if payload < 0 || payload > maxLonePayload {
-		return &kv.LimitError{What: "log frame", Got: int64(payload), Min: 0, Max: maxLonePayload, Err: kv.ErrValueTooLarge}
+	space := int64(pageSize) // for the vouching frame
+	for _, n := range payloads {
+		if n < 0 || n > maxLonePayload {
+			return &kv.LimitError{What: "log frame", Got: int64(n), Min: 0, Max: maxLonePayload, Err: kv.ErrValueTooLarge}
+		}
+		space += pageUp(FrameHeaderSize + int64(n))
 	}
-	if pageUp(l.pos)+spaceFor(payload) <= l.file.end() {
+	if pageUp(l.pos)+space <= l.file.end() {
 		return nil
 	}
-	size := max(l.opts.FileSize, pagesOfHeaders*pageSize+spaceFor(payload))
+	size := max(l.opts.FileSize, pagesOfHeaders*pageSize+space)
 	// If only the current file is in use, no Recycle can make more room. Then a frame that
 	// exceeds MaxSize is accepted; otherwise it would wait for ever.
 	if used := l.Used(); used+size > l.opts.MaxSize && used > l.file.size {
@@ -186,15 +191,13 @@ func (l *Log) Reserve(payload int) error {
 	return l.open(header{number: l.file.number + 1, size: size, prev: l.file.number, after: l.Last()})
 }
 
-// spaceFor returns the bytes of a frame that begins a page, including the page for a
-// vouching frame.
-func spaceFor(payload int) int64 { return pageUp(FrameHeaderSize+int64(payload)) + pageSize }
-
 // Append writes frame, which was begun with NewFrame, after the newest one and returns its
 // LSN. The frame is not durable before Sync. now, in nanoseconds, is the time that Replay
-// returns. Append writes the header, and may use frame's spare capacity. Afterwards the
-// caller may reuse frame. Reserve must have made room before. An error breaks the log.
-func (l *Log) Append(frame []byte, now int64) (LSN, error) {
+// returns. next are the words of the frame after this one; those of this frame were given
+// before. Append writes the header, and may use frame's spare capacity. Afterwards the
+// caller may reuse frame, or append it again. Reserve must have made room before. An error
+// breaks the log.
+func (l *Log) Append(frame []byte, now int64, next Words) (LSN, error) {
 	if l.broken != nil {
 		return 0, l.broken
 	}
@@ -202,16 +205,20 @@ func (l *Log) Append(frame []byte, now int64) (LSN, error) {
 	if len(frame) < FrameHeaderSize || end > l.file.end() {
 		return 0, l.fail(fmt.Errorf("append %d bytes at offset %d of %s: no room was reserved", len(frame), l.pos, l.file.path))
 	}
-	h := frameHeader{lsn: l.Last() + 1, synced: l.Synced(), time: now}
+	h := frameHeader{lsn: l.Last() + 1, synced: l.Synced(), time: now, words: l.next}
 	h.seal(frame, l.file.identity(), l.pos)
 	if err := l.writePadded(frame, end); err != nil {
 		return 0, l.fail(err)
 	}
 	l.pos = frameUp(end)
-	l.vouched, l.time = false, now
+	l.vouched, l.next = false, next
 	l.last.Store(uint64(h.lsn))
 	return h.lsn, nil
 }
+
+// NextPage makes the next frame begin on a page of its own, so that no page has parts of
+// it and of the frame before.
+func (l *Log) NextPage() { l.pos = pageUp(l.pos) }
 
 // writePadded writes frame at l.pos, and zeros after it up to the end of the page. A page
 // is always written from its start to its end, so the system never needs to read its old
@@ -234,8 +241,9 @@ func (l *Log) writePadded(frame []byte, end int64) error {
 	return err
 }
 
-// Sync makes every appended frame durable. The next frame begins at the next page, so that
-// no later write touches the pages of durable frames. An error breaks the log.
+// Sync makes every appended frame durable, and then writes the mark. The next frame begins
+// at the next page, so that no later write touches the pages of durable frames. An error
+// breaks the log.
 func (l *Log) Sync() error {
 	if l.broken != nil {
 		return l.broken
@@ -249,13 +257,19 @@ func (l *Log) Sync() error {
 	}
 	l.pos = pageUp(l.pos)
 	l.synced.Store(last)
+	l.mark.write(mark{lsn: LSN(last), words: l.next}, l.opts.StoreID)
 	return nil
 }
 
-// Vouch makes every frame durable, and then writes a vouching frame if nothing shows yet
-// that the newest frame is durable. Without it damage to the newest frame would look like
-// a torn tail. Call it when the log becomes idle. An error breaks the log.
-func (l *Log) Vouch(now int64) error {
+// Vouched reports whether a durable vouching frame, or the header of the current file,
+// shows that the newest frame is durable. Then Vouch does nothing.
+func (l *Log) Vouched() bool { return l.vouched }
+
+// Vouch makes every frame durable, and then writes a vouching frame unless the log is
+// [Log.Vouched]. Without it damage to the newest frame could look like a torn tail. next
+// are the words of the frame after the vouching one. Call it when the log becomes idle,
+// and before Close. An error breaks the log.
+func (l *Log) Vouch(now int64, next Words) error {
 	if err := l.Sync(); err != nil {
 		return err
 	}
@@ -265,7 +279,7 @@ func (l *Log) Vouch(now int64) error {
 	if l.vouch == nil {
 		l.vouch = NewFrame(make([]byte, 0, pageSize))
 	}
-	if _, err := l.Append(l.vouch, now); err != nil {
+	if _, err := l.Append(l.vouch, now, next); err != nil {
 		return err
 	}
 	if err := l.Sync(); err != nil {
@@ -275,16 +289,16 @@ func (l *Log) Vouch(now int64) error {
 	return nil
 }
 
-// Close calls Vouch, unless the log is broken, and closes the files. Every later call that
+// Close calls Sync, unless the log is broken, and closes the files. Every later call that
 // would write returns kv.ErrClosed. Prepare and Recycle may still be called, and do
 // nothing.
 func (l *Log) Close() error {
-	var errVouch error
+	var errSync error
 	if l.broken == nil {
-		errVouch = l.Vouch(l.time)
+		errSync = l.Sync()
 		l.broken = kv.ErrClosed
 	}
-	return errors.Join(errVouch, l.closeFiles())
+	return errors.Join(errSync, l.closeFiles())
 }
 
 func (l *Log) closeFiles() error {
@@ -292,6 +306,7 @@ func (l *Log) closeFiles() error {
 	files := l.mu.spares
 	l.mu.spares, l.mu.closed = nil, true
 	l.mu.Unlock()
+	l.mark.close()
 	if l.file != nil {
 		files = append(files, l.file)
 		l.file = nil

@@ -95,7 +95,7 @@ func TestOnlyFramesOfOneSyncArePacked(t *testing.T) {
 	want := []struct {
 		offset int64
 		synced LSN
-	}{{4096, 0}, {4096 + 56, 0}, {4096 + 112, 0}, {3 * 4096, 3}, {4 * 4096, 4}}
+	}{{4096, 0}, {4096 + 96, 0}, {4096 + 192, 0}, {3 * 4096, 3}, {4 * 4096, 4}}
 	_, got, err := replayAll(o, 0)
 	check(t, err)
 	for i, f := range got.frames {
@@ -119,7 +119,7 @@ func TestAppendWritesWholePagesOfZeros(t *testing.T) {
 				b[i] = 0xdd // like a page of an earlier use
 			}
 		}))
-		_, err := w.Append(frame, 1)
+		_, err := w.Append(frame, 1, wordsOf(w.Last()+2))
 		check(t, err)
 		b, err := disk.ReadFile(w.file.path)
 		check(t, err)
@@ -238,7 +238,7 @@ func TestAppendWithoutRoomBreaksTheLog(t *testing.T) {
 	o := testOptions(newDisk(t))
 	for _, frame := range [][]byte{append(NewFrame(nil), payload(1, int(o.FileSize))...), make([]byte, FrameHeaderSize-1), nil} {
 		w := startLog(t, o)
-		_, err := w.Append(frame, 1)
+		_, err := w.Append(frame, 1, wordsOf(w.Last()+2))
 		if err == nil || w.Err() == nil || w.Reserve(1) == nil {
 			t.Errorf("%d bytes: got %v, then %v", len(frame), err, w.Err())
 		}
@@ -251,9 +251,9 @@ func TestCallsAfterClose(t *testing.T) {
 	check(t, w.Prepare())
 	w.addSynced(10)
 	w.close()
-	_, errAppend := w.Append(NewFrame(nil), 1)
+	_, errAppend := w.Append(NewFrame(nil), 1, Words{})
 	for name, err := range map[string]error{
-		"Append": errAppend, "Reserve": w.Reserve(1), "Sync": w.Sync(), "Vouch": w.Vouch(1), "Err": w.Err(),
+		"Append": errAppend, "Reserve": w.Reserve(1), "Sync": w.Sync(), "Vouch": w.Vouch(1, Words{}), "Err": w.Err(),
 	} {
 		if !errors.Is(err, kv.ErrClosed) {
 			t.Errorf("%s: got %v", name, err)
@@ -275,7 +275,7 @@ func TestStartRefuses(t *testing.T) {
 		return r
 	}
 	for _, after := range []LSN{0, 3} {
-		if _, err := open().Start(after); err == nil {
+		if _, err := open().Start(after, Words{}); err == nil {
 			t.Errorf("after LSN %d without a replay", after)
 		}
 	}
@@ -285,18 +285,18 @@ func TestStartRefuses(t *testing.T) {
 		t.Errorf("Replay returned %v", err)
 	}
 	for _, after := range []LSN{0, 3} {
-		if _, err := r.Start(after); err == nil {
+		if _, err := r.Start(after, wordsOf(after+1)); err == nil {
 			t.Errorf("after LSN %d and a replay that was stopped", after)
 		}
 	}
 	r, got, err := replayAll(o, 0)
 	check(t, err)
 	for _, after := range []LSN{0, got.Last - 1, got.Last + 1} {
-		if _, err := r.Start(after); err == nil {
+		if _, err := r.Start(after, wordsOf(after+1)); err == nil {
 			t.Errorf("after LSN %d of %d", after, got.Last)
 		}
 	}
-	l, err := r.Start(got.Last)
+	l, err := r.Start(got.Last, wordsOf(got.Last+1))
 	check(t, err)
 	check(t, l.Close())
 }
@@ -309,7 +309,7 @@ func TestStartInAnEmptyDirectory(t *testing.T) {
 		if r.First() != 1 {
 			t.Errorf("First is %d", r.First())
 		}
-		l, err := r.Start(after)
+		l, err := r.Start(after, wordsOf(after+1))
 		check(t, err)
 		w := &writer{Log: l, t: t, written: map[LSN]content{}}
 		w.addSynced(10, 20)
@@ -447,7 +447,7 @@ func TestStartReusesSparesAndRemovesScratch(t *testing.T) {
 	}
 	r, got, err := replayAll(o, w.Last())
 	check(t, err)
-	l, err := r.Start(got.Last)
+	l, err := r.Start(got.Last, wordsOf(got.Last+1))
 	check(t, err)
 	defer l.Close()
 	want := append(slices.Clone(before), fileName(78), "README")
@@ -469,7 +469,7 @@ func TestStartKeepsFilesThatTheReplayWanted(t *testing.T) {
 		w.close()
 		r, got, err := replayAll(o, from)
 		check(t, err)
-		l, err := r.Start(got.Last)
+		l, err := r.Start(got.Last, wordsOf(got.Last+1))
 		check(t, err)
 		reused := len(fileNames(t, o.FS)) == 3
 		if wantReused := from > 3; reused != wantReused {
@@ -518,10 +518,10 @@ func TestAppendAndSyncDoNotAllocate(t *testing.T) {
 	if n := testing.AllocsPerRun(1000, func() {
 		check(t, w.Reserve(len(text)))
 		frame = append(NewFrame(frame), text...)
-		_, err := w.Append(frame, 1)
+		_, err := w.Append(frame, 1, wordsOf(w.Last()+2))
 		check(t, err)
 		check(t, w.Sync())
-		check(t, w.Vouch(1))
+		check(t, w.Vouch(1, wordsOf(w.Last()+2)))
 	}); n != 0 {
 		t.Errorf("%v allocations a frame", n)
 	}

@@ -19,6 +19,7 @@ type Reader struct {
 	unreadable []*kv.CorruptError // files with unknown content: without a readable header, or two of one number
 	scratch    []string           // names of files that were being made
 	maxFileID  uint64             // highest file id in any name
+	mark       mark
 	notes      []string
 	ended      bool           // the last Replay reached the end of the log
 	from, last LSN            // the frames of that Replay
@@ -33,7 +34,7 @@ type storedFile struct {
 }
 
 // Open lists the log's directory and reads the headers of its files, both
-// copies. It returns an error matching kv.ErrVersion for a file of a newer
+// copies, and the mark. It returns an error matching kv.ErrVersion for a file of another
 // format, and a *kv.CorruptError for one of another store. Damage is not an
 // error yet: Replay reports it.
 func Open(o Options) (*Reader, error) {
@@ -69,6 +70,8 @@ func (r *Reader) classify(e vfs.Info) (*storedFile, error) {
 	switch {
 	case isFile && !e.Dir:
 		return r.readHeaders(e.Name, fileID)
+	case e.Name == MarkFile && !e.Dir:
+		return nil, r.readMark()
 	case isScratch && !e.Dir:
 		r.scratch = append(r.scratch, e.Name)
 	default:

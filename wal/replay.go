@@ -14,6 +14,7 @@ type Frame struct {
 	LSN     LSN
 	synced  LSN    // the newest durable frame when this one was written
 	Time    int64  // as given to Append
+	Words   Words  // those given for this frame
 	Payload []byte // valid until the callback returns; empty in a vouching frame
 	File    string // path
 	Offset  int64  // of the frame's header in File, bytes
@@ -119,6 +120,9 @@ func (p *replay) checkEnd() {
 	if p.Last+1 < p.from {
 		p.damage(p.r.opts.Dir, -1, nil, p.Last+1, p.from-1,
 			fmt.Sprintf("the log ends at LSN %d, below what a checkpoint covers", p.Last))
+	} else if p.Last < p.r.mark.lsn {
+		p.damage(p.r.opts.Dir, -1, nil, p.Last+1, p.r.mark.lsn,
+			fmt.Sprintf("the log ends at LSN %d, and %s names LSN %d as durable", p.Last, MarkFile, p.r.mark.lsn))
 	}
 }
 
@@ -151,7 +155,7 @@ func (p *replay) file(i int) error {
 		if h.lsn >= p.from {
 			p.Frames++
 			p.Bytes += int64(h.length)
-			if err := p.fn(Frame{h.lsn, h.synced, h.time, payload, f.path, at}); err != nil {
+			if err := p.fn(Frame{h.lsn, h.synced, h.time, h.words, payload, f.path, at}); err != nil {
 				return err
 			}
 		}
@@ -168,7 +172,10 @@ func (p *replay) file(i int) error {
 func (p *replay) bad(m *image, at place, begun bool, final LSN) (pos int64, ok bool) {
 	lsn := p.Last + 1
 	s := m.survey(lsn, final, at.offset)
-	durable := max(s.synced, final, p.from-1)
+	durable := final // the file has no frame above it
+	if final == 0 {
+		durable = max(s.synced, p.from-1, p.r.mark.lsn)
+	}
 	cause := m.lostAt(at.offset, int64(len(m.bytes)))
 	cut := at.file.actual < at.file.size
 	if s.next != 0 && s.next <= p.from {

@@ -6,7 +6,7 @@ import (
 	"kvd/internal/vfs"
 )
 
-// open makes the file of h, whose file id and salt it sets, and moves to it. The current
+// open makes the file of h, whose file id, salt and words it sets, and moves to it. The current
 // file, if any, must be synced. A refusal for want of space is returned unchanged and does
 // not change the log. Any other error breaks the log.
 func (l *Log) open(h header) error {
@@ -15,8 +15,8 @@ func (l *Log) open(h header) error {
 			return err
 		}
 	}
-	h.store, h.salt = l.opts.StoreID, l.opts.Salt()
-	f, err := l.next(h)
+	h.store, h.salt, h.words = l.opts.StoreID, l.opts.Salt(), l.next
+	f, err := l.nextFile(h)
 	if err != nil {
 		return err
 	}
@@ -37,12 +37,12 @@ func (l *Log) open(h header) error {
 	return nil
 }
 
-// next returns the file of h. The file, its headers and its name are durable.
+// nextFile returns the file of h. The file, its headers and its name are durable.
 //
 // Once a spare's header or a new file's name may be on disk, the current file must get no
 // more frames, because its final LSN is written there. So only a failure of build can be a
 // refusal: nothing in the log refers to the new file yet.
-func (l *Log) next(h header) (*openFile, error) {
+func (l *Log) nextFile(h header) (*openFile, error) {
 	if f := l.takeSpare(h.size); f != nil {
 		h.fileID = f.fileID
 		if err := f.rewriteHeaders(h); err != nil {

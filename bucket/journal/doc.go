@@ -51,6 +51,30 @@
 // carries what was decided and not what was asked for, so replay needs neither the
 // clock nor the configuration of the time.
 //
+// An operation is written two times, as two frames with this one payload, on different
+// pages of the log and under one sync. So a lost page never loses an operation. Each costs
+// one page more of the log, also the operations of a sweep. Replay applies both frames:
+// every operation sets something, or raises it, so the second time changes nothing.
+//
+// # Totals
+//
+// The words of a frame (package wal) are totals over all frames of the store's log before
+// it, of every earlier file too. They are never set back:
+//
+//	records     number of records
+//	sum         sum of the first checksums of these records, mod 2^64
+//	operations  number of operations; one that is in two frames counts twice
+//	before      the buckets that the frame before is about: a filter
+//	recent      those that the 63 frames before that one are about: a filter
+//
+// A filter is a set of 64 bits. The bit of a bucket is the number in the highest 6 bits of
+// its id times 0x9e3779b97f4a7c15, mod 2^64 ([FilterBit]). So buckets share bits: a filter
+// without a bucket's bit proves that no such frame is about it. A vouching frame counts as
+// a frame and has no bits. The manifest has the words of its position in the log. They do
+// not name the 63 frames one by one, so after an open recent may have bits of frames that
+// are up to 126 frames old. Replay counts again, and a frame with other words than it
+// counted is damage of the log.
+//
 // # Reading
 //
 // The frame's checksum covers the payload, so a reader meets only what a store wrote.

@@ -57,3 +57,6 @@ func Next(payload []byte) (kind Kind, body, rest []byte, err error) {
 	}
 	return kind, payload[HeadSize : HeadSize+size], payload[padded:], nil
 }
+
+// FilterBit returns the bit of a bucket in the filters of a frame's words.
+func FilterBit(bucketID uint64) uint64 { return 1 << (bucketID * 0x9e3779b97f4a7c15 >> 58) }

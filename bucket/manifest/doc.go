@@ -73,6 +73,8 @@
 //	12   prefix of the next part 5, any number of times, ascending: a LostRecord.
 //	     Revision, length of Key in bytes, Key
 //	13   State.LostOperations
+//	14   words of the log's frame behind the position of part 1, if not all 0: records,
+//	     sum, operations and two filters (packages wal and journal)
 //
 // A bucket is these numbers:
 //

@@ -12,6 +12,7 @@ import (
 // bucket replaces the one of its id.
 type Edit struct {
 	LogLow      wal.LSN
+	LogWords    wal.Words // belong to LogLow
 	Clock       int64
 	Numbers     uint64
 	MaxBucketID uint64
@@ -37,6 +38,7 @@ const (
 	tagHole          = 11
 	tagLost          = 12
 	tagLostOps       = 13
+	tagLogWords      = 14
 )
 
 // append appends the encoded edit to dst.
@@ -50,6 +52,12 @@ func (e *Edit) append(dst []byte) []byte {
 		if f.value != 0 {
 			dst = binary.AppendUvarint(dst, f.tag)
 			dst = binary.AppendUvarint(dst, f.value)
+		}
+	}
+	if w := e.LogWords; w != (wal.Words{}) {
+		dst = binary.AppendUvarint(dst, tagLogWords)
+		for _, v := range []uint64{w.Records, w.Sum, w.Operations, w.Before, w.Recent} {
+			dst = binary.AppendUvarint(dst, v)
 		}
 	}
 	if e.Clean {
@@ -80,6 +88,8 @@ func decodeEdit(body []byte) (*Edit, error) {
 		switch tag := d.uvarint(); tag {
 		case tagLogLow:
 			e.LogLow = wal.LSN(d.uvarint())
+		case tagLogWords:
+			e.LogWords = wal.Words{Records: d.uvarint(), Sum: d.uvarint(), Operations: d.uvarint(), Before: d.uvarint(), Recent: d.uvarint()}
 		case tagClock:
 			e.Clock = int64(d.uvarint())
 		case tagNumbers:

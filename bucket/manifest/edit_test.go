@@ -8,6 +8,7 @@ import (
 	"kvd/internal/golden"
 	"kvd/kv"
 	"kvd/segment"
+	"kvd/wal"
 )
 
 func sampleBuckets() []*Bucket {
@@ -44,6 +45,7 @@ func TestAnEditComesBackAsItWas(t *testing.T) {
 	}{
 		{"empty", &Edit{}},
 		{"log position alone", &Edit{LogLow: 1}},
+		{"log position and words", &Edit{LogLow: 1, LogWords: wal.Words{Records: 1, Sum: 1<<64 - 1, Operations: 3, Before: 4, Recent: 1 << 63}}},
 		{"deletions alone", &Edit{Deleted: []uint64{3}}},
 		{"closed in good order", &Edit{Clean: true, Clock: 7}},
 		{"skipped revisions", &Edit{Buckets: []*Bucket{{ID: 1, Life: 3, Next: 9, Config: kv.Config{Bucket: "b"}.WithDefaults(), CompactedEndUpTo: 2, Skipped: []SkippedRange{{1, 5}, {6, 1 << 40}}}}}},
@@ -83,7 +85,7 @@ func TestACutEditHoldsNothingNew(t *testing.T) {
 }
 
 func TestAnUnknownTagIsOfANewerVersion(t *testing.T) {
-	for _, tag := range []uint64{0, tagLostOps + 1, 1<<64 - 1} {
+	for _, tag := range []uint64{0, tagLogWords + 1, 1<<64 - 1} {
 		_, err := decodeEdit(binary.AppendUvarint(sampleEdit().append(nil), tag))
 		wantError(t, err, kv.ErrVersion, "tag")
 	}

@@ -11,11 +11,12 @@ import (
 
 // State is the content of a manifest: all its edits applied.
 type State struct {
-	LogLow      wal.LSN // segments hold every frame up to it: replay begins behind it
-	Clock       int64   // Unix time in ns: no record is younger, and later ones must not be older
-	Numbers     uint64  // of segment files: those below it are handed out or left from unfinished work
-	MaxBucketID uint64  // the highest id of a bucket that the manifest has or had
-	Clean       bool    // the store was closed in good order, and not opened since
+	LogLow      wal.LSN   // segments hold every frame up to it: replay begins behind it
+	LogWords    wal.Words // of the log's frame behind LogLow
+	Clock       int64     // Unix time in ns: no record is younger, and later ones must not be older
+	Numbers     uint64    // of segment files: those below it are handed out or left from unfinished work
+	MaxBucketID uint64    // the highest id of a bucket that the manifest has or had
+	Clean       bool      // the store was closed in good order, and not opened since
 	// LostOperations is how many operations of the log damage took. While it is not 0, the
 	// set of buckets is in doubt.
 	LostOperations uint64
@@ -62,7 +63,7 @@ func NewState() State {
 
 // snapshot returns the edit that turns an empty state into s. It shares the buckets.
 func (s *State) snapshot() *Edit {
-	e := &Edit{LogLow: s.LogLow, Clock: s.Clock, Numbers: s.Numbers, MaxBucketID: s.MaxBucketID, Clean: s.Clean}
+	e := &Edit{LogLow: s.LogLow, LogWords: s.LogWords, Clock: s.Clock, Numbers: s.Numbers, MaxBucketID: s.MaxBucketID, Clean: s.Clean}
 	if s.LostOperations != 0 {
 		e.LostOperations = &s.LostOperations
 	}
@@ -74,7 +75,9 @@ func (s *State) snapshot() *Edit {
 
 // Merge applies an edit, whose buckets it shares.
 func (s *State) Merge(e *Edit) {
-	s.LogLow = max(s.LogLow, e.LogLow)
+	if e.LogLow >= s.LogLow && e.LogLow != 0 {
+		s.LogLow, s.LogWords = e.LogLow, e.LogWords
+	}
 	s.Clock = max(s.Clock, e.Clock)
 	s.Numbers = max(s.Numbers, e.Numbers)
 	s.MaxBucketID = max(s.MaxBucketID, e.MaxBucketID)
