@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"kvd/internal/vfs"
@@ -16,11 +17,12 @@ import (
 // and counts open files and mappings.
 type room struct {
 	vfs.FS
-	limit int64   // of every file
-	sizes []int64 // sizes up to which files were allocated
-	cuts  []int64 // sizes to which files were truncated
-	files int     // open
-	maps  int     // mapped
+	limit  int64   // of every file
+	sizes  []int64 // sizes up to which files were allocated
+	cuts   []int64 // sizes to which files were truncated
+	files  int     // open
+	maps   int     // mapped
+	noMaps bool    // mapping fails
 }
 
 type roomFile struct {
@@ -48,6 +50,9 @@ func (f *roomFile) Close() error {
 }
 
 func (f *roomFile) Map(n int64) (vfs.Mapping, error) {
+	if f.r.noMaps {
+		return nil, syscall.ENOMEM
+	}
 	m, err := f.File.Map(n)
 	if err != nil {
 		return nil, err

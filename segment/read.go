@@ -170,7 +170,8 @@ func (s *Segment) lost(offset int64, key string, revision kv.Revision, cause err
 }
 
 // mapped returns the mapping, and makes it if there is none. It is as long as the file may become,
-// so that a growing file needs no new one.
+// so that a growing file needs no new one. The caller reads from the result once: if the file
+// cannot be mapped, it is a oneRead, and the next call tries again.
 func (s *Segment) mapped() (vfs.Mapping, error) {
 	if m := s.mapping.Load(); m != nil {
 		return *m, nil
@@ -189,10 +190,22 @@ func (s *Segment) mapped() (vfs.Mapping, error) {
 		return nil, err
 	}
 	m, err := file.Map(length)
-	_ = file.Close() // read only; the mapping remains valid
 	if err != nil {
-		return nil, err
+		return oneRead{file}, nil //nolint:nilerr // the address space or the number of mappings is at its limit: read without one
 	}
+	_ = file.Close() // read only; the mapping remains valid
 	s.mapping.Store(&m)
 	return m, nil
 }
+
+// oneRead stands for a mapping where the system refuses one. It reads from the file, and closes
+// it after the read.
+type oneRead struct{ file vfs.File }
+
+func (r oneRead) ReadAt(p []byte, off int64) (int, error) {
+	n, err := r.file.ReadAt(p, off)
+	_ = r.file.Close() // read only
+	return n, err
+}
+
+func (r oneRead) Close() error { return r.file.Close() }

@@ -252,3 +252,26 @@ func readAnnounced(x *fixture, mu *sync.RWMutex, announced *[]Entry, done <-chan
 		x.s.Unpin()
 	}
 }
+
+// Where the system refuses a mapping, records are read without one, and no descriptor stays
+// open. The next read maps the file if it can.
+func TestReadsWithoutMappings(t *testing.T) {
+	o, r := roomOptions(t, MaxSize)
+	x := create(t, o)
+	x.put("a", "1")
+	x.put("b", strings.Repeat("long ", 2000))
+	x.index()
+	r.noMaps = true
+	files := r.files
+	for range 3 {
+		x.check()
+	}
+	if r.files != files || r.maps != 0 {
+		t.Errorf("%d files are open, %d before; %d are mapped", r.files, files, r.maps)
+	}
+	r.noMaps = false
+	x.check()
+	if r.files != files || r.maps != 1 {
+		t.Errorf("%d files are open, %d before; %d are mapped", r.files, files, r.maps)
+	}
+}
