@@ -65,6 +65,12 @@ func checkDir(fsys vfs.FS, dir string) error {
 	return nil
 }
 
+// holdsManifest reports whether the directory has a copy of a manifest.
+func holdsManifest(fsys vfs.FS, dir string) bool {
+	entries, err := fsys.List(dir)
+	return err == nil && slices.ContainsFunc(entries, func(e vfs.Info) bool { return slices.Contains(manifest.Names[:], e.Name) })
+}
+
 // findStore reads the manifest, or prepares that of a new store.
 func (r *recovery) findStore() error {
 	s := r.store

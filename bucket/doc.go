@@ -136,6 +136,9 @@
 //     (failure.go). Waiting writers learn that the outcome is unknown, and nothing is
 //     tried again. The store's log messages name what buckets with sync=interval had
 //     acknowledged since the last sync.
+//   - A store on a file system that is mounted read-only is recovered in memory, and serves
+//     reads: Open tries again on an overlay of the files when a call returns EROFS.
+//   - A segment that the system refuses to map is read without a mapping.
 //   - If the directory is removed or replaced under the store, the store becomes read-only.
 //     It looks at the path of the log's file once a second while there are writes, at each
 //     rotation of the log, and before it writes files by their names (place.go). Writes of

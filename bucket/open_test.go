@@ -199,8 +199,9 @@ func TestMissingParentsAreMadeAndDurable(t *testing.T) {
 	}
 }
 
-// A file system mounted read-only is met at the first thing that Open writes.
-func TestAReadOnlyFileSystemIsNamed(t *testing.T) {
+// A file system that is mounted read-only is met at the first thing that Open writes. The store
+// opens for reading, with the records that only the log has. A new store cannot be made.
+func TestAReadOnlyFileSystem(t *testing.T) {
 	writes := map[simdisk.OpKind]bool{
 		simdisk.OpLock: true, simdisk.OpWriteAt: true, simdisk.OpTruncate: true, simdisk.OpAllocate: true,
 		simdisk.OpRename: true, simdisk.OpRemove: true,
@@ -211,6 +212,7 @@ func TestAReadOnlyFileSystemIsNamed(t *testing.T) {
 		fails func(simdisk.Op) bool
 	}{
 		{"where the directory is missing", false, func(op simdisk.Op) bool { return op.Kind == simdisk.OpMkdir }},
+		{"at the lock of a new store", false, func(op simdisk.Op) bool { return op.Kind == simdisk.OpLock }},
 		{"at the lock", true, func(op simdisk.Op) bool { return writes[op.Kind] }},
 		{"where the lock can be taken", true, func(op simdisk.Op) bool { return writes[op.Kind] && op.Kind != simdisk.OpLock }},
 		{"at the manifest", true, func(op simdisk.Op) bool { return op.Kind == simdisk.OpRename }},
@@ -221,7 +223,7 @@ func TestAReadOnlyFileSystemIsNamed(t *testing.T) {
 			return op.Kind == simdisk.OpTruncate && strings.Contains(op.Path, "/"+manifest.SegmentDir+"/")
 		}},
 	} {
-		t.Run(c.name, func(t *testing.T) {
+		t.Run(strings.ReplaceAll(c.name, " ", "_"), func(t *testing.T) {
 			h := newHarness(t)
 			b := h.bucket("b")
 			for i := range 5 { // segments so large that removing one shrinks it first
@@ -229,6 +231,8 @@ func TestAReadOnlyFileSystemIsNamed(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			mustPut(t, b, "k", "only the log has it")
+			want := shown(t, b)
 			h.kill()
 			if !c.exist {
 				h.insert(simdisk.New())
@@ -240,6 +244,19 @@ func TestAReadOnlyFileSystemIsNamed(t *testing.T) {
 				return simdisk.Action{}
 			})
 			err := h.tryOpen()
+			if c.exist && err == nil {
+				err = h.s.Report().ReadOnly
+				wantShown(t, h.find("b"), want)
+				mustGet(t, h.find("b"), "k", "only the log has it")
+				_, putErr := h.find("b").PutString(ctx, "k", "v")
+				wantError(t, putErr, kv.ErrReadOnly)
+				wantError(t, putErr, syscall.EROFS)
+				_, createErr := h.s.CreateBucket(ctx, kv.Config{Bucket: "c"})
+				wantError(t, createErr, kv.ErrReadOnly)
+				wantError(t, h.s.Close(), kv.ErrReadOnly)
+			} else if c.exist {
+				t.Fatal(err)
+			}
 			wantError(t, err, kv.ErrReadOnly, testDir)
 			wantError(t, err, syscall.EROFS)
 			if n := strings.Count(err.Error(), kv.ErrReadOnly.Error()+":"); n > 1 {

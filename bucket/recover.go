@@ -51,6 +51,10 @@ func (s *Store) recover() error {
 			return err
 		}
 	}
+	if s.refusal != nil && s.checkFailure() == nil {
+		s.failure.Store(&failure{fmt.Errorf("the file system takes no writes: %w", s.refusal)})
+		s.report.ReadOnly = s.checkFailure()
+	}
 	if s.checkFailure() == nil {
 		r.skipUnsynced()
 		r.renewMemory()

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"kvd/bucket/manifest"
@@ -33,6 +34,7 @@ type Store struct {
 	segments segment.Options
 	lock     io.Closer // of the directory
 	log      *wal.Log  // nil in a store that is read-only since it was opened
+	refusal  error     // why the file system takes no writes; nil: it takes them
 	report   Report
 	maintain *maintainer // nil in manual mode and in a read-only store
 
@@ -100,13 +102,30 @@ func randomUint64() uint64 {
 // the store if they do not exist. It returns an error matching kv.ErrLocked if another
 // process has the store open (with its pid, as a *vfs.LockedError), kv.ErrNotStore for a
 // directory that belongs to something else, kv.ErrVersion for a store of a newer format,
-// and kv.ErrCorrupt if nothing can be served. A store with less damage opens: see Report.
+// and kv.ErrCorrupt if nothing can be served. A store with less damage opens: see Report. A
+// store on a file system that is mounted read-only opens for reading; what its recovery would
+// write stays in memory.
 func Open(dir string, opts Options) (*Store, error) {
 	opts, err := opts.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{opts: opts, dir: dir}
+	s, err := open(dir, opts, nil)
+	if errors.Is(err, syscall.EROFS) && holdsManifest(opts.env.FS, dir) {
+		opts.env.FS = vfs.Overlay(opts.env.FS)
+		s, err = open(dir, opts, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open store %s: %w", dir, readOnlyFS(err))
+	}
+	s.start()
+	return s, nil
+}
+
+// open opens and recovers the store. If refusal is not nil, the file system of the directory
+// takes no writes, and opts has an overlay of it.
+func open(dir string, opts Options, refusal error) (*Store, error) {
+	s := &Store{opts: opts, dir: dir, refusal: refusal}
 	s.commit.init(s)
 	s.mu.buckets = make(map[string]*Bucket)
 	s.mu.ids = make(map[uint64]*Bucket)
@@ -115,21 +134,20 @@ func Open(dir string, opts Options) (*Store, error) {
 	for range scannersMax {
 		s.scanners <- new(segment.Scanner)
 	}
-	err = makeDir(opts.env.FS, dir)
+	err := makeDir(opts.env.FS, dir)
 	if err == nil {
 		err = checkDir(opts.env.FS, dir)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open store %s: %w", dir, readOnlyFS(err))
+		return nil, err
 	}
 	if err := s.lockDir(); err != nil {
 		return nil, err
 	}
 	if err := s.recover(); err != nil {
 		s.release()
-		return nil, fmt.Errorf("open store %s: %w", dir, readOnlyFS(err))
+		return nil, err
 	}
-	s.start()
 	return s, nil
 }
 
@@ -156,9 +174,9 @@ func (s *Store) lockDir() error {
 	var locked *vfs.LockedError
 	switch {
 	case errors.As(err, &locked):
-		return fmt.Errorf("open store %s: %w: %w", s.dir, kv.ErrLocked, err)
+		return fmt.Errorf("%w: %w", kv.ErrLocked, err)
 	case err != nil:
-		return fmt.Errorf("open store %s: %w", s.dir, readOnlyFS(err))
+		return err
 	}
 	s.lock = lock
 	return nil

@@ -113,8 +113,34 @@ func (osFS) Lock(path string) (io.Closer, error) {
 	if err != nil {
 		return nil, mark(err)
 	}
+	l, err := lockFile(f, path)
+	if err != nil {
+		return nil, err
+	}
+	l.writePID(os.Getpid())
+	return l, nil
+}
+
+// lockReadOnly is Lock for a file system that cannot be written to. If there is no file of
+// that name, nobody can lock it through this mount, and lockReadOnly takes no lock.
+func (osFS) lockReadOnly(path string) (io.Closer, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return io.NopCloser(nil), nil
+	}
+	if err != nil {
+		return nil, mark(err)
+	}
+	if _, err = lockFile(f, path); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// lockFile locks an open file, and closes it on an error.
+func lockFile(f *os.File, path string) (*osLock, error) {
 	l := &osLock{osFile{f}}
-	err = l.f.call("lock", func(fd int) error { return unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) })
+	err := l.f.call("lock", func(fd int) error { return unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) })
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		err = &LockedError{Path: path, PID: l.readPID()}
 	}
@@ -122,7 +148,6 @@ func (osFS) Lock(path string) (io.Closer, error) {
 		f.Close()
 		return nil, err
 	}
-	l.writePID(os.Getpid())
 	return l, nil
 }
 

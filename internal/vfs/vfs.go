@@ -1,5 +1,6 @@
 // Package vfs is the only way by which the engine reaches files: a small interface,
-// [FS]. [OS] is the operating system. [NewRAM] keeps files in memory only. The tests of
+// [FS]. [OS] is the operating system. [NewRAM] keeps files in memory only. [Overlay] keeps in
+// memory what is written, and shows the files of another file system below. The tests of
 // the engine run on a third implementation, the simulated disk of package simdisk.
 //
 // # What a disk promises
