@@ -91,14 +91,19 @@ func (s *selection) doubtLocked(ctx context.Context, versions []index.Version) e
 	return s.bucket.doubtsLocked(ctx, versions[len(versions)-1].Revision)
 }
 
-// resume returns a *kv.CompactedError for a watch that was sent revisions which a crash
-// took, and what is in doubt for a watch that begins where records may be missing. It reports whether to scan: whether there are fewer records from its revision on
+// resume returns a *kv.FutureRevisionError for a watch that was sent revisions which this
+// bucket never issued, a *kv.CompactedError for one that was sent revisions which a crash
+// took, and what is in doubt for one that begins where records may be missing. It reports
+// whether to scan: whether there are fewer records from its revision on
 // than keys in the index.
 func (s *selection) resume(ctx context.Context) (scans bool, err error) {
 	b := s.bucket
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	s.At = b.mu.revision
+	if s.query.From > s.At+1 {
+		return false, &kv.FutureRevisionError{Bucket: b.name, Wanted: s.query.From, Newest: s.At}
+	}
 	if !s.query.PassForgotten {
 		err = b.checkSkippedLocked(s.query.From)
 	}

@@ -66,7 +66,8 @@
 // A watch waits for a lost server without a limit. It ends with its context, by Stop
 // (Err is nil then), by Close, when the server refuses the client, and with an error of
 // the server: kv.ErrCompacted if the next entries were removed, kv.ErrBucketNotFound if
-// the bucket was deleted.
+// the bucket was deleted, kv.ErrFutureRevision if it has issued fewer revisions than the
+// watch has seen, because an older copy of the store was put in its place.
 //
 // # Handles
 //

@@ -16,8 +16,8 @@ const updatesKept = 64
 // Watch sends the entries of all keys that match any of the patterns; see
 // [kv.Bucket]. It runs on a connection of its own and is resumed on another when
 // that breaks: see the package documentation. It ends with an error matching
-// kv.ErrBucketNotFound if the bucket is deleted, and kv.ErrCompacted if the next entries
-// were removed.
+// kv.ErrBucketNotFound if the bucket is deleted, kv.ErrCompacted if the next entries were
+// removed, and kv.ErrFutureRevision if the store is an older copy now.
 func (b *Bucket) Watch(ctx context.Context, patterns []string, opts ...kv.WatchOption) (kv.Watcher, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err

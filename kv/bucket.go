@@ -120,7 +120,7 @@ type Watcher interface {
 	All() iter.Seq2[Update, error]
 
 	// Err says why the watch ended: nil after Stop, the context's error,
-	// ErrCompacted, or the store's.
+	// ErrCompacted, ErrFutureRevision, or the store's.
 	Err() error
 
 	// Stop ends the watch and releases its resources.

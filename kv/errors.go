@@ -27,6 +27,9 @@ var (
 	ErrNotSupported = errors.New("not supported")
 	// ErrCompacted ends a watch that asked for revisions which are no longer kept.
 	ErrCompacted = errors.New("revisions are compacted")
+	// ErrFutureRevision refuses to resume a watch behind revisions that the bucket never
+	// issued.
+	ErrFutureRevision = errors.New("revision was never issued")
 	// ErrWatchStopped is what Poller.Poll returns after Stop.
 	ErrWatchStopped = errors.New("watch was stopped")
 )
@@ -147,6 +150,24 @@ func (e *CompactedError) Error() string {
 
 // Is matches ErrCompacted.
 func (e *CompactedError) Is(target error) bool { return target == ErrCompacted }
+
+// FutureRevisionError refuses to resume a watch at a revision above the one that comes
+// next. Another store told the client of the revisions before it: this one is an older copy
+// of that store, or has nothing to do with it. The client should then drop its copy of the
+// data and begin a new watch. It matches ErrFutureRevision.
+type FutureRevisionError struct {
+	Bucket string
+	Wanted Revision // where the watch was to resume
+	Newest Revision // the newest that the bucket issued; 0: none
+}
+
+func (e *FutureRevisionError) Error() string {
+	return fmt.Sprintf("%v: bucket %q is at revision %d and cannot resume from %d: the store is an older copy of the one that was watched, or another store; begin a new watch",
+		ErrFutureRevision, e.Bucket, e.Newest, e.Wanted)
+}
+
+// Is matches ErrFutureRevision.
+func (e *FutureRevisionError) Is(target error) bool { return target == ErrFutureRevision }
 
 // CorruptError is damage to stored bytes, and where. It matches ErrCorrupt.
 type CorruptError struct {

@@ -29,14 +29,14 @@ func (e *KeyError) Unwrap() error { return e.Err }
 
 // NameKey returns err with the bucket and the key that it is about, as a *[KeyError]. An
 // empty key is none: the error is about the bucket. NameKey returns an error unchanged
-// that names them already: a *KeyError, *[RevisionMismatchError] or *[CompactedError], or
-// one that matches ErrBucketNotFound or ErrInvalidBucketName. It also returns an error unchanged that is about
+// that names them already: a *KeyError, *[RevisionMismatchError], *[CompactedError] or
+// *[FutureRevisionError], or one that matches ErrBucketNotFound or ErrInvalidBucketName. It also returns an error unchanged that is about
 // neither: nil, ErrClosed and those of a context. Stores call it; programs have no need to.
 func NameKey(bucket, key string, err error) error {
 	switch err := err.(type) { //nolint:errorlint // only the whole error counts
 	case nil:
 		return nil
-	case *KeyError, *RevisionMismatchError, *CompactedError:
+	case *KeyError, *RevisionMismatchError, *CompactedError, *FutureRevisionError:
 		return err
 	}
 	if err != ErrKeyNotFound { //nolint:errorlint // the most frequent one is not compared with the others

@@ -26,6 +26,7 @@ func TestNameKey(t *testing.T) {
 		{"k", named, ""},
 		{"k", &kv.RevisionMismatchError{Bucket: "b", Key: "k", Got: 1}, ""},
 		{"", &kv.CompactedError{Bucket: "b", First: 2}, ""},
+		{"", &kv.FutureRevisionError{Bucket: "b", Wanted: 2}, ""},
 		{"k", fmt.Errorf("%w: %q", kv.ErrBucketNotFound, "b"), ""},
 		{"k", kv.ErrClosed, ""},
 		{"k", context.Canceled, ""},

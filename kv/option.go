@@ -126,7 +126,9 @@ func MetaOnly() WatchOption { return func(o *WatchOptions) { o.MetaOnly = true }
 
 // ResumeFromRevision makes a watch begin with revision and everything after it. It
 // is refused with a [CompactedError] if the end of a key in that range is no longer kept,
-// or if a crash took revisions below it that a bucket with SyncInterval had acknowledged.
+// or if a crash took revisions below it that a bucket with SyncInterval or in memory had
+// acknowledged. It is refused with a [FutureRevisionError] if revision is above the one
+// that the bucket issues next.
 func ResumeFromRevision(revision Revision) WatchOption {
 	return func(o *WatchOptions) { o.ResumeFrom = revision }
 }

@@ -18,7 +18,8 @@ type Log interface {
 	// entries, those with the lowest revisions. It pins nothing: a selected record
 	// may be removed before it is loaded. It returns *kv.CompactedError if the end of
 	// a key with a revision at or above Query.From, and above after, is forgotten at
-	// the moment that the selection shows.
+	// the moment that the selection shows, and *kv.FutureRevisionError if Query.From is
+	// above the revision that comes next.
 	Select(ctx context.Context, q *Query, after, upTo kv.Revision, max int) (Selection, error)
 
 	// CheckForgotten returns *kv.CompactedError if the end of a key at or above from

@@ -53,7 +53,7 @@ var codeRules = []struct {
 }{
 	{exitInterrupted, []error{errInterrupted}},
 	{exitCorrupt, []error{kv.ErrCorrupt, errDamaged}},
-	{exitNotFound, []error{kv.ErrBucketNotFound, kv.ErrKeyNotFound, kv.ErrCompacted, errNoStore, errNoUser}},
+	{exitNotFound, []error{kv.ErrBucketNotFound, kv.ErrKeyNotFound, kv.ErrCompacted, kv.ErrFutureRevision, errNoStore, errNoUser}},
 	{exitConflict, []error{kv.ErrKeyExists, kv.ErrKeyRevisionMismatch, kv.ErrBucketExists, kv.ErrLocked, syscall.EADDRINUSE}},
 	{exitLimit, []error{kv.ErrValueTooLarge, kv.ErrBucketFull, kv.ErrHistoryTooLarge, kv.ErrNoSpace}},
 	{exitUsage, []error{kv.ErrInvalidBucketName, kv.ErrInvalidKey, kv.ErrInvalidPattern, kv.ErrInvalidConfig, kv.ErrInvalidOption}},

@@ -55,6 +55,7 @@ var codes = []struct {
 	{"BUCKET_FULL", kv.ErrBucketFull},
 	{"NOT_SUPPORTED", kv.ErrNotSupported},
 	{"COMPACTED", kv.ErrCompacted},
+	{"FUTURE_REVISION", kv.ErrFutureRevision},
 	{"LOCKED", kv.ErrLocked},
 	{"NOT_STORE", kv.ErrNotStore},
 	{"VERSION", kv.ErrVersion},

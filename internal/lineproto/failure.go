@@ -70,6 +70,7 @@ func appendDetails(dst []byte, err error) []byte {
 	var limit *kv.LimitError
 	var corrupt *kv.CorruptError
 	var compacted *kv.CompactedError
+	var future *kv.FutureRevisionError
 	if errors.As(err, &mismatch) {
 		dst = appendNumberOption(dst, "actual=", uint64(mismatch.Got))
 		if !mismatch.Create {
@@ -96,6 +97,10 @@ func appendDetails(dst []byte, err error) []byte {
 	if errors.As(err, &compacted) {
 		dst = appendNumberOption(dst, "first=", uint64(compacted.First))
 		dst = appendNumberOption(dst, "wanted=", uint64(compacted.Wanted))
+	}
+	if errors.As(err, &future) {
+		dst = appendNumberOption(dst, "newest=", uint64(future.Newest))
+		dst = appendNumberOption(dst, "wanted=", uint64(future.Wanted))
 	}
 	return dst
 }
@@ -268,6 +273,9 @@ func (f *failure) typed(kind error, text, bucket, key string) []error {
 	}
 	if d.has("first") {
 		typed = append(typed, &kv.CompactedError{Bucket: bucket, Wanted: kv.Revision(d.number("wanted")), First: kv.Revision(d.number("first"))})
+	}
+	if d.has("newest") {
+		typed = append(typed, &kv.FutureRevisionError{Bucket: bucket, Wanted: kv.Revision(d.number("wanted")), Newest: kv.Revision(d.number("newest"))})
 	}
 	return typed
 }

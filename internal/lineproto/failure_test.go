@@ -145,6 +145,11 @@ func TestTypedErrorsCrossTheWire(t *testing.T) {
 			&kv.CompactedError{Bucket: "my-kv", First: 90, Wanted: 7},
 			"-ERR COMPACTED first=90 wanted=7 : bucket \"my-kv\" has everything from revision 90 on, not from 7\r\n",
 		},
+		{
+			&kv.FutureRevisionError{Bucket: "my-kv", Newest: 120, Wanted: 900},
+			"-ERR FUTURE_REVISION newest=120 wanted=900 : bucket \"my-kv\" is at revision 120 and cannot resume from 900: the store is an older copy of the one that was watched, or another store; begin a new watch\r\n",
+		},
+		{&kv.FutureRevisionError{Bucket: "my-kv", Wanted: 2}, ""},
 	} {
 		if line := lineproto.AppendError(nil, tt.err, "Key1"); tt.line != "" && string(line) != tt.line {
 			t.Errorf("line is\n%q, want\n%q", line, tt.line)

@@ -95,6 +95,7 @@ const (
 	watchResumesAfter      bug = "a resumed watch begins after the revision"
 	watchResumesWithNewest bug = "a resumed watch begins with the newest records"
 	watchResumesAnywhere   bug = "a watch is resumed in another life of the bucket"
+	watchWaitsForTheFuture bug = "a watch resumes at a revision that was never issued"
 	watchForgetsEnds       bug = "a resumed watch is not told of an end that is forgotten"
 	slowWatchLoses         bug = "a watch that nobody reads loses changes"
 	stopLeavesOpen         bug = "Stop leaves the channel open"
@@ -196,6 +197,7 @@ var bugs = []struct {
 	{watchResumesAfter, "watch resume", "everything kept from the revision on comes, that one included, and then the end"},
 	{watchResumesWithNewest, "watch resume", "everything kept from the revision on comes, that one included, and then the end"},
 	{watchResumesAnywhere, "watch resume", "with another bucket's id it is refused"},
+	{watchWaitsForTheFuture, "watch resume", "from a revision above that it fails, and names the newest"},
 	{watchForgetsEnds, "watch resume", "before a forgotten end of a key it fails, and names the revision from which on nothing is missing"},
 	{slowWatchLoses, "watch join", "that nobody reads does not hold up writers, and gets everything that is kept"},
 	{stopLeavesOpen, "watch end", "Stop closes the channel and leaves no error"},

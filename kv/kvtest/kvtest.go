@@ -73,6 +73,10 @@ const (
 	// PurgeDeletes has removed continues without an error.
 	EndsForgotten Difference = "ends forgotten"
 
+	// FutureResumes: a watch that is resumed at a revision above the next one begins with
+	// the next one, without an error.
+	FutureResumes Difference = "future resumes"
+
 	// WatchesOutliveBuckets: a watch of a deleted bucket continues without an error, and
 	// may deliver the records of another bucket of the same name.
 	WatchesOutliveBuckets Difference = "watches outlive buckets"
@@ -96,6 +100,7 @@ var differences = map[Difference]bool{
 	EntriesDrift:          true,
 	DeltasDrift:           true,
 	EndsForgotten:         true,
+	FutureResumes:         true,
 	WatchesOutliveBuckets: true,
 	HistoryRaisesTTLs:     true,
 	ReasonsHidden:         true,

@@ -27,6 +27,27 @@ var resumeFacts = []fact{
 		w.initial("")
 		w.sees("a=2 -b")
 	}},
+	{"from a revision above that it fails, and names the newest", func(t *trial) {
+		l := t.logged(5)
+		if t.differs(FutureResumes) {
+			w := l.watch("", kv.ResumeFromRevision(900))
+			w.initial("")
+			w.sees("a=1 b=1")
+			return
+		}
+		for _, words := range []string{"", "a=1 b=1"} {
+			newest := l.write(words)
+			for _, from := range []kv.Revision{newest + 2, newest + 900, 1<<64 - 1} {
+				_, err := l.Watch(t.ctx, nil, kv.ResumeFromRevision(from))
+				t.fails(err, kv.ErrFutureRevision)
+				var future *kv.FutureRevisionError
+				if !errors.As(err, &future) {
+					t.Fatalf("error is %v, want a FutureRevisionError", err)
+				}
+				equal(t, "error", *future, kv.FutureRevisionError{Bucket: l.Name(), Wanted: from, Newest: newest})
+			}
+		}
+	}},
 	{"only what the patterns select comes", func(t *trial) {
 		l := t.logged(5)
 		from := l.write("b.x=0 a=1")

@@ -51,6 +51,9 @@ func (b *toyBucket) Watch(ctx context.Context, patterns []string, opts ...kv.Wat
 	if from := w.options.ResumeFrom; from != 0 && from <= b.forgotten && !b.store.is(watchForgetsEnds) {
 		return nil, &kv.CompactedError{Bucket: b.cfg.Bucket, Wanted: from, First: b.forgotten + 1}
 	}
+	if newest := b.last; w.options.ResumeFrom > newest+1 && !b.store.is(watchWaitsForTheFuture) {
+		return nil, &kv.FutureRevisionError{Bucket: b.cfg.Bucket, Wanted: w.options.ResumeFrom, Newest: newest}
+	}
 	if b.store.is(watchJoinOverlaps) {
 		b.watches = append(b.watches, w)
 		b.letWritersInLocked(1)

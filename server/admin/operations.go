@@ -61,7 +61,7 @@ var resultRules = []struct {
 	result result
 	errs   []error
 }{
-	{resultNotFound, []error{kv.ErrKeyNotFound, kv.ErrBucketNotFound, kv.ErrCompacted}},
+	{resultNotFound, []error{kv.ErrKeyNotFound, kv.ErrBucketNotFound, kv.ErrCompacted, kv.ErrFutureRevision}},
 	{resultConflict, []error{kv.ErrKeyExists, kv.ErrKeyRevisionMismatch, kv.ErrBucketExists}},
 	{resultLimit, []error{kv.ErrValueTooLarge, kv.ErrBucketFull, kv.ErrHistoryTooLarge, kv.ErrNoSpace}},
 	{resultInvalid, []error{kv.ErrInvalidBucketName, kv.ErrInvalidKey, kv.ErrInvalidPattern, kv.ErrInvalidConfig, kv.ErrInvalidOption, kv.ErrNotSupported}},

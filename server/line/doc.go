@@ -241,7 +241,9 @@
 // The client chooses the number of a watch. After +OK come the initial entries and
 // SYNCED, except in mode updates, and then every change, in the order of revisions. END
 // says that the watch has ended, and why. Its option next=N is the revision to resume
-// from: with from=N and id=ID no event is lost and none comes twice. A connection has
+// from: with from=N and id=ID no event is lost and none comes twice. A from above the
+// revision that comes next is FUTURE_REVISION: the store is an older copy of the one that
+// told the client of N. A connection has
 // at most 1,024 watches. Events that a client does not read delay its replies, so a
 // watch should have a connection of its own.
 //
@@ -252,7 +254,7 @@
 //	BUCKET_NOT_FOUND  BUCKET_EXISTS  KEY_NOT_FOUND  KEY_EXISTS  REVISION_MISMATCH
 //	INVALID_BUCKET_NAME  INVALID_KEY  INVALID_PATTERN  INVALID_CONFIG  INVALID_OPTION
 //	HISTORY_TOO_LARGE  VALUE_TOO_LARGE  BUCKET_FULL  NOT_SUPPORTED  COMPACTED
-//	CLOSED  READ_ONLY  OUTCOME_UNKNOWN  NO_SPACE  LOCKED  NOT_STORE  VERSION  CORRUPT
+//	FUTURE_REVISION  CLOSED  READ_ONLY  OUTCOME_UNKNOWN  NO_SPACE  LOCKED  NOT_STORE  VERSION  CORRUPT
 //
 // and the errors of the server these:
 //
@@ -268,8 +270,8 @@
 // The options of an error are for programs: actual and expected revisions; name, at
 // (the byte in question) and reason; what, got, min and max of a limit; file, offset
 // and detail of damage, and bucket, after and upto of missing records: those above the
-// revision after and not above upto; first, the revision from which on nothing is missing, and
-// wanted, the requested revision.
+// revision after and not above upto; first, the revision from which on nothing is missing,
+// newest, the revision that the bucket is at, and wanted, the requested revision.
 //
 // A line that does not parse gets one error, and the connection is closed, because the
 // begin of the next command is unknown. That ends an HTTP request at its first line,
