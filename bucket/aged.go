@@ -22,7 +22,7 @@ func (b *Bucket) findAged(now int64) error {
 	b.mu.RLock()
 	ttl := b.mu.config.TTL
 	b.mu.RUnlock()
-	if ttl == 0 || later(w.createdFrom, ttl) > now {
+	if ttl == 0 || !w.aged(w.createdFrom, ttl, now) {
 		return nil
 	}
 	horizon := b.store.horizon()
@@ -82,7 +82,7 @@ func (w *sweepState) scanExpired(sl *openSegment, ttl time.Duration, now int64, 
 			return false
 		}
 		damaged = false // only an index block that is not written yet: no revision is missing
-		if part.taken == room || later(r.Created, ttl) > now {
+		if part.taken == room || !w.aged(r.Created, ttl, now) {
 			part.end, w.createdFrom = endsInTime, r.Created
 			return false
 		}
@@ -114,7 +114,7 @@ func (b *Bucket) addHidden(before kv.Revision, ttl time.Duration, now int64) boo
 	}
 	expired := true
 	b.eachVersion(w.expiredUpTo, before, func(key string, v index.Version) bool {
-		if expired = later(v.Created, ttl) <= now; !expired {
+		if expired = w.aged(v.Created, ttl, now); !expired {
 			w.createdFrom = v.Created
 			return false
 		}

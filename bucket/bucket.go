@@ -213,6 +213,9 @@ func (b *Bucket) Status(ctx context.Context) (kv.Status, error) {
 	if b.mu.written != 0 {
 		st.Written = time.Unix(0, b.mu.written).UTC()
 	}
+	if b.expires.Load() {
+		st.ClockLeap = time.Duration(b.sweeping.leap.Load())
+	}
 	if err := b.store.checkFailure(); err != nil {
 		st.ReadOnly = err
 	}

@@ -306,7 +306,7 @@ func (s *Store) edit(ctx context.Context, decide func() (journal.Operation, erro
 		})
 		switch {
 		case errors.Is(err, errUnswept):
-			turn, operate = wanted, wanted.operateAfterSweep
+			turn, operate = wanted, wanted.operateAfterWait
 		case turn != nil && errors.Is(err, kv.ErrBucketNotFound): // deleted before the lock was taken
 			turn, operate = nil, s.operate
 		case err == nil && cuts(op):

@@ -70,6 +70,10 @@
 // never depends on whether the sweep has run. Counts may lag by a second, and so may
 // the room that expired values take in a bucket with a size limit.
 //
+// A wall clock that is more than a day ahead when the store is opened may be wrong. What
+// expired by this leap alone is invisible, and is not removed before somebody accepts the
+// clock or as much time has passed (clock.go, waits.go).
+//
 // A crash may come after readers saw a key expire and before the sweep. The key stays
 // expired, unless the wall clock is set back to a time before that instant while the
 // store is closed: the store's time never falls below the newest time on the disk, and

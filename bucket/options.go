@@ -49,9 +49,11 @@ type Options struct {
 	SegmentSize int64
 
 	// AcceptClock accepts a wall clock that is more than a day ahead of the newest
-	// time in the store. Without it Open adds a note to its Report, and nothing is
-	// swept: expired records are invisible, but stay on the disk until their keys are
-	// written to.
+	// time in the store. Without it Open adds a note to its Report, and what expired by
+	// this leap alone waits: it is invisible, but stays on the disk until its key is
+	// written to, its bucket's TTL or history is edited, the store has been open for as
+	// long as the leap would have it, or it is opened anew after a write. Other records
+	// expire as ever.
 	AcceptClock bool
 
 	// ServeStale has the names of buckets that are served as if nothing were in doubt
@@ -105,6 +107,12 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.env.FS == nil {
 		o.env.FS = vfs.OS()
+	}
+	if o.env.Suspended == nil {
+		o.env.Suspended = environment.Suspended
+		if o.env.Now != nil || o.env.Elapsed != nil { // the machine's suspension has nothing to do with them
+			o.env.Suspended = func() time.Duration { return 0 }
+		}
 	}
 	if o.env.Now == nil {
 		o.env.Now = time.Now

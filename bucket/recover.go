@@ -130,18 +130,22 @@ func (r *recovery) finishBuckets() {
 	}
 }
 
-// startClock starts the store's clock. It adds a note to the report if the wall clock is
-// so far ahead that it may be wrong.
+// startClock starts the store's clock. If the wall clock is so far ahead that it may be
+// wrong, it adds a note to the report and makes the sweeps wait.
 func (r *recovery) startClock() {
 	s := r.store
-	newest := s.clock.newest.Load()
 	s.clock.start(&s.opts)
+	newest := s.clock.before
 	if newest == 0 || s.clock.base-newest <= int64(clockLeap) || s.opts.AcceptClock || len(s.expiring()) == 0 {
 		return
 	}
-	s.leapt = true
-	note := fmt.Sprintf("the clock says %s, and the newest time in the store is %s: what expired in between is invisible, and stays on the disk. If the clock is right, open the store with it accepted (kvd --accept-clock); if it is wrong, set it right and open the store again before anything is written",
+	s.clock.leap = s.clock.base - newest
+	for _, b := range s.expiring() {
+		b.wait(newest, s.clock.leap)
+	}
+	note := fmt.Sprintf("the clock says %s, and the newest time in the store is %s: what expired by this leap alone is invisible, and stays on the disk. If the clock is right, open the store with it accepted (kvd serve --accept-clock); if it is wrong, set it right and open the store again before anything is written",
 		time.Unix(0, s.clock.base).UTC().Format(time.RFC3339), time.Unix(0, newest).UTC().Format(time.RFC3339))
 	s.report.Notes = append(s.report.Notes, note)
-	s.opts.Logger.Warn("the clock may be wrong: nothing is swept", "clock", time.Unix(0, s.clock.base).UTC(), "newest", time.Unix(0, newest).UTC())
+	s.opts.Logger.Warn("the clock leapt: what expired by the leap alone is not removed; restart with --accept-clock if the clock is right",
+		"clock", time.Unix(0, s.clock.base).UTC(), "newest", time.Unix(0, newest).UTC(), "leap", time.Duration(s.clock.leap))
 }

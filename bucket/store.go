@@ -28,7 +28,6 @@ import (
 type Store struct {
 	// Immutable after Open.
 	opts     Options
-	leapt    bool // the wall clock may have leapt: nothing is swept
 	dir      string
 	identity manifest.Identity
 	segments segment.Options
@@ -234,7 +233,7 @@ func (s *Store) vouch() error {
 	now := s.clock.newest.Load()
 	// A rest or a close alone does not store a time that may come from a leap of the
 	// clock. A write does.
-	if !s.leapt || now >= s.clock.base {
+	if !s.clock.unconfirmed() {
 		now = s.clock.advance()
 	}
 	if err := s.vouchLocked(now); err != nil {

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"kvd/bucket/journal"
@@ -65,6 +66,10 @@ type sweepState struct {
 	markers []mutation
 	keys    []byte // of found
 
+	// After a leap of the clock records up to a time are swept so much later: see waits.go.
+	leap      atomic.Int64 // ns; 0: nothing waits. Set under lock
+	leaptFrom int64        // unix ns: the newest time of the records that wait; set before leap
+
 	oldest watch.Position // no record up to it is kept: a trim begins there
 }
 
@@ -106,16 +111,15 @@ func (m *maintainer) sweep() {
 		case <-timer.C:
 		}
 		s := m.store
-		if s.leapt {
-			continue // for good: the next Open decides again
-		}
 		err := s.Sweep(context.Background())
 		if err != nil && s.checkWritable() == nil && err.Error() != logged {
 			logged = err.Error()
 			s.opts.Logger.Error("sweep", "cause", err)
 		}
 		if len(s.expiring()) > 0 {
-			s.refreshClock()
+			if !s.clock.unconfirmed() {
+				s.refreshClock()
+			}
 			timer.Reset(sweepInterval)
 		}
 	}
@@ -138,10 +142,10 @@ func (s *Store) refreshClock() {
 
 // Sweep writes the expiry markers of expired keys, and removes expired records that get
 // no marker. The background does this by itself a few times a second; only a store that
-// was opened with Manual needs calls. After a leap of the clock Sweep does nothing: see
-// Options.AcceptClock. It skips buckets that take no writes.
+// was opened with Manual needs calls. After a leap of the clock some records wait: see
+// Options.AcceptClock. Sweep skips buckets that take no writes.
 func (s *Store) Sweep(ctx context.Context) error {
-	if err := s.open(ctx); err != nil || s.leapt {
+	if err := s.open(ctx); err != nil {
 		return err
 	}
 	var errs []error
@@ -194,6 +198,9 @@ func (b *Bucket) unlockSweep() { b.sweeping.lock <- struct{}{} }
 // began. After an error the next sweep begins anew, since the records that this one
 // found may lack their markers. The caller holds the lock of the sweep.
 func (b *Bucket) sweepLocked(ctx context.Context) (err error) {
+	if b.restsUnconfirmed() {
+		return nil
+	}
 	defer func() {
 		w := &b.sweeping
 		w.found, w.markers, w.keys = nil, nil, nil
@@ -324,15 +331,20 @@ func (b *Bucket) writeMarkers(ctx context.Context) error {
 	if len(w.found) == 0 {
 		return nil
 	}
-	r := b.store.commit.newRequest()
-	defer b.store.commit.free(r)
 	w.markers = w.markers[:0]
 	for _, d := range w.found {
 		w.markers = append(w.markers, mutation{
 			bucket: b, kind: writeExpiry, key: d.key, hash: d.hash, size: expiryMarkerSize(d.key),
 		})
 	}
-	r.mutations, r.lowPriority = w.markers, true
+	return b.commitLow(ctx, w.markers)
+}
+
+// commitLow commits mutations for which no client waits, and returns the first error.
+func (b *Bucket) commitLow(ctx context.Context, batch []mutation) error {
+	r := b.store.commit.newRequest()
+	defer b.store.commit.free(r)
+	r.mutations, r.lowPriority = batch, true
 	if err := b.store.commit.do(ctx, r); err != nil {
 		return err
 	}
@@ -370,6 +382,10 @@ func (b *Bucket) logExpired(ctx context.Context) error {
 // now, if there are any, and removes them from the index.
 func (b *Bucket) logExpiredMarkers(ctx context.Context, now int64) error {
 	b.advance(index.ExpiringMarkers, now)
+	now -= b.sweeping.leap.Load() // the rule concerns those that wait too
+	if err := b.eraseMarkers(ctx, now); err != nil {
+		return err
+	}
 	if !b.hasDue(index.ExpiringMarkers) {
 		return nil
 	}
@@ -467,10 +483,13 @@ func (b *Bucket) operateAfterSweepLocked(ctx context.Context, decide func() (jou
 // anyExpired reports whether something has expired that was not swept. The caller holds
 // the lock of the sweep.
 func (b *Bucket) anyExpired(now int64) bool {
+	if b.restsUnconfirmed() {
+		return false
+	}
 	b.mu.RLock()
 	ttl := b.mu.config.TTL
 	b.mu.RUnlock()
-	if ttl != 0 && later(b.sweeping.createdFrom, ttl) <= now {
+	if ttl != 0 && b.sweeping.aged(b.sweeping.createdFrom, ttl, now) {
 		return true
 	}
 	for _, a := range []index.Agenda{index.ExpiringPuts, index.ExpiringMarkers} {

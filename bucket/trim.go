@@ -44,10 +44,8 @@ func (b *Bucket) Trim(ctx context.Context, below kv.Revision, records uint64, by
 		return 0, err
 	}
 	defer b.unlockSweep()
-	if !b.store.leapt {
-		if err := b.sweepLocked(ctx); err != nil {
-			return 0, err
-		}
+	if err := b.sweepLocked(ctx); err != nil {
+		return 0, err
 	}
 	t := trim{bucket: b, below: below, records: records, bytes: bytes}
 	var trimmed uint64
@@ -100,11 +98,7 @@ func (t *trim) round(ctx context.Context) error {
 // remove removes those of the records found that have to be removed.
 func (t *trim) remove(ctx context.Context) error {
 	b := t.bucket
-	operate := b.operateAfterSweepLocked
-	if b.store.leapt { // by this clock nothing is sure to have expired: such records are kept and counted
-		operate = b.store.operate
-	}
-	err := operate(ctx, t.decide)
+	err := b.operateAfterSweepLocked(ctx, t.decide) // what waits after a leap of the clock is kept and counted
 	if errors.Is(err, errUnchanged) {
 		return nil
 	}

@@ -1,6 +1,7 @@
 package index
 
 import (
+	"math"
 	"math/bits"
 	"unsafe"
 
@@ -33,6 +34,8 @@ type queue struct {
 	lists     [wheelLevels*wheelLists + 1]uint32 // the first extension of each; the last list is of those that are due
 	count     int
 	newestDue uint64 // the highest revision that was ever due
+	delayUpTo int64  // unix ns: versions created up to then are due later by delay
+	delay     int64  // ns
 }
 
 const (
@@ -106,7 +109,7 @@ func (x *Index) requeue(id, key uint32, newest bool) {
 
 // place puts an extension into the list of its deadline.
 func (q *queue) place(rows *rows, a Agenda, extension uint32) {
-	list := q.listOf(instant(rows.pages.at(extension).created))
+	list := q.listOf(q.due(rows, extension))
 	if list != dueList {
 		q.occupied[list/wheelLists] |= 1 << (list % wheelLists)
 	}
@@ -125,6 +128,16 @@ func (q *queue) push(rows *rows, a Agenda, extension uint32, list int) {
 		owner, _ := w.owner()
 		q.newestDue = max(q.newestDue, rows.pages.at(owner).revision)
 	}
+}
+
+// due returns the instant at which an extension is due: its deadline, or later.
+func (q *queue) due(rows *rows, extension uint32) uint64 {
+	w := rows.pages.at(extension)
+	at := instant(w.created)
+	if owner, _ := w.owner(); q.delay != 0 && rows.pages.at(owner).created <= q.delayUpTo {
+		at = min(at+uint64(q.delay), math.MaxInt64)
+	}
+	return at
 }
 
 func (q *queue) listOf(at uint64) int {
@@ -203,6 +216,32 @@ func (q *queue) advance(rows *rows, a Agenda, now uint64, budget int) bool {
 func (x *Index) Advance(a Agenda, now int64, budget int) bool {
 	q := x.queues[a]
 	return q == nil || q.advance(&x.rows, a, instant(now), budget)
+}
+
+// Delay makes the versions that were created up to an instant be due later by a duration
+// than their deadlines, on both agendas. Unix nanoseconds, and nanoseconds from 0 on. It
+// replaces an earlier delay. A version that was due may be due no longer.
+func (x *Index) Delay(createdUpTo, by int64) {
+	for a := range agendas {
+		if x.queues[a] == nil {
+			x.queues[a] = new(queue)
+		}
+		x.queues[a].setDelay(&x.rows, a, createdUpTo, by)
+	}
+}
+
+func (q *queue) setDelay(rows *rows, a Agenda, createdUpTo, by int64) {
+	all := make([]uint32, 0, q.count)
+	for list := range q.lists {
+		for q.lists[list] != 0 {
+			all = append(all, q.lists[list])
+			q.unlink(rows, q.lists[list])
+		}
+	}
+	q.delayUpTo, q.delay = createdUpTo, by
+	for _, extension := range all {
+		q.place(rows, a, extension)
+	}
 }
 
 // Due yields the versions whose deadline had passed at the last Advance, in no order,

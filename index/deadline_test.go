@@ -25,6 +25,18 @@ func (p *pair) advance() {
 			p.x.Advance(a, p.now, 1+p.rng.IntN(3))
 		}
 	}
+	if p.rng.IntN(8) == 0 {
+		p.delayUpTo, p.delay = int64(p.rng.Uint64N(uint64(p.next)+1))*1000, p.rng.Int64N(1<<p.rng.IntN(63))
+		p.x.Delay(p.delayUpTo, p.delay)
+	}
+}
+
+// dueAt returns when a version is due.
+func (p *pair) dueAt(v Version) int64 {
+	if v.Created > p.delayUpTo {
+		return v.Deadline
+	}
+	return v.Deadline + min(p.delay, math.MaxInt64-v.Deadline)
 }
 
 // checkAgendas compares what is due with the versions that are past their
@@ -43,7 +55,7 @@ func (p *pair) checkAgendas() {
 				continue
 			}
 			n++
-			if v.Deadline > p.now {
+			if p.dueAt(v) > p.now {
 				continue
 			}
 			want[a] = append(want[a], fmt.Sprint(key, v))

@@ -49,6 +49,8 @@ type pair struct {
 	keys      []string
 	next      kv.Revision
 	now       int64 // of the agendas
+	delayUpTo int64 // as Index.Delay takes them
+	delay     int64
 	snapshots []pairSnapshot
 }
 

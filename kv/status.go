@@ -20,6 +20,10 @@ type Status struct {
 	// Doubt is the highest revision of which damage may have taken records, 0 for none:
 	// [Doubt].Bound. It is the highest number there is for a bucket that is in doubt as a
 	// whole.
-	Doubt    Revision
-	ReadOnly error // why the bucket takes no writes; nil if it does
+	Doubt Revision
+	// ClockLeap is the leap of the wall clock while the store was closed, if nobody
+	// confirmed it and the bucket may have records that expired by it alone: they are
+	// invisible, and are not removed yet. 0: there is none.
+	ClockLeap time.Duration
+	ReadOnly  error // why the bucket takes no writes; nil if it does
 }

@@ -257,6 +257,7 @@ type statusJSON struct {
 	Bytes        uint64            `json:"bytes"`
 	Disk         uint64            `json:"disk"`
 	Revision     kv.Revision       `json:"revision"`
+	ClockLeap    string            `json:"clock_leap,omitempty"`
 	ReadOnly     string            `json:"read_only,omitempty"`
 }
 
@@ -268,6 +269,7 @@ func newStatusJSON(s *kv.Status) statusJSON {
 		MaxValueSize: c.MaxValueSize, MaxBytes: c.MaxBytes, Storage: c.Storage.String(),
 		Compression: c.Compression, Sync: c.Sync.String(), SyncInterval: optionalAge(c.SyncInterval),
 		Metadata: shownMetadata(c), Keys: s.Keys, Values: s.Values, Bytes: s.Bytes, Disk: s.Disk, Revision: s.Revision,
+		ClockLeap: optionalAge(s.ClockLeap),
 	}
 	if s.ReadOnly != nil {
 		j.ReadOnly = s.ReadOnly.Error()
@@ -319,6 +321,9 @@ func (a *app) printStatus(ctx context.Context, b kv.Bucket) error {
 			fields = append(fields, [2]string{k, metadata[k]})
 		}
 		a.printFields("Metadata", fields)
+	}
+	if s.ClockLeap != 0 {
+		a.printFields("Clock", [][2]string{{"Leap", leapText(s.ClockLeap)}})
 	}
 	if s.ReadOnly != nil {
 		a.printFields("Fault", [][2]string{{"Read-only", s.ReadOnly.Error()}})

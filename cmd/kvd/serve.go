@@ -112,6 +112,7 @@ func (d *daemon) startAdmin() error {
 	s := admin.New(admin.Options{
 		Addr: d.cfg.admin, Insecure: d.cfg.insecure, Metrics: d.metrics, Pprof: d.cfg.pprof,
 		Health: func(ctx context.Context) error { return admin.FirstUnwritable(ctx, d.store) }, Logger: d.log,
+		Remarks: func() []string { return clockRemarks(d.store.Clock()) },
 	})
 	l, err := s.Listen()
 	if err != nil {
@@ -148,7 +149,21 @@ func (d *daemon) openStore(p *progress) error {
 	}
 	d.store = store
 	d.metrics.Describe(d.store)
+	d.metrics.Clock(func() time.Duration { return store.Clock().Leap }, func() time.Duration { return store.Clock().Suspended })
 	return nil
+}
+
+// clockRemarks returns what an operator should know of a store's clock.
+func clockRemarks(c bucket.ClockState) []string {
+	if c.Leap == 0 {
+		return nil
+	}
+	return []string{"clock: " + leapText(c.Leap)}
+}
+
+// leapText says what a leap of the clock does, and how that ends.
+func leapText(leap time.Duration) string {
+	return fmt.Sprintf("it leapt by %v while the store was closed: what expired by that alone waits on the disk; if the clock is right, restart with --accept-clock", leap.Round(time.Second))
 }
 
 // commitObserver passes commits and compactions on to the metrics.

@@ -55,7 +55,7 @@ func newSettings() settings {
 		{name: "tls-key", usage: "key file of the certificate"},
 		{name: "tls-client-ca", usage: "CA file that client certificates must be signed by"},
 		{name: "insecure", def: "false", bool: true, usage: "allow addresses that are not loopback without users and TLS"},
-		{name: "accept-clock", def: "false", bool: true, usage: "trust a clock that is more than a day ahead of the store"},
+		{name: "accept-clock", def: "false", bool: true, usage: "trust a clock that is more than a day ahead of the store: what expired meanwhile is removed"},
 		{name: "pprof", def: "false", bool: true, usage: "serve profiles under /debug/pprof on the admin address"},
 		{name: "log-level", def: "info", usage: "debug, info, warn or error"},
 		{name: "log-format", def: "auto", usage: "text, json, or auto: text on a terminal"},

@@ -30,6 +30,11 @@ type Env struct {
 	// of Now are used; those of time.Now are monotonic.
 	Elapsed func() time.Duration
 
+	// Suspended is the time for which the machine was suspended since some fixed instant:
+	// the monotonic clock stands still meanwhile. Nil: [Suspended], or 0 where Now or
+	// Elapsed is not nil.
+	Suspended func() time.Duration
+
 	// Random returns 64 random bits: for the store's id, its seed and the salts of the
 	// log. It is called from any goroutine. Nil: crypto/rand.
 	Random func() uint64

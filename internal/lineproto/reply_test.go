@@ -230,7 +230,7 @@ func crossInfo(t *testing.T, st kv.Status) kv.Status {
 
 func TestStatusCrossesTheWire(t *testing.T) {
 	full := kv.Status{
-		Config: fullConfig().WithDefaults(), ID: 1<<64 - 1, Created: created, Keys: 2, Values: 3, Bytes: 4, Disk: 5, Revision: 6, Doubt: 1<<64 - 1,
+		Config: fullConfig().WithDefaults(), ID: 1<<64 - 1, Created: created, Keys: 2, Values: 3, Bytes: 4, Disk: 5, Revision: 6, Doubt: 1<<64 - 1, ClockLeap: 49*time.Hour + time.Millisecond,
 		ReadOnly: fmt.Errorf("%w: bucket %q: %w", kv.ErrReadOnly, "b", &kv.CorruptError{File: "a file", Offset: -1, Detail: strings.Repeat("\"", 300)}),
 	}
 	for _, st := range []kv.Status{full, {Config: kv.Config{Bucket: "b"}.WithDefaults()}, {Config: kv.Config{Bucket: "b", Description: strings.Repeat("\"", kv.MaxDescriptionSize)}.WithDefaults()}} {
@@ -248,7 +248,7 @@ func TestStatusCrossesTheWire(t *testing.T) {
 
 func TestStatusesThatDoNotParse(t *testing.T) {
 	for _, text := range []string{
-		"+INFO b id=x\r\n", "+INFO b created=now\r\n", "+INFO b history=x\r\n", "+INFO b storage=tape\r\n", "+INFO b 1\r\nx\r\n", "+INFO b 2\r\n[]\r\n",
+		"+INFO b id=x\r\n", "+INFO b created=now\r\n", "+INFO b clock-leap=2d\r\n", "+INFO b clock-leap=-1s\r\n", "+INFO b history=x\r\n", "+INFO b storage=tape\r\n", "+INFO b 1\r\nx\r\n", "+INFO b 2\r\n[]\r\n",
 	} {
 		var r lineproto.Reply
 		if _, err := lineproto.ParseReply([]byte(text), &r); err != nil {

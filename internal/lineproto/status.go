@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"kvd/kv"
 )
@@ -50,6 +51,9 @@ func setStatus(st *kv.Status, name, value string) (ok bool, err error) {
 	case "created":
 		st.Created, ok = parseTime([]byte(value))
 		return ok, nil
+	case "clock-leap":
+		st.ClockLeap, err = time.ParseDuration(value)
+		return err == nil && st.ClockLeap >= 0, nil
 	}
 	n, ok = parseNumber([]byte(value))
 	switch name {
@@ -87,6 +91,9 @@ func AppendInfo(dst []byte, st *kv.Status) []byte {
 	dst = appendNumberOption(dst, "revision=", uint64(st.Revision))
 	if st.Doubt != 0 {
 		dst = appendNumberOption(dst, "doubt=", uint64(st.Doubt))
+	}
+	if st.ClockLeap != 0 {
+		dst = appendDuration(dst, "clock-leap=", st.ClockLeap)
 	}
 	return appendInfoConfig(dst, &st.Config, st.ReadOnly)
 }

@@ -74,7 +74,8 @@ func (r running) want(path string, status int, text string) {
 func TestHealth(t *testing.T) {
 	sick := errors.New("bucket \"b\": read-only")
 	var health error
-	s := start(t, admin.Options{Health: func(context.Context) error { return health }})
+	var remarks []string
+	s := start(t, admin.Options{Health: func(context.Context) error { return health }, Remarks: func() []string { return remarks }})
 
 	s.want("/livez", 200, "ok")
 	s.want("/readyz", 503, "starting")
@@ -85,12 +86,24 @@ func TestHealth(t *testing.T) {
 	s.want("/healthz", 200, "ok")
 
 	health = sick
-	s.want("/readyz", 200, "ok")
+	remarks = []string{"clock: it leapt", "another"}
+	s.want("/readyz", 200, "ok\nclock: it leapt\nanother\n")
 	s.want("/healthz", 503, sick.Error())
 
 	s.SetReady(errors.New("stopping"))
 	s.want("/livez", 200, "ok")
 	s.want("/readyz", 503, "stopping")
+	if _, body := s.get("/readyz"); strings.Contains(body, "clock") {
+		t.Errorf("a server that is not ready remarks %q", body)
+	}
+}
+
+func TestClockMetrics(t *testing.T) {
+	m := admin.NewMetrics("", "")
+	m.Clock(func() time.Duration { return 48 * time.Hour }, func() time.Duration { return 90 * time.Second })
+	s := start(t, admin.Options{Metrics: m})
+	s.want("/metrics", 200, "\nkvd_clock_leap_seconds 172800\n")
+	s.want("/metrics", 200, "\nkvd_clock_suspended_seconds 90\n")
 }
 
 func TestWhatWasNotAskedForIsNotThere(t *testing.T) {

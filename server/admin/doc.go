@@ -2,7 +2,7 @@
 // configured, profiles.
 //
 //	/livez         200 while the process runs
-//	/readyz        200 once the store is recovered and served; otherwise 503 and the reason
+//	/readyz        200 once the store is recovered and served, and remarks; otherwise 503 and the reason
 //	/healthz       200 if ready and every bucket accepts writes; otherwise 503 and the reason
 //	/metrics       metrics in the format of Prometheus
 //	/debug/pprof/  profiles of the Go runtime, with Options.Pprof only
@@ -36,6 +36,8 @@
 //	kvd_bucket_writable{bucket}                gauge      1, or 0 after a fault
 //	kvd_bucket_info{bucket,storage,sync}       gauge      1; sync="interval" acknowledges before the sync
 //	kvd_connections{protocol}                  gauge      open connections: line or nats
+//	kvd_clock_leap_seconds                     gauge      leap of the wall clock that nobody accepted; 0: none
+//	kvd_clock_suspended_seconds                gauge      suspension of the machine since the open; on Linux
 //	kvd_ready                                  gauge      1 if /readyz answers 200
 //	kvd_build_info{version,revision,goversion} gauge      1
 //

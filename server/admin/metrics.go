@@ -100,6 +100,21 @@ func (m *Metrics) Connections(protocol string, count func() int) {
 	}, func() float64 { return float64(count()) }))
 }
 
+// Clock registers the functions that return how far the clock leapt while the store was
+// closed, 0 if that was accepted, and for how long the machine was suspended since the store
+// was opened. It is called once.
+func (m *Metrics) Clock(leap, suspended func() time.Duration) {
+	for _, g := range []struct {
+		name, help string
+		read       func() time.Duration
+	}{
+		{"kvd_clock_leap_seconds", "How far the wall clock leapt while the store was closed, if nobody accepted it: what expired by the leap alone waits.", leap},
+		{"kvd_clock_suspended_seconds", "Time for which the machine was suspended since the store was opened.", suspended},
+	} {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: g.name, Help: g.help}, func() float64 { return g.read().Seconds() }))
+	}
+}
+
 // Describe registers the store whose buckets each scrape describes. It is called once.
 func (m *Metrics) Describe(s kv.Store) { m.registry.MustRegister(&bucketCollector{s}) }
 

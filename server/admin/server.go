@@ -33,6 +33,10 @@ type Options struct {
 	// server is ready, possibly often. Nil: the store counts as healthy.
 	Health func(context.Context) error
 
+	// Remarks returns lines that /readyz adds to its answer while the server is ready: what
+	// the operator should know although clients are served. Nil: none.
+	Remarks func() []string
+
 	// Logger receives the errors of the listener. Nil discards them.
 	Logger *slog.Logger
 }
@@ -57,6 +61,9 @@ func New(opts Options) *Server {
 	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opts.Remarks == nil {
+		opts.Remarks = func() []string { return nil }
 	}
 	if opts.Health == nil {
 		opts.Health = func(context.Context) error { return nil }
@@ -122,7 +129,16 @@ func (s *Server) Shutdown(ctx context.Context) error {
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, nil) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, s.ready.Load().err) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		err := s.ready.Load().err
+		answer(w, err)
+		if err != nil {
+			return
+		}
+		for _, remark := range s.opts.Remarks() {
+			fmt.Fprintln(w, remark)
+		}
+	})
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
 		err := s.ready.Load().err
 		if err == nil {

@@ -213,6 +213,10 @@
 // +LOST is a damaged entry of a history, and LOST one of a watch; the other entries are
 // sound. The size of an event is that of the value, which meta=yes omits.
 //
+// +INFO has clock-leap=D where the wall clock leapt by D while the store was closed, nobody
+// accepted it, and the bucket may have records that expired by it alone: they are invisible
+// and are not removed yet.
+//
 // A listing that ends in -ERR is not complete. RECLAIM frees the disk space of removed
 // records that the bucket has when it begins. It answers with its progress, once a second at
 // most; the last +RECLAIMED has the result, and comes when the files are removed.
