@@ -41,6 +41,7 @@ type Bucket struct {
 	dirty         bool            // stands in Store.path.dirty
 	awake         bool            // stands in Store.path.awake
 	retiredMemory []*openSegment  // removed memory segments that may still have readers
+	issuable      kv.Revision     // of storage=memory: log or manifest have that revisions up to it may be issued
 	part          int             // index in group.parts, while a group has records of the bucket
 	interval      time.Duration   // of sync=interval; 0: writes are synced before they are answered
 	synced        kv.Revision     // all below it are durable

@@ -163,6 +163,8 @@ func (s *Store) apply(op journal.Operation) {
 			l.UnmarkedUpTo = max(l.UnmarkedUpTo, op.UnmarkedUpTo)
 			b.recordForgottenLocked(op.UnmarkedUpTo)
 		})
+	case *journal.Issue:
+		b.issuable = max(b.issuable, op.UpTo)
 	}
 	b.markDirty()
 }

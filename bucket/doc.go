@@ -51,7 +51,9 @@
 // segments in memory. A group with no other records needs no frame and no sync
 // (memory.go). Operations that create, edit or delete such a bucket are logged. Each
 // open makes the bucket anew: empty, and with an id that no bucket had before. An open
-// that has to be read-only leaves the id as it is.
+// that has to be read-only leaves the id as it is. The revisions go on above all that were
+// told: an operation of the log allows 2^20 of them at a time, before the first is issued.
+// A watch that resumes at an old one gets kv.ErrCompacted.
 //
 // Operations: a change of a bucket as a whole is an operation in the same log. Examples
 // are its creation, an edit, and a purge-deletes. control.go has the steps, and package

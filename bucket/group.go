@@ -187,6 +187,13 @@ func (s *Store) admit(g *group) error {
 			if err != nil {
 				return err
 			}
+		case errors.Is(err, errIssue):
+			s.path.Unlock()
+			err = s.logIssue(err)
+			s.path.Lock()
+			if err != nil {
+				return err
+			}
 		case errors.Is(err, vfs.ErrNoSpace):
 			if !puts && !s.spendReserve() {
 				return fmt.Errorf("%w: %w", kv.ErrNoSpace, err)
@@ -224,6 +231,9 @@ func (s *Store) reserveRoom(g *group) error {
 	}
 	for i := range g.parts {
 		p := &g.parts[i]
+		if err := p.bucket.checkIssuable(); err != nil {
+			return err
+		}
 		if err := p.bucket.reserve(int64(p.size), int64(p.entries)); err != nil {
 			return err
 		}

@@ -71,7 +71,7 @@ func (r *recovery) loadBuckets() error {
 func (r *recovery) loadBucket(d *manifest.Bucket, meter *progress.Meter) (*Bucket, error) {
 	b := newBucket(r.store, d.ID, d.Life, d.Created, d.Config)
 	b.next, b.mu.live, b.mu.compactedEndUpTo, b.mu.skipped, b.position = d.Next, d.Live, d.CompactedEndUpTo, d.Skipped, d.Position
-	b.mu.revision = d.Next - 1
+	b.mu.revision, b.issuable = d.Next-1, d.Next-1
 	b.setDoubtLocked(d.Doubt)
 	b.mu.index.Grow(expectedKeys(d))
 	for i := range d.Segments {

@@ -1,6 +1,7 @@
 package bucket
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path"
@@ -21,6 +22,10 @@ import (
 // is missing: the records are encoded outside the frame, and a group without other records
 // has no frame and no sync. Creating, editing and deleting such a bucket is logged. After
 // an open the bucket is empty and has a new id.
+//
+// Its revisions go on: a client may know an old one and send it as a condition, or resume a
+// watch behind it, also over a protocol without ids. So the log has a bound of what may be
+// issued (issueStride), and an open continues above the bound.
 
 // memorySegmentSize is the limit of a memory segment, bytes. It is small, so that dead
 // records fill whole segments and rewriting one does not delay writers for long.
@@ -29,13 +34,83 @@ const memorySegmentSize = 1 << 20
 // memorySlack is how many dead bytes a memory bucket may have, whatever its size.
 const memorySlack = 2 * memorySegmentSize
 
+// issueStride is how many revisions of a memory bucket one operation of the log allows. A
+// put takes about a microsecond, so the sync of this operation is spread over a second of
+// puts. A crash skips as many revisions at most.
+const issueStride = 1 << 20
+
 // setStorage sets the bucket's storage, which never changes again.
 func (b *Bucket) setStorage(storage kv.Storage) {
 	b.disk = b.store.segments
 	if storage == kv.MemoryStorage {
-		b.memory = true
+		b.memory, b.issuable = true, issueStride
 		b.disk.FS, b.disk.Dir = vfs.NewRAM(), "memory"
 		b.disk.Released = nil // freeMemory removes the files
+	}
+}
+
+// issueError reports that a memory bucket needs revisions that the log does not allow yet.
+type issueError struct {
+	bucket *Bucket
+	upTo   kv.Revision
+}
+
+// errIssue is matched by every *issueError.
+var errIssue = errors.New("revisions are not logged")
+
+// Is matches errIssue.
+func (e *issueError) Is(target error) bool { return target == errIssue }
+
+func (e *issueError) Error() string {
+	return fmt.Sprintf("revisions of bucket %q up to %d are not logged", e.bucket.name, e.upTo)
+}
+
+// checkIssuable returns an *issueError if a group gave the bucket revisions that the log
+// does not allow yet. The caller holds path.
+func (b *Bucket) checkIssuable() error {
+	if !b.memory || b.next-1 <= b.issuable {
+		return nil
+	}
+	return &issueError{b, b.next - 1 + issueStride}
+}
+
+// logIssue logs that the revisions may be issued that a group needs; short is the *issueError
+// that says which. If the bucket was deleted meanwhile, it does nothing.
+func (s *Store) logIssue(short error) error {
+	var e *issueError
+	if !errors.As(short, &e) {
+		return short
+	}
+	err := s.operate(context.Background(), func() (journal.Operation, error) {
+		if e.bucket.checkWritable() != nil {
+			return nil, errUnchanged
+		}
+		return &journal.Issue{Bucket: e.bucket.id, UpTo: e.upTo}, nil
+	})
+	if errors.Is(err, errUnchanged) {
+		return nil
+	}
+	return err
+}
+
+// unissued returns a revision that was not issued, nor any above it, and that is not issued
+// before log or manifest allow it. The caller holds path.
+func (b *Bucket) unissued() kv.Revision {
+	if b.memory && !b.store.closed.Load() {
+		return b.issuable + 1
+	}
+	return b.next
+}
+
+// markMemory makes the last checkpoint of a store that closes record which revisions the
+// memory buckets issued, so that the next open does not skip a stride.
+func (s *Store) markMemory() {
+	s.path.Lock()
+	defer s.path.Unlock()
+	for _, b := range s.list() {
+		if b.memory {
+			b.markDirty()
+		}
 	}
 }
 
@@ -249,16 +324,34 @@ func (b *Bucket) memoryFile(sl *openSegment) string {
 // that are lost at a restart anyway.
 func (b *Bucket) volatile(op journal.Operation) bool {
 	switch op.(type) {
-	case *journal.Create, *journal.Edit, *journal.Delete:
+	case *journal.Create, *journal.Edit, *journal.Delete, *journal.Issue:
 		return false
 	}
 	return b != nil && b.memory
 }
 
-// renewMemory replaces the memory buckets that were found by empty ones with new ids.
+// emptyMemory makes the memory buckets that were found empty. Their revisions continue
+// above all that may have been issued. A watch that resumes at an old one gets a
+// *kv.CompactedError. One revision more is skipped, so that this holds also for the watch
+// that was sent the last one.
+func (r *recovery) emptyMemory() {
+	for _, b := range r.store.list() {
+		if !b.memory {
+			continue
+		}
+		last := kv.Revision(0)
+		if b.issuable > 0 {
+			last = b.issuable + 1
+		}
+		b.next, b.issuable, b.position = last+1, last+issueStride, 0
+		b.mu.live, b.mu.compactedEndUpTo, b.mu.skipped, b.mu.revision, b.mu.written = manifest.Liveness{}, last, nil, last, 0
+	}
+}
+
+// renewMemory gives the memory buckets, which are empty, new ids.
 // Recovery's checkpoint makes the ids durable before they are visible, and the manifest
 // keeps the highest id ever given, so that no id is used again. A store that is opened
-// read-only keeps the ids; the buckets are empty too.
+// read-only keeps the ids.
 func (r *recovery) renewMemory() {
 	for _, b := range r.store.list() {
 		if !b.memory {
@@ -270,8 +363,6 @@ func (r *recovery) renewMemory() {
 		r.store.path.nextID++
 		r.store.mu.ids[b.id] = b
 		b.life = r.store.newLife()
-		b.next, b.position = 1, 0
-		b.mu.live, b.mu.compactedEndUpTo, b.mu.skipped, b.mu.revision, b.mu.written = manifest.Liveness{}, 0, nil, 0, 0
 		b.markDirty()
 	}
 }

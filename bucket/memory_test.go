@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"kvd/bucket/manifest"
 	"kvd/index"
 	"kvd/internal/vfs"
 	"kvd/internal/vfs/simdisk"
@@ -94,13 +95,13 @@ func TestAGroupOfFilesAndMemory(t *testing.T) {
 	}
 }
 
-// After every open a memory bucket is empty and has a new id. Its configuration, edits and
-// deletion are as durable as those of other buckets.
+// After every open a memory bucket is empty and has a new id, and its revisions go on. Its
+// configuration, edits and deletion are as durable as those of other buckets.
 func TestMemoryBucketsAcrossOpens(t *testing.T) {
 	h := newHarness(t)
 	h.bucket("gone", inMemory)
 	b := h.bucket("b", inMemory, withHistory(5))
-	seen := map[uint64]bool{}
+	seen, told := map[uint64]bool{}, kv.Revision(0)
 	for i, end := range []func(){h.reopen, func() { h.kill(); h.open() }, func() { h.powerCut(); h.open() }, h.reopen, func() { h.checkpoint(); h.powerCut(); h.open() }} {
 		if i == 1 {
 			if err := h.s.DeleteBucket(ctx, "gone"); err != nil {
@@ -117,20 +118,23 @@ func TestMemoryBucketsAcrossOpens(t *testing.T) {
 			seen[id] = true
 		}
 		for n := range kv.Revision(4) {
-			if rev := mustPut(t, b, "k", "v"); rev != n+1 {
-				t.Errorf("revision %d, want %d", rev, n+1)
+			rev := mustPut(t, b, "k", "v")
+			if rev <= told || n > 0 && rev != told+1 {
+				t.Errorf("put %d has revision %d after %d", n, rev, told)
 			}
+			told = rev
 		}
 		if _, err := b.Delete(ctx, "k"); err != nil {
 			t.Fatal(err)
 		}
+		told++
 		if err := b.PurgeDeletes(ctx, -1); err != nil { // must not affect the bucket after the next open
 			t.Fatal(err)
 		}
 		end()
 		b = h.find("b")
 		st, err := b.Status(ctx)
-		if err != nil || st.Revision != 0 || st.Keys != 0 || st.Config.Storage != kv.MemoryStorage {
+		if err != nil || st.Revision <= told || st.Keys != 0 || st.Config.Storage != kv.MemoryStorage {
 			t.Errorf("status %+v, %v", st, err)
 		}
 		if want := []int{5, 2, 2, 2, 2}[i]; st.Config.History != want {
@@ -142,6 +146,146 @@ func TestMemoryBucketsAcrossOpens(t *testing.T) {
 	}
 	if _, err := h.s.Bucket(ctx, "gone"); !errors.Is(err, kv.ErrBucketNotFound) {
 		t.Errorf("a deleted memory bucket: %v", err)
+	}
+}
+
+// A revision of a memory bucket is never issued twice, and a watch that knows the bucket of
+// before a restart gets kv.ErrCompacted, also where the bucket has issued all revisions that
+// the log allows, and behind a clean close.
+func TestRevisionsOfMemoryGoOn(t *testing.T) {
+	for name, end := range map[string]func(h *harness){
+		"close": func(h *harness) { h.reopen() },
+		"kill":  func(h *harness) { h.kill(); h.open() },
+		"power cut": func(h *harness) {
+			h.powerCut()
+			h.open()
+		},
+		"power cut behind a checkpoint": func(h *harness) {
+			h.checkpoint()
+			h.powerCut()
+			h.open()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHarness(t)
+			h.bucket("unused", inMemory)
+			b := h.bucket("b", inMemory)
+			for life := range 4 {
+				if life > 0 { // the first stride needs no operation of the log
+					b.issuable = b.next + 2
+				}
+				puts := []int{1, 3, 4, 9}[life] // to the end of the stride, and past it
+				logged := h.s.log.Last()
+				for range puts {
+					mustPut(t, b, "k", "v")
+				}
+				if frames := h.s.log.Last() - logged; (frames > 0) != (puts > 3) || frames > 2 { // an operation is logged twice
+					t.Errorf("%d puts wrote %d frames", puts, frames)
+				}
+				told := b.next - 1
+				end(h)
+				b = h.find("b")
+				if st, err := b.Status(ctx); err != nil || st.Revision <= told || st.Revision > told+2*issueStride {
+					t.Fatalf("status after %d is %+v, %v", told, st, err)
+				}
+				for _, from := range []kv.Revision{1, told, told + 1} {
+					var gone *kv.CompactedError
+					_, err := b.Watch(ctx, nil, kv.ResumeFromRevision(from))
+					if !errors.As(err, &gone) {
+						t.Fatalf("a watch from %d, where %d was told: %v", from, told, err)
+					}
+					drain(t, mustWatch(t, b, nil, kv.ResumeFromRevision(gone.First)))
+				}
+				rev := mustPut(t, b, "k", "v")
+				if rev <= told+1 {
+					t.Fatalf("revision %d after %d", rev, told)
+				}
+				_, err := b.Update(ctx, "k", nil, told)
+				wantError(t, err, kv.ErrKeyRevisionMismatch)
+			}
+			if st, err := h.find("unused").Status(ctx); name == "close" && (err != nil || st.Revision != 0) {
+				t.Errorf("a bucket that issued nothing: %+v, %v", st, err)
+			}
+		})
+	}
+}
+
+// A store that damage made read-only has empty memory buckets too, which are not those that
+// a watch knows.
+func TestMemoryOfAReadOnlyStoreIsEmpty(t *testing.T) {
+	h := newHarness(t)
+	told := mustPut(t, h.bucket("b", inMemory), "k", "v")
+	h.checkpoint()
+	h.kill()
+	if err := h.disk.Remove(testDir + "/" + manifest.LogDir); err == nil {
+		t.Fatal("the directory of the log was empty")
+	}
+	list, err := h.disk.List(testDir + "/" + manifest.LogDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range list {
+		if err := h.disk.Remove(testDir + "/" + manifest.LogDir + "/" + e.Name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.open()
+	b := h.find("b")
+	if h.s.Report().ReadOnly == nil {
+		t.Fatal("the store without its log is writable")
+	}
+	wantShown(t, b, showing{})
+	_, err = b.Watch(ctx, nil, kv.ResumeFromRevision(told+1))
+	wantError(t, err, kv.ErrCompacted)
+}
+
+// Whichever call of the file system is the last before a power cut, no revision that was
+// told is issued again.
+func TestStridesAreDurable(t *testing.T) {
+	for n := 1; ; n++ {
+		h := newHarness(t)
+		b := h.bucket("b", inMemory)
+		h.checkpoint()
+		b.issuable = b.next + 1
+		calls := 0
+		h.fs.Inject(func(op simdisk.Op) simdisk.Action {
+			switch op.Kind {
+			case simdisk.OpWriteAt, simdisk.OpSync, simdisk.OpSyncDir, simdisk.OpRename:
+				if calls++; calls == n {
+					return simdisk.Action{Stop: true}
+				}
+			}
+			return simdisk.Action{}
+		})
+		var told kv.Revision
+		for range 5 {
+			rev, err := b.PutString(ctx, "k", "v")
+			if err != nil {
+				break
+			}
+			told = rev
+		}
+		h.powerCut()
+		h.open()
+		if rev := mustPut(t, h.find("b"), "k", "v"); rev <= told {
+			t.Fatalf("stopped at call %d: revision %d after %d", n, rev, told)
+		}
+		if told == 5 && calls < n {
+			return
+		}
+	}
+}
+
+// A bucket that is deleted while its revisions are logged does not fail the others of the
+// group.
+func TestADeletedBucketNeedsNoRevisions(t *testing.T) {
+	h := newHarness(t)
+	b := h.bucket("b", inMemory)
+	if err := h.s.DeleteBucket(ctx, "b"); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.s.logIssue(&issueError{b, 100}); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -55,6 +55,7 @@ func (s *Store) recover() error {
 		s.failure.Store(&failure{fmt.Errorf("the file system takes no writes: %w", s.refusal)})
 		s.report.ReadOnly = s.checkFailure()
 	}
+	r.emptyMemory()
 	if s.checkFailure() == nil {
 		r.skipUnsynced()
 		r.renewMemory()

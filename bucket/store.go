@@ -208,6 +208,7 @@ func (s *Store) Close() error {
 	defer s.compacting.Unlock()
 	err := s.checkFailure()
 	if err == nil {
+		s.markMemory()
 		err = s.vouch() // before the checkpoint, which then covers this frame too
 	}
 	if err == nil {

@@ -76,14 +76,14 @@ func (m *Model) named(got *Model) *Model {
 	return m
 }
 
-// restarted returns the model after the store was opened again: memory buckets are empty.
-// Buckets are recognized by their ids.
+// restarted returns the model after the store was opened again: memory buckets are empty,
+// with other ids and with revisions above those before. Buckets are recognized by their ids.
 func (m *Model) restarted() *Model {
 	m = m.Clone()
 	for _, b := range m.Buckets {
 		if b.Config.Storage == kv.MemoryStorage {
 			b = m.change(b)
-			b.ID, b.Revision, b.Keys, b.aged, b.ended = 0, 0, make(map[string][]Record), 0, 0
+			b.ID, b.Keys, b.aged, b.ended = 0, make(map[string][]Record), 0, 0
 		}
 	}
 	return m
@@ -354,6 +354,9 @@ const skipped = 1 << 20
 
 // at reports whether the bucket may be at that revision.
 func (b *Bucket) at(got kv.Revision) bool {
+	if b.Config.Storage == kv.MemoryStorage && b.ID == 0 { // restarted
+		return got > b.Revision || got == 0 && b.Revision == 0
+	}
 	if b.Config.Sync == kv.SyncInterval {
 		return got >= b.Revision && (got-b.Revision)%skipped == 0
 	}

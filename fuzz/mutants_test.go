@@ -44,8 +44,16 @@ var mutants = []mutant{
 		name: "a memory bucket keeps its id after a restart", test: "TestCrashInLife", file: "bucket/memory.go",
 		old: "\t\tb.id = r.store.path.nextID\n", new: "\t\tif !(mutant) {\n\t\t\tb.id = r.store.path.nextID\n\t\t}\n",
 	},
+	{
+		name: "a memory bucket issues revisions anew after a restart", test: "TestCrashInLife", file: "bucket/memory.go",
+		old: "\t\tif b.issuable > 0 {\n", new: "\t\tif b.issuable > 0 && !(mutant) {\n",
+	},
 
 	// Times to live.
+	{
+		name: "the sweep believes a leap of the clock", test: "FuzzTTLClock", file: "bucket/waits.go",
+		old: "leap != 0 && created <= w.leaptFrom", new: "leap != 0 && !(mutant) && created <= w.leaptFrom",
+	},
 	{
 		name: "records expire by the wall clock", test: "TestModelOfLife", file: "bucket/clock.go",
 		old: "\tif o.env.Elapsed != nil {\n", new: "\tif o.env.Elapsed != nil && !(mutant) {\n",
@@ -60,7 +68,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "the sweep expires keys that were written again", test: "TestModelOfLife", file: "bucket/sweep.go",
-		old: "if ok && newest.Revision == d.revision && newest.Op == kv.Put && !b.noMarkers {", new: "if ok && (mutant || newest.Revision == d.revision) && newest.Op == kv.Put && !b.noMarkers {",
+		old: "if ok && newest.Revision == d.revision && newest.Op == kv.Put && !b.noMarkers &&", new: "if ok && (mutant || newest.Revision == d.revision) && newest.Op == kv.Put && !b.noMarkers &&",
 	},
 	{
 		name: "an edit of the TTL starts no sweep", test: "TestModelOfLife", file: "bucket/control.go",

@@ -551,8 +551,9 @@ func (w *world) trim(o *op, next *Model) error {
 	return compare(0, err, 0, want)
 }
 
-// learnIDs returns the model with the ids of its new buckets. It fails if a bucket had
-// one of these ids before.
+// learnIDs returns the model with the ids and the revisions of its new buckets, and of
+// memory buckets after a restart. It fails if a bucket had one of these ids before, or may
+// issue a revision again.
 func (w *world) learnIDs(m *Model) (*Model, error) {
 	m = m.Clone() // other goroutines may read the model in flight
 	for name, b := range m.Buckets {
@@ -570,8 +571,11 @@ func (w *world) learnIDs(m *Model) (*Model, error) {
 		if w.ids[status.ID] {
 			return m, fmt.Errorf("bucket %q has an id that was used before: %d", name, status.ID)
 		}
+		if !b.at(status.Revision) {
+			return m, fmt.Errorf("bucket %q has revision %d after an open; before it was at %d", name, status.Revision, b.Revision)
+		}
 		b = m.change(b)
-		b.ID = status.ID
+		b.ID, b.Revision = status.ID, status.Revision
 	}
 	w.know(m)
 	return m, nil

@@ -27,6 +27,7 @@
 //	6  Expire         records up to a revision expired or were trimmed
 //	7  ExpireMarkers  purge markers with a deadline up to an instant expired
 //	8  Accept         the loss of records up to a revision is accepted
+//	9  Issue          revisions of a bucket in memory up to one may be issued
 //
 // The body of kind 1 is records as package segment encodes them, one behind the
 // other. The store writes them to segments as they are. The body of any other kind is
@@ -46,8 +47,11 @@
 //	6     Liveness.ExpiredUpTo                 Liveness.UnmarkedUpTo
 //	7     Liveness.MarkersExpiredUpTo          Liveness.UnmarkedUpTo
 //	8     Doubt.Bound                          0
+//	9     the revision                         0
 //
-// Package manifest has the meaning of these fields ("Liveness", "Doubt"). An operation
+// Package manifest has the meaning of these fields ("Liveness", "Doubt"). A bucket in
+// memory may issue revisions up to 2^20 once it is made, without an operation of kind 9.
+// An operation
 // carries what was decided and not what was asked for, so replay needs neither the
 // clock nor the configuration of the time.
 //

@@ -21,6 +21,7 @@ const (
 	kindExpire        Kind = 6
 	kindExpireMarkers Kind = 7
 	kindAccept        Kind = 8
+	kindIssue         Kind = 9
 )
 
 // BeginRecords appends the head of an item of kind Records to dst. The caller

@@ -34,6 +34,9 @@ var sampleOperations = []Operation{
 	&Accept{Bucket: 2, UpTo: 1 << 40},
 }
 
+// issues are operations that came after the golden file of sampleOperations.
+var issues = []Operation{&Issue{Bucket: 4, UpTo: 1 << 20}, &Issue{Bucket: 1<<64 - 1, UpTo: 1<<64 - 1}}
+
 func encodeOperations(ops ...Operation) []byte {
 	var b []byte
 	for _, op := range ops {
@@ -63,12 +66,13 @@ func TestOperationsComeBackAsTheyWere(t *testing.T) {
 	for _, ops := range [][]Operation{sampleOperations, {
 		&Expire{Bucket: 3, ExpiredUpTo: 18, UnmarkedUpTo: 17},
 		&ExpireMarkers{Bucket: 3, MarkersExpiredUpTo: 5, UnmarkedUpTo: 4},
-	}} {
+	}, issues} {
 		if got := decodeOperations(t, encodeOperations(ops...)); !reflect.DeepEqual(got, ops) {
 			t.Errorf("got %+v, want %+v", got, ops)
 		}
 	}
 	golden.Compare(t, "operations", encodeOperations(sampleOperations...))
+	golden.Compare(t, "issue", encodeOperations(issues...))
 }
 
 // The hex in the package documentation is a payload.
@@ -118,7 +122,7 @@ func TestACutOperationIsAnError(t *testing.T) {
 }
 
 func TestAnUnknownItemIsOfANewerVersion(t *testing.T) {
-	for _, kind := range []Kind{0, Records, kindAccept + 1, 1<<16 - 1} {
+	for _, kind := range []Kind{0, Records, kindIssue + 1, 1<<16 - 1} {
 		if _, err := Decode(kind, make([]byte, 64)); !errors.Is(err, kv.ErrVersion) {
 			t.Errorf("kind %d: error is %v, want kv.ErrVersion", kind, err)
 		}
@@ -156,6 +160,7 @@ func TestAnEditsCutIsChecked(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	f.Add(encodeOperations(sampleOperations...))
 	f.Add(encodeOperations(sampleOperations[4]))
+	f.Add(encodeOperations(issues...))
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for rest := b; len(rest) > 0; {

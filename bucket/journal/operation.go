@@ -64,6 +64,14 @@ type Accept struct {
 	UpTo   kv.Revision // of the bounds that it accepts
 }
 
+// Issue says that revisions of a bucket in memory up to UpTo may be issued. It is logged
+// before the first of them is. The records of such a bucket are not logged, so nothing else
+// in the log has their revisions.
+type Issue struct {
+	Bucket uint64 // id
+	UpTo   kv.Revision
+}
+
 // BucketID implements Operation.
 func (o *Create) BucketID() uint64 { return o.Bucket }
 
@@ -84,6 +92,9 @@ func (o *ExpireMarkers) BucketID() uint64 { return o.Bucket }
 
 // BucketID implements Operation.
 func (o *Accept) BucketID() uint64 { return o.Bucket }
+
+// BucketID implements Operation.
+func (o *Issue) BucketID() uint64 { return o.Bucket }
 
 // Cuts reports whether the edit shortens the bucket's history.
 func (o *Edit) Cuts() bool { return o.Cut.Keep != 0 }
@@ -123,6 +134,8 @@ func (o *ExpireMarkers) fields() fields {
 
 func (o *Accept) fields() fields { return fields{kindAccept, o.Bucket, uint64(o.UpTo), 0, nil} }
 
+func (o *Issue) fields() fields { return fields{kindIssue, o.Bucket, uint64(o.UpTo), 0, nil} }
+
 // Append appends an operation to dst as an item.
 func Append(dst []byte, op Operation) []byte {
 	f := op.fields()
@@ -139,7 +152,7 @@ func Append(dst []byte, op Operation) []byte {
 // Decode reads the body of an item that is not of kind Records. The operation keeps
 // no part of body. An unknown kind is kv.ErrVersion.
 func Decode(kind Kind, body []byte) (Operation, error) {
-	if kind < kindCreate || kind > kindAccept {
+	if kind < kindCreate || kind > kindIssue {
 		return nil, fmt.Errorf("%w: item kind %d", kv.ErrVersion, kind)
 	}
 	if len(body) < operationSize {
@@ -159,6 +172,8 @@ func Decode(kind Kind, body []byte) (Operation, error) {
 		return &ExpireMarkers{bucket, int64(first), kv.Revision(second)}, nil
 	case kindAccept:
 		return &Accept{bucket, kv.Revision(first)}, nil
+	case kindIssue:
+		return &Issue{bucket, kv.Revision(first)}, nil
 	}
 	config, err := manifest.DecodeConfig(body[operationSize:])
 	if err != nil {

@@ -82,7 +82,8 @@
 //	life, 1 to 2^53 - 1
 //	time of creation
 //	log position: segments hold every mutation of the bucket up to this LSN
-//	next revision, at least 1
+//	next revision, at least 1. Of a bucket in memory: no revision from this one on
+//	    was issued
 //	number of keys with a record, a hint for the size of the index
 //	Liveness: ExpiredUpTo, PurgedDeletes.UpTo, PurgedDeletes.MarkersUpTo,
 //	    MarkersExpiredUpTo, UnmarkedUpTo
