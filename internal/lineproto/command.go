@@ -89,8 +89,9 @@ func JoinPatterns(patterns []string) string {
 
 // ParseCommand parses the first command of buf into c and returns its size in bytes. If
 // buf ends within the command, it returns ErrIncomplete and a lower bound of the
-// command's size. If buf has the whole line then, c is filled in except for the payload;
-// otherwise c.Verb is 0. Any other error is a *SyntaxError.
+// command's size. Any other error is a *SyntaxError. If buf has the whole line, and it is
+// the payload that has not arrived or is wrong, c is filled in except for the payload;
+// otherwise c.Verb is 0.
 func ParseCommand(buf []byte, c *Command) (int, error) {
 	*c = Command{Length: -1}
 	line, size, err := cutLine(buf)
@@ -104,9 +105,6 @@ func ParseCommand(buf []byte, c *Command) (int, error) {
 	c.HeaderSize = size
 	if c.Length >= 0 {
 		c.Value, size, err = cutPayload(buf, size, c.Length)
-		if err != nil && err != ErrIncomplete {
-			return 0, err
-		}
 	}
 	c.Verb = verb
 	return size, err

@@ -75,13 +75,22 @@ func cutLine(buf []byte) (line []byte, size int, err error) {
 // size of everything up to its CRLF.
 func cutPayload(buf []byte, start, length int) (payload []byte, size int, err error) {
 	end := start + length
-	if len(buf) > end && buf[end] != '\r' || len(buf) > end+1 && buf[end+1] != '\n' {
-		return nil, 0, syntaxError("CRLF is missing after a payload of %d bytes", length)
+	if err := CheckPayloadEnd(buf[min(end, len(buf)):], length); err != nil {
+		return nil, 0, err
 	}
 	if len(buf) < end+2 {
 		return nil, end + 2, ErrIncomplete
 	}
 	return buf[start:end:end], end + 2, nil
+}
+
+// CheckPayloadEnd returns a *SyntaxError if what follows a payload of that length does not
+// begin with CRLF, as far as it has arrived.
+func CheckPayloadEnd(rest []byte, length int) error {
+	if len(rest) > 0 && rest[0] != '\r' || len(rest) > 1 && rest[1] != '\n' {
+		return syntaxError("CRLF is missing after a payload of %d bytes", length)
+	}
+	return nil
 }
 
 // words cuts a line at its blanks.

@@ -119,7 +119,7 @@ func (c *conn) commands() (need int, err error) {
 			return n, c.spend(len(c.in.Bytes()), false)
 		}
 		if err != nil {
-			return 0, err
+			return 0, c.refuseBroken(err)
 		}
 		if err := c.spend(n, true); err != nil {
 			return 0, err
@@ -166,8 +166,11 @@ func (c *conn) await(need int) error {
 		c.in.Expect(commandUntil(c.since, cmd.Length))
 	}
 	if cmd.Verb != 0 {
+		if beforeLogin {
+			return lineproto.ErrAuthRequired
+		}
 		if err := c.precheck(&cmd); err != nil {
-			return c.refuse(need, err, cmd.Key)
+			return c.refuse(&cmd, err)
 		}
 	}
 	c.in.Reserve(need)
@@ -181,31 +184,51 @@ func commandUntil(first time.Time, length int) time.Time {
 }
 
 // refuse answers a command whose payload is still arriving, and skips the payload.
-func (c *conn) refuse(size int, cause error, key string) error {
+func (c *conn) refuse(cmd *lineproto.Command, cause error) error {
+	size, length := cmd.HeaderSize+cmd.Length, cmd.Length // reads overwrite what cmd refers to
 	c.since = time.Time{}
-	if !c.out.write(lineproto.AppendError(nil, wireError(cause), key)) {
+	if !c.out.write(lineproto.AppendError(nil, wireError(cause), cmd.Key)) {
 		return errQuit
 	}
-	return c.skip(size)
-}
-
-// skip discards a command of that size. Its payload must end in CRLF too.
-func (c *conn) skip(size int) error {
-	const crlf = "\r\n"
-	if err := c.in.Skip(size - len(crlf)); err != nil {
+	if err := c.in.Skip(size); err != nil {
 		return err
 	}
-	for len(c.in.Bytes()) < len(crlf) {
-		c.in.Reserve(len(crlf))
+	return c.skipPayloadEnd(length)
+}
+
+// skipPayloadEnd discards the CRLF after a payload of that length.
+func (c *conn) skipPayloadEnd(length int) error {
+	const size = len("\r\n")
+	for {
+		if err := lineproto.CheckPayloadEnd(c.in.Bytes(), length); err != nil {
+			return err
+		}
+		if len(c.in.Bytes()) >= size {
+			c.in.Consume(size)
+			return nil
+		}
+		c.in.Reserve(size)
 		if err := c.in.Read(); err != nil {
 			return err
 		}
 	}
-	if !strings.HasPrefix(string(c.in.Bytes()[:len(crlf)]), crlf) {
-		return &lineproto.SyntaxError{Reason: "CRLF is missing after a payload"}
+}
+
+// refuseBroken answers a command that would be refused and has no CRLF after its payload
+// with the refusal first, as it would be if the payload had come later. It returns the error
+// that ends the connection; broken is that of parsing.
+func (c *conn) refuseBroken(broken error) error {
+	if c.cmd.Verb == 0 {
+		return broken
 	}
-	c.in.Consume(len(crlf))
-	return nil
+	if c.NeedsLogin() {
+		return lineproto.ErrAuthRequired
+	}
+	if err := c.precheck(&c.cmd); err != nil {
+		c.finishRun() // which came first
+		c.fail(err, c.cmd.Key)
+	}
+	return broken
 }
 
 // flush writes the gathered replies, and starts the watches whose +OK is written.

@@ -281,7 +281,8 @@
 // begin of the next command is unknown. That ends an HTTP request at its first line,
 // since no name of a bucket has a slash. A command that parses and is refused, such as
 // one with an unknown option or a value that is too large, gets an error. Its payload
-// is discarded, and the connection goes on.
+// is discarded, and the connection goes on. The error may come before the payload has
+// arrived, and is the same then. If no CRLF follows the payload, SYNTAX comes after it.
 //
 // After -ERR SHUTDOWN, SYNTAX or TIMEOUT, no commands were executed but those already
 // answered. If a connection breaks without such an error, the outcome of unanswered

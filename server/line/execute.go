@@ -45,8 +45,9 @@ func (c *conn) permit(cmd *lineproto.Command) error {
 	return nil
 }
 
-// precheck returns why a command will be refused whatever its payload is, which has not
-// arrived completely.
+// precheck returns why a command is refused whatever its payload is. It is asked before the
+// payload has arrived and afterwards, so that the answer does not depend on how the
+// connection cut the command.
 func (c *conn) precheck(cmd *lineproto.Command) error {
 	if err := c.permit(cmd); err != nil {
 		return err
@@ -68,10 +69,7 @@ func (c *conn) precheck(cmd *lineproto.Command) error {
 
 // execute executes a command or adds it to the run. An error ends the connection.
 func (c *conn) execute(cmd *lineproto.Command) error {
-	err := c.permit(cmd)
-	if err == nil {
-		err = cmd.Refused
-	}
+	err := c.precheck(cmd)
 	if err == nil && cmd.Verb.Writes() {
 		c.write(cmd)
 		return nil
