@@ -117,7 +117,7 @@ func (b *Bucket) startSegment(size int64) error {
 		return fmt.Errorf("%w: bucket %q has had %d segments since it was opened: reopen the store", kv.ErrReadOnly, b.name, segmentsMax)
 	}
 	number := s.path.numbers
-	seg, err := segment.Create(s.segments, number, b.id, max(size, b.segmentSize()))
+	seg, err := segment.Create(b.disk, number, b.id, max(size, b.segmentSize()))
 	if err != nil {
 		return err
 	}

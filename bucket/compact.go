@@ -410,7 +410,7 @@ func (c *rewrite) create() error {
 		}
 		number := s.path.numbers
 		s.path.numbers++
-		seg, err := segment.Create(s.segments, number, b.id, min(limit, segment.MaxSize))
+		seg, err := segment.Create(b.disk, number, b.id, min(limit, segment.MaxSize))
 		if err == nil {
 			c.output = b.addSegment(seg, &manifest.Segment{}, false)
 		}

@@ -100,7 +100,7 @@ func expectedKeys(d *manifest.Bucket) int {
 func (r *recovery) loadSegment(b *Bucket, d *manifest.Segment, last bool) error {
 	open := d.Desc
 	open.Sealed = open.Sealed || !last // records are appended to the last one only
-	seg, err := segment.Open(r.store.segments, open)
+	seg, err := segment.Open(b.disk, open)
 	var corrupt *kv.CorruptError
 	if errors.Is(err, fs.ErrNotExist) {
 		corrupt = &kv.CorruptError{File: path.Join(r.store.segments.Dir, segment.FileName(d.Number)), Offset: -1,
@@ -131,7 +131,7 @@ func (r *recovery) loadSegment(b *Bucket, d *manifest.Segment, last bool) error 
 			// revision is not issued for another record.
 			b.next = max(b.next, e.Revision+1)
 			damaged(&kv.CorruptError{File: path.Join(r.store.segments.Dir, segment.FileName(d.Number)), Offset: e.Offset,
-				Detail: fmt.Sprintf("key %q, revision %d, bucket %d: newer than the segment", e.Key, e.Revision, b.id)})
+				Detail: fmt.Sprintf("key %q, revision %d, bucket %q: newer than the segment", e.Key, e.Revision, b.name)})
 			return nil
 		}
 		b.load(e, sl)

@@ -42,6 +42,7 @@ const issueStride = 1 << 20
 // setStorage sets the bucket's storage, which never changes again.
 func (b *Bucket) setStorage(storage kv.Storage) {
 	b.disk = b.store.segments
+	b.disk.Bucket = b.name
 	if storage == kv.MemoryStorage {
 		b.memory, b.issuable = true, issueStride
 		b.disk.FS, b.disk.Dir = vfs.NewRAM(), "memory"

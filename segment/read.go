@@ -165,8 +165,8 @@ func (s *Segment) undecoded(offset int64, key string, revision kv.Revision, err 
 
 // lost returns an error for the damage of one record.
 func (s *Segment) lost(offset int64, key string, revision kv.Revision, cause error, format string, args ...any) error {
-	return s.corrupt(offset, cause, "key %q, revision %d, bucket %d: "+format,
-		append([]any{key, revision, s.bucketID}, args...)...)
+	return s.corrupt(offset, cause, "key %q, revision %d, %s: "+format,
+		append([]any{key, revision, s.bucket}, args...)...)
 }
 
 // mapped returns the mapping, and makes it if there is none. It is as long as the file may become,

@@ -270,7 +270,7 @@ func TestLostRecord(t *testing.T) {
 	x.append(Record{BucketID: testBucket, Revision: 2, Floor: 2, Created: 2e9, Op: Put, First: true, Lost: true, Key: []byte("lost")})
 	x.index()
 	e := x.entries[1]
-	want := `key "lost", revision 2, bucket 7: the value was damaged`
+	want := `key "lost", revision 2, bucket "my-kv": the value was damaged`
 	check := func(what string, err error) {
 		t.Helper()
 		if damage := (*kv.CorruptError)(nil); !errors.As(err, &damage) || damage.Offset != e.Offset || !strings.Contains(damage.Detail, want) {

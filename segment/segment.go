@@ -42,10 +42,21 @@ type Options struct {
 	Seed    Seed
 	StoreID [16]byte
 
+	// Bucket is what errors call the bucket of the segment: its name. Empty: its number.
+	Bucket string
+
 	// Released is called when the last pin of a retired segment is gone and its file may
 	// be removed. The goroutine of the last Unpin calls it, so it must not block. It may be
 	// nil.
 	Released func()
+}
+
+// bucketText returns what errors call the bucket.
+func (o *Options) bucketText(id uint64) string {
+	if o.Bucket == "" {
+		return fmt.Sprintf("bucket %d", id)
+	}
+	return fmt.Sprintf("bucket %q", o.Bucket)
 }
 
 func (o *Options) path(number uint64) string { return path.Join(o.Dir, FileName(number)) }
@@ -90,6 +101,7 @@ type Segment struct {
 	seed         Seed
 	number       uint64
 	bucketID     uint64
+	bucket       string // as errors call it
 	limit        int64
 	headerDamage *kv.CorruptError // nil: the file's header is sound
 	onRelease    func()           // Options.Released; may be nil
@@ -121,6 +133,7 @@ func newSegment(o *Options, d Desc) *Segment {
 		pending:  pending{prev: d.lastBlock(), next: d.Size, about: d.summary()},
 		released: make(chan struct{}), onRelease: o.Released,
 	}
+	s.bucket = o.bucketText(d.BucketID)
 	s.size.Store(d.Size)
 	s.pins.Store(1)
 	s.mu.desc = d

@@ -36,7 +36,7 @@ func memOptions(t testing.TB) Options {
 	if err := fs.Mkdir("segments"); err != nil {
 		t.Fatal(err)
 	}
-	return Options{FS: fs, Dir: "segments", Seed: testSeed, StoreID: [16]byte([]byte("0123456789abcdef"))}
+	return Options{FS: fs, Dir: "segments", Seed: testSeed, StoreID: [16]byte([]byte("0123456789abcdef")), Bucket: "my-kv"}
 }
 
 func osOptions(t testing.TB) Options {
@@ -515,7 +515,7 @@ func (x *fixture) checkDamaged(part part, lost *Entry) {
 		e := &x.entries[i]
 		r, err := x.read(e)
 		if e == lost {
-			want := fmt.Sprintf("key %q, revision %d, bucket %d", e.Key, e.Revision, testBucket)
+			want := fmt.Sprintf("key %q, revision %d, bucket \"my-kv\"", e.Key, e.Revision)
 			if damage := (*kv.CorruptError)(nil); !errors.As(err, &damage) || damage.Offset != e.Offset || !strings.Contains(damage.Detail, want) {
 				x.t.Errorf("read of damaged %s: %+v, %v", e.Key, r, err)
 			}

@@ -161,8 +161,8 @@ func (w *walker) check(f *found) {
 	padding := int64(f.size - f.head - f.headers - f.value)
 	f.valueOK = w.sum(w.s.seed, f.offset+int64(f.head), end) == f.bodySum && w.zero(end-padding, end)
 	if !f.valueOK {
-		w.report(f.offset, end, "key %q, revision %d, bucket %d: %v",
-			w.key, f.record.Revision, w.s.bucketID, errRecordBodySum)
+		w.report(f.offset, end, "key %q, revision %d, %s: %v",
+			w.key, f.record.Revision, w.s.bucket, errRecordBodySum)
 	}
 }
 

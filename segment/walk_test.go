@@ -187,7 +187,7 @@ func TestWalkLargeValues(t *testing.T) {
 	x.write(big.Offset+2*windowSize, []byte("x"))
 	walked, lost, damage := x.walk()
 	if !reflect.DeepEqual(walked, x.entries) || !slices.Equal(lost, []int64{big.Offset}) || len(damage) != 1 ||
-		!strings.Contains(damage[0].Detail, `key "key", revision 2, bucket 7`) {
+		!strings.Contains(damage[0].Detail, `key "key", revision 2, bucket "my-kv"`) {
 		t.Errorf("a damaged value: walked %d records, %v, %v", len(walked), lost, damage)
 	}
 	x.write(big.Offset, []byte("x"))

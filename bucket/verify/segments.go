@@ -48,7 +48,9 @@ func (v *verification) checkSegments() error {
 // compares the two. last is the newest revision in the earlier segments.
 func (v *verification) checkSegment(b *manifest.Bucket, d *manifest.Segment, last *kv.Revision) error {
 	file := path.Join(v.segments.Dir, segment.FileName(d.Number))
-	seg, err := segment.Open(v.segments, d.Desc)
+	opts := v.segments
+	opts.Bucket = b.Config.Bucket
+	seg, err := segment.Open(opts, d.Desc)
 	var corrupt *kv.CorruptError
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
