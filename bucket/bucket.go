@@ -206,7 +206,7 @@ func (b *Bucket) Status(ctx context.Context) (kv.Status, error) {
 		Config: b.mu.config.WithDefaults(), ID: b.life, Created: time.Unix(0, b.created).UTC(),
 		Keys: uint64(b.mu.index.Keys()), Named: uint64(b.mu.index.Len()), Values: uint64(b.mu.index.Count()),
 		Bytes: uint64(b.mu.index.Bytes()), Revision: b.mu.revision,
-		ReadOnly: b.checkWritableLocked(), Doubt: b.mu.doubt.Bound,
+		ReadOnly: b.checkWritableLocked(), Doubt: b.mu.doubt.Bound, Stale: b.servesStale(),
 	}
 	if b.mu.doubt.Unknown {
 		st.Doubt = boundAll

@@ -25,5 +25,7 @@ type Status struct {
 	// confirmed it and the bucket may have records that expired by it alone: they are
 	// invisible, and are not removed yet. 0: there is none.
 	ClockLeap time.Duration
-	ReadOnly  error // why the bucket takes no writes; nil if it does
+	// Stale says that the store was told to serve the bucket as if nothing were in doubt.
+	Stale    bool
+	ReadOnly error // why the bucket takes no writes; nil if it does
 }

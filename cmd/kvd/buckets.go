@@ -258,6 +258,8 @@ type statusJSON struct {
 	Disk         uint64            `json:"disk"`
 	Revision     kv.Revision       `json:"revision"`
 	ClockLeap    string            `json:"clock_leap,omitempty"`
+	Doubt        kv.Revision       `json:"doubt,omitempty"`
+	Stale        bool              `json:"stale,omitempty"` // served in spite of it
 	ReadOnly     string            `json:"read_only,omitempty"`
 }
 
@@ -269,7 +271,7 @@ func newStatusJSON(s *kv.Status) statusJSON {
 		MaxValueSize: c.MaxValueSize, MaxBytes: c.MaxBytes, Storage: c.Storage.String(),
 		Compression: c.Compression, Sync: c.Sync.String(), SyncInterval: optionalAge(c.SyncInterval),
 		Metadata: shownMetadata(c), Keys: s.Keys, Values: s.Values, Bytes: s.Bytes, Disk: s.Disk, Revision: s.Revision,
-		ClockLeap: optionalAge(s.ClockLeap),
+		ClockLeap: optionalAge(s.ClockLeap), Doubt: s.Doubt, Stale: s.Stale,
 	}
 	if s.ReadOnly != nil {
 		j.ReadOnly = s.ReadOnly.Error()
@@ -325,11 +327,33 @@ func (a *app) printStatus(ctx context.Context, b kv.Bucket) error {
 	if s.ClockLeap != 0 {
 		a.printFields("Clock", [][2]string{{"Leap", leapText(s.ClockLeap)}})
 	}
-	if s.ReadOnly != nil {
-		a.printFields("Fault", [][2]string{{"Read-only", s.ReadOnly.Error()}})
+	if faults := faultsOf(&s); len(faults) > 0 {
+		a.printFields("Fault", faults)
 	}
 	return nil
 }
+
+// faultsOf returns what is wrong with a bucket.
+func faultsOf(s *kv.Status) (faults [][2]string) {
+	if s.Doubt != 0 {
+		faults = append(faults, [2]string{"In doubt", doubtText(s)})
+	}
+	if s.Stale {
+		faults = append(faults, [2]string{"Served stale", staleText})
+	}
+	if s.ReadOnly != nil {
+		faults = append(faults, [2]string{"Read-only", s.ReadOnly.Error()})
+	}
+	return faults
+}
+
+// doubtText says how far a bucket is in doubt.
+func doubtText(s *kv.Status) string {
+	return fmt.Sprintf("records%s may be missing (\"kvd lost %s\" lists them)", strings.TrimPrefix(upTo(s.Doubt), " as a whole"), s.Config.Bucket)
+}
+
+// staleText is what a bucket that is served stale means for its clients.
+const staleText = "reads and conditions go by the records that are known: values may be old, deleted keys may be back"
 
 // printFields prints names and values under a heading. It omits empty values.
 func (a *app) printFields(heading string, fields [][2]string) {

@@ -110,6 +110,10 @@ var waysOut = []struct {
 // explain returns the error in one line, with a hint.
 func explain(err error) string {
 	text := strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
+	var corrupt *kv.CorruptError
+	if errors.As(err, &corrupt) && corrupt.UpTo != 0 {
+		return text // it names the ways out
+	}
 	for _, w := range waysOut {
 		if errors.Is(err, w.err) {
 			return text + " (" + w.hint + ")"

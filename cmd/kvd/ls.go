@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -38,6 +39,9 @@ with --display-value.`,
 				if err != nil {
 					return err
 				}
+				if ctx, err = a.reader(ctx, b, l.stale); err != nil {
+					return err
+				}
 				return l.keys(ctx, a, b, args[1:])
 			})
 		},
@@ -46,6 +50,7 @@ with --display-value.`,
 	c.Flags().BoolVar(&l.all, "all", false, "include the buckets that hold JetStream streams")
 	c.Flags().BoolVarP(&l.verbose, "verbose", "v", false, "print the revision and time of each key")
 	c.Flags().BoolVar(&l.values, "display-value", false, "with -v, print the values")
+	l.stale.addFlag(c)
 	a.addTarget(c)
 	a.addJSON(c)
 	return c
@@ -54,6 +59,7 @@ with --display-value.`,
 // lister is the flags of a listing.
 type lister struct {
 	names, all, verbose, values bool
+	stale                       stale
 }
 
 func (l *lister) buckets(ctx context.Context, a *app, s store) error {
@@ -120,7 +126,11 @@ func (l *lister) keys(ctx context.Context, a *app, b kv.Bucket, patterns []strin
 	}
 	t := a.newList(fmt.Sprintf("Contents for bucket '%s'", b.Name()), headings...)
 	found := false
+	var damaged damagedReads
 	for e, err := range b.All(ctx, patterns...) {
+		if damaged.skip(a, &e, err) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -143,7 +153,10 @@ func (l *lister) keys(ctx context.Context, a *app, b kv.Bucket, patterns []strin
 			t.add(e.Key, t.time(e.Created), e.Revision)
 		}
 	}
-	return a.endList(t, found, "No keys found in bucket")
+	if damaged > 0 && !found {
+		return damaged.err(b.Name())
+	}
+	return errors.Join(a.endList(t, found, "No keys found in bucket"), damaged.err(b.Name()))
 }
 
 func (l *lister) keyNames(ctx context.Context, a *app, b kv.Bucket, patterns []string) error {
@@ -171,6 +184,7 @@ func (l *lister) keyNames(ctx context.Context, a *app, b kv.Bucket, patterns []s
 }
 
 func (a *app) countCommand() *cobra.Command {
+	var f stale
 	c := &cobra.Command{
 		Use:               "count BUCKET [PATTERN...]",
 		Short:             "Count the keys of a bucket",
@@ -182,6 +196,9 @@ func (a *app) countCommand() *cobra.Command {
 			return a.withStore(c.Context(), mustExist, func(ctx context.Context, s store) error {
 				b, err := s.Bucket(ctx, args[0])
 				if err != nil {
+					return err
+				}
+				if ctx, err = a.reader(ctx, b, f); err != nil {
 					return err
 				}
 				n, err := countKeys(ctx, b, args[1:])
@@ -199,6 +216,7 @@ func (a *app) countCommand() *cobra.Command {
 			})
 		},
 	}
+	f.addFlag(c)
 	a.addTarget(c)
 	a.addJSON(c)
 	return c
@@ -207,7 +225,9 @@ func (a *app) countCommand() *cobra.Command {
 func countKeys(ctx context.Context, b kv.Bucket, patterns []string) (uint64, error) {
 	if len(patterns) == 0 {
 		st, err := b.Status(ctx)
-		return st.Keys, err
+		if err != nil || st.Doubt == 0 { // otherwise the number may be wrong
+			return st.Keys, err
+		}
 	}
 	n := uint64(0)
 	for _, err := range b.Keys(ctx, patterns...) {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -17,6 +16,7 @@ func (a *app) readCommands() []*cobra.Command {
 
 func (a *app) getCommand() *cobra.Command {
 	var raw bool
+	var f stale
 	var revision uint64
 	c := &cobra.Command{
 		Use:   "get BUCKET KEY",
@@ -30,7 +30,10 @@ print the bytes of the value and nothing else.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			return a.withBucket(c.Context(), args[0], func(ctx context.Context, b kv.Bucket) error {
 				var e kv.Entry
-				var err error
+				ctx, err := a.reader(ctx, b, f)
+				if err != nil {
+					return err
+				}
 				if c.Flags().Changed("revision") {
 					e, err = b.GetRevision(ctx, args[1], kv.Revision(revision))
 				} else {
@@ -45,6 +48,7 @@ print the bytes of the value and nothing else.`,
 	}
 	c.Flags().BoolVar(&raw, "raw", false, "print the value alone, without a newline")
 	c.Flags().Uint64Var(&revision, "revision", 0, "get this revision")
+	f.addFlag(c)
 	a.addTarget(c)
 	a.addJSON(c)
 	exclusive(c, "raw", "json")
@@ -70,6 +74,7 @@ func (a *app) printEntry(e *kv.Entry, raw bool) error {
 }
 
 func (a *app) historyCommand() *cobra.Command {
+	var f stale
 	c := &cobra.Command{
 		Use:   "history BUCKET KEY",
 		Short: "Show the history of a key",
@@ -81,10 +86,15 @@ time, length and value.`,
 		ValidArgsFunction: a.completeArgs(completeBucket, completeKey),
 		RunE: func(c *cobra.Command, args []string) error {
 			return a.withBucket(c.Context(), args[0], func(ctx context.Context, b kv.Bucket) error {
+				ctx, err := a.reader(ctx, b, f)
+				if err != nil {
+					return err
+				}
 				return a.printHistory(ctx, b, args[1])
 			})
 		},
 	}
+	f.addFlag(c)
 	a.addTarget(c)
 	a.addJSON(c)
 	return c
@@ -92,9 +102,10 @@ time, length and value.`,
 
 func (a *app) printHistory(ctx context.Context, b kv.Bucket, key string) error {
 	t := a.newList(fmt.Sprintf("History for %s > %s", b.Name(), key), "Key", "Revision", "Op", "Created", "Length", "Value")
+	var damaged damagedReads
 	for e, err := range b.History(ctx, key) {
-		if errors.Is(err, kv.ErrKeyNotFound) {
-			return err
+		if e.Revision != 0 && damaged.skip(a, &e, err) {
+			continue
 		}
 		if err != nil {
 			return err
@@ -112,5 +123,5 @@ func (a *app) printHistory(ctx context.Context, b kv.Bucket, key string) error {
 	if !a.json {
 		t.end()
 	}
-	return nil
+	return damaged.err(b.Name())
 }

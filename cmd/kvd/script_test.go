@@ -26,6 +26,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"kvd/internal/damage"
 )
 
 func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"kvd": main}) }
@@ -42,6 +44,8 @@ func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"kvd": main})
 //	wait-log NAME TEXT      waits for a line of its log that holds the text
 //	exits CODE kvd ARG...   runs the program and checks the exit code
 //	flip FILE OFFSET        changes a bit of a byte of a file
+//	doubt DIR BUCKET        writes a doubt into the manifest of a closed store: 2 records
+//	                        above revision 2 up to 4 are missing, and a value of key lost
 //	bytes FILE HEX [N]      writes a file of these bytes, N times
 //	hold-port VAR           listens on a port for as long as the script runs
 //	certificate NAME        writes NAME.crt and NAME.key for 127.0.0.1
@@ -69,6 +73,7 @@ func TestScripts(t *testing.T) {
 			"wait-log":    cmdWaitLog,
 			"exits":       cmdExits,
 			"flip":        cmdFlip,
+			"doubt":       cmdDoubt,
 			"hold-port":   cmdHoldPort,
 			"bytes":       cmdBytes,
 			"certificate": cmdCertificate,
@@ -239,6 +244,11 @@ func cmdFlip(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	content[offset] ^= 1
 	ts.Check(os.WriteFile(found[0], content, 0o600))
+}
+
+func cmdDoubt(ts *testscript.TestScript, neg bool, args []string) {
+	arguments(ts, neg, args, "doubt DIR BUCKET", 2, 2)
+	ts.Check(damage.Doubt(nil, ts.MkAbs(args[0]), args[1], damage.Example()))
 }
 
 func cmdHoldPort(ts *testscript.TestScript, neg bool, args []string) {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -310,7 +311,8 @@ func (d *daemon) announce(a *app) {
 	if d.admin != nil {
 		d.admin.SetReady(nil)
 	}
-	weaker := d.weakerBuckets()
+	weaker, doubtful := d.remarks()
+	stale := strings.Join(d.cfg.store.ServeStale, ",")
 	d.manager.notify("READY=1", "STATUS=serving "+d.cfg.data)
 	data, err := filepath.Abs(d.cfg.data)
 	if err != nil {
@@ -324,6 +326,12 @@ func (d *daemon) announce(a *app) {
 		}
 		log.Info("serving", "version", thisBuild().Version, "listen", addrText(d.lineAddr), "nats", d.natsText(), "admin", addrText(d.adminAddr),
 			"data", data, "recovery", report.String(), "promise", promiseText)
+		for _, text := range doubtful {
+			d.log.Warn("in doubt after damage", "what", text)
+		}
+		if stale != "" {
+			d.log.Warn("serving stale", "buckets", stale, "what", staleText)
+		}
 		return
 	}
 	fmt.Fprintf(a.err, "kvd %s\n", thisBuild().Version)
@@ -340,6 +348,12 @@ func (d *daemon) announce(a *app) {
 	for _, w := range weaker {
 		fmt.Fprintf(a.err, "  %-9s %s\n", "except", w)
 	}
+	for _, text := range doubtful {
+		fmt.Fprintf(a.err, "  %-9s %s\n", "DOUBT", text)
+	}
+	if stale != "" {
+		fmt.Fprintf(a.err, "  %-9s %s: %s\n", "WARNING", "--serve-stale "+stale, staleText)
+	}
 	if d.cfg.insecure {
 		fmt.Fprintf(a.err, "  %-9s %s\n", "WARNING", "--insecure: anyone who can reach these addresses may have full access")
 	}
@@ -351,9 +365,8 @@ func (d *daemon) announce(a *app) {
 // promiseText says when a write is durable.
 const promiseText = "every write is synced to disk before it is acknowledged"
 
-// weakerBuckets describes the buckets whose configuration promises less.
-func (d *daemon) weakerBuckets() []string {
-	var weaker []string
+// remarks describes the buckets whose configuration promises less, and those in doubt.
+func (d *daemon) remarks() (weaker, doubtful []string) {
 	for st, err := range d.store.Buckets(context.Background()) {
 		if err != nil {
 			break
@@ -361,8 +374,11 @@ func (d *daemon) weakerBuckets() []string {
 		if c := &st.Config; c.Storage == kv.MemoryStorage || c.Sync == kv.SyncInterval {
 			weaker = append(weaker, fmt.Sprintf("bucket %s: %s", c.Bucket, promise(c)))
 		}
+		if st.Doubt != 0 {
+			doubtful = append(doubtful, fmt.Sprintf("bucket %s: %s", st.Config.Bucket, doubtText(&st)))
+		}
 	}
-	return weaker
+	return weaker, doubtful
 }
 
 // natsText returns the address for NATS clients, or why there is none.

@@ -71,6 +71,7 @@ func storeOptions(r *reader) bucket.Options {
 		LogMaxSize:  read(r, "wal-max-size", parseSize),
 		ReserveSize: read(r, "reserve-size", parseSize),
 		AcceptClock: read(r, "accept-clock", parseBool),
+		ServeStale:  read(r, "serve-stale", parseBuckets),
 	}
 	if o.ReserveSize == 0 {
 		o.ReserveSize = -1 // in bucket.Options 0 is the default

@@ -12,6 +12,9 @@ import (
 
 	"github.com/BurntSushi/toml"
 	"github.com/spf13/cobra"
+
+	"kvd/bucket"
+	"kvd/kv"
 )
 
 // setting is one setting of a server. Its value is that of the flag --name, of the
@@ -22,6 +25,7 @@ type setting struct {
 	def   string
 	usage string
 	bool  bool // true or false: the flag alone means true
+	list  bool // names, joined by commas: the flag may be repeated, the file may have an array
 
 	value  string
 	origin string // where the value comes from, for people
@@ -57,6 +61,7 @@ func newSettings() settings {
 		{name: "insecure", def: "false", bool: true, usage: "allow addresses that are not loopback without users and TLS"},
 		{name: "accept-clock", def: "false", bool: true, usage: "trust a clock that is more than a day ahead of the store: what expired meanwhile is removed"},
 		{name: "pprof", def: "false", bool: true, usage: "serve profiles under /debug/pprof on the admin address"},
+		{name: "serve-stale", list: true, usage: "buckets to serve in spite of damage, by what is known: values may be old; '*': all; may be repeated"},
 		{name: "log-level", def: "info", usage: "debug, info, warn or error"},
 		{name: "log-format", def: "auto", usage: "text, json, or auto: text on a terminal"},
 		{name: "shutdown-timeout", def: "10s", usage: "time for connections to finish when the server stops"},
@@ -73,9 +78,12 @@ func (ss settings) addFlags(c *cobra.Command) {
 	_ = c.MarkFlagFilename("config", "toml") // it exists
 	for _, s := range ss {
 		usage := fmt.Sprintf("%s (%s)", s.usage, s.env())
-		if s.bool {
+		switch {
+		case s.bool:
 			f.Bool(s.name, s.def == "true", usage)
-		} else {
+		case s.list:
+			f.Var(new(namesFlag), s.name, usage)
+		default:
 			f.String(s.name, s.def, usage)
 		}
 	}
@@ -142,19 +150,81 @@ func (ss settings) readFile(c *cobra.Command, lookupEnv func(string) (string, bo
 			err = errors.Join(err, fmt.Errorf("%s: unknown setting %q: \"kvd config show\" lists all", name, key))
 			continue
 		}
-		switch value := value.(type) {
-		case string:
-			f.values[key] = value
-		case bool, int64:
-			f.values[key] = fmt.Sprint(value)
-		default:
-			err = errors.Join(err, fmt.Errorf("%s: %s must be a string, a number, true or false", name, key))
+		text, bad := ss[i].fromFile(value)
+		if bad != nil {
+			err = errors.Join(err, fmt.Errorf("%s: %w", name, bad))
 		}
+		f.values[key] = text
 	}
 	if err != nil {
 		return f, usageOf(c, err)
 	}
 	return f, nil
+}
+
+// fromFile returns a value of the file as text.
+func (s *setting) fromFile(value any) (string, error) {
+	switch value := value.(type) {
+	case string:
+		return value, nil
+	case bool, int64:
+		return fmt.Sprint(value), nil
+	case []any:
+		if s.list {
+			return joinNames(s.name, value)
+		}
+	}
+	if s.list {
+		return "", fmt.Errorf("%s must be a string or an array of strings", s.name)
+	}
+	return "", fmt.Errorf("%s must be a string, a number, true or false", s.name)
+}
+
+func joinNames(setting string, values []any) (string, error) {
+	var names namesFlag
+	for _, v := range values {
+		name, ok := v.(string)
+		if !ok {
+			return "", fmt.Errorf("%s must be an array of strings", setting)
+		}
+		_ = names.Set(name) // it takes every string
+	}
+	return string(names), nil
+}
+
+// namesFlag is names joined by commas. A repeated flag adds to them. It implements
+// pflag.Value.
+type namesFlag string
+
+// Set adds names.
+func (f *namesFlag) Set(s string) error {
+	if *f != "" && s != "" {
+		*f += ","
+	}
+	*f += namesFlag(s)
+	return nil
+}
+
+func (f *namesFlag) String() string { return string(*f) }
+
+// Type names the argument in the help.
+func (f *namesFlag) Type() string { return "names" }
+
+// parseBuckets reads names of buckets, or * for all.
+func parseBuckets(s string) ([]string, error) {
+	if s == "" {
+		return nil, nil
+	}
+	names := strings.Split(s, ",")
+	for _, name := range names {
+		if name == bucket.ServeStaleAll {
+			continue
+		}
+		if err := kv.CheckBucketName(name); err != nil {
+			return nil, err
+		}
+	}
+	return names, nil
 }
 
 // reader parses values of settings, and collects the errors.

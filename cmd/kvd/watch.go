@@ -13,6 +13,7 @@ import (
 type watchFlags struct {
 	history, updates, noDeletes, metaOnly, raw bool
 	revision                                   uint64
+	stale                                      stale
 }
 
 func (a *app) watchCommand() *cobra.Command {
@@ -33,6 +34,9 @@ change, until interrupted.`,
 				if err != nil {
 					return err
 				}
+				if ctx, err = a.reader(ctx, b, flags.stale); err != nil {
+					return err
+				}
 				return a.watch(ctx, b, args[1:], &flags)
 			})
 		},
@@ -44,6 +48,7 @@ change, until interrupted.`,
 	f.BoolVar(&flags.metaOnly, "meta-only", false, "omit values")
 	f.BoolVar(&flags.raw, "raw", false, "print the values alone, one per line")
 	f.Uint64Var(&flags.revision, "revision", 0, "begin with this revision")
+	flags.stale.addFlag(c)
 	a.addTarget(c)
 	a.addJSON(c)
 	exclusive(c, "raw", "json")

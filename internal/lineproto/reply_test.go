@@ -230,7 +230,7 @@ func crossInfo(t *testing.T, st kv.Status) kv.Status {
 
 func TestStatusCrossesTheWire(t *testing.T) {
 	full := kv.Status{
-		Config: fullConfig().WithDefaults(), ID: 1<<64 - 1, Created: created, Keys: 2, Values: 3, Bytes: 4, Disk: 5, Revision: 6, Doubt: 1<<64 - 1, ClockLeap: 49*time.Hour + time.Millisecond,
+		Config: fullConfig().WithDefaults(), ID: 1<<64 - 1, Created: created, Keys: 2, Values: 3, Bytes: 4, Disk: 5, Revision: 6, Doubt: 1<<64 - 1, ClockLeap: 49*time.Hour + time.Millisecond, Stale: true,
 		ReadOnly: fmt.Errorf("%w: bucket %q: %w", kv.ErrReadOnly, "b", &kv.CorruptError{File: "a file", Offset: -1, Detail: strings.Repeat("\"", 300)}),
 	}
 	for _, st := range []kv.Status{full, {Config: kv.Config{Bucket: "b"}.WithDefaults()}, {Config: kv.Config{Bucket: "b", Description: strings.Repeat("\"", kv.MaxDescriptionSize)}.WithDefaults()}} {

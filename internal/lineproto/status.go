@@ -54,6 +54,9 @@ func setStatus(st *kv.Status, name, value string) (ok bool, err error) {
 	case "clock-leap":
 		st.ClockLeap, err = time.ParseDuration(value)
 		return err == nil && st.ClockLeap >= 0, nil
+	case "stale":
+		st.Stale, ok = parseYesNo([]byte(value))
+		return ok, nil
 	}
 	n, ok = parseNumber([]byte(value))
 	switch name {
@@ -95,6 +98,7 @@ func AppendInfo(dst []byte, st *kv.Status) []byte {
 	if st.ClockLeap != 0 {
 		dst = appendDuration(dst, "clock-leap=", st.ClockLeap)
 	}
+	dst = appendYes(dst, "stale", st.Stale)
 	return appendInfoConfig(dst, &st.Config, st.ReadOnly)
 }
 

@@ -188,7 +188,7 @@
 //	+MISSING after upto [records=N] file=TEXT offset=N
 //	+LOSTRECORD key revision
 //	+END count                                                             of a listing
-//	+INFO bucket [doubt=N] option … [length]                               and JSON
+//	+INFO bucket [doubt=N] [stale=yes] option … [length]                   and JSON
 //	+HELLO version server=TEXT store=HEX sync=always auth=yes|no
 //	-ERR error
 //
@@ -230,7 +230,8 @@
 // each KEYS and COUNT, and a WATCH that begins with such entries. So do writes with a
 // condition on such a key. Other writes are executed, and take their key out of doubt.
 // With stale=yes a read is answered from the records that are there, as in package kv
-// under WithStale; a condition never is.
+// under WithStale; a condition never is. Only where +INFO has stale=yes, the operator lets
+// every read and condition go by these records.
 //
 // LOST answers the bound in +DOUBT, 0 for none; all=yes says that a change of the bucket
 // as a whole may be missing. A line +MISSING follows for each range of revisions of which

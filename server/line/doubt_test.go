@@ -129,6 +129,10 @@ func TestLostAndAccept(t *testing.T) {
 // A store that serves a bucket in spite of its doubt still tells of it.
 func TestServeStale(t *testing.T) {
 	p := serveTCP(t, openDoubted(t, bucket.Options{ServeStale: []string{"b"}}), server.Options{}).dial()
+	p.send("INFO b\n")
+	if info := p.next(); !strings.Contains(info, " doubt=4 stale=yes ") {
+		t.Errorf("%q", info)
+	}
 	p.ask("COUNT b >", "+OK 4")
 	p.ask("GET b absent", "-ERR KEY_NOT_FOUND : absent")
 	p.ask("UPDATE b old 3 1\nx", "+OK 6")
