@@ -67,6 +67,7 @@ type natsPeer struct {
 	t    *testing.T
 	conn net.Conn
 	in   *bufio.Reader
+	kept map[string][]string // by sid: messages that came while another was awaited
 }
 
 // dialNATS connects to a server. Answers come to the subject answers.
@@ -78,7 +79,7 @@ func dialNATS(t *testing.T, addr string) *natsPeer {
 	}
 	t.Cleanup(func() { conn.Close() })
 	_ = conn.SetDeadline(time.Now().Add(time.Minute))
-	p := &natsPeer{t, conn, bufio.NewReader(conn)}
+	p := &natsPeer{t, conn, bufio.NewReader(conn), map[string][]string{}}
 	p.send("CONNECT {\"headers\":true}\r\nSUB answers 1\r\nSUB deliveries 2\r\n")
 	return p
 }
@@ -103,10 +104,14 @@ func (p *natsPeer) ask(subject, header, payload string) string {
 }
 
 // message returns the next message to the subscription of a subject: its first line and its
-// payload. It passes over those of the other subscription.
+// payload. It keeps those of the other subscription: a delivery may come before the answer.
 func (p *natsPeer) message(subscription string) string {
 	p.t.Helper()
 	sid := map[string]string{"answers": "1", "deliveries": "2"}[subscription]
+	if kept := p.kept[sid]; len(kept) > 0 {
+		p.kept[sid] = kept[1:]
+		return kept[0]
+	}
 	for {
 		line, err := p.in.ReadString('\n')
 		if err != nil {
@@ -127,6 +132,7 @@ func (p *natsPeer) message(subscription string) string {
 		if f[2] == sid {
 			return line + string(payload)
 		}
+		p.kept[f[2]] = append(p.kept[f[2]], line+string(payload))
 	}
 }
 
