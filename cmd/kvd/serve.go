@@ -112,7 +112,8 @@ func (d *daemon) startAdmin() error {
 	}
 	s := admin.New(admin.Options{
 		Addr: d.cfg.admin, Insecure: d.cfg.insecure, Metrics: d.metrics, Pprof: d.cfg.pprof,
-		Health: func(ctx context.Context) error { return admin.FirstUnwritable(ctx, d.store) }, Logger: d.log,
+		Health: func(ctx context.Context) error { return admin.FirstFault(ctx, d.store) }, Logger: d.log,
+		Ready:   func(ctx context.Context) error { return admin.FirstInDoubt(ctx, d.store) },
 		Remarks: func() []string { return clockRemarks(d.store.Clock()) },
 	})
 	l, err := s.Listen()

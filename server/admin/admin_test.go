@@ -426,16 +426,16 @@ func TestCountingDoesNotAllocate(t *testing.T) {
 	}
 }
 
-func TestFirstUnwritable(t *testing.T) {
+func TestFirstFault(t *testing.T) {
 	m := admin.NewMetrics("", "")
 	s := openStore(t, m)
 	if _, err := s.CreateBucket(ctx, kv.Config{Bucket: "b"}); err != nil {
 		t.Fatal(err)
 	}
-	if err := admin.FirstUnwritable(ctx, s); err != nil {
+	if err := admin.FirstFault(ctx, s); err != nil {
 		t.Errorf("a sound store: %v", err)
 	}
-	if err := admin.FirstUnwritable(ctx, broken{s}); !errors.Is(err, kv.ErrReadOnly) || !strings.Contains(err.Error(), `"b"`) {
+	if err := admin.FirstFault(ctx, broken{s}); !errors.Is(err, kv.ErrReadOnly) || !strings.Contains(err.Error(), `"b"`) {
 		t.Errorf("a store with a bucket that is read-only: %v", err)
 	}
 }

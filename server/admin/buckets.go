@@ -23,6 +23,9 @@ var (
 	watchersDesc = prometheus.NewDesc("kvd_watchers", "Active watches.", byBucket, nil)
 	lagDesc      = prometheus.NewDesc("kvd_watch_lag_revisions", "Revisions that the slowest watch has not read yet.", byBucket, nil)
 	writableDesc = prometheus.NewDesc("kvd_bucket_writable", "1 if the bucket accepts writes, 0 after a fault.", byBucket, nil)
+	doubtDesc    = prometheus.NewDesc("kvd_bucket_in_doubt", "1 if damage may have taken records of the bucket.", byBucket, nil)
+	damageDesc   = prometheus.NewDesc("kvd_records_damaged", "Records that are missing, as far as their number is known, or whose values are lost.", byBucket, nil)
+	staleDesc    = prometheus.NewDesc("kvd_serve_stale", "1 if the bucket is served as if nothing were in doubt.", byBucket, nil)
 	infoDesc     = prometheus.NewDesc("kvd_bucket_info", `Always 1. With sync="interval", writes are acknowledged before the sync to disk.`, []string{"bucket", "storage", "sync"}, nil)
 )
 
@@ -31,7 +34,7 @@ const collectTimeout = 5 * time.Second
 
 // Describe implements prometheus.Collector.
 func (c *bucketCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{bucketsDesc, keysDesc, valuesDesc, bytesDesc, revisionDesc, watchersDesc, lagDesc, writableDesc, infoDesc} {
+	for _, d := range []*prometheus.Desc{bucketsDesc, keysDesc, valuesDesc, bytesDesc, revisionDesc, watchersDesc, lagDesc, writableDesc, doubtDesc, damageDesc, staleDesc, infoDesc} {
 		ch <- d
 	}
 }
@@ -51,6 +54,7 @@ func (c *bucketCollector) Collect(ch chan<- prometheus.Metric) {
 			sizes(ch, st.Config.Bucket, &st)
 			describe(ch, &st)
 			c.watchers(ctx, ch, st.Config.Bucket)
+			c.damage(ctx, ch, st.Config.Bucket)
 			continue
 		}
 		rest.Keys += st.Keys
@@ -76,11 +80,9 @@ func sizes(ch chan<- prometheus.Metric, name string, st *kv.Status) {
 func describe(ch chan<- prometheus.Metric, st *kv.Status) {
 	name := st.Config.Bucket
 	gauge(ch, revisionDesc, float64(st.Revision), name)
-	writable := 1.0
-	if st.ReadOnly != nil {
-		writable = 0
-	}
-	gauge(ch, writableDesc, writable, name)
+	gauge(ch, writableDesc, flag(st.ReadOnly == nil), name)
+	gauge(ch, doubtDesc, flag(st.Doubt != 0), name)
+	gauge(ch, staleDesc, flag(st.Stale), name)
 	gauge(ch, infoDesc, 1, name, st.Config.Storage.String(), st.Config.Sync.String())
 }
 
@@ -95,6 +97,27 @@ func (c *bucketCollector) watchers(ctx context.Context, ch chan<- prometheus.Met
 		gauge(ch, watchersDesc, float64(count), name)
 		gauge(ch, lagDesc, float64(lag), name)
 	}
+}
+
+// damage sends the number of records that are missing or lost.
+func (c *bucketCollector) damage(ctx context.Context, ch chan<- prometheus.Metric, name string) {
+	d, err := doubtOf(ctx, c.store, name)
+	if err != nil {
+		return // the scrape took too long
+	}
+	n := uint64(len(d.Lost))
+	for _, m := range d.Missing {
+		n += m.Records
+	}
+	gauge(ch, damageDesc, float64(n), name)
+}
+
+// flag returns 1 for true.
+func flag(set bool) float64 {
+	if set {
+		return 1
+	}
+	return 0
 }
 
 func gauge(ch chan<- prometheus.Metric, d *prometheus.Desc, value float64, labels ...string) {

@@ -2,8 +2,11 @@
 // configured, profiles.
 //
 //	/livez         200 while the process runs
-//	/readyz        200 once the store is recovered and served, and remarks; otherwise 503 and the reason
-//	/healthz       200 if ready and every bucket accepts writes; otherwise 503 and the reason
+//	/readyz        200 and remarks once the store is recovered and served, and no bucket is
+//	               in doubt after damage but those served stale; otherwise 503 and the reason
+//	/healthz       200 if the store is served, and every bucket accepts writes, is not in
+//	               doubt, served stale or not, and has no lost value; otherwise 503, the
+//	               bucket and the reason
 //	/metrics       metrics in the format of Prometheus
 //	/debug/pprof/  profiles of the Go runtime, with Options.Pprof only
 //
@@ -17,6 +20,7 @@
 // conflict, limit, invalid, error).
 //
 //	kvd_operations_total{op,result,bucket}     counter    operations answered
+//	kvd_damaged_reads_total{bucket}            counter    entries and answers that are an error because of damage
 //	kvd_cas_conflicts_total                    counter    writes refused because of their condition
 //	kvd_operation_duration_seconds{kind}       histogram  see below
 //	kvd_fsync_duration_seconds                 histogram  making a group of writes durable
@@ -34,6 +38,9 @@
 //	kvd_watchers{bucket}                       gauge      active watches
 //	kvd_watch_lag_revisions{bucket}            gauge      revisions that the slowest watch has not read
 //	kvd_bucket_writable{bucket}                gauge      1, or 0 after a fault
+//	kvd_bucket_in_doubt{bucket}                gauge      1 if damage may have taken records, otherwise 0
+//	kvd_records_damaged{bucket}                gauge      records missing, where their number is known, or lost
+//	kvd_serve_stale{bucket}                    gauge      1 if served as if nothing were in doubt (--serve-stale)
 //	kvd_bucket_info{bucket,storage,sync}       gauge      1; sync="interval" acknowledges before the sync
 //	kvd_connections{protocol}                  gauge      open connections: line or nats
 //	kvd_clock_leap_seconds                     gauge      leap of the wall clock that nobody accepted; 0: none
@@ -51,6 +58,10 @@
 // that were used. The others are summed under bucket="".
 //
 // # Why
+//
+// A server with a bucket in doubt is not ready, although it serves the other buckets and
+// what is not in doubt of this one: a client that is sent elsewhere gets its answers, and
+// one that stays gets errors, but no wrong answer.
 //
 // Operations are counted by a kv.Store around the engine's, and not in the engine: the
 // engine stays free of metrics, and all front ends are counted alike. Counting

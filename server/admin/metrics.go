@@ -3,6 +3,7 @@ package admin
 import (
 	"net/http"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,7 +23,7 @@ type Metrics struct {
 	commitBytes prometheus.Counter
 	expired     prometheus.Counter
 	compactions compactions
-	ready       prometheus.Gauge
+	ready       atomic.Pointer[func() bool]
 	operations  operations
 }
 
@@ -62,8 +63,11 @@ func NewMetrics(version, revision string) *Metrics {
 	m.expired = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "kvd_expired_keys_total", Help: "Keys that expired.",
 	})
-	m.ready = prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "kvd_ready", Help: "1 if clients are served.",
+	ready := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "kvd_ready", Help: "1 if /readyz answers 200.",
+	}, func() float64 {
+		isReady := m.ready.Load()
+		return flag(isReady != nil && (*isReady)())
 	})
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "kvd_build_info", Help: "Always 1. The labels are the version, source revision and Go version.",
@@ -72,7 +76,7 @@ func NewMetrics(version, revision string) *Metrics {
 	build.Set(1)
 	m.compactions.register(m.registry)
 	m.registry.MustRegister(
-		durations, m.sync, m.batch, m.commitBytes, m.expired, m.ready, build, &m.operations,
+		durations, m.sync, m.batch, m.commitBytes, m.expired, ready, build, &m.operations,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return m
@@ -117,13 +121,6 @@ func (m *Metrics) Clock(leap, suspended func() time.Duration) {
 
 // Describe registers the store whose buckets each scrape describes. It is called once.
 func (m *Metrics) Describe(s kv.Store) { m.registry.MustRegister(&bucketCollector{s}) }
-
-func (m *Metrics) setReady(ready bool) {
-	m.ready.Set(0)
-	if ready {
-		m.ready.Set(1)
-	}
-}
 
 func (m *Metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})

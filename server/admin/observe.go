@@ -2,7 +2,6 @@ package admin
 
 import (
 	"context"
-	"fmt"
 	"iter"
 	"math/rand/v2"
 	"sync"
@@ -232,6 +231,7 @@ func counted[T any](t *tally, op operation, seq iter.Seq2[T, error]) iter.Seq2[T
 	return func(yield func(T, error) bool) {
 		var failed error
 		for v, err := range seq {
+			t.countDamage(failed) // the listing went on behind it
 			failed = err
 			if !yield(v, err) {
 				break
@@ -249,17 +249,3 @@ func (b *observedBucket) Watch(ctx context.Context, patterns []string, opts ...k
 
 // Unwrap returns the bucket inside, for kv.As.
 func (b *observedBucket) Unwrap() kv.Bucket { return b.Bucket }
-
-// FirstUnwritable returns why the first such bucket of the store refuses writes, or nil
-// if all buckets accept them. It can be the Health of Options.
-func FirstUnwritable(ctx context.Context, s kv.Store) error {
-	for st, err := range s.Buckets(ctx) {
-		if err != nil {
-			return err
-		}
-		if st.ReadOnly != nil {
-			return fmt.Errorf("bucket %q: %w", st.Config.Bucket, st.ReadOnly)
-		}
-	}
-	return nil
-}

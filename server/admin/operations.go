@@ -85,9 +85,20 @@ func resultOf(err error) result {
 type tally struct {
 	counts [operationKinds][resultKinds]atomic.Uint64
 	gets   counter // successful ones; a shared number would slow concurrent reads
+
+	damaged atomic.Uint64 // entries and answers that damage made an error
 }
 
-func (t *tally) count(op operation, err error) { t.counts[op][resultOf(err)].Add(1) }
+func (t *tally) count(op operation, err error) {
+	t.counts[op][resultOf(err)].Add(1)
+	t.countDamage(err)
+}
+
+func (t *tally) countDamage(err error) {
+	if err != nil && errors.Is(err, kv.ErrCorrupt) {
+		t.damaged.Add(1)
+	}
+}
 
 // of returns the number of operations with that result.
 func (t *tally) of(op operation, r result) uint64 {
@@ -157,12 +168,14 @@ func (t *tally) conflicts() (n uint64) {
 
 var (
 	operationsDesc = prometheus.NewDesc("kvd_operations_total", "Operations answered.", []string{"op", "result", "bucket"}, nil)
+	damagedDesc    = prometheus.NewDesc("kvd_damaged_reads_total", "Entries and answers that are an error because of damage.", byBucket, nil)
 	conflictsDesc  = prometheus.NewDesc("kvd_cas_conflicts_total", "Writes refused because of their condition.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (o *operations) Describe(ch chan<- *prometheus.Desc) {
 	ch <- operationsDesc
+	ch <- damagedDesc
 	ch <- conflictsDesc
 }
 
@@ -179,6 +192,9 @@ func (o *operations) Collect(ch chan<- prometheus.Metric) {
 }
 
 func (t *tally) collect(bucket string, ch chan<- prometheus.Metric) {
+	if n := t.damaged.Load(); n > 0 {
+		ch <- prometheus.MustNewConstMetric(damagedDesc, prometheus.CounterValue, float64(n), bucket)
+	}
 	for op := range operationKinds {
 		for r := range resultKinds {
 			if n := t.of(op, r); n > 0 {

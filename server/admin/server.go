@@ -29,6 +29,10 @@ type Options struct {
 	// Pprof serves profiles of the Go runtime under /debug/pprof/.
 	Pprof bool
 
+	// Ready returns nil, or why clients do not get what they ask for. It is called only
+	// between SetReady(nil) and the next SetReady, possibly often. Nil: nothing is wrong.
+	Ready func(context.Context) error
+
 	// Health returns nil, or why the store is not healthy. It is called only while the
 	// server is ready, possibly often. Nil: the store counts as healthy.
 	Health func(context.Context) error
@@ -68,7 +72,18 @@ func New(opts Options) *Server {
 	if opts.Health == nil {
 		opts.Health = func(context.Context) error { return nil }
 	}
+	if opts.Ready == nil {
+		opts.Ready = func(context.Context) error { return nil }
+	}
 	s := &Server{opts: opts}
+	if opts.Metrics != nil {
+		isReady := func() bool {
+			ctx, cancel := context.WithTimeout(context.Background(), collectTimeout)
+			defer cancel()
+			return s.unready(ctx) == nil
+		}
+		opts.Metrics.ready.Store(&isReady)
+	}
 	s.SetReady(errStarting)
 	s.http = http.Server{
 		Handler:           s.handler(),
@@ -82,11 +97,14 @@ func New(opts Options) *Server {
 }
 
 // SetReady sets whether clients are served: err is nil, or the reason why not.
-func (s *Server) SetReady(err error) {
-	s.ready.Store(&readiness{err})
-	if s.opts.Metrics != nil {
-		s.opts.Metrics.setReady(err == nil)
+func (s *Server) SetReady(err error) { s.ready.Store(&readiness{err}) }
+
+// unready returns nil, or why the server is not ready.
+func (s *Server) unready(ctx context.Context) error {
+	if err := s.ready.Load().err; err != nil {
+		return err
 	}
+	return s.opts.Ready(ctx)
 }
 
 // Listen opens the listener. The error matches server.ErrExposed for an address
@@ -129,8 +147,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, nil) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		err := s.ready.Load().err
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		err := s.unready(r.Context())
 		answer(w, err)
 		if err != nil {
 			return
