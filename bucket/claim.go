@@ -135,8 +135,8 @@ func (r *recovery) refuseOrphans() error {
 	return nil
 }
 
-// openLog finds the log's files. A log that begins above the first frame that the
-// manifest needs makes the store read-only, with nothing touched.
+// openLog finds the log's files. Without any the store may become read-only, with nothing
+// touched. Other damage of the log is found by the replay.
 func (r *recovery) openLog() error {
 	for _, dir := range []string{manifest.LogDir, manifest.SegmentDir} {
 		if err := r.store.opts.env.FS.Mkdir(path.Join(r.store.dir, dir)); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -151,11 +151,6 @@ func (r *recovery) openLog() error {
 		return err
 	}
 	r.log = log
-	if low := r.found.State.LogLow; log.First() > low+1 {
-		r.readOnly(&kv.CorruptError{File: path.Join(r.store.dir, manifest.LogDir), Offset: -1,
-			Detail: fmt.Sprintf("the log begins at LSN %d, and the manifest needs it from %d", log.First(), low+1)})
-		return nil
-	}
 	return r.checkLogMissing()
 }
 

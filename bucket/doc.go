@@ -136,8 +136,9 @@
 //   - A damaged index block loses nothing: the records are read instead. A missing
 //     segment makes its bucket read-only, and no other bucket.
 //   - Damage to the synced part of the log makes the store read-only, since the lost
-//     content cannot be known. So does a log that begins above the position that the
-//     manifest needs.
+//     content cannot be known. Replay goes on behind it. An operation is in the log twice,
+//     so damage to one page of it loses none. After a clean close the log is not needed,
+//     and damage to it is a note.
 //   - Any error after the write of a frame has begun makes the store read-only
 //     (failure.go). Waiting writers learn that the outcome is unknown, and nothing is
 //     tried again. The store's log messages name what buckets with sync=interval had
@@ -202,9 +203,9 @@
 // writes frames of its own. They are rare, and a group with records before and after a
 // change of configuration would have to be judged under both configurations.
 //
-// A damaged log makes the store read-only, and is still replayed into the segments up
-// to the damage. The replayed bytes lie beyond the lengths in the manifest, so nothing
-// that exists is touched, and reads need no second way to values.
+// A damaged log makes the store read-only, and is still replayed into the segments. The
+// replayed bytes lie beyond the lengths in the manifest, so nothing that exists is touched,
+// and reads need no second way to values.
 //
 // Package index explains the layout of its tree.
 package bucket

@@ -466,14 +466,6 @@ func TestALogThatIsGoneMakesTheStoreReadOnly(t *testing.T) {
 			h.kill()
 			return h
 		}, showing{"k": revs{1}}},
-		{"behind a clean close", func(t *testing.T) *harness {
-			h := newHarness(t)
-			mustPut(t, h.bucket("b"), "k", "v")
-			if err := h.s.Close(); err != nil {
-				t.Fatal(err)
-			}
-			return h
-		}, showing{"k": revs{1}}},
 		{"before the first checkpoint", func(t *testing.T) *harness {
 			h := newHarness(t)
 			mustPut(t, h.bucket("b"), "k", "lost")
@@ -528,12 +520,67 @@ func TestADamagedLogMakesTheStoreReadOnly(t *testing.T) {
 	wantError(t, r.ReadOnly, kv.ErrReadOnly, file, "LSN")
 	b = h.find("b")
 	mustGet(t, b, "k", "v")
+	mustGet(t, b, "later", "v") // replay goes on behind the hole
 	_, err := b.PutString(ctx, "k", "w")
 	wantError(t, err, kv.ErrReadOnly, file)
 	wantError(t, h.s.Checkpoint(ctx), kv.ErrReadOnly)
 	wantError(t, h.s.Close(), kv.ErrReadOnly, file)
 	h.open()
 	wantError(t, h.s.Report().ReadOnly, kv.ErrReadOnly, file)
+}
+
+// After a clean close the log is not needed. What is bad in it, or missing, is a note.
+func TestTheLogBehindACleanCloseIsNotNeeded(t *testing.T) {
+	closed := func() *harness {
+		h := newHarness(t)
+		mustPut(t, h.bucket("b"), "k", "v")
+		if err := h.s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return h
+	}
+	usable := func(what string, h *harness) {
+		t.Helper()
+		h.open()
+		if r := h.s.Report(); r.ReadOnly != nil || len(r.Damages) > 0 {
+			t.Errorf("%s: %v", what, r.Damages)
+		}
+		for range 2 {
+			mustGet(t, h.find("b"), "k", "v")
+			mustPut(t, h.find("b"), "k", "v")
+			h.reopen()
+		}
+		if r := h.s.Report(); len(r.Notes) > 0 {
+			t.Errorf("%s: notes stay: %q", what, r.Notes)
+		}
+	}
+	files := closed().names(manifest.LogDir)
+	for _, name := range files {
+		file := path.Join(testDir, manifest.LogDir, name)
+		h := closed()
+		if err := h.disk.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+		usable(name+" removed", h)
+		info, err := closed().disk.Stat(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for at := int64(0); at < info.Size; at += 4096 {
+			h := closed()
+			if err := h.disk.Corrupt(file, at, min(4096, info.Size-at), func(b []byte) { clear(b) }); err != nil {
+				t.Fatal(err)
+			}
+			usable(fmt.Sprintf("%s without page %d", name, at/4096), h)
+		}
+	}
+	h := closed()
+	for _, name := range files {
+		if err := h.disk.Remove(path.Join(testDir, manifest.LogDir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	usable("without a log", h)
 }
 
 // locate returns the file of a directory that holds a text, and where.

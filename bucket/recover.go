@@ -21,6 +21,7 @@ type recovery struct {
 	began  time.Time
 	high   uint64             // the highest bucket id that the manifest has
 	tally  tally              // of the frame that is replayed
+	hole   bool               // frames of the log cannot be read
 	untrue []*kv.CorruptError // frames whose words are not what was counted
 }
 

@@ -21,9 +21,13 @@ import (
 func (r *recovery) replay() error {
 	s := r.store
 	meter := progress.Start(StageReplay, 0, s.opts.Progress)
-	found, err := r.log.Replay(r.found.State.LogLow+1, func(f wal.Frame) error {
-		meter.Add(1)
-		return r.replayFrame(f)
+	found, err := r.log.Replay(wal.Wanted{
+		From: r.found.State.LogLow + 1, Durable: r.found.State.Durable(), Closed: r.found.State.Clean,
+		Frame: func(f wal.Frame) error {
+			meter.Add(1)
+			return r.replayFrame(f)
+		},
+		Hole: r.passHole,
 	})
 	if err != nil {
 		return err
@@ -31,12 +35,22 @@ func (r *recovery) replay() error {
 	s.report.Frames = found.Frames
 	s.report.Torn = found.Torn
 	s.report.Notes = append(s.report.Notes, found.Notes...)
-	s.path.replayed = max(s.path.replayed, found.Last)
-	if found.Damage != nil {
-		r.readOnly(found.Damage.Err)
+	s.path.replayed = max(s.path.replayed, found.End)
+	for i := range found.Holes {
+		r.readOnly(found.Holes[i].Err)
 	}
 	for _, damage := range r.untrue {
 		r.readOnly(damage)
+	}
+	return nil
+}
+
+// passHole goes on behind frames that cannot be read. The totals go on from those of the
+// frame behind the hole. Where they are not known, the log ends.
+func (r *recovery) passHole(h wal.Hole) error {
+	r.hole = true
+	if h.AfterKnown {
+		r.store.path.totals.begin(h.After)
 	}
 	return nil
 }
@@ -109,7 +123,7 @@ func (r *recovery) replayRecords(g *group, records []byte, lsn wal.LSN) error {
 		r.tally.addRecord(records[at:], rec.BucketID)
 		b := r.store.byID(rec.BucketID)
 		switch {
-		case b == nil && rec.BucketID > r.high:
+		case b == nil && rec.BucketID > r.high && !r.hole: // a hole may have had what made it
 			return &kv.CorruptError{File: "log", Offset: -1, Detail: fmt.Sprintf("record of bucket %d, which nothing made", rec.BucketID)}
 		case b == nil: // deleted since
 		case lsn <= b.position: // its segments have the record already

@@ -14,7 +14,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "damage is taken for a torn tail", test: "TestBitFlips", file: "wal/replay.go",
-		old: "case durable >= lsn:", new: "case !(mutant) && durable >= lsn:",
+		old: "\tif lsn > durable {\n", new: "\tif mutant || lsn > durable {\n",
 	},
 	{
 		name: "a store accepts writes after a fault", test: "TestFailEveryCall", file: "bucket/failure.go",

@@ -101,7 +101,7 @@ func BenchmarkReplay(b *testing.B) {
 			for b.Loop() {
 				r, err := Open(o)
 				check(b, err)
-				got, err := r.Replay(0, func(Frame) error { return nil })
+				got, err := r.Replay(Wanted{Frame: func(Frame) error { return nil }})
 				check(b, err)
 				if got.Frames != len(w.written) {
 					b.Fatalf("%d frames of %d", got.Frames, len(w.written))

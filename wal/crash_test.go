@@ -46,8 +46,8 @@ func (h *history) recoverLog(o Options) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	if got.Damage != nil {
-		return nil, fmt.Errorf("broken promise: damage is reported although the disk is sound: %w", got.Damage)
+	if got.damage() != nil {
+		return nil, fmt.Errorf("broken promise: damage is reported although the disk is sound: %w", got.damage())
 	}
 	if got.Last < h.synced {
 		return nil, fmt.Errorf("broken promise: the log ends at %d, although %d was durable", got.Last, h.synced)
@@ -63,7 +63,7 @@ func (h *history) recoverLog(o Options) (*Log, error) {
 	}
 	h.last, h.synced = got.Last, got.Last
 	h.checkpoint = got.Last + 1
-	return r.Start(got.Last, wordsOf(got.Last+1))
+	return r.Start(got.End, wordsOf(got.End+1))
 }
 
 // step is one action of a user.

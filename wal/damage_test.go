@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"flag"
+	"math/rand/v2"
 	"path"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -65,16 +68,6 @@ func forLayouts(t *testing.T, f func(t *testing.T, s sample)) {
 	}
 }
 
-// at returns the frame that a byte of the file belongs to, if any.
-func (s sample) at(file string, offset int64) (Frame, bool) {
-	for _, f := range s.frames {
-		if path.Base(f.File) == file && f.Offset <= offset && offset < f.Offset+FrameHeaderSize+int64(len(f.Payload)) {
-			return f, true
-		}
-	}
-	return Frame{}, false
-}
-
 // damagedTo returns the last frame that is lost when f cannot be read. It is the frame
 // before the next one that a search finds, which is on a page boundary of the same file, or
 // else the file's last frame.
@@ -89,58 +82,115 @@ func (s sample) damagedTo(f Frame) LSN {
 	return last
 }
 
-func (s sample) vouching(f Frame) bool { return int(f.LSN) == len(s.frames) }
-
 // replay opens and replays the log from the LSN from on. It fails unless the delivered
-// frames are those that were written, in order and without gaps.
+// frames are those that were written, in order, and every other frame is in a hole.
 func (s sample) replay(t *testing.T, from LSN) (*Reader, Recovered) {
 	t.Helper()
-	r, err := Open(s.o)
+	r, got, err := replayAll(s.o, from)
 	check(t, err)
-	next := from
-	got, err := r.Replay(from, func(f Frame) error {
-		if int(f.LSN) > len(s.frames) || f.LSN != next {
-			t.Fatalf("frame %d was delivered, want frame %d", f.LSN, next)
-		}
-		g := s.frames[f.LSN-1]
-		if !bytes.Equal(f.Payload, g.Payload) || f.Time != g.Time || f.synced != g.synced || f.File != g.File || f.Offset != g.Offset {
+	for _, f := range got.frames {
+		if int(f.LSN) > len(s.frames) || !reflect.DeepEqual(f, s.frames[f.LSN-1]) {
 			t.Fatalf("frame %d was delivered with other bytes", f.LSN)
 		}
-		next++
-		return nil
-	})
-	check(t, err)
-	if got.Frames != int(next-from) || got.Frames > 0 && got.Last != next-1 {
-		t.Fatalf("%d frames up to %d, the summary says %d up to %d", next-from, next-1, got.Frames, got.Last)
 	}
-	return r, got
+	return r, got.Recovered
 }
 
-// wantLast fails unless a replay from 1 delivered everything up to last.
-func wantLast(t *testing.T, got Recovered, last LSN) {
-	t.Helper()
-	if got.Frames != int(last) {
-		t.Fatalf("replay delivered %d frames, want %d; damage: %v", got.Frames, last, got.Damage)
-	}
-}
+// state is what damage has left of a frame.
+type state uint8
 
-// wantDamage checks the result of a replay after bytes of frame f were damaged.
-func (s sample) wantDamage(t *testing.T, got Recovered, f Frame) {
-	t.Helper()
-	wantLast(t, got, f.LSN-1)
-	if s.vouching(f) {
-		if got.Damage != nil {
-			t.Fatalf("damage to a vouching frame must be a torn tail, got %v", got.Damage)
+const (
+	sound state = iota
+	badPayload
+	badHeader
+)
+
+// model says how many frames a replay from 1 delivers, and which holes it finds, if some
+// frames are bad. durable is what is known beside the files.
+func (s sample) model(bad map[LSN]state, durable LSN) (delivered int, holes [][2]LSN) {
+	for i := 0; i < len(s.frames); {
+		f := s.frames[i]
+		if bad[f.LSN] == sound {
+			delivered++
+			i++
+			continue
 		}
-		return
+		newest := path.Base(f.File) == s.newest()
+		d := durable
+		end := i // behind the frames of this file
+		for ; end < len(s.frames) && s.frames[end].File == f.File; end++ {
+			g := s.frames[end]
+			if newest && end > i && g.Offset%pageSize == 0 && bad[g.LSN] != badHeader {
+				d = max(d, g.synced)
+			}
+		}
+		if !newest {
+			d = s.frames[end-1].LSN // the next file names it
+		}
+		if f.LSN > d {
+			break
+		}
+		next := i + 1
+		for ; next < end; next++ {
+			g := s.frames[next]
+			found := g.Offset%pageSize == 0 || next == i+1 && bad[f.LSN] == badPayload
+			if found && bad[g.LSN] != badHeader && g.LSN-1 <= d {
+				break
+			}
+		}
+		if next < end {
+			holes = append(holes, [2]LSN{f.LSN, s.frames[next].LSN - 1})
+		} else {
+			holes = append(holes, [2]LSN{f.LSN, d})
+			if newest {
+				break
+			}
+		}
+		i = next
 	}
-	d := got.Damage
-	if d == nil {
-		t.Fatalf("damage to frame %d was not reported", f.LSN)
+	return delivered, holes
+}
+
+// wantModel fails unless a replay found what the model says.
+func (s sample) wantModel(t *testing.T, got Recovered, bad map[LSN]state, durable LSN) {
+	t.Helper()
+	delivered, holes := s.model(bad, durable)
+	if got.Frames != delivered {
+		t.Fatalf("bad frames %v: %d were delivered, want %d; holes %v", bad, got.Frames, delivered, got.Holes)
 	}
-	if d.First != f.LSN || d.Last != s.damagedTo(f) || d.Err.File != f.File || d.Err.Offset != f.Offset || !errors.Is(d, kv.ErrCorrupt) {
-		t.Fatalf("got %v: %d to %d at %d, want frame %d to %d at %d of %s", d, d.First, d.Last, d.Err.Offset, f.LSN, s.damagedTo(f), f.Offset, f.File)
+	wantHoles(t, got, holes...)
+}
+
+// wantHoles fails unless these are the holes.
+func wantHoles(t *testing.T, got Recovered, want ...[2]LSN) {
+	t.Helper()
+	var found [][2]LSN
+	for _, h := range got.Holes {
+		found = append(found, [2]LSN{h.First, h.Last})
+		if !errors.Is(&h, kv.ErrCorrupt) {
+			t.Fatalf("%v is no kv.ErrCorrupt", h.Err)
+		}
 	}
+	if !slices.Equal(found, want) {
+		t.Fatalf("holes %v, want %v; %v", found, want, got.damage())
+	}
+}
+
+// hit returns the frames that have bytes in a part of a file, and what damage to all of it
+// leaves of them.
+func (s sample) hit(file string, start, end int64) map[LSN]state {
+	bad := map[LSN]state{}
+	for _, f := range s.frames {
+		header, last := f.Offset+FrameHeaderSize, f.Offset+FrameHeaderSize+int64(len(f.Payload))
+		switch {
+		case path.Base(f.File) != file:
+		case f.Offset < end && start < header:
+			bad[f.LSN] = badHeader
+		case header < end && start < last:
+			bad[f.LSN] = badPayload
+		}
+	}
+	return bad
 }
 
 func TestEveryFlippedBit(t *testing.T) {
@@ -153,11 +203,7 @@ func TestEveryFlippedBit(t *testing.T) {
 					}
 					b[i] ^= 1 << bit
 					_, got := s.replay(t, 1)
-					if f, ok := s.at(name, int64(i)); ok {
-						s.wantDamage(t, got, f)
-					} else if wantLast(t, got, LSN(len(s.frames))); got.Damage != nil {
-						t.Fatalf("%s: byte %d belongs to no frame, got %v", name, i, got.Damage)
-					}
+					s.wantModel(t, got, s.hit(name, int64(i), int64(i)+1), 0)
 					b[i] ^= 1 << bit
 				}
 			}
@@ -180,8 +226,8 @@ func TestEveryFlippedBitOfAnUnvouchedFrame(t *testing.T) {
 		_, got, err := replayAll(o, 0)
 		check(t, err)
 		wantFrames(t, got, map[LSN]content{1: w.written[1]}, 1)
-		if got.Damage != nil {
-			t.Fatal(got.Damage)
+		if got.damage() != nil {
+			t.Fatal(got.damage())
 		}
 		inPayload := at >= 2*pageSize+FrameHeaderSize
 		if torn := got.Torn; inPayload != (torn != nil) || torn != nil && (torn.LSN != 2 || torn.Offset != 2*pageSize) {
@@ -191,7 +237,8 @@ func TestEveryFlippedBitOfAnUnvouchedFrame(t *testing.T) {
 	}
 }
 
-// A log file never becomes shorter, so missing bytes are damage.
+// A log file never becomes shorter, so missing bytes are damage. What is behind the file is
+// delivered.
 func TestEveryCutFile(t *testing.T) {
 	forLayouts(t, func(t *testing.T, s sample) {
 		for name, whole := range s.files {
@@ -202,17 +249,17 @@ func TestEveryCutFile(t *testing.T) {
 				}
 				s.files[name] = whole[:n]
 				_, got := s.replay(t, 1)
-				last := s.lastBefore(name, int64(n))
-				if n < pageSize && !newest {
-					last = 0 // the chain is broken
+				last, final := s.lastBefore(name, int64(n)), s.final(name)
+				if n < pageSize { // no header is left
+					last = s.frameBefore(name)
 				}
-				wantLast(t, got, last)
-				// A finished file may lack the bytes after its frames.
-				if wantDamage := newest || int(last) < len(s.frames); (got.Damage != nil) != wantDamage {
-					t.Fatalf("%s cut to %d bytes: damage %v", name, n, got.Damage)
-				}
-				if got.Damage != nil && got.Damage.First != last+1 {
-					t.Fatalf("%s cut to %d bytes: damage from LSN %d, want %d", name, n, got.Damage.First, last+1)
+				switch {
+				case newest: // it may have had more frames than the sample knows of
+					wantHoles(t, got, [2]LSN{last + 1, 0})
+				case last < final:
+					wantHoles(t, got, [2]LSN{last + 1, final})
+				default: // it lacks the bytes after its frames
+					wantHoles(t, got)
 				}
 			}
 			s.files[name] = whole
@@ -232,6 +279,22 @@ func (s sample) lastBefore(file string, n int64) LSN {
 		}
 	}
 	return LSN(len(s.frames))
+}
+
+// final returns the last frame of a file.
+func (s sample) final(file string) (lsn LSN) {
+	for _, f := range s.frames {
+		if path.Base(f.File) == file {
+			lsn = f.LSN
+		}
+	}
+	return lsn
+}
+
+// frameBefore returns the frame before the first one of a file.
+func (s sample) frameBefore(file string) LSN {
+	i := slices.IndexFunc(s.frames, func(f Frame) bool { return path.Base(f.File) == file })
+	return s.frames[i].LSN - 1
 }
 
 // skip makes a sweep over bytes smaller: large logs are sampled, and under the race detector
@@ -270,9 +333,11 @@ func TestEveryByteOfATornTail(t *testing.T) {
 			copy(torn, whole)
 			copy(torn[n:end], other[n:end])
 			_, got := s.replay(t, 1)
-			wantLast(t, got, s.lastBefore(name, int64(n)))
-			if got.Damage != nil {
-				t.Fatalf("torn at byte %d: %v", n, got.Damage)
+			if last := s.lastBefore(name, int64(n)); got.Frames != int(last) {
+				t.Fatalf("torn at byte %d: %d frames, want %d", n, got.Frames, last)
+			}
+			if got.damage() != nil {
+				t.Fatalf("torn at byte %d: %v", n, got.damage())
 			}
 			clear(torn[n:end])
 			_, got = s.replay(t, 1)
@@ -280,9 +345,11 @@ func TestEveryByteOfATornTail(t *testing.T) {
 			if got.Last > last && allZero(whole[n:s.frames[got.Last-1].Offset+FrameHeaderSize+int64(len(s.frames[got.Last-1].Payload))]) {
 				last = got.Last // the bytes that were cut off were zeros
 			}
-			wantLast(t, got, last)
-			if got.Damage != nil {
-				t.Fatalf("zeros from byte %d on: %v", n, got.Damage)
+			if got.Frames != int(last) {
+				t.Fatalf("zeros from byte %d on: %d frames, want %d", n, got.Frames, last)
+			}
+			if got.damage() != nil {
+				t.Fatalf("zeros from byte %d on: %v", n, got.damage())
 			}
 		}
 	})
@@ -303,34 +370,22 @@ func TestEveryBadPage(t *testing.T) {
 		}
 		bytesOf := func(p page) []byte { return s.files[p.file][p.n*pageSize:][:pageSize] }
 		try := func(p page, how string, readable bool) {
+			t.Helper()
 			_, got := s.replay(t, 1)
-			hit, isFrame := Frame{}, false
-			for at := p.n * pageSize; at < (p.n+1)*pageSize && !isFrame; at++ {
-				hit, isFrame = s.at(p.file, int64(at))
+			start := int64(p.n) * pageSize
+			bad := s.hit(p.file, start, start+pageSize)
+			unknown := !readable && s.newest() == p.file && p.n > 0 && start+pageSize < int64(len(s.files[p.file]))
+			if _, holes := s.model(bad, 0); len(holes) == 0 && unknown { // frames may have been there
+				last := LSN(len(s.frames))
+				for lsn := range bad {
+					last = min(last, lsn-1)
+				}
+				wantHoles(t, got, [2]LSN{last + 1, 0})
+			} else {
+				s.wantModel(t, got, bad, 0)
 			}
-			newest := s.newest() == p.file
-			switch {
-			case isFrame && (readable || !s.vouching(hit)):
-				if s.vouching(hit) {
-					s.wantDamage(t, got, hit)
-					return
-				}
-				wantLast(t, got, hit.LSN-1)
-				if got.Damage == nil || got.Damage.First != hit.LSN {
-					t.Fatalf("page %v %s: got %v, want damage to frame %d", p, how, got.Damage, hit.LSN)
-				}
-			case !readable && newest && p.n > 0 && int64(p.n+1)*pageSize < int64(len(s.files[p.file])):
-				if got.Damage == nil {
-					t.Fatalf("page %v %s: it may have had frames, but no damage is reported", p, how)
-				}
-			default:
-				wantLast(t, got, LSN(len(s.frames)))
-				if got.Damage != nil {
-					t.Fatalf("page %v %s: %v", p, how, got.Damage)
-				}
-			}
-			if got.Damage != nil && !readable && !errors.Is(got.Damage, errLostPage) {
-				t.Fatalf("page %v: %v does not name its cause", p, got.Damage)
+			if len(got.Holes) > 0 && !readable && !errors.Is(got.damage(), errLostPage) {
+				t.Fatalf("page %v, %s: %v does not name its cause", p, how, got.damage())
 			}
 		}
 		for _, p := range pages {
@@ -361,24 +416,19 @@ func TestDamageBelowTheCheckpointIsANote(t *testing.T) {
 			next := s.damagedTo(f) + 1
 			for from := f.LSN + 1; int(from) <= len(s.frames); from++ {
 				_, got := s.replay(t, from)
-				final := f.LSN
-				for int(final) < len(s.frames) && s.frames[final].File == f.File {
-					final++
-				}
-				switch skipped := final < from; {
-				case from < next:
-					if got.Damage == nil || got.Frames != 0 {
-						t.Fatalf("frame %d bad, from %d: damage %v, %d frames", f.LSN, from, got.Damage, got.Frames)
-					}
-				case got.Damage != nil:
-					t.Fatalf("frame %d bad, from %d: %v", f.LSN, from, got.Damage)
-				default:
-					if int(from)+got.Frames-1 != len(s.frames) {
+				if from < next {
+					wantHoles(t, got, [2]LSN{from, next - 1})
+					if got.Frames != len(s.frames)-int(next)+1 {
 						t.Fatalf("frame %d bad, from %d: %d frames", f.LSN, from, got.Frames)
 					}
-					if !skipped && (len(got.Notes) != 1 || !strings.Contains(got.Notes[0], "checkpoint covers")) {
-						t.Fatalf("frame %d bad, from %d: notes %q", f.LSN, from, got.Notes)
-					}
+					continue
+				}
+				wantHoles(t, got)
+				if int(from)+got.Frames-1 != len(s.frames) {
+					t.Fatalf("frame %d bad, from %d: %d frames", f.LSN, from, got.Frames)
+				}
+				if skipped := s.final(path.Base(f.File)) < from; !skipped && (len(got.Notes) != 1 || !strings.Contains(got.Notes[0], "checkpoint covers")) {
+					t.Fatalf("frame %d bad, from %d: notes %q", f.LSN, from, got.Notes)
 				}
 			}
 			b[f.Offset+8] ^= 1
@@ -386,21 +436,74 @@ func TestDamageBelowTheCheckpointIsANote(t *testing.T) {
 	})
 }
 
-// The caller's checkpoint proves that frames below it existed.
-func TestLogThatEndsBelowTheCheckpointIsDamaged(t *testing.T) {
+// A log may end below what the caller needs: then nothing that it needs is missing, and the
+// log continues above it. Without any file nobody knows, unless the log was closed.
+func TestLogThatEndsBelowTheCheckpoint(t *testing.T) {
 	forLayouts(t, func(t *testing.T, s sample) {
 		last := LSN(len(s.frames))
 		r, got := s.replay(t, last+3)
-		if got.Damage == nil || got.Damage.First != last+1 || got.Damage.Last != last+2 {
-			t.Errorf("got %v", got.Damage)
+		wantHoles(t, got)
+		if got.End != last+2 || len(got.Notes) != 1 || !strings.Contains(got.Notes[0], "checkpoint covers") {
+			t.Errorf("the log ends at %d, notes %q", got.End, got.Notes)
 		}
-		if _, err := r.Start(last, wordsOf(last+1)); err == nil {
-			t.Error("a damaged log was started")
+		if r.mayStart(last) == nil || r.mayStart(last+2) != nil {
+			t.Error("the log would continue at an LSN that was durable")
 		}
 		clear(s.files)
 		_, got = s.replay(t, 5)
-		if got.Damage == nil || got.Damage.First != 1 || got.Damage.Last != 4 {
-			t.Errorf("without files: got %v", got.Damage)
+		wantHoles(t, got, [2]LSN{5, 0})
+		_, closed, err := replayWanted(s.o, Wanted{From: 5, Closed: true})
+		check(t, err)
+		wantHoles(t, closed.Recovered)
+		if closed.End != 4 || len(closed.Notes) != 1 {
+			t.Errorf("closed: the log ends at %d, notes %q", closed.End, closed.Notes)
+		}
+	})
+}
+
+// What the caller knows to have been durable is a hole if the log ends below it.
+func TestTheCallersProof(t *testing.T) {
+	forLayouts(t, func(t *testing.T, s sample) {
+		last := LSN(len(s.frames))
+		r, got, err := replayWanted(s.o, Wanted{From: 1, Durable: last + 2})
+		check(t, err)
+		wantHoles(t, got.Recovered, [2]LSN{last + 1, last + 2})
+		if got.Frames != len(s.frames) || got.Holes[0].AfterKnown || r.mayStart(last) == nil || r.mayStart(last+2) != nil {
+			t.Errorf("%d frames, hole %+v", got.Frames, got.Holes[0])
+		}
+	})
+}
+
+// After a clean close nothing in the log is needed. Whatever is bad in it is a note, and a
+// use of the file repairs it.
+func TestDamageToAClosedLogIsANote(t *testing.T) {
+	forLayouts(t, func(t *testing.T, s sample) {
+		last := LSN(len(s.frames))
+		replay := func(what string) {
+			t.Helper()
+			r, got, err := replayWanted(s.o, Wanted{From: last + 1, Closed: true})
+			check(t, err)
+			if len(got.Holes) > 0 || got.End != last || r.mayStart(last) != nil || len(r.Damaged()) > 0 {
+				t.Fatalf("%s: the log ends at %d of %d, %v", what, got.End, last, got.damage())
+			}
+		}
+		for _, name := range s.names() {
+			whole := s.files[name]
+			for at := 0; at < len(whole); at += pageSize {
+				for _, page := range [][]byte{make([]byte, pageSize), bytes.Repeat([]byte{0xee}, pageSize)} {
+					s.files[name] = slices.Concat(whole[:at], page, whole[at+pageSize:])
+					replay(name)
+				}
+				s.files[name] = whole
+				s.lost[name] = map[int64]bool{int64(at / pageSize): true}
+				replay(name)
+				delete(s.lost, name)
+			}
+			s.files[name] = whole[:100]
+			replay(name + " cut")
+			delete(s.files, name)
+			replay(name + " gone")
+			s.files[name] = whole
 		}
 	})
 }
@@ -414,53 +517,89 @@ func threeFiles(t *testing.T) sample {
 	return s
 }
 
-func TestUnreadableHeadersAreDamage(t *testing.T) {
+// A file without a readable header is a hole, and so is a missing one. The files before and
+// behind it are replayed.
+func TestFilesWithoutAHeaderAreHoles(t *testing.T) {
 	s := threeFiles(t)
-	for i, name := range s.names() {
+	end := LSN(len(s.frames))
+	for _, name := range s.names() {
 		b := s.files[name]
 		first, last := b[100:101], b[len(b)-1:]
 		first[0] ^= 1
 		_, got := s.replay(t, 1)
-		if got.Damage != nil || len(got.Notes) != 1 {
-			t.Errorf("%s without its first header: damage %v, notes %q", name, got.Damage, got.Notes)
+		wantHoles(t, got)
+		if len(got.Notes) != 1 {
+			t.Errorf("%s without its first header: notes %q", name, got.Notes)
 		}
 		last[0] ^= 1
-		_, got = s.replay(t, 1)
-		if got.Damage == nil || path.Base(got.Damage.Err.File) != name {
-			t.Errorf("%s without headers: %v", name, got.Damage)
+		hole := [2]LSN{s.frameBefore(name) + 1, s.final(name)}
+		for _, mark := range []LSN{0, end} {
+			for _, missing := range []bool{false, true} {
+				if missing {
+					delete(s.files, name)
+				}
+				s.setMark(mark)
+				r, got := s.replay(t, 1)
+				newest := name == s.newest()
+				switch {
+				case newest && mark == 0 && missing:
+					wantHoles(t, got) // nothing shows that there was another file
+				case newest && mark == 0:
+					wantHoles(t, got, [2]LSN{hole[0], 0})
+				default:
+					wantHoles(t, got, hole)
+					if got.Frames != len(s.frames)-int(hole[1]-hole[0])-1 || !got.Holes[0].AfterKnown || r.mayStart(end) != nil {
+						t.Errorf("%s: %d frames, %+v", name, got.Frames, got.Holes[0])
+					}
+				}
+				if !missing && (path.Base(got.damage().Err.File) != name || !slices.Equal(r.Damaged(), []string{path.Join(testDir, name)})) {
+					t.Errorf("%s without headers: %v, damaged %q", name, got.damage(), r.Damaged())
+				}
+				for from := hole[1] + 1; from <= end; from++ { // not needed
+					_, got := s.replay(t, from)
+					if name == "0000000000000001.wal" && !missing {
+						wantHoles(t, got, [2]LSN{end + 1, 0}) // it may as well be the newest
+					} else {
+						wantHoles(t, got)
+					}
+				}
+			}
+			s.files[name] = b
 		}
-		r, err := Open(s.o)
-		check(t, err)
-		if i+1 < len(s.files) && r.First() == 1 {
-			t.Errorf("%s without headers: the log starts at %d", name, r.First())
-		}
+		s.setMark(0)
 		first[0] ^= 1
 		_, got = s.replay(t, 1)
-		if got.Damage != nil || len(got.Notes) != 1 {
-			t.Errorf("%s without its last header: damage %v, notes %q", name, got.Damage, got.Notes)
+		wantHoles(t, got)
+		if len(got.Notes) != 1 {
+			t.Errorf("%s without its last header: notes %q", name, got.Notes)
 		}
 		last[0] ^= 1
 	}
 }
 
-func TestMissingFiles(t *testing.T) {
+// Of two missing files in a row nothing names the end of the file before them. Of that one
+// the frames are delivered that a later one shows to have been durable.
+func TestTwoMissingFilesAreOneHole(t *testing.T) {
 	s := threeFiles(t)
 	names := s.names()
-	for i, name := range names {
-		b := s.files[name]
-		delete(s.files, name)
-		_, got := s.replay(t, 1)
-		// Without the newest file the log merely ends earlier; only a checkpoint
-		// above its end can tell.
-		if newest := i == len(names)-1; (got.Damage == nil) != newest {
-			t.Errorf("%s is missing: %v", name, got.Damage)
-		}
-		_, got = s.replay(t, LSN(len(s.frames)+1))
-		if newest := i == len(names)-1; (got.Damage != nil) != newest {
-			t.Errorf("%s is missing, a checkpoint covers all: %v", name, got.Damage)
-		}
-		s.files[name] = b
+	if len(names) != 4 {
+		t.Fatalf("files %q", names)
 	}
+	one, two := s.files[names[1]], s.files[names[2]]
+	delete(s.files, names[1])
+	delete(s.files, names[2])
+	_, got := s.replay(t, 1)
+	wantHoles(t, got, [2]LSN{s.final(names[0]), s.final(names[2])})
+	s.files[names[1]], s.files[names[2]] = one, two
+	delete(s.files, names[0])
+	delete(s.files, names[1])
+	_, got = s.replay(t, 1)
+	wantHoles(t, got, [2]LSN{1, s.final(names[1])})
+	delete(s.files, names[2])
+	delete(s.files, names[3])
+	s.setMark(LSN(len(s.frames)))
+	_, got = s.replay(t, 1)
+	wantHoles(t, got, [2]LSN{1, LSN(len(s.frames))})
 }
 
 func TestFilesInEachOthersPlace(t *testing.T) {
@@ -473,8 +612,8 @@ func TestFilesInEachOthersPlace(t *testing.T) {
 			was := s.files[a]
 			s.files[a] = s.files[b] // a copy: both names hold it
 			_, got := s.replay(t, 1)
-			if got.Damage == nil || path.Base(got.Damage.Err.File) != a {
-				t.Errorf("%s with the content of %s: %v", a, b, got.Damage)
+			if got.damage() == nil || path.Base(got.damage().Err.File) != a {
+				t.Errorf("%s with the content of %s: %v", a, b, got.damage())
 			}
 			s.files[a] = was
 		}
@@ -518,15 +657,15 @@ func TestFramesAfterTheFinalOneAreNotRead(t *testing.T) {
 	flip(3 * pageSize)
 	_, got, err := replayAll(o, 0)
 	check(t, err)
-	if got.Last != 2 || got.Damage != nil || got.Torn == nil || got.Torn.LSN != 3 {
-		t.Fatalf("frame 3 is torn, 4 is whole: last %d, damage %v, torn %+v", got.Last, got.Damage, got.Torn)
+	if got.Last != 2 || got.damage() != nil || got.Torn == nil || got.Torn.LSN != 3 {
+		t.Fatalf("frame 3 is torn, 4 is whole: last %d, damage %v, torn %+v", got.Last, got.damage(), got.Torn)
 	}
 	v := startLog(t, o) // the final LSN of the first file is 2
 	v.addSynced(50)
 	flip(2 * pageSize)
 	_, got, err = replayAll(o, 0)
 	check(t, err)
-	if d := got.Damage; d == nil || d.First != 2 || d.Last != 2 {
+	if d := got.damage(); d == nil || d.First != 2 || d.Last != 2 {
 		t.Errorf("frame 2 is bad: %v", d)
 	}
 	flip(2 * pageSize)
@@ -553,8 +692,8 @@ func TestTheHigherOfTwoHeadersCounts(t *testing.T) {
 		h.encode((*[pageSize]byte)(b[offset:]), offset)
 		_, got, err := replayAll(s.o, 101)
 		check(t, err)
-		if got.Damage != nil || got.Frames != 0 || got.Last != 100 {
-			t.Errorf("new header first: %v; last %d, %d frames, damage %v", first, got.Last, got.Frames, got.Damage)
+		if got.damage() != nil || got.Frames != 0 || got.Last != 100 {
+			t.Errorf("new header first: %v; last %d, %d frames, damage %v", first, got.Last, got.Frames, got.damage())
 		}
 	}
 }
@@ -571,8 +710,8 @@ func TestTwoFilesOfOneNumberAreDamage(t *testing.T) {
 	s.files[fileName(77)] = b
 	_, got, err := replayAll(s.o, 1)
 	check(t, err)
-	if got.Damage == nil || !strings.Contains(got.Damage.Error(), "both file number") {
-		t.Errorf("got %v", got.Damage)
+	if got.damage() == nil || !strings.Contains(got.damage().Error(), "both file number") {
+		t.Errorf("got %v", got.damage())
 	}
 }
 
@@ -626,5 +765,93 @@ func TestOpenReturnsTheSystemsErrors(t *testing.T) {
 		if _, _, err := replayAll(o, 0); !errors.Is(err, errBroken) || !strings.HasPrefix(err.Error(), "wal: ") {
 			t.Errorf("%v: got %v", kind, err)
 		}
+	}
+}
+
+// Random frames are damaged, and a random mark proves some of them. What is delivered is
+// what can be read and what the model says.
+func TestRandomDamageAgainstTheModel(t *testing.T) {
+	const seed = 11
+	random := rand.New(rand.NewPCG(seed, 0))
+	rounds := 3000
+	if underRace {
+		rounds = 200
+	}
+	for name, s := range layouts(t) {
+		for range rounds {
+			bad := map[LSN]state{}
+			var undo []func()
+			for _, f := range s.frames {
+				if random.IntN(3) > 0 {
+					continue
+				}
+				b := s.files[path.Base(f.File)]
+				at := f.Offset + random.Int64N(FrameHeaderSize)
+				bad[f.LSN] = badHeader
+				if n := len(f.Payload); n > 0 && random.IntN(2) == 0 {
+					at, bad[f.LSN] = f.Offset+FrameHeaderSize+random.Int64N(int64(n)), badPayload
+				}
+				was := b[at]
+				b[at] += 1 + byte(random.IntN(255))
+				undo = append(undo, func() { b[at] = was })
+			}
+			durable := LSN(random.IntN(len(s.frames) + 1))
+			s.setMark(durable)
+			_, got := s.replay(t, 1)
+			s.wantModel(t, got, bad, durable)
+			if t.Failed() {
+				t.Fatalf("seed %d, %s", seed, name)
+			}
+			for _, f := range undo {
+				f()
+			}
+		}
+		s.setMark(0)
+	}
+}
+
+// The log continues behind a hole, in a fresh file and above all that was durable. It never
+// uses or removes the file with the hole.
+func TestStartBehindAHole(t *testing.T) {
+	disk := newDisk(t)
+	o := testOptions(disk)
+	w := startLog(t, o)
+	w.addSynced(3000, 3000, 3000, 3000, 3000)
+	w.add(10)
+	check(t, w.Sync())
+	last, newest := w.Last(), w.file.path
+	check(t, w.closeFiles())
+	check(t, disk.Corrupt(newest, pageSize, 5*pageSize-pageSize, func(b []byte) { clear(b) })) // all frames of the newest file
+	r, got, err := replayAll(o, 1)
+	check(t, err)
+	h := got.damage()
+	if h == nil || h.Last != last || !h.AfterKnown || got.End != last || !slices.Equal(r.Damaged(), []string{newest}) {
+		t.Fatalf("hole %+v, the log ends at %d, damaged %q", h, got.End, r.Damaged())
+	}
+	before, err := disk.ReadFile(newest)
+	check(t, err)
+	if _, err := r.Start(got.Last, wordsOf(got.Last+1)); err == nil {
+		t.Error("an LSN that was durable was given away again")
+	}
+	l, err := r.Start(got.End, h.After)
+	check(t, err)
+	v := &writer{Log: l, t: t, written: map[LSN]content{}}
+	if lsn := v.add(10); lsn != last+1 {
+		t.Errorf("the next frame is %d, want %d", lsn, last+1)
+	}
+	for range 8 {
+		v.addSynced(5000)
+		check(t, v.Recycle(v.Last()))
+	}
+	after, err := disk.ReadFile(newest)
+	if err != nil || !bytes.Equal(before, after) {
+		t.Errorf("the file with the hole was changed: %v", err)
+	}
+	v.close()
+	_, got, err = replayAll(o, v.Last()-2)
+	check(t, err)
+	wantHoles(t, got.Recovered)
+	if got.Frames != 3 {
+		t.Errorf("%d frames", got.Frames)
 	}
 }

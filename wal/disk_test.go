@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"maps"
 	"path"
+	"reflect"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -48,6 +49,14 @@ func wordsOf(lsn LSN) Words {
 	return Words{Records: n, Sum: n * 0x9e3779b97f4a7c15, Operations: n << 32, Before: 1 << (n % 64), Recent: ^n}
 }
 
+// damage returns the first hole, nil if there is none.
+func (r *Recovered) damage() *Hole {
+	if len(r.Holes) == 0 {
+		return nil
+	}
+	return &r.Holes[0]
+}
+
 // content is the payload and the time of a frame.
 type content struct {
 	payload string
@@ -78,27 +87,52 @@ func (r replayed) contents() map[LSN]content {
 }
 
 // replayAll opens a log and replays it. It checks what must be true of every replay: the
-// frames are in order and without gaps, and the summary agrees with them.
+// frames are in order, the gaps between them are the holes, and the summary agrees.
 func replayAll(o Options, from LSN) (*Reader, replayed, error) {
+	return replayWanted(o, Wanted{From: from})
+}
+
+func replayWanted(o Options, w Wanted) (*Reader, replayed, error) {
 	var got replayed
 	r, err := Open(o)
 	if err != nil {
 		return nil, got, err
 	}
-	got.Recovered, err = r.Replay(from, func(f Frame) error {
+	next := w.From // what has to come next
+	if next == 0 {
+		next = r.First()
+	}
+	var holes []Hole
+	var wrong error
+	w.Frame = func(f Frame) error {
+		if f.LSN != next || f.synced >= f.LSN || f.Words != wordsOf(f.LSN) {
+			wrong = fmt.Errorf("frame %d was delivered, with synced %d, where frame %d was to come", f.LSN, f.synced, next)
+		}
+		next = f.LSN + 1
 		f.Payload = bytes.Clone(f.Payload)
 		got.frames = append(got.frames, f)
 		return nil
-	})
-	if err != nil {
+	}
+	w.Hole = func(h Hole) error {
+		if h.First != next || h.Last < h.First && h.Last != 0 || h.AfterKnown && h.After != wordsOf(h.Last+1) {
+			wrong = fmt.Errorf("hole %+v where frame %d was to come", h, next)
+		}
+		next = max(next, h.Last+1)
+		holes = append(holes, h)
+		return nil
+	}
+	if got.Recovered, err = r.Replay(w); err != nil {
 		return nil, got, err
+	}
+	if wrong == nil && (got.End+1 != next || got.Last > got.End || !reflect.DeepEqual(holes, got.Holes)) {
+		wrong = fmt.Errorf("last %d, end %d, holes %v; want %v and then frame %d", got.Last, got.End, got.Holes, holes, next)
+	}
+	if wrong != nil {
+		return nil, got, wrong
 	}
 	size := int64(0)
 	for i, f := range got.frames {
 		size += int64(len(f.Payload))
-		if i == 0 && from > 0 && f.LSN != from || i > 0 && f.LSN != got.frames[i-1].LSN+1 || f.synced >= f.LSN || f.Words != wordsOf(f.LSN) {
-			return nil, got, fmt.Errorf("frame %d of the replay from %d is %d, synced %d", i, from, f.LSN, f.synced)
-		}
 		if i == len(got.frames)-1 && f.LSN != got.Last {
 			return nil, got, fmt.Errorf("the last frame is %d, but Last is %d", f.LSN, got.Last)
 		}
@@ -121,10 +155,10 @@ func startLog(t testing.TB, o Options) *writer {
 	t.Helper()
 	r, got, err := replayAll(o, 0)
 	check(t, err)
-	if got.Damage != nil {
-		t.Fatal(got.Damage)
+	if got.damage() != nil {
+		t.Fatal(got.damage())
 	}
-	l, err := r.Start(got.Last, wordsOf(got.Last+1))
+	l, err := r.Start(got.End, wordsOf(got.End+1))
 	check(t, err)
 	return &writer{Log: l, t: t, written: got.contents()}
 }
@@ -182,8 +216,8 @@ func wantWhole(t testing.TB, o Options, want map[LSN]content) replayed {
 	t.Helper()
 	_, got, err := replayAll(o, 0)
 	check(t, err)
-	if got.Damage != nil || got.Torn != nil {
-		t.Fatalf("damage %v, torn %+v", got.Damage, got.Torn)
+	if got.damage() != nil || got.Torn != nil {
+		t.Fatalf("damage %v, torn %+v", got.damage(), got.Torn)
 	}
 	wantFrames(t, got, want, 0)
 	return got
@@ -221,11 +255,24 @@ func fileNames(t testing.TB, disk vfs.FS) []string {
 	return names
 }
 
-func (r *rom) names() []string { return slices.Sorted(maps.Keys(r.files)) }
+// names returns the names of the files of the log, without the mark.
+func (r *rom) names() []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(r.files)), func(name string) bool { return name == MarkFile })
+}
+
+// setMark writes a mark; 0: there is none.
+func (r *rom) setMark(lsn LSN) {
+	delete(r.files, MarkFile)
+	if lsn > 0 {
+		var b [markSize]byte
+		mark{lsn: lsn, words: wordsOf(lsn + 1)}.encode(&b, testStore)
+		r.files[MarkFile] = b[:]
+	}
+}
 
 func (r *rom) List(string) ([]vfs.Info, error) {
 	var infos []vfs.Info
-	for _, name := range r.names() {
+	for _, name := range slices.Sorted(maps.Keys(r.files)) {
 		infos = append(infos, vfs.Info{Name: name, Size: int64(len(r.files[name]))})
 	}
 	return infos, nil

@@ -11,8 +11,7 @@
 // [Open], [Reader.Replay] from the first frame that no checkpoint covers,
 // [Reader.Start], and then for each group of writes [Log.Reserve], [NewFrame],
 // [Log.Append] and [Log.Sync]. Call [Log.Vouch] when the log becomes idle. A checkpoint
-// ends with [Log.Recycle]. [Log.Prepare] in the background keeps rotation short. A
-// damaged log is replayed up to the damage and never started again.
+// ends with [Log.Recycle]. [Log.Prepare] in the background keeps rotation short.
 //
 // # Words
 //
@@ -58,7 +57,8 @@
 //	    64    8 number of the file before; 0: there is none
 //	    72    8 final LSN of the file before: the frames here follow it
 //	    80   40 words of the first frame of this file
-//	   120 3968 zero
+//	   120    8 field 72 of the file before: the frames there follow that LSN
+//	   128 3960 zero
 //	  4088    8 checksum of the copy's offset in the file (8 bytes) and the
 //	            4,088 bytes before
 //
@@ -134,34 +134,46 @@
 // # Reading
 //
 // A reader takes each file of the chain, beginning with the one that contains the first
-// wanted LSN. It reads the frames of a file up to the final LSN that the next file names;
+// wanted LSN. It reads the frames of a file up to its final LSN, which the next file names;
 // in the newest file it reads until no frame follows. It looks for LSN n+1 right after
-// frame n, then at the next 4 KiB boundary. If neither place has a frame of that LSN with
-// two correct checksums, it tries every later 4 KiB boundary of the file:
+// frame n, then at the next 4 KiB boundary.
 //
-//   - Damage, if anything shows that the frame was durable: the field synced of a later
-//     valid frame header (whose payload may be torn), the final LSN in the next file's
-//     header, the mark, or the caller, if it asks only for frames above it. It is also damage if a page
-//     from there on cannot be read, or if the file is shorter than its header says: the
-//     contents of such pages are unknown.
-//   - Otherwise a torn tail, or simply the end. The log ends at frame n.
-//   - Only a note, if a later frame on a 4 KiB boundary is readable and the caller wants
-//     only that frame and later ones.
+// What cannot be read is judged by D, the newest LSN that anything shows to have been
+// durable: the field synced of a later valid frame header (whose payload may be torn), the
+// next file's header, the mark, or the caller, which needs no frame below a certain one, and
+// may know more.
+//
+//   - Frames up to D are a [Hole], and replay goes on behind it: at the next frame header
+//     of the file that is valid, right behind a frame of known length or at a 4 KiB
+//     boundary, and otherwise in the next file. A hole may be of one frame whose payload
+//     alone is damaged, of pages, and of whole files. That header has the words behind
+//     the hole; if the hole reaches the end of the log, the mark may have them.
+//   - The first frame above D that cannot be read is the end of the log, whatever is valid
+//     behind it: it may be a torn tail, of which any part is on the disk.
+//   - A hole without an end is reported where frames may have been, and nothing shows how
+//     many: a page of the newest file behind its last frame that the disk does not give
+//     back, a newest file that is shorter than its header says, a file without a readable
+//     header that may be the newest one, and a log without files of which the caller needs
+//     some. The log ends there too.
+//   - If the caller needs only frames behind the bad ones, or closed the log in good order
+//     and so needs none, all this is a note.
 //
 // What it does with unusual files:
 //
 //	one header unreadable          the other counts; a note
-//	more or fewer bytes than the   a note; if a frame is missing in a file that is
-//	header says                    too short, damage
+//	more or fewer bytes than the   a note; a frame that is missing in a file that is
+//	header says                    too short is in a hole
 //	headers of different numbers   the higher counts: recycling was interrupted
-//	no header readable             damage: a file always has a readable header
+//	no header readable             like a missing file; see above if none is missing
 //	header of another file id      unreadable: the file was copied or renamed
-//	two files of one number        damage
+//	two files of one number        the second counts as one without a readable header
 //	header of another store        an error of Open
 //	header of another version, or  an error of Open
 //	with an unknown feature
-//	a number missing in the chain  the log starts above it: damage if the caller
-//	                               wants frames from before, otherwise ignored
+//	a number missing in the chain  its frames are in a hole. The chain goes on with the
+//	                               next lower number, whose final LSN the header behind
+//	                               the hole has. If more are missing in a row, that file
+//	                               ends at the newest LSN that its frames name as durable
 //	stale or zero bytes            ignored: they have no valid checksum
 //	a valid frame after the        ignored: a file ends at the LSN that the next
 //	final LSN                      one names
@@ -179,8 +191,10 @@
 // read.
 //
 // Recovery never writes to a file with a frame that the caller wants. It continues in a
-// fresh file, whose header names the end of the log. The fresh file may be a spare, or a
-// file of the chain whose frames are all below the wanted ones.
+// fresh file, whose header names the end of the log: the last frame, or D if that is
+// higher. So no LSN that was durable is given away again. The fresh file may be a spare, or
+// a file of the chain whose frames are all below the wanted ones. A file in which a replay
+// found a hole is evidence: the log neither uses nor removes it ([Reader.Damaged]).
 //
 // # Example
 //
@@ -241,7 +255,7 @@
 //
 // "The first bad checksum is the end of the log" is simpler, but it loses acknowledged
 // frames after a single flipped bit. Here the two cases are not told apart by guessing
-// from the bytes: a later frame states that the earlier frame was durable. Only frames on
+// from the bytes: a later frame, header or mark states that the frame was durable. Only frames on
 // 4 KiB boundaries are searched for, because the first frame after a sync is on one.
 //
 // What was left out: protection against an attacker who can write to the files (it would

@@ -19,15 +19,15 @@ func Example() {
 			fmt.Println(err)
 			return
 		}
-		found, err := reader.Replay(1, func(f wal.Frame) error {
+		found, err := reader.Replay(wal.Wanted{From: 1, Frame: func(f wal.Frame) error {
 			fmt.Printf("session %d found %d: %q\n", session, f.LSN, f.Payload)
 			return nil
-		})
-		if err != nil || found.Damage != nil {
-			fmt.Println(err, found.Damage)
+		}})
+		if err != nil || len(found.Holes) > 0 {
+			fmt.Println(err, found.Holes)
 			return
 		}
-		log, err := reader.Start(found.Last, words)
+		log, err := reader.Start(found.End, words)
 		if err != nil {
 			fmt.Println(err)
 			return

@@ -50,12 +50,12 @@ func FuzzWALDecode(f *testing.F) {
 		}
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		got, err := r.Replay(0, func(f Frame) error {
+		got, err := r.Replay(Wanted{Frame: func(f Frame) error {
 			if c, ok := w.written[f.LSN]; !ok || c.payload != string(f.Payload) || c.time != f.Time {
 				t.Errorf("frame %d was never written with these bytes", f.LSN)
 			}
 			return nil
-		})
+		}})
 		runtime.ReadMemStats(&after)
 		if err != nil {
 			t.Fatal(err)
@@ -63,8 +63,8 @@ func FuzzWALDecode(f *testing.F) {
 		if allocated := after.TotalAlloc - before.TotalAlloc; allocated > uint64(2*len(file)+64<<10) {
 			t.Errorf("%d bytes allocated for a file of %d", allocated, len(file))
 		}
-		if bytes.Equal(file, whole) && (got.Damage != nil || got.Frames != len(w.written)) {
-			t.Errorf("the unchanged log: %d frames, damage %v", got.Frames, got.Damage)
+		if bytes.Equal(file, whole) && (got.damage() != nil || got.Frames != len(w.written)) {
+			t.Errorf("the unchanged log: %d frames, damage %v", got.Frames, got.damage())
 		}
 	})
 }

@@ -24,7 +24,8 @@ const (
 	headerPrevAt     = 64
 	headerAfterAt    = 72
 	headerWordsAt    = 80
-	headerZeroAt     = headerWordsAt + wordsSize
+	headerBeganAt    = headerWordsAt + wordsSize
+	headerZeroAt     = headerBeganAt + 8
 	headerSumAt      = pageSize - 8
 
 	pagesOfHeaders = 2
@@ -44,6 +45,7 @@ type header struct {
 	prev   uint64 // number of the file before; 0: none
 	after  LSN    // final LSN of the file before; this file's frames follow it
 	words  Words  // of the first frame of this file
+	began  LSN    // after, in the header of the file before; 0: there is none
 }
 
 // identity is the part of a header that the checksums of frames cover.
@@ -66,6 +68,7 @@ func (h header) encode(page *[pageSize]byte, offset int64) {
 	le.PutUint64(page[headerPrevAt:], h.prev)
 	le.PutUint64(page[headerAfterAt:], uint64(h.after))
 	h.words.encode(page[headerWordsAt:])
+	le.PutUint64(page[headerBeganAt:], uint64(h.began))
 	le.PutUint64(page[headerSumAt:], headerSum(page, offset))
 }
 
@@ -92,6 +95,7 @@ func decodeHeader(page *[pageSize]byte, fileID uint64, offset int64) (header, er
 		prev:   le.Uint64(page[headerPrevAt:]),
 		after:  LSN(le.Uint64(page[headerAfterAt:])),
 		words:  decodeWords(page[headerWordsAt:]),
+		began:  LSN(le.Uint64(page[headerBeganAt:])),
 	}
 	return h, h.check(page, fileID, offset)
 }
@@ -124,6 +128,8 @@ func (h header) check(page *[pageSize]byte, fileID uint64, offset int64) error {
 		return fmt.Errorf("header of a file of %d bytes", h.size)
 	case h.number == 0 && h.prev != 0 || h.number != 0 && h.prev >= h.number:
 		return fmt.Errorf("header of file number %d names %d as the one before", h.number, h.prev)
+	case h.began > h.after:
+		return fmt.Errorf("header names LSN %d as the final one of the file before, which began after LSN %d", h.after, h.began)
 	case !allZero(page[headerZeroAt:headerSumAt]):
 		return fmt.Errorf("header has bytes that version %d keeps zero", formatVersion)
 	}

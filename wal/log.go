@@ -52,11 +52,12 @@ type Log struct {
 // removes unfinished files of an interrupted process. Old files stay until they are recycled. There is one exception: an
 // old file with only frames below the start of the Replay may become the fresh file.
 //
-// If there are old files, a Replay must have reached their end without damage, and after
-// must be the last LSN that it found. By now every frame that it delivered must be durable
-// elsewhere: after a failed sync a frame can be readable although it is not on the disk. In
-// a directory without files no Replay is needed and any value of after is accepted; a new
-// log uses 0.
+// If there are old files or a mark, a Replay must have succeeded, and after must be its End.
+// By now every frame that it delivered must be durable elsewhere: after a failed sync a
+// frame can be readable although it is not on the disk. In a directory without files no
+// Replay is needed and any value of after is accepted; a new log uses 0.
+//
+// Start never uses or removes the files of [Reader.Damaged], and neither does the log.
 //
 // The Reader must not be used afterwards. Only after an error that matches vfs.ErrNoSpace
 // Start may be called again.
@@ -66,9 +67,11 @@ func (r *Reader) Start(after LSN, next Words) (*Log, error) {
 	}
 	h := header{number: 1, size: r.opts.FileSize, after: after}
 	if n := len(r.chain); n > 0 {
-		h.prev = r.chain[n-1].number
-		h.number = h.prev + 1
+		newest := &r.chain[n-1]
+		h.prev, h.began = newest.number, newest.after
+		h.number = newest.number + 1
 	}
+	h.number += uint64(len(r.unreadable)) // one of them may be newer than all others
 	for _, name := range r.scratch {
 		if err := r.opts.FS.Remove(r.opts.path(name)); err != nil {
 			return nil, wrap(err)
@@ -96,8 +99,8 @@ func (r *Reader) mayStart(after LSN) error {
 	if !r.ended {
 		return errors.New("wal: start without a replay that reached the end of the log")
 	}
-	if after != r.last && len(r.chain) > 0 {
-		return fmt.Errorf("wal: start after LSN %d, but the log ends at LSN %d", after, r.last)
+	if after != r.end && (len(r.chain) > 0 || after < r.end) {
+		return fmt.Errorf("wal: start after LSN %d, but the log ends at LSN %d", after, r.end)
 	}
 	return nil
 }
@@ -110,7 +113,15 @@ func (l *Log) adopt(r *Reader) error {
 	for _, f := range r.stale {
 		old = append(old, oldFile{fileID: f.fileID, size: f.actual})
 	}
+	for _, u := range r.unreadable { // a use of such a file gives it headers again
+		if !r.damaged[u.err.File] {
+			old = append(old, oldFile{fileID: u.fileID, size: u.size})
+		}
+	}
 	for i, f := range r.chain {
+		if r.damaged[f.path] {
+			continue
+		}
 		final := l.Last()
 		if i+1 < len(r.chain) {
 			final = r.chain[i+1].after
@@ -188,7 +199,7 @@ func (l *Log) Reserve(payloads ...int) error {
 	if err := l.Sync(); err != nil {
 		return err
 	}
-	return l.open(header{number: l.file.number + 1, size: size, prev: l.file.number, after: l.Last()})
+	return l.open(header{number: l.file.number + 1, size: size, prev: l.file.number, after: l.Last(), began: l.file.after})
 }
 
 // Append writes frame, which was begun with NewFrame, after the newest one and returns its

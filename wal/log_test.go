@@ -48,8 +48,8 @@ func TestReplayDeliversWhatWasAppended(t *testing.T) {
 			for from := LSN(1); from <= w.Last()+1; from++ {
 				_, got, err := replayAll(o, from)
 				check(t, err)
-				if got.Damage != nil || got.Last != w.Last() {
-					t.Fatalf("from %d: last %d, damage %v", from, got.Last, got.Damage)
+				if got.damage() != nil || got.Last != w.Last() {
+					t.Fatalf("from %d: last %d, damage %v", from, got.Last, got.damage())
 				}
 				wantFrames(t, got, w.written, from)
 			}
@@ -281,7 +281,7 @@ func TestStartRefuses(t *testing.T) {
 	}
 	r := open()
 	errStop := errors.New("stop")
-	if _, err := r.Replay(0, func(Frame) error { return errStop }); err != errStop {
+	if _, err := r.Replay(Wanted{Frame: func(Frame) error { return errStop }}); err != errStop {
 		t.Errorf("Replay returned %v", err)
 	}
 	for _, after := range []LSN{0, 3} {
@@ -296,7 +296,7 @@ func TestStartRefuses(t *testing.T) {
 			t.Errorf("after LSN %d of %d", after, got.Last)
 		}
 	}
-	l, err := r.Start(got.Last, wordsOf(got.Last+1))
+	l, err := r.Start(got.End, wordsOf(got.End+1))
 	check(t, err)
 	check(t, l.Close())
 }
@@ -351,8 +351,8 @@ func TestRotationUsesSpares(t *testing.T) {
 	r, got, err := replayAll(o, w.Last()-1)
 	check(t, err)
 	wantFrames(t, got, w.written, w.Last()-1)
-	if got.Damage != nil || r.First() < 40 {
-		t.Errorf("damage %v; the log starts at %d", got.Damage, r.First())
+	if got.damage() != nil || r.First() < 40 {
+		t.Errorf("damage %v; the log starts at %d", got.damage(), r.First())
 	}
 }
 
@@ -366,8 +366,8 @@ func TestRecycleKeepsNeededFiles(t *testing.T) {
 		w.close()
 		_, got, err := replayAll(o, max(below, 1))
 		check(t, err)
-		if got.Damage != nil {
-			t.Fatal(got.Damage)
+		if got.damage() != nil {
+			t.Fatal(got.damage())
 		}
 		wantFrames(t, got, w.written, max(below, 1))
 	}
@@ -447,7 +447,7 @@ func TestStartReusesSparesAndRemovesScratch(t *testing.T) {
 	}
 	r, got, err := replayAll(o, w.Last())
 	check(t, err)
-	l, err := r.Start(got.Last, wordsOf(got.Last+1))
+	l, err := r.Start(got.End, wordsOf(got.End+1))
 	check(t, err)
 	defer l.Close()
 	want := append(slices.Clone(before), fileName(78), "README")
@@ -469,7 +469,7 @@ func TestStartKeepsFilesThatTheReplayWanted(t *testing.T) {
 		w.close()
 		r, got, err := replayAll(o, from)
 		check(t, err)
-		l, err := r.Start(got.Last, wordsOf(got.Last+1))
+		l, err := r.Start(got.End, wordsOf(got.End+1))
 		check(t, err)
 		reused := len(fileNames(t, o.FS)) == 3
 		if wantReused := from > 3; reused != wantReused {
@@ -478,8 +478,8 @@ func TestStartKeepsFilesThatTheReplayWanted(t *testing.T) {
 		check(t, l.Close())
 		_, got, err = replayAll(o, from)
 		check(t, err)
-		if got.Damage != nil {
-			t.Fatal(got.Damage)
+		if got.damage() != nil {
+			t.Fatal(got.damage())
 		}
 		wantFrames(t, got, w.written, from)
 	}
@@ -578,8 +578,8 @@ func TestBackgroundWorkBesideAppends(t *testing.T) {
 	background.Wait()
 	_, got, err := replayAll(o, w.Last()/2+1)
 	check(t, err)
-	if got.Damage != nil {
-		t.Fatal(got.Damage)
+	if got.damage() != nil {
+		t.Fatal(got.damage())
 	}
 	wantFrames(t, got, w.written, w.Last()/2+1)
 }

@@ -97,8 +97,8 @@ func TestMarkTellsDamageFromATornTail(t *testing.T) {
 		check(t, disk.Corrupt(w.file.path, 2*pageSize+FrameHeaderSize, 1, func(b []byte) { b[0] ^= 1 }))
 		_, got, err := replayAll(o, 0)
 		check(t, err)
-		if (got.Damage != nil) != marked || (got.Torn != nil) == marked || got.Last != 1 {
-			t.Errorf("marked %v: last %d, damage %v, torn %v", marked, got.Last, got.Damage, got.Torn)
+		if (got.damage() != nil) != marked || (got.Torn != nil) == marked || got.Last != 1 {
+			t.Errorf("marked %v: last %d, damage %v, torn %v", marked, got.Last, got.damage(), got.Torn)
 		}
 	}
 }
@@ -114,8 +114,8 @@ func TestMarkOfALogThatIsGone(t *testing.T) {
 	}
 	r, got, err := replayAll(o, 0)
 	check(t, err)
-	if got.Damage == nil || got.Damage.First != 1 || got.Damage.Last != 2 {
-		t.Errorf("got %v", got.Damage)
+	if got.damage() == nil || got.damage().First != 1 || got.damage().Last != 2 {
+		t.Errorf("got %v", got.damage())
 	}
 	if _, err := r.Start(0, Words{}); err == nil {
 		t.Error("LSNs that were durable were given away again")

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
+	"math"
 	"slices"
 
 	"kvd/internal/vfs"
@@ -14,16 +16,17 @@ import (
 // for one goroutine.
 type Reader struct {
 	opts       Options
-	chain      []storedFile       // contiguous by number, ascending; the newest last
-	stale      []storedFile       // spares, and files that the chain does not reach
-	unreadable []*kv.CorruptError // files with unknown content: without a readable header, or two of one number
-	scratch    []string           // names of files that were being made
-	maxFileID  uint64             // highest file id in any name
+	chain      []storedFile     // ascending; the newest last. Between two of them files may be missing
+	stale      []storedFile     // spares, and files that the chain does not have
+	unreadable []unreadableFile // files with unknown content: without a readable header, or two of one number
+	scratch    []string         // names of files that were being made
+	maxFileID  uint64           // highest file id in any name
 	mark       mark
 	notes      []string
-	ended      bool           // the last Replay reached the end of the log
-	from, last LSN            // the frames of that Replay
-	page       [pageSize]byte // buffer
+	ended      bool            // the last Replay succeeded
+	from, end  LSN             // of that Replay
+	damaged    map[string]bool // paths of the files in which that Replay found holes
+	page       [pageSize]byte  // buffer
 }
 
 // storedFile is a file with a readable header.
@@ -31,6 +34,17 @@ type storedFile struct {
 	header
 	path   string
 	actual int64 // its size, bytes; a cut file's is less than the header's
+}
+
+// unreadableFile is a file whose place in the log is unknown.
+type unreadableFile struct {
+	fileID uint64
+	size   int64
+	err    *kv.CorruptError
+}
+
+func (u *unreadableFile) finding() finding {
+	return finding{u.err.File, u.err.Offset, u.err.Detail, u.err.Err}
 }
 
 // Open lists the log's directory and reads the headers of its files, both
@@ -101,9 +115,7 @@ func (r *Reader) readHeaders(name string, fileID uint64) (*storedFile, error) {
 	h := first
 	switch {
 	case errFirst != nil && errLast != nil:
-		r.unreadable = append(r.unreadable, &kv.CorruptError{
-			File: p, Offset: 0, Detail: "neither header is readable: " + errLast.Error(), Err: errFirst,
-		})
+		r.addUnreadable(fileID, size, p, "neither header is readable: "+errLast.Error(), errFirst)
 		return nil, nil
 	case errFirst != nil:
 		h = last
@@ -131,38 +143,57 @@ func (r *Reader) readHeader(f vfs.File, fileID uint64, offset int64) (header, er
 	return decodeHeader(&r.page, fileID, offset)
 }
 
+func (r *Reader) addUnreadable(fileID uint64, size int64, file, why string, cause error) {
+	r.unreadable = append(r.unreadable, unreadableFile{fileID, size, &kv.CorruptError{File: file, Offset: 0, Detail: why, Err: cause}})
+}
+
 // sort finds the chain: the newest file, the file that it names before it, and so on. If
-// the chain breaks, the remaining files are no longer part of the log. First then shows
-// whether the log begins above the frames that the caller needs.
+// that one is missing, the chain goes on with the next lower number.
 func (r *Reader) sort(files []storedFile) {
 	slices.SortFunc(files, func(a, b storedFile) int { return cmp.Compare(a.number, b.number) })
 	for i := 1; i < len(files); i++ {
 		if f, twin := files[i], files[i-1]; f.number == twin.number && f.number != 0 {
-			r.unreadable = append(r.unreadable, &kv.CorruptError{
-				File: f.path, Offset: 0, Detail: fmt.Sprintf("it and %s are both file number %d of the log", twin.path, f.number),
-			})
+			r.addUnreadable(f.fileID, f.actual, f.path, fmt.Sprintf("it and %s are both file number %d of the log", twin.path, f.number), nil)
+			files = slices.Delete(files, i, i+1)
+			i--
 		}
 	}
-	for len(files) > 0 {
-		f := files[len(files)-1]
-		if f.number == 0 || len(r.chain) > 0 && f.number != r.chain[len(r.chain)-1].prev {
-			break
+	before := uint64(math.MaxUint64) // the next file of the chain has this number, or a lower one
+	for _, f := range slices.Backward(files) {
+		if f.number == 0 || f.number > before {
+			r.stale = append(r.stale, f)
+			continue
 		}
 		r.chain = append(r.chain, f)
-		files = files[:len(files)-1]
+		before = f.prev
 	}
 	slices.Reverse(r.chain)
-	r.stale = files
+	slices.Reverse(r.stale)
 }
 
-// First returns the lowest LSN that the files can still have: frames below it were
-// removed. It is 1 for a log without files.
+// First returns the lowest LSN from which on no file is missing. It is 1 for a log without
+// files.
 func (r *Reader) First() LSN {
-	if len(r.chain) == 0 {
-		return 1
+	for i := len(r.chain) - 1; i >= 0; i-- {
+		if i == 0 || r.chain[i-1].number != r.chain[i].prev {
+			return r.chain[i].after + 1
+		}
 	}
-	return r.chain[0].after + 1
+	return 1
 }
+
+// gaps returns how many files the chain lacks between those that it has.
+func (r *Reader) gaps() (n uint64) {
+	for i := 1; i < len(r.chain); i++ {
+		n += r.chain[i].prev - r.chain[i-1].number
+	}
+	return n
+}
+
+// Damaged returns the paths of the files in which the last Replay found holes, sorted. The
+// log never uses them again and never removes them: they are evidence. The directory is
+// among them if files are missing.
+func (r *Reader) Damaged() []string { return slices.Sorted(maps.Keys(r.damaged)) }
 
 func (r *Reader) note(format string, args ...any) {
 	r.notes = append(r.notes, fmt.Sprintf(format, args...))

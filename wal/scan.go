@@ -60,32 +60,32 @@ func (m *image) lostAt(start, end int64) error {
 	return nil
 }
 
-// survey is the result of looking at the pages after a bad frame.
+// survey is what the frame headers behind a place tell.
 type survey struct {
-	synced LSN   // highest LSN that a later header names as durable
-	begun  bool  // later frames were written
-	next   LSN   // first later frame that is readable; 0: none
-	nextAt int64 // its offset
+	synced LSN  // highest LSN that one of them names as durable
+	begun  bool // there is one
 }
 
-// survey looks at every page boundary from pos on for frames above lsn. If final is not 0,
-// it ignores frames above final: in a finished file everything after its final frame is
-// ignored. A header is evidence even if its payload is torn: its checksum proves that this
-// package wrote it.
-func (m *image) survey(lsn, final LSN, pos int64) survey {
-	var s survey
+// later looks at every page boundary from pos on for headers of frames above lsn. A header
+// is evidence even if its payload is torn: its checksum proves that this package wrote it.
+func (m *image) later(lsn LSN, pos int64) (s survey) {
 	for at := pageUp(pos); at < int64(len(m.bytes)); at += pageSize {
-		h, ok := m.header(at)
-		if !ok || h.lsn <= lsn || final != 0 && h.lsn > final {
-			continue
-		}
-		s.begun = true
-		s.synced = max(s.synced, h.synced)
-		if s.next == 0 {
-			if _, ok := m.payload(h, at); ok {
-				s.next, s.nextAt = h.lsn, at
-			}
+		if h, ok := m.header(at); ok && h.lsn > lsn {
+			s.begun, s.synced = true, max(s.synced, h.synced)
 		}
 	}
 	return s
+}
+
+// next returns the first sound frame header behind the frame lsn: at pos, or at any page
+// boundary behind it. All frames between them must have been durable. If final is not 0, it
+// is the last frame of the file, and everything behind it is ignored.
+func (m *image) next(lsn LSN, pos int64, durable, final LSN) (h frameHeader, at int64, ok bool) {
+	for at := pos; at < int64(len(m.bytes)); at = pageUp(at + 1) {
+		h, ok := m.header(at)
+		if ok && h.lsn > lsn && h.lsn-1 <= durable && (final == 0 || h.lsn <= final) {
+			return h, at, true
+		}
+	}
+	return frameHeader{}, 0, false
 }

@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"kvd/internal/vfs"
-	"kvd/kv"
 )
 
 // LSN is the number of a frame, from 1 without gaps over all files of a log.
@@ -121,15 +120,3 @@ type TornTail struct {
 	File   string
 	Offset int64
 }
-
-// Damage is a range of frames that were durable and cannot be read now.
-type Damage struct {
-	Err         *kv.CorruptError
-	First, Last LSN // both inclusive; Last 0: the end is unknown
-}
-
-// Error returns the text of Err.
-func (d *Damage) Error() string { return d.Err.Error() }
-
-// Unwrap returns Err.
-func (d *Damage) Unwrap() error { return d.Err }

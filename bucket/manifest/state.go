@@ -61,6 +61,16 @@ func NewState() State {
 	return State{Buckets: make(map[uint64]*Bucket)}
 }
 
+// Durable returns the newest LSN that the manifest shows to have been durable: the log was
+// synced before a position was written.
+func (s *State) Durable() wal.LSN {
+	durable := s.LogLow
+	for _, b := range s.Buckets {
+		durable = max(durable, b.Position)
+	}
+	return durable
+}
+
 // snapshot returns the edit that turns an empty state into s. It shares the buckets.
 func (s *State) snapshot() *Edit {
 	e := &Edit{LogLow: s.LogLow, LogWords: s.LogWords, Clock: s.Clock, Numbers: s.Numbers, MaxBucketID: s.MaxBucketID, Clean: s.Clean}

@@ -33,10 +33,20 @@ func (v *verification) checkLog() error {
 	}
 	meter := progress.Start(StageLog, 0, v.opts.Progress)
 	made := make(map[uint64]bool) // ids of the buckets that the log creates
-	found, err := log.Replay(v.manifest.State.LogLow+1, func(f wal.Frame) error {
-		meter.Add(1)
-		v.checkFrame(&f, made)
-		return nil
+	hole := false                 // frames are missing: any bucket may have been created in them
+	state := &v.manifest.State
+	found, err := log.Replay(wal.Wanted{
+		From: state.LogLow + 1, Durable: state.Durable(), Closed: state.Clean,
+		Frame: func(f wal.Frame) error {
+			meter.Add(1)
+			v.checkFrame(&f, made, hole)
+			return nil
+		},
+		Hole: func(h wal.Hole) error {
+			hole = true
+			v.damaged(h.Err)
+			return nil
+		},
 	})
 	if err != nil {
 		return err
@@ -44,18 +54,15 @@ func (v *verification) checkLog() error {
 	v.report.Frames, v.report.Torn = found.Frames, found.Torn
 	v.report.Bytes += found.Bytes
 	v.report.Notes = append(v.report.Notes, found.Notes...)
-	if found.Damage != nil {
-		v.damaged(found.Damage.Err)
-	}
 	return nil
 }
 
 // checkFrame checks the records and operations of a frame whose checksum is right.
-func (v *verification) checkFrame(f *wal.Frame, made map[uint64]bool) {
+func (v *verification) checkFrame(f *wal.Frame, made map[uint64]bool, hole bool) {
 	for payload := f.Payload; len(payload) > 0; {
 		kind, body, rest, err := journal.Next(payload)
 		if err == nil {
-			err = v.checkItem(kind, body, made)
+			err = v.checkItem(kind, body, made, hole)
 		}
 		if err != nil {
 			v.damaged(&kv.CorruptError{File: f.File, Offset: f.Offset, Detail: fmt.Sprintf("log frame of LSN %d", f.LSN), Err: err})
@@ -65,7 +72,7 @@ func (v *verification) checkFrame(f *wal.Frame, made map[uint64]bool) {
 	}
 }
 
-func (v *verification) checkItem(kind journal.Kind, body []byte, made map[uint64]bool) error {
+func (v *verification) checkItem(kind journal.Kind, body []byte, made map[uint64]bool, hole bool) error {
 	if kind != journal.Records {
 		op, err := journal.Decode(kind, body)
 		if create, ok := op.(*journal.Create); ok {
@@ -82,7 +89,7 @@ func (v *verification) checkItem(kind journal.Kind, body []byte, made map[uint64
 			return fmt.Errorf("key %q, revision %d, bucket %d: %w", r.Key, r.Revision, r.BucketID, err)
 		}
 		// An id up to the highest in the manifest may be that of a deleted bucket.
-		if r.BucketID > v.manifest.State.MaxBucketID && !made[r.BucketID] {
+		if r.BucketID > v.manifest.State.MaxBucketID && !made[r.BucketID] && !hole {
 			return fmt.Errorf("record of bucket %d, which nothing made", r.BucketID)
 		}
 		v.report.LogRecords++
