@@ -55,5 +55,8 @@ func (b *Bucket) LastAppended(ctx context.Context, key string) (kv.Entry, error)
 		}
 		return errors.Is(err, kv.ErrKeyNotFound) // it may have been removed since
 	})
+	if errors.Is(err, kv.ErrKeyNotFound) && s.doubtful != nil {
+		err = kv.NameKey(b.name, "", s.doubtful)
+	}
 	return last, err
 }

@@ -15,11 +15,15 @@ func (b *Bucket) At(ctx context.Context, revision kv.Revision) (kv.Entry, error)
 	if err := b.checkOpen(ctx); err != nil {
 		return kv.Entry{}, err
 	}
-	if revision == 0 || revision > (watchLog{b}).Newest() {
+	if revision == 0 {
 		return kv.Entry{}, kv.ErrKeyNotFound
 	}
-	e, damaged, err := b.firstKept(ctx, revision, revision, nil)
-	return b.outcomeOf(e, damaged, err)
+	var e *kv.Entry
+	var damaged, err error
+	if revision <= (watchLog{b}).Newest() {
+		e, damaged, err = b.firstKept(ctx, revision, revision, nil)
+	}
+	return b.outcomeOf(ctx, revision, e, damaged, err)
 }
 
 // Next returns the first kept record whose revision is at least from and whose key
@@ -32,10 +36,17 @@ func (b *Bucket) Next(ctx context.Context, pattern string, from kv.Revision) (kv
 		return kv.Entry{}, err
 	}
 	e, damaged, err := b.firstKept(ctx, max(from, 1), (watchLog{b}).Newest(), []string{pattern})
-	return b.outcomeOf(e, damaged, err)
+	return b.outcomeOf(ctx, max(from, 1), e, damaged, err)
 }
 
-func (b *Bucket) outcomeOf(e *kv.Entry, damaged, err error) (kv.Entry, error) {
+// outcomeOf returns the outcome of a search from a revision on. If the record found is
+// another than that of this revision, one in between may be missing.
+func (b *Bucket) outcomeOf(ctx context.Context, from kv.Revision, e *kv.Entry, damaged, err error) (kv.Entry, error) {
+	if err == nil && (e == nil || e.Revision != from) {
+		b.mu.RLock()
+		err = kv.NameKey(b.name, "", b.doubtsLocked(ctx, from))
+		b.mu.RUnlock()
+	}
 	switch {
 	case err != nil:
 		return kv.Entry{}, err

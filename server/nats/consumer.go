@@ -3,6 +3,7 @@ package nats
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -119,13 +120,14 @@ func (k *consumer) poll(dst []byte, targets []*subscription) (out []byte, more b
 	}
 	before := k.consumerSeq
 	size, count := 0, 0
+	var damaged error
 	more, err := w.Poll(func(u kv.Update) bool {
 		if u.Entry == nil {
 			return watches
 		}
-		if u.Err != nil { // no value is better than a wrong one
-			k.owner.Logger().Error("damaged record: not delivered", "bucket", k.stream, "key", u.Entry.Key, "revision", u.Entry.Revision, "cause", u.Err)
-			return true
+		if u.Err != nil { // to a client a gap means that the message was deleted
+			damaged = fmt.Errorf("key %q, revision %d: %w", u.Entry.Key, u.Entry.Revision, u.Err)
+			return false
 		}
 		var n int
 		dst, n = k.deliver(dst, targets, u.Entry, u.ValueSize)
@@ -135,6 +137,9 @@ func (k *consumer) poll(dst []byte, targets []*subscription) (out []byte, more b
 	})
 	if k.consumerSeq != before {
 		k.recordActivity()
+	}
+	if err == nil {
+		err = damaged
 	}
 	if errors.Is(err, kv.ErrCompacted) {
 		more, err = true, k.reopenWatch()
@@ -153,8 +158,8 @@ func (k *consumer) recordActivity() {
 	k.mu.Unlock()
 }
 
-// watchEnded removes the consumer after an error of its watch: the bucket was deleted, or
-// the store closed. Clients get no message; they notice the missing heartbeats.
+// watchEnded removes the consumer after an error of its watch: the bucket was deleted, the
+// store closed, or the next message is lost or in doubt after damage. Clients get no message; they notice the missing heartbeats.
 func (k *consumer) watchEnded(err error) {
 	if !errors.Is(err, kv.ErrBucketNotFound) && !errors.Is(err, kv.ErrClosed) && !errors.Is(err, kv.ErrWatchStopped) {
 		k.owner.Logger().Warn("consumer ended", "bucket", k.stream, "consumer", k.name, "cause", err)

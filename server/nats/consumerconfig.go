@@ -192,7 +192,7 @@ func (c *consumerConfig) startSequence(ctx context.Context, s *stream, patterns 
 	case deliverFrom:
 		return min(kv.Revision(c.StartSeq), newest+1), nil // nats-server begins with the next message too
 	case deliverSince:
-		return s.firstSince(ctx, *c.StartTime, 1, newest), nil
+		return s.firstSince(ctx, *c.StartTime, 1, newest)
 	case deliverLast:
 		var last kv.Revision
 		for _, p := range patterns {

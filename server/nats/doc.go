@@ -116,6 +116,23 @@
 //   - A client that reads its watches slowly is not disconnected: the watches wait. Of other
 //     messages at most 8 MiB wait for it.
 //
+// # Damage
+//
+// Damage may have taken messages of which nobody knows the subjects. A request that depends
+// on them is refused (503, 10077): the description names the file and the ways out, of which
+// kvd serve --serve-stale is the one for NATS' clients. A direct get answers status 500 with
+// the same text, because clients take a 503 for a server that is not there. Refused are gets
+// of a subject, of a missing sequence and of the next message, consumers that begin with such
+// messages, subjects_filter and deleted_details of STREAM.INFO, STREAM.PURGE, and messages
+// that expect the sequence of such a subject or have an id whose duplicate may be missing.
+// Newer messages are served, and messages without an expectation are stored. STREAM.INFO
+// without a filter counts the messages that are known, and has no sign of doubt: clients ask
+// for it before they use a stream.
+//
+// A consumer ends before a message whose value is damaged, since a gap means to a client
+// that the message was deleted. The client gets no message, as for a deleted stream: it
+// notices the missing heartbeats, or asks for CONSUMER.INFO.
+//
 // # Users
 //
 // CONNECT with user and password logs in as with any front end. A token is name:password,

@@ -106,7 +106,11 @@ func (x *expectation) checkSequences(ctx context.Context, s *stream, key string)
 		return 0, jsapi.ErrorOf(err)
 	}
 	if x.key.given {
-		if last := s.lastSequence(ctx, key); last != x.key.want {
+		last, err := s.lastSequence(ctx, key)
+		if err != nil {
+			return 0, jsapi.ErrorOf(err)
+		}
+		if last != x.key.want {
 			return 0, jsapi.WrongLastSequence(last)
 		}
 	}

@@ -149,7 +149,7 @@ func (c *conn) answerMessage(reply []byte, s *stream, e *kv.Entry, err error, no
 	switch {
 	case errors.Is(err, kv.ErrKeyNotFound), errors.Is(err, kv.ErrInvalidKey):
 		c.answer(reply, statusNotFound, nil)
-	case err != nil:
+	case err != nil: // 503 would be taken for a server that is not there
 		c.answer(reply, []byte("NATS/1.0 500 "+oneLine(err.Error())+"\r\n\r\n"), nil)
 	case noHeader:
 		c.answer(reply, nil, e.Value)

@@ -69,7 +69,11 @@ func (s *stream) storedMsgIDs(ctx context.Context, from, to time.Time) (found []
 	}
 	known := make(chan struct{})
 	close(known)
-	err = s.scan(ctx, ">", s.firstSince(ctx, from, firstLoaded(st.Revision), st.Revision), st.Revision, func(e *kv.Entry) bool {
+	first, err := s.firstSince(ctx, from, firstLoaded(st.Revision), st.Revision)
+	if err != nil {
+		return nil, err
+	}
+	err = s.scan(ctx, ">", first, st.Revision, func(e *kv.Entry) bool {
 		if !e.Created.Before(to) {
 			return false
 		}
@@ -85,11 +89,21 @@ func (s *stream) storedMsgIDs(ctx context.Context, from, to time.Time) (found []
 func firstLoaded(newest kv.Revision) kv.Revision { return max(newest, loadMax) - loadMax + 1 }
 
 // firstSince returns the first revision in first to newest whose record was created at from
-// or later. It returns newest+1 if there is none.
-func (s *stream) firstSince(ctx context.Context, from time.Time, first, newest kv.Revision) kv.Revision {
+// or later. It returns newest+1 if there is none, and an error if a record that is missing
+// after damage may be the first.
+func (s *stream) firstSince(ctx context.Context, from time.Time, first, newest kv.Revision) (kv.Revision, error) {
+	known := kv.WithStale(ctx)
 	n := sort.Search(int(newest+1-first), func(i int) bool { // times grow with revisions, or stay
-		e, err := s.next(ctx, ">", first+kv.Revision(i))
+		e, err := s.next(known, ">", first+kv.Revision(i))
 		return err != nil || !e.Created.Before(from)
 	})
-	return first + kv.Revision(n)
+	found := first + kv.Revision(n)
+	st, err := s.bucket.Status(ctx)
+	if err != nil || st.Doubt < first {
+		return found, err
+	}
+	if e, err := s.next(known, ">", min(st.Doubt, newest)+1); err == nil && e.Created.Before(from) {
+		return found, nil // so are all that may be missing
+	}
+	return found, s.checkDoubt(ctx)
 }

@@ -127,7 +127,7 @@ func TestStoredMsgIDs(t *testing.T) {
 	if got := ids(end, end); got != "" {
 		t.Errorf("of later: %q", got)
 	}
-	if first := s.firstSince(ctx, time.Time{}, firstLoaded(loadMax+7), loadMax+7); first != 8 {
+	if first, err := s.firstSince(ctx, time.Time{}, firstLoaded(loadMax+7), loadMax+7); err != nil || first != 8 {
 		t.Errorf("of many the first is %d, want 8", first)
 	}
 	cancelled, cancel := context.WithCancel(ctx)

@@ -124,12 +124,28 @@ func (s *stream) lastOfSubject(ctx context.Context, subject []byte) (kv.Entry, e
 
 // lastSequence returns the sequence of a key's newest message as NATS' clients see it. It
 // is 0 if there is none, and for an expiry marker in a stream without marker TTL.
-func (s *stream) lastSequence(ctx context.Context, key string) kv.Revision {
+func (s *stream) lastSequence(ctx context.Context, key string) (kv.Revision, error) {
 	e, err := s.last(ctx, key)
-	if err != nil || e.Reason == kv.ReasonExpiry && s.config.SubjectDeleteMarkerTTL == 0 {
-		return 0
+	switch {
+	case errors.Is(err, kv.ErrKeyNotFound), errors.Is(err, kv.ErrInvalidKey):
+		return 0, nil
+	case err != nil || e.Reason == kv.ReasonExpiry && s.config.SubjectDeleteMarkerTTL == 0:
+		return 0, err
 	}
-	return e.Revision
+	return e.Revision, nil
+}
+
+// checkDoubt returns nil, or what is in doubt of the stream after damage. It asks by a
+// listing of no key, whose error has all that there is to know.
+func (s *stream) checkDoubt(ctx context.Context) error {
+	st, err := s.bucket.Status(ctx)
+	if err != nil || st.Doubt == 0 {
+		return err
+	}
+	for _, err := range s.bucket.Keys(ctx, "-") {
+		return err
+	}
+	return nil
 }
 
 // at returns the record with that revision.
@@ -161,6 +177,9 @@ func (s *stream) lastMatching(ctx context.Context, pattern string) (kv.Entry, er
 	var newest kv.Revision
 	for to, count := st.Revision, kv.Revision(1024); to > 0 && newest == 0 && err == nil; count *= 8 {
 		from := max(to, count) - count + 1
+		if st.Doubt < to { // what is above the bound is certain: first without the rest
+			from = max(from, st.Doubt+1)
+		}
 		err = s.scan(ctx, pattern, from, to, func(e *kv.Entry) bool {
 			newest = e.Revision
 			return true
@@ -241,9 +260,11 @@ type streamState struct {
 	Consumers   int               `json:"consumer_count"`
 }
 
-// state describes a stream's messages. If a stream known emptied before the process began,
+// state describes a stream's messages. While the stream is in doubt, that is what is known
+// of them: clients ask for it before they use a stream at all. If a stream known emptied before the process began,
 // the time of its last message is not known; the time of its creation stands for it.
 func (f *Front) state(ctx context.Context, s *stream) streamState {
+	ctx = kv.WithStale(ctx)
 	first, isEmpty := f.first(ctx, s)
 	st := &s.status
 	state := streamState{

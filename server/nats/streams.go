@@ -277,6 +277,9 @@ func (c *conn) streamPurge(r *request) (any, *jsapi.Error) {
 // the given one (0 for all), except for the newest keep of them. It returns the number of
 // erased messages.
 func (s *stream) purge(ctx context.Context, filter string, below kv.Revision, keep uint64) (uint64, error) {
+	if err := s.checkDoubt(ctx); err != nil { // the number would be wrong
+		return 0, err
+	}
 	if filter == "" || filter == ">" {
 		return s.erase(ctx, ">", below, keep)
 	}
