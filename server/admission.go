@@ -11,9 +11,39 @@ import (
 // ErrTooManyConns is matched by the error of a connection over a limit.
 var ErrTooManyConns = errors.New("too many connections")
 
+// ConnLimit bounds the connections of several servers together. It is safe for concurrent
+// use.
+type ConnLimit struct{ used chan struct{} } // an element for each connection
+
+// NewConnLimit returns a limit of n connections.
+func NewConnLimit(n int) *ConnLimit {
+	const most = 1 << 20 // no server has more
+	return &ConnLimit{used: make(chan struct{}, min(n, most))}
+}
+
+// enter counts a connection, and reports whether the limit allows it. A nil limit allows all.
+func (l *ConnLimit) enter() bool {
+	if l == nil {
+		return true
+	}
+	select {
+	case l.used <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (l *ConnLimit) leave() {
+	if l != nil {
+		<-l.used
+	}
+}
+
 // admission counts connections, in total and by address.
 type admission struct {
 	max, maxPerAddr int
+	together        *ConnLimit // nil: none
 
 	mu     sync.Mutex
 	all    int
@@ -31,6 +61,11 @@ func (a *admission) enter(from netip.Prefix) error {
 		if a.byAddr[from] >= a.maxPerAddr {
 			return fmt.Errorf("%w: the server serves %d at a time from one address", ErrTooManyConns, a.maxPerAddr)
 		}
+	}
+	if !a.together.enter() {
+		return fmt.Errorf("%w: all servers of the process serve %d at a time", ErrTooManyConns, cap(a.together.used))
+	}
+	if !from.Addr().IsLoopback() {
 		a.byAddr[from]++
 	}
 	a.all++
@@ -40,6 +75,7 @@ func (a *admission) enter(from netip.Prefix) error {
 func (a *admission) leave(from netip.Prefix) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.together.leave()
 	a.all--
 	if a.byAddr[from]--; a.byAddr[from] <= 0 {
 		delete(a.byAddr, from)

@@ -13,7 +13,8 @@
 // An address that is not loopback is refused without users and TLS, unless
 // [Options.Insecure] is set. At most [Options.MaxConns] connections are served at a
 // time, and at most [Options.MaxConnsPerAddr] from one address; the second limit does
-// not apply to loopback. Further connections get an error and are closed. When the
+// not apply to loopback. Servers with the same [ConnLimit] share a further limit. Further
+// connections get an error and are closed. When the
 // system has no descriptor left, accepting pauses; open connections are not affected.
 //
 // # Users

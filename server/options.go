@@ -4,6 +4,8 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
+
+	"kvd/internal/descriptors"
 )
 
 // Limits that are not options.
@@ -28,9 +30,13 @@ type Options struct {
 	// Insecure allows an address that is not loopback without users and TLS.
 	Insecure bool
 
-	// MaxConns bounds the connections served at a time. Default: 4,096 or half of
-	// the descriptors that the process may have, whichever is less.
+	// MaxConns bounds the connections served at a time. Default: 4,096, or what a store
+	// beside it leaves of the descriptors that the process may have, whichever is less.
 	MaxConns int
+
+	// Together bounds the connections of all servers that have the same one. Nil: no bound
+	// but MaxConns.
+	Together *ConnLimit
 
 	// MaxConnsPerAddr bounds the connections from one address that is not loopback
 	// (IPv6: from one /64). Default 256.
@@ -50,7 +56,7 @@ func (o Options) withDefaults() (Options, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.MaxConns == 0 {
-		o.MaxConns = min(connsDefault, max(1, descriptors()/2))
+		o.MaxConns = min(connsDefault, descriptors.Connections(descriptors.Limit()))
 	}
 	if o.MaxConnsPerAddr == 0 {
 		o.MaxConnsPerAddr = connsPerAddrDefault

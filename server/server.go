@@ -64,7 +64,7 @@ func New(p Protocol, opts Options) (*Server, error) {
 		opts: opts, protocol: p, login: newLogin(opts.Users),
 		listeners: map[net.Listener]struct{}{}, open: map[*Conn]struct{}{},
 	}
-	s.conns.max, s.conns.maxPerAddr = opts.MaxConns, opts.MaxConnsPerAddr
+	s.conns.max, s.conns.maxPerAddr, s.conns.together = opts.MaxConns, opts.MaxConnsPerAddr, opts.Together
 	s.conns.byAddr = map[netip.Prefix]int{}
 	s.ctx, s.cutOff = context.WithCancel(context.Background())
 	return s, nil

@@ -175,6 +175,26 @@ func closeAndWait(t *testing.T, s *Server, c net.Conn) {
 	}
 }
 
+// Two servers with one ConnLimit serve as many connections together as it allows.
+func TestServersShareALimit(t *testing.T) {
+	limit := NewConnLimit(2)
+	one, l := serve(t, Options{Together: limit})
+	_, other := serve(t, Options{Together: limit})
+	first, second := l.dial(nil), other.dial(nil)
+	if !echoes(first) || !echoes(second) {
+		t.Fatal("connections within the limit are not served")
+	}
+	for _, l := range []*fakeListener{l, other} {
+		if text, _ := io.ReadAll(l.dial(nil)); !strings.HasPrefix(string(text), "too many connections: all servers") {
+			t.Errorf("a connection over the limit is told %q", text)
+		}
+	}
+	closeAndWait(t, one, first)
+	if third := other.dial(nil); !echoes(third) {
+		t.Error("a connection in the place of a closed one is not served")
+	}
+}
+
 func TestDefaultLimits(t *testing.T) {
 	o, err := Options{}.withDefaults()
 	if err != nil || o.MaxConns < 1 || o.MaxConns > connsDefault || o.MaxConnsPerAddr != connsPerAddrDefault {

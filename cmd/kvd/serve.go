@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kvd/bucket"
+	"kvd/internal/descriptors"
 	"kvd/kv"
 	"kvd/server"
 	"kvd/server/admin"
@@ -61,6 +62,7 @@ type daemon struct {
 	manager  notifier
 	security *security
 	metrics  *admin.Metrics
+	conns    *server.ConnLimit // of both protocols together
 	store    *bucket.Store
 	line     *server.Server // nil: off
 	nats     *server.Server // nil: off
@@ -77,6 +79,7 @@ type daemon struct {
 func (a *app) serve(ctx context.Context, cfg *serveConfig) error {
 	d := &daemon{cfg: cfg, log: a.newLogger(cfg.format, cfg.level), failed: make(chan error, 3)}
 	d.manager = notifier(a.env("NOTIFY_SOCKET", ""))
+	d.conns = server.NewConnLimit(descriptors.Connections(descriptors.Limit()))
 	build := thisBuild()
 	d.metrics = admin.NewMetrics(build.Version, build.Revision)
 	var err error
@@ -228,7 +231,7 @@ func (d *daemon) startNATS(store kv.Store, version string) error {
 
 // serverOptions returns the options that both protocols share.
 func (d *daemon) serverOptions(addr string) server.Options {
-	return server.Options{Addr: addr, TLS: d.security.tls, Users: d.security.users, Insecure: d.cfg.insecure, Logger: d.log}
+	return server.Options{Addr: addr, Together: d.conns, TLS: d.security.tls, Users: d.security.users, Insecure: d.cfg.insecure, Logger: d.log}
 }
 
 // servers returns the servers of the protocols that are on.

@@ -1,14 +1,15 @@
 //go:build unix
 
-package server
+package descriptors
 
 import (
 	"math"
 	"syscall"
 )
 
-// descriptors returns how many files and connections the process may have open.
-func descriptors() int {
+// Limit returns how many descriptors the process may have open. Package os has raised the soft
+// limit to the hard one.
+func Limit() int {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return math.MaxInt
