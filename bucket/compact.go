@@ -43,8 +43,9 @@ type rewrite struct {
 	pace   *pacer
 	began  time.Time
 
-	decider *compaction.Decider
-	ranks   map[uint32]int // by openSegment.number: the position of an input, -1 for a segment below
+	decider   *compaction.Decider
+	belowLost bool           // a file below the inputs is lost
+	ranks     map[uint32]int // by openSegment.number: the position of an input, -1 for a segment below
 
 	output  *openSegment     // nil until a record is kept
 	batch   []byte           // records to be written to it
@@ -119,10 +120,15 @@ func (c *rewrite) pin(from, to int) error {
 	if to > len(b.mu.order) {
 		return errStale
 	}
-	c.below, c.inputs = b.mu.order[:from:from], b.mu.order[from:to:to]
+	c.inputs = b.mu.order[from:to:to]
 	c.decider = compaction.NewDecider(from == 0)
-	for _, sl := range c.below {
+	for _, sl := range b.mu.order[:from] {
 		c.ranks[sl.number] = -1
+		if sl.lost != nil {
+			c.belowLost = true
+			continue
+		}
+		c.below = append(c.below, sl)
 		sl.Pin()
 	}
 	for i, sl := range c.inputs {
@@ -192,7 +198,7 @@ func (c *rewrite) report(err error) Compaction {
 // look shows the decider the records that it needs to decide whether the last record of a
 // key may be removed.
 func (c *rewrite) look() error {
-	if len(c.below) == 0 {
+	if len(c.below) == 0 && !c.belowLost {
 		return nil
 	}
 	err := c.eachInput(func(e *segment.Entry, position int64, s compaction.InIndex) error {
@@ -207,13 +213,16 @@ func (c *rewrite) look() error {
 		err := sl.Entries(func(e *segment.Entry) error {
 			c.decider.SeeBelow(e)
 			return c.looked(e)
-		}, func(*kv.CorruptError) { unknown = true })
+		}, func(*kv.CorruptError) { unknown = true }, nil)
 		if err != nil {
 			return err
 		}
 		if unknown {
 			c.decider.SeeUnreadable()
 		}
+	}
+	if c.belowLost {
+		c.decider.SeeUnreadable()
 	}
 	return nil
 }
@@ -238,7 +247,7 @@ func (c *rewrite) eachInput(fn func(e *segment.Entry, position int64, s compacti
 				return err
 			}
 			return fn(e, int64(i)<<32|e.Offset, c.inIndex(e, i))
-		}, func(d *kv.CorruptError) { damage = d })
+		}, func(d *kv.CorruptError) { damage = d }, nil)
 		if damage != nil {
 			return c.damaged(sl, damage)
 		}

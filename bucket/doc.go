@@ -133,8 +133,10 @@
 //
 //   - A damaged record is an error of its key: a *kv.CorruptError with file and
 //     offset. A checksum that fails never truncates or removes anything.
-//   - A damaged index block loses nothing: the records are read instead. A missing
-//     segment makes its bucket read-only, and no other bucket.
+//   - A damaged index page loses nothing: the records are read instead. Records that are
+//     missing from a segment, or with a segment that is missing, put their bucket in doubt
+//     up to the last of them, and no other bucket (load.go). A segment with any damage is
+//     not appended to again, and an open that found damage removes no file.
 //   - Damage to the synced part of the log makes the store read-only, since the lost
 //     content cannot be known. Replay goes on behind it. An operation is in the log twice,
 //     so damage to one page of it loses none. After a clean close the log is not needed,

@@ -189,6 +189,15 @@ func (b *Bucket) applyAccept(op *journal.Accept) {
 		return // found later than the operation: it stays
 	}
 	d.Bound, d.Unknown = 0, false
-	d.Holes = slices.DeleteFunc(slices.Clone(d.Holes), func(h manifest.Hole) bool { return h.UpTo <= op.UpTo })
+	d.Accepted = slices.Clone(d.Accepted)
+	d.Holes = slices.DeleteFunc(slices.Clone(d.Holes), func(h manifest.Hole) bool {
+		if h.UpTo <= op.UpTo {
+			d.Accepted = append(d.Accepted, h)
+		}
+		return h.UpTo <= op.UpTo
+	})
+	if extra := len(d.Accepted) - manifest.HolesMax; extra > 0 { // an open puts them in doubt again
+		d.Accepted = d.Accepted[extra:]
+	}
 	b.setDoubtLocked(d)
 }

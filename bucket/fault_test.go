@@ -1,6 +1,7 @@
 package bucket
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"path"
@@ -364,8 +365,8 @@ func twoBuckets(t *testing.T) (h *harness, fileA, fileB string) {
 	return h, files[0], files[1]
 }
 
-// A bucket that lost a file takes no writes; the others do, and nothing that
-// might be the file is removed.
+// A bucket that lost a file is in doubt up to the last record that the file had, until its owner
+// decides; the others are not, and nothing that might be the file is removed.
 func TestAMissingSegmentCostsItsBucketAlone(t *testing.T) {
 	for name, lose := range map[string]func(h *harness, file string) error{
 		"the file is gone": func(h *harness, file string) error { return h.disk.Remove(file) },
@@ -390,23 +391,25 @@ func TestAMissingSegmentCostsItsBucketAlone(t *testing.T) {
 			for range 2 { // it stays so
 				h.open()
 				r := h.s.Report()
-				if d := damages(r); len(d) != 1 || !strings.Contains(d[0], fileA) || r.ReadOnly != nil || r.Scratch != 0 {
+				d := damages(r)
+				if len(d) == 0 || slices.ContainsFunc(d, func(d string) bool { return !strings.Contains(d, fileA) }) || r.ReadOnly != nil || r.Scratch != 0 {
 					t.Errorf("report: %v", r)
 				}
 				a, b := h.find("a"), h.find("b")
-				for what, err := range callAll(a) {
-					switch what {
-					case "Put", "PutString", "Create", "Update", "Delete", "Purge", "PurgeDeletes":
-						wantError(t, err, kv.ErrReadOnly, `"a"`, fileA)
-					}
+				if d, err := a.Doubt(ctx); err != nil || d.Bound != 3 || len(d.Missing) != 1 || d.Missing[0].Records != 3 || d.Missing[0].After != 0 {
+					t.Errorf("doubt: %+v, %v", d, err)
 				}
-				_, err := h.s.UpdateBucket(ctx, kv.Config{Bucket: "a", History: 2})
-				wantError(t, err, kv.ErrReadOnly, fileA)
-				st, err := a.Status(ctx)
-				if err != nil {
-					t.Error(err)
+				for what, err := range map[string]error{
+					"get":    errOf(a.Get(ctx, "k0")),
+					"create": errOf(a.Create(ctx, "k0", nil)),
+					"update": errOf(a.Update(ctx, "k0", nil, 1)),
+					"keys":   lastError(a.Keys(ctx)),
+				} {
+					t.Log(what)
+					wantError(t, err, kv.ErrCorrupt, `"a"`, path.Base(fileA), "3 records are missing")
 				}
-				wantError(t, st.ReadOnly, kv.ErrReadOnly, fileA)
+				mustPut(t, a, "k2", "out of doubt")
+				mustGet(t, a, "k2", "out of doubt")
 				mustPut(t, b, "k", "w")
 				if st, err := b.Status(ctx); err != nil || st.ReadOnly != nil {
 					t.Errorf("status of the other bucket: %+v, %v", st, err)
@@ -418,8 +421,21 @@ func TestAMissingSegmentCostsItsBucketAlone(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			// Deleting the bucket is the way out.
+			// A decision ends the doubt for good, and the damage stays known.
 			h.open()
+			if _, err := h.find("a").AcceptLoss(ctx); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				_, err := h.find("a").Get(ctx, "k0")
+				wantError(t, err, kv.ErrKeyNotFound)
+				wantKeys(t, collect(t, h.find("a")), "k2")
+				h.reopen()
+				if r := h.s.Report(); len(r.Damages) == 0 {
+					t.Errorf("report: %v", r)
+				}
+			}
+			// Without the bucket there is no damage.
 			if err := h.s.DeleteBucket(ctx, "a"); err != nil {
 				t.Fatal(err)
 			}
@@ -445,11 +461,91 @@ func TestAMissingSegmentDoesNotCostWhatTheLogHolds(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.open()
-	wantShown(t, h.find("a"), showing{"k1": revs{rev}})
-	mustGet(t, h.find("a"), "k1", "newer")
-	h.reopen()
-	mustGet(t, h.find("a"), "k1", "newer")
+	for range 2 {
+		a := h.find("a")
+		mustGet(t, a, "k1", "newer")
+		if e, err := a.GetRevision(ctx, "k1", rev); err != nil || e.Revision != rev {
+			t.Errorf("read by its revision: %+v, %v", e, err)
+		}
+		_, err := a.Get(ctx, "k0")
+		wantError(t, err, kv.ErrCorrupt, path.Base(fileA))
+		h.reopen()
+	}
 }
+
+// A segment in which a page of records and the page that names them are lost hides the newest
+// records of some keys: these are in doubt, not old.
+func TestAHoleInASegmentPutsItsBucketInDoubt(t *testing.T) {
+	h := newHarness(t)
+	b := h.bucket("b")
+	var want []string
+	for i := range 40 {
+		mustPut(t, b, fmt.Sprintf("k%02d", i), "old")
+		want = append(want, fmt.Sprintf("k%02d", i))
+	}
+	h.checkpoint()
+	first := b.active.Desc()
+	for i := range 10 {
+		mustPut(t, b, fmt.Sprintf("k%02d", i), "new")
+	}
+	if _, err := b.Delete(ctx, "k10"); err != nil {
+		t.Fatal(err)
+	}
+	h.checkpoint()
+	second := b.active.Desc()
+	last := mustPut(t, b, "k39", "newest")
+	h.checkpoint()
+	h.close()
+	file := h.segmentFiles()[0]
+	err := h.disk.Corrupt(file, first.Size, second.Size-first.Size, func(b []byte) { clear(b) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged, err := h.disk.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		h.open()
+		b = h.find("b")
+		if d, err := b.Doubt(ctx); err != nil || d.Bound != last-1 || len(d.Missing) != 1 || d.Missing[0].Records != 11 || d.Missing[0].After != 40 {
+			t.Errorf("doubt: %+v, %v", d, err)
+		}
+		for _, key := range []string{"k00", "k10", "k21", "absent"} {
+			_, err := b.Get(ctx, key)
+			wantError(t, err, kv.ErrCorrupt, path.Base(file), "11 records are missing")
+		}
+		wantError(t, errOf(b.Update(ctx, "k00", nil, 1)), kv.ErrCorrupt)
+		mustGet(t, b, "k39", "newest")
+		mustPut(t, b, "k20", "newer")
+		mustGet(t, b, "k20", "newer")
+		h.close()
+		if now, err := h.disk.ReadFile(file); err != nil || !bytes.Equal(now, damaged) {
+			t.Errorf("the damaged file has changed, %v", err)
+		}
+	}
+	h.open()
+	b = h.find("b")
+	if _, err := b.AcceptLoss(ctx); err != nil {
+		t.Fatal(err)
+	}
+	h.kill()
+	h.open()
+	h.reopen()
+	wantKeys(t, collect(t, h.find("b")), want...)
+	mustGet(t, h.find("b"), "k00", "old")
+	mustGet(t, h.find("b"), "k20", "newer")
+	// More of the same segment is lost: that was not accepted.
+	h.close()
+	if err := h.disk.Corrupt(file, 0, first.Size, func(b []byte) { clear(b) }); err != nil {
+		t.Fatal(err)
+	}
+	h.open()
+	_, err = h.find("b").Get(ctx, "k01")
+	wantError(t, err, kv.ErrCorrupt, path.Base(file), "51 records are missing")
+}
+
+func errOf[T any](_ T, err error) error { return err }
 
 func TestALogThatIsGoneMakesTheStoreReadOnly(t *testing.T) {
 	for _, c := range []struct {

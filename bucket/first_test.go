@@ -26,7 +26,7 @@ func firsts(t testing.TB, b *Bucket) (records, entries []kv.Revision) {
 					entries = append(entries, e.Revision)
 				}
 				return nil
-			}, func(c *kv.CorruptError) { t.Error(c) })
+			}, func(c *kv.CorruptError) { t.Error(c) }, nil)
 		}
 		if err != nil {
 			t.Fatal(err)

@@ -66,16 +66,17 @@ func (r *recovery) loadBuckets() error {
 	return errors.Join(errs...)
 }
 
-// loadBucket opens a bucket's segments and loads their entries. A segment that is missing
-// or unreadable makes the bucket read-only. It does not affect other buckets.
+// loadBucket opens a bucket's segments and loads their entries. Records that are missing put
+// the bucket in doubt. They do not affect other buckets.
 func (r *recovery) loadBucket(d *manifest.Bucket, meter *progress.Meter) (*Bucket, error) {
 	b := newBucket(r.store, d.ID, d.Life, d.Created, d.Config)
 	b.next, b.mu.live, b.mu.compactedEndUpTo, b.mu.skipped, b.position = d.Next, d.Live, d.CompactedEndUpTo, d.Skipped, d.Position
 	b.mu.revision, b.issuable = d.Next-1, d.Next-1
 	b.setDoubtLocked(d.Doubt)
 	b.mu.index.Grow(expectedKeys(d))
+	l := loading{recovery: r, bucket: b}
 	for i := range d.Segments {
-		if err := r.loadSegment(b, &d.Segments[i], i == len(d.Segments)-1); err != nil {
+		if err := l.segment(&d.Segments[i], i == len(d.Segments)-1); err != nil {
 			return b, err
 		}
 		meter.Add(d.Segments[i].Size)
@@ -97,46 +98,98 @@ func expectedKeys(d *manifest.Bucket) int {
 	return int(min(d.Keys, uint64(most)))
 }
 
-func (r *recovery) loadSegment(b *Bucket, d *manifest.Segment, last bool) error {
+// loading is the loading of one bucket.
+type loading struct {
+	*recovery
+	bucket *Bucket
+	last   kv.Revision // the last revision of the segments before
+}
+
+// segment opens a segment and loads its entries. A segment with any damage is never appended
+// to again: its file stays as it is.
+func (l *loading) segment(d *manifest.Segment, last bool) error {
+	b := l.bucket
 	open := d.Desc
 	open.Sealed = open.Sealed || !last // records are appended to the last one only
 	seg, err := segment.Open(b.disk, open)
 	var corrupt *kv.CorruptError
 	if errors.Is(err, fs.ErrNotExist) {
-		corrupt = &kv.CorruptError{File: path.Join(r.store.segments.Dir, segment.FileName(d.Number)), Offset: -1,
+		corrupt = &kv.CorruptError{File: path.Join(l.store.segments.Dir, segment.FileName(d.Number)), Offset: -1,
 			Detail: fmt.Sprintf("segment of bucket %q is missing", b.name)}
 	}
 	if corrupt != nil || errors.As(err, &corrupt) {
 		b.addSegment(nil, d, true)
-		b.mu.readOnly = fmt.Errorf("%w: bucket %q: %w", kv.ErrReadOnly, b.name, corrupt)
-		r.damaged(corrupt)
-		return nil //nolint:nilerr // readOnly has the error
+		l.damaged(corrupt)
+		l.hole(d, segment.Hole{From: -1, Records: d.Records, After: l.last, Bound: d.Last})
+		l.last = max(l.last, d.Last)
+		return nil //nolint:nilerr // the damage has the error
 	}
 	if err != nil {
 		return err
 	}
 	sl := b.addSegment(seg, d, true)
-	if !open.Sealed {
+	if err := l.entries(d, sl); err != nil {
+		return err
+	}
+	l.last = max(l.last, d.Last)
+	switch {
+	case open.Sealed:
+	case sl.damaged.Load():
+		sl.EndUnchanged()
+	default:
 		b.active = sl
 	}
+	return nil
+}
+
+// entries loads the entries of a segment.
+func (l *loading) entries(d *manifest.Segment, sl *openSegment) error {
+	b := l.bucket
 	damaged := func(c *kv.CorruptError) {
 		sl.damaged.Store(true)
-		r.damaged(c)
+		l.damaged(c)
 	}
-	return seg.Entries(func(e *segment.Entry) error {
+	return sl.Entries(func(e *segment.Entry) error {
 		if e.Op != segment.Erase && e.Revision > b.mu.revision {
-			// Records have the same form in the log and in segments. If an index block is
+			// Records have the same form in the log and in segments. If an index page is
 			// unreadable, a sector of the log that was written to the wrong place can be
 			// taken for records of the segment. The log still has these records. The
 			// revision is not issued for another record.
 			b.next = max(b.next, e.Revision+1)
-			damaged(&kv.CorruptError{File: path.Join(r.store.segments.Dir, segment.FileName(d.Number)), Offset: e.Offset,
+			damaged(&kv.CorruptError{File: path.Join(l.store.segments.Dir, segment.FileName(d.Number)), Offset: e.Offset,
 				Detail: fmt.Sprintf("key %q, revision %d, bucket %q: newer than the segment", e.Key, e.Revision, b.name)})
 			return nil
 		}
 		b.load(e, sl)
 		return nil
-	}, damaged)
+	}, damaged, func(h segment.Hole) {
+		h.Err.Bucket = b.name
+		damaged(h.Err)
+		l.hole(d, h)
+	})
+}
+
+// hole puts the bucket in doubt because of a hole in a segment, unless its loss was accepted. A
+// hole that hides erases alone is about the records before.
+func (l *loading) hole(d *manifest.Segment, h segment.Hole) {
+	b := l.bucket
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	upTo := min(max(h.Bound, l.last), b.mu.revision)
+	if d.Records == 0 || upTo == 0 {
+		return
+	}
+	found := manifest.Hole{
+		After: min(max(h.After, l.last), upTo-1), UpTo: upTo, Records: h.Records,
+		File: path.Join(manifest.SegmentDir, segment.FileName(d.Number)), Offset: h.From,
+	}
+	// An open before this one may have found it already. After depends on other segments.
+	same := func(h manifest.Hole) bool {
+		return h.File == found.File && h.Offset == found.Offset && h.Records == found.Records && h.UpTo >= found.UpTo
+	}
+	if !slices.ContainsFunc(b.mu.doubt.Holes, same) && !slices.ContainsFunc(b.mu.doubt.Accepted, same) {
+		b.addHoleLocked(found)
+	}
 }
 
 // load puts one entry of an index block into the index.
@@ -167,16 +220,14 @@ func (r *recovery) named() map[uint64]bool {
 	return named
 }
 
-// removeScratch removes the files of unfinished work. It removes none if a segment of a
-// bucket is missing, since a file among them may be that segment.
+// removeScratch removes the files of unfinished work. It removes none if the open has found
+// damage, since a file among them may be what is missing.
 func (r *recovery) removeScratch() error {
 	s := r.store
-	named := r.named()
-	for _, b := range s.mu.buckets {
-		if b.mu.readOnly != nil {
-			return nil //nolint:nilerr // readOnly has the error
-		}
+	if len(s.report.Damages) > 0 {
+		return nil
 	}
+	named := r.named()
 	entries, err := s.opts.env.FS.List(s.segments.Dir)
 	if err != nil {
 		return err

@@ -212,7 +212,7 @@ func (c *rewrite) move() error {
 			c.apply(&m)
 		}
 		return nil
-	}, func(d *kv.CorruptError) { damaged = d })
+	}, func(d *kv.CorruptError) { damaged = d }, nil)
 	c.apply(&m)
 	return errors.Join(err, damaged)
 }

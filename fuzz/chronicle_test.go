@@ -1,6 +1,7 @@
 package fuzz
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -141,12 +142,14 @@ type verdict struct {
 	report   bucket.Report
 	readOnly bool
 	hidden   bool // records are missing, and only the report tells of it
+	inDoubt  bool // a bucket is in doubt
 }
 
 // examine opens a damaged copy of the store and checks what it serves: one of its states,
 // except for records that it reports as lost. The state must not be older than oldest,
-// unless the store is read-only and names the reason. If damage removed both a record and
-// the index block that names it, the verdict is hidden.
+// unless the store is read-only and names the reason. If damage to the log removed records
+// of which nothing tells, the verdict is hidden. If a bucket is in doubt, every read is that
+// of such a state or an error.
 func (c *chronicle) examine(image *simdisk.Disk, oldest int, count func()) (v verdict, err error) {
 	f := finding{workload: c.workload, image: image, now: c.now, seed: 1}
 	w := f.world()
@@ -161,6 +164,9 @@ func (c *chronicle) examine(image *simdisk.Disk, oldest int, count func()) (v ve
 	}
 	v.report = w.store.Report()
 	v.readOnly = v.report.ReadOnly != nil
+	if v.inDoubt, err = c.checkDoubt(w, oldest); v.inDoubt || err != nil {
+		return v, err
+	}
 	got, losses, err := w.observe()
 	if err != nil {
 		return v, err
@@ -185,6 +191,59 @@ func (c *chronicle) examine(image *simdisk.Disk, oldest int, count func()) (v ve
 		return v, fmt.Errorf("lost steps %d to %d without a report; %v", v.state, c.last()-1, v.report)
 	}
 	return v, w.stillWrites(got)
+}
+
+// checkDoubt reports whether a bucket is in doubt. Then a read of any key, also in the other
+// buckets, has to agree with one of the states from oldest on, or be a *kv.CorruptError.
+func (c *chronicle) checkDoubt(w *world, oldest int) (inDoubt bool, err error) {
+	ctx := context.Background()
+	for name := range c.states[c.last()].Buckets {
+		b, err := w.store.Bucket(ctx, name)
+		if errors.Is(err, kv.ErrBucketNotFound) {
+			continue // the state that is served says whether it should be there
+		}
+		if err != nil {
+			return inDoubt, fmt.Errorf("bucket %q: %w", name, err)
+		}
+		doubtful, ok := kv.As[kv.Doubtful](b)
+		if !ok {
+			return inDoubt, fmt.Errorf("bucket %q does not know doubt", name)
+		}
+		doubt, err := doubtful.Doubt(ctx)
+		if err != nil {
+			return inDoubt, err
+		}
+		inDoubt = inDoubt || doubt.Bound != 0
+	}
+	if !inDoubt {
+		return false, nil
+	}
+	for name := range c.states[c.last()].Buckets {
+		b, err := w.store.Bucket(ctx, name)
+		if err != nil {
+			return true, err
+		}
+		for _, key := range keyNames {
+			e, err := b.Get(ctx, key)
+			if !errors.Is(err, kv.ErrCorrupt) && !slices.ContainsFunc(c.states[oldest:], func(m *Model) bool { return m.answers(name, key, e, err) }) {
+				return true, fmt.Errorf("in doubt, key %q in bucket %q reads as revision %d, %v: never so", key, name, e.Revision, err)
+			}
+		}
+	}
+	return true, nil
+}
+
+// answers reports whether a read of a key agrees with the model.
+func (m *Model) answers(bucket, key string, e kv.Entry, err error) bool {
+	b := m.Buckets[bucket]
+	if b == nil {
+		return false
+	}
+	records := b.Keys[key]
+	if n := len(records); n > 0 && records[n-1].Operation == kv.Put {
+		return err == nil && records[n-1].check(e, err) == nil
+	}
+	return errors.Is(err, kv.ErrKeyNotFound)
 }
 
 // onceHeld reports whether every served record existed in some state.

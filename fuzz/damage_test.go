@@ -43,6 +43,7 @@ type damageSweep struct {
 type tolerance struct {
 	losses int           // records whose reads may return an error
 	hidden *atomic.Int64 // counts copies in which only the report tells of missing records; nil: not allowed
+	doubts *atomic.Int64 // counts copies in which a bucket is in doubt; nil: not allowed
 }
 
 // sweepDamage calls try for every file of a closed store and of a store that was not
@@ -88,6 +89,10 @@ func (d *damageSweep) tolerate(v verdict) error {
 	switch {
 	case len(v.losses) > d.losses:
 		return fmt.Errorf("%d records lost: %+v", len(v.losses), v.losses)
+	case v.inDoubt && d.doubts == nil:
+		return fmt.Errorf("in doubt; %v", v.report)
+	case v.inDoubt:
+		d.doubts.Add(1)
 	case v.hidden && v.readOnly: // what stands behind a hole of the log is served, and the report names the hole
 	case v.hidden && d.hidden == nil:
 		return fmt.Errorf("records are missing; %v", v.report)
@@ -158,13 +163,13 @@ func flipBits(stride int64) func(*damageSweep, stored) {
 
 // TestSectors zeroes, garbles, swaps and misdirects sectors of every file.
 //
-// An index block may share a sector with the last records that it covers. Damage to that
-// sector removes both, so that nothing names the records, and an older record of the key
-// may be served. Open reports the place, and the rest of the bucket stays usable.
+// Damage to a page of records and to the index page that names them puts the bucket in doubt.
+// Damage to the log may remove the newest records of a key, so that an older one is served.
+// Open reports the place, and the rest of the bucket stays usable.
 func TestSectors(t *testing.T) {
 	const many = 1 << 10
-	var hidden atomic.Int64
-	sweepDamage(t, tolerance{many, &hidden}, func(d *damageSweep, f stored) {
+	var hidden, doubts atomic.Int64
+	sweepDamage(t, tolerance{many, &hidden, &doubts}, func(d *damageSweep, f stored) {
 		for _, size := range []int64{512, 4096} {
 			for at := int64(0); at+size <= int64(len(f.bytes)); at += size {
 				s := span{f.path, at, at + size}
@@ -183,5 +188,5 @@ func TestSectors(t *testing.T) {
 			}
 		}
 	})
-	t.Logf("in %d copies only the report named a lost record", hidden.Load())
+	t.Logf("in %d copies a bucket was in doubt; in %d copies only the report named a lost record", doubts.Load(), hidden.Load())
 }

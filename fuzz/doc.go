@@ -67,9 +67,10 @@
 // bandwidth and not by the disk. A sweep shows nothing about real file systems; the test
 // that kills a process does.
 //
-// If damage removes both a record and the index block that names it, only the report of
-// Open tells of the loss, and an older record of the key may be served. The sweep over
-// sectors counts these cases. A single flipped bit never causes one.
+// If damage removes both a record and the index page that names it, its bucket is in doubt. If
+// damage removes the newest record of a key from the log, only the report of Open tells of
+// the loss, and an older record may be served. The sweep over sectors counts both cases. A
+// single flipped bit never causes one.
 //
 // # Why
 //

@@ -116,6 +116,18 @@ func (s *Segment) Seal() error {
 	return nil
 }
 
+// EndUnchanged seals a segment that was opened and not appended to, without touching its file:
+// a damaged file stays as it is. Only readers may run at the same time.
+func (s *Segment) EndUnchanged() {
+	size := s.size.Load()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.file != nil || s.mu.desc.Size != size {
+		panic(fmt.Sprintf("segment: end at %d of a segment in use, whose index ends at %d", size, s.mu.desc.Size))
+	}
+	s.mu.desc.Sealed = true
+}
+
 // removeStep is how much of a removed file is freed at once: freeing 64 MiB at once stalled
 // syncs of the log on the same disk for milliseconds.
 const removeStep = 4 << 20

@@ -166,6 +166,13 @@
 //     names the place of the block before, and if a whole block is lost, the blocks before
 //     it are found by reading every page. The records that the page named are found by
 //     walking.
+//   - Missing: the totals of a page are those of all records before it, and the manifest's are
+//     those of the segment. Where a page that is lost leaves some records to a walk, the totals
+//     on both sides say whether it found all of them, and nothing else: number and sum have to
+//     agree. If they do not, the segment has a hole ([Hole]). No revision above its bound is
+//     missing. A lost page alone is no hole: it has records, whose names are elsewhere, or names,
+//     whose records are elsewhere. If totals disagree at several places, the hole reaches from
+//     the first to the last, because a page of an earlier life of the file may lie between.
 //   - Walking: where neither a record nor, at a multiple of 4,096, an index page of this
 //     place is valid, the walk continues at the next multiple of 8, until one is. Zeros
 //     before an index page belong to it. A record found in this way counts only if its
@@ -177,7 +184,8 @@
 //     kv.ErrVersion. Version 1 was never released; only its own program reads it.
 //   - A damaged file header is reported, and the file is read all the same. If a sound
 //     header names another store, seed, bucket or number, files were swapped, and the file
-//     does not open. A file that is shorter than the size in the manifest does not open either.
+//     does not open. A file that is shorter than the size in the manifest opens, and what it
+//     lacks is missing.
 //   - A page that the disk cannot read is treated as corrupt, and the report has the
 //     system's error.
 //

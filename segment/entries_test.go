@@ -125,7 +125,7 @@ func TestEntriesWithAMalformedEntry(t *testing.T) {
 		body[at+1] = flagLease
 		file := b.encode(testSeed, testBucket, testNumber)
 		x.write(b.from, file)
-		if err := x.s.Entries(func(*Entry) error { return nil }, func(*kv.CorruptError) {}); !errors.Is(err, kv.ErrVersion) {
+		if err := x.s.Entries(func(*Entry) error { return nil }, func(*kv.CorruptError) {}, nil); !errors.Is(err, kv.ErrVersion) {
 			t.Errorf("entry %d of a later version: %v", bad, err)
 		}
 	}

@@ -48,7 +48,7 @@ func Example() {
 		r, _, err := s.Read(nil, e.Offset, e.Size, string(e.Key), e.Revision)
 		fmt.Printf("%v %s at revision %d: %s\n", r.Op, r.Key, r.Revision, r.Value)
 		return err
-	}, damaged)
+	}, damaged, nil)
 	if err != nil {
 		log.Fatal(err)
 	}

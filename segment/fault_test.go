@@ -34,7 +34,9 @@ func useSegment(o Options) error {
 		return err
 	}
 	e := entryOf(&r, offset)
-	s.AddEntry(&e)
+	added := e
+	added.HeadSum = HeadSum(b)
+	s.AddEntry(&added)
 	block, _ := s.BeginIndex()
 	if err := errors.Join(s.WriteIndex(block), s.Sync()); err != nil {
 		return err
@@ -67,7 +69,7 @@ func readAll(s *Segment, e *Entry) (err error) {
 			}
 			found++
 			return nil
-		}, damaged),
+		}, damaged, nil),
 		s.Walk(0, s.Size(), func(int64, *Record, int, bool) error { found++; return nil }, damaged),
 		readErr, err)
 }

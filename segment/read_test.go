@@ -125,7 +125,7 @@ func TestReadWithoutAFile(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	discard := func(*kv.CorruptError) {}
-	if err := x.s.Entries(nil, discard); err == nil {
+	if err := x.s.Entries(nil, discard, nil); err == nil {
 		t.Error("Entries succeeded without a file")
 	}
 	if err := x.s.Walk(0, 1<<20, nil, discard); err == nil {

@@ -229,7 +229,7 @@ func TestRecordOfALaterVersion(t *testing.T) {
 				t.Errorf("scanned to %d: %v", next, err)
 			}
 			x.write(x.s.Desc().LastIndex, []byte("damaged!"))
-			if err := x.s.Entries(func(*Entry) error { return nil }, func(*kv.CorruptError) {}); !errors.Is(err, kv.ErrVersion) {
+			if err := x.s.Entries(func(*Entry) error { return nil }, func(*kv.CorruptError) {}, nil); !errors.Is(err, kv.ErrVersion) {
 				t.Errorf("listed: %v", err)
 			}
 		})

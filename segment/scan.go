@@ -42,6 +42,8 @@ func (c *Scanner) Scan(s *Segment, from int64, fn func(offset int64, r *Record, 
 	c.begin(s, file, damaged)
 	defer c.end()
 	next := from
+	end := c.w.end
+	c.w.end = s.readable(end)
 	err = c.w.walk(from, c.w.end, func(f *found) error {
 		if next = f.offset; !fn(f.offset, &f.record, f.size) {
 			return errStopped
@@ -49,13 +51,16 @@ func (c *Scanner) Scan(s *Segment, from int64, fn func(offset int64, r *Record, 
 		next += int64(f.size)
 		return nil
 	})
-	switch {
-	case err == nil:
-		return max(from, c.w.end), nil
-	case errors.Is(err, errStopped):
+	if errors.Is(err, errStopped) {
 		return next, nil
 	}
-	return next, err
+	if err != nil {
+		return next, err
+	}
+	if c.w.end < end {
+		damaged(s.tooShort())
+	}
+	return max(from, end), nil
 }
 
 // errStopped ends a walk early.

@@ -96,15 +96,16 @@ func (d *Desc) Check() error {
 // they have a pin (Read), and walk (Entries, Walk).
 type Segment struct {
 	// Immutable after Create or Open.
-	fs           vfs.FS
-	path         string
-	seed         Seed
-	number       uint64
-	bucketID     uint64
-	bucket       string // as errors call it
-	limit        int64
-	headerDamage *kv.CorruptError // nil: the file's header is sound
-	onRelease    func()           // Options.Released; may be nil
+	fs        vfs.FS
+	path      string
+	seed      Seed
+	number    uint64
+	bucketID  uint64
+	bucket    string // as errors call it
+	limit     int64
+	onRelease func()             // Options.Released; may be nil
+	damages   []*kv.CorruptError // of the file's header and its length, found by Open
+	short     int64              // where the file ends, if it was too short for Open; else 0
 
 	// Owned by the writer, which may let the background use it. nil while the file is
 	// closed, and after Seal.
@@ -184,10 +185,11 @@ func Create(o Options, number, bucketID uint64, limit int64) (*Segment, error) {
 
 // Open opens the segment that d describes. If it is not sealed, appends continue at d.Size,
 // and overwrite what the file has there. A damaged header is not an error of Open, because
-// every record has its own checksums; Entries and Walk report it. Open returns
-// *kv.CorruptError if the file is shorter than d.Size, or if its sound header names another
-// store, bucket or segment. It returns kv.ErrVersion for another version; other errors are
-// the system's. The segment has no open file yet: see [Segment.CloseFile].
+// every record has its own checksums, and neither is a file that is shorter than d.Size:
+// Entries and Walk report both. Nothing may be appended to a segment with any damage; see
+// [Segment.EndUnchanged]. Open returns *kv.CorruptError if the sound header of the file names
+// another store, bucket or segment. It returns kv.ErrVersion for another version; other errors
+// are the system's. The segment has no open file yet: see [Segment.CloseFile].
 func Open(o Options, d Desc) (*Segment, error) {
 	name := o.path(d.Number)
 	if err := d.Check(); err != nil {
@@ -215,22 +217,36 @@ func (s *Segment) checkFile(file vfs.File, o *Options) error {
 	if err != nil {
 		return fmt.Errorf("segment: open %s: %w", s.path, err)
 	}
-	if want := s.size.Load(); size < want {
-		return s.corrupt(-1, nil, "the file ends at %d, %d bytes belong to it", size, want)
-	}
 	h, err := readFileHeader(file)
 	switch {
 	case errors.Is(err, kv.ErrVersion):
 		return fmt.Errorf("segment: open %s: %w", s.path, err)
 	case err != nil:
-		s.headerDamage = s.damage(0, "file header", err)
+		s.damages = append(s.damages, s.damage(0, "file header", err))
 	case h.storeID != o.StoreID || h.seed != o.Seed:
 		return s.corrupt(0, nil, "the file belongs to store %x with seed %#x, not %x with %#x", h.storeID, uint64(h.seed), o.StoreID, uint64(o.Seed))
 	case h.bucketID != s.bucketID || h.number != s.number:
 		return s.corrupt(0, nil, "the file is segment %d of bucket %d, not %d of %d",
 			h.number, h.bucketID, s.number, s.bucketID)
 	}
+	if want := s.size.Load(); size < want {
+		s.short = max(size, 1)
+		s.damages = append(s.damages, s.tooShort())
+	}
 	return nil
+}
+
+// tooShort returns the damage of a file that is too short.
+func (s *Segment) tooShort() *kv.CorruptError {
+	return s.corrupt(s.short, nil, "the file ends here, %d bytes belong to it", s.size.Load())
+}
+
+// readable returns the end of what can be read of the bytes up to an offset.
+func (s *Segment) readable(to int64) int64 {
+	if s.short != 0 {
+		return min(to, s.short)
+	}
+	return to
 }
 
 func readFileHeader(f vfs.File) (fileHeader, error) {

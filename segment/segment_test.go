@@ -28,6 +28,7 @@ type fixture struct {
 	s       *Segment
 	entries []Entry
 	records map[int64]Record // by offset
+	holes   []Hole           // found by the last list
 }
 
 func memOptions(t testing.TB) Options {
@@ -58,6 +59,9 @@ func createOf(t testing.TB, o Options, limit int64) *fixture {
 	}
 	x := &fixture{t: t, o: o, s: s, records: map[int64]Record{}}
 	t.Cleanup(func() {
+		if x.s == nil {
+			return
+		}
 		select {
 		case <-x.s.released:
 		default:
@@ -218,15 +222,16 @@ func (x *fixture) read(e *Entry) (Record, error) {
 	return r, err
 }
 
-// list returns the results of Entries.
+// list returns the results of Entries, and sets holes.
 func (x *fixture) list() (entries []Entry, damage []*kv.CorruptError) {
 	x.t.Helper()
+	x.holes = nil
 	err := x.s.Entries(func(e *Entry) error {
 		c := *e
 		c.Key = bytes.Clone(e.Key)
 		entries = append(entries, c)
 		return nil
-	}, func(e *kv.CorruptError) { damage = append(damage, e) })
+	}, func(e *kv.CorruptError) { damage = append(damage, e) }, func(h Hole) { x.holes = append(x.holes, h) })
 	if err != nil {
 		x.t.Fatal(err)
 	}
@@ -260,8 +265,8 @@ func (x *fixture) check() {
 			x.t.Errorf("read %+v, %v; want %+v", r, err, x.records[e.Offset])
 		}
 	}
-	if got, damage := x.list(); !reflect.DeepEqual(got, x.entries) || damage != nil {
-		x.t.Errorf("entries %+v, %v; want %+v", got, damage, x.entries)
+	if got, damage := x.list(); !reflect.DeepEqual(got, x.entries) || damage != nil || x.holes != nil {
+		x.t.Errorf("entries %+v, %v, %+v; want %+v", got, damage, x.holes, x.entries)
 	}
 	if got, lost, damage := x.walk(); !reflect.DeepEqual(got, x.entries) || lost != nil || damage != nil {
 		x.t.Errorf("walked %+v, %v, %v; want %+v", got, lost, damage, x.entries)
@@ -340,10 +345,6 @@ func TestOpenRefusesAnotherFile(t *testing.T) {
 	seed.Seed++
 	refused(seed, d, "belongs to store")
 
-	longer := d
-	longer.Size, longer.Limit = d.Size+pageSize, d.Size+pageSize
-	refused(x.o, longer, "the file ends at 24576, 28672 bytes belong to it")
-
 	bucket := d
 	bucket.BucketID++
 	refused(x.o, bucket, "is segment 3 of bucket 7, not 3 of 8")
@@ -416,17 +417,37 @@ func TestOpenRefusesAnotherVersion(t *testing.T) {
 	}
 }
 
-// A file that was cut anywhere does not open.
+// A file that was cut anywhere opens. What is left of it is read, and what is beyond is missing.
 func TestOpenEveryCut(t *testing.T) {
 	x := sampleSegment(t, memOptions(t))
-	d := x.s.Desc()
+	d, m := x.s.Desc(), newModel(x)
+	<-x.s.Retire()
 	for size := d.Size - 1; size >= 0; size-- {
 		x.edit(func(f vfs.File) error { return f.Truncate(size) })
-		_, err := Open(x.o, d)
-		if damage := (*kv.CorruptError)(nil); !errors.As(err, &damage) || damage.File != x.s.path {
+		s, err := Open(x.o, d)
+		if err != nil {
 			t.Fatalf("cut to %d of %d bytes: %v", size, d.Size, err)
 		}
+		x.s = s
+		damage := m.check(fmt.Sprintf("cut to %d bytes", size))
+		_, _, walked := x.walk()
+		ends := func(e *kv.CorruptError) bool {
+			return strings.Contains(e.Detail, "24576 bytes belong to it") && e.File == s.path
+		}
+		if !slices.ContainsFunc(damage, ends) || !slices.ContainsFunc(walked, ends) {
+			t.Errorf("cut to %d bytes: damage is %v; walked %v", size, damage, walked)
+		}
+		var scanned []*kv.CorruptError
+		next, err := new(Scanner).Scan(s, 0, func(int64, *Record, int) bool { return true }, func(e *kv.CorruptError) { scanned = append(scanned, e) })
+		if next != d.Size || err != nil || !slices.ContainsFunc(scanned, ends) {
+			t.Errorf("cut to %d bytes: scanned to %d, %v, %v", size, next, scanned, err)
+		}
+		if t.Failed() {
+			return
+		}
+		<-s.Retire()
 	}
+	x.s = nil
 }
 
 func TestCreateRefuses(t *testing.T) {

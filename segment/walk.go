@@ -24,13 +24,18 @@ func (s *Segment) Walk(from, to int64, fn func(offset int64, r *Record, size int
 		return err
 	}
 	defer func() { _ = file.Close() }() // nothing was written
+	to = min(to, s.size.Load())
 	if from < HeaderSize {
 		if _, err := readFileHeader(file); err != nil {
 			damaged(s.damage(0, "file header", err))
 		}
 		from = HeaderSize
 	}
-	w := s.newWalker(file, min(to, s.size.Load()), damaged)
+	if end := s.readable(to); end < to {
+		damaged(s.tooShort())
+		to = end
+	}
+	w := s.newWalker(file, to, damaged)
 	w.values = true
 	return w.walk(int64(align(int(from))), w.end, func(f *found) error {
 		return fn(f.offset, &f.record, f.size, f.valueOK)
@@ -55,6 +60,7 @@ type walker struct {
 	found   found       // the current record
 	key     []byte      // a copy of its key, because the window may move
 	damaged func(*kv.CorruptError)
+	damages int   // calls of damaged
 	err     error // of a record of a later version
 }
 
@@ -167,5 +173,6 @@ func (w *walker) check(f *found) {
 }
 
 func (w *walker) report(from, to int64, format string, args ...any) {
+	w.damages++
 	w.damaged(w.s.corrupt(from, w.cause(from, to), format, args...))
 }

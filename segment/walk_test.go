@@ -165,7 +165,7 @@ func TestWalkStopsWithItsCallersError(t *testing.T) {
 	if err := x.s.Walk(0, x.s.Size(), func(int64, *Record, int, bool) error { return stop() }, fail); err != io.ErrClosedPipe || calls != 1 {
 		t.Errorf("Walk: %v after %d calls", err, calls)
 	}
-	if err := x.s.Entries(func(*Entry) error { return stop() }, fail); err != io.ErrClosedPipe || calls != 2 {
+	if err := x.s.Entries(func(*Entry) error { return stop() }, fail, nil); err != io.ErrClosedPipe || calls != 2 {
 		t.Errorf("Entries: %v after %d calls", err, calls-1)
 	}
 }

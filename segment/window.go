@@ -33,6 +33,9 @@ type badPage struct {
 // next call. n must be at most size.
 func (w *window) at(off int64, n int) []byte {
 	n = int(max(0, min(int64(n), w.end-off)))
+	if n == 0 {
+		return nil
+	}
 	if off < w.off || off+int64(n) > w.off+int64(len(w.buf)) {
 		w.fill(off)
 	}
@@ -55,10 +58,10 @@ func (w *window) fillPages() {
 	for off, end := w.off, w.off+int64(len(w.buf)); off < end; {
 		next := min(pageAlign(off+1), end)
 		page := w.buf[off-w.off : next-w.off]
-		if _, err := w.file.ReadAt(page, off); err != nil {
-			w.bad = append(w.bad, badPage{off, next, err})
-			for i := range page {
-				page[i] = unreadableByte
+		if n, err := w.file.ReadAt(page, off); err != nil {
+			w.bad = append(w.bad, badPage{off + int64(n), next, err})
+			for i := range page[n:] {
+				page[n+i] = unreadableByte
 			}
 		}
 		off = next

@@ -75,6 +75,8 @@
 //	13   State.LostOperations
 //	14   words of the log's frame behind the position of part 1, if not all 0: records,
 //	     sum, operations and two filters (packages wal and journal)
+//	15   prefix of the next part 5, any number of times: a Hole that was accepted, as in
+//	     part 11
 //
 // A bucket is these numbers:
 //
@@ -183,6 +185,9 @@
 // if its revision is above the bound. Any other key may have had a newer record, so it is
 // in doubt, and so is every key that is absent. A record that is known and only its value
 // is lost puts nothing in doubt.
+//
+// The loss of records can be accepted. An open finds the holes of segments again, so the
+// manifest keeps those that were accepted.
 //
 // The bound is written with the very edit that moves the position of the log, or that
 // replaces a segment. So a crash never separates a loss from the knowledge of it.

@@ -15,9 +15,10 @@ type Doubt struct {
 	Bound kv.Revision
 	// Unknown says that an operation on the bucket may be missing. Then its
 	// configuration and its rules are in doubt too, and it takes no writes.
-	Unknown bool
-	Holes   []Hole       // where records are missing, ascending by UpTo
-	Lost    []LostRecord // records that are known and whose values are lost, ascending
+	Unknown  bool
+	Holes    []Hole       // where records are missing, ascending by UpTo
+	Accepted []Hole       // whose loss was accepted: an open finds the holes of segments again
+	Lost     []LostRecord // records that are known and whose values are lost, ascending
 }
 
 // Hole is a range of revisions of which records are missing: those above After and not
@@ -44,7 +45,7 @@ const (
 
 // None reports whether nothing is in doubt or lost.
 func (d *Doubt) None() bool {
-	return d.Bound == 0 && !d.Unknown && len(d.Holes) == 0 && len(d.Lost) == 0
+	return d.Bound == 0 && !d.Unknown && len(d.Accepted) == 0 && len(d.Holes) == 0 && len(d.Lost) == 0
 }
 
 // append appends the parts that stand before the bucket's own.
@@ -59,10 +60,10 @@ func (d *Doubt) append(dst []byte) []byte {
 		dst = binary.AppendUvarint(dst, unknown)
 	}
 	for _, h := range d.Holes {
-		for _, v := range []uint64{tagHole, uint64(h.After), uint64(h.UpTo), h.Records, uint64(h.Offset + 1), uint64(len(h.File))} {
-			dst = binary.AppendUvarint(dst, v)
-		}
-		dst = append(dst, h.File...)
+		dst = h.append(dst, tagHole)
+	}
+	for _, h := range d.Accepted {
+		dst = h.append(dst, tagAccepted)
 	}
 	for _, l := range d.Lost {
 		for _, v := range []uint64{tagLost, uint64(l.Revision), uint64(len(l.Key))} {
@@ -71,6 +72,13 @@ func (d *Doubt) append(dst []byte) []byte {
 		dst = append(dst, l.Key...)
 	}
 	return dst
+}
+
+func (h *Hole) append(dst []byte, tag uint64) []byte {
+	for _, v := range []uint64{tag, uint64(h.After), uint64(h.UpTo), h.Records, uint64(h.Offset + 1), uint64(len(h.File))} {
+		dst = binary.AppendUvarint(dst, v)
+	}
+	return append(dst, h.File...)
 }
 
 func (d *decoder) hole() Hole {

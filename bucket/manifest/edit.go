@@ -39,6 +39,7 @@ const (
 	tagLost          = 12
 	tagLostOps       = 13
 	tagLogWords      = 14
+	tagAccepted      = 15
 )
 
 // append appends the encoded edit to dst.
@@ -149,6 +150,8 @@ func (d *decoder) before(tag uint64, b *Bucket) bool {
 		b.Skipped = append(b.Skipped, SkippedRange{kv.Revision(d.uvarint()), kv.Revision(d.uvarint())})
 	case tagDoubt:
 		b.Doubt.Bound, b.Doubt.Unknown = kv.Revision(d.uvarint()), d.uvarint() != 0
+	case tagAccepted:
+		b.Doubt.Accepted = append(b.Doubt.Accepted, d.hole())
 	case tagHole:
 		b.Doubt.Holes = append(b.Doubt.Holes, d.hole())
 	case tagLost:

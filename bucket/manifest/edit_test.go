@@ -23,7 +23,8 @@ func sampleBuckets() []*Bucket {
 			},
 			CompactedEndUpTo: 17,
 			Doubt: Doubt{
-				Bound: 90, Unknown: true,
+				Accepted: []Hole{{After: 1, UpTo: 2, File: "seg/0000000000000002.seg", Offset: -1}},
+				Bound:    90, Unknown: true,
 				Holes: []Hole{{After: 3, UpTo: 9, Records: 2, File: "seg/0000000000000004.seg", Offset: 4096}, {After: 80, UpTo: 90, Offset: -1}},
 				Lost:  []LostRecord{{Revision: 12, Key: "a"}, {Revision: 95, Key: "b.c"}},
 			},
@@ -85,7 +86,7 @@ func TestACutEditHoldsNothingNew(t *testing.T) {
 }
 
 func TestAnUnknownTagIsOfANewerVersion(t *testing.T) {
-	for _, tag := range []uint64{0, tagLogWords + 1, 1<<64 - 1} {
+	for _, tag := range []uint64{0, tagAccepted + 1, 1<<64 - 1} {
 		_, err := decodeEdit(binary.AppendUvarint(sampleEdit().append(nil), tag))
 		wantError(t, err, kv.ErrVersion, "tag")
 	}

@@ -84,7 +84,7 @@ func (v *verification) checkSegment(b *manifest.Bucket, d *manifest.Segment, las
 	if v.report.Damage > before {
 		return nil // the index blocks would only show the same damage again
 	}
-	if err := seg.Entries(func(e *segment.Entry) error { entries.add(e); return nil }, v.damaged); err != nil {
+	if err := seg.Entries(func(e *segment.Entry) error { entries.add(e); return nil }, v.damaged, nil); err != nil {
 		return err
 	}
 	if v.report.Damage == before && records.sum() != entries.sum() {
