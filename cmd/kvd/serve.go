@@ -92,6 +92,7 @@ func (a *app) serve(ctx context.Context, cfg *serveConfig) error {
 	if err := d.openStore(a.newProgress(d.log)); err != nil {
 		return errors.Join(err, d.stop())
 	}
+	d.warnExposed()
 	store := d.metrics.Observe(d.store)
 	if err := d.startLine(store, build.Version); err != nil {
 		return errors.Join(err, d.stop())
