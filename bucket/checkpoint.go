@@ -94,7 +94,7 @@ func (s *Store) freeLog(p pace) (stuck, err error) {
 	switch {
 	case errors.Is(err, vfs.ErrNoSpace):
 		s.restore(cp)
-		return nil, fmt.Errorf("checkpoint: %w: %w", kv.ErrNoSpace, err)
+		return nil, fmt.Errorf("checkpoint: %w", s.noSpace(err))
 	case err != nil:
 		s.restore(cp)
 		return nil, s.poison(fmt.Errorf("checkpoint: %w", err))

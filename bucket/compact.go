@@ -442,7 +442,7 @@ func (c *rewrite) withReserve(do func() error) error {
 		err = do()
 	}
 	if errors.Is(err, vfs.ErrNoSpace) {
-		return fmt.Errorf("%w: %w", kv.ErrNoSpace, err)
+		return c.store.noSpace(err)
 	}
 	return err
 }

@@ -99,7 +99,7 @@ func (s *Store) reserveLog(op journal.Operation) error {
 	config := configOf(op) // operations with a configuration free no space
 	if s.path.reserve.spent && config != nil {
 		if err := s.refillReserve(); err != nil {
-			return fmt.Errorf("%w: %w", kv.ErrNoSpace, err)
+			return s.noSpace(err)
 		}
 	}
 	for {
@@ -112,7 +112,7 @@ func (s *Store) reserveLog(op journal.Operation) error {
 		case !errors.Is(err, vfs.ErrNoSpace):
 			return err
 		case config != nil || !s.spendReserve():
-			return fmt.Errorf("%w: %w", kv.ErrNoSpace, err)
+			return s.noSpace(err)
 		}
 	}
 }

@@ -2,7 +2,6 @@ package bucket
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	"kvd/bucket/journal"
@@ -196,7 +195,7 @@ func (s *Store) admit(g *group) error {
 			}
 		case errors.Is(err, vfs.ErrNoSpace):
 			if !puts && !s.spendReserve() {
-				return fmt.Errorf("%w: %w", kv.ErrNoSpace, err)
+				return s.noSpace(err)
 			}
 			puts = false
 			s.recordFull(err)

@@ -25,7 +25,7 @@ func (g *group) judge(puts bool) {
 	for _, m := range g.mutations {
 		m.revision, m.erased, m.err = 0, 0, nil
 		if !puts && !m.passesFullDisk(&g.store.path.reserve) {
-			m.err = kv.ErrNoSpace
+			m.err = g.store.fullDisk
 			continue
 		}
 		if m.kind == writeAppended {

@@ -122,6 +122,7 @@ func (m *maintainer) loop() {
 // checkpointAtRest writes a checkpoint if the log has records that no checkpoint covers.
 func (m *maintainer) checkpointAtRest() {
 	m.store.path.Lock()
+	m.store.logSpace() // what could not be logged beside the last message
 	dirty := len(m.store.path.dirty) > 0
 	m.store.path.Unlock()
 	if dirty {

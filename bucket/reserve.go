@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"time"
 
 	"kvd/bucket/manifest"
 	"kvd/internal/vfs"
@@ -93,27 +94,49 @@ func (s *Store) withReserve(do func() error) error {
 		err = do()
 	}
 	if errors.Is(err, vfs.ErrNoSpace) {
-		return fmt.Errorf("%w: nothing is lost, make room and open again: %w", kv.ErrNoSpace, err)
+		return fmt.Errorf("%w on the file system of %s: nothing is lost, make room and open again: %w", kv.ErrNoSpace, s.dir, err)
 	}
 	return err
 }
 
-// recordFull records that puts are refused, and logs it once.
+// noSpace returns the error of a write that the full disk refuses, with its cause.
+func (s *Store) noSpace(cause error) error { return fmt.Errorf("%w: %w", s.fullDisk, cause) }
+
+// spaceLogged is the least time between two messages about the room on the disk. A disk that
+// is almost full can refuse a put and take the next one hundreds of times a second.
+const spaceLogged = time.Minute
+
+// recordFull records that puts are refused. The caller holds path.
 func (s *Store) recordFull(cause error) {
 	if !s.path.full {
-		s.path.full = true
+		s.path.full, s.path.fullCause = true, cause
 		if s.maintain != nil {
 			s.maintain.wakeCompactor()
 		}
-		s.opts.Logger.Warn("disk full: puts are refused, reads and deletes go on", "dir", s.dir, "cause", cause)
 	}
+	s.logSpace()
 }
 
 // recordRoom records that a group found room; puts reports whether the group had puts for
-// the disk.
+// the disk. The caller holds path.
 func (s *Store) recordRoom(puts bool) {
-	if puts && s.path.full {
+	if puts && (s.path.full || s.path.fullLogged) {
 		s.path.full = false
+		s.logSpace()
+	}
+}
+
+// logSpace logs whether the disk is full, if that is not what was logged last, and that was
+// long enough ago. The caller holds path.
+func (s *Store) logSpace() {
+	now := s.clock.now()
+	if s.path.full == s.path.fullLogged || s.path.fullLoggedAt != 0 && now-s.path.fullLoggedAt < int64(spaceLogged) {
+		return
+	}
+	s.path.fullLogged, s.path.fullLoggedAt = s.path.full, now
+	if s.path.full {
+		s.opts.Logger.Warn("disk full: puts are refused, reads and deletes go on; free space on its file system", "dir", s.dir, "cause", s.path.fullCause)
+	} else {
 		s.opts.Logger.Info("there is room on the disk again", "dir", s.dir)
 	}
 }

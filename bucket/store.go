@@ -29,6 +29,7 @@ type Store struct {
 	// Immutable after Open.
 	opts     Options
 	dir      string
+	fullDisk error // of a put that the full disk refuses: matches kv.ErrNoSpace
 	identity manifest.Identity
 	segments segment.Options
 	lock     io.Closer // of the directory
@@ -56,6 +57,9 @@ type Store struct {
 		awake        []*Bucket // whose active segment may hold a descriptor
 		syncPending  []*Bucket // with writes that were acknowledged and not synced
 		full         bool      // puts are refused: the disk has no room
+		fullCause    error     // why
+		fullLogged   bool      // what was logged last of full
+		fullLoggedAt int64     // unix ns by the store's clock: when; 0: never
 		placeChecked time.Time // when checkPlace looked
 		deleted      []*Bucket // since the last checkpoint; their files still exist
 		removedIDs   []uint64  // ids in the manifest whose buckets no longer exist
@@ -125,6 +129,7 @@ func Open(dir string, opts Options) (*Store, error) {
 // takes no writes, and opts has an overlay of it.
 func open(dir string, opts Options, refusal error) (*Store, error) {
 	s := &Store{opts: opts, dir: dir, refusal: refusal}
+	s.fullDisk = fmt.Errorf("%w on the file system of %s: free some there; reads and deletes go on", kv.ErrNoSpace, dir)
 	s.commit.init(s)
 	s.mu.buckets = make(map[string]*Bucket)
 	s.mu.ids = make(map[uint64]*Bucket)

@@ -75,7 +75,7 @@ func (c *rewrite) trySwap(decided wal.LSN) error {
 	if err := s.logEdit(&manifest.Edit{Buckets: []*manifest.Bucket{desc}}); err != nil {
 		if errors.Is(err, vfs.ErrNoSpace) { // nothing was written, so a later manifest.Rewrite must not contain the edit
 			s.checkpoint.state.Buckets[b.id] = old
-			return fmt.Errorf("%w: %w", kv.ErrNoSpace, err)
+			return s.noSpace(err)
 		}
 		return s.poison(fmt.Errorf("swap: %w", err))
 	}
