@@ -53,12 +53,18 @@ func (osFS) Open(path string, mode Mode) (File, error) {
 		f.Close()
 		return nil, mark(err)
 	}
-	return &osFile{f}, nil
+	return named.open(path, f), nil
 }
 
 func (osFS) Mkdir(path string) error { return mark(os.Mkdir(path, 0o700)) }
 
-func (osFS) Rename(oldPath, newPath string) error { return mark(os.Rename(oldPath, newPath)) }
+func (osFS) Rename(oldPath, newPath string) error {
+	err := os.Rename(oldPath, newPath)
+	if err == nil {
+		named.rename(oldPath, newPath)
+	}
+	return mark(err)
+}
 
 func (osFS) Remove(path string) error { return mark(os.Remove(path)) }
 
@@ -139,7 +145,7 @@ func (osFS) lockReadOnly(path string) (io.Closer, error) {
 
 // lockFile locks an open file, and closes it on an error.
 func lockFile(f *os.File, path string) (*osLock, error) {
-	l := &osLock{osFile{f}}
+	l := &osLock{osFile{f: f}}
 	err := l.f.call("lock", func(fd int) error { return unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) })
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		err = &LockedError{Path: path, PID: l.readPID()}
@@ -179,24 +185,62 @@ func (l *osLock) Close() error {
 	return l.f.Close()
 }
 
-type osFile struct{ f *os.File }
+// osFile is an open file. Its errors name the path that it has now: package os keeps the
+// path that a file was opened by.
+type osFile struct {
+	f *os.File
+
+	// Guarded by named.mu.
+	renamed string  // the path; empty: that of f
+	next    *osFile // of the same path
+}
+
+// path returns the path of the file. It is for errors, since it takes a lock.
+func (f *osFile) path() string {
+	named.mu.Lock()
+	defer named.mu.Unlock()
+	return f.pathLocked()
+}
+
+// pathLocked is path for a caller that holds named.mu.
+func (f *osFile) pathLocked() string {
+	if f.renamed != "" {
+		return f.renamed
+	}
+	return f.f.Name()
+}
+
+// mark is mark for an error of package os, which names the path that the file was opened by.
+func (f *osFile) mark(err error) error {
+	if err == nil {
+		return nil // without the work below, which allocates
+	}
+	var at *fs.PathError
+	if errors.As(err, &at) {
+		err = &fs.PathError{Op: at.Op, Path: f.path(), Err: at.Err}
+	}
+	return mark(err)
+}
 
 func (f *osFile) ReadAt(p []byte, off int64) (int, error) {
 	n, err := f.f.ReadAt(p, off)
-	return n, mark(err)
+	return n, f.mark(err)
 }
 
 func (f *osFile) WriteAt(p []byte, off int64) (int, error) {
 	n, err := f.f.WriteAt(p, off)
-	return n, mark(err)
+	return n, f.mark(err)
 }
 
-func (f *osFile) Close() error { return mark(f.f.Close()) }
+func (f *osFile) Close() error {
+	named.close(f)
+	return f.mark(f.f.Close())
+}
 
 func (f *osFile) Size() (int64, error) {
 	info, err := f.f.Stat()
 	if err != nil {
-		return 0, mark(err)
+		return 0, f.mark(err)
 	}
 	return info.Size(), nil
 }
@@ -221,7 +265,7 @@ func (f *osFile) IsAt(path string) (bool, error) {
 	return false, PathError("stat", path, err)
 }
 
-func (f *osFile) Truncate(size int64) error { return mark(f.f.Truncate(size)) }
+func (f *osFile) Truncate(size int64) error { return f.mark(f.f.Truncate(size)) }
 
 func (f *osFile) Sync() error { return f.call("sync", datasync) }
 
@@ -229,7 +273,7 @@ func (f *osFile) Sync() error { return f.call("sync", datasync) }
 // beyond the end of the file; holes below the end remain holes.
 func (f *osFile) Allocate(off, n int64) error {
 	if !ValidRange(off, n) {
-		return PathError("allocate", f.f.Name(), fs.ErrInvalid)
+		return PathError("allocate", f.path(), fs.ErrInvalid)
 	}
 	size, err := f.Size()
 	if err != nil {
@@ -263,9 +307,9 @@ func (f *osFile) writeZeros(off, end int64) error {
 
 func (f *osFile) Map(n int64) (Mapping, error) {
 	if n < 0 || int64(int(n)) != n {
-		return nil, PathError("map", f.f.Name(), fs.ErrInvalid)
+		return nil, PathError("map", f.path(), fs.ErrInvalid)
 	}
-	m := &osMapping{path: f.f.Name()}
+	m := &osMapping{path: f.path()}
 	err := f.call("map", func(int) (err error) {
 		if n > 0 { // the kernel refuses an empty mapping
 			m.data, err = mmap.MapRegion(f.f, int(n), mmap.RDONLY, 0, 0)
@@ -284,7 +328,7 @@ func (f *osFile) Map(n int64) (Mapping, error) {
 func (f *osFile) call(op string, syscall func(fd int) error) error {
 	conn, err := f.f.SyscallConn()
 	if err != nil {
-		return PathError(op, f.f.Name(), err)
+		return PathError(op, f.path(), err)
 	}
 	closed := conn.Control(func(fd uintptr) {
 		for err = unix.EINTR; errors.Is(err, unix.EINTR); {
@@ -294,7 +338,10 @@ func (f *osFile) call(op string, syscall func(fd int) error) error {
 	if closed != nil { // the only reason to refuse
 		err = fs.ErrClosed
 	}
-	return PathError(op, f.f.Name(), err)
+	if err == nil {
+		return nil
+	}
+	return PathError(op, f.path(), err)
 }
 
 // osMapping is a read-only shared mapping.

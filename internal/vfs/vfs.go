@@ -87,7 +87,8 @@ type FS interface {
 // use; Truncate and Allocate must not run beside a call that may change the size.
 // ReadAt returns io.EOF with fewer bytes than asked for. WriteAt may have written
 // some bytes when it fails. After Close every call returns an error that matches
-// fs.ErrClosed.
+// fs.ErrClosed. The operating system's files name in their errors the path that they have now,
+// also after FS.Rename.
 type File interface {
 	io.ReaderAt
 	io.WriterAt
