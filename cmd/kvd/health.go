@@ -23,10 +23,10 @@ func (a *app) healthCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "health",
 		Short: "Check the health of a server",
-		Long: `Ask a server at its admin address whether it is ready and accepts writes. The exit
-code is 0 if it does, and 5 if not. For an address of all interfaces, such as
-0.0.0.0:8222, the loopback interface is used, so that the check works with the
-settings of the server in the same container.`,
+		Long: `Ask a server at its admin address whether it is ready, accepts writes, and has
+nothing lost or in doubt after damage. The exit code is 0 if so, and 5 if not. For
+an address of all interfaces, such as 0.0.0.0:8222, the loopback interface is used,
+so that the check works with the settings of the server in the same container.`,
 		Example: "  kvd health --admin 127.0.0.1:8222",
 		GroupID: groupServer,
 		Args:    takes(0, 0),
