@@ -52,7 +52,12 @@ func (b *Bucket) describeDoubt(d *manifest.Doubt) *kv.CorruptError {
 			continue
 		}
 		c.File, c.Offset, c.After = h.File, h.Offset, h.After
-		if missing = "records are missing"; h.Records != 0 {
+		switch h.Records {
+		case 0:
+			missing = "records are missing"
+		case 1:
+			missing = "1 record is missing"
+		default:
 			missing = fmt.Sprintf("%d records are missing", h.Records)
 		}
 		missing += fmt.Sprintf(" above revision %d up to %d", h.After, h.UpTo)
