@@ -96,6 +96,9 @@ func FuzzDamage(f *testing.F) {
 // damageAt changes a part of a file. Five bytes decide which part and how.
 func damageAt(c *byteChooser, image *simdisk.Disk, files []stored) error {
 	f := files[c.IntN(len(files))]
+	if len(f.bytes) == 0 {
+		return nil
+	}
 	at := c.IntN(1<<16) % len(f.bytes)
 	how, size := c.IntN(3), 1+c.IntN(256)
 	size = min(size, len(f.bytes)-at)
