@@ -191,7 +191,7 @@ func (s *Segment) mapped() (vfs.Mapping, error) {
 	}
 	m, err := file.Map(length)
 	if err != nil {
-		return oneRead{file}, nil //nolint:nilerr // the address space or the number of mappings is at its limit: read without one
+		return oneRead{file}, nil // the address space or the number of mappings is at its limit: read without one
 	}
 	_ = file.Close() // read only; the mapping remains valid
 	s.mapping.Store(&m)

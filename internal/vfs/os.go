@@ -254,7 +254,7 @@ func (f *osFile) IsAt(path string) (bool, error) {
 	}
 	err := unix.EINTR
 	for errors.Is(err, unix.EINTR) {
-		err, _ = unix.Lstat(path, &there).(unix.Errno)
+		err, _ = unix.Lstat(path, &there).(unix.Errno) //nolint:errorlint // package unix wraps nothing
 	}
 	switch err {
 	case 0:

@@ -175,7 +175,7 @@ func (f *openFile) IsAt(path string) (bool, error) {
 		return false, vfs.PathError("stat", f.name, err)
 	}
 	at, err := f.disk.place(path)
-	return err == nil && at.dir.child(live, at.name) == f.node, nil //nolint:nilerr // no such path: it is not there
+	return err == nil && at.dir.child(live, at.name) == f.node, nil // no such path: it is not there
 }
 
 func (f *openFile) Map(n int64) (vfs.Mapping, error) {
