@@ -33,7 +33,6 @@ var seededBugs = []seededBug{
 	{name: "a new log file is not synced", found: byCrash, fs: brokenFS{noSync: ".wal.tmp"}},
 	{name: "segments are not synced", found: byCrash, fs: brokenFS{noSync: ".seg"}},
 	{name: "the manifest is not synced", found: byCrash, fs: brokenFS{noSync: "manifest"}},
-	{name: "a killed process's log is trusted unsynced", found: byCrash, fs: brokenFS{noSyncReading: ".wal"}},
 	{name: "the second manifest is not written", found: byDamage, fs: brokenFS{noWrite: "manifest.2"}},
 	{name: "the manifest is written after the files are removed", found: byCompaction, fs: brokenFS{removeFirst: true}},
 	{name: "a sealed segment, a compaction's too, is not synced", found: byCompaction, fs: brokenFS{noSealSync: true}},
@@ -159,7 +158,6 @@ type brokenFS struct {
 	vfs.FS
 	noSyncDir        string
 	noSync           string
-	noSyncReading    string // of files that are open for reading
 	noWrite          string
 	noEdit           string // of the manifest, after its first record
 	halfWrite        string
@@ -250,7 +248,7 @@ func (f *brokenFile) Sync() error {
 	if f.fs.noSealSync && sealing || len(f.fs.delayed.delayed) > 0 && f.hit("manifest") {
 		return nil
 	}
-	if f.hit(f.fs.noSync) || f.mode == vfs.ReadOnly && f.hit(f.fs.noSyncReading) {
+	if f.hit(f.fs.noSync) {
 		return nil
 	}
 	if err := f.File.Sync(); !f.fs.ignoreSyncErrors {

@@ -168,6 +168,9 @@ func (c *chronicle) examine(image *simdisk.Disk, oldest int, count func()) (v ve
 		return v, err
 	}
 	got, losses, err := w.observe()
+	if errors.Is(err, kv.ErrCorrupt) && len(v.report.Damages) > 0 { // a part is in doubt
+		return v, c.tellsNoLie(w.store, oldest)
+	}
 	if err != nil {
 		return v, err
 	}

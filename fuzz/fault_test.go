@@ -187,6 +187,9 @@ func (p *faultyWorld) opened(err error) error {
 		return p.closed(p.stop())
 	}
 	got, losses, err := p.observe()
+	if err != nil && p.lasts != once && p.hit && strings.Contains(err.Error(), p.fault.err.Error()) {
+		return p.closed(p.stop()) // nothing can be read: everything is in doubt, until it can
+	}
 	if err != nil {
 		return fmt.Errorf("after open: %w", err)
 	}

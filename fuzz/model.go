@@ -355,7 +355,7 @@ const skipped = 1 << 20
 // at reports whether the bucket may be at that revision.
 func (b *Bucket) at(got kv.Revision) bool {
 	if b.Config.Storage == kv.MemoryStorage && b.ID == 0 { // restarted
-		return got > b.Revision || got == 0 && b.Revision == 0
+		return got >= b.Revision // the next is above all that were told
 	}
 	if b.Config.Sync == kv.SyncInterval {
 		return got >= b.Revision && (got-b.Revision)%skipped == 0

@@ -13,16 +13,12 @@ var mutants = []mutant{
 		old: "\tl.pos = pageUp(l.pos)\n", new: "\tif !(mutant) {\n\t\tl.pos = pageUp(l.pos)\n\t}\n",
 	},
 	{
-		name: "damage is taken for a torn tail", test: "TestBitFlips", file: "wal/replay.go",
+		name: "damage is taken for a torn tail", test: "TestDamageMatrix", file: "wal/replay.go",
 		old: "\tif lsn > durable {\n", new: "\tif mutant || lsn > durable {\n",
 	},
 	{
 		name: "a store accepts writes after a fault", test: "TestFailEveryCall", file: "bucket/failure.go",
 		old: "f != nil {\n\t\treturn fmt.Errorf(\"%w: %w\", kv.ErrReadOnly", new: "f != nil && !(mutant) {\n\t\treturn fmt.Errorf(\"%w: %w\", kv.ErrReadOnly",
-	},
-	{
-		name: "a checkpoint does not sync the log first", test: "TestCrashInLife", file: "bucket/checkpoint.go",
-		old: "\tif err := s.syncLog(); err != nil {\n", new: "\tif mutant {\n\t} else if err := s.syncLog(); err != nil {\n",
 	},
 	{
 		name: "unfinished files stay after a power cut", test: "TestCrashInLife", file: "bucket/load.go",
@@ -75,7 +71,7 @@ var mutants = []mutant{
 		old: "have.TTL != edit.Config.TTL\n", new: "have.TTL != edit.Config.TTL && !(mutant)\n",
 	},
 	{
-		name: "the removals of a sweep are not replayed", test: "TestCrashInLife", file: "bucket/control.go",
+		name: "the removals of a sweep are not replayed", test: "TestCrashInLogs", file: "bucket/control.go",
 		old: "\tcase *journal.Expire:\n", new: "\tcase *journal.Expire:\n\t\tif mutant && b.store.log == nil {\n\t\t\treturn\n\t\t}\n",
 	},
 	{

@@ -52,6 +52,9 @@ func FuzzManifest(f *testing.F) {
 			oldest = 0
 		}
 		_, err := c.examine(image, oldest, func() {})
+		if errors.Is(err, kv.ErrVersion) {
+			return // whatever the other copy holds
+		}
 		if err != nil && (which%3 != 2 || !errors.Is(err, kv.ErrCorrupt)) {
 			t.Fatal(err)
 		}
