@@ -141,6 +141,9 @@ func (s *Store) capture() (*pendingCheckpoint, error) {
 	s.path.dirty = nil
 	cp.deleted, s.path.deleted = s.path.deleted, nil
 	cp.edit = manifest.Edit{LogLow: s.lastLSN(), LogWords: s.path.totals.words, Clock: s.clock.newest.Load(), MaxBucketID: s.path.nextID - 1, Numbers: s.moreNumbers()}
+	if lost := s.lostOperations.Load(); lost != s.checkpoint.state.LostOperations {
+		cp.edit.LostOperations = &lost
+	}
 	cp.edit.Clean = s.closed.Load() // if true, nothing is written after this hold of the path
 	for _, b := range cp.deleted {
 		cp.edit.Deleted = append(cp.edit.Deleted, b.id)

@@ -135,8 +135,7 @@ func (r *recovery) refuseOrphans() error {
 	return nil
 }
 
-// openLog finds the log's files. Without any the store may become read-only, with nothing
-// touched. Other damage of the log is found by the replay.
+// openLog finds the log's files.
 func (r *recovery) openLog() error {
 	for _, dir := range []string{manifest.LogDir, manifest.SegmentDir} {
 		if err := r.store.opts.env.FS.Mkdir(path.Join(r.store.dir, dir)); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -192,14 +191,20 @@ func (r *recovery) setStraysAside() error {
 		if ok && number < r.found.State.Numbers {
 			continue
 		}
-		if err := r.setAside(e.Name); err != nil {
+		if err := r.setAside(r.store.segments.Dir, e.Name); err != nil {
 			return err
 		}
 	}
+	return r.syncAside(r.store.segments.Dir)
+}
+
+// syncAside makes durable what setAside has moved out of a directory, the new names before
+// the old ones are gone.
+func (r *recovery) syncAside(from string) error {
 	if len(r.store.report.Strays) == 0 {
 		return nil
 	}
-	for _, dir := range []string{r.store.dir, path.Join(r.store.dir, manifest.LostDir), r.store.segments.Dir} { // the new name is durable before the old one is removed
+	for _, dir := range []string{r.store.dir, path.Join(r.store.dir, manifest.LostDir), from} {
 		if err := r.store.opts.env.FS.SyncDir(dir); err != nil {
 			return err
 		}
@@ -207,8 +212,8 @@ func (r *recovery) setStraysAside() error {
 	return nil
 }
 
-// setAside moves a stray to lost/.
-func (r *recovery) setAside(name string) error {
+// setAside moves a file out of a directory to lost/.
+func (r *recovery) setAside(dir, name string) error {
 	lost := path.Join(r.store.dir, manifest.LostDir)
 	if err := r.store.opts.env.FS.Mkdir(lost); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
@@ -217,7 +222,7 @@ func (r *recovery) setAside(name string) error {
 	if _, err := r.store.opts.env.FS.Stat(to); err == nil {
 		to = fmt.Sprintf("%s.%016x", to, r.store.opts.env.Random()) // keep a file that was set aside before
 	}
-	if err := r.store.opts.env.FS.Rename(path.Join(r.store.segments.Dir, name), to); err != nil {
+	if err := r.store.opts.env.FS.Rename(path.Join(dir, name), to); err != nil {
 		return err
 	}
 	r.store.report.Strays = append(r.store.report.Strays, to)
@@ -231,6 +236,7 @@ func (r *recovery) claim() error {
 	s := r.store
 	state := r.found.State
 	s.path.numbers = state.Numbers
+	s.lostOperations.Store(state.LostOperations)
 	state.Numbers += numberBlock
 	state.Clean = false // until the store is closed
 	s.path.reserved = state.Numbers

@@ -88,6 +88,7 @@ func (s *Store) logTwice(op journal.Operation) error {
 		if _, err := s.log.Append(s.path.frame, now, s.path.totals.words); err != nil {
 			return s.poisonLog(err)
 		}
+		journal.MarkSecond(s.path.frame[wal.FrameHeaderSize:])
 	}
 	return s.syncPathLocked()
 }
@@ -241,13 +242,14 @@ func (s *Store) CreateBucket(ctx context.Context, config kv.Config) (kv.Bucket, 
 		return nil, err
 	}
 	err = s.operate(ctx, func() (journal.Operation, error) {
-		if b, err := s.lookup(config.Bucket); err == nil {
+		b, err := s.lookup(config.Bucket)
+		if err == nil {
 			if have, _ := b.config(); !have.Equal(msglog.KeepReserved(config, have)) {
 				return nil, fmt.Errorf("%w: %q", kv.ErrBucketExists, config.Bucket)
 			}
 			return nil, errUnchanged
 		}
-		return s.decideCreate(config), nil
+		return s.decideCreate(config, err)
 	})
 	return s.outcome(config.Bucket, err)
 }
@@ -276,10 +278,11 @@ func (s *Store) CreateOrUpdateBucket(ctx context.Context, config kv.Config) (kv.
 		return nil, err
 	}
 	err = s.edit(ctx, func() (journal.Operation, error) {
-		if b, err := s.lookup(config.Bucket); err == nil {
+		b, err := s.lookup(config.Bucket)
+		if err == nil {
 			return b.decideEdit(config)
 		}
-		return s.decideCreate(config), nil
+		return s.decideCreate(config, err)
 	})
 	return s.outcome(config.Bucket, err)
 }
@@ -349,8 +352,12 @@ func (s *Store) outcome(name string, err error) (kv.Bucket, error) {
 	return b, nil
 }
 
-func (s *Store) decideCreate(config kv.Config) journal.Operation {
-	return &journal.Create{Bucket: s.path.nextID, Created: s.clock.advance(), Life: s.newLife(), Config: config}
+// decideCreate decides to make a bucket. absent is the error of looking for it.
+func (s *Store) decideCreate(config kv.Config, absent error) (journal.Operation, error) {
+	if !errors.Is(absent, kv.ErrBucketNotFound) {
+		return nil, absent
+	}
+	return &journal.Create{Bucket: s.path.nextID, Created: s.clock.advance(), Life: s.newLife(), Config: config}, nil
 }
 
 // newLife returns what clients will see as the id of a bucket.

@@ -137,10 +137,13 @@
 //     missing from a segment, or with a segment that is missing, put their bucket in doubt
 //     up to the last of them, and no other bucket (load.go). A segment with any damage is
 //     not appended to again, and an open that found damage removes no file.
-//   - Damage to the synced part of the log makes the store read-only, since the lost
-//     content cannot be known. Replay goes on behind it. An operation is in the log twice,
-//     so damage to one page of it loses none. After a clean close the log is not needed,
-//     and damage to it is a note.
+//   - Damage to the synced part of the log is a hole, and replay goes on behind it. After a
+//     kill the segments have what the hole held, behind the end that the manifest names: it
+//     is read from there before anything is written (evidence.go, fill.go). Package hole
+//     decides what is missing then, and of which buckets; these are in doubt. An operation is
+//     in the log twice, so damage to one page of it loses none. If both copies are lost, the
+//     buckets that it may have concerned are in doubt as a whole, and so is the set of
+//     buckets. After a clean close the log is not needed, and damage to it is a note.
 //   - Any error after the write of a frame has begun makes the store read-only
 //     (failure.go). Waiting writers learn that the outcome is unknown, and nothing is
 //     tried again. The store's log messages name what buckets with sync=interval had

@@ -3,6 +3,7 @@ package bucket
 import (
 	"context"
 	"fmt"
+	"path"
 	"slices"
 
 	"kvd/bucket/journal"
@@ -18,7 +19,10 @@ import (
 // boundAll is the bound of a bucket that is in doubt as a whole.
 const boundAll = kv.Revision(1<<64 - 1)
 
-var _ kv.Doubtful = (*Bucket)(nil)
+var (
+	_ kv.Doubtful      = (*Bucket)(nil)
+	_ kv.DoubtfulStore = (*Store)(nil)
+)
 
 // setDoubtLocked replaces the bucket's doubt. The caller holds mu.
 func (b *Bucket) setDoubtLocked(d manifest.Doubt) {
@@ -182,6 +186,33 @@ func (b *Bucket) AcceptLoss(ctx context.Context) (given kv.Doubt, err error) {
 		return kv.Doubt{}, kv.NameKey(b.name, "", err)
 	}
 	b.store.opts.Logger.Warn("the loss of records was accepted", "bucket", b.name, "bound", given.Bound, "missing", given.Missing)
+	return given, nil
+}
+
+// checkOperations returns nil, or why the set of buckets is in doubt.
+func (s *Store) checkOperations(ctx context.Context) error {
+	n := s.lostOperations.Load()
+	if n == 0 || kv.IsStale(ctx) || slices.Contains(s.opts.ServeStale, ServeStaleAll) {
+		return nil
+	}
+	return &kv.CorruptError{File: path.Join(s.dir, manifest.LogDir), Offset: -1, Detail: fmt.Sprintf(
+		"%d changes of buckets are missing: buckets that are listed may be deleted, and others may be missing. Ways out: a copy of the store; a listing that accepts this (--stale, kv.WithStale, kvd serve --serve-stale '*'); to give up what is missing, kvd accept --buckets", n)}
+}
+
+// AcceptOperations gives up the changes of buckets that damage took; see
+// [kv.DoubtfulStore].
+func (s *Store) AcceptOperations(ctx context.Context) (given uint64, err error) {
+	if err := s.open(ctx); err != nil {
+		return 0, err
+	}
+	if given = s.lostOperations.Swap(0); given == 0 {
+		return 0, nil
+	}
+	if err := s.makeCheckpoint(unpaced); err != nil {
+		s.lostOperations.Store(given)
+		return 0, err
+	}
+	s.opts.Logger.Warn("the loss of changes of buckets was accepted", "changes", given)
 	return given, nil
 }
 

@@ -32,7 +32,7 @@ func doubted(t *testing.T, change ...func(*Options)) (*harness, *Bucket) {
 	}
 	b.store.path.Lock()
 	b.mu.Lock()
-	b.addHoleLocked(manifest.Hole{After: 2, UpTo: 4, Records: 2, File: "seg/0000000000000001.seg", Offset: 4096})
+	b.addHoleLocked(manifest.Hole{After: 2, UpTo: 4, Records: 2, File: "wal/0000000000000001.wal", Offset: 4096})
 	b.mu.Unlock()
 	b.markDirty()
 	b.store.path.Unlock()
@@ -47,7 +47,7 @@ func wantDoubt(t *testing.T, what string, err error) {
 		t.Errorf("%s: error is %v, want a *kv.CorruptError", what, err)
 		return
 	}
-	if c.Bucket != "b" || c.After != 2 || c.UpTo != 4 || c.File != "seg/0000000000000001.seg" || c.Offset != 4096 {
+	if c.Bucket != "b" || c.After != 2 || c.UpTo != 4 || c.File != "wal/0000000000000001.wal" || c.Offset != 4096 {
 		t.Errorf("%s: error is %+v", what, c)
 	}
 }
@@ -255,7 +255,7 @@ func TestDoubtEndsByADecisionAlone(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := []kv.MissingRange{{After: 2, UpTo: 4, Records: 2, File: "seg/0000000000000001.seg", Offset: 4096}}
+			want := []kv.MissingRange{{After: 2, UpTo: 4, Records: 2, File: "wal/0000000000000001.wal", Offset: 4096}}
 			if given.Bound != 4 || given.Unknown || !slices.Equal(given.Missing, want) {
 				t.Errorf("given up: %+v", given)
 			}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -547,62 +548,82 @@ func TestAHoleInASegmentPutsItsBucketInDoubt(t *testing.T) {
 
 func errOf[T any](_ T, err error) error { return err }
 
-func TestALogThatIsGoneMakesTheStoreReadOnly(t *testing.T) {
-	for _, c := range []struct {
-		name string
-		make func(t *testing.T) *harness
-		want showing
-	}{
-		{"behind a checkpoint", func(t *testing.T) *harness {
-			h := newHarness(t)
-			b := h.bucket("b")
-			mustPut(t, b, "k", "v")
-			h.checkpoint()
-			mustPut(t, b, "k", "lost")
-			h.kill()
-			return h
-		}, showing{"k": revs{1}}},
-		{"before the first checkpoint", func(t *testing.T) *harness {
-			h := newHarness(t)
-			mustPut(t, h.bucket("b"), "k", "lost")
-			h.kill()
-			return h
-		}, nil},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			h := c.make(t)
-			for _, name := range h.names(manifest.LogDir) {
-				if err := h.disk.Remove(path.Join(testDir, manifest.LogDir, name)); err != nil {
-					t.Fatal(err)
-				}
+// Nobody knows what a log held that is gone. What needs it is in doubt.
+func TestALogThatIsGone(t *testing.T) {
+	gone := func(h *harness) {
+		for _, name := range h.names(manifest.LogDir) {
+			if err := h.disk.Remove(path.Join(testDir, manifest.LogDir, name)); err != nil {
+				t.Fatal(err)
 			}
-			segmentsBefore := h.names(manifest.SegmentDir)
+		}
+	}
+	t.Run("behind a checkpoint", func(t *testing.T) {
+		h := newHarness(t)
+		b := h.bucket("b")
+		mustPut(t, b, "k", "v")
+		h.checkpoint()
+		mustPut(t, b, "k", "lost")
+		h.kill()
+		gone(h)
+		for range 2 {
 			h.open()
-			r := h.s.Report()
-			wantError(t, r.ReadOnly, kv.ErrReadOnly, testDir+"/"+manifest.LogDir)
-			wantError(t, r.ReadOnly, kv.ErrCorrupt)
-			if len(r.Damages) != 1 {
-				t.Errorf("damages: %q", damages(r))
-			}
-			_, err := h.s.CreateBucket(ctx, kv.Config{Bucket: "new"})
-			wantError(t, err, kv.ErrReadOnly)
-			if c.want == nil {
-				if got := h.names(manifest.SegmentDir); !slices.Equal(got, segmentsBefore) {
-					t.Errorf("files %q became %q", segmentsBefore, got)
-				}
-				return
-			}
 			b := h.find("b")
-			wantShown(t, b, c.want)
+			_, err := b.Get(ctx, "k")
+			wantError(t, err, kv.ErrCorrupt, testDir+"/"+manifest.LogDir, "accept")
 			_, err = b.PutString(ctx, "k", "w")
 			wantError(t, err, kv.ErrReadOnly, manifest.LogDir)
-		})
-	}
+			_, err = h.s.CreateBucket(ctx, kv.Config{Bucket: "new"}) // it may exist
+			wantError(t, err, kv.ErrCorrupt, "new")
+			_, err = h.s.Bucket(ctx, "other")
+			wantError(t, err, kv.ErrCorrupt, "other")
+			wantError(t, lastError(h.s.BucketNames(ctx)), kv.ErrCorrupt, "accept")
+			if err := h.s.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h.open()
+		if n, err := h.s.AcceptOperations(ctx); err != nil || n == 0 {
+			t.Fatalf("%d changes were given up, %v", n, err)
+		}
+		if _, err := h.find("b").AcceptLoss(ctx); err != nil {
+			t.Fatal(err)
+		}
+		mustGet(t, h.find("b"), "k", "v")
+		h.reopen()
+		mustPut(t, h.find("b"), "k", "w")
+		h.bucket("new")
+		wantNoError(t, "the names of the buckets", lastError(h.s.BucketNames(ctx)))
+	})
+	t.Run("behind a clean close", func(t *testing.T) {
+		h := newHarness(t)
+		mustPut(t, h.bucket("b"), "k", "v")
+		if err := h.s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		gone(h)
+		h.open()
+		mustGet(t, h.find("b"), "k", "v")
+		mustPut(t, h.find("b"), "k", "w")
+	})
+	t.Run("before the first checkpoint", func(t *testing.T) {
+		h := newHarness(t)
+		mustPut(t, h.bucket("b"), "k", "lost")
+		h.kill()
+		gone(h)
+		before := h.names(manifest.SegmentDir)
+		h.open()
+		wantError(t, h.s.Report().ReadOnly, kv.ErrReadOnly, testDir+"/"+manifest.LogDir)
+		_, err := h.s.CreateBucket(ctx, kv.Config{Bucket: "new"})
+		wantError(t, err, kv.ErrReadOnly)
+		if got := h.names(manifest.SegmentDir); !slices.Equal(got, before) {
+			t.Errorf("files %q became %q", before, got)
+		}
+	})
 }
 
-// Damage in the log below what was synced: whoever reads on is served, nobody
-// writes, and the report names the file.
-func TestADamagedLogMakesTheStoreReadOnly(t *testing.T) {
+// After a kill the segments have what a damaged frame held: the store goes on, and the report
+// names the file, which stays as evidence.
+func TestADamagedLogIsFilledFromTheSegments(t *testing.T) {
 	h := newHarness(t)
 	b := h.bucket("b")
 	mustPut(t, b, "k", "v")
@@ -611,18 +632,20 @@ func TestADamagedLogMakesTheStoreReadOnly(t *testing.T) {
 	h.kill()
 	file, offset := h.locate(manifest.LogDir, "needle in the log")
 	h.flip(file, offset, 3)
-	h.open()
-	r := h.s.Report()
-	wantError(t, r.ReadOnly, kv.ErrReadOnly, file, "LSN")
-	b = h.find("b")
-	mustGet(t, b, "k", "v")
-	mustGet(t, b, "later", "v") // replay goes on behind the hole
-	_, err := b.PutString(ctx, "k", "w")
-	wantError(t, err, kv.ErrReadOnly, file)
-	wantError(t, h.s.Checkpoint(ctx), kv.ErrReadOnly)
-	wantError(t, h.s.Close(), kv.ErrReadOnly, file)
-	h.open()
-	wantError(t, h.s.Report().ReadOnly, kv.ErrReadOnly, file)
+	for range 2 {
+		h.open()
+		b = h.find("b")
+		mustGet(t, b, "k", "v")
+		mustGet(t, b, "damaged", "needle in the log")
+		mustGet(t, b, "later", "v")
+		mustPut(t, b, "later", "v")
+		if r := h.s.Report(); len(r.Damages) > 0 && (r.Damages[0].File != file || !strings.Contains(fmt.Sprint(r.Notes), "nothing is missing")) {
+			t.Errorf("report %+v", r)
+		}
+		if err := h.s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // After a clean close the log is not needed. What is bad in it, or missing, is a note.
@@ -677,6 +700,47 @@ func TestTheLogBehindACleanCloseIsNotNeeded(t *testing.T) {
 		}
 	}
 	usable("without a log", h)
+}
+
+// A log that the disk does not give back may be given back another time. Until then the
+// store is read-only, everything is in doubt, and nothing is changed.
+func TestALogThatCannotBeRead(t *testing.T) {
+	h := newHarness(t)
+	b := h.bucket("b")
+	mustPut(t, b, "k", "v")
+	h.checkpoint()
+	mustPut(t, b, "k", "needle in the log")
+	mustPut(t, b, "later", "v")
+	mustPut(t, b, "last", "v")
+	h.powerCut() // the segments have nothing of it
+	before := tree(t, h.disk, testDir)
+	file, offset := h.locate(manifest.LogDir, "needle in the log")
+	h.fs.Inject(func(op simdisk.Op) simdisk.Action {
+		if op.Kind == simdisk.OpReadAt && op.Path == file && op.Offset <= offset && offset < op.Offset+int64(op.Len) {
+			return simdisk.Action{Err: syscall.EIO}
+		}
+		return simdisk.Action{}
+	})
+	h.open()
+	wantError(t, h.s.Report().ReadOnly, kv.ErrReadOnly, file)
+	b = h.find("b")
+	_, err := b.Get(ctx, "k")
+	wantError(t, err, kv.ErrCorrupt, file)
+	wantError(t, err, syscall.EIO)
+	_, err = b.Get(ctx, "absent")
+	wantError(t, err, kv.ErrCorrupt)
+	wantError(t, lastError(h.s.BucketNames(ctx)), kv.ErrCorrupt)
+	_, err = b.PutString(ctx, "k", "w")
+	wantError(t, err, kv.ErrReadOnly)
+	h.close()
+	if after := tree(t, h.disk, testDir); !reflect.DeepEqual(before, after) {
+		t.Error("the directory was changed")
+	}
+	h.fs.Inject(nil)
+	h.open()
+	mustGet(t, h.find("b"), "k", "needle in the log")
+	mustGet(t, h.find("b"), "last", "v")
+	mustPut(t, h.find("b"), "k", "w")
 }
 
 // locate returns the file of a directory that holds a text, and where.

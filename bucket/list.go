@@ -239,6 +239,9 @@ func (s *Store) BucketNames(ctx context.Context) iter.Seq2[string, error] {
 				return
 			}
 		}
+		if err := s.checkOperations(ctx); err != nil {
+			yield("", err)
+		}
 	}
 }
 
@@ -257,6 +260,9 @@ func (s *Store) Buckets(ctx context.Context) iter.Seq2[kv.Status, error] {
 			if !yield(st, err) || err != nil {
 				return
 			}
+		}
+		if err := s.checkOperations(ctx); err != nil {
+			yield(kv.Status{}, err)
 		}
 	}
 }

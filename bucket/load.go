@@ -72,7 +72,7 @@ func (r *recovery) loadBucket(d *manifest.Bucket, meter *progress.Meter) (*Bucke
 	b := newBucket(r.store, d.ID, d.Life, d.Created, d.Config)
 	b.next, b.mu.live, b.mu.compactedEndUpTo, b.mu.skipped, b.position = d.Next, d.Live, d.CompactedEndUpTo, d.Skipped, d.Position
 	b.mu.revision, b.issuable = d.Next-1, d.Next-1
-	b.setDoubtLocked(d.Doubt)
+	b.setDoubtLocked(withoutHolesOf(d.Doubt, d.Segments))
 	b.mu.index.Grow(expectedKeys(d))
 	l := loading{recovery: r, bucket: b}
 	for i := range d.Segments {
@@ -169,6 +169,28 @@ func (l *loading) entries(d *manifest.Segment, sl *openSegment) error {
 	})
 }
 
+// withoutHolesOf returns a doubt without the holes of segments that the bucket has: loading
+// them finds each hole again. A segment that is whole now, because its disk can be read again or
+// because a copy has replaced its file, has none.
+func withoutHolesOf(d manifest.Doubt, segments []manifest.Segment) manifest.Doubt {
+	if len(d.Holes) >= manifest.HolesMax {
+		return d // the bound may be that of a hole that is not in the list
+	}
+	d.Bound = 0
+	d.Holes = slices.DeleteFunc(slices.Clone(d.Holes), func(h manifest.Hole) bool {
+		return slices.ContainsFunc(segments, func(s manifest.Segment) bool { return h.File == holeFile(s.Number) })
+	})
+	for _, h := range d.Holes {
+		d.Bound = max(d.Bound, h.UpTo)
+	}
+	return d
+}
+
+// holeFile is the file of a hole in a segment.
+func holeFile(number uint64) string {
+	return path.Join(manifest.SegmentDir, segment.FileName(number))
+}
+
 // hole puts the bucket in doubt because of a hole in a segment, unless its loss was accepted. A
 // hole that hides erases alone is about the records before.
 func (l *loading) hole(d *manifest.Segment, h segment.Hole) {
@@ -181,7 +203,7 @@ func (l *loading) hole(d *manifest.Segment, h segment.Hole) {
 	}
 	found := manifest.Hole{
 		After: min(max(h.After, l.last), upTo-1), UpTo: upTo, Records: h.Records,
-		File: path.Join(manifest.SegmentDir, segment.FileName(d.Number)), Offset: h.From,
+		File: holeFile(d.Number), Offset: h.From,
 	}
 	// An open before this one may have found it already. After depends on other segments.
 	same := func(h manifest.Hole) bool {
@@ -189,6 +211,9 @@ func (l *loading) hole(d *manifest.Segment, h segment.Hole) {
 	}
 	if !slices.ContainsFunc(b.mu.doubt.Holes, same) && !slices.ContainsFunc(b.mu.doubt.Accepted, same) {
 		b.addHoleLocked(found)
+		if b.mu.doubtful != nil && h.Err != nil {
+			b.mu.doubtful.Err = h.Err.Err // the system's reason, if it gave one
+		}
 	}
 }
 
@@ -224,7 +249,7 @@ func (r *recovery) named() map[uint64]bool {
 // damage, since a file among them may be what is missing.
 func (r *recovery) removeScratch() error {
 	s := r.store
-	if len(s.report.Damages) > 0 {
+	if len(s.report.Damages) > 0 || r.evidence != nil { // keepEvidence moves them
 		return nil
 	}
 	named := r.named()

@@ -14,24 +14,32 @@ import (
 // harmless: files that the manifest names are not changed before a manifest allows it,
 // and the log is kept until its effects are synced elsewhere.
 type recovery struct {
-	store  *Store
-	found  *manifest.Copy
-	log    *wal.Reader
-	damage sync.Mutex // guards report.Damages while buckets load in parallel
-	began  time.Time
-	high   uint64             // the highest bucket id that the manifest has
-	tally  tally              // of the frame that is replayed
-	hole   bool               // frames of the log cannot be read
-	untrue []*kv.CorruptError // frames whose words are not what was counted
+	store    *Store
+	found    *manifest.Copy
+	log      *wal.Reader
+	damage   sync.Mutex // guards report.Damages while buckets load in parallel
+	began    time.Time
+	high     uint64             // the highest bucket id that the manifest has
+	evidence *evidence          // nil: the log has no holes
+	unread   *kv.CorruptError   // why the log could not be read; nil: it was
+	hole     bool               // the frame that is replayed next is behind a hole
+	deleted  map[uint64]bool    // ids of the buckets that the log deletes
+	tally    tally              // of the frame that is replayed
+	untrue   []*kv.CorruptError // frames whose words are not what was counted
 }
 
 func (s *Store) recover() error {
-	r := &recovery{store: s, began: time.Now()}
+	r := &recovery{store: s, began: time.Now(), deleted: map[uint64]bool{}}
 	if err := r.findStore(); err != nil {
 		return err
 	}
 	if err := r.openLog(); err != nil {
 		return err
+	}
+	if s.checkFailure() == nil {
+		if err := r.findHoles(); err != nil {
+			return err
+		}
 	}
 	if s.checkFailure() == nil {
 		if err := r.setStraysAside(); err != nil {
@@ -43,6 +51,9 @@ func (s *Store) recover() error {
 	}
 	if err := r.loadBuckets(); err != nil {
 		return err
+	}
+	if r.unread != nil {
+		r.doubtAll()
 	}
 	if s.checkFailure() == nil {
 		if err := r.removeScratch(); err != nil {
@@ -100,6 +111,9 @@ func (r *recovery) begin() error {
 		return err
 	})
 	if err != nil {
+		return err
+	}
+	if err := r.keepEvidence(); err != nil {
 		return err
 	}
 	return s.log.Recycle(s.path.replayed + 1)

@@ -21,14 +21,13 @@ import (
 func (r *recovery) replay() error {
 	s := r.store
 	meter := progress.Start(StageReplay, 0, s.opts.Progress)
-	found, err := r.log.Replay(wal.Wanted{
-		From: r.found.State.LogLow + 1, Durable: r.found.State.Durable(), Closed: r.found.State.Clean,
-		Frame: func(f wal.Frame) error {
-			meter.Add(1)
-			return r.replayFrame(f)
-		},
-		Hole: r.passHole,
-	})
+	if r.evidence != nil {
+		r.evidence.sealTails()
+	}
+	found, err := r.log.Replay(r.wanted(func(f wal.Frame) error {
+		meter.Add(1)
+		return r.replayFrame(f)
+	}, r.passHole))
 	if err != nil {
 		return err
 	}
@@ -36,8 +35,11 @@ func (r *recovery) replay() error {
 	s.report.Torn = found.Torn
 	s.report.Notes = append(s.report.Notes, found.Notes...)
 	s.path.replayed = max(s.path.replayed, found.End)
-	for i := range found.Holes {
-		r.readOnly(found.Holes[i].Err)
+	if r.evidence != nil {
+		if err := r.evidence.fillRest(&s.commit.group, s.path.replayed); err != nil {
+			return err
+		}
+		r.evidence.doubts()
 	}
 	for _, damage := range r.untrue {
 		r.readOnly(damage)
@@ -45,21 +47,16 @@ func (r *recovery) replay() error {
 	return nil
 }
 
-// passHole goes on behind frames that cannot be read. The totals go on from those of the
-// frame behind the hole. Where they are not known, the log ends.
-func (r *recovery) passHole(h wal.Hole) error {
-	r.hole = true
-	if h.AfterKnown {
-		r.store.path.totals.begin(h.After)
-	}
-	return nil
-}
-
 func (r *recovery) replayFrame(f wal.Frame) error {
 	r.store.path.replayed = f.LSN
 	r.store.clock.raise(f.Time)
-	r.checkWords(&f)
 	g := &r.store.commit.group
+	if r.evidence != nil {
+		if err := r.evidence.fillBefore(g, &f); err != nil {
+			return err
+		}
+	}
+	r.checkWords(&f)
 	for payload := f.Payload; len(payload) > 0; {
 		kind, body, rest, err := journal.Next(payload)
 		if err == nil {
@@ -83,10 +80,26 @@ func (r *recovery) replayFrame(f wal.Frame) error {
 func (r *recovery) checkWords(f *wal.Frame) {
 	r.tally = tally{}
 	totals := &r.store.path.totals
+	if r.hole {
+		r.hole = false
+		totals.begin(f.Words)
+		return
+	}
 	if err := totals.check(f.Words); err != nil {
 		r.untrue = append(r.untrue, &kv.CorruptError{File: f.File, Offset: f.Offset, Detail: fmt.Sprintf("log frame of LSN %d", f.LSN), Err: err})
 		totals.begin(f.Words)
 	}
+}
+
+// passHole goes on behind a hole. What its frames held is replayed from the tails, if they
+// have it.
+func (r *recovery) passHole(h wal.Hole) error {
+	r.hole = true
+	r.store.path.replayed = max(r.store.path.replayed, h.Last)
+	if h.AfterKnown {
+		r.store.path.totals.begin(h.After)
+	}
+	return nil
 }
 
 func (r *recovery) replayOperation(kind journal.Kind, body []byte, lsn wal.LSN) error {
@@ -96,6 +109,9 @@ func (r *recovery) replayOperation(kind journal.Kind, body []byte, lsn wal.LSN) 
 	}
 	r.tally.addOperation(op)
 	_, creates := op.(*journal.Create)
+	if _, deletes := op.(*journal.Delete); deletes {
+		r.deleted[op.BucketID()] = true
+	}
 	b := r.store.byID(op.BucketID())
 	switch {
 	case creates && (b != nil || op.BucketID() <= r.high): // the first frame made it, or the manifest has it, or it was deleted since
@@ -121,9 +137,12 @@ func (r *recovery) replayRecords(g *group, records []byte, lsn wal.LSN) error {
 			return err
 		}
 		r.tally.addRecord(records[at:], rec.BucketID)
-		b := r.store.byID(rec.BucketID)
+		b, unmade := r.store.byID(rec.BucketID), rec.BucketID > r.high && !r.deleted[rec.BucketID]
+		if b == nil && unmade && r.evidence != nil {
+			b = r.recoverBucket(rec.BucketID)
+		}
 		switch {
-		case b == nil && rec.BucketID > r.high && !r.hole: // a hole may have had what made it
+		case b == nil && unmade:
 			return &kv.CorruptError{File: "log", Offset: -1, Detail: fmt.Sprintf("record of bucket %d, which nothing made", rec.BucketID)}
 		case b == nil: // deleted since
 		case lsn <= b.position: // its segments have the record already

@@ -1,6 +1,7 @@
 package bucket
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
@@ -84,6 +85,8 @@ type Store struct {
 		buckets map[string]*Bucket
 		ids     map[uint64]*Bucket
 	}
+
+	lostOperations atomic.Uint64 // manifest.State.LostOperations, and those that this open found
 
 	snapshots   chan struct{}         // a token for each listing that holds a snapshot
 	scanners    chan *segment.Scanner // scanners that are not in use
@@ -308,6 +311,9 @@ func (s *Store) lookup(name string) (*Bucket, error) {
 	}
 	if err := kv.CheckBucketName(name); err != nil {
 		return nil, err
+	}
+	if err := s.checkOperations(context.Background()); err != nil {
+		return nil, fmt.Errorf("bucket %q: %w", name, err)
 	}
 	return nil, fmt.Errorf("%w: %q", kv.ErrBucketNotFound, name)
 }

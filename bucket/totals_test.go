@@ -1,6 +1,7 @@
 package bucket
 
 import (
+	"bytes"
 	"fmt"
 	"math/bits"
 	"math/rand/v2"
@@ -230,10 +231,17 @@ func TestAnOperationIsLoggedTwice(t *testing.T) {
 	const page = 4096
 	for i := 0; i < 4; i += 2 {
 		one, two := operations[i], operations[i+1]
-		if string(one.Payload) != string(two.Payload) || two.Offset%page != 0 || one.Offset%page != 0 || one.Offset == two.Offset {
+		if !one.repeats(&two) || two.Offset%page != 0 || one.Offset%page != 0 || one.Offset == two.Offset {
 			t.Errorf("frames of %d and %d bytes at offsets %d and %d", len(one.Payload), len(two.Payload), one.Offset, two.Offset)
 		}
 	}
+}
+
+// repeats reports whether two is the second copy of the operation in f.
+func (f *loggedFrame) repeats(two *loggedFrame) bool {
+	second := bytes.Clone(f.Payload)
+	journal.MarkSecond(second)
+	return !journal.IsSecond(f.Payload) && bytes.Equal(second, two.Payload)
 }
 
 // has reports whether the frame is an operation of the kind of op.
@@ -310,7 +318,7 @@ func TestOperationsAreReplayedTwice(t *testing.T) {
 				if frames[i].operations == 0 {
 					continue
 				}
-				if i++; i == len(frames) || string(frames[i].Payload) != string(frames[i-1].Payload) {
+				if i++; i == len(frames) || !frames[i-1].repeats(&frames[i]) {
 					t.Fatalf("the operation of LSN %d is not repeated", frames[i-1].LSN)
 				}
 			}
@@ -332,7 +340,9 @@ func TestOperationsAreReplayedTwice(t *testing.T) {
 				if !reflect.DeepEqual(b.mu.live, rules) || !b.mu.config.Equal(config) || len(a.s.mu.ids) != buckets || a.s.report.Frames != len(frames)-1 {
 					t.Errorf("without LSN %d: rules %+v, config %+v; want %+v, %+v", f.LSN, b.mu.live, b.mu.config, rules, config)
 				}
-				wantError(t, a.s.Report().ReadOnly, kv.ErrCorrupt, f.File)
+				if r := a.s.Report(); r.ReadOnly != nil || len(r.Damages) != 1 || r.Damages[0].File != f.File {
+					t.Errorf("without LSN %d: %v", f.LSN, r)
+				}
 				a.close()
 			}
 			a.insert(whole)

@@ -121,7 +121,7 @@ func TestDoubtAndAcceptLoss(t *testing.T) {
 	remote := there.dial(t, Options{})
 	want := kv.Doubt{
 		Bound:   4,
-		Missing: []kv.MissingRange{{After: 2, UpTo: 4, Records: 2, File: "seg/0000000000000001.seg", Offset: 4096}},
+		Missing: []kv.MissingRange{{After: 2, UpTo: 4, Records: 2, File: "seg/00000000000000ff.seg", Offset: 4096}},
 		Lost:    []kv.LostRecord{{Key: "lost", Revision: 1}},
 	}
 	doubtful, ok := kv.As[kv.Doubtful](findBucket(t, remote))

@@ -15,6 +15,16 @@ type Doubtful interface {
 	AcceptLoss(ctx context.Context) (Doubt, error)
 }
 
+// DoubtfulStore is implemented by stores that know whether changes of buckets as a whole
+// are missing. While some are, listings of the buckets, looking for a bucket that is not
+// there, and creating one are a *[CorruptError]. [As] finds it.
+type DoubtfulStore interface {
+	// AcceptOperations gives up what is missing: from then on the buckets that are known
+	// are all that there are. A bucket that a missing change may have concerned stays in
+	// doubt; see Doubtful.AcceptLoss. It returns how many changes were missing.
+	AcceptOperations(ctx context.Context) (given uint64, err error)
+}
+
 // Doubt is what damage took from a bucket, or may have taken.
 //
 // Bound is a revision, 0 for none. No record above it is missing. So the newest record

@@ -14,7 +14,8 @@
 //	offset  size  field
 //	0       4     length of the body in bytes, without padding
 //	4       2     kind
-//	6       2     zero
+//	6       1     1 in the second copy of an operation, else 0
+//	7       1     zero
 //	8       …     body, padded with zeros to a multiple of 8
 //
 // The kinds:

@@ -8,6 +8,9 @@ import (
 // HeadSize is the size in bytes of what stands before the body of an item.
 const HeadSize = 8
 
+// copyAt is the place in an item's head of the copy that it is: 1 for the second.
+const copyAt = 6
+
 // Kind is the kind of an item.
 type Kind uint16
 
@@ -43,6 +46,13 @@ func EndItem(dst []byte, head int) []byte {
 	}
 	return dst
 }
+
+// MarkSecond says of a payload with one operation that it is the second copy.
+func MarkSecond(payload []byte) { payload[copyAt] = 1 }
+
+// IsSecond reports whether the item at the start of a payload, an operation, is the
+// second copy. The payload must be one that [Next] accepts.
+func IsSecond(payload []byte) bool { return payload[copyAt] == 1 }
 
 // Next cuts the first item off a payload, which is not empty. body and rest are parts
 // of payload.

@@ -87,18 +87,30 @@ func doubtOf(ctx context.Context, s store, name string, ask func(kv.Doubtful, co
 
 func (a *app) acceptCommand() *cobra.Command {
 	var f force
+	var buckets bool
 	c := &cobra.Command{
-		Use:   "accept BUCKET",
+		Use:   "accept BUCKET | --buckets --dir DIR",
 		Short: "Give up the records that damage took from a bucket",
 		Long: `Give up the records of a bucket that are missing after damage, and print what was
 given up, as "kvd lost" does. From then on the newest records that are there count as
 the newest: an old value may be read as the newest one, and a deleted key may be back.
-This cannot be undone: first look for the records in a copy or a backup.`,
+This cannot be undone: first look for the records in a copy or a backup.
+
+With --buckets it gives up changes of buckets as a whole that are missing, such as a
+creation or a deletion: from then on the buckets that are there are all that there are.
+The store must not be served then.`,
 		Example: `  kvd lost my-kv
-  kvd accept my-kv`,
-		Args:              takes(1, 1),
+  kvd accept my-kv
+  kvd accept --buckets --dir data`,
+		Args:              takes(0, 1),
 		ValidArgsFunction: a.completeArgs(completeBucket),
 		RunE: func(c *cobra.Command, args []string) error {
+			if buckets == (len(args) == 1) {
+				return usageOf(c, errors.New("name a bucket, or use --buckets"))
+			}
+			if buckets {
+				return a.acceptBuckets(c, f)
+			}
 			question := fmt.Sprintf("Give up the missing records of bucket %s? Old values may count as the newest from then on.", args[0])
 			if ok, err := a.confirm(c, f, question); !ok {
 				return err
@@ -108,10 +120,31 @@ This cannot be undone: first look for the records in a copy or a backup.`,
 			})
 		},
 	}
+	c.Flags().BoolVar(&buckets, "buckets", false, "give up changes of buckets as a whole")
 	f.addFlag(c)
 	a.addTarget(c)
 	a.addJSON(c)
 	return c
+}
+
+// acceptBuckets gives up changes of buckets that damage took.
+func (a *app) acceptBuckets(c *cobra.Command, f force) error {
+	question := "Give up the missing changes of buckets? Deleted buckets may be back, and others may be gone."
+	if ok, err := a.confirm(c, f, question); !ok {
+		return err
+	}
+	return a.withStore(c.Context(), mustExist, func(ctx context.Context, s store) error {
+		d, ok := kv.As[kv.DoubtfulStore](s)
+		if !ok {
+			return fmt.Errorf("%w: stop the server, and name its directory with --dir", kv.ErrNotSupported)
+		}
+		given, err := d.AcceptOperations(ctx)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(a.out, "Given up: %d changes of buckets\n", given)
+		return nil
+	})
 }
 
 func (a *app) accept(ctx context.Context, s store, bucket string) error {

@@ -43,7 +43,7 @@ func Doubt(fsys vfs.FS, dir, bucket string, d manifest.Doubt) error {
 func Example() manifest.Doubt {
 	return manifest.Doubt{
 		Bound: 4,
-		Holes: []manifest.Hole{{After: 2, UpTo: 4, Records: 2, File: "seg/0000000000000001.seg", Offset: 4096}},
+		Holes: []manifest.Hole{{After: 2, UpTo: 4, Records: 2, File: "seg/00000000000000ff.seg", Offset: 4096}},
 		Lost:  []manifest.LostRecord{{Key: "lost", Revision: 1}},
 	}
 }

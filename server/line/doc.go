@@ -239,7 +239,7 @@
 // known and the damaged place; and a line +LOSTRECORD for each record whose value is
 // lost. ACCEPT ends the doubt: from then on what is there counts as all there was.
 //
-//	-ERR CORRUPT file=seg/0000000000000001.seg offset=4096 detail=TEXT bucket=my-kv after=2 upto=4 : text
+//	-ERR CORRUPT file=seg/00000000000000ff.seg offset=4096 detail=TEXT bucket=my-kv after=2 upto=4 : text
 //
 // # Watches
 //

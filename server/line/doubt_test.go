@@ -55,7 +55,7 @@ func openDoubted(t *testing.T, opts bucket.Options) *bucket.Store {
 }
 
 const (
-	missingError = `-ERR CORRUPT file=seg/0000000000000001.seg offset=4096 detail="bucket \"b\": 2 records are missing above revision 2 up to 4" bucket=b after=2 upto=4 : seg/`
+	missingError = `-ERR CORRUPT file=seg/00000000000000ff.seg offset=4096 detail="bucket \"b\": 2 records are missing above revision 2 up to 4" bucket=b after=2 upto=4 : seg/`
 	created      = " PUT 2026-11-22T18:00:00.123456789Z "
 )
 
@@ -105,7 +105,7 @@ func TestTheErrorOfDoubtNamesTheWaysOut(t *testing.T) {
 
 func TestLostAndAccept(t *testing.T) {
 	p := serveTCP(t, openDoubted(t, bucket.Options{}), server.Options{}).dial()
-	missing := []string{"+DOUBT 4", "+MISSING 2 4 records=2 file=seg/0000000000000001.seg offset=4096", "+LOSTRECORD lost 1", "+END 3"}
+	missing := []string{"+DOUBT 4", "+MISSING 2 4 records=2 file=seg/00000000000000ff.seg offset=4096", "+LOSTRECORD lost 1", "+END 3"}
 	p.ask("LOST b", missing...)
 	p.send("INFO b\n")
 	if info := p.next(); !strings.Contains(info, " doubt=4 ") {

@@ -113,7 +113,7 @@ func TestRequestsAboutWhatIsInDoubt(t *testing.T) {
 		if strings.HasPrefix(r.subject, "$JS.API.DIRECT.GET.") {
 			want = []string{"NATS/1.0 500 "}
 		}
-		for _, text := range append(want, "seg/0000000000000001.seg at offset 4096", "kvd serve --serve-stale b") {
+		for _, text := range append(want, "seg/00000000000000ff.seg at offset 4096", "kvd serve --serve-stale b") {
 			if !strings.Contains(answer, text) {
 				t.Errorf("%s: no %q in %s", r.name, text, answer)
 			}
