@@ -112,7 +112,7 @@ func TestACheckpointRunsWhenItIsDue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := background(t, func(o *Options) { o.LogFileSize, o.LogMaxSize = 64<<10, 1<<20 })
 		b := h.bucket("b")
-		pass(time.Minute)
+		pass(2 * checkpointAfter) // the checkpoint of the bucket's creation is made
 		due := h.opts.LogMaxSize/4 + h.opts.LogFileSize
 		covered := func() wal.LSN {
 			h.s.checkpoint.Lock()
