@@ -1,0 +1,134 @@
+package fuzz
+
+import (
+	"archive/zip"
+	"bytes"
+	"encoding/json"
+	"flag"
+	"io"
+	"os"
+	"path"
+	"testing"
+	"time"
+
+	"kvd/bucket"
+	"kvd/internal/vfs/simdisk"
+)
+
+var updateStores = flag.Bool("kvd.update-stores", false, "write the golden stores of the present format")
+
+// goldenStores are stores that earlier programs wrote, and what their readers were told.
+// Every later program opens them.
+var goldenStores = []string{"testdata/store2-closed", "testdata/store2-killed"}
+
+// TestGoldenStores opens each of them and asks everything.
+func TestGoldenStores(t *testing.T) {
+	for i, name := range goldenStores {
+		t.Run(path.Base(name), func(t *testing.T) {
+			if *updateStores {
+				writeGolden(t, name, newMatrixStore(t, i == 0))
+			}
+			m := readGolden(t, name)
+			for range 2 {
+				s, err := bucket.Open("store", m.options(m.disk))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if r := s.Report(); len(r.Damages) > 0 || r.ReadOnly != nil {
+					t.Errorf("report: %v", r)
+				}
+				lies, refused := m.sound.lies(ask(s, matrixKeys, matrixRevisions), m.written)
+				if len(lies) > 0 || len(refused) > 0 || len(m.sound) < 1000 {
+					t.Errorf("of %d answers %d are others and %d refused: %s %s", len(m.sound), len(lies), len(refused), first(lies), first(refused))
+				}
+				if err := s.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// goldenAnswers is what stands beside a golden store.
+type goldenAnswers struct {
+	Now     int64   `json:"now"` // unix s: the time of the answers
+	Answers answers `json:"answers"`
+}
+
+func writeGolden(t *testing.T, name string, m *matrixStore) {
+	t.Helper()
+	var b bytes.Buffer
+	w := zip.NewWriter(&b)
+	for _, dir := range []string{"store", "store/wal", "store/seg"} {
+		files, err := m.disk.List(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			if f.Dir || f.Name == "LOCK" {
+				continue
+			}
+			content, err := m.disk.ReadFile(dir + "/" + f.Name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out, err := w.Create(dir + "/" + f.Name)
+			if err == nil {
+				_, err = out.Write(content)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.MarshalIndent(goldenAnswers{m.now.Unix(), m.sound}, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, content := range map[string][]byte{name + ".zip": b.Bytes(), name + ".json": text} {
+		if err := os.WriteFile(file, content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func readGolden(t *testing.T, name string) *matrixStore {
+	t.Helper()
+	m := &matrixStore{disk: simdisk.New()}
+	text, err := os.ReadFile(name + ".json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want goldenAnswers
+	if err := json.Unmarshal(text, &want); err != nil {
+		t.Fatal(err)
+	}
+	m.sound, m.now = want.Answers, time.Unix(want.Now, 0).UTC()
+	z, err := zip.OpenReader(name + ".zip")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer z.Close()
+	for _, dir := range []string{"store", "store/wal", "store/seg"} {
+		if err := m.disk.Mkdir(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, f := range z.File {
+		in, err := f.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := io.ReadAll(in)
+		if err == nil {
+			err = m.disk.WriteFile(f.Name, content)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return m
+}
