@@ -37,6 +37,7 @@ func layouts(t testing.TB) map[string]sample {
 		"packed":            {5, [][]int{{10, 20, 30}, {100, 7}}},
 		"large frames":      {7, [][]int{{5000}, {page}}},
 		"packed over pages": {7, [][]int{{3000, 3000, 200}, {3000}}},
+		"pages of one sync": {8, [][]int{{10}, {page, page, page}}},
 		"two files":         {4, [][]int{{100, 50}, {60}, {1}}},
 		"three files":       {4, [][]int{{9}, {3000}, {20}, {6000}}},
 	} {
@@ -169,6 +170,9 @@ func wantHoles(t *testing.T, got Recovered, want ...[2]LSN) {
 		found = append(found, [2]LSN{h.First, h.Last})
 		if !errors.Is(&h, kv.ErrCorrupt) {
 			t.Fatalf("%v is no kv.ErrCorrupt", h.Err)
+		}
+		if h.Last != 0 && h.Last < got.Last && !h.AfterKnown {
+			t.Fatalf("the words behind hole %+v are not known, and frame %d was read", h, got.Last)
 		}
 	}
 	if !slices.Equal(found, want) {
@@ -853,5 +857,34 @@ func TestStartBehindAHole(t *testing.T) {
 	wantHoles(t, got.Recovered)
 	if got.Frames != 3 {
 		t.Errorf("%d frames", got.Frames)
+	}
+}
+
+// The newest file cannot be read, and the log continues behind it. When the file can be
+// read again, it is not part of the log any more.
+func TestAFileThatComesBackIsIgnored(t *testing.T) {
+	disk := newDisk(t)
+	o := testOptions(disk)
+	w := startLog(t, o)
+	w.addSynced(3000, 3000, 3000, 3000, 3000)
+	newest := w.file.path
+	check(t, w.closeFiles())
+	whole, err := disk.ReadFile(newest)
+	check(t, err)
+	check(t, disk.WriteFile(newest, nil))
+	r, got, err := replayAll(o, 1)
+	check(t, err)
+	l, err := r.Start(got.End, wordsOf(got.End+1))
+	check(t, err)
+	v := &writer{Log: l, t: t, written: map[LSN]content{}}
+	v.addSynced(10)
+	v.close()
+	check(t, disk.WriteFile(newest, whole))
+	r, got, err = replayAll(o, got.End+1)
+	check(t, err)
+	wantHoles(t, got.Recovered)
+	wantFrames(t, got, v.written, 0)
+	if len(r.stale) != 1 || r.stale[0].path != newest {
+		t.Errorf("outside the chain are %v", r.stale)
 	}
 }
