@@ -101,7 +101,7 @@ func (s *selection) resume(ctx context.Context) (scans bool, err error) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	s.At = b.mu.revision
-	if s.query.From > s.At+1 {
+	if s.query.From > s.At+1 && !s.query.PassForgotten { // else it waits until the bucket is there
 		return false, &kv.FutureRevisionError{Bucket: b.name, Wanted: s.query.From, Newest: s.At}
 	}
 	if !s.query.PassForgotten {

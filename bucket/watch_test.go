@@ -313,3 +313,28 @@ func TestAScanPassesAnIndexBlockThatIsNotWritten(t *testing.T) {
 		t.Errorf("the scan has come to revision %d of %d, the last record is %d: %v", p.Revision, last+10, got[len(got)-1], err)
 	}
 }
+
+// A consumer of a NATS client that begins above the next sequence gets nothing before it, as
+// from nats-server. A kvd watch from there is an error.
+func TestAConsumerFromTheFutureWaits(t *testing.T) {
+	h := newHarness(t)
+	b := h.bucket("b")
+	mustPut(t, b, "a", "1")
+	w, err := b.Watch(ctx, nil, kv.ResumeFromRevision(3), func(o *kv.WatchOptions) { o.PassForgotten = true })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Stop()
+	if u := <-w.Updates(); u.Entry != nil {
+		t.Errorf("it begins with %+v", u.Entry)
+	}
+	mustPut(t, b, "a", "2")
+	if rev := mustPut(t, b, "b", "3"); rev != 3 {
+		t.Fatalf("revision %d", rev)
+	}
+	if u := <-w.Updates(); u.Entry == nil || u.Entry.Revision != 3 {
+		t.Errorf("then %+v", u.Entry)
+	}
+	_, err = b.Watch(ctx, nil, kv.ResumeFromRevision(5))
+	wantError(t, err, kv.ErrFutureRevision)
+}

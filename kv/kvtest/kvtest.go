@@ -73,8 +73,8 @@ const (
 	// PurgeDeletes has removed continues without an error.
 	EndsForgotten Difference = "ends forgotten"
 
-	// FutureResumes: a watch that is resumed at a revision above the next one begins with
-	// the next one, without an error.
+	// FutureResumes: a watch that is resumed at a revision above the next one waits for
+	// it, and does not fail.
 	FutureResumes Difference = "future resumes"
 
 	// WatchesOutliveBuckets: a watch of a deleted bucket continues without an error, and

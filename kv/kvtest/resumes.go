@@ -30,9 +30,10 @@ var resumeFacts = []fact{
 	{"from a revision above that it fails, and names the newest", func(t *trial) {
 		l := t.logged(5)
 		if t.differs(FutureResumes) {
-			w := l.watch("", kv.ResumeFromRevision(900))
+			w := l.watch("", kv.ResumeFromRevision(l.write("a=1")+2))
 			w.initial("")
-			w.sees("a=1 b=1")
+			l.write("a=2")
+			w.sees("b=1") // a=2 is below
 			return
 		}
 		for _, words := range []string{"", "a=1 b=1"} {

@@ -190,7 +190,7 @@ func (c *consumerConfig) startSequence(ctx context.Context, s *stream, patterns 
 	newest := s.status.Revision
 	switch c.DeliverPolicy {
 	case deliverFrom:
-		return min(kv.Revision(c.StartSeq), newest+1), nil // nats-server begins with the next message too
+		return kv.Revision(c.StartSeq), nil // above the newest: nothing comes before it, as from nats-server
 	case deliverSince:
 		return s.firstSince(ctx, *c.StartTime, 1, newest)
 	case deliverLast:

@@ -43,7 +43,7 @@ func TestConformance(t *testing.T) {
 			kvtest.EntriesDrift:          "the server picks each key's newest message when it comes to send it",
 			kvtest.DeltasDrift:           "a delta counts the messages that match; markers are left out by the client",
 			kvtest.EndsForgotten:         "a sequence that is gone is passed over",
-			kvtest.FutureResumes:         "a sequence above the next is lowered to it",
+			kvtest.FutureResumes:         "a watch from a sequence above the next waits for it",
 			kvtest.WatchesOutliveBuckets: "clients address a bucket by its name alone, and a consumer ends without a word",
 		},
 	})
