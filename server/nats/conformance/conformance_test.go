@@ -45,6 +45,7 @@ func TestConformance(t *testing.T) {
 			kvtest.ReasonsHidden:         "the client shows a marker's operation, not its other headers",
 			kvtest.DeltasDrift:           "a delta counts the messages that match; markers are left out by the client",
 			kvtest.EndsForgotten:         "a sequence that is gone is passed over",
+			kvtest.FutureResumes:         "a watch from a sequence above the next waits for it",
 			kvtest.WatchesOutliveBuckets: "clients address a bucket by its name alone, and a consumer ends without a word",
 		},
 	})
