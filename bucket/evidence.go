@@ -34,12 +34,28 @@ type bucketEvidence struct {
 	behind int             // the hole that FirstBehind is behind, counted from 1
 	fill   []filling       // one for each item of Tail
 	have   map[uint64]bool // head checksums of Tail
+	last   kv.Revision     // of Tail
+	done   place           // of the last record that was replayed
 }
 
 // filling is a record of a tail.
 type filling struct {
 	sum     uint64
+	place   place
 	encoded []byte // nil if a sound frame has the record
+}
+
+// place is the place of a record in the order of its bucket's log: a record by its revision,
+// and an erase, which has that of the record before it, right behind that one.
+type place struct {
+	revision kv.Revision
+	erase    bool
+}
+
+func placeOf(r *segment.Record) place { return place{r.Revision, r.Op == segment.Erase} }
+
+func (p place) before(q place) bool {
+	return p.revision < q.revision || p.revision == q.revision && !p.erase && q.erase
 }
 
 // frameCopy says whether a frame is one of the two copies of an operation.
@@ -235,15 +251,18 @@ func (e *evidence) readTail(id, number uint64, from int64) error {
 	broken := false
 	return segment.Tail(e.recovery.store.segments, number, id, from, func(t *segment.TailRecord) error {
 		broken = broken || t.Broken
-		covered := t.Revision < b.next
+		covered := t.Revision < b.next || t.Revision <= b.last
 		if t.Op == segment.Erase { // it has the revision of the record before it
 			covered = t.Revision+1 < b.next
 		}
 		if covered || b.have[t.Sum()] {
-			return nil // an output of compaction, or what an earlier open has replayed
+			return nil // an output of compaction, what an earlier open has replayed, or no part of the log's order
 		}
 		item := hole.Item{Sum: t.Sum(), Revision: t.Revision, Break: broken, Sound: e.sound[t.Sum()]}
-		f := filling{sum: item.Sum}
+		f := filling{sum: item.Sum, place: placeOf(&t.Record)}
+		if t.Op != segment.Erase {
+			b.last = t.Revision
+		}
 		if !item.Sound {
 			f.encoded = slices.Clone(t.Encoded)
 		}

@@ -41,28 +41,43 @@ func (e *evidence) takeBefore(dst, records []byte) ([]byte, error) {
 		if err != nil {
 			return dst, err
 		}
-		dst = e.bucket(rec.BucketID).takeUpTo(dst, segment.HeadSum(records[at:]))
+		b := e.bucket(rec.BucketID)
+		dst = b.takeUpTo(dst, segment.HeadSum(records[at:]), placeOf(&rec))
+		b.done = placeOf(&rec)
 		at += size
 	}
 	return dst, nil
 }
 
-// takeUpTo appends the records up to the one with that checksum, and takes them from the
-// tail. If the tail does not have that one, nothing is taken.
-func (b *bucketEvidence) takeUpTo(dst []byte, sum uint64) []byte {
-	if !b.have[sum] {
-		return dst
-	}
-	for i := range b.fill {
-		if b.fill[i].sum == sum {
-			for _, f := range b.fill[:i] {
-				dst = append(dst, f.encoded...)
-			}
-			b.fill = b.fill[i+1:]
-			return dst
+// takeUpTo appends the records that the tail has before the one with that checksum, and takes
+// them from the tail. If the tail does not have that one, the records before its place.
+func (b *bucketEvidence) takeUpTo(dst []byte, sum uint64, at place) []byte {
+	for known := b.have[sum]; len(b.fill) > 0; {
+		f := b.fill[0]
+		if f.sum != sum && !known && !f.place.before(at) {
+			break
+		}
+		dst = b.take(dst)
+		if f.sum == sum {
+			break
 		}
 	}
 	return dst
+}
+
+// take takes the next record from the tail, and appends it if no sound frame has it. A segment
+// holds an ascending range, so a record that comes too late is left out: it is no part of the
+// log.
+func (b *bucketEvidence) take(dst []byte) []byte {
+	f := b.fill[0]
+	b.fill = b.fill[1:]
+	delete(b.have, f.sum)
+	late := f.place.before(b.done) || f.place == b.done && !f.place.erase // erases of many keys share a place
+	if f.encoded == nil || late {
+		return dst
+	}
+	b.done = f.place
+	return append(dst, f.encoded...)
 }
 
 // fillRest replays what is left of the tails, behind the last frame.
@@ -70,10 +85,9 @@ func (e *evidence) fillRest(g *group, last wal.LSN) error {
 	var records []byte
 	for _, id := range slices.Sorted(maps.Keys(e.buckets)) {
 		b := e.buckets[id]
-		for _, f := range b.fill {
-			records = append(records, f.encoded...)
+		for len(b.fill) > 0 {
+			records = b.take(records)
 		}
-		b.fill = nil
 	}
 	return e.replay(g, records, last)
 }
