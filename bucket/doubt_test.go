@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"reflect"
 	"slices"
 	"testing"
 
 	"kvd/bucket/manifest"
 	"kvd/index"
 	"kvd/kv"
+	"kvd/segment"
 )
 
 // doubted is a bucket of history 3 with a hole: its records up to revision 4 may not be
@@ -328,5 +330,24 @@ func TestABucketInDoubtAsAWhole(t *testing.T) {
 	}
 	if _, err := b.PutString(t.Context(), "new", "x"); err != nil {
 		t.Errorf("put after the acceptance: %v", err)
+	}
+}
+
+// Holes of segments are found again by loading them. Anything else that a manifest says of a
+// doubt stays.
+func TestADoubtKeepsWhatNoSegmentExplains(t *testing.T) {
+	named := []manifest.Segment{{Desc: segment.Desc{Number: 7}}}
+	log := manifest.Hole{After: 1, UpTo: 4, File: "wal/0000000000000001.wal"}
+	own := manifest.Hole{After: 4, UpTo: 9, File: holeFile(7)}
+	other := manifest.Hole{After: 4, UpTo: 8, File: holeFile(8)}
+	for _, c := range []struct{ doubt, want manifest.Doubt }{
+		{manifest.Doubt{Bound: 9}, manifest.Doubt{Bound: 9}},
+		{manifest.Doubt{Bound: 9, Holes: []manifest.Hole{own}}, manifest.Doubt{Holes: []manifest.Hole{}}},
+		{manifest.Doubt{Bound: 9, Holes: []manifest.Hole{log, own}}, manifest.Doubt{Bound: 4, Holes: []manifest.Hole{log}}},
+		{manifest.Doubt{Bound: 9, Unknown: true, Holes: []manifest.Hole{other, own}}, manifest.Doubt{Bound: 8, Unknown: true, Holes: []manifest.Hole{other}}},
+	} {
+		if got := withoutHolesOf(c.doubt, named); !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%+v becomes %+v, want %+v", c.doubt, got, c.want)
+		}
 	}
 }

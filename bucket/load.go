@@ -176,10 +176,14 @@ func withoutHolesOf(d manifest.Doubt, segments []manifest.Segment) manifest.Doub
 	if len(d.Holes) >= manifest.HolesMax {
 		return d // the bound may be that of a hole that is not in the list
 	}
-	d.Bound = 0
+	before := len(d.Holes)
 	d.Holes = slices.DeleteFunc(slices.Clone(d.Holes), func(h manifest.Hole) bool {
 		return slices.ContainsFunc(segments, func(s manifest.Segment) bool { return h.File == holeFile(s.Number) })
 	})
+	if len(d.Holes) == before {
+		return d
+	}
+	d.Bound = 0
 	for _, h := range d.Holes {
 		d.Bound = max(d.Bound, h.UpTo)
 	}
