@@ -12,9 +12,9 @@ import (
 	"kvd/kv"
 )
 
-// This file is what damage leaves in doubt, and who may go on (package manifest,
-// "Doubt"). Every read and condition compares the newest revision of its key with the
-// bucket's bound, which is 0 where nothing is in doubt.
+// This file keeps a bucket's doubt (package manifest, "Doubt"), and refuses the reads and
+// conditions that depend on it. Each of them compares the newest revision of its key with
+// the bucket's bound. The bound is 0 if nothing is in doubt.
 
 // boundAll is the bound of a bucket that is in doubt as a whole.
 const boundAll = kv.Revision(1<<64 - 1)

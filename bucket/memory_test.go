@@ -233,6 +233,22 @@ func TestMemoryOfAReadOnlyStoreIsEmpty(t *testing.T) {
 	wantError(t, err, kv.ErrCompacted)
 }
 
+// stopAtWrite lets the disk do nothing from the n-th write, sync or rename on. It returns the
+// number of such calls so far.
+func (h *harness) stopAtWrite(n int) *int {
+	calls := new(int)
+	h.fs.Inject(func(op simdisk.Op) simdisk.Action {
+		switch op.Kind {
+		case simdisk.OpWriteAt, simdisk.OpSync, simdisk.OpSyncDir, simdisk.OpRename:
+			if *calls++; *calls == n {
+				return simdisk.Action{Stop: true}
+			}
+		}
+		return simdisk.Action{}
+	})
+	return calls
+}
+
 // Whichever call of the file system is the last before a power cut, no revision that was
 // told is issued again.
 func TestStridesAreDurable(t *testing.T) {
@@ -241,16 +257,7 @@ func TestStridesAreDurable(t *testing.T) {
 		b := h.bucket("b", inMemory)
 		h.checkpoint()
 		b.issuable = b.next + 1
-		calls := 0
-		h.fs.Inject(func(op simdisk.Op) simdisk.Action {
-			switch op.Kind {
-			case simdisk.OpWriteAt, simdisk.OpSync, simdisk.OpSyncDir, simdisk.OpRename:
-				if calls++; calls == n {
-					return simdisk.Action{Stop: true}
-				}
-			}
-			return simdisk.Action{}
-		})
+		calls := h.stopAtWrite(n)
 		var told kv.Revision
 		for range 5 {
 			rev, err := b.PutString(ctx, "k", "v")
@@ -264,7 +271,7 @@ func TestStridesAreDurable(t *testing.T) {
 		if rev := mustPut(t, h.find("b"), "k", "v"); rev <= told {
 			t.Fatalf("stopped at call %d: revision %d after %d", n, rev, told)
 		}
-		if told == 5 && calls < n {
+		if told == 5 && *calls < n {
 			return
 		}
 	}
@@ -291,16 +298,7 @@ func TestIDsOfMemoryBucketsAreDurable(t *testing.T) {
 	h.close()
 	for n := 1; ; n++ {
 		h.insert(base.Clone())
-		calls := 0
-		h.fs.Inject(func(op simdisk.Op) simdisk.Action {
-			switch op.Kind {
-			case simdisk.OpWriteAt, simdisk.OpSync, simdisk.OpSyncDir, simdisk.OpRename:
-				if calls++; calls == n {
-					return simdisk.Action{Stop: true}
-				}
-			}
-			return simdisk.Action{}
-		})
+		calls := h.stopAtWrite(n)
 		err := h.tryOpen()
 		told := made
 		if err == nil {
@@ -318,7 +316,7 @@ func TestIDsOfMemoryBucketsAreDurable(t *testing.T) {
 			t.Fatalf("stopped at call %d: id %d after %d", n, id, told)
 		}
 		h.close()
-		if err == nil && calls < n {
+		if err == nil && *calls < n {
 			return
 		}
 	}

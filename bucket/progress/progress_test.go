@@ -12,7 +12,7 @@ func TestAMeterReportsAFewTimesASecond(t *testing.T) {
 		var got []Progress
 		m := Start("work", 100, func(p Progress) { got = append(got, p) })
 		for range 10 {
-			time.Sleep(50 * time.Millisecond)
+			<-time.After(50 * time.Millisecond)
 			m.Add(10)
 		}
 		want := []Progress{{Stage: "work"}, {"work", 40, 100}, {"work", 80, 100}}

@@ -67,7 +67,7 @@ func FuzzAPI(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, subject string, body []byte, at uint16) {
 		if subject = wire.APIPrefix + subject; len(subject) > 3000 || strings.ContainsAny(subject, " \t\r\n") {
-			t.Skip()
+			return // the text would not be one request
 		}
 		var text []byte
 		text = append(text, "CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\nSUB inbox.* 1\r\n"...)
