@@ -18,14 +18,8 @@ func openDoubted(t *testing.T) *bucket.Store {
 	t.Helper()
 	dir := t.TempDir()
 	s := openStore(t, dir)
-	b, err := s.CreateBucket(t.Context(), kv.Config{Bucket: "b", History: 2})
-	if err != nil {
+	if err := damage.Fill(t.Context(), s); err != nil {
 		t.Fatal(err)
-	}
-	for _, key := range []string{"lost", "old", "old", "k", "new"} {
-		if _, err := b.PutString(t.Context(), key, "v"); err != nil {
-			t.Fatal(err)
-		}
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)

@@ -3,10 +3,12 @@
 package damage
 
 import (
+	"context"
 	"fmt"
 
 	"kvd/bucket/manifest"
 	"kvd/internal/vfs"
+	"kvd/kv"
 )
 
 // Doubt writes into the manifest of a closed store what damage took from a bucket, as an
@@ -36,6 +38,21 @@ func Doubt(fsys vfs.FS, dir, bucket string, d manifest.Doubt) error {
 		return nil
 	}
 	return fmt.Errorf("damage: no bucket %q in %s", bucket, dir)
+}
+
+// Fill makes bucket "b" of history 2 with the records that [Example] is about: above revision
+// 4 it has one value, of key "new".
+func Fill(ctx context.Context, s kv.Store) error {
+	b, err := s.CreateBucket(ctx, kv.Config{Bucket: "b", History: 2})
+	if err != nil {
+		return err
+	}
+	for _, key := range []string{"lost", "old", "old", "k", "new"} {
+		if _, err := b.PutString(ctx, key, "v"); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Example is a doubt with one of everything: two records above revision 2 and up to

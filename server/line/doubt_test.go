@@ -9,7 +9,6 @@ import (
 	"kvd/internal/damage"
 	"kvd/internal/environment"
 	"kvd/internal/vfs/simdisk"
-	"kvd/kv"
 	"kvd/server"
 )
 
@@ -30,14 +29,8 @@ func openDoubted(t *testing.T, opts bucket.Options) *bucket.Store {
 		return s
 	}
 	s := open()
-	b, err := s.CreateBucket(t.Context(), kv.Config{Bucket: "b", History: 2})
-	if err != nil {
+	if err := damage.Fill(t.Context(), s); err != nil {
 		t.Fatal(err)
-	}
-	for _, key := range []string{"lost", "old", "old", "k", "new"} {
-		if _, err := b.PutString(t.Context(), key, "v"); err != nil {
-			t.Fatal(err)
-		}
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
