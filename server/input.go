@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"net"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -16,6 +17,12 @@ const (
 	// InputIdleTime is the time without input after which a connection gives up that
 	// buffer.
 	InputIdleTime = time.Second
+	// quickTime is how soon input must have come for the next read to let other goroutines
+	// run first. Meanwhile the client's next command arrives, and the read finds it instead
+	// of parking the goroutine, which costs more than the turn: 1.1 to 1.2 times the gets of
+	// 1 to 64 connections with one command in flight each. For slower clients the turn would
+	// be wasted: 1.3 times the processor time, for a get every millisecond.
+	quickTime = 500 * time.Microsecond
 )
 
 // Input is the bytes that have arrived on a connection and were not consumed:
@@ -28,6 +35,7 @@ type Input struct {
 	end   int
 	timed bool // a read deadline is set by Expect
 	full  bool // the last read filled the buffer: more input is likely
+	quick bool // the last read took less than quickTime
 	grows bool // see Grow
 
 	idleUntil time.Time // the read deadline while no command is due; zero: none
@@ -64,10 +72,15 @@ func (in *Input) Read() error {
 		in.use(*mediums.Get().(*[]byte))
 	}
 	idle := in.end == 0 && len(in.buf) == InputSize && !in.timed
-	in.rest(idle)
+	begin := time.Now()
+	in.rest(begin, idle)
+	if in.quick && !in.full {
+		runtime.Gosched() // see quickTime
+	}
 	n, err := in.conn.Read(in.buf[in.end:])
+	in.quick = time.Since(begin) < quickTime
 	if idle && n == 0 && IsTimeout(err) && !in.conn.Draining() {
-		in.rest(false)
+		in.rest(time.Now(), false)
 		in.use(in.small)
 		n, err = in.conn.Read(in.buf)
 	}
@@ -123,8 +136,8 @@ func (in *Input) Expect(until time.Time) {
 // rest lets a read end after half of InputIdleTime up to all of it, if no command is
 // due. It does not set the deadline for each read, because that would wake the poller
 // of the runtime each time.
-func (in *Input) rest(idle bool) {
-	switch now := time.Now(); {
+func (in *Input) rest(now time.Time, idle bool) {
+	switch {
 	case idle && in.idleUntil.Sub(now) < InputIdleTime/2:
 		in.idleUntil = now.Add(InputIdleTime)
 		_ = in.conn.SetReadDeadline(in.idleUntil)
