@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"slices"
-	"strings"
 	"time"
 
 	"kvd/bucket/manifest"
@@ -50,7 +49,7 @@ func (b watchLog) Select(ctx context.Context, q *watch.Query, after, upTo kv.Rev
 // lookMax bounds the keys that are looked up in one hold of the bucket's lock.
 const lookMax = 64
 
-func isWildcard(pattern string) bool { return strings.ContainsAny(pattern, "*>") }
+func isWildcard(pattern string) bool { return len(kv.LiteralPrefix(pattern)) < len(pattern) }
 
 // look looks up patterns that are keys. This needs neither an order nor a snapshot.
 func (s *selection) look(ctx context.Context) error {

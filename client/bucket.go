@@ -195,7 +195,7 @@ func (b *Bucket) Count(ctx context.Context, patterns ...string) (uint64, error) 
 	}
 	sent, left := fitPatterns(patterns)
 	if left != nil {
-		return 0, b.named(&kv.LimitError{What: "size of the patterns", Got: int64(patternsSize(patterns)), Max: patternsMax, Err: kv.ErrInvalidPattern})
+		return 0, b.named(&kv.LimitError{What: "size of the patterns", Got: int64(len(lineproto.JoinPatterns(patterns))), Max: patternsMax, Err: kv.ErrInvalidPattern})
 	}
 	k := b.call(lineproto.VerbCount, "")
 	k.command.Patterns, k.command.Stale = sent, kv.IsStale(ctx)

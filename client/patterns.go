@@ -13,18 +13,10 @@ const patternsMax = lineproto.MaxLine - kv.MaxBucketNameSize - 256
 // is a pattern for all keys, and fitPatterns also returns the patterns by which the
 // client must filter.
 func fitPatterns(patterns []string) (sent string, left []string) {
-	if patternsSize(patterns) > patternsMax {
+	if sent = lineproto.JoinPatterns(patterns); len(sent) > patternsMax {
 		return lineproto.AllPatterns, append([]string(nil), patterns...)
 	}
-	return lineproto.JoinPatterns(patterns), nil
-}
-
-func patternsSize(patterns []string) int {
-	size := 0
-	for _, p := range patterns {
-		size += len(p) + len(",")
-	}
-	return size
+	return sent, nil
 }
 
 // checkPatterns returns the error of the first bad pattern.

@@ -5,22 +5,15 @@ import (
 	"unicode/utf8"
 )
 
-// Classes of bytes in names.
-const (
-	inBucketName = 1 << iota
-	inKey
-)
+// inBucketName has the bytes of which a bucket's name consists. They are NATS'.
+var inBucketName = bytesOf("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 
-// classes maps a byte to the names it may stand in. The alphabets are NATS'.
-var classes = func() (t [256]uint8) {
-	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") {
-		t[c] = inBucketName | inKey
+func bytesOf(s string) (set [256]bool) {
+	for _, c := range []byte(s) {
+		set[c] = true
 	}
-	for _, c := range []byte("/=.") {
-		t[c] = inKey
-	}
-	return t
-}()
+	return set
+}
 
 // CheckBucketName returns nil if name is [A-Za-z0-9_-]+ of at most 255 bytes,
 // else a *NameError.
@@ -32,15 +25,16 @@ func CheckBucketName(name string) error {
 		return nameError(ErrInvalidBucketName, name, -1, fmt.Sprintf("%d bytes, at most %d", len(name), MaxBucketNameSize))
 	}
 	for i := 0; i < len(name); i++ {
-		if classes[name[i]]&inBucketName == 0 {
+		if !inBucketName[name[i]] {
 			return badByte(ErrInvalidBucketName, name, i)
 		}
 	}
 	return nil
 }
 
-// CheckKey returns nil if key is [-/_=.a-zA-Z0-9]+ of at most 1,024 bytes with
-// no empty token between, before or after its dots, else a *NameError.
+// CheckKey returns nil if key can be a key, else a *NameError. A key is what NATS takes as
+// the end of a subject: tokens with dots between them, none of them empty or a wildcard, of
+// UTF-8 without blanks and control characters; at most 1,024 bytes.
 func CheckKey(key string) error { return checkTokens(ErrInvalidKey, key, false) }
 
 // CheckPattern returns nil if pattern is a key in which any token may be "*"
@@ -55,30 +49,56 @@ func checkTokens(kind error, name string, wildcards bool) error {
 		return nameError(kind, name, -1, fmt.Sprintf("%d bytes, at most %d", len(name), MaxKeySize))
 	}
 	start := 0 // of the current token
-	for i := 0; i < len(name); i++ {
-		c := name[i]
+	for i := 0; ; {
+		end := i == len(name)
 		switch {
-		case c == '.':
-			if i == start {
-				return nameError(kind, name, i, "empty token")
+		case end || name[i] == '.':
+			if reason := badToken(name[start:i], end, wildcards); reason != "" {
+				return nameError(kind, name, min(start, len(name)-1), reason)
 			}
-			start = i + 1
-		case classes[c]&inKey != 0:
-		case wildcards && (c == '*' || c == '>'):
-			if i != start || i+1 < len(name) && name[i+1] != '.' {
-				return nameError(kind, name, i, fmt.Sprintf("%q is not a token of its own", c))
+			if end {
+				return nil
 			}
-			if c == '>' && i+1 < len(name) {
-				return nameError(kind, name, i, `">" is not the last token`)
-			}
+			i++
+			start = i
+		case ' ' < name[i] && name[i] < delete:
+			i++
 		default:
-			return badByte(kind, name, i)
+			size := wideCharacter(name[i:])
+			if size == 0 {
+				return badByte(kind, name, i)
+			}
+			i += size
 		}
 	}
-	if start == len(name) {
-		return nameError(kind, name, len(name)-1, "empty token")
+}
+
+// badToken returns what is wrong with a token beside its characters, or the empty string.
+func badToken(token string, last, wildcards bool) string {
+	switch {
+	case token == "":
+		return "empty token"
+	case token != "*" && token != ">":
+		return ""
+	case !wildcards:
+		return fmt.Sprintf("the token %q is a wildcard", token)
+	case token == ">" && !last:
+		return `">" is not the last token`
 	}
-	return nil
+	return ""
+}
+
+const delete = 0x7f // the control character
+
+// wideCharacter returns the size of the first character of s, 0 if it is not one beyond
+// ASCII that a key may have. U+0080 to U+009F are control characters.
+func wideCharacter(s string) int {
+	const controlsEnd = 0xa0
+	r, size := utf8.DecodeRuneInString(s)
+	if r < controlsEnd || r == utf8.RuneError && size == 1 {
+		return 0
+	}
+	return size
 }
 
 func badByte(kind error, name string, i int) error {

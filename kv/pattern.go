@@ -36,8 +36,12 @@ func MatchAny(patterns []string, key string) bool {
 // begins with: the part before its first wildcard token, the dot included. A
 // pattern without wildcards is its own prefix. The pattern is assumed valid.
 func LiteralPrefix(pattern string) string {
-	if i := strings.IndexAny(pattern, "*>"); i >= 0 {
-		return pattern[:i] // a wildcard is a token of its own: a dot precedes it
+	for start := 0; start < len(pattern); {
+		token, _, _ := strings.Cut(pattern[start:], ".")
+		if token == "*" || token == ">" {
+			return pattern[:start]
+		}
+		start += len(token) + len(".")
 	}
 	return pattern
 }

@@ -82,6 +82,9 @@ func TestTablesOnATerminal(t *testing.T) {
 		{"ls b -v", []string{"Contents for bucket 'b'", "│ k   │", "│        3 │"}},
 		{"config show", []string{"Settings", "│ listen ", "│ 127.0.0.1:5830 "}},
 		{"touch b k", []string{"b > k revision: 5"}},
+		{"put b user:1,ключ v", []string{"b > user:1,ключ revision: 6"}},
+		{"put b a\u202eb v", []string{`b > "a\u202eb" revision: 7`}}, // turns what follows round
+		{"ls b", []string{"\"a\\u202eb\"\nk\nuser:1,ключ\n"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.args, func(t *testing.T) {

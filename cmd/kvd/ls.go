@@ -148,9 +148,9 @@ func (l *lister) keys(ctx context.Context, a *app, b kv.Bucket, patterns []strin
 				return err
 			}
 		case l.values:
-			t.add(e.Key, t.time(e.Created), e.Revision, t.cell(e.Value))
+			t.add(a.key(e.Key), t.time(e.Created), e.Revision, t.cell(e.Value))
 		default:
-			t.add(e.Key, t.time(e.Created), e.Revision)
+			t.add(a.key(e.Key), t.time(e.Created), e.Revision)
 		}
 	}
 	if damaged > 0 && !found {
@@ -175,7 +175,7 @@ func (l *lister) keyNames(ctx context.Context, a *app, b kv.Bucket, patterns []s
 			}
 			continue
 		}
-		fmt.Fprintln(a.out, key)
+		fmt.Fprintln(a.out, a.key(key))
 	}
 	if !found && !a.json {
 		fmt.Fprintln(a.err, "No keys found in bucket")

@@ -90,7 +90,7 @@ func (a *app) printWritten(bucket, key string, revision kv.Revision) error {
 			Revision kv.Revision `json:"revision"`
 		}{bucket, key, revision})
 	case a.outTTY:
-		fmt.Fprintf(a.out, "%s > %s revision: %d\n", bucket, key, revision)
+		fmt.Fprintf(a.out, "%s > %s revision: %d\n", bucket, a.key(key), revision)
 	default:
 		fmt.Fprintln(a.out, revision)
 	}
@@ -166,6 +166,15 @@ func printable(v []byte) string {
 		return s
 	}
 	return strconv.Quote(s)
+}
+
+// key returns a key for the output. A terminal gets one with characters that are not
+// printable as a Go string literal, since they could disguise it.
+func (a *app) key(key string) string {
+	if a.outTTY {
+		return printable([]byte(key))
+	}
+	return key
 }
 
 // harmless returns the value itself if it is text of any number of lines, otherwise

@@ -60,7 +60,7 @@ func (a *app) printEntry(e *kv.Entry, raw bool) error {
 		return a.printJSON(newEntryJSON(e))
 	}
 	if !raw {
-		fmt.Fprintf(a.out, "%s > %s revision: %d created @ %s\n\n", e.Bucket, e.Key, e.Revision, e.Created.Local().Format(timeLayout))
+		fmt.Fprintf(a.out, "%s > %s revision: %d created @ %s\n\n", e.Bucket, a.key(e.Key), e.Revision, e.Created.Local().Format(timeLayout))
 	}
 	value := e.Value
 	if a.outTTY && !raw {
@@ -118,7 +118,7 @@ func (a *app) printHistory(ctx context.Context, b kv.Bucket, key string) error {
 			}
 			continue
 		}
-		t.add(e.Key, e.Revision, operationName(&e), t.time(e.Created), len(e.Value), t.cell(e.Value))
+		t.add(a.key(e.Key), e.Revision, operationName(&e), t.time(e.Created), len(e.Value), t.cell(e.Value))
 	}
 	if !a.json {
 		t.end()

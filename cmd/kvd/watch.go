@@ -120,7 +120,7 @@ func (a *app) printUpdate(u *kv.Update, flags *watchFlags) error {
 		}
 		return nil
 	}
-	fmt.Fprintf(a.out, "[%s] %s %s > %s", e.Created.Local().Format(timeLayout), operationName(e), e.Bucket, e.Key)
+	fmt.Fprintf(a.out, "[%s] %s %s > %s", e.Created.Local().Format(timeLayout), operationName(e), e.Bucket, a.key(e.Key))
 	if !e.Operation.IsMarker() && !flags.metaOnly {
 		fmt.Fprintf(a.out, ": %s", printable(e.Value))
 	}

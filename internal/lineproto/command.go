@@ -2,7 +2,6 @@ package lineproto
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"kvd/internal/view"
@@ -18,7 +17,7 @@ type Command struct {
 	Verb     Verb
 	Bucket   string
 	Key      string
-	Patterns string // joined by commas; KEYS, COUNT, WATCH
+	Patterns string // as JoinPatterns returns them; KEYS, COUNT, WATCH
 	Value    []byte // the payload; ADD and EDIT: a part of the configuration
 
 	BucketID    uint64 // the command is for the bucket with this id only; 0: any bucket with the name
@@ -65,26 +64,6 @@ func (m WatchMode) String() string {
 		return watchModes[m]
 	}
 	return fmt.Sprintf("WatchMode(%d)", uint8(m))
-}
-
-// AllPatterns selects every key.
-const AllPatterns = ">"
-
-// SplitPatterns returns the patterns of a command in the form that kv.Bucket takes, in
-// memory of their own. It does not check them.
-func SplitPatterns(patterns string) []string {
-	if patterns == AllPatterns {
-		return nil
-	}
-	return strings.Split(strings.Clone(patterns), ",")
-}
-
-// JoinPatterns is the reverse of SplitPatterns.
-func JoinPatterns(patterns []string) string {
-	if len(patterns) == 0 {
-		return AllPatterns
-	}
-	return strings.Join(patterns, ",")
 }
 
 // ParseCommand parses the first command of buf into c and returns its size in bytes. If
@@ -138,7 +117,7 @@ func (c *Command) parseArguments(w *words, s *shape) error {
 	for _, a := range s.args {
 		var word []byte
 		var err error
-		if a == argPassword {
+		if a == argPassword || a == argKey {
 			word, err = w.nextText()
 		} else {
 			word, err = w.next()
@@ -163,9 +142,10 @@ func (c *Command) setArgument(a argument, word []byte) (ok bool) {
 		c.Bucket = view.String(word)
 		ok = kv.CheckBucketName(c.Bucket) == nil
 	case argKey:
-		c.Key = view.String(word)
+		c.Key, ok = parseKey(word)
 	case argPatterns:
 		c.Patterns = view.String(word)
+		_, ok = cutPatterns(c.Patterns)
 	case argUser:
 		c.User = view.String(word)
 	case argPassword:

@@ -54,6 +54,9 @@ var commands = []struct {
 	{"ACCEPT b id=3\r\n", lineproto.Command{Verb: lineproto.VerbAccept, Bucket: "b", BucketID: 3}},
 	{"HISTORY b k\r\n", lineproto.Command{Verb: lineproto.VerbHistory, Bucket: "b", Key: "k"}},
 	{"KEYS b a.*,b.>\r\n", lineproto.Command{Verb: lineproto.VerbKeys, Bucket: "b", Patterns: "a.*,b.>"}},
+	{"GET b user:1,\u043a\u043b\u044e\u0447\\\r\n", lineproto.Command{Verb: lineproto.VerbGet, Bucket: "b", Key: "user:1,ключ\\"}},
+	{`GET b "\"a\\" rev=1` + "\r\n", lineproto.Command{Verb: lineproto.VerbGet, Bucket: "b", Key: `"a\`, HasRevision: true, Revision: 1}},
+	{`KEYS b "a,b.*",c,"\"d.>"` + "\r\n", lineproto.Command{Verb: lineproto.VerbKeys, Bucket: "b", Patterns: `"a,b.*",c,"\"d.>"`}},
 	{"COUNT b >\r\n", lineproto.Command{Verb: lineproto.VerbCount, Bucket: "b", Patterns: ">"}},
 	{"WATCH 7 b > mode=history from=2 deletes=no meta=yes id=3\r\n", lineproto.Command{
 		Verb: lineproto.VerbWatch, Watch: 7, Bucket: "b", Patterns: ">", Mode: lineproto.WatchHistory,

@@ -18,7 +18,7 @@ func AppendDoubt(dst []byte, d *kv.Doubt) ([]byte, uint64) {
 		dst = appendMissing(dst, &d.Missing[i])
 	}
 	for _, l := range d.Lost {
-		dst = append(append(append(dst, "+LOSTRECORD "...), l.Key...), ' ')
+		dst = append(appendKey(append(dst, "+LOSTRECORD "...), l.Key), ' ')
 		dst = append(strconv.AppendUint(dst, uint64(l.Revision), 10), crlf...)
 	}
 	return dst, uint64(1 + len(d.Missing) + len(d.Lost))
@@ -52,7 +52,7 @@ func (r *Reply) parseDoubt(kind ReplyKind, w *words) bool {
 			return setMissing(m, name, value)
 		})
 	}
-	return takeName(w, &r.LostRecord.Key) && takeRevision(w, &r.LostRecord.Revision) && !w.more
+	return takeKey(w, &r.LostRecord.Key) && takeRevision(w, &r.LostRecord.Revision) && !w.more
 }
 
 func setMissing(m *kv.MissingRange, name string, value []byte) (ok bool) {

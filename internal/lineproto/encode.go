@@ -2,6 +2,7 @@ package lineproto
 
 import (
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"kvd/kv"
@@ -56,6 +57,16 @@ func (c *Command) appendArguments(dst []byte, s *shape) ([]byte, error) {
 				return dst, syntaxError("the password is not UTF-8")
 			}
 			dst = appendText(dst, c.Password)
+		case argKey:
+			if c.Key == "" || strings.ContainsFunc(c.Key, isBlankOrControl) || c.Key[0] == '"' && !utf8.ValidString(c.Key) {
+				return dst, syntaxError("%s cannot be %.64q", argumentNames[a], c.Key)
+			}
+			dst = appendKey(dst, c.Key)
+		case argPatterns:
+			if _, ok := cutPatterns(c.Patterns); !ok || strings.ContainsFunc(c.Patterns, isBlankOrControl) || c.Patterns == "" {
+				return dst, syntaxError("%s cannot be %.64q", argumentNames[a], c.Patterns)
+			}
+			dst = append(dst, c.Patterns...)
 		default:
 			word := c.word(a)
 			if err := checkBucket(a, word); err != nil {
@@ -70,6 +81,9 @@ func (c *Command) appendArguments(dst []byte, s *shape) ([]byte, error) {
 	return dst, nil
 }
 
+// isBlankOrControl reports whether a character ends a word or cannot be in a line.
+func isBlankOrControl(r rune) bool { return r <= ' ' || r == 0x7f }
+
 func checkBucket(a argument, word string) error {
 	if a != argBucket {
 		return nil
@@ -78,13 +92,8 @@ func checkBucket(a argument, word string) error {
 }
 
 func (c *Command) word(a argument) string {
-	switch a {
-	case argBucket:
+	if a == argBucket {
 		return c.Bucket
-	case argKey:
-		return c.Key
-	case argPatterns:
-		return c.Patterns
 	}
 	return c.User
 }

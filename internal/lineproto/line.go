@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -263,6 +264,11 @@ func appendText(dst []byte, s string) []byte {
 	if isWord(s) && s[0] != '"' {
 		return append(dst, s...)
 	}
+	return appendQuoted(dst, s)
+}
+
+// appendQuoted appends a JSON string.
+func appendQuoted(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	for _, r := range s {
 		switch {
@@ -278,6 +284,23 @@ func appendText(dst []byte, s string) []byte {
 }
 
 const hexDigits = "0123456789abcdef"
+
+// appendKey appends a key as a word: unchanged, or as a JSON string if it begins with a
+// quote. A key has no blank and no control character.
+func appendKey(dst []byte, key string) []byte {
+	if strings.HasPrefix(key, `"`) {
+		return appendQuoted(dst, key)
+	}
+	return append(dst, key...)
+}
+
+// parseKey reads a word that appendKey wrote.
+func parseKey(word []byte) (string, bool) {
+	if word[0] != '"' {
+		return view.String(word), true
+	}
+	return parseText(word)
+}
 
 // isWord reports whether a line can hold s unchanged.
 func isWord(s string) bool {

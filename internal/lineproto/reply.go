@@ -144,7 +144,9 @@ func (r *Reply) parse(kind ReplyKind, w *words) (length int, err error) {
 		ok = !w.more || r.takeNumber(w, &r.Number) && !w.more
 	case ReplyEnd:
 		ok = r.takeNumber(w, &r.Number) && !w.more
-	case ReplyKey, ReplyBucket:
+	case ReplyKey:
+		ok = takeKey(w, &r.Name) && !w.more
+	case ReplyBucket:
 		ok = takeName(w, &r.Name) && !w.more
 	case ReplyReclaimed:
 		n := &r.Reclaimed
@@ -161,17 +163,17 @@ func (r *Reply) parse(kind ReplyKind, w *words) (length int, err error) {
 		ok = r.takeNumber(w, &r.Watch) && (!w.more || r.parseFailure(w))
 		r.Next = r.failure.next()
 	case ReplyLost:
-		ok = takeName(w, &r.Entry.Key) && r.parseRecord(w) && r.parseLostDelta(w) && r.parseFailure(w)
+		ok = takeKey(w, &r.Entry.Key) && r.parseRecord(w) && r.parseLostDelta(w) && r.parseFailure(w)
 	case ReplyEntry:
-		if ok = takeName(w, &r.Entry.Key) && r.parseRecord(w); ok {
+		if ok = takeKey(w, &r.Entry.Key) && r.parseRecord(w); ok {
 			return r.parseEntryOptions(w)
 		}
 	case ReplyEvent:
-		if ok = r.takeNumber(w, &r.Watch) && takeName(w, &r.Entry.Key) && r.parseRecord(w) && r.takeNumber(w, &r.Entry.Delta); ok {
+		if ok = r.takeNumber(w, &r.Watch) && takeKey(w, &r.Entry.Key) && r.parseRecord(w) && r.takeNumber(w, &r.Entry.Delta); ok {
 			return r.parseEntryOptions(w)
 		}
 	case ReplyLostEvent:
-		ok = r.takeNumber(w, &r.Watch) && takeName(w, &r.Entry.Key) && r.parseRecord(w) && r.takeNumber(w, &r.Entry.Delta) && r.parseFailure(w)
+		ok = r.takeNumber(w, &r.Watch) && takeKey(w, &r.Entry.Key) && r.parseRecord(w) && r.takeNumber(w, &r.Entry.Delta) && r.parseFailure(w)
 	case ReplyInfo:
 		if ok = takeName(w, &r.Name); ok {
 			return r.parseInfo(w)
@@ -209,6 +211,16 @@ func takeName(w *words, into *string) bool {
 	word, err := w.next()
 	*into = view.String(word)
 	return err == nil
+}
+
+// takeKey reads a key, see appendKey.
+func takeKey(w *words, into *string) (ok bool) {
+	word, err := w.nextText()
+	if err != nil {
+		return false
+	}
+	*into, ok = parseKey(word)
+	return ok
 }
 
 // parseRecord reads revision, operation and time.

@@ -33,6 +33,8 @@ var replies = []struct {
 	{"+OK 7\r\n", lineproto.AppendNumber(nil, 7), lineproto.Reply{Kind: lineproto.ReplyOK, Number: 7}, nil},
 	{"+END 2\r\n", lineproto.AppendEnd(nil, 2), lineproto.Reply{Kind: lineproto.ReplyEnd, Number: 2}, nil},
 	{"+KEY a.b\r\n", lineproto.AppendKey(nil, "a.b"), lineproto.Reply{Kind: lineproto.ReplyKey, Name: "a.b"}, nil},
+	{"+KEY a,b\"\u00e9\r\n", lineproto.AppendKey(nil, "a,b\"é"), lineproto.Reply{Kind: lineproto.ReplyKey, Name: "a,b\"é"}, nil},
+	{`+KEY "\"a\\\""` + "\r\n", lineproto.AppendKey(nil, `"a\"`), lineproto.Reply{Kind: lineproto.ReplyKey, Name: `"a\"`}, nil},
 	{"+BUCKET my-kv\r\n", lineproto.AppendBucket(nil, "my-kv"), lineproto.Reply{Kind: lineproto.ReplyBucket, Name: "my-kv"}, nil},
 	{"+RECLAIMED 5 9 3\r\n", lineproto.AppendReclaimed(nil, &kv.Reclaimed{Done: 5, Total: 9, Freed: 3}), lineproto.Reply{Kind: lineproto.ReplyReclaimed, Reclaimed: kv.Reclaimed{Done: 5, Total: 9, Freed: 3}}, nil},
 	{"+DOUBT 0\r\n", doubtLine(&kv.Doubt{}, 0), lineproto.Reply{Kind: lineproto.ReplyDoubt}, nil},
@@ -181,10 +183,28 @@ func TestNewerServersMayTellMore(t *testing.T) {
 }
 
 func TestEntryHeaderMax(t *testing.T) {
-	for _, key := range []string{"k", strings.Repeat("k", kv.MaxKeySize)} {
+	for _, key := range []string{"k", strings.Repeat("k", kv.MaxKeySize), strings.Repeat(`"`, kv.MaxKeySize)} {
 		e := kv.Entry{Key: key, Revision: 1<<64 - 1, Operation: kv.Purge, Reason: kv.ReasonExpiry, Created: created, Deadline: created, Delta: 1<<64 - 1}
 		if n := len(lineproto.AppendEntryHeader(nil, &e, lineproto.MaxLength)); n > lineproto.EntryHeaderMax(len(key)) {
 			t.Errorf("a header of %d bytes, at most %d", n, lineproto.EntryHeaderMax(len(key)))
+		}
+	}
+}
+
+// The longest lines have a key that is written as a string, and an error that quotes it too.
+func TestLinesOfTheLongestKeysFit(t *testing.T) {
+	key := strings.Repeat(`"`, kv.MaxKeySize)
+	e := kv.Entry{Key: key, Revision: 1<<64 - 1, Operation: kv.Purge, Reason: kv.ReasonExpiry, Created: created, Deadline: created, Delta: 1<<64 - 1}
+	lost := &kv.CorruptError{Bucket: strings.Repeat("b", kv.MaxBucketNameSize), File: strings.Repeat("f", 200), Offset: 1 << 60, Detail: strings.Repeat("d", 200)}
+	for name, line := range map[string][]byte{
+		"entry":      lineproto.AppendEntry(nil, &e),
+		"event":      lineproto.AppendUpdate(nil, 1<<64-1, &kv.Update{Entry: &e}),
+		"lost event": lineproto.AppendUpdate(nil, 1<<64-1, &kv.Update{Entry: &e, Err: kv.NameKey("b", key, lost)}),
+		"lost entry": lineproto.AppendLost(nil, &e, lost),
+	} {
+		var r lineproto.Reply
+		if n, err := lineproto.ParseReply(line, &r); err != nil || n != len(line) || r.Entry.Key != key {
+			t.Errorf("%s: %d of %d bytes, %v", name, n, len(line), err)
 		}
 	}
 }

@@ -26,7 +26,7 @@ func appendLine(dst []byte, word string, n uint64) []byte {
 
 // AppendKey appends +KEY.
 func AppendKey(dst []byte, key string) []byte {
-	return append(append(append(dst, "+KEY "...), key...), crlf...)
+	return append(appendKey(append(dst, "+KEY "...), key), crlf...)
 }
 
 // AppendBucket appends +BUCKET.
@@ -50,7 +50,7 @@ func AppendError(dst []byte, err error, key string) []byte {
 
 // EntryHeaderMax returns an upper bound of the bytes that AppendEntryHeader appends for a
 // key of that length.
-func EntryHeaderMax(key int) int { return key + 192 }
+func EntryHeaderMax(key int) int { return 2*key + 192 }
 
 // AppendEntry appends +ENTRY with the entry's value.
 func AppendEntry(dst []byte, e *kv.Entry) []byte {
@@ -129,7 +129,7 @@ func AppendHello(dst []byte, h *Hello) []byte {
 
 // appendRecord appends key, revision, operation and time.
 func appendRecord(dst []byte, e *kv.Entry) []byte {
-	dst = append(append(dst, e.Key...), ' ')
+	dst = append(appendKey(dst, e.Key), ' ')
 	dst = append(strconv.AppendUint(dst, uint64(e.Revision), 10), ' ')
 	if e.Operation == kv.Purge && e.Reason == kv.ReasonExpiry {
 		dst = append(dst, operationExpire...)

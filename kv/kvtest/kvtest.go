@@ -36,6 +36,9 @@ const (
 	// ShorterBucketNames: a bucket's name has at most 252 bytes, not 255.
 	ShorterBucketNames Difference = "shorter bucket names"
 
+	// NarrowKeys: a key has the characters -/_=.a-zA-Z0-9 only.
+	NarrowKeys Difference = "narrow keys"
+
 	// HandlesFollowNames: a handle of a deleted bucket works again once a bucket
 	// of that name is made, and reaches the new one.
 	HandlesFollowNames Difference = "handles follow names"
@@ -93,6 +96,7 @@ const (
 // differences has all differences. Run refuses any other one, which must be misspelt.
 var differences = map[Difference]bool{
 	ShorterBucketNames:    true,
+	NarrowKeys:            true,
 	HandlesFollowNames:    true,
 	ConditionsCountInSize: true,
 	DeletesNeedRoom:       true,

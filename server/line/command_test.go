@@ -34,7 +34,7 @@ GET s k1
 GET s k1 rev=1
 TOUCH s k1
 GET s nothing
-PUT s a,b 3
+PUT s a.* 3
 bad
 PUT s k1 color=red 3
 bad
@@ -103,7 +103,7 @@ func TestRepliesComeInOrder(t *testing.T) {
 		for i := range n {
 			fmt.Fprintf(&text, "PUT b k%d %d\r\n%d\r\nGET b k%d\r\n", i%10, len(fmt.Sprint(i)), i, i%10)
 			if i%100 == 0 {
-				text.WriteString("PUT b bad, 1\r\nx\r\n")
+				text.WriteString("PUT b bad.* 1\r\nx\r\n")
 			}
 		}
 		_, _ = io.WriteString(p.conn, text.String())

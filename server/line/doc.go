@@ -71,9 +71,9 @@
 //	S: +END 1
 //	C: COUNT my-kv a.>
 //	S: +OK 0
-//	C: PUT my-kv a,b 1
+//	C: PUT my-kv a.* 1
 //	C: x
-//	S: -ERR INVALID_KEY name=a,b at=1 reason="',' is not allowed" : invalid key "a,b": ',' is not allowed at byte 1
+//	S: -ERR INVALID_KEY name=a.* at=2 reason="the token \"*\" is a wildcard" : invalid key "a.*": the token "*" is a wildcard at byte 2
 //	C: PUT _kvd_x k 1
 //	C: x
 //	S: -ERR INVALID_BUCKET_NAME name=_kvd_x at=-1 reason="names that begin with \"_kvd_\" are kept for streams of NATS' clients" : invalid bucket name "_kvd_x": names that begin with "_kvd_" are kept for streams of NATS' clients
@@ -96,6 +96,16 @@
 //	C: BUCKETS
 //	S: +BUCKET labels
 //	S: +BUCKET my-kv
+//	S: +END 2
+//	C: PUT labels user:1,ключ 1
+//	C: x
+//	S: +OK 1
+//	C: PUT labels "\"quoted\"" 1
+//	C: y
+//	S: +OK 2
+//	C: KEYS labels "user:1,ключ","\"quoted\""
+//	S: +KEY "\"quoted\""
+//	S: +KEY user:1,ключ
 //	S: +END 2
 //	C: RM labels id=7
 //	S: -ERR BUCKET_NOT_FOUND : "labels" with id 7; the one of that name has id 20
@@ -127,11 +137,13 @@
 //	reply     = word *( " " argument ) *( " " option ) [ " " length ] CRLF [ payload CRLF ]
 //	option    = name "=" ( word / string )        name: lower-case letters and "-"
 //	string    = a JSON string: for a value that is empty, has a blank or begins with a quote
+//	key       = word / string                     a string if it begins with a quote
 //	length    = 1 to 8 plain digits: bytes of the payload
 //	number    = plain digits up to 2^64-1: no sign, no leading zero; also for lengths
 //	duration  = as in 90s, 1h30m, 250ms
 //	time      = RFC 3339 in UTC with up to nine digits of fraction
-//	patterns  = pattern *( "," pattern )          ">" alone: every key
+//	patterns  = pattern *( "," pattern )          ">" alone: every key; a pattern that begins with a quote
+//	                                              or has a comma is a string
 //
 // The arguments of a verb are fixed and positional. Options come in any order, each at
 // most once. A payload has any bytes, and exactly the given length.

@@ -94,8 +94,8 @@
 //     sequence 0 is also stored over an expiry marker.
 //   - Sizes (state.bytes, max_bytes) are those of kvd's records. max_bytes reserves no
 //     space, so no value is too large. Deletes and purges are stored in a full bucket.
-//   - A subject is refused (10003) if its key is not valid by kv.CheckKey. NATS' key/value
-//     clients allow the same characters, so for them only keys beyond 1,024 bytes are.
+//   - A subject is refused (10003) if its key is not valid by kv.CheckKey: it has more than
+//     1,024 bytes, is not UTF-8, or has a control character.
 //   - Refused too (10003): a marker with a payload, the TTL of a delete marker if the bucket
 //     keeps a history (without one kvd's own clients see a purge), and a message that never
 //     expires if the bucket has a max_age.

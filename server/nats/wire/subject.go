@@ -94,6 +94,5 @@ func KeyPattern(filter, bucket string) (string, bool) {
 		}
 		filter = rest
 	}
-	// A token such as "a*" is literal to NATS. No key has such a token.
 	return filter, kv.CheckPattern(filter) == nil
 }

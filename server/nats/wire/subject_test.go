@@ -5,7 +5,7 @@ import "testing"
 func TestKeyPattern(t *testing.T) {
 	for filter, want := range map[string]string{
 		"$KV.b.>": ">", "$KV.b.k": "k", "$KV.b.a.*": "a.*", "$KV.*.k": "k", "*.*.>": ">", ">": ">", "$KV.>": ">", "*.b.x.>": "x.>",
-		"$KV.c.>": "", "$KV.b": "", "$KV": "", "b.k": "", "$KV.b.K*": "", "$KV.b.a b": "", "$KV.b.>.a": "",
+		"$KV.c.>": "", "$KV.b": "", "$KV": "", "b.k": "", "$KV.b.K*": "K*", "$KV.b.user:1,*.>": "user:1,*.>", "$KV.b.a b": "", "$KV.b.>.a": "",
 	} {
 		got, ok := KeyPattern(filter, "b")
 		if !ok {
