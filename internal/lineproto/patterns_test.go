@@ -9,13 +9,13 @@ import (
 
 func TestPatternsAreJoinedAndSplit(t *testing.T) {
 	for joined, patterns := range map[string][]string{
-		">":                nil,
-		"a.*":              {"a.*"},
-		"a,b":              {"a", "b"},
-		`"a,b"`:            {"a,b"},
+		">":                 nil,
+		"a.*":               {"a.*"},
+		"a,b":               {"a", "b"},
+		`"a,b"`:             {"a,b"},
 		`"a,b.*",c,"\"d.>"`: {"a,b.*", "c", `"d.>`},
-		`a"b,c\`:           {`a"b`, `c\`},
-		`"\\,\"",ü`:        {`\,"`, "ü"},
+		`a"b,c\`:            {`a"b`, `c\`},
+		`"\\,\"",ü`:         {`\,"`, "ü"},
 	} {
 		if got := lineproto.JoinPatterns(patterns); got != joined {
 			t.Errorf("%q are joined to %s, want %s", patterns, got, joined)

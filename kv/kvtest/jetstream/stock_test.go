@@ -100,8 +100,8 @@ func stockHistory(t *testing.T, b js.KeyValue, key string) (all []string) {
 	return all
 }
 
-// TestNameRulesAgree compares the rules of package kv with nats.go's for every
-// byte in every place of a key and a bucket's name.
+// TestNameRulesAgree compares the rules of package kv with nats.go's for every byte in
+// every place of a key and a bucket's name. nats.go takes fewer keys than servers do.
 func TestNameRulesAgree(t *testing.T) {
 	ctx := t.Context()
 	o := start(t, t.TempDir())
@@ -119,8 +119,8 @@ func TestNameRulesAgree(t *testing.T) {
 	}
 	for _, name := range names {
 		_, err := stock.Get(ctx, name)
-		if got, want := kv.CheckKey(name) != nil, errors.Is(err, js.ErrInvalidKey); got != want {
-			t.Errorf("key %q: refused is %v, by nats.go %v", name, got, want)
+		if refused := kv.CheckKey(name); refused != nil && !errors.Is(err, js.ErrInvalidKey) {
+			t.Errorf("key %q: nats.go takes it; %v", name, refused)
 		}
 		_, err = o.js.KeyValue(ctx, name)
 		if got, want := kv.CheckBucketName(name) != nil, errors.Is(err, js.ErrInvalidBucketName); got != want {
