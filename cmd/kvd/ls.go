@@ -42,7 +42,7 @@ with --display-value.`,
 				if ctx, err = a.reader(ctx, b, l.stale); err != nil {
 					return err
 				}
-				return l.keys(ctx, a, b, args[1:])
+				return l.keys(ctx, a, b, a.patterns(args[1:]))
 			})
 		},
 	}
@@ -201,7 +201,7 @@ func (a *app) countCommand() *cobra.Command {
 				if ctx, err = a.reader(ctx, b, f); err != nil {
 					return err
 				}
-				n, err := countKeys(ctx, b, args[1:])
+				n, err := countKeys(ctx, b, a.patterns(args[1:]))
 				if err != nil {
 					return err
 				}

@@ -37,7 +37,7 @@ change, until interrupted.`,
 				if ctx, err = a.reader(ctx, b, flags.stale); err != nil {
 					return err
 				}
-				return a.watch(ctx, b, args[1:], &flags)
+				return a.watch(ctx, b, a.patterns(args[1:]), &flags)
 			})
 		},
 	}
