@@ -1,0 +1,59 @@
+//go:build linux
+
+package workload
+
+import (
+	"fmt"
+	"math/rand/v2"
+
+	"kvd/bench/report"
+)
+
+// get reads random keys of the loaded store.
+func get(kind Kind) Step {
+	readers := []int{1, 2, 16}
+	if kind == Server {
+		readers = []int{1, 16, 64}
+	}
+	s := Step{Name: "get", run: func(j *job) error { return j.get(readers) }}
+	for _, n := range readers {
+		title := fmt.Sprintf("get, %d callers", n)
+		if n == 1 {
+			title = "get, 1 caller"
+		}
+		s.Rows = append(s.Rows, report.Heading{Name: getRow(n), Title: title, Unit: "gets/s"})
+	}
+	return s
+}
+
+func getRow(readers int) string { return fmt.Sprintf("get-%d", readers) }
+
+func (j *job) get(readers []int) error {
+	return j.with(loaded, func(e Engine) error {
+		warm := &Crowd{Callers: 16, Time: 2 * j.Time}
+		if err := warm.Run(func(_, n int) error { return getOne(e, n%j.Keys) }); err != nil {
+			return err
+		}
+		for _, n := range readers {
+			random := make([]*rand.Rand, n)
+			for i := range random {
+				random[i] = rand.New(rand.NewPCG(uint64(n), uint64(i)))
+			}
+			c := &Crowd{Callers: n, Time: j.Time}
+			if err := c.Run(func(caller, _ int) error { return getOne(e, random[caller].IntN(j.Keys)) }); err != nil {
+				return err
+			}
+			j.report(getRow(n), c.PerSecond)
+		}
+		return nil
+	})
+}
+
+// getOne reads a key of the loaded store and compares it.
+func getOne(e Engine, n int) error {
+	got, err := e.Get(Key(n))
+	if err != nil {
+		return err
+	}
+	return check(got, n, 0)
+}

@@ -1,0 +1,93 @@
+//go:build linux
+
+package workload
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"kvd/bench/report"
+)
+
+// Step is one kind of work. The steps of a peer run in their order, in one directory.
+type Step struct {
+	Name string
+	Rows []report.Heading // what it reports
+	// Killed is set for a step that ends by SIGKILL, once it has reported that it is ready.
+	Killed bool
+	// PutOnly is set for a step that a limit can do too, which cannot be read.
+	PutOnly bool
+
+	run func(*job) error
+}
+
+// Setting is what a run of the steps is about.
+type Setting struct {
+	Kind     Kind          // of the peers
+	Keys     int           // of the loaded store
+	DiskKeys int           // that the disk step overwrites
+	Time     time.Duration // for which puts and gets are counted
+	Rest     time.Duration // for which the disk step waits
+}
+
+// job is a step that runs.
+type job struct {
+	Setting
+	peer Peer
+	dir  string // of the peer; the loaded store is in it
+
+	report func(row string, value float64)
+}
+
+// Steps returns the steps for a setting.
+func Steps(s Setting) []Step {
+	steps := puts()
+	return append(steps, load(), get(s.Kind), list(), memory(), openClean(), dieAfterPuts(), openKilled(), disk())
+}
+
+// Message is a line that a step prints.
+type Message struct {
+	Row   string  `json:",omitempty"`
+	Value float64 `json:",omitempty"`
+	Ready bool    `json:",omitempty"` // to be killed
+}
+
+// Run runs a step of a peer below dir and prints its messages. A step to be killed does not
+// return.
+func Run(peer Peer, step, dir string, s Setting) error {
+	out := json.NewEncoder(os.Stdout)
+	j := &job{Setting: s, peer: peer, dir: dir, report: func(row string, value float64) { _ = out.Encode(Message{Row: row, Value: value}) }}
+	for _, known := range Steps(s) {
+		if known.Name != step {
+			continue
+		}
+		if err := known.run(j); err != nil {
+			return fmt.Errorf("%s: %s: %w", peer.Name, step, err)
+		}
+		if known.Killed {
+			_ = out.Encode(Message{Ready: true})
+			select {}
+		}
+		return nil
+	}
+	return fmt.Errorf("no step %q", step)
+}
+
+// with opens the store in a directory, has it used, and closes it.
+func (j *job) with(name string, use func(Engine) error) error {
+	e, err := j.peer.Open(filepath.Join(j.dir, name))
+	if err != nil {
+		return err
+	}
+	if err := use(e); err != nil {
+		e.Close()
+		return err
+	}
+	return e.Close()
+}
+
+// loaded is the name of the store that most steps read.
+const loaded = "loaded"
