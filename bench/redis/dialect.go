@@ -11,6 +11,7 @@ import (
 
 // dialect is a protocol, as far as the load generator needs it.
 type dialect struct {
+	prefix   string // of the keys; digits follow
 	put, get func(key string, value []byte) []byte
 	// reply returns the size of the first reply in b, or 0 if the reply is not complete.
 	reply func(b []byte) (int, error)
@@ -21,7 +22,11 @@ const (
 	valueSize  = 128
 )
 
+// value is the value of every key, as redis-benchmark makes it.
+var value = bytes.Repeat([]byte("x"), valueSize)
+
 var lineDialect = dialect{
+	prefix: "key",
 	put: func(key string, value []byte) []byte {
 		return fmt.Appendf(nil, "PUT %s %s %d\r\n%s\r\n", loadBucket, key, len(value), value)
 	},
@@ -30,6 +35,7 @@ var lineDialect = dialect{
 }
 
 var respDialect = dialect{
+	prefix: "key:",
 	put: func(key string, value []byte) []byte {
 		return fmt.Appendf(nil, "*3\r\n$3\r\nSET\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n", len(key), key, len(value), value)
 	},
@@ -40,15 +46,14 @@ var respDialect = dialect{
 }
 
 // load returns the command and the offset of its key's number.
-func (d *dialect) load(command, prefix string) (text []byte, digits int) {
-	key := prefix + strings.Repeat("0", keyDigits)
-	value := bytes.Repeat([]byte("x"), valueSize)
+func (d *dialect) load(command string) (text []byte, digits int) {
+	key := d.prefix + strings.Repeat("0", keyDigits)
 	if command == "put" {
 		text = d.put(key, value)
 	} else {
 		text = d.get(key, value)
 	}
-	return text, bytes.Index(text, []byte(key)) + len(prefix)
+	return text, bytes.Index(text, []byte(key)) + len(d.prefix)
 }
 
 // lineReply parses +OK and +ENTRY, whose last word is the length of the value.

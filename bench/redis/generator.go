@@ -24,15 +24,14 @@ type generator struct {
 	dialect
 	command []byte        // with digits for the key's number
 	digits  int           // offset of the digits in command
+	keys    int           // numbers of keys are below it
+	tail    []byte        // the end of every reply
 	warm    time.Duration // time before counting begins
 	counted time.Duration
 }
 
-// Keys of the load consist of "key:" and digits, as redis-benchmark -r makes them.
-const (
-	keyDigits = 12
-	keySpace  = 10_000
-)
+// keyDigits is the number of digits of a key, as redis-benchmark -r makes them.
+const keyDigits = 12
 
 // lane is one connection.
 type lane struct {
@@ -123,7 +122,7 @@ func (g *generator) open(poll, i int) (*lane, error) {
 // of a connection without outstanding replies.
 func (g *generator) send(l *lane, random *rand.Rand) error {
 	for at := g.digits; at < len(l.out); at += len(g.command) {
-		n := random.Uint32N(keySpace)
+		n := random.Uint32N(uint32(g.keys))
 		for d := keyDigits - 1; d >= 0; d-- {
 			l.out[at+d] = byte('0' + n%10)
 			n /= 10
@@ -158,7 +157,9 @@ func (g *generator) receive(l *lane) (answered int, err error) {
 		if size == 0 {
 			break
 		}
-		at += size
+		if at += size; !bytes.HasSuffix(l.in[:at], g.tail) {
+			return answered, fmt.Errorf("a reply is %q", l.in[at-size:at])
+		}
 		l.waiting--
 		answered++
 	}

@@ -5,7 +5,6 @@ go 1.26.0
 replace kvd => ../..
 
 require (
-	github.com/redis/rueidis v1.0.79
 	golang.org/x/sys v0.49.0
 	kvd v0.0.0-00010101000000-000000000000
 )

@@ -48,22 +48,3 @@ func (all idlers) close() {
 	}
 	time.Sleep(drainTime)
 }
-
-// idleMemory prints the memory of an idle connection in a server that had none before.
-func (s *servers) idleMemory() error {
-	before, err := residentBytes(s.kvd.Process.Pid)
-	if err != nil {
-		return err
-	}
-	idle, err := openIdle(s.kvdAddr)
-	if err != nil {
-		return err
-	}
-	defer idle.close()
-	after, err := residentBytes(s.kvd.Process.Pid)
-	if err != nil {
-		return err
-	}
-	fmt.Printf("%d idle connections (target 16 KiB each)\n  %.1f KiB each\n", idleCount, float64(after-before)/1024/idleCount)
-	return nil
-}

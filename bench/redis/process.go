@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"flag"
 	"fmt"
 	"net"
@@ -18,13 +19,13 @@ import (
 const generateVerb = "generate"
 
 // generated runs the generator in its own process.
-func generated(protocol, addr, command string, conns, depth int) (float64, error) {
+func generated(protocol, addr, command string, conns, depth, keys int) (float64, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return 0, err
 	}
 	c := exec.Command(self, generateVerb, "-protocol", protocol, "-addr", addr, "-command", command,
-		"-conns", strconv.Itoa(conns), "-depth", strconv.Itoa(depth), "-time", counted.String())
+		"-conns", strconv.Itoa(conns), "-depth", strconv.Itoa(depth), "-keys", strconv.Itoa(keys), "-time", counted.String())
 	c.Env = append(os.Environ(), "GOMAXPROCS=1", "GOGC=off")
 	c.Stderr = os.Stderr
 	out, err := c.Output()
@@ -42,16 +43,19 @@ func generate(args []string) error {
 	command := f.String("command", "get", "put or get")
 	conns := f.Int("conns", 16, "connections")
 	depth := f.Int("depth", 1, "commands in flight on each")
+	keys := f.Int("keys", fewKeys, "keys that are used")
 	length := f.Duration("time", time.Second, "how long to count")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
-	g := &generator{addr: *addr, conns: *conns, depth: *depth, dialect: lineDialect, warm: warm, counted: *length}
-	prefix := "key"
+	g := &generator{addr: *addr, conns: *conns, depth: *depth, dialect: lineDialect, warm: warm, counted: *length, keys: *keys}
 	if *protocol == "resp" {
-		g.dialect, prefix = respDialect, "key:"
+		g.dialect = respDialect
 	}
-	g.command, g.digits = g.load(*command, prefix)
+	if *command == "get" {
+		g.tail = append(bytes.Clone(value), "\r\n"...)
+	}
+	g.command, g.digits = g.load(*command)
 	rate, err := g.run()
 	if err != nil {
 		return err
@@ -62,19 +66,22 @@ func generate(args []string) error {
 
 // redisBenchmark runs redis-benchmark for about as long as the other variants. Its length is
 // a number of commands, so a short run first finds how many it needs.
-func redisBenchmark(addr, command string, conns, depth int) (float64, error) {
-	rate, err := redisBenchmarkOf(addr, command, conns, depth, 5000*min(depth, 8))
+func redisBenchmark(addr, command string, conns, depth, keys int) (float64, error) {
+	rate, err := redisBenchmarkOf(addr, command, conns, depth, keys, 5000*min(depth, 8))
 	if err != nil {
 		return 0, err
 	}
-	return redisBenchmarkOf(addr, command, conns, depth, max(1000, int(rate*counted.Seconds())))
+	return redisBenchmarkOf(addr, command, conns, depth, keys, max(1000, int(rate*counted.Seconds())))
 }
 
-func redisBenchmarkOf(addr, command string, conns, depth, n int) (float64, error) {
-	name := map[string]string{"put": "set", "get": "get"}[command]
+func redisBenchmarkOf(addr, command string, conns, depth, keys, n int) (float64, error) {
+	name, db := "get", "0"
+	if command == "put" {
+		name, db = "set", "1" // its values are not those that the generator expects
+	}
 	host, port := splitAddr(addr)
-	out, err := exec.Command("redis-benchmark", "-h", host, "-p", port, "-t", name, "-c", strconv.Itoa(conns), "-P", strconv.Itoa(depth),
-		"-d", strconv.Itoa(valueSize), "-r", strconv.Itoa(keySpace), "-n", strconv.Itoa(n), "--csv").Output()
+	out, err := exec.Command("redis-benchmark", "-h", host, "-p", port, "-t", name, "--dbnum", db, "-c", strconv.Itoa(conns), "-P", strconv.Itoa(depth),
+		"-d", strconv.Itoa(valueSize), "-r", strconv.Itoa(keys), "-n", strconv.Itoa(n), "--csv").Output()
 	if err != nil {
 		return 0, fmt.Errorf("redis-benchmark: %w", err)
 	}
