@@ -40,6 +40,9 @@ func (m *measurement) run() error {
 	if err != nil {
 		return err
 	}
+	for _, p := range programs {
+		samples.Column(report.Heading{Name: p.peer, Title: p.peer, Version: p.version, Limit: p.putOnly})
+	}
 	var failed []error
 	for range m.rounds {
 		round, err := samples.Begin()
@@ -47,14 +50,12 @@ func (m *measurement) run() error {
 			return err
 		}
 		failed = append(failed, m.round(samples, round, base, programs)...)
-		if err := samples.Save(m.file); err != nil {
-			return err
-		}
 	}
 	return errors.Join(failed...)
 }
 
-// round has every peer do each step, and the next peer begin in the next round.
+// round has every peer do each step, and the next peer begin in the next round. The samples are
+// saved after every step.
 func (m *measurement) round(samples *report.Run, round int, base string, programs []program) (failed []error) {
 	order := slices.Concat(programs[round%len(programs):], programs[:round%len(programs)])
 	broken := make(map[string]bool)
@@ -76,9 +77,11 @@ func (m *measurement) round(samples *report.Run, round int, base string, program
 				broken[p.peer] = true
 			}
 		}
+		if err := samples.Save(m.file); err != nil {
+			return append(failed, err)
+		}
 	}
 	for _, p := range programs {
-		samples.Column(report.Heading{Name: p.peer, Title: p.peer, Version: p.version, Limit: p.putOnly})
 		os.RemoveAll(filepath.Join(base, p.peer))
 	}
 	return failed

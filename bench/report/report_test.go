@@ -75,6 +75,19 @@ func TestRatioTable(t *testing.T) {
 	}
 }
 
+// Pieces of a run may measure some rows more often than others.
+func TestSettingTellsTheRoundsOfRows(t *testing.T) {
+	r := sample()
+	r.Add(Sample{"none", "a", 2, 1})
+	var out strings.Builder
+	if err := r.Setting(&out); err != nil {
+		t.Fatal(err)
+	}
+	if want := "rounds of a row: 1 to 3; load average at the start of a round: 1.00 (0.500–2.00)"; !strings.Contains(out.String(), want) {
+		t.Errorf("%q does not contain %q", out.String(), want)
+	}
+}
+
 // A chart is well-formed XML, and names and marks what was measured.
 func TestCharts(t *testing.T) {
 	for name, c := range map[string]struct {

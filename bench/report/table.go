@@ -63,9 +63,25 @@ func (r *Run) columns(names []string) (columns []Heading) {
 // Setting writes a sentence on the machine, the date and the rounds.
 func (r *Run) Setting(w io.Writer) error {
 	load, _ := SpreadOf(r.Load)
-	_, err := fmt.Fprintf(w, "%s; %d rounds until %s; load average of the machine at the start of a round: %s.\n",
-		r.Machine, r.Rounds(), r.Date.Format("2 January 2006, 15:04 UTC"), load)
+	rounds, _ := SpreadOf(r.roundsOfRows())
+	_, err := fmt.Fprintf(w, "%s; %s; rounds of a row: %.0f to %.0f; load average at the start of a round: %s.\n",
+		r.Machine, r.Date.Format("2 January 2006"), rounds.Least, rounds.Greatest, load)
 	return err
+}
+
+// roundsOfRows returns the number of rounds in which each row was measured.
+func (r *Run) roundsOfRows() (counts []float64) {
+	rounds := make(map[string]map[int]bool)
+	for _, s := range r.Samples {
+		if rounds[s.Row] == nil {
+			rounds[s.Row] = make(map[int]bool)
+		}
+		rounds[s.Row][s.Round] = true
+	}
+	for _, of := range rounds {
+		counts = append(counts, float64(len(of)))
+	}
+	return counts
 }
 
 func named(h Heading) string {
