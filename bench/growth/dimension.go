@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -82,21 +83,17 @@ func (d dimension) label(size int) string {
 }
 
 // try measures a size on a new store.
-func (d dimension) try(base string, size int, counted time.Duration, got func(string, float64)) error {
+func (d dimension) try(base string, size int, counted time.Duration, got func(string, float64)) (err error) {
 	dir, err := os.MkdirTemp(base, "kvd-bench-growth-")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	t := &trial{size: size, time: counted, dir: dir, report: got}
 	if t.store, err = bucket.Open(dir, bucket.Options{}); err != nil {
 		return err
 	}
-	if err := d.measure(t); err != nil {
-		t.store.Close()
-		return err
-	}
-	return t.store.Close()
+	return errors.Join(d.measure(t), t.store.Close())
 }
 
 // render writes the table and the chart of the dimension.

@@ -23,8 +23,7 @@ var keys = dimension{
 	},
 	measure: func(t *trial) error {
 		before := heap()
-		b, err := t.bucket(kv.Config{Bucket: "b"})
-		if err != nil {
+		if _, err := t.bucket(kv.Config{Bucket: "b"}); err != nil {
 			return err
 		}
 		if err := t.fill("b", t.size, 16); err != nil {
@@ -35,7 +34,8 @@ var keys = dimension{
 			return err
 		}
 		t.report("open", float64(t.size)/took.Seconds())
-		if b, err = t.bucket(kv.Config{Bucket: "b"}); err != nil {
+		b, err := t.bucket(kv.Config{Bucket: "b"})
+		if err != nil {
 			return err
 		}
 		listed, err := t.list(b, t.size)

@@ -102,8 +102,12 @@ func (t *trial) reopen() (took time.Duration, err error) {
 		return 0, err
 	}
 	start := time.Now()
-	t.store, err = bucket.Open(t.dir, bucket.Options{})
-	return time.Since(start), err
+	again, err := bucket.Open(t.dir, bucket.Options{})
+	if err != nil {
+		return 0, err
+	}
+	t.store = again
+	return time.Since(start), nil
 }
 
 // heap returns the bytes that are in use after a garbage collection.

@@ -73,10 +73,11 @@ func readBack(e Engine, n int, generation func(key int) int) error {
 			return err
 		}
 	}
-	if got, err := e.Get(Key(n)); err != nil || got != nil {
-		return fmt.Errorf("a key that was never put reads %x, %v", got, err)
+	got, err := e.Get(Key(n))
+	if err == nil && got != nil {
+		err = fmt.Errorf("a key that was never put reads %x", got)
 	}
-	return nil
+	return err
 }
 
 func always(generation int) func(int) int { return func(int) int { return generation } }

@@ -4,6 +4,7 @@ package workload
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -82,11 +83,7 @@ func (j *job) with(name string, use func(Engine) error) error {
 	if err != nil {
 		return err
 	}
-	if err := use(e); err != nil {
-		e.Close()
-		return err
-	}
-	return e.Close()
+	return errors.Join(use(e), e.Close())
 }
 
 // loaded is the name of the store that most steps read.
