@@ -74,6 +74,9 @@ func init() { // not in the declaration, which would be an initialization cycle
 // subject.
 func (c *conn) api(o *wire.Operation) bool {
 	subject := string(o.Subject[len(wire.APIPrefix):])
+	if names, ok := strings.CutPrefix(subject, messageNext); ok {
+		return c.messageNext(o, names)
+	}
 	for i := range calls {
 		call := &calls[i]
 		tokens, ok := call.match(subject)

@@ -16,9 +16,10 @@ import (
 	"kvd/server/nats/wire"
 )
 
-// consumer delivers the messages of a stream to a subject. It has no goroutine of its own:
-// the pump of the connection that subscribes to the subject polls it. So a client that does
-// not read delays its own consumers only.
+// consumer delivers the messages of a stream: a push consumer to a subject, a pull consumer
+// to the reply subjects of requests. It has no goroutine of its own. The pump of the
+// connection that subscribes to the subject polls a push consumer. So a client that does not
+// read delays its own consumers only. See pull for the others.
 type consumer struct {
 	// Immutable.
 	front   *Front
@@ -30,7 +31,9 @@ type consumer struct {
 	config  consumerConfig
 	created time.Time
 	bucket  kv.Bucket
+	records msglog.Log    // of bucket; nil if the store has none
 	ttl     time.Duration // of expiry markers
+	pull    *pull         // nil for a push consumer
 
 	watch atomic.Pointer[watch] // nil if the filters select nothing. Written by newConsumer, then under polling
 
@@ -43,6 +46,7 @@ type consumer struct {
 	flow        flow
 	consumerSeq uint64 // of the last delivered message
 	streamSeq   kv.Revision
+	acks        acks
 	buf         []byte // scratch
 
 	mu           sync.Mutex // guards the fields below
@@ -82,6 +86,13 @@ func (k *consumer) openWatch(patterns []string, opts []kv.WatchOption) error {
 // because the last record of a key was removed: NATS has no such end of a consumer.
 func (k *consumer) reopenWatch() error {
 	k.watch.Load().stop()
+	if p := k.pull; p != nil {
+		st, err := k.bucket.Status(context.Background())
+		if err != nil {
+			return err
+		}
+		p.held, p.caughtUp, p.counted = kv.Update{}, false, st.Revision
+	}
 	opts := []kv.WatchOption{kv.ResumeFromRevision(k.streamSeq + 1), msglog.PassForgotten()}
 	if k.config.HeadersOnly {
 		opts = append(opts, kv.MetaOnly())
@@ -159,22 +170,44 @@ func (k *consumer) recordActivity() {
 }
 
 // watchEnded removes the consumer after an error of its watch: the bucket was deleted, the
-// store closed, or the next message is lost or in doubt after damage. Clients get no message; they notice the missing heartbeats.
+// store closed, or the next message is lost or in doubt after damage. Clients of a push
+// consumer get no message; they notice the missing heartbeats. The caller holds polling.
 func (k *consumer) watchEnded(err error) {
 	if !errors.Is(err, kv.ErrBucketNotFound) && !errors.Is(err, kv.ErrClosed) && !errors.Is(err, kv.ErrWatchStopped) {
 		k.owner.Logger().Warn("consumer ended", "bucket", k.stream, "consumer", k.name, "cause", err)
 	}
-	k.front.consumers.remove(k)
+	if k.front.consumers.detach(k) {
+		k.closeLocked()
+	}
 }
 
 // deliver appends the message of a record and returns its size in bytes. valueSize is the
 // size of the record's value, which e does not have for headers alone.
 func (k *consumer) deliver(dst []byte, targets []*subscription, e *kv.Entry, valueSize int) (out []byte, size int) {
+	m := k.encode(e, valueSize, 1, e.Delta)
 	k.consumerSeq++
 	k.streamSeq = e.Revision
+	dst = k.send(dst, targets, m.subject, m.reply, m.header, m.payload)
+	size = m.size()
+	if k.config.FlowControl {
+		if request := k.flow.sent(k, size); request != "" {
+			dst = k.send(dst, targets, []byte(k.config.DeliverSubject), []byte(request), []byte(flowRequest), nil)
+		}
+	}
+	return dst, size
+}
+
+// outgoing is what a client gets. A nil reply or header stands for none.
+type outgoing struct{ subject, reply, header, payload []byte }
+
+func (m *outgoing) size() int { return len(m.subject) + len(m.reply) + len(m.header) + len(m.payload) }
+
+// encode returns the message of a record, of which this is the delivery of that number, and
+// after which so many are pending. It is valid until the next one, and as long as e is.
+func (k *consumer) encode(e *kv.Entry, valueSize, deliveries int, pending uint64) outgoing {
 	b := k.layout.AppendSubject(k.buf[:0], e.Key)
 	subject := len(b)
-	b = k.appendAckSubject(b, e)
+	b = k.appendAckSubject(b, e, deliveries, pending)
 	reply := len(b)
 	payload := e.Value
 	if wire.HasHeader(e) || k.config.HeadersOnly {
@@ -186,31 +219,26 @@ func (k *consumer) deliver(dst []byte, targets []*subscription, e *kv.Entry, val
 		b = append(b, wire.HeaderEnd...)
 	}
 	k.buf = b
-	dst = k.send(dst, targets, b[:subject], b[subject:reply], b[reply:], payload)
-	size = len(b) + len(payload)
-	if k.config.FlowControl {
-		if request := k.flow.sent(k, size); request != "" {
-			dst = k.send(dst, targets, []byte(k.config.DeliverSubject), []byte(request), []byte(flowRequest), nil)
-		}
-	}
-	return dst, size
+	return outgoing{b[:subject], b[subject:reply], b[reply:], payload}
 }
 
 // appendAckSubject appends the reply subject of a message. Clients read the message's
 // sequences from it.
-func (k *consumer) appendAckSubject(b []byte, e *kv.Entry) []byte {
+func (k *consumer) appendAckSubject(b []byte, e *kv.Entry, deliveries int, pending uint64) []byte {
 	b = append(b, wire.AckPrefix...)
 	b = append(b, k.layout.Stream...)
 	b = append(b, '.')
 	b = append(b, k.name...)
-	b = append(b, ".1."...)
+	b = append(b, '.')
+	b = strconv.AppendInt(b, int64(deliveries), 10)
+	b = append(b, '.')
 	b = strconv.AppendUint(b, uint64(e.Revision), 10)
 	b = append(b, '.')
-	b = strconv.AppendUint(b, k.consumerSeq, 10)
+	b = strconv.AppendUint(b, k.consumerSeq+1, 10)
 	b = append(b, '.')
 	b = strconv.AppendInt(b, e.Created.UnixNano(), 10)
 	b = append(b, '.')
-	return strconv.AppendUint(b, e.Delta, 10)
+	return strconv.AppendUint(b, pending, 10)
 }
 
 // send delivers a message to the subscriptions. The first target gets it with dst, because
@@ -245,9 +273,7 @@ const (
 // heartbeat appends an idle heartbeat, from which the client sees that it missed nothing.
 func (k *consumer) heartbeat(dst []byte, targets []*subscription) []byte {
 	k.recordActivity()
-	b := append(k.buf[:0], heartbeatStatus...)
-	b = wire.AppendNumberField(b, "Nats-Last-Consumer", k.consumerSeq)
-	b = wire.AppendNumberField(b, "Nats-Last-Stream", uint64(k.streamSeq))
+	b := k.appendHeartbeat(k.buf[:0])
 	if k.flow.stalled() {
 		b = wire.AppendField(b, "Nats-Consumer-Stalled", k.flow.request)
 	}
@@ -255,9 +281,23 @@ func (k *consumer) heartbeat(dst []byte, targets []*subscription) []byte {
 	return k.send(dst, targets, []byte(k.config.DeliverSubject), nil, k.buf, nil)
 }
 
-// schedule has the consumer polled by the pump of its first subscription. Any goroutine may
-// call it, also one that writes to the bucket.
+// appendHeartbeat appends the header block of an idle heartbeat, without the empty line at
+// its end.
+func (k *consumer) appendHeartbeat(b []byte) []byte {
+	b = append(b, heartbeatStatus...)
+	b = wire.AppendNumberField(b, "Nats-Last-Consumer", k.consumerSeq)
+	return wire.AppendNumberField(b, "Nats-Last-Stream", uint64(k.streamSeq))
+}
+
+// schedule has the consumer polled, if it can deliver anything: a push consumer by the pump
+// of its first subscription. Any goroutine may call it, also one that writes to the bucket.
 func (k *consumer) schedule() {
+	if k.pull != nil {
+		if k.pull.asked.Load() && !k.removed.Load() && !k.queued.Swap(true) {
+			go k.runPull()
+		}
+		return
+	}
 	if targets := k.targets.Load(); targets != nil && !k.removed.Load() && !k.queued.Swap(true) {
 		(*targets)[0].conn.pump.add(k)
 	}
@@ -266,7 +306,11 @@ func (k *consumer) schedule() {
 // tick sends the heartbeats of a consumer with subscriptions, and removes a consumer that
 // had none for its inactive threshold. The timer calls it.
 func (k *consumer) tick() {
-	if k.removed.Load() {
+	switch {
+	case k.removed.Load():
+		return
+	case k.pull != nil:
+		k.tickPull()
 		return
 	}
 	subscribed := k.targets.Load() != nil

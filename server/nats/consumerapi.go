@@ -37,10 +37,14 @@ func (k *consumer) info() consumerInfo {
 	at := sequencePair{k.consumerSeq, uint64(k.streamSeq)}
 	info := consumerInfo{
 		Stream: k.layout.Stream, Name: k.name, Created: k.created, Config: k.config,
-		Delivered: at, AckFloor: at, PushBound: k.targets.Load() != nil, Time: now(),
+		Delivered: at, AckFloor: k.acks.floor, AckPending: len(k.acks.pending), Redelivered: k.acks.redeliveries(),
+		PushBound: k.targets.Load() != nil, Time: now(),
 	}
-	if w := k.watch.Load(); w != nil {
-		info.Pending = w.Pending()
+	if k.pull != nil {
+		k.sweepRequests(time.Now())
+		info.Waiting, info.Pending = len(k.pull.waiting.queue), k.pending()
+	} else if w := k.watch.Load(); w != nil {
+		info.AckFloor, info.Pending = at, w.Pending()
 	}
 	return info
 }
@@ -108,7 +112,10 @@ func existingConsumer(k *consumer, cfg *consumerConfig) (any, *jsapi.Error) {
 func (c *conn) newConsumer(s *stream, cfg *consumerConfig) (*consumer, error) {
 	k := &consumer{
 		front: c.front, owner: c, user: c.user, name: cfg.Name, stream: s.name, layout: s.layout, config: *cfg,
-		created: now(), bucket: s.bucket, ttl: s.status.Config.MarkerTTL,
+		created: now(), bucket: s.bucket, records: s.records, ttl: s.status.Config.MarkerTTL, acks: newAcks(cfg),
+	}
+	if cfg.DeliverSubject == "" {
+		k.pull = &pull{waiting: waiting{max: cfg.MaxWaiting}, counted: s.status.Revision}
 	}
 	k.timer = time.AfterFunc(time.Hour, k.tick)
 	k.timer.Stop() // until the consumer is started
@@ -120,15 +127,27 @@ func (c *conn) newConsumer(s *stream, cfg *consumerConfig) (*consumer, error) {
 	case cfg.DeliverPolicy == deliverNew:
 		k.streamSeq = s.status.Revision
 	}
+	k.acks.newest.Stream = uint64(k.streamSeq)
+	k.acks.floor = k.acks.newest
 	if err == nil && len(patterns) > 0 {
 		err = k.openWatch(patterns, cfg.watchOptions(from))
 	}
 	return k, err
 }
 
-// close releases the resources of a consumer.
+// close releases the resources of a consumer that was removed, or not added.
 func (k *consumer) close() {
+	k.polling.Lock()
+	defer k.polling.Unlock()
+	k.closeLocked()
+}
+
+// closeLocked is close for a caller that holds polling.
+func (k *consumer) closeLocked() {
 	k.timer.Stop()
+	if k.pull != nil {
+		k.releaseRequests()
+	}
 	if w := k.watch.Load(); w != nil {
 		w.stop()
 	}

@@ -26,14 +26,19 @@ type consumerConfig struct {
 	AckPolicy         string            `json:"ack_policy"`
 	AckWait           time.Duration     `json:"ack_wait,omitempty"`
 	MaxDeliver        int               `json:"max_deliver,omitempty"`
+	Backoff           []time.Duration   `json:"backoff,omitempty"`
 	FilterSubject     string            `json:"filter_subject,omitempty"`
 	FilterSubjects    []string          `json:"filter_subjects,omitempty"`
 	ReplayPolicy      string            `json:"replay_policy"`
 	RateLimit         uint64            `json:"rate_limit_bps,omitempty"`
+	MaxWaiting        int               `json:"max_waiting,omitempty"`
 	MaxAckPending     int               `json:"max_ack_pending,omitempty"`
 	Heartbeat         time.Duration     `json:"idle_heartbeat,omitempty"`
 	FlowControl       bool              `json:"flow_control,omitempty"`
 	HeadersOnly       bool              `json:"headers_only,omitempty"`
+	MaxBatch          int               `json:"max_batch,omitempty"`
+	MaxExpires        time.Duration     `json:"max_expires,omitempty"`
+	MaxBytes          int               `json:"max_bytes,omitempty"`
 	DeliverSubject    string            `json:"deliver_subject,omitempty"`
 	DeliverGroup      string            `json:"deliver_group,omitempty"`
 	InactiveThreshold time.Duration     `json:"inactive_threshold,omitempty"`
@@ -57,8 +62,17 @@ const (
 	deliverLast    = "last"
 	deliverSince   = "by_start_time"
 
+	ackNone     = "none"
+	ackAll      = "all" // messages up to the one acknowledged
+	ackExplicit = "explicit"
+	ackFlow     = "flow_control"
+
 	actionUpdate = "update" // of a consumer that exists
 
+	maxWaitingDefault = 512
+	ackPendingDefault = 1000
+	ackWaitDefault    = 30 * time.Second
+	expiresMin        = time.Millisecond
 	heartbeatMin      = 100 * time.Millisecond
 	thresholdDefault  = 5 * time.Second
 	thresholdMax      = time.Hour
@@ -69,7 +83,7 @@ const (
 
 // normalise fills in the defaults, as nats-server does.
 func (c *consumerConfig) normalise() {
-	for field, value := range map[*string]string{&c.DeliverPolicy: deliverAll, &c.AckPolicy: "explicit", &c.ReplayPolicy: "instant"} {
+	for field, value := range map[*string]string{&c.DeliverPolicy: deliverAll, &c.AckPolicy: ackNone, &c.ReplayPolicy: "instant"} {
 		if *field == "" {
 			*field = value
 		}
@@ -77,17 +91,43 @@ func (c *consumerConfig) normalise() {
 	if c.MaxDeliver <= 0 {
 		c.MaxDeliver = -1
 	}
+	for _, limit := range []*int{&c.MaxWaiting, &c.MaxBatch, &c.MaxBytes} {
+		*limit = max(*limit, 0)
+	}
+	for _, limit := range []*time.Duration{&c.MaxExpires, &c.Heartbeat} {
+		*limit = max(*limit, 0)
+	}
+	c.MaxAckPending = max(c.MaxAckPending, -1)
+	if c.DeliverSubject == "" && c.MaxWaiting == 0 {
+		c.MaxWaiting = maxWaitingDefault
+	}
+	if c.AckPolicy != ackNone && c.AckPolicy != ackFlow {
+		c.normaliseAcks()
+	}
 	if c.InactiveThreshold <= 0 {
 		c.InactiveThreshold = thresholdDefault
 	}
 	c.InactiveThreshold = min(c.InactiveThreshold, thresholdMax)
 }
 
+// normaliseAcks fills in the defaults of a consumer whose messages are acknowledged.
+func (c *consumerConfig) normaliseAcks() {
+	if c.AckWait == 0 {
+		c.AckWait = ackWaitDefault
+	}
+	if len(c.Backoff) > 0 {
+		c.AckWait = c.Backoff[0]
+	}
+	if c.MaxAckPending == 0 {
+		c.MaxAckPending = ackPendingDefault
+	}
+}
+
 // checkEnums refuses texts that their fields do not allow.
 func (c *consumerConfig) checkEnums() *jsapi.Error {
 	return jsapi.CheckEnums(
 		jsapi.OneOf(c.DeliverPolicy, deliverAll, deliverNew, deliverLastPer, deliverFrom, deliverLast, deliverSince),
-		jsapi.OneOf(c.AckPolicy, "none", "all", "explicit", "flow_control"),
+		jsapi.OneOf(c.AckPolicy, ackNone, ackAll, ackExplicit, ackFlow),
 		jsapi.OneOf(c.ReplayPolicy, "instant", "original"),
 	)
 }
@@ -95,12 +135,12 @@ func (c *consumerConfig) checkEnums() *jsapi.Error {
 // check refuses a configuration that is not valid, or that kvd does not support.
 func (c *consumerConfig) check() *jsapi.Error {
 	switch {
-	case c.DeliverSubject == "":
-		return jsapi.UnsupportedConsumer("pull consumers are not supported: kvd serves the push consumers of key/value clients")
-	case !wire.IsLiteral([]byte(c.DeliverSubject)):
+	case c.DeliverSubject != "" && !wire.IsLiteral([]byte(c.DeliverSubject)):
 		return jsapi.ErrDeliverWildcards
-	case c.AckPolicy != "none":
-		return jsapi.UnsupportedConsumer("ack policy %s is not supported: choose none", c.AckPolicy)
+	case c.DeliverSubject != "" && c.AckPolicy != ackNone:
+		return jsapi.UnsupportedConsumer("ack policy %s is not supported in a push consumer: choose none, or a pull consumer", c.AckPolicy)
+	case c.Durable != "" && c.DeliverSubject == "":
+		return jsapi.UnsupportedConsumer("durable pull consumers are not supported: leave out durable_name, and a consumer is kept for its inactive_threshold")
 	case c.Durable != "":
 		return jsapi.UnsupportedConsumer("durable consumers are not supported: a consumer is removed when nobody subscribes to it")
 	case c.DeliverGroup != "":

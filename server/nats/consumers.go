@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -44,14 +45,19 @@ func (cs *consumers) add(k *consumer) *consumer {
 		cs.byStream[k.stream] = make(map[string]*consumer)
 	}
 	cs.byStream[k.stream][k.name] = k
-	subject := k.config.DeliverSubject
-	cs.bySubject[subject] = append(cs.bySubject[subject], k)
+	if subject := k.config.DeliverSubject; subject != "" {
+		cs.bySubject[subject] = append(cs.bySubject[subject], k)
+	}
 	k.owner.consumers.Add(1)
 	return nil
 }
 
 // start begins the deliveries of a consumer that was added.
 func (cs *consumers) start(k *consumer) {
+	if k.pull != nil {
+		k.startPull()
+		return
+	}
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	if !k.removed.Load() {
@@ -62,19 +68,25 @@ func (cs *consumers) start(k *consumer) {
 
 // bindLocked finds the consumer's subscriptions, and has it polled if there are any.
 func (cs *consumers) bindLocked(k *consumer) {
-	var targets []*subscription
-	for _, s := range cs.front.subs.match(nil, []byte(k.config.DeliverSubject)) {
-		grouped := s.queue != "" && slices.ContainsFunc(targets, func(t *subscription) bool { return t.queue == s.queue })
-		if s.user == k.user && !s.closed.Load() && !grouped {
-			targets = append(targets, s)
-		}
-	}
+	targets := cs.front.subscriptionsTo(k.user, []byte(k.config.DeliverSubject))
 	if targets == nil {
 		k.targets.Store(nil)
 		return
 	}
 	k.targets.Store(&targets)
 	k.schedule()
+}
+
+// subscriptionsTo returns the user's subscriptions that a message to a subject reaches, nil
+// if there are none.
+func (f *Front) subscriptionsTo(user string, subject []byte) (targets []*subscription) {
+	for _, s := range f.subs.match(nil, subject) {
+		grouped := s.queue != "" && slices.ContainsFunc(targets, func(t *subscription) bool { return t.queue == s.queue })
+		if s.user == user && !s.closed.Load() && !grouped {
+			targets = append(targets, s)
+		}
+	}
+	return targets
 }
 
 // subscriptionAdded binds the consumers whose subject a new subscription matches.
@@ -108,54 +120,73 @@ func (cs *consumers) rebindLocked(subject string) {
 
 // remove removes and closes a consumer, and reports whether it was there.
 func (cs *consumers) remove(k *consumer) bool {
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	return cs.removeLocked(k)
+	there := cs.detach(k)
+	if there {
+		k.close()
+	}
+	return there
 }
 
-// removeIdle removes a consumer if it has no subscription.
-func (cs *consumers) removeIdle(k *consumer) {
+// detach removes a consumer, which the caller then closes, and reports whether it was there.
+func (cs *consumers) detach(k *consumer) bool {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	if k.targets.Load() == nil {
-		cs.removeLocked(k)
+	return cs.detachLocked(k)
+}
+
+// removeIdle removes a push consumer if it has no subscription.
+func (cs *consumers) removeIdle(k *consumer) {
+	cs.mu.Lock()
+	idle := k.targets.Load() == nil && cs.detachLocked(k)
+	cs.mu.Unlock()
+	if idle {
+		k.close()
 	}
 }
 
-func (cs *consumers) removeLocked(k *consumer) bool {
+func (cs *consumers) detachLocked(k *consumer) bool {
 	if k.removed.Swap(true) {
 		return false
 	}
 	if delete(cs.byStream[k.stream], k.name); len(cs.byStream[k.stream]) == 0 {
 		delete(cs.byStream, k.stream)
 	}
-	subject := k.config.DeliverSubject
-	rest := slices.DeleteFunc(cs.bySubject[subject], func(other *consumer) bool { return other == k })
-	if cs.bySubject[subject] = rest; len(rest) == 0 {
-		delete(cs.bySubject, subject)
+	if subject := k.config.DeliverSubject; subject != "" {
+		rest := slices.DeleteFunc(cs.bySubject[subject], func(other *consumer) bool { return other == k })
+		if cs.bySubject[subject] = rest; len(rest) == 0 {
+			delete(cs.bySubject, subject)
+		}
 	}
 	k.owner.consumers.Add(-1)
-	k.close()
 	return true
 }
 
 // removeStream removes the consumers of a bucket.
 func (cs *consumers) removeStream(stream string) {
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	for _, k := range cs.byStream[stream] {
-		cs.removeLocked(k)
+	for _, k := range cs.all(stream) {
+		cs.remove(k)
+	}
+}
+
+// purged tells the pull consumers of a bucket that messages were removed.
+func (cs *consumers) purged(stream string) {
+	for _, k := range cs.all(stream) {
+		if k.pull != nil {
+			k.pull.purged.Store(true)
+		}
 	}
 }
 
 // stopAll removes all consumers.
 func (cs *consumers) stopAll() {
 	cs.mu.Lock()
-	defer cs.mu.Unlock()
+	var all []*consumer
 	for _, named := range cs.byStream {
-		for _, k := range named {
-			cs.removeLocked(k)
-		}
+		all = slices.AppendSeq(all, maps.Values(named))
+	}
+	cs.mu.Unlock()
+	for _, k := range all {
+		cs.remove(k)
 	}
 }
 

@@ -1,6 +1,6 @@
 // Package nats serves the buckets of a store to NATS' clients: the nats CLI,
 // jetstream.KeyValue of nats.go and its predecessor, @nats-io/kv, and other clients whose
-// key/value buckets use push consumers. It speaks NATS' client protocol and the part of
+// key/value buckets use push or ordered consumers. It speaks NATS' client protocol and the part of
 // JetStream's API that those clients use. Messages are as durable as the store's records.
 //
 //	front, err := nats.New(store, nats.Options{})
@@ -24,7 +24,7 @@
 //	headers                     stored with the record and returned, byte for byte; the
 //	                            two fields of a purge always in the order above
 //	expiry marker               Nats-Marker-Reason: MaxAge and KV-Operation: PURGE
-//	watch                       push consumer
+//	watch                       push consumer, or ordered pull consumer
 //
 // Package streamconfig says how configurations and names are translated, and where the
 // fields are kept that a bucket does not have. kvd's own tools keep them and do not show
@@ -55,10 +55,28 @@
 //	$JS.API.STREAM.{NAMES,LIST}
 //	$JS.API.STREAM.MSG.{GET,DELETE}.<stream>
 //	$JS.API.DIRECT.GET.<stream>[.<subject>]
-//	$JS.API.CONSUMER.{CREATE,INFO,DELETE}.<stream>.<consumer>, push, ack policy none
+//	$JS.API.CONSUMER.{CREATE,INFO,DELETE}.<stream>.<consumer>
+//	$JS.API.CONSUMER.MSG.NEXT.<stream>.<consumer>
 //	$JS.API.CONSUMER.{NAMES,LIST}.<stream>
-//	$JS.ACK.>, $JS.FC.>            accepted
+//	$JS.ACK.<stream>.<consumer>.>  acknowledgements of pull consumers
+//	$JS.FC.>                       accepted
 //	Nats-Required-Api-Level        in requests of the API: 0 and 1
+//
+// # Pull consumers
+//
+// A consumer without a deliver subject delivers to the reply subjects of requests for its
+// messages. It is in memory. It is removed after its inactive_threshold without a request
+// and without a message that waits for its acknowledgement. Its ack policy is none, all or
+// explicit.
+//
+//	batch, expires, no_wait, max_bytes, idle_heartbeat   of a request, as nats-server has them
+//	max_waiting, max_batch, max_expires, max_bytes       limits of the consumer's requests
+//	ack_wait, backoff, max_deliver, max_ack_pending      of its messages
+//	+ACK -NAK +WPI +TERM +NXT                            acknowledgements, a delay of -NAK too
+//
+// Requests are served in turns, message by message. One whose client does not read as fast
+// as it asks is passed over: it delays no other, and at most 64 KiB and a message wait for
+// it. One whose client has gone is removed without taking a message.
 //
 // # What is refused
 //
@@ -71,8 +89,8 @@
 //	key/value buckets  other subjects, max_msgs, discard old with max_bytes (10052)
 //	message streams    TTLs of messages, max_msgs_per_subject above 64, discard new with both
 //	                   max_msgs and max_msgs_per_subject (10052)
-//	consumers          pull and durable consumers, deliver groups, rate limits, ack policies but none,
-//	                   replay policies but instant, last_per_subject in a stream without
+//	consumers          durable consumers, deliver groups, rate limits, ack policies of push consumers but
+//	                   none, replay policies but instant, last_per_subject in a stream without
 //	                   max_msgs_per_subject (10012)
 //	messages           Nats-Batch-Id (10174), Nats-Incr (10168), Nats-Schedule (10188)
 //	gets               batch, multi_last, up_to_seq, up_to_time, start_time (10003, or status 408)
@@ -81,9 +99,9 @@
 //	                   data directory, made while kvd is stopped
 //
 // Other fields of a request are ignored, also those that nats-server knows: of a consumer
-// backoff, sample_freq, max_waiting, max_batch, max_expires, max_bytes, direct, pause_until
-// and those of priority groups; of any request pedantic. nats-server refuses a field that
-// it does not know (10025), unless it is configured otherwise.
+// sample_freq, direct, pause_until and those of priority groups; of any request pedantic.
+// nats-server refuses a field that it does not know (10025), unless it is configured
+// otherwise.
 //
 // # Where it differs from nats-server
 //
@@ -111,6 +129,10 @@
 //     of a stream that was emptied before the process began is the time of its creation.
 //   - Message ids from before the process began are found for messages that are still
 //     stored, in the duplicate window, and among the stream's newest 65,536.
+//   - The pending messages of a pull consumer are counted when it has delivered those that it
+//     counted before, and for CONSUMER.INFO. So a message may say that fewer are pending.
+//   - A message that was delivered max_deliver times counts as acknowledged: num_redelivered
+//     leaves it out. No advisories are published.
 //   - A plain subscription to $KV.b.k gets what NATS' clients publish. Writes through other
 //     front ends are delivered to watches only.
 //   - A client that reads its watches slowly is not disconnected: the watches wait. Of other
@@ -131,7 +153,8 @@
 //
 // A consumer ends before a message whose value is damaged, since a gap means to a client
 // that the message was deleted. The client gets no message, as for a deleted stream: it
-// notices the missing heartbeats, or asks for CONSUMER.INFO.
+// notices the missing heartbeats, or asks for CONSUMER.INFO. The requests that wait at a pull
+// consumer end with the status 409 Consumer Deleted.
 //
 // # Users
 //
@@ -166,6 +189,12 @@
 // consumers wait. So the only messages in memory are those that are being written, and a
 // slow client delays no other.
 //
+// A pull consumer is polled by the goroutine of the connection that asks. If it has something
+// later, a goroutine polls it that ends when there is nothing more to deliver. It appends to
+// the outputs that have room, and never waits for a client: the output that gets room again
+// has it started. A message that no request can have, as it exceeds their max_bytes, is held
+// for the next one.
+//
 // Reading order:
 //
 //	wire, jsapi, streamconfig         packages: protocol, API, configurations and names
@@ -179,10 +208,12 @@
 //	api.go, streams.go, account.go    requests about streams; subjectcounts.go, trim.go
 //	consumerapi.go, consumerconfig.go requests about consumers
 //	consumers.go, consumer.go         deliveries; pump.go, flow.go
+//	pullrequest.go, waiting.go        requests for messages: read and admitted; those that wait
+//	pull.go                           deliveries to requests
+//	ack.go, acks.go                   acknowledgements; the messages that wait for them
 //
-// Locks are taken in this order: consumers.mu, consumer.polling, consumer.mu,
-// subjectTree.mu, conn.subsMu, pump.mu, and the mutex of wire.Output. consumer.polling is
-// not taken under consumers.mu. Separate from these: messageStreams.changing or the gates
+// Locks are taken in this order: consumer.polling, consumers.mu, consumer.mu,
+// subjectTree.mu, conn.subsMu, pump.mu, and the mutex of wire.Output. Separate from these: messageStreams.changing or the gates
 // of a batch (by bucket and part), then messageStreams.mu, then subjectTree.mu. The store
 // is called under changing and the gates, never under messageStreams.mu.
 package nats

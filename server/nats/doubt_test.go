@@ -157,25 +157,7 @@ func TestServeStale(t *testing.T) {
 // A consumer ends before a message whose value is damaged: to a client a gap would mean that
 // the message was deleted.
 func TestAConsumerEndsBeforeADamagedMessage(t *testing.T) {
-	dir := t.TempDir()
-	store := openWith(t, dir, bucket.Options{})
-	b, err := store.CreateBucket(t.Context(), kv.Config{Bucket: "b"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, value := range []string{"sound", "damaged value", "behind"} {
-		if _, err := b.PutString(t.Context(), value[:3], value); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := store.Close(); err != nil {
-		t.Fatal(err)
-	}
-	flip(t, filepath.Join(dir, "seg", "*.seg"), "damaged value")
-	store = openWith(t, dir, bucket.Options{})
-	_, addr := listen(t, store, store, server.Options{})
-	p := dial(t, addr)
-	p.send(t, connect, false)
+	p := serveDamaged(t)
 	create := `{"stream_name":"KV_b","config":{"ack_policy":"none","deliver_subject":"d","deliver_policy":"all"}}`
 	p.send(t, fmt.Sprintf("PUB $JS.API.CONSUMER.CREATE.KV_b.c i %d\r\n%s\r\n", len(create), create), false)
 	// The first delivery may come before the answer.
@@ -195,6 +177,51 @@ func TestAConsumerEndsBeforeADamagedMessage(t *testing.T) {
 			t.Fatalf("delivered: %s", line)
 		}
 	}
+}
+
+// So does a pull consumer, and its requests end.
+func TestAPullConsumerEndsBeforeADamagedMessage(t *testing.T) {
+	p := serveDamaged(t)
+	create := `{"stream_name":"KV_b","config":{"ack_policy":"explicit","deliver_policy":"all"}}`
+	if answer := answerTo(t, p, "$JS.API.CONSUMER.CREATE.KV_b.c", "", create); !strings.Contains(answer, `"num_pending":3`) {
+		t.Fatal(answer)
+	}
+	ask := `{"batch":3,"expires":60000000000}`
+	p.send(t, fmt.Sprintf("PUB $JS.API.CONSUMER.MSG.NEXT.KV_b.c d %d\r\n%s\r\n", len(ask), ask), false)
+	for _, want := range []string{"MSG $KV.b.sou 2 $JS.ACK.KV_b.c.1.1.1.", `HMSG d 2 33 33\r\nNATS/1.0 409 Consumer Deleted`} {
+		if line := p.next(t); !strings.HasPrefix(line, want) {
+			t.Errorf("got %s, want %s", line, want)
+		}
+	}
+	if answer := answerTo(t, p, "$JS.API.CONSUMER.INFO.KV_b.c", "", ""); !strings.Contains(answer, "consumer not found") {
+		t.Error(answer)
+	}
+}
+
+// serveDamaged serves a stream KV_b with three messages, of which the value of the second is
+// damaged.
+func serveDamaged(t *testing.T) *peer {
+	t.Helper()
+	dir := t.TempDir()
+	store := openWith(t, dir, bucket.Options{})
+	b, err := store.CreateBucket(t.Context(), kv.Config{Bucket: "b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, value := range []string{"sound", "damaged value", "behind"} {
+		if _, err := b.PutString(t.Context(), value[:3], value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	flip(t, filepath.Join(dir, "seg", "*.seg"), "damaged value")
+	store = openWith(t, dir, bucket.Options{})
+	_, addr := listen(t, store, store, server.Options{})
+	p := dial(t, addr)
+	p.send(t, connect, false)
+	return p
 }
 
 // flip changes a byte of the only place of a text in the files of a pattern.

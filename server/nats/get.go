@@ -257,6 +257,7 @@ func (c *conn) messageDelete(r *request) (any, *jsapi.Error) {
 	if _, err := s.erase(c.ctx, e.Key, e.Revision+1, 0); err != nil {
 		return nil, jsapi.ErrorOf(err)
 	}
+	c.front.consumers.purged(s.name)
 	return success{Success: true}, nil
 }
 

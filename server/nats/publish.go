@@ -55,7 +55,7 @@ func (c *conn) serveSystem(o *wire.Operation) bool {
 		c.submitBatch()
 		return c.api(o)
 	case bytes.HasPrefix(o.Subject, []byte(wire.AckPrefix)):
-		return true // consumers need no acknowledgement
+		return c.acknowledgement(o)
 	case bytes.HasPrefix(o.Subject, []byte(wire.FlowControlPrefix)):
 		c.front.consumers.flowReplied(string(o.Subject))
 		return true

@@ -267,6 +267,7 @@ func (c *conn) streamPurge(r *request) (any, *jsapi.Error) {
 		return nil, jsapi.ErrNoPurge
 	}
 	purged, err := s.purge(c.ctx, ask.Filter, kv.Revision(ask.Seq), ask.Keep)
+	c.front.consumers.purged(s.name)
 	if err != nil {
 		return nil, jsapi.ErrorOf(err)
 	}

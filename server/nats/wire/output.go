@@ -29,12 +29,13 @@ type Output struct {
 	conn       *server.Conn
 	pendingMax int
 
-	mu       sync.Mutex // guards the fields below
-	written  sync.Cond  // signals the end of a write
-	buf      []byte     // from buffers; nil while there is nothing to write
-	writing  bool       // a goroutine is in Flush, without mu
-	broken   bool       // no more can be written
-	deadline time.Time  // of the connection's writes
+	mu       sync.Mutex     // guards the fields below
+	written  sync.Cond      // signals the end of a write
+	buf      []byte         // from buffers; nil while there is nothing to write
+	writing  bool           // a goroutine is in Flush, without mu
+	broken   bool           // no more can be written
+	deadline time.Time      // of the connection's writes
+	whenRoom map[any]func() // see WhenRoom; nil if there are none
 }
 
 // Init prepares an output to c. FlushAsync closes the connection when more than
@@ -132,8 +133,13 @@ func (o *Output) Flush() {
 	for len(o.buf) > 0 && !o.writing && !o.broken {
 		b := o.buf
 		o.buf, o.writing = nil, true
+		waiting := o.whenRoom
+		o.whenRoom = nil
 		o.extendLocked()
 		o.mu.Unlock()
+		for _, fn := range waiting {
+			fn()
+		}
 		err := o.write(b)
 		recycle(b)
 		o.mu.Lock()
@@ -203,6 +209,23 @@ func (o *Output) IsFull() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return len(o.buf) >= FlushSize
+}
+
+// WhenRoom has fn called once, when the output is not full any more, unless the connection
+// ends before. It reports false, and fn is not called, if the output is not full now.
+// Another call with the same key, before fn is called, does nothing. The goroutine that
+// writes calls fn, which must be quick and must not wait for the output.
+func (o *Output) WhenRoom(key any, fn func()) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.buf) < FlushSize {
+		return false
+	}
+	if o.whenRoom == nil {
+		o.whenRoom = make(map[any]func())
+	}
+	o.whenRoom[key] = fn
+	return true
 }
 
 // FlushAsync starts a goroutine that flushes, and ends when everything is written. For a
