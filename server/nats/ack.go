@@ -51,7 +51,7 @@ func (c *conn) acknowledgement(o *wire.Operation) bool {
 		return false
 	}
 	k := c.userConsumer(ack.stream, ack.consumer)
-	if k == nil || k.acks.policy == "" {
+	if k == nil || k.acks.config == nil {
 		return false
 	}
 	if next, ok := bytes.CutPrefix(o.Payload, []byte(ackNext)); ok {
@@ -93,7 +93,7 @@ func (k *consumer) ackUpTo(at sequencePair) bool {
 	if at.Stream > a.newest.Stream {
 		return false
 	}
-	if a.policy == ackExplicit {
+	if a.config.AckPolicy == ackExplicit {
 		a.forget(kv.Revision(at.Stream))
 		return true
 	}

@@ -11,11 +11,7 @@ import (
 // that of ack policy none: no message waits. They are in memory alone. The consumer's
 // polling guards them.
 type acks struct {
-	// Set when the consumer is made.
-	policy  string
-	wait    time.Duration   // for an acknowledgement
-	backoff []time.Duration // for those of the first deliveries, instead of wait; the last one for all others
-	max     int             // messages that may wait; 0 or less for any number
+	config *consumerConfig // nil for ack policy none. Set when the consumer is made
 
 	pending map[kv.Revision]*pendingAck
 	order   []kv.Revision // of pending, ascending; some of them are acknowledged
@@ -34,15 +30,17 @@ type pendingAck struct {
 	queued     bool // to be delivered again
 }
 
-func newAcks(c *consumerConfig) acks {
-	if c.AckPolicy == ackNone {
-		return acks{}
+func newAcks(c *consumerConfig) (a acks) {
+	if c.AckPolicy != ackNone {
+		a.config = c
 	}
-	return acks{policy: c.AckPolicy, wait: c.AckWait, backoff: c.Backoff, max: c.MaxAckPending, pending: map[kv.Revision]*pendingAck{}}
+	return a
 }
 
 // isFull reports whether no more messages may wait.
-func (a *acks) isFull() bool { return a.max > 0 && len(a.pending) >= a.max }
+func (a *acks) isFull() bool {
+	return a.config != nil && a.config.MaxAckPending > 0 && len(a.pending) >= a.config.MaxAckPending
+}
 
 // redeliveries returns how many messages were delivered more than once.
 func (a *acks) redeliveries() (n int) {
@@ -56,18 +54,21 @@ func (a *acks) redeliveries() (n int) {
 
 // waitOf returns how long a message waits for an acknowledgement after that many deliveries.
 func (a *acks) waitOf(deliveries int) time.Duration {
-	if len(a.backoff) > 0 {
-		return a.backoff[min(deliveries, len(a.backoff))-1]
+	if steps := a.config.Backoff; len(steps) > 0 {
+		return steps[min(deliveries, len(steps))-1]
 	}
-	return a.wait
+	return a.config.AckWait
 }
 
 // delivered records the first delivery of a message.
 func (a *acks) delivered(seq uint64, revision kv.Revision, now time.Time) {
 	a.newest = sequencePair{seq, uint64(revision)}
-	if a.policy == "" {
+	if a.config == nil {
 		a.floor = a.newest
 		return
+	}
+	if a.pending == nil {
+		a.pending = make(map[kv.Revision]*pendingAck)
 	}
 	m := &pendingAck{seq: seq, deliveries: 1}
 	a.pending[revision] = m
@@ -80,9 +81,14 @@ func (a *acks) setDeadline(m *pendingAck, at time.Time) {
 	a.due, a.last = earlier(a.due, at), latest(a.last, at)
 }
 
+// isSpent reports whether a message must not be delivered again.
+func (a *acks) isSpent(m *pendingAck) bool {
+	return a.config.MaxDeliver > 0 && m.deliveries >= a.config.MaxDeliver
+}
+
 // again takes the next message that is to be delivered again, and returns how many
 // deliveries that makes. It returns revision 0 if there is none.
-func (a *acks) again(maxDeliver int) (revision kv.Revision, deliveries int) {
+func (a *acks) again() (revision kv.Revision, deliveries int) {
 	for len(a.queue) > 0 {
 		revision, a.queue = a.queue[0], a.queue[1:]
 		m := a.pending[revision]
@@ -90,7 +96,7 @@ func (a *acks) again(maxDeliver int) (revision kv.Revision, deliveries int) {
 			continue
 		}
 		m.queued = false
-		if maxDeliver > 0 && m.deliveries >= maxDeliver {
+		if a.isSpent(m) {
 			a.forget(revision)
 			continue
 		}
@@ -132,8 +138,14 @@ func (a *acks) forgetUpTo(at sequencePair) {
 		delete(a.pending, first)
 	}
 	if a.floor = at; len(a.pending) == 0 {
-		a.due, a.last = time.Time{}, time.Time{}
+		a.release()
 	}
+}
+
+// release gives up the memory of an idle consumer.
+func (a *acks) release() {
+	a.pending, a.order, a.queue = nil, nil, nil
+	a.due, a.last = time.Time{}, time.Time{}
 }
 
 // extend gives the client of a message as long again to acknowledge it.
@@ -159,15 +171,16 @@ func (a *acks) first() kv.Revision {
 func (a *acks) moveFloor() {
 	first := a.first()
 	if first == 0 {
-		a.floor, a.due, a.last = a.newest, time.Time{}, time.Time{}
+		a.floor = a.newest
+		a.release()
 		return
 	}
 	a.floor = sequencePair{a.pending[first].seq - 1, uint64(first) - 1}
 }
 
 // expire has the messages delivered again whose time is over, and reports whether there are
-// any. One that was delivered maxDeliver times, if that is not 0 or less, is forgotten.
-func (a *acks) expire(now time.Time, maxDeliver int) (any bool) {
+// any. One that was delivered as often as it may be is forgotten.
+func (a *acks) expire(now time.Time) (any bool) {
 	var expired []kv.Revision
 	a.due, a.last = time.Time{}, time.Time{}
 	for revision, m := range a.pending {
@@ -182,7 +195,7 @@ func (a *acks) expire(now time.Time, maxDeliver int) (any bool) {
 	slices.Sort(expired)
 	freed := false
 	for _, revision := range expired {
-		if m := a.pending[revision]; maxDeliver > 0 && m.deliveries >= maxDeliver {
+		if a.isSpent(a.pending[revision]) {
 			freed = true
 			a.forget(revision)
 		} else {

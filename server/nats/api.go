@@ -62,7 +62,7 @@ func init() { // not in the declaration, which would be an initialization cycle
 		{"STREAM.SNAPSHOT.", 1, "stream_snapshot", (*conn).refuseBackup},
 		{"STREAM.RESTORE.", 1, "stream_restore", (*conn).refuseBackup},
 		{"CONSUMER.CREATE.", anyTokens, "consumer_create", (*conn).consumerCreate},
-		{"CONSUMER.DURABLE.CREATE.", 2, "consumer_create", (*conn).consumerCreate},
+		{"CONSUMER.DURABLE.CREATE.", 2, "consumer_create", (*conn).durableCreate},
 		{"CONSUMER.INFO.", 2, "consumer_info", (*conn).consumerInfo},
 		{"CONSUMER.DELETE.", 2, "consumer_delete", (*conn).consumerDelete},
 		{"CONSUMER.NAMES.", 1, "consumer_names", (*conn).consumerNames},

@@ -25,7 +25,6 @@ type consumer struct {
 	front   *Front
 	owner   *conn  // that made it
 	user    string // of owner
-	name    string
 	stream  string // the name of the bucket
 	layout  *streamconfig.Layout
 	config  consumerConfig
@@ -43,8 +42,8 @@ type consumer struct {
 	heartbeatDue atomic.Bool
 
 	polling     sync.Mutex // held while it is polled; guards the fields below
-	flow        flow
-	consumerSeq uint64 // of the last delivered message
+	flow        *flow      // nil without flow control
+	consumerSeq uint64     // of the last delivered message
 	streamSeq   kv.Revision
 	acks        acks
 	buf         []byte // scratch
@@ -67,7 +66,10 @@ func (w *watch) stop() {
 
 // openWatch opens the consumer's watch. The watch calls schedule when it has something.
 func (k *consumer) openWatch(patterns []string, opts []kv.WatchOption) error {
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.Background(), context.CancelFunc(func() {})
+	if k.pull == nil { // the other's selection ends with a poll that has begun: contexts are large
+		ctx, cancel = context.WithCancel(ctx)
+	}
 	made, err := k.bucket.Watch(ctx, patterns, append(opts, kv.Notify(k.schedule))...)
 	if err != nil {
 		cancel()
@@ -122,7 +124,7 @@ func (k *consumer) poll(dst []byte, targets []*subscription) (out []byte, more b
 		dst = k.heartbeat(dst, targets)
 	}
 	w := k.watch.Load()
-	if w == nil || k.flow.stalled() {
+	if w == nil || k.isStalled() {
 		return dst, false
 	}
 	watches := k.owner.May(server.MayWatch, k.stream)
@@ -144,7 +146,7 @@ func (k *consumer) poll(dst []byte, targets []*subscription) (out []byte, more b
 		dst, n = k.deliver(dst, targets, u.Entry, u.ValueSize)
 		size += n
 		count++
-		return size < pollSize && count < pollCount && !k.flow.stalled()
+		return size < pollSize && count < pollCount && !k.isStalled()
 	})
 	if k.consumerSeq != before {
 		k.recordActivity()
@@ -162,6 +164,10 @@ func (k *consumer) poll(dst []byte, targets []*subscription) (out []byte, more b
 	return dst, more
 }
 
+// isStalled reports whether the consumer must wait for the client's reply to a flow control
+// request.
+func (k *consumer) isStalled() bool { return k.flow != nil && k.flow.stalled() }
+
 // recordActivity records the time of a delivery, or of a change of the subscriptions.
 func (k *consumer) recordActivity() {
 	k.mu.Lock()
@@ -174,7 +180,7 @@ func (k *consumer) recordActivity() {
 // consumer get no message; they notice the missing heartbeats. The caller holds polling.
 func (k *consumer) watchEnded(err error) {
 	if !errors.Is(err, kv.ErrBucketNotFound) && !errors.Is(err, kv.ErrClosed) && !errors.Is(err, kv.ErrWatchStopped) {
-		k.owner.Logger().Warn("consumer ended", "bucket", k.stream, "consumer", k.name, "cause", err)
+		k.owner.Logger().Warn("consumer ended", "bucket", k.stream, "consumer", k.config.Name, "cause", err)
 	}
 	if k.front.consumers.detach(k) {
 		k.closeLocked()
@@ -189,7 +195,7 @@ func (k *consumer) deliver(dst []byte, targets []*subscription, e *kv.Entry, val
 	k.streamSeq = e.Revision
 	dst = k.send(dst, targets, m.subject, m.reply, m.header, m.payload)
 	size = m.size()
-	if k.config.FlowControl {
+	if k.flow != nil {
 		if request := k.flow.sent(k, size); request != "" {
 			dst = k.send(dst, targets, []byte(k.config.DeliverSubject), []byte(request), []byte(flowRequest), nil)
 		}
@@ -228,7 +234,7 @@ func (k *consumer) appendAckSubject(b []byte, e *kv.Entry, deliveries int, pendi
 	b = append(b, wire.AckPrefix...)
 	b = append(b, k.layout.Stream...)
 	b = append(b, '.')
-	b = append(b, k.name...)
+	b = append(b, k.config.Name...)
 	b = append(b, '.')
 	b = strconv.AppendInt(b, int64(deliveries), 10)
 	b = append(b, '.')
@@ -274,7 +280,7 @@ const (
 func (k *consumer) heartbeat(dst []byte, targets []*subscription) []byte {
 	k.recordActivity()
 	b := k.appendHeartbeat(k.buf[:0])
-	if k.flow.stalled() {
+	if k.isStalled() {
 		b = wire.AppendField(b, "Nats-Consumer-Stalled", k.flow.request)
 	}
 	k.buf = append(b, wire.HeaderEnd...)

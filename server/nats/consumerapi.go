@@ -36,7 +36,7 @@ func (k *consumer) info() consumerInfo {
 	defer k.polling.Unlock()
 	at := sequencePair{k.consumerSeq, uint64(k.streamSeq)}
 	info := consumerInfo{
-		Stream: k.layout.Stream, Name: k.name, Created: k.created, Config: k.config,
+		Stream: k.layout.Stream, Name: k.config.Name, Created: k.created, Config: k.config,
 		Delivered: at, AckFloor: k.acks.floor, AckPending: len(k.acks.pending), Redelivered: k.acks.redeliveries(),
 		PushBound: k.targets.Load() != nil, Time: now(),
 	}
@@ -50,9 +50,14 @@ func (k *consumer) info() consumerInfo {
 }
 
 // consumerCreate answers CONSUMER.CREATE.<stream>[.<name>[.<filter>]].
-func (c *conn) consumerCreate(r *request) (any, *jsapi.Error) {
+func (c *conn) consumerCreate(r *request) (any, *jsapi.Error) { return c.createConsumer(r, false) }
+
+// durableCreate answers CONSUMER.DURABLE.CREATE.<stream>.<name>.
+func (c *conn) durableCreate(r *request) (any, *jsapi.Error) { return c.createConsumer(r, true) }
+
+func (c *conn) createConsumer(r *request, durable bool) (any, *jsapi.Error) {
 	var ask createRequest
-	if err := jsapi.DecodeBody(r.body, &ask); err != nil {
+	if err := jsapi.DecodeKnown(r.body, &ask); err != nil {
 		return nil, err
 	}
 	s, refused := c.findStream(r, server.MayGet|server.MayWatch, "watch")
@@ -62,8 +67,8 @@ func (c *conn) consumerCreate(r *request) (any, *jsapi.Error) {
 	if ask.Stream != r.stream() {
 		return nil, jsapi.ErrNameMismatch
 	}
-	cfg := &ask.Config
-	if refused := cfg.readName(r); refused != nil {
+	cfg := &ask.Config.consumerConfig
+	if refused := cfg.readName(r, durable); refused != nil {
 		return nil, refused
 	}
 	cfg.normalise()
@@ -71,6 +76,9 @@ func (c *conn) consumerCreate(r *request) (any, *jsapi.Error) {
 		return nil, refused
 	}
 	if refused := cfg.check(); refused != nil {
+		return nil, refused
+	}
+	if refused := ask.Config.unsupportedConfig.check(); refused != nil {
 		return nil, refused
 	}
 	if cfg.DeliverPolicy == deliverLastPer && s.layout.OnePerMessage {
@@ -111,8 +119,12 @@ func existingConsumer(k *consumer, cfg *consumerConfig) (any, *jsapi.Error) {
 // begin.
 func (c *conn) newConsumer(s *stream, cfg *consumerConfig) (*consumer, error) {
 	k := &consumer{
-		front: c.front, owner: c, user: c.user, name: cfg.Name, stream: s.name, layout: s.layout, config: *cfg,
-		created: now(), bucket: s.bucket, records: s.records, ttl: s.status.Config.MarkerTTL, acks: newAcks(cfg),
+		front: c.front, owner: c, user: c.user, stream: s.name, layout: s.layout, config: *cfg,
+		created: now(), bucket: s.bucket, records: s.records, ttl: s.status.Config.MarkerTTL,
+	}
+	k.acks = newAcks(&k.config)
+	if cfg.FlowControl {
+		k.flow = new(flow)
 	}
 	if cfg.DeliverSubject == "" {
 		k.pull = &pull{waiting: waiting{max: cfg.MaxWaiting}, counted: s.status.Revision}
@@ -220,7 +232,7 @@ func (c *conn) consumerNames(r *request) (any, *jsapi.Error) {
 	answer.Consumers = []string{}
 	all, answer.Page = jsapi.PageOf(all, offset, namesLimit)
 	for _, k := range all {
-		answer.Consumers = append(answer.Consumers, k.name)
+		answer.Consumers = append(answer.Consumers, k.config.Name)
 	}
 	return answer, nil
 }

@@ -11,11 +11,9 @@ import (
 	"kvd/kv/msglog"
 	"kvd/server/nats/jsapi"
 	"kvd/server/nats/streamconfig"
-	"kvd/server/nats/wire"
 )
 
-// consumerConfig is the configuration of a consumer as clients send and read it. Fields
-// that are not in it are ignored.
+// consumerConfig is the configuration of a consumer as clients send and read it.
 type consumerConfig struct {
 	Name              string            `json:"name,omitempty"`
 	Durable           string            `json:"durable_name,omitempty"`
@@ -49,9 +47,24 @@ type consumerConfig struct {
 
 // createRequest is the body of a request to create a consumer.
 type createRequest struct {
-	Stream string         `json:"stream_name"`
-	Config consumerConfig `json:"config"`
-	Action string         `json:"action"`
+	Stream string `json:"stream_name"`
+	Config struct {
+		consumerConfig
+		unsupportedConfig
+	} `json:"config"`
+	Action   string `json:"action"`
+	Pedantic bool   `json:"pedantic"` // has no effect
+}
+
+// unsupportedConfig are the fields of a configuration that kvd refuses.
+type unsupportedConfig struct {
+	SampleFreq      string        `json:"sample_freq"`
+	Direct          bool          `json:"direct"`
+	Sourcing        bool          `json:"sourcing"`
+	PauseUntil      *time.Time    `json:"pause_until"`
+	PriorityGroups  []string      `json:"priority_groups"`
+	PriorityPolicy  string        `json:"priority_policy"`
+	PriorityTimeout time.Duration `json:"priority_timeout"`
 }
 
 const (
@@ -73,6 +86,7 @@ const (
 	ackPendingDefault = 1000
 	ackWaitDefault    = 30 * time.Second
 	expiresMin        = time.Millisecond
+	descriptionMax    = 4096 // bytes
 	heartbeatMin      = 100 * time.Millisecond
 	thresholdDefault  = 5 * time.Second
 	thresholdMax      = time.Hour
@@ -121,88 +135,6 @@ func (c *consumerConfig) normaliseAcks() {
 	if c.MaxAckPending == 0 {
 		c.MaxAckPending = ackPendingDefault
 	}
-}
-
-// checkEnums refuses texts that their fields do not allow.
-func (c *consumerConfig) checkEnums() *jsapi.Error {
-	return jsapi.CheckEnums(
-		jsapi.OneOf(c.DeliverPolicy, deliverAll, deliverNew, deliverLastPer, deliverFrom, deliverLast, deliverSince),
-		jsapi.OneOf(c.AckPolicy, ackNone, ackAll, ackExplicit, ackFlow),
-		jsapi.OneOf(c.ReplayPolicy, "instant", "original"),
-	)
-}
-
-// check refuses a configuration that is not valid, or that kvd does not support.
-func (c *consumerConfig) check() *jsapi.Error {
-	switch {
-	case c.DeliverSubject != "" && !wire.IsLiteral([]byte(c.DeliverSubject)):
-		return jsapi.ErrDeliverWildcards
-	case c.DeliverSubject != "" && c.AckPolicy != ackNone:
-		return jsapi.UnsupportedConsumer("ack policy %s is not supported in a push consumer: choose none, or a pull consumer", c.AckPolicy)
-	case c.Durable != "" && c.DeliverSubject == "":
-		return jsapi.UnsupportedConsumer("durable pull consumers are not supported: leave out durable_name, and a consumer is kept for its inactive_threshold")
-	case c.Durable != "":
-		return jsapi.UnsupportedConsumer("durable consumers are not supported: a consumer is removed when nobody subscribes to it")
-	case c.DeliverGroup != "":
-		return jsapi.UnsupportedConsumer("deliver groups are not supported")
-	case c.RateLimit > 0:
-		return jsapi.UnsupportedConsumer("rate limits are not supported")
-	case c.ReplayPolicy != "instant":
-		return jsapi.UnsupportedConsumer("replay policy %s is not supported", c.ReplayPolicy)
-	case c.Replicas > 1:
-		return jsapi.ErrReplicas
-	case c.Heartbeat != 0 && c.Heartbeat < heartbeatMin:
-		return jsapi.ErrHeartbeatShort
-	case c.FlowControl && c.Heartbeat == 0:
-		return jsapi.ErrFlowNeedsBeat
-	}
-	if err := c.checkFilters(); err != nil {
-		return err
-	}
-	return c.checkDelivery()
-}
-
-func (c *consumerConfig) checkFilters() *jsapi.Error {
-	if c.FilterSubject != "" && len(c.FilterSubjects) > 0 {
-		return jsapi.ErrTwoFilters
-	}
-	for i, f := range c.FilterSubjects {
-		if f == "" {
-			return jsapi.ErrEmptyFilter
-		}
-		for _, g := range c.FilterSubjects[:i] {
-			if wire.Overlap(f, g) {
-				return jsapi.ErrFiltersOverlap
-			}
-		}
-	}
-	return nil
-}
-
-// policyTexts are the deliver policies in the texts of nats-server's errors.
-var policyTexts = map[string]string{
-	deliverAll: "all", deliverNew: "new", deliverLast: "last", deliverLastPer: "last per subject",
-	deliverFrom: "by start sequence", deliverSince: "by start time",
-}
-
-func (c *consumerConfig) checkDelivery() *jsapi.Error {
-	filtered := c.FilterSubject != "" || len(c.FilterSubjects) > 0
-	refuse := func(what, but string) *jsapi.Error {
-		return jsapi.InvalidConsumer("consumer delivery policy is deliver %s, but optional %s is %s", policyTexts[c.DeliverPolicy], what, but)
-	}
-	switch {
-	case c.DeliverPolicy == deliverLastPer && !filtered:
-		return refuse("filter subject", "not set")
-	case c.DeliverPolicy == deliverFrom && c.StartSeq == 0:
-		return refuse("start sequence", "not set")
-	case c.DeliverPolicy == deliverSince && c.StartTime == nil:
-		return refuse("start time", "not set")
-	case c.DeliverPolicy != deliverFrom && c.StartSeq != 0:
-		return refuse("start sequence", "also set")
-	case c.DeliverPolicy != deliverSince && c.StartTime != nil:
-		return refuse("start time", "also set")
-	}
-	return nil
 }
 
 // patterns returns the patterns of keys that the filters select; none if they select
@@ -267,14 +199,28 @@ func (c *consumerConfig) watchOptions(from kv.Revision) (opts []kv.WatchOption) 
 	return opts
 }
 
-// readName reads the name and the filter from the request's subject. The configuration must
-// have the same filter.
-func (c *consumerConfig) readName(r *request) *jsapi.Error {
-	if len(r.tokens) > 1 {
+// readName reads the name and the filter from the subject of a request, which is one for a
+// durable consumer or for any. The configuration must have the same.
+func (c *consumerConfig) readName(r *request, durable bool) *jsapi.Error {
+	named := len(r.tokens) > 1
+	if named {
 		c.Name = r.tokens[1]
 	}
-	if len(r.tokens) > 2 && strings.Join(r.tokens[2:], ".") != c.FilterSubject {
-		return jsapi.ErrFilterSubject
+	switch {
+	case durable && c.Durable == "":
+		return jsapi.ErrDurableNotSet
+	case named && c.Durable != "" && c.Durable != c.Name:
+		return jsapi.ErrDurableName
+	case !named && c.Durable != "":
+		return jsapi.ErrEphemeralDurable
+	}
+	if len(r.tokens) > 2 {
+		switch {
+		case len(c.FilterSubjects) > 0:
+			return jsapi.ErrFiltersInSubject
+		case strings.Join(r.tokens[2:], ".") != c.FilterSubject:
+			return jsapi.ErrFilterSubject
+		}
 	}
 	if c.Name == "" {
 		c.Name = randomName()

@@ -38,13 +38,13 @@ func (cs *consumers) find(stream, name string) *consumer {
 func (cs *consumers) add(k *consumer) *consumer {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	if there := cs.byStream[k.stream][k.name]; there != nil {
+	if there := cs.byStream[k.stream][k.config.Name]; there != nil {
 		return there
 	}
 	if cs.byStream[k.stream] == nil {
 		cs.byStream[k.stream] = make(map[string]*consumer)
 	}
-	cs.byStream[k.stream][k.name] = k
+	cs.byStream[k.stream][k.config.Name] = k
 	if subject := k.config.DeliverSubject; subject != "" {
 		cs.bySubject[subject] = append(cs.bySubject[subject], k)
 	}
@@ -148,7 +148,7 @@ func (cs *consumers) detachLocked(k *consumer) bool {
 	if k.removed.Swap(true) {
 		return false
 	}
-	if delete(cs.byStream[k.stream], k.name); len(cs.byStream[k.stream]) == 0 {
+	if delete(cs.byStream[k.stream], k.config.Name); len(cs.byStream[k.stream]) == 0 {
 		delete(cs.byStream, k.stream)
 	}
 	if subject := k.config.DeliverSubject; subject != "" {
@@ -205,7 +205,7 @@ func (cs *consumers) all(stream string) []*consumer {
 	for _, k := range cs.byStream[stream] {
 		all = append(all, k)
 	}
-	slices.SortFunc(all, func(a, b *consumer) int { return strings.Compare(a.name, b.name) })
+	slices.SortFunc(all, func(a, b *consumer) int { return strings.Compare(a.config.Name, b.config.Name) })
 	return all
 }
 
@@ -219,7 +219,7 @@ func (cs *consumers) flowReplied(subject string) {
 		return
 	}
 	k.polling.Lock()
-	subscribed := k.flow.replied(subject)
+	subscribed := k.flow != nil && k.flow.replied(subject)
 	k.polling.Unlock()
 	if subscribed {
 		k.schedule()

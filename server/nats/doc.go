@@ -98,10 +98,10 @@
 //	backups            STREAM.SNAPSHOT and STREAM.RESTORE (10052); a backup of kvd is a copy of its
 //	                   data directory, made while kvd is stopped
 //
-// Other fields of a request are ignored, also those that nats-server knows: of a consumer
-// sample_freq, direct, pause_until and those of priority groups; of any request pedantic.
-// nats-server refuses a field that it does not know (10025), unless it is configured
-// otherwise.
+// Of a consumer sample_freq, direct, pause_until and the fields of priority groups are
+// refused too (10012), and so is a field that nats-server does not know (10025). In other
+// requests such a field is ignored, where nats-server refuses it unless it is configured
+// otherwise. The field pedantic has no effect.
 //
 // # Where it differs from nats-server
 //

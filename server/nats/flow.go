@@ -34,7 +34,7 @@ func (f *flow) sent(k *consumer, size int) string {
 	}
 	f.count++
 	f.requested = f.outstanding
-	f.request = wire.FlowControlPrefix + k.layout.Stream + "." + k.name + "." + strconv.FormatUint(f.count, 36)
+	f.request = wire.FlowControlPrefix + k.layout.Stream + "." + k.config.Name + "." + strconv.FormatUint(f.count, 36)
 	return f.request
 }
 

@@ -178,7 +178,7 @@ func (k *consumer) newest(r *round, at kv.Revision) kv.Revision {
 // redeliver delivers the messages again whose time to be acknowledged is over.
 func (k *consumer) redeliver(r *round) {
 	for k.goesOn(r) {
-		revision, deliveries := k.acks.again(k.config.MaxDeliver)
+		revision, deliveries := k.acks.again()
 		if revision == 0 {
 			return
 		}
@@ -375,7 +375,7 @@ func (k *consumer) tickRequests() (idle bool) {
 	now, p := time.Now(), k.pull
 	p.wakeAt = time.Time{}
 	k.sweepRequests(now)
-	if k.acks.expire(now, k.config.MaxDeliver) {
+	if k.acks.expire(now) {
 		k.schedule()
 	}
 	ends := latest(p.lastActive, k.acks.last).Add(k.config.InactiveThreshold)

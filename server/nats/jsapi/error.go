@@ -26,6 +26,9 @@ func (e *Error) Error() string { return fmt.Sprintf("%s (%d)", e.Description, e.
 var (
 	ErrBadRequest       = &Error{400, 10003, "bad request"}
 	ErrConsumerNotFound = &Error{404, 10014, "consumer not found"}
+	ErrDurableName      = &Error{400, 10017, "consumer name in subject does not match durable name in request"}
+	ErrDurableNotSet    = &Error{400, 10018, "consumer expected to be durable but a durable name was not set"}
+	ErrEphemeralDurable = &Error{400, 10020, "consumer expected to be ephemeral but a durable name was set in request"}
 	ErrMirrorSubjects   = &Error{400, 10034, "stream mirrors can not contain subjects"}
 	ErrNoMessage        = &Error{404, 10037, "no message found"}
 	ErrNoStorage        = &Error{500, 10047, "insufficient storage resources available"}
@@ -40,14 +43,23 @@ var (
 	ErrMaxBytes         = &Error{503, 10077, "maximum bytes exceeded"}
 	ErrMaxMessages      = &Error{503, 10077, "maximum messages exceeded"}
 	ErrDeliverWildcards = &Error{400, 10079, "consumer deliver subject has wildcards"}
+	ErrPushMaxWaiting   = &Error{400, 10080, "consumer in push mode can not set max waiting"}
+	ErrPushAckPending   = &Error{400, 10082, "consumer requires ack policy for max ack pending"}
 	ErrHeartbeatShort   = &Error{400, 10083, "consumer idle heartbeat needs to be >= 100ms"}
+	ErrPullRateLimit    = &Error{400, 10086, "consumer in pull mode can not have rate limit set"}
+	ErrPullHeartbeat    = &Error{400, 10088, "consumer idle heartbeat requires a push based consumer"}
+	ErrPullFlowControl  = &Error{400, 10089, "consumer flow control requires a push based consumer"}
 	ErrHeaderTooLarge   = &Error{400, 10097, "header size exceeds maximum allowed of 64k"}
+	ErrDescription      = &Error{400, 10107, "consumer description is too long, maximum allowed is 4096"}
 	ErrFlowNeedsBeat    = &Error{400, 10108, "consumer with flow control also needs heartbeats"}
 	ErrNoPurge          = &Error{500, 10110, "stream purge not permitted"}
 	ErrNoRollup         = &Error{500, 10111, "rollup not permitted"}
+	ErrExpiresShort     = &Error{400, 10115, "consumer max request expires needs to be >= 1ms"}
+	ErrBackoffDeliver   = &Error{400, 10116, "max deliver is required to be > length of backoff values"}
 	ErrFilterSubject    = &Error{400, 10131, "Consumer create request did not match filtered subject from create subject"}
 	ErrReplicasNegative = &Error{400, 10133, "replicas count cannot be negative"}
 	ErrTwoFilters       = &Error{400, 10136, "consumer cannot have both FilterSubject and FilterSubjects specified"}
+	ErrFiltersInSubject = &Error{400, 10137, "consumer with multiple subject filters cannot use subject based API"}
 	ErrFiltersOverlap   = &Error{400, 10138, "consumer subject filters cannot overlap"}
 	ErrEmptyFilter      = &Error{400, 10139, "consumer filter in FilterSubjects cannot be empty"}
 	ErrNoConsumer       = &Error{400, 10149, "consumer does not exist"}
@@ -55,9 +67,12 @@ var (
 	ErrTTLDisabled      = &Error{400, 10166, "per-message TTL is disabled"}
 	ErrCounterDisabled  = &Error{400, 10168, "message counters is disabled"}
 	ErrBatchDisabled    = &Error{400, 10174, "atomic publish is disabled"}
+	ErrAckWaitNegative  = &Error{400, 10183, "consumer ack wait needs to be positive"}
+	ErrBackoffNegative  = &Error{400, 10184, "consumer backoff needs to be positive"}
 	ErrRequiredLevel    = &Error{412, 10185, "JetStream minimum api level required"}
 	ErrScheduleDisabled = &Error{400, 10188, "message schedules is disabled"}
 	ErrMissingSequence  = &Error{400, 10193, "missing sequence for expected last sequence per subject"}
+	ErrAckFlowPull      = &Error{400, 10218, "flow control ack policy requires a push based consumer"}
 )
 
 // InvalidJSON refuses a body that cannot be decoded.

@@ -55,6 +55,19 @@ func DecodeBody(body []byte, into any) *Error {
 	return DecodeJSON(body, into)
 }
 
+// DecodeKnown is DecodeBody, and refuses fields that the value does not have.
+func DecodeKnown(body []byte, into any) *Error {
+	if len(bytes.TrimSpace(body)) == 0 {
+		return nil
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		return InvalidJSON(err)
+	}
+	return nil
+}
+
 // DecodeJSON reads JSON into a value. Unknown fields are ignored. It uses a decoder
 // because nats-server does, and the texts of errors differ from those of Unmarshal.
 func DecodeJSON(body []byte, into any) *Error {
