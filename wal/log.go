@@ -24,6 +24,9 @@ type Log struct {
 	// Owned by the goroutine that appends.
 	file    *openFile
 	pos     int64  // offset of the next frame; frame-aligned
+	begun   int64  // time of the newest frame before the file, as given to Append; of its first frame if there is none
+	now     int64  // time of the newest frame
+	planned bool   // the size of the file after this one was decided
 	vouched bool   // a durable record shows that the newest frame is durable
 	next    Words  // of the next frame
 	vouch   []byte // buffer for a vouching frame
@@ -41,6 +44,8 @@ type Log struct {
 		old       []oldFile   // finished files, ascending; those outside the chain first
 		spares    []*openFile // complete and durable, at most sparesKept
 		used      int64       // bytes of the old files with needed frames, and of the current file
+		next      int64       // size of the next file, bytes
+		wanted    bool        // a spare of that size should be made
 		maxFileID uint64      // highest file id in use
 		closed    bool
 	}
@@ -65,7 +70,7 @@ func (r *Reader) Start(after LSN, next Words) (*Log, error) {
 	if err := r.mayStart(after); err != nil {
 		return nil, err
 	}
-	h := header{number: 1, size: r.opts.FileSize, after: after}
+	h := header{number: 1, size: r.opts.FirstFileSize, after: after}
 	if n := len(r.chain); n > 0 {
 		newest := &r.chain[n-1]
 		h.prev, h.began = newest.number, newest.after
@@ -79,6 +84,7 @@ func (r *Reader) Start(after LSN, next Words) (*Log, error) {
 	}
 	r.scratch = nil
 	l := &Log{opts: r.opts, next: next}
+	l.mu.next = r.opts.FirstFileSize
 	l.last.Store(uint64(after))
 	l.synced.Store(uint64(after))
 	l.mark.open(&l.opts)
@@ -129,7 +135,7 @@ func (l *Log) adopt(r *Reader) error {
 		old = append(old, oldFile{fileID: f.fileID, size: f.actual, final: final, used: final >= r.from})
 	}
 	for _, f := range old {
-		if !f.used && f.size == l.opts.FileSize && len(l.mu.spares) < sparesKept {
+		if !f.used && f.size == l.mu.next && len(l.mu.spares) < sparesKept {
 			if err := l.keep(f); err != nil {
 				return wrap(err)
 			}
@@ -190,7 +196,11 @@ func (l *Log) Reserve(payloads ...int) error {
 	if pageUp(l.pos)+space <= l.file.end() {
 		return nil
 	}
-	size := max(l.opts.FileSize, pagesOfHeaders*pageSize+space)
+	if !l.planned {
+		l.plan()
+	}
+	need := pagesOfHeaders*pageSize + space
+	size := l.sizeFor(need)
 	// If only the current file is in use, no Recycle can make more room. Then a frame that
 	// exceeds MaxSize is accepted; otherwise it would wait for ever.
 	if used := l.Used(); used+size > l.opts.MaxSize && used > l.file.size {
@@ -199,7 +209,7 @@ func (l *Log) Reserve(payloads ...int) error {
 	if err := l.Sync(); err != nil {
 		return err
 	}
-	return l.open(header{number: l.file.number + 1, size: size, prev: l.file.number, after: l.Last(), began: l.file.after})
+	return l.rotate(size, need)
 }
 
 // Append writes frame, which was begun with NewFrame, after the newest one and returns its
@@ -221,8 +231,14 @@ func (l *Log) Append(frame []byte, now int64, next Words) (LSN, error) {
 	if err := l.writePadded(frame, end); err != nil {
 		return 0, l.fail(err)
 	}
-	l.pos = frameUp(end)
+	if l.begun == 0 {
+		l.begun = now
+	}
+	l.now, l.pos = now, frameUp(end)
 	l.vouched, l.next = false, next
+	if !l.planned && pageUp(l.pos) > l.file.size/2 {
+		l.plan()
+	}
 	l.last.Store(uint64(h.lsn))
 	return h.lsn, nil
 }

@@ -326,8 +326,15 @@ func TestStartInAnEmptyDirectory(t *testing.T) {
 func TestRotationUsesSpares(t *testing.T) {
 	o := testOptions(newDisk(t))
 	w := startLog(t, o)
-	if !w.NeedsSpare() {
-		t.Fatal("a new log has a spare")
+	check(t, w.Prepare())
+	if names := fileNames(t, o.FS); w.NeedsSpare() || len(names) != 1 {
+		t.Fatalf("an empty log needs a spare: %v; files %v", w.NeedsSpare(), names)
+	}
+	for !w.NeedsSpare() {
+		w.addSynced(100)
+	}
+	if w.pos < w.file.size/2 {
+		t.Errorf("a spare is needed at %d of %d bytes", w.pos, w.file.size)
 	}
 	check(t, w.Prepare())
 	check(t, w.Prepare())
@@ -422,7 +429,7 @@ func TestFilesOfAnotherSizeAreNoSpares(t *testing.T) {
 		t.Errorf("used %d", w.Used())
 	}
 	check(t, w.Recycle(w.Last()+1))
-	if names := fileNames(t, o.FS); !w.NeedsSpare() || len(names) != 1 {
+	if names := fileNames(t, o.FS); len(w.mu.spares) != 0 || len(names) != 1 {
 		t.Errorf("files %v", names)
 	}
 	check(t, w.Close())

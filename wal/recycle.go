@@ -3,6 +3,7 @@ package wal
 import (
 	"errors"
 	"io/fs"
+	"slices"
 
 	"kvd/internal/vfs"
 )
@@ -24,24 +25,36 @@ type oldFile struct {
 	shrunk bool // its removal has begun, so it cannot be a spare
 }
 
-// NeedsSpare reports whether there is no spare, so that the next rotation would have to
-// make a file.
-func (l *Log) NeedsSpare() bool {
+// NeedsSpare reports whether the current file is half full and there is no spare of the next
+// size, so that the next rotation would have to make a file.
+func (l *Log) NeedsSpare() bool { return l.wantedSize() > 0 }
+
+// wantedSize returns the size of the spare that is needed, or 0.
+func (l *Log) wantedSize() int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.mu.spares) == 0 && !l.mu.closed
+	if l.mu.closed || !l.mu.wanted || l.spareLocked(l.mu.next) >= 0 {
+		return 0
+	}
+	return l.mu.next
 }
 
-// Prepare makes a spare if there is none, so that a rotation finds one. It may take long.
-// An error does not change the log; it matches vfs.ErrNoSpace if the disk has no room.
+// Prepare makes a spare if one is needed, so that a rotation finds it. It may take long. On a
+// disk without room for it, it makes a smaller one. An error does not change the log; it
+// matches vfs.ErrNoSpace if the disk has no room. After it no spare is needed before the next
+// rotation.
 func (l *Log) Prepare() error {
 	l.tidying.Lock()
 	defer l.tidying.Unlock()
-	if !l.NeedsSpare() {
+	size := l.wantedSize()
+	if size == 0 {
 		return nil
 	}
-	f, err := l.build(header{size: l.opts.FileSize, salt: l.opts.Salt(), store: l.opts.StoreID})
+	f, err := l.buildSpare(size)
 	if err != nil {
+		l.mu.Lock()
+		l.mu.wanted = false
+		l.mu.Unlock()
 		return wrap(err)
 	}
 	if err := l.publish(f); err != nil {
@@ -49,6 +62,17 @@ func (l *Log) Prepare() error {
 		return wrap(err)
 	}
 	return wrap(l.addSpare(f))
+}
+
+// buildSpare makes a file of that size, or of a smaller one if the disk has no room for it.
+func (l *Log) buildSpare(size int64) (*openFile, error) {
+	for {
+		f, err := l.build(header{size: size, salt: l.opts.Salt(), store: l.opts.StoreID})
+		if !errors.Is(err, vfs.ErrNoSpace) || size <= l.opts.FirstFileSize {
+			return f, err
+		}
+		size = l.halve(size)
+	}
 }
 
 // addSpare adds f to the spares, or closes it if the log was closed meanwhile.
@@ -66,12 +90,15 @@ func (l *Log) addSpare(f *openFile) error {
 }
 
 // Recycle releases the frames below the LSN below. Files with only such frames become
-// spares, or are removed if there are enough spares. Before the call it must be durable
+// spares, or are removed if there are enough spares or the next file has another size. Before the call it must be durable
 // elsewhere that the next Replay starts at below or later. The current file always stays.
 // An error does not change the log; the next Recycle tries again.
 func (l *Log) Recycle(below LSN) error {
 	l.tidying.Lock()
 	defer l.tidying.Unlock()
+	if err := l.discardSpares(); err != nil {
+		return wrap(err)
+	}
 	for {
 		old, keep := l.takeOld(below)
 		if old == nil {
@@ -91,6 +118,26 @@ func (l *Log) Recycle(below LSN) error {
 	}
 }
 
+// discardSpares moves the spares of another size than the next file's to the files that
+// Recycle removes. The caller holds tidying.
+func (l *Log) discardSpares() error {
+	var discarded []*openFile
+	l.mu.Lock()
+	for i := len(l.mu.spares) - 1; i >= 0; i-- {
+		if f := l.mu.spares[i]; f.size != l.mu.next {
+			discarded = append(discarded, f)
+			l.mu.spares = slices.Delete(l.mu.spares, i, i+1)
+			l.mu.old = slices.Insert(l.mu.old, 0, oldFile{fileID: f.fileID, size: f.size})
+		}
+	}
+	l.mu.Unlock()
+	var err error
+	for _, f := range discarded {
+		err = errors.Join(err, f.Close())
+	}
+	return err
+}
+
 // takeOld removes the lowest finished file from the list if all its frames are below the
 // LSN below, and reports whether it can be a spare. Otherwise it returns nil.
 func (l *Log) takeOld(below LSN) (f *oldFile, keep bool) {
@@ -104,7 +151,7 @@ func (l *Log) takeOld(below LSN) (f *oldFile, keep bool) {
 	if old.used {
 		l.mu.used -= old.size
 	}
-	return &old, old.size == l.opts.FileSize && !old.shrunk && len(l.mu.spares) < sparesKept
+	return &old, old.size == l.mu.next && !old.shrunk && len(l.mu.spares) < sparesKept
 }
 
 func (l *Log) putBack(f oldFile) {

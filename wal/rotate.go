@@ -2,6 +2,7 @@ package wal
 
 import (
 	"errors"
+	"slices"
 
 	"kvd/internal/vfs"
 )
@@ -26,8 +27,9 @@ func (l *Log) open(h header) error {
 		l.mu.old = append(l.mu.old, oldFile{fileID: old.fileID, size: old.size, final: h.after, used: true})
 	}
 	l.mu.used += h.size
+	l.mu.wanted = false
 	l.mu.Unlock()
-	l.file, l.pos, l.vouched = f, pageSize, true
+	l.file, l.pos, l.vouched, l.planned, l.begun = f, pageSize, true, false, l.now
 	if old == nil {
 		return nil
 	}
@@ -65,16 +67,20 @@ func (l *Log) nextFile(h header) (*openFile, error) {
 	return f, nil
 }
 
+// takeSpare removes a spare of that size from the list and returns it, or nil.
 func (l *Log) takeSpare(size int64) *openFile {
-	if size != l.opts.FileSize {
-		return nil
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.mu.spares) == 0 {
+	i := l.spareLocked(size)
+	if i < 0 {
 		return nil
 	}
-	f := l.mu.spares[0]
-	l.mu.spares = append(l.mu.spares[:0], l.mu.spares[1:]...)
+	f := l.mu.spares[i]
+	l.mu.spares = slices.Delete(l.mu.spares, i, i+1)
 	return f
+}
+
+// spareLocked returns the index of a spare of that size, or -1. The caller holds mu.
+func (l *Log) spareLocked(size int64) int {
+	return slices.IndexFunc(l.mu.spares, func(f *openFile) bool { return f.size == size })
 }

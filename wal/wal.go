@@ -43,14 +43,21 @@ type Options struct {
 	FS       vfs.FS
 	Dir      string        // must exist, and belong to this log alone
 	StoreID  [16]byte      // of the store; files of another store are refused
-	FileSize int64         // bytes of one file; 0: 16 MiB; a multiple of 4,096, 16 KiB to 1 GiB
+	FileSize int64         // bytes of one file at most; 0: 16 MiB; a multiple of 4,096, 16 KiB to 1 GiB
 	MaxSize  int64         // bytes of all files that hold needed frames; 0: 128 MiB; at least two files
 	Salt     func() uint64 // random numbers; called from any goroutine; nil: crypto/rand
+
+	// FirstFileSize is the size of the files with which the log begins, and of those of a log
+	// with little load, in bytes: a multiple of 4,096, 16 KiB to FileSize. 0: FileSize.
+	FirstFileSize int64
 }
 
 func (o Options) withDefaults() Options {
 	if o.FileSize == 0 {
 		o.FileSize = fileSizeDefault
+	}
+	if o.FirstFileSize == 0 {
+		o.FirstFileSize = o.FileSize
 	}
 	if o.MaxSize == 0 {
 		o.MaxSize = maxSizeDefault
@@ -68,6 +75,10 @@ func (o Options) validate() error {
 	if o.FileSize < fileSizeMin || o.FileSize > fileSizeMax || o.FileSize%pageSize != 0 {
 		return fmt.Errorf("wal: file size is %d, must be a multiple of %d from %d to %d",
 			o.FileSize, pageSize, fileSizeMin, fileSizeMax)
+	}
+	if o.FirstFileSize < fileSizeMin || o.FirstFileSize > o.FileSize || o.FirstFileSize%pageSize != 0 {
+		return fmt.Errorf("wal: first file size is %d, must be a multiple of %d from %d to %d",
+			o.FirstFileSize, pageSize, fileSizeMin, o.FileSize)
 	}
 	if o.MaxSize < 2*o.FileSize {
 		return fmt.Errorf("wal: maximum size is %d, at least two files of %d are needed", o.MaxSize, o.FileSize)
