@@ -113,6 +113,7 @@ func (s *Store) freeLog(p pace) (stuck, err error) {
 	if s.log == nil { // recovery: the old files are removed once there is a new one
 		return nil, nil
 	}
+	s.fitReserve()
 	stuck = s.log.Recycle(cp.edit.LogLow + 1)
 	if stuck != nil {
 		s.opts.Logger.Warn("log files could not be recycled; the next checkpoint tries again", "cause", stuck)

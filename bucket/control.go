@@ -34,7 +34,8 @@ func (s *Store) operate(ctx context.Context, decide func() (journal.Operation, e
 	}
 	s.path.Lock()
 	defer s.path.Unlock()
-	var stuck error // why the files of the full log could not be recycled
+	var stuck error  // why the files of the full log could not be recycled
+	settled := false // the log has given back what it can
 	for {
 		if err := s.checkWritable(); err != nil {
 			return err
@@ -60,6 +61,12 @@ func (s *Store) operate(ctx context.Context, decide func() (journal.Operation, e
 			stuck, err = s.freeLog(unpaced)
 			s.path.Lock()
 			if err == nil {
+				continue
+			}
+		}
+		if errors.Is(err, kv.ErrNoSpace) && !settled && s.canSettle() {
+			settled = true
+			if err = s.settleFull(); err == nil {
 				continue
 			}
 		}

@@ -155,8 +155,10 @@
 //     It looks at the path of the log's file once a second while there are writes, at each
 //     rotation of the log, and before it writes files by their names (place.go). Writes of
 //     the last second before that may be lost.
-//   - A full disk is met earlier, when room is reserved. Puts are refused. Reads
-//     continue, and deletes and checkpoints use the reserve (reserve.go).
+//   - A full disk is met earlier, when room is reserved. The log first gives back what it
+//     can: it moves to a small file, and a checkpoint releases the others (settle.go). If
+//     that is not enough, puts are refused. Reads continue, and deletes and checkpoints use
+//     the reserve (reserve.go).
 //
 // # Doubt
 //
@@ -183,6 +185,15 @@
 // bounded (pace.go, compactor.go). Each round costs a checkpoint: a record may be dead
 // because of a newer record that only the log has, and the manifest must cover the newer
 // one before the dead one is removed.
+//
+// # Room on the disk
+//
+// A new store takes 1.3 MiB: a log of one file of 256 KiB, and a reserve of 1 MiB. Under
+// load the files of the log grow to 16 MiB, and two spares are kept. After five seconds at
+// rest, and at a clean close, the log is one small file again (settle.go). The reserve is an
+// eighth of the segments, from 1 to 64 MiB, and follows them at each checkpoint (reserve.go).
+// At rest, compaction leaves 1.3 times the live bytes. So a store at rest takes at most 1.5
+// times its live records and 8 MiB.
 //
 // # Lock order
 //

@@ -158,7 +158,8 @@ func (s *Store) commitGroup(g *group) {
 // caller holds path. admit releases path only while it waits for room in the log.
 func (s *Store) admit(g *group) error {
 	puts := true
-	var stuck error // why the log, which is full, could not be freed
+	settled := false // the log has given back what it can
+	var stuck error  // why the log, which is full, could not be freed
 	for {
 		if err := s.checkWritable(); err != nil {
 			return err
@@ -191,6 +192,11 @@ func (s *Store) admit(g *group) error {
 			err = s.logIssue(err)
 			s.path.Lock()
 			if err != nil {
+				return err
+			}
+		case errors.Is(err, vfs.ErrNoSpace) && !settled && s.canSettle():
+			settled = true
+			if err := s.settleFull(); err != nil {
 				return err
 			}
 		case errors.Is(err, vfs.ErrNoSpace):

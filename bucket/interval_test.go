@@ -120,7 +120,7 @@ func TestAMixedGroupIsSynced(t *testing.T) {
 
 func TestTheTimerSyncsWithinTheInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := background(t)
+		h := background(t, func(o *Options) { o.LogFileSize = 16 << 20 }) // no file has to be made ready
 		b := h.bucket("b", lax)
 		slow := h.bucket("slow", lax, func(c *kv.Config) { c.SyncInterval = 400 * time.Millisecond })
 		durable := h.bucket("durable")

@@ -22,10 +22,10 @@ const vouchAfter = time.Second
 const checkpointAfter = time.Minute
 
 // maintainer is the background work of an open store. It has five goroutines. One runs
-// checkpoints, keeps a log file ready and confirms the end of an idle log. One syncs the
-// log for buckets with sync=interval (interval.go). One sweeps expired records
-// (sweep.go). One compacts (compactor.go). One completes the indexes' trees after an
-// open. Store.start starts them; Store.Close stops them and waits for them.
+// checkpoints, keeps a log file ready, confirms the end of an idle log and makes it small
+// (settle.go). One syncs the log for buckets with sync=interval (interval.go). One sweeps
+// expired records (sweep.go). One compacts (compactor.go). One completes the indexes' trees
+// after an open. Store.start starts them; Store.Close stops them and waits for them.
 type maintainer struct {
 	store *Store
 	wake  chan struct{} // holds one
@@ -36,6 +36,7 @@ type maintainer struct {
 	quit           chan struct{}
 	done           sync.WaitGroup
 	timer          atomic.Bool // the vouching timer runs
+	calm           calm        // of the loop
 
 	syncTimer
 }
@@ -93,6 +94,7 @@ func (m *maintainer) loop() {
 	m.timer.Store(true)
 	var seen wal.LSN
 	vouched := false // for the log up to seen
+	rested := false  // for settleAfter since then
 	for {
 		select {
 		case <-m.quit:
@@ -103,20 +105,37 @@ func (m *maintainer) loop() {
 				timer.Reset(vouchAfter)
 			}
 		case <-timer.C:
+			m.settle()
 			switch last := m.store.log.Last(); {
 			case last != seen:
-				seen, vouched = last, false
+				seen, vouched, rested = last, false, false
 				timer.Reset(vouchAfter)
 			case !vouched:
 				m.timer.Store(false)
 				_ = m.store.vouch() // an error has poisoned the store, and is logged
 				seen, vouched = m.store.log.Last(), true
-				timer.Reset(checkpointAfter)
+				timer.Reset(settleAfter)
+			case !rested:
+				rested = true
+				timer.Reset(checkpointAfter - settleAfter)
 			default:
 				m.checkpointAtRest()
 			}
 		}
 	}
+}
+
+// settle makes the log small again if the store has been at rest for a while.
+func (m *maintainer) settle() {
+	if !m.calm.look(time.Now(), m.store.logged.Load()) || !m.store.hasLargeFiles() {
+		return
+	}
+	err := m.store.settleLog(paced)
+	if err == nil || errors.Is(err, kv.ErrReadOnly) {
+		return
+	}
+	m.calm.since = time.Time{} // it is tried again after another rest
+	m.store.opts.Logger.Warn("the log stays large", "cause", err)
 }
 
 // checkpointAtRest writes a checkpoint if the log has records that no checkpoint covers.

@@ -4,3 +4,6 @@ package bucket
 
 // putAllocs is how often a put may allocate.
 const putAllocs = 1
+
+// underRace says that the race detector is on: tests do less then.
+const underRace = false

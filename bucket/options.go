@@ -25,16 +25,18 @@ type Options struct {
 	// Observer is called for every commit. Nil: there is none.
 	Observer Observer
 
-	// LogFileSize is the size of one file of the log in bytes, a multiple of
-	// 4,096. Default 16 MiB.
+	// LogFileSize is the size of one file of the log in bytes while there is load, a multiple
+	// of 4,096. Default 16 MiB. The log begins with smaller files, of 64 to 256 KiB, and
+	// returns to them at rest.
 	LogFileSize int64
 
 	// LogMaxSize bounds all files of the log together, in bytes. Where a write would
 	// pass it, it waits for a checkpoint. Default 128 MiB, at least 2 × LogFileSize.
 	LogMaxSize int64
 
-	// ReserveSize is how much disk, in bytes, is set aside for deletes and
-	// checkpoints on a full disk. Default 64 MiB; negative: none.
+	// ReserveSize bounds the disk, in bytes, that is set aside for deletes and checkpoints on
+	// a full disk. It is an eighth of the segments, and at least 1 MiB or this bound. Default
+	// 64 MiB; negative: none.
 	ReserveSize int64
 
 	// CompactionRate bounds the bytes a second that background compaction reads and
@@ -76,6 +78,8 @@ const (
 	memoryLogMaxSize   = 4 << 20
 	logFileSizeDefault = 16 << 20
 	logMaxSizeDefault  = 128 << 20
+	logFirstSizeMin    = 64 << 10
+	logFirstSizeMax    = 256 << 10
 	reserveSizeDefault = 64 << 20
 	pageSize           = 4096
 )
@@ -130,6 +134,12 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("%w: LogMaxSize is %d, at least two log files of %d are needed", kv.ErrInvalidConfig, o.LogMaxSize, o.LogFileSize)
 	}
 	return o, nil
+}
+
+// firstLogFileSize returns the size of the log's files without load, bytes.
+func (o *Options) firstLogFileSize() int64 {
+	size := max(logFirstSizeMin, min(logFirstSizeMax, o.LogFileSize/64&^(pageSize-1)))
+	return min(size, o.LogFileSize)
 }
 
 // Progress reports how far Open has come.

@@ -74,6 +74,7 @@ func (s *Store) recover() error {
 		if err := r.begin(); err != nil {
 			return err
 		}
+		s.fitReserve()
 	}
 	r.finish()
 	return nil

@@ -14,11 +14,12 @@ import (
 
 // reserve is disk space for the work that must go on when the disk is full: deletes,
 // checkpoints, the manifest. It is a file of allocated blocks that is never read. It is
-// spent by truncating the file. Puts are admitted again once it is whole. Guarded by
+// spent by truncating the file. Puts are admitted again once it is whole. Its size follows
+// that of the segments, because a compaction needs more room in a large store. Guarded by
 // Store.path.
 type reserve struct {
 	file      vfs.File // nil: there is none
-	size      int64    // bytes wanted
+	size      int64    // bytes wanted: see reserveFor
 	available int64    // bytes there
 	spent     bool     // less is there than wanted
 }
@@ -27,11 +28,22 @@ type reserve struct {
 // a segment cannot use it to grow ahead of its writes, and takes only what it needs.
 const reserveStep = 256 << 10
 
+const (
+	reserveMin   = 1 << 20 // bytes
+	reserveShare = 8       // the reserve is this part of the segments, in whole reserveMin
+	reserveCut   = 4 << 20 // bytes that are freed at once when the reserve becomes smaller
+)
+
+// reserveFor returns how large the reserve of a store with segments of that many bytes is.
+func (o *Options) reserveFor(segments int64) int64 {
+	return min(max(segments/reserveShare/reserveMin*reserveMin, reserveMin), o.ReserveSize)
+}
+
 // openReserve opens or makes the reserve. A disk without room for it is full
 // from the start; that is not an error.
 func (s *Store) openReserve() error {
 	r := &s.path.reserve
-	if r.size = s.opts.ReserveSize; r.size < 0 {
+	if s.opts.ReserveSize < 0 {
 		return nil
 	}
 	name := path.Join(s.dir, manifest.ReserveFile)
@@ -43,10 +55,11 @@ func (s *Store) openReserve() error {
 		return fmt.Errorf("open %s: %w", name, err)
 	}
 	r.file = f
-	if r.available, err = f.Size(); err == nil && r.available > r.size {
-		err = f.Truncate(r.size)
-		r.available = r.size
+	if r.available, err = f.Size(); err == nil && r.available > s.opts.ReserveSize {
+		err = f.Truncate(s.opts.ReserveSize)
+		r.available = s.opts.ReserveSize
 	}
+	r.size = max(r.available, s.opts.reserveFor(0)) // fitReserve knows better once the buckets are loaded
 	if err != nil {
 		return fmt.Errorf("open %s: %w", name, err)
 	}
@@ -72,6 +85,47 @@ func (s *Store) refillReserve() error {
 		r.available = size
 	}
 	return fmt.Errorf("reserve of %d bytes: %w", r.size, err)
+}
+
+// fitReserve makes the reserve as large as the segments want it. If the disk has no room for
+// that, puts are refused until it has. A reserve that is spent does not grow, so that it takes
+// nothing from the deletes that spend it.
+func (s *Store) fitReserve() {
+	var segments int64
+	for _, b := range s.list() {
+		segments += b.diskSize()
+	}
+	for more := true; more; {
+		s.path.Lock()
+		more = s.fitReserveLocked(s.opts.reserveFor(segments))
+		s.path.Unlock()
+		if more {
+			s.pause(paced)
+		}
+	}
+}
+
+// fitReserveLocked is a step of fitReserve, and reports whether there are more. The caller
+// holds path.
+func (s *Store) fitReserveLocked(want int64) (more bool) {
+	r := &s.path.reserve
+	if r.file == nil {
+		return false
+	}
+	r.size = want
+	if r.available > want {
+		size := max(want, r.available-reserveCut)
+		if r.file.Truncate(size) == nil { // it holds nothing: the next checkpoint tries again
+			r.available = size
+			return size > want
+		}
+		return false
+	}
+	if r.available < want && !r.spent {
+		_ = s.refillReserve() // an error is that of the next put
+	}
+	r.spent = r.available < want
+	return false
 }
 
 // spendReserve frees a part of the reserve and reports whether there was any. The caller

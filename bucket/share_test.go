@@ -25,7 +25,7 @@ func newLowPriority(b *Bucket, keys int) *request {
 // Requests of low priority get a share of the writers' groups: neither delays the other
 // for long.
 func TestAPatientRequestRidesAlong(t *testing.T) {
-	a := newAging(t, func(o *Options) { o.LogFileSize = 1 << 20 }) // a rotation has syncs of its own
+	a := newAging(t, func(o *Options) { o.LogFileSize = 16 << 20 }) // a rotation has syncs of its own
 	b := a.bucket("b")
 	const keys = 3*shareLeast + 5
 	for i := range keys {

@@ -220,6 +220,11 @@ func (s *Store) Close() error {
 		err = s.vouch() // before the checkpoint, which then covers this frame too
 	}
 	if err == nil {
+		if err = s.shrinkLog(false); errors.Is(err, kv.ErrNoSpace) {
+			err = nil // the log stays large
+		}
+	}
+	if err == nil {
 		err = s.makeCheckpoint(unpaced)
 	}
 	s.release()

@@ -145,7 +145,7 @@ func byFault(_ *testing.T, b seededBug) error {
 func byFull(_ *testing.T, b seededBug) error {
 	load := b.plant(&workload{})
 	for room := range int64(40) {
-		if err := fillDisk(room*4096, load.bug, func() {}); err != nil {
+		if err := fillDisk(fullLoad(room, load.bug), room*4096, func() {}); err != nil {
 			return err
 		}
 	}

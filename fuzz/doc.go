@@ -28,6 +28,8 @@
 //     returns the right answer or an error that names the damage, never a wrong value.
 //   - Every call that fails, once or from then on, with EIO, ENOSPC, a short write, or a
 //     sync that drops its pages.
+//   - Power cuts, failing calls and full disks while the files of the log grow with the load
+//     and shrink at rest, and while the reserve follows the size of the store.
 //   - A full disk: writes are refused cleanly, reads and deletes continue, and writes
 //     succeed again once there is room.
 //   - Many writers with crashes at random calls, under the race detector.

@@ -21,7 +21,7 @@ func TestFullDisk(t *testing.T) {
 	stride := int(sample(1))
 	for room := 0; room < pages; room += stride {
 		checks.add(func(count func()) error {
-			if err := fillDisk(int64(room)*4096, nil, count); err != nil {
+			if err := fillDisk(fullLoad(int64(room), nil), int64(room)*4096, count); err != nil {
 				return fmt.Errorf("disk with room for %d pages: %w", room, err)
 			}
 			return nil
@@ -33,9 +33,14 @@ func TestFullDisk(t *testing.T) {
 	report(t, checks, start)
 }
 
+// fullLoad is the store of TestFullDisk, on a disk with room for that many pages.
+func fullLoad(room int64, bug func(vfs.FS) vfs.FS) *workload {
+	return &workload{bug: bug, seed: uint64(room) * 4096, logFileSize: 16 << 10, logMaxSize: 64 << 10, reserveSize: 2 << 20}
+}
+
 // fillDisk writes to a store whose disk has that many free bytes, until it is full.
-func fillDisk(room int64, bug func(vfs.FS) vfs.FS, count func()) error {
-	w := newWorld(&workload{bug: bug, seed: uint64(room), logFileSize: 16 << 10, logMaxSize: 64 << 10, reserveSize: 2 << 20}, simdisk.New())
+func fillDisk(load *workload, room int64, count func()) error {
+	w := newWorld(load, simdisk.New())
 	if err := w.start(); err != nil {
 		return err
 	}
@@ -54,7 +59,7 @@ func fillDisk(room int64, bug func(vfs.FS) vfs.FS, count func()) error {
 		return fmt.Errorf("full: %w", err)
 	}
 	for _, c := range cuts(w.disk.Pending(), uint64(room), 2) {
-		full := finding{workload: w.workload, image: c.make(w.disk), now: w.now, before: w.acked, after: w.acked, seed: uint64(room)}
+		full := finding{workload: w.workload, image: c.make(w.disk), now: w.now, before: w.acked, after: w.acked, seed: load.seed}
 		if err := full.check(count); err != nil {
 			return fmt.Errorf("full, %s: %w", c.name, err)
 		}

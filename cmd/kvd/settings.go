@@ -65,9 +65,9 @@ func newSettings() settings {
 		{name: "log-level", def: "info", usage: "debug, info, warn or error"},
 		{name: "log-format", def: "auto", usage: "text, json, or auto: text on a terminal"},
 		{name: "shutdown-timeout", def: "10s", usage: "time for connections to finish when the server stops"},
-		{name: "wal-file-size", def: "16MiB", usage: "size of one file of the write-ahead log"},
+		{name: "wal-file-size", def: "16MiB", usage: "largest size of one file of the write-ahead log; it begins with small ones"},
 		{name: "wal-max-size", def: "128MiB", usage: "size of the whole write-ahead log; writers wait when it is full"},
-		{name: "reserve-size", def: "64MiB", usage: "disk space kept for deletes on a full disk; 0: none"},
+		{name: "reserve-size", def: "64MiB", usage: "most disk space kept for deletes on a full disk, an eighth of the data from 1 MiB on; 0: none"},
 	}
 }
 
