@@ -231,7 +231,11 @@ func (s *Store) writeCheckpoint(cp *pendingCheckpoint, p pace) error {
 			if files++; files > 1 {
 				s.pause(p)
 			}
-			if err := f.write(); err != nil {
+			err := f.write()
+			for errors.Is(err, vfs.ErrNoSpace) && s.lendReserve() {
+				err = f.write()
+			}
+			if err != nil {
 				return err
 			}
 			created = created || f.created
@@ -322,7 +326,7 @@ func (s *Store) logEdit(e *manifest.Edit) error {
 	if err != nil {
 		return err
 	}
-	return cp.manifest.Append(record)
+	return cp.manifest.Append(record, s.lendReserve)
 }
 
 // syncLog makes every frame of the log durable.

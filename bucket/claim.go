@@ -145,7 +145,7 @@ func (r *recovery) openLog() error {
 	log, err := wal.Open(wal.Options{
 		FS: r.store.opts.env.FS, Dir: path.Join(r.store.dir, manifest.LogDir), StoreID: r.store.identity.StoreID,
 		FileSize: r.store.opts.LogFileSize, MaxSize: r.store.opts.LogMaxSize, Salt: r.store.opts.env.Random,
-		FirstFileSize: r.store.opts.firstLogFileSize(),
+		FirstFileSize: r.store.opts.firstLogFileSize(), MakeRoom: r.store.spendReserve,
 	})
 	if err != nil {
 		return err

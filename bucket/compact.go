@@ -367,11 +367,13 @@ func (c *rewrite) flush() error {
 	for _, e := range c.entries {
 		bound += int64(segment.EntryBound(len(e.Key)))
 	}
-	err := c.withReserve(func() error { return c.output.Reserve(int64(len(c.batch)), bound) })
-	if err != nil {
+	var start int64
+	err := c.withReserve(func() (err error) {
+		if err = c.output.Reserve(int64(len(c.batch)), bound); err == nil {
+			start, err = c.output.Append(c.batch)
+		}
 		return err
-	}
-	start, err := c.output.Append(c.batch)
+	})
 	if err != nil {
 		return err
 	}
@@ -458,7 +460,7 @@ func (c *rewrite) finish() error {
 	if !ok {
 		panic("bucket: compaction made an output without a record")
 	}
-	if err := c.output.WriteIndex(block); err != nil {
+	if err := c.withReserve(func() error { return c.output.WriteIndex(block) }); err != nil {
 		return err
 	}
 	if err := c.output.Seal(); err != nil {

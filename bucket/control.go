@@ -84,16 +84,20 @@ func (s *Store) operate(ctx context.Context, decide func() (journal.Operation, e
 }
 
 // logTwice appends both frames of an operation to the log, and syncs them. Path.frame is
-// the frame, and the caller holds path.
+// the frame, and the caller holds path. On a full disk that copies what is overwritten the
+// second may be missing.
 func (s *Store) logTwice(op journal.Operation) error {
 	var t tally
 	t.addOperation(op)
 	now := s.clock.advance()
-	for range 2 {
+	for i := range 2 {
 		s.log.NextPage()
-		s.path.totals.add(t)
-		if _, err := s.log.Append(s.path.frame, now, s.path.totals.words); err != nil {
-			return s.poisonLog(err)
+		err := s.appendFrame(s.path.frame, now, t)
+		if i == 1 && errors.Is(err, kv.ErrNoSpace) {
+			break
+		}
+		if err != nil {
+			return err
 		}
 		journal.MarkSecond(s.path.frame[wal.FrameHeaderSize:])
 	}

@@ -160,6 +160,14 @@
 //     that is not enough, puts are refused. Reads continue, and deletes and checkpoints use
 //     the reserve (reserve.go).
 //
+// A file system that copies what is overwritten (btrfs, ZFS, bcachefs, XFS under a snapshot)
+// needs room for each write to a used log file, and for the rest of a page that a segment
+// or the manifest goes on with. If such a write finds the disk full, a part of the reserve is
+// freed and the write is repeated; puts are refused until the reserve is whole. An open does
+// the same. If the reserve is used up, a frame of the log is withdrawn and its mutations are
+// refused. Only a full disk that is met at a sync, or after the frame with the reserve used up,
+// makes the store read-only.
+//
 // # Doubt
 //
 // Damage may take records of which nothing tells the keys. Then a bucket has a bound

@@ -128,9 +128,9 @@ func (s *Store) commitGroup(g *group) {
 	}
 	done := Commit{Records: len(g.effects), Expired: g.expired}
 	if g.logs() {
-		s.path.totals.add(g.tally)
-		if _, err := s.log.Append(g.frame, s.clock.newest.Load(), s.path.totals.words); err != nil {
-			g.fail(s.poisonLog(err))
+		if err := s.appendFrame(g.frame, s.clock.newest.Load(), g.tally); err != nil {
+			g.rollback()
+			g.fail(err)
 			return
 		}
 		s.logged.Add(int64(len(g.frame)))
@@ -151,6 +151,24 @@ func (s *Store) commitGroup(g *group) {
 	if g.logs() {
 		s.noticeLog()
 	}
+}
+
+// appendFrame appends a frame with what the tally counts. An error that matches kv.ErrNoSpace
+// is a refusal: the file system copies what is overwritten, and has no room for that. Any
+// other error has poisoned the store. The caller holds path.
+func (s *Store) appendFrame(frame []byte, now int64, t tally) error {
+	before := s.path.totals
+	s.path.totals.add(t)
+	_, err := s.log.Append(frame, now, s.path.totals.words)
+	switch {
+	case err == nil:
+		return nil
+	case s.log.Err() != nil:
+		return s.poisonLog(err)
+	}
+	s.path.totals = before
+	s.recordFull(err)
+	return s.noSpace(err)
 }
 
 // admit judges the group and reserves room for it in the log and the segments. If the
@@ -307,7 +325,7 @@ func (g *group) answer(r *request) {
 func (g *group) writeSegments() error {
 	for i := range g.parts {
 		p := &g.parts[i]
-		offset, err := p.bucket.active.Append(g.records(i))
+		offset, err := p.bucket.append(g.records(i))
 		if err != nil {
 			return err
 		}
@@ -320,6 +338,17 @@ func (g *group) writeSegments() error {
 		g.effects[i].setPlace(g)
 	}
 	return nil
+}
+
+// append appends records to the active segment. They are in the log already. So if the file
+// system copies what is overwritten, here the rest of a page, and has no room for that, append
+// spends the reserve. The caller holds path.
+func (b *Bucket) append(records []byte) (offset int64, err error) {
+	offset, err = b.active.Append(records)
+	for errors.Is(err, vfs.ErrNoSpace) && b.store.spendReserve() {
+		offset, err = b.active.Append(records)
+	}
+	return offset, err
 }
 
 // records returns the records of a part as one slice of bytes.

@@ -257,13 +257,20 @@ func (s *Store) vouch() error {
 	return nil
 }
 
-// vouchLocked writes a vouching frame, unless the log is vouched. The caller holds path.
+// vouchLocked writes a vouching frame, unless the log is vouched or the disk has no room. The
+// caller holds path.
 func (s *Store) vouchLocked(now int64) error {
 	if s.log.Vouched() {
 		return nil
 	}
+	before := s.path.totals
 	s.path.totals.add(tally{})
-	return s.log.Vouch(now, s.path.totals.words)
+	err := s.log.Vouch(now, s.path.totals.words)
+	if errors.Is(err, vfs.ErrNoSpace) {
+		s.path.totals = before
+		return nil
+	}
+	return err
 }
 
 // release releases files, mappings and the lock. It writes nothing.

@@ -30,8 +30,8 @@
 //     sync that drops its pages.
 //   - Power cuts, failing calls and full disks while the files of the log grow with the load
 //     and shrink at rest, and while the reserve follows the size of the store.
-//   - A full disk: writes are refused cleanly, reads and deletes continue, and writes
-//     succeed again once there is room.
+//   - A full disk, also one that copies what is overwritten: writes are refused cleanly,
+//     reads and deletes continue, and writes succeed again once there is room.
 //   - Many writers with crashes at random calls, under the race detector.
 //   - Two hundred watchers with random patterns and options beside writers, a million
 //     events in all. Watchers stall, disconnect and resume, the power is cut at random

@@ -41,6 +41,7 @@ func fullLoad(room int64, bug func(vfs.FS) vfs.FS) *workload {
 // fillDisk writes to a store whose disk has that many free bytes, until it is full.
 func fillDisk(load *workload, room int64, count func()) error {
 	w := newWorld(load, simdisk.New())
+	w.disk.SetCopyOnWrite(load.copies)
 	if err := w.start(); err != nil {
 		return err
 	}

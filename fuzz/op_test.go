@@ -188,6 +188,7 @@ type workload struct {
 	reserveSize int64
 	segmentSize int64 // 0: large
 	aging       bool  // records expire
+	copies      bool  // the disk copies what is overwritten
 	ops         []op
 	bug         func(vfs.FS) vfs.FS // wraps the disk; nil: no bug
 	lie         func(*kv.Mutation)  // changes a mutation before the store gets it; nil: no bug

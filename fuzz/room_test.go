@@ -125,3 +125,26 @@ func TestFullDiskWhileTheLogGrows(t *testing.T) {
 	}
 	report(t, checks, start)
 }
+
+// TestFullDiskThatCopies is TestFullDisk on a file system that copies what is overwritten: a
+// write may find the disk full where room was reserved. The store is not poisoned, and an open
+// on the full disk succeeds.
+func TestFullDiskThatCopies(t *testing.T) {
+	start, checks := time.Now(), newChecks()
+	defer checks.close()
+	for room := int64(0); room < 120; room += sample(2) {
+		for _, fileSize := range []int64{16 << 10, 256 << 10} {
+			checks.add(func(count func()) error {
+				load := &workload{seed: uint64(room), logFileSize: fileSize, logMaxSize: 4 * fileSize, reserveSize: 2 << 20, copies: true}
+				if err := fillDisk(load, room*4096, count); err != nil {
+					return fmt.Errorf("disk with room for %d pages, log files of %d bytes: %w", room, fileSize, err)
+				}
+				return nil
+			})
+		}
+	}
+	if err := checks.wait(); err != nil {
+		t.Error(err)
+	}
+	report(t, checks, start)
+}

@@ -195,6 +195,11 @@
 // use, or is removed in steps: it is first cut down to its first header, if that can be
 // read.
 //
+// On a file system that copies what is overwritten a write may find the disk full. Then
+// Options.MakeRoom may free some and the write is repeated. Without room a frame is refused:
+// zeros over its header are durable before the refusal is returned, so it is never found. A
+// rotation is refused if nothing of the spare's first header was written.
+//
 // Recovery never writes to a file with a frame that the caller wants. It continues in a
 // fresh file, whose header names the end of the log: the last frame, or D if that is
 // higher. So no LSN that was durable is given away again. The fresh file may be a spare, or

@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"errors"
 	"fmt"
 
 	"kvd/internal/vfs"
@@ -77,14 +78,21 @@ func (l *Log) publish(f *openFile) error {
 
 // rewriteHeaders begins the next use of the file. One copy is durable before the other is
 // overwritten. If a power cut has torn the last copy, that one is written first. So at
-// every moment one of them, old or new, is readable.
-func (f *openFile) rewriteHeaders(h header) error {
+// every moment one of them, old or new, is readable. An errUnchanged is a refusal: the file is
+// as it was.
+func (f *openFile) rewriteHeaders(o *Options, h header) error {
 	order := [...]int64{0, h.end()}
 	if !hasHeader(f, h.fileID, h.end()) {
 		order = [...]int64{h.end(), 0}
 	}
-	for _, offset := range order {
-		if err := f.writeHeader(h, offset); err != nil {
+	for i, offset := range order {
+		var page [pageSize]byte
+		h.encode(&page, offset)
+		n, err := o.writeAt(f, page[:], offset)
+		if i == 0 && n == 0 && errors.Is(err, vfs.ErrNoSpace) {
+			return errUnchanged{err}
+		}
+		if err != nil {
 			return err
 		}
 		if err := f.Sync(); err != nil {
@@ -94,6 +102,11 @@ func (f *openFile) rewriteHeaders(h header) error {
 	f.header = h
 	return nil
 }
+
+// errUnchanged is the error of a disk that is full, from a call that changed nothing.
+type errUnchanged struct{ error }
+
+func (e errUnchanged) Unwrap() error { return e.error }
 
 // hasHeader reports whether the file with that id has a readable header at offset.
 func hasHeader(f vfs.File, fileID uint64, offset int64) bool {

@@ -14,7 +14,7 @@ import (
 // Err and Close. Another one may call Prepare and Recycle at the same time. Last, Synced,
 // Used and NeedsSpare are safe for concurrent use.
 //
-// After any error except the refusals of Reserve the log is broken: it is unknown which of
+// After any error except the refusals of Reserve and Append the log is broken: it is unknown which of
 // its bytes are on disk. Nothing is tried again, and every later call that would write
 // returns the first error.
 type Log struct {
@@ -217,7 +217,9 @@ func (l *Log) Reserve(payloads ...int) error {
 // returns. next are the words of the frame after this one; those of this frame were given
 // before. Append writes the header, and may use frame's spare capacity. Afterwards the
 // caller may reuse frame, or append it again. Reserve must have made room before. An error
-// breaks the log.
+// that matches vfs.ErrNoSpace is a refusal: the file system copies what is overwritten, and
+// has no room for that. The log has no such frame then, and what was appended before is
+// durable. Any other error breaks the log.
 func (l *Log) Append(frame []byte, now int64, next Words) (LSN, error) {
 	if l.broken != nil {
 		return 0, l.broken
@@ -228,7 +230,11 @@ func (l *Log) Append(frame []byte, now int64, next Words) (LSN, error) {
 	}
 	h := frameHeader{lsn: l.Last() + 1, synced: l.Synced(), time: now, words: l.next}
 	h.seal(frame, l.file.identity(), l.pos)
-	if err := l.writePadded(frame, end); err != nil {
+	n, err := l.writePadded(frame, end)
+	if errors.Is(err, vfs.ErrNoSpace) {
+		return 0, l.withdraw(n, err)
+	}
+	if err != nil {
 		return 0, l.fail(err)
 	}
 	if l.begun == 0 {
@@ -247,27 +253,6 @@ func (l *Log) Append(frame []byte, now int64, next Words) (LSN, error) {
 // it and of the frame before.
 func (l *Log) NextPage() { l.pos = pageUp(l.pos) }
 
-// writePadded writes frame at l.pos, and zeros after it up to the end of the page. A page
-// is always written from its start to its end, so the system never needs to read its old
-// content. If frame has the capacity, it is a single write.
-func (l *Log) writePadded(frame []byte, end int64) error {
-	pad := int(pageUp(end) - end)
-	if cap(frame)-len(frame) >= pad {
-		n := len(frame)
-		frame = frame[:n+pad]
-		clear(frame[n:])
-		pad = 0
-	}
-	if _, err := l.file.WriteAt(frame, l.pos); err != nil {
-		return err
-	}
-	if pad == 0 {
-		return nil
-	}
-	_, err := l.file.WriteAt(zeros[:pad], end)
-	return err
-}
-
 // Sync makes every appended frame durable, and then writes the mark. The next frame begins
 // at the next page, so that no later write touches the pages of durable frames. An error
 // breaks the log.
@@ -279,6 +264,12 @@ func (l *Log) Sync() error {
 	if l.synced.Load() == last {
 		return nil
 	}
+	return l.syncFile()
+}
+
+// syncFile is Sync, and syncs the file also if every frame is durable.
+func (l *Log) syncFile() error {
+	last := l.last.Load()
 	if err := l.file.Sync(); err != nil {
 		return l.fail(err)
 	}
@@ -295,7 +286,8 @@ func (l *Log) Vouched() bool { return l.vouched }
 // Vouch makes every frame durable, and then writes a vouching frame unless the log is
 // [Log.Vouched]. Without it damage to the newest frame could look like a torn tail. next
 // are the words of the frame after the vouching one. Call it when the log becomes idle,
-// and before Close. An error breaks the log.
+// and before Close. An error that matches vfs.ErrNoSpace is a refusal, as in Append: the log
+// is not vouched. Any other error breaks the log.
 func (l *Log) Vouch(now int64, next Words) error {
 	if err := l.Sync(); err != nil {
 		return err

@@ -42,16 +42,12 @@ func (l *Log) open(h header) error {
 // nextFile returns the file of h. The file, its headers and its name are durable.
 //
 // Once a spare's header or a new file's name may be on disk, the current file must get no
-// more frames, because its final LSN is written there. So only a failure of build can be a
-// refusal: nothing in the log refers to the new file yet.
+// more frames, because its final LSN is written there. So only a failure before that can be a
+// refusal: of build, or of the first write to a spare that wrote nothing.
 func (l *Log) nextFile(h header) (*openFile, error) {
 	if f := l.takeSpare(h.size); f != nil {
 		h.fileID = f.fileID
-		if err := f.rewriteHeaders(h); err != nil {
-			f.Close()
-			return nil, l.fail(err)
-		}
-		return f, nil
+		return f, l.reuse(f, h)
 	}
 	f, err := l.build(h)
 	if errors.Is(err, vfs.ErrNoSpace) {
@@ -65,6 +61,20 @@ func (l *Log) nextFile(h header) (*openFile, error) {
 		return nil, l.fail(err)
 	}
 	return f, nil
+}
+
+// reuse begins the next use of a spare. A refusal for want of space puts it back.
+func (l *Log) reuse(f *openFile, h header) error {
+	err := f.rewriteHeaders(&l.opts, h)
+	var unchanged errUnchanged
+	if errors.As(err, &unchanged) {
+		return errors.Join(wrap(unchanged), l.addSpare(f))
+	}
+	if err != nil {
+		f.Close()
+		return l.fail(err)
+	}
+	return nil
 }
 
 // takeSpare removes a spare of that size from the list and returns it, or nil.

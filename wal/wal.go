@@ -50,6 +50,12 @@ type Options struct {
 	// FirstFileSize is the size of the files with which the log begins, and of those of a log
 	// with little load, in bytes: a multiple of 4,096, 16 KiB to FileSize. 0: FileSize.
 	FirstFileSize int64
+
+	// MakeRoom frees some disk space and reports whether it did. The goroutine that appends
+	// calls it when a write to the current file, or to a spare, finds the disk full, and
+	// writes again. That happens on a file system that copies what is overwritten. Nil: there
+	// is no room to free.
+	MakeRoom func() bool
 }
 
 func (o Options) withDefaults() Options {
@@ -64,6 +70,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Salt == nil {
 		o.Salt = randomSalt
+	}
+	if o.MakeRoom == nil {
+		o.MakeRoom = func() bool { return false }
 	}
 	return o
 }

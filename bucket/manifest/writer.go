@@ -107,11 +107,17 @@ func (w *Writer) Reserve(e EncodedEdit) error {
 	return nil
 }
 
-// Append writes an edit to both copies and syncs them. After an error, which never
-// matches vfs.ErrNoSpace, the copies may differ and the writer must not be used again.
-func (w *Writer) Append(e EncodedEdit) error {
+// Append writes an edit to both copies and syncs them. If the disk is full, because the file
+// system copies what is overwritten, it writes again as long as makeRoom finds room. After an
+// error, which never matches vfs.ErrNoSpace, the copies may differ and the writer must not be
+// used again.
+func (w *Writer) Append(e EncodedEdit, makeRoom func() bool) error {
 	for i, f := range w.copies {
-		if _, err := f.WriteAt(e.record, w.size); err != nil {
+		_, err := f.WriteAt(e.record, w.size)
+		for errors.Is(err, vfs.ErrNoSpace) && makeRoom() {
+			_, err = f.WriteAt(e.record, w.size)
+		}
+		if err != nil {
 			return vfs.WithoutNoSpace(fmt.Errorf("write %s: %w", Names[i], err))
 		}
 		if err := f.Sync(); err != nil {

@@ -26,8 +26,9 @@
 //   - The end of the process loses nothing that was written; locks end with it.
 //   - A full disk fails Allocate and leaves the file as it was, or cuts a write
 //     short. Bytes that were written or allocated before can be overwritten on a
-//     full disk. (A copy-on-write file system breaks this rule: there the engine's
-//     reserve may not help.)
+//     full disk. A copy-on-write file system breaks this rule: there a write may find
+//     the disk full where room was reserved. The engine then frees a part of its reserve
+//     and writes again; see package bucket.
 //
 // # Why
 //

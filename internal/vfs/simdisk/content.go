@@ -162,11 +162,11 @@ func (c *content) holes(off, n int64) int {
 }
 
 // fitting returns how many of the n bytes at off can be written if at most free
-// holes may be filled.
-func (c *content) fitting(off int64, n, free int) int {
+// holes may be filled. If copies is true, every page counts as a hole.
+func (c *content) fitting(off int64, n, free int, copies bool) int {
 	first, last := pagesOf(off, int64(n))
 	for i := first; i < last; i++ {
-		if i < len(c.pages) && c.pages[i].page != nil {
+		if !copies && i < len(c.pages) && c.pages[i].page != nil {
 			continue
 		}
 		if free--; free < 0 {

@@ -78,7 +78,7 @@ type sectorKey struct {
 
 func (m *Disk) newImage(c Choice) *image {
 	m.stamp++
-	return &image{disk: &Disk{capacity: m.capacity}, choice: c, stamp: m.stamp}
+	return &image{disk: &Disk{capacity: m.capacity, copies: m.copies}, choice: c, stamp: m.stamp}
 }
 
 // twin returns the image's copy of n. The first call makes the copy. After a power

@@ -28,6 +28,7 @@ type Disk struct {
 	pending  list.List // pending changes, in the order of issue
 	items    int       // in pending
 	capacity int       // pages; negative: no limit
+	copies   bool      // what is overwritten needs free pages too
 	used     int       // pages of the files that can be reached in the live view
 	locked   map[*node]bool
 	stamp    uint64 // stamp of the newest image
@@ -48,6 +49,16 @@ func (m *Disk) SetCapacity(size int64) {
 	if size >= 0 {
 		m.capacity = int(size / pageSize)
 	}
+}
+
+// SetCopyOnWrite makes the disk that of a file system which copies what is overwritten: each
+// page that a write touches, also one that was written or allocated before, needs a free page
+// at that moment. Without it kvd's rule holds that such pages can be overwritten on a full
+// disk.
+func (m *Disk) SetCopyOnWrite(on bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.copies = on
 }
 
 // Used returns the bytes in use, in pages of 4 KiB. A removed file counts until

@@ -801,6 +801,27 @@ func TestDiskSpace(t *testing.T) {
 			t.Errorf("%d in use", d.Used())
 		}
 	})
+	t.Run("on_a_copying_disk_overwriting_needs_free_pages", func(t *testing.T) {
+		d := newDisk(t)
+		d.SetCapacity(4 * pageSize)
+		d.SetCopyOnWrite(true)
+		f := d.stored("f", strings.Repeat("x", 3*pageSize))
+		n, err := f.WriteAt([]byte(strings.Repeat("y", 2*pageSize)), 10)
+		wantErr(t, err, vfs.ErrNoSpace)
+		if n != pageSize-10 || d.Used() != 3*pageSize {
+			t.Errorf("%d bytes written with one free page, %d in use", n, d.Used())
+		}
+		image := d.Clone()
+		must(t, f.Allocate(3*pageSize, 1))
+		_, err = f.WriteAt([]byte("z"), 3*pageSize)
+		wantErr(t, err, vfs.ErrNoSpace)
+		g, err := image.Open("f", vfs.ReadWrite)
+		must(t, err)
+		n, err = g.WriteAt(make([]byte, 2*pageSize), 0)
+		if wantErr(t, err, vfs.ErrNoSpace); n != pageSize {
+			t.Errorf("an image writes %d bytes with one free page", n)
+		}
+	})
 	t.Run("holes_use_no_space", func(t *testing.T) {
 		d := newDisk(t)
 		d.SetCapacity(pageSize)

@@ -73,7 +73,7 @@ func (f *openFile) WriteAt(p []byte, off int64) (n int, err error) {
 		case off > maxFileSize-int64(len(p)):
 			return syscall.EFBIG
 		}
-		if n = c.fitting(off, len(p), f.disk.free()); n > 0 {
+		if n = c.fitting(off, len(p), f.disk.free(), f.disk.copies); n > 0 {
 			f.write(c, p[:n], off)
 		}
 		if n < len(p) {
