@@ -156,6 +156,20 @@ var mutants = []mutant{
 		old: "\tcase s.Live:\n\t\treturn KeepLive\n", new: "\tcase s.Live && !(mutant && e.Op == segment.Purge && e.Deadline != 0):\n\t\treturn KeepLive\n",
 	},
 
+	// Full disks.
+	{
+		name: "the log does not use the reserve on a disk that copies", test: "TestFullDiskThatCopies", file: "wal/write.go",
+		old: "&& o.MakeRoom() {", new: "&& !(mutant) && o.MakeRoom() {",
+	},
+	{
+		name: "a segment does not use the reserve on a disk that copies", test: "TestFullDiskThatCopies", file: "bucket/group.go",
+		old: "errors.Is(err, vfs.ErrNoSpace) && b.store.spendReserve() {", new: "!(mutant) && errors.Is(err, vfs.ErrNoSpace) && b.store.spendReserve() {",
+	},
+	{
+		name: "the reserve does not follow the store", test: "TestCrashWhileTheReserveGrowsAndShrinks", file: "bucket/reserve.go",
+		old: "\tr.size = want\n", new: "\tif mutant {\n\t\treturn false\n\t}\n\tr.size = want\n",
+	},
+
 	// Trims, edits and deletions.
 	{
 		name: "a floor is not loaded", test: "TestCrashInLife", file: "bucket/load.go",
