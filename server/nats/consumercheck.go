@@ -104,10 +104,11 @@ func (c *consumerConfig) checkSupported() *jsapi.Error {
 	return nil
 }
 
-// check refuses the fields that are given.
+// check refuses the fields that are given. A pause that is over, such as the CLI asks for, is
+// none.
 func (u *unsupportedConfig) check() *jsapi.Error {
 	for field, given := range map[string]bool{
-		"sample_freq": u.SampleFreq != "", "direct": u.Direct, "sourcing": u.Sourcing, "pause_until": u.PauseUntil != nil,
+		"sample_freq": u.SampleFreq != "", "direct": u.Direct, "sourcing": u.Sourcing, "pause_until": u.PauseUntil != nil && u.PauseUntil.After(time.Now()),
 		"priority_groups": len(u.PriorityGroups) > 0 || u.PriorityPolicy != "" && u.PriorityPolicy != "none" || u.PriorityTimeout != 0,
 	} {
 		if given {
