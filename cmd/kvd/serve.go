@@ -208,7 +208,7 @@ func (d *daemon) startNATS(store kv.Store, version string) error {
 	if d.cfg.nats == "" {
 		return nil
 	}
-	front, err := nats.New(store, nats.Options{Version: version})
+	front, err := nats.New(store, nats.Options{Version: version, Logger: d.log})
 	if err != nil {
 		return err
 	}

@@ -122,7 +122,7 @@ func (c *conn) accountInfo(*request) (any, *jsapi.Error) {
 		if err != nil {
 			return nil, jsapi.ErrorOf(err)
 		}
-		if !c.May(server.MayAny, st.Config.Bucket) {
+		if !isStreamBucket(st.Config.Bucket) || !c.May(server.MayAny, st.Config.Bucket) {
 			continue
 		}
 		info.Streams++

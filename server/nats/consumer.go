@@ -23,8 +23,8 @@ import (
 type consumer struct {
 	// Immutable.
 	front   *Front
-	owner   *conn  // that made it
-	user    string // of owner
+	owner   *conn  // that made it; nil for a durable consumer
+	user    string // of that connection
 	stream  string // the name of the bucket
 	layout  *streamconfig.Layout
 	config  consumerConfig
@@ -33,6 +33,7 @@ type consumer struct {
 	records msglog.Log    // of bucket; nil if the store has none
 	ttl     time.Duration // of expiry markers
 	pull    *pull         // nil for a push consumer
+	durable *durable      // nil for another
 
 	watch atomic.Pointer[watch] // nil if the filters select nothing. Written by newConsumer, then under polling
 
@@ -127,7 +128,11 @@ func (k *consumer) poll(dst []byte, targets []*subscription) (out []byte, more b
 	if w == nil || k.isStalled() {
 		return dst, false
 	}
-	watches := k.owner.May(server.MayWatch, k.stream)
+	reader := k.owner
+	if reader == nil {
+		reader = targets[0].conn
+	}
+	watches := reader.May(server.MayWatch, k.stream)
 	if !watches && w.Pending() == 0 {
 		return dst, false // a user with get alone has got the initial entries
 	}
@@ -150,6 +155,7 @@ func (k *consumer) poll(dst []byte, targets []*subscription) (out []byte, more b
 	})
 	if k.consumerSeq != before {
 		k.recordActivity()
+		k.delivered()
 	}
 	if err == nil {
 		err = damaged
@@ -158,7 +164,7 @@ func (k *consumer) poll(dst []byte, targets []*subscription) (out []byte, more b
 		more, err = true, k.reopenWatch()
 	}
 	if err != nil {
-		k.watchEnded(err)
+		k.watchEnded(reader, err)
 		return dst, false
 	}
 	return dst, more
@@ -178,12 +184,15 @@ func (k *consumer) recordActivity() {
 // watchEnded removes the consumer after an error of its watch: the bucket was deleted, the
 // store closed, or the next message is lost or in doubt after damage. Clients of a push
 // consumer get no message; they notice the missing heartbeats. The caller holds polling.
-func (k *consumer) watchEnded(err error) {
+func (k *consumer) watchEnded(reader *conn, err error) {
 	if !errors.Is(err, kv.ErrBucketNotFound) && !errors.Is(err, kv.ErrClosed) && !errors.Is(err, kv.ErrWatchStopped) {
-		k.owner.Logger().Warn("consumer ended", "bucket", k.stream, "consumer", k.config.Name, "cause", err)
+		reader.Logger().Warn("consumer ended", "bucket", k.stream, "consumer", k.config.Name, "cause", err)
 	}
 	if k.front.consumers.detach(k) {
 		k.closeLocked()
+		if !errors.Is(err, kv.ErrClosed) {
+			go k.front.consumers.forget(k) // which waits for polling
+		}
 	}
 }
 
@@ -323,6 +332,9 @@ func (k *consumer) tick() {
 	limit := k.config.InactiveThreshold
 	if subscribed {
 		limit = k.config.Heartbeat
+	}
+	if limit == 0 {
+		return
 	}
 	k.mu.Lock()
 	left := limit - time.Since(k.lastActivity)

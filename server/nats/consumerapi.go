@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"time"
 
+	"kvd/kv"
 	"kvd/server"
 	"kvd/server/nats/jsapi"
 )
@@ -90,7 +91,7 @@ func (c *conn) createConsumer(r *request, durable bool) (any, *jsapi.Error) {
 	if ask.Action == actionUpdate {
 		return nil, jsapi.ErrNoConsumer
 	}
-	if c.consumers.Load() >= consumersMax {
+	if c.consumers.Load() >= consumersMax || cfg.Durable != "" && c.front.durables.count.Load() >= durablesMax {
 		return nil, jsapi.NewError(400, 10026, "maximum consumers limit reached")
 	}
 	k, err := c.newConsumer(s, cfg)
@@ -100,6 +101,13 @@ func (c *conn) createConsumer(r *request, durable bool) (any, *jsapi.Error) {
 	if there := c.front.consumers.add(k); there != nil {
 		k.close()
 		return existingConsumer(there, cfg)
+	}
+	if k.durable != nil {
+		c.front.durables.count.Add(1)
+		if err := c.front.durables.save(k); err != nil {
+			c.front.consumers.remove(k)
+			return nil, jsapi.ErrorOf(err)
+		}
 	}
 	info := k.info()
 	c.front.consumers.start(k) // after info: deliveries may come before the answer
@@ -118,19 +126,7 @@ func existingConsumer(k *consumer, cfg *consumerConfig) (any, *jsapi.Error) {
 // newConsumer makes a consumer and opens its watch, which decides where its deliveries
 // begin.
 func (c *conn) newConsumer(s *stream, cfg *consumerConfig) (*consumer, error) {
-	k := &consumer{
-		front: c.front, owner: c, user: c.user, stream: s.name, layout: s.layout, config: *cfg,
-		created: now(), bucket: s.bucket, records: s.records, ttl: s.status.Config.MarkerTTL,
-	}
-	k.acks = newAcks(&k.config)
-	if cfg.FlowControl {
-		k.flow = new(flow)
-	}
-	if cfg.DeliverSubject == "" {
-		k.pull = &pull{waiting: waiting{max: cfg.MaxWaiting}, counted: s.status.Revision}
-	}
-	k.timer = time.AfterFunc(time.Hour, k.tick)
-	k.timer.Stop() // until the consumer is started
+	k := c.front.makeConsumer(c, c.user, s, cfg)
 	patterns := cfg.patterns(s.layout)
 	from, err := cfg.startSequence(c.ctx, s, patterns)
 	switch {
@@ -141,10 +137,39 @@ func (c *conn) newConsumer(s *stream, cfg *consumerConfig) (*consumer, error) {
 	}
 	k.acks.newest.Stream = uint64(k.streamSeq)
 	k.acks.floor = k.acks.newest
-	if err == nil && len(patterns) > 0 {
-		err = k.openWatch(patterns, cfg.watchOptions(from))
+	if err == nil {
+		err = k.open(patterns, cfg.watchOptions(from))
 	}
 	return k, err
+}
+
+// makeConsumer makes a consumer without a watch. A durable one has no owner.
+func (f *Front) makeConsumer(owner *conn, user string, s *stream, cfg *consumerConfig) *consumer {
+	k := &consumer{
+		front: f, owner: owner, user: user, stream: s.name, layout: s.layout, config: *cfg,
+		created: now(), bucket: s.bucket, records: s.records, ttl: s.status.Config.MarkerTTL,
+	}
+	k.acks = newAcks(&k.config)
+	if cfg.FlowControl {
+		k.flow = new(flow)
+	}
+	if cfg.DeliverSubject == "" {
+		k.pull = &pull{waiting: waiting{max: cfg.MaxWaiting}, counted: s.status.Revision}
+	}
+	if cfg.Durable != "" {
+		k.owner, k.durable = nil, &durable{bucketID: s.status.ID}
+	}
+	k.timer = time.AfterFunc(time.Hour, k.tick)
+	k.timer.Stop() // until the consumer is started
+	return k
+}
+
+// open opens the watch of a consumer whose filters select anything.
+func (k *consumer) open(patterns []string, opts []kv.WatchOption) error {
+	if len(patterns) == 0 {
+		return nil
+	}
+	return k.openWatch(patterns, opts)
 }
 
 // close releases the resources of a consumer that was removed, or not added.
@@ -157,6 +182,9 @@ func (k *consumer) close() {
 // closeLocked is close for a caller that holds polling.
 func (k *consumer) closeLocked() {
 	k.timer.Stop()
+	if k.durable != nil && k.durable.saver != nil {
+		k.durable.saver.Stop()
+	}
 	if k.pull != nil {
 		k.releaseRequests()
 	}

@@ -92,8 +92,6 @@ func (c *consumerConfig) checkSupported() *jsapi.Error {
 		return jsapi.UnsupportedConsumer("durable pull consumers are not supported: leave out durable_name, and a consumer is kept for its inactive_threshold")
 	case push && c.AckPolicy != ackNone:
 		return jsapi.UnsupportedConsumer("ack policy %s is not supported in a push consumer: choose none, or a pull consumer", c.AckPolicy)
-	case c.Durable != "":
-		return jsapi.UnsupportedConsumer("durable consumers are not supported: a consumer is removed when nobody subscribes to it")
 	case c.DeliverGroup != "":
 		return jsapi.UnsupportedConsumer("deliver groups are not supported")
 	case c.RateLimit > 0:

@@ -120,6 +120,9 @@ func (c *consumerConfig) normalise() {
 	}
 	if c.InactiveThreshold <= 0 {
 		c.InactiveThreshold = thresholdDefault
+		if c.Durable != "" {
+			c.InactiveThreshold = 0
+		}
 	}
 	c.InactiveThreshold = min(c.InactiveThreshold, thresholdMax)
 }

@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -11,8 +12,8 @@ import (
 	"kvd/server/nats/wire"
 )
 
-// consumers holds all consumers. They are in memory alone, and are removed when nobody has
-// subscribed to their subject for a while.
+// consumers holds all consumers. Those that are not durable are in memory alone, and are
+// removed when nobody has subscribed to their subject, or asked them, for a while.
 type consumers struct {
 	front *Front
 
@@ -48,7 +49,9 @@ func (cs *consumers) add(k *consumer) *consumer {
 	if subject := k.config.DeliverSubject; subject != "" {
 		cs.bySubject[subject] = append(cs.bySubject[subject], k)
 	}
-	k.owner.consumers.Add(1)
+	if k.owner != nil {
+		k.owner.consumers.Add(1)
+	}
 	return nil
 }
 
@@ -123,8 +126,17 @@ func (cs *consumers) remove(k *consumer) bool {
 	there := cs.detach(k)
 	if there {
 		k.close()
+		cs.forget(k)
 	}
 	return there
+}
+
+// forget removes the record of a durable consumer that was removed.
+func (cs *consumers) forget(k *consumer) {
+	if k.durable == nil {
+		return
+	}
+	_ = cs.front.durables.forget(k) // of a store that fails: the consumer comes back with it
 }
 
 // detach removes a consumer, which the caller then closes, and reports whether it was there.
@@ -141,6 +153,7 @@ func (cs *consumers) removeIdle(k *consumer) {
 	cs.mu.Unlock()
 	if idle {
 		k.close()
+		cs.forget(k)
 	}
 }
 
@@ -157,7 +170,9 @@ func (cs *consumers) detachLocked(k *consumer) bool {
 			delete(cs.bySubject, subject)
 		}
 	}
-	k.owner.consumers.Add(-1)
+	if k.owner != nil {
+		k.owner.consumers.Add(-1)
+	}
 	return true
 }
 
@@ -177,8 +192,9 @@ func (cs *consumers) purged(stream string) {
 	}
 }
 
-// stopAll removes all consumers.
-func (cs *consumers) stopAll() {
+// stopAll removes all consumers. It writes the records of the durable ones, and returns the
+// errors of that.
+func (cs *consumers) stopAll() (err error) {
 	cs.mu.Lock()
 	var all []*consumer
 	for _, named := range cs.byStream {
@@ -186,8 +202,14 @@ func (cs *consumers) stopAll() {
 	}
 	cs.mu.Unlock()
 	for _, k := range all {
-		cs.remove(k)
+		if k.durable == nil {
+			cs.remove(k)
+		} else if cs.detach(k) {
+			k.close()
+			err = errors.Join(err, cs.front.durables.save(k))
+		}
 	}
+	return err
 }
 
 // count returns the number of a bucket's consumers.

@@ -56,6 +56,7 @@
 //	$JS.API.STREAM.MSG.{GET,DELETE}.<stream>
 //	$JS.API.DIRECT.GET.<stream>[.<subject>]
 //	$JS.API.CONSUMER.{CREATE,INFO,DELETE}.<stream>.<consumer>
+//	$JS.API.CONSUMER.DURABLE.CREATE.<stream>.<consumer>
 //	$JS.API.CONSUMER.MSG.NEXT.<stream>.<consumer>
 //	$JS.API.CONSUMER.{NAMES,LIST}.<stream>
 //	$JS.ACK.<stream>.<consumer>.>  acknowledgements of pull consumers
@@ -78,6 +79,12 @@
 // as it asks is passed over: it delays no other, and at most 64 KiB and a message wait for
 // it. One whose client has gone is removed without taking a message.
 //
+// # Durable consumers
+//
+// A push consumer with ack policy none may be durable: it waits for its subscription, also
+// after a restart, and goes on where it was. Its position is stored once in a second while it
+// delivers, and when the front end is closed. After a crash the messages since then come again.
+//
 // # What is refused
 //
 // Requests to other subjects under $JS and $SYS have no responder, and clients say so.
@@ -89,7 +96,7 @@
 //	key/value buckets  other subjects, max_msgs, discard old with max_bytes (10052)
 //	message streams    TTLs of messages, max_msgs_per_subject above 64, discard new with both
 //	                   max_msgs and max_msgs_per_subject (10052)
-//	consumers          durable consumers, deliver groups, rate limits, ack policies of push consumers but
+//	consumers          durable pull consumers, deliver groups, rate limits, ack policies of push consumers but
 //	                   none, replay policies but instant, last_per_subject in a stream without
 //	                   max_msgs_per_subject (10012)
 //	messages           Nats-Batch-Id (10174), Nats-Incr (10168), Nats-Schedule (10188)
@@ -154,7 +161,8 @@
 // A consumer ends before a message whose value is damaged, since a gap means to a client
 // that the message was deleted. The client gets no message, as for a deleted stream: it
 // notices the missing heartbeats, or asks for CONSUMER.INFO. The requests that wait at a pull
-// consumer end with the status 409 Consumer Deleted.
+// consumer end with the status 409 Consumer Deleted. A durable consumer that damage concerns
+// when the front end is made is left out, with a warning.
 //
 // # Users
 //
@@ -174,7 +182,7 @@
 //	message                 Options.MaxPayload, 1 MiB; headers 65,535 bytes
 //	operation               10 s from its first byte, and a second for each 128 KiB
 //	subscriptions           8,192 of a connection
-//	consumers               4,096 made by a connection
+//	consumers               4,096 made by a connection, and 4,096 durable ones
 //	write                   10 s for 256 KiB
 //	ping                    every 2 minutes; the third without an answer ends the connection
 //
@@ -208,11 +216,12 @@
 //	api.go, streams.go, account.go    requests about streams; subjectcounts.go, trim.go
 //	consumerapi.go, consumerconfig.go requests about consumers
 //	consumers.go, consumer.go         deliveries; pump.go, flow.go
+//	durables.go                       the records of durable consumers
 //	pullrequest.go, waiting.go        requests for messages: read and admitted; those that wait
 //	pull.go                           deliveries to requests
 //	ack.go, acks.go                   acknowledgements; the messages that wait for them
 //
-// Locks are taken in this order: consumer.polling, consumers.mu, consumer.mu,
+// Locks are taken in this order: durable.saving, consumer.polling, consumers.mu, consumer.mu,
 // subjectTree.mu, conn.subsMu, pump.mu, and the mutex of wire.Output. Separate from these: messageStreams.changing or the gates
 // of a batch (by bucket and part), then messageStreams.mu, then subjectTree.mu. The store
 // is called under changing and the gates, never under messageStreams.mu.

@@ -6,6 +6,7 @@ import (
 	"encoding/base32"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -32,6 +33,9 @@ type Options struct {
 
 	// Version is the program's version, for INFO. Empty if there is none.
 	Version string
+
+	// Logger receives the durable consumers that could not be brought back. Nil discards them.
+	Logger *slog.Logger
 }
 
 // Front serves the buckets of a store to NATS' clients. It implements [server.Protocol].
@@ -49,6 +53,7 @@ type Front struct {
 
 	subs           subjectTree[*subscription]
 	consumers      consumers
+	durables       durables
 	messageStreams messageStreams
 	configs        streamconfig.Cache
 	firstRecords   firstRecords
@@ -87,6 +92,8 @@ func New(store kv.Store, opts Options) (*Front, error) {
 	}
 	f.msgIDs.started = time.Now()
 	f.consumers.init(f)
+	f.durables.init(f, opts.Logger)
+	f.durables.load(kv.WithStale(context.Background()))
 	return f, nil
 }
 
@@ -140,7 +147,7 @@ func (f *Front) InProcessConn() (net.Conn, error) {
 }
 
 // Close closes the connections of InProcessConn, as the server's Shutdown does the others,
-// and removes all consumers.
+// removes all consumers, and stores the positions of the durable ones.
 func (f *Front) Close(ctx context.Context) error {
 	f.inProcess.Lock()
 	s := f.inProcess.server
@@ -149,6 +156,5 @@ func (f *Front) Close(ctx context.Context) error {
 	if s != nil {
 		err = s.Shutdown(ctx)
 	}
-	f.consumers.stopAll()
-	return err
+	return errors.Join(err, f.consumers.stopAll())
 }

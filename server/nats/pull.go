@@ -72,7 +72,7 @@ func (k *consumer) pollPull(on *conn) (more bool) {
 	}
 	more = !k.settle(r) && !atEnd && !p.waiting.isEmpty()
 	if r.err != nil {
-		k.watchEnded(r.err)
+		k.watchEnded(k.owner, r.err)
 		return false
 	}
 	return more
