@@ -19,7 +19,7 @@ type acks struct {
 	floor   sequencePair  // all messages up to it are acknowledged
 	newest  sequencePair  // that was delivered
 	due     time.Time     // when the first message is to be delivered again, or earlier; zero for never
-	last    time.Time     // when the last message is; zero for never
+	last    time.Time     // when the time of the last message ends; zero for never
 }
 
 // pendingAck is a message that waits for its acknowledgement.
@@ -184,10 +184,11 @@ func (a *acks) expire(now time.Time) (any bool) {
 	var expired []kv.Revision
 	a.due, a.last = time.Time{}, time.Time{}
 	for revision, m := range a.pending {
+		a.last = latest(a.last, m.deadline)
 		switch {
 		case m.queued:
 		case m.deadline.After(now):
-			a.due, a.last = earlier(a.due, m.deadline), latest(a.last, m.deadline)
+			a.due = earlier(a.due, m.deadline)
 		default:
 			expired = append(expired, revision)
 		}
