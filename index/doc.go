@@ -72,6 +72,9 @@
 //     a release does not stall other callers. A head that every open snapshot sees is
 //     unlinked: the chain is cut to the versions it holds, and the top is a row again.
 //
+// A walk reads the keys of a snapshot by [window]: of up to 32 keys it fetches all entries,
+// then all rows, before it shows the first.
+//
 // A version that is added and removed under one snapshot is freed at once. So a
 // snapshot costs memory for each key that changed since, not for each write.
 //

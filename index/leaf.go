@@ -157,17 +157,11 @@ func (l *leaf) rekey(keys *arena) {
 	}
 }
 
-// ascend calls fn for every key from from on and reports whether it came to the
-// end. from lies between the bounds, or is empty.
-func (l *leaf) ascend(keys *arena, from string, fn func(ref uint32) bool) bool {
+// from returns the keys from from on. from lies between the bounds, or is empty.
+func (l *leaf) from(keys *arena, from string) []uint32 {
 	at := 0
 	if from != "" {
 		at, _ = l.search(keys, from)
 	}
-	for _, ref := range l.refs[at:l.count] {
-		if !fn(ref) {
-			return false
-		}
-	}
-	return true
+	return l.refs[at:l.count]
 }

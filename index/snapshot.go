@@ -46,8 +46,7 @@ func (s *Snapshot) Len() int { return s.count }
 
 // Ascend is AscendPrefix for every key from from on, from included.
 func (s *Snapshot) Ascend(from string, fn func(key []byte, newest Version) bool) {
-	ascend(s.leaves, &s.x.keys, from, func(ref uint32) bool {
-		row, _ := s.chain(ref)
+	s.each(from, func(ref, row, _ uint32) bool {
 		return fn(s.x.keys.key(ref), s.x.rows.version(row))
 	})
 }
@@ -65,12 +64,11 @@ func (s *Snapshot) AscendPrefix(prefix string, fn func(key []byte, newest Versio
 // first. The slice is valid until fn returns.
 func (s *Snapshot) AscendVersions(prefix string, fn func(key []byte, versions []Version) bool) {
 	var room []Version
-	ascend(s.leaves, &s.x.keys, prefix, func(ref uint32) bool {
+	s.each(prefix, func(ref, row, kept uint32) bool {
 		key := s.x.keys.key(ref)
 		if len(key) < len(prefix) || string(key[:len(prefix)]) != prefix {
 			return false
 		}
-		row, kept := s.chain(ref)
 		room = s.x.rows.appendVersions(room[:0], row, kept)
 		return fn(key, room)
 	})

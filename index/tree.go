@@ -139,15 +139,16 @@ func (t *tree) join(left item) {
 	t.x.retire(retiredKey, l.high)
 }
 
-// ascend calls fn for every key from from on until it returns false.
-func ascend(all *leaves, keys *arena, from string, fn func(ref uint32) bool) {
+// ascend calls fn for the keys from from on, those of one leaf after the other, until it
+// returns false. fn must not change refs.
+func ascend(all *leaves, keys *arena, from string, fn func(refs []uint32) bool) {
 	if all == nil {
 		return
 	}
 	all.AscendGreaterOrEqual(new(probe).set(from), func(i item) bool {
-		more := i.leaf().ascend(keys, from, fn)
+		refs := i.leaf().from(keys, from)
 		from = "" // the leaves that follow hold larger keys only
-		return more
+		return fn(refs)
 	})
 }
 
