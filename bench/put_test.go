@@ -48,6 +48,33 @@ func BenchmarkPutMode(b *testing.B) {
 	}
 }
 
+// BenchmarkPutHistory measures durable puts to keys whose histories are full.
+func BenchmarkPutHistory(b *testing.B) {
+	const keys, size, writers = 10_000, 128, 64
+	names, value := keys16(0, keys), make([]byte, size)
+	for _, history := range []int{1, 5, 64} {
+		b.Run(fmt.Sprintf("history=%d/writers=%d", history, writers), func(b *testing.B) {
+			s := openStore(b, b.TempDir())
+			bk := createBucket(b, s, kv.Config{Bucket: "bench", History: history})
+			for range history {
+				load(b, bk, s, keys, size)
+			}
+			b.ReportAllocs()
+			times := crowd(b, writers, func(_, n int) {
+				if _, err := bk.Put(ctx, names[n%keys], value); err != nil {
+					b.Error(err)
+				}
+			})
+			st, err := bk.Status(ctx)
+			if err != nil || st.Values != uint64(history*keys) {
+				b.Fatalf("%d records of %d keys: %v", st.Values, keys, err)
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "puts/s")
+			reportLatency(b, times)
+		})
+	}
+}
+
 const overKeys = 100_000
 
 func put(b *testing.B, size int, fresh bool, writers int) {

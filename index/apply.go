@@ -30,8 +30,7 @@ func (x *Index) Trim(hash uint64, key string, floor kv.Revision, removed func(Ve
 	if s == nil {
 		return
 	}
-	row, kept := x.present(s)
-	c := x.divide(row, kept, floor)
+	row, c := x.divide(s, floor)
 	switch {
 	case c.stay == 0:
 		x.removeKey(*s, removed)
@@ -39,6 +38,9 @@ func (x *Index) Trim(hash uint64, key string, floor kv.Revision, removed func(Ve
 		own := x.own(s)
 		x.cut(c, own, removed)
 		x.publish(s, row, c.stay, min(own, c.stay))
+		if r, ok := x.ringOf(s.key); ok {
+			r.keep(c.stay)
+		}
 	}
 	x.drain()
 }
@@ -95,8 +97,7 @@ func (x *Index) add(hash uint64, key string, v Version) (ref uint32) {
 
 // supersede puts v in front of the key's versions.
 func (x *Index) supersede(s *slot, v Version, floor kv.Revision, removed func(Version)) {
-	newest, kept := x.present(s)
-	c := x.divide(newest, kept, floor)
+	newest, c := x.divide(s, floor)
 	own := x.own(s)
 	x.live += puts(v.Op) - x.puts(newest)
 	x.account(v, 1)
@@ -104,6 +105,7 @@ func (x *Index) supersede(s *slot, v Version, floor kv.Revision, removed func(Ve
 	if c.stay == 0 && unseen && v.Deadline == 0 && !x.rows.hasDeadline(newest) {
 		x.report(newest, removed)
 		x.removeAll(x.rows.older(newest), c.left-1, max(own, 1)-1, removed)
+		x.removeRing(s.key)
 		x.rows.rewrite(newest, v) // in place, as nearly every put with a history of one
 		x.publish(s, newest, 1, 1)
 		return
@@ -116,6 +118,7 @@ func (x *Index) supersede(s *slot, v Version, floor kv.Revision, removed func(Ve
 	row := x.rows.put(v, newest)
 	x.enqueue(row, s.key, true)
 	x.publish(s, row, c.stay+1, min(own, c.stay)+1)
+	x.extendRing(s.key, c.stay, row)
 }
 
 // own returns how many rows of the key, from the newest on, no open snapshot can
@@ -137,8 +140,13 @@ type division struct {
 	left uint32 // at most how many are below
 }
 
-func (x *Index) divide(id, kept uint32, floor kv.Revision) division {
-	c := division{rest: id, left: kept}
+// divide divides the chain of a key at a floor, and returns the newest row.
+func (x *Index) divide(s *slot, floor kv.Revision) (newest uint32, c division) {
+	newest, kept := x.present(s)
+	if r, ok := x.ringOf(s.key); ok {
+		return newest, r.divide(&x.rows, floor)
+	}
+	c = division{rest: newest, left: kept}
 	for c.rest != 0 && c.left > 0 && x.rows.revision(c.rest) >= floor {
 		c.last = c.rest
 		c.rest = x.rows.older(c.rest)
@@ -148,7 +156,7 @@ func (x *Index) divide(id, kept uint32, floor kv.Revision) division {
 	if c.left == 0 {
 		c.rest = 0
 	}
-	return c
+	return newest, c
 }
 
 // cut removes the versions that do not stay. Under a snapshot it does not change the
@@ -253,6 +261,7 @@ func (x *Index) excise(s *slot, above []uint32, id uint32, below []uint32, remov
 			x.retire(retiredRow, above[i])
 		}
 	}
+	x.removeRing(s.key)
 	x.report(id, removed)
 	x.retire(retiredRow, id)
 	x.publish(s, newest, uint32(len(above)+len(below)), own)
@@ -262,6 +271,7 @@ func (x *Index) excise(s *slot, above []uint32, id uint32, below []uint32, remov
 // the snapshots whose tree has the key.
 func (x *Index) removeKey(s slot, removed func(Version)) {
 	row, kept := x.present(&s)
+	x.removeRing(s.key)
 	x.live -= x.puts(row)
 	x.removeAll(row, kept, 0, removed)
 	x.table.remove(s.tag, s.key)

@@ -24,9 +24,9 @@ import (
 // outside the blocks, because an entry in use must not be written.
 type arena struct {
 	pages pages[cell]
-	next  uint32 // first unit never used yet
-	free  [largeBlock + 1]uint32
-	some  [(largeBlock + bits.UintSize) / bits.UintSize]uint // which lists of free are not empty
+	next  uint32                                             // first unit never used yet
+	lists [largeBlock + 1]uint32                             // of free blocks
+	some  [(largeBlock + bits.UintSize) / bits.UintSize]uint // which lists are not empty
 	marks []marks                                            // per page; empty until something in it was freed
 	held  uint32                                             // units in use
 }
@@ -94,7 +94,11 @@ func (a *arena) put(key string, top uint32) uint32 {
 
 // remove gives an entry's bytes back.
 func (a *arena) remove(ref uint32) {
-	size := entrySize(len(a.key(ref)))
+	a.free(ref, entrySize(len(a.key(ref))))
+}
+
+// free gives units back.
+func (a *arena) free(ref, size uint32) {
 	a.held -= size
 	a.release(ref, size)
 }
@@ -103,7 +107,7 @@ func (a *arena) remove(ref uint32) {
 // one, or units never used yet.
 func (a *arena) alloc(size uint32) uint32 {
 	a.held += size
-	if ref := a.free[size]; ref != 0 {
+	if ref := a.lists[size]; ref != 0 {
 		a.unlink(ref, size)
 		return ref
 	}
@@ -124,7 +128,7 @@ func (a *arena) larger(size uint32) (ref, got uint32) {
 			continue
 		}
 		list += uint32(bits.TrailingZeros(rest))
-		ref = a.free[list]
+		ref = a.lists[list]
 		// Blocks of the large list hold any entry and a remainder, but for the
 		// largest entry, whose remainder would need one unit more.
 		if got = a.blockSize(ref); got >= size {
@@ -187,7 +191,7 @@ func (a *arena) blockSize(ref uint32) uint32 { return uint32(*a.word(ref + 1)) }
 
 func (a *arena) link(ref, size uint32) {
 	list := min(size, largeBlock)
-	next := a.free[list]
+	next := a.lists[list]
 	*a.word(ref) = uint64(next)
 	*a.word(ref + 1) = uint64(size)
 	*a.word(ref + size - 1) = uint64(size)
@@ -195,7 +199,7 @@ func (a *arena) link(ref, size uint32) {
 		w := a.word(next)
 		*w = *w&(1<<32-1) | uint64(ref)<<32
 	}
-	a.free[list] = ref
+	a.lists[list] = ref
 	a.some[list/bits.UintSize] |= 1 << (list % bits.UintSize)
 	m, at, _ := a.marksOf(ref)
 	m.begin[at/64] |= 1 << (at % 64)
@@ -207,7 +211,7 @@ func (a *arena) unlink(ref, size uint32) {
 	w := *a.word(ref)
 	next, previous := uint32(w), uint32(w>>32)
 	if previous == 0 {
-		a.free[list] = next
+		a.lists[list] = next
 	} else {
 		w := a.word(previous)
 		*w = *w&^(1<<32-1) | uint64(next)
@@ -216,7 +220,7 @@ func (a *arena) unlink(ref, size uint32) {
 		w := a.word(next)
 		*w = *w&(1<<32-1) | uint64(previous)<<32
 	}
-	if a.free[list] == 0 {
+	if a.lists[list] == 0 {
 		a.some[list/bits.UintSize] &^= 1 << (list % bits.UintSize)
 	}
 	m, at, _ := a.marksOf(ref)

@@ -335,25 +335,31 @@ func BenchmarkSnapshot(b *testing.B) {
 	})
 }
 
-// BenchmarkHistory puts to 1 M keys that keep five versions each.
+// BenchmarkHistory puts to keys whose histories are full.
 func BenchmarkHistory(b *testing.B) {
-	const keep = 5
-	k := keysFor("random", 1_000_000)
-	x := New()
-	i := 0
-	put := func() {
-		i++
-		key := k.random(i)
-		hash := Hash(key)
-		revision++
-		floor := x.FloorAfter(hash, key, keep-1)
-		x.Apply(hash, key, benchVersion(revision), floor, nil)
+	for _, size := range []struct{ keep, keys int }{{5, 1_000_000}, {64, 50_000}} {
+		b.Run(fmt.Sprintf("keep=%d/n=%d", size.keep, size.keys), func(b *testing.B) {
+			k := keysFor("random", size.keys)
+			x := New()
+			i := 0
+			put := func() {
+				i++
+				key := k.random(i)
+				hash := Hash(key)
+				revision++
+				floor := x.FloorAfter(hash, key, size.keep-1)
+				x.Apply(hash, key, benchVersion(revision), floor, nil)
+			}
+			for range size.keep * k.n {
+				put()
+			}
+			measure(b, put)
+			if x.Count() != size.keep*k.n {
+				b.Fatalf("%d versions of %d keys", x.Count(), k.n)
+			}
+			b.ReportMetric(float64(x.memory())/float64(x.Count()), "B/version")
+		})
 	}
-	for range keep * k.n {
-		put()
-	}
-	measure(b, put)
-	b.ReportMetric(float64(x.memory())/float64(x.Count()), "B/version")
 }
 
 // BenchmarkAscend lists; an op is a key.

@@ -35,6 +35,9 @@
 // 75.7 bytes: row 32, entry 8.5 with rounding, slots 17, tree 18. At the worst moment
 // of the table's growth it takes 3 more. A further version takes 32 bytes.
 //
+// A chain of more than 16 and up to 64 versions has a [ring] of its rows, of 4 to 8 bytes a
+// version. A put to a key with a full history finds the versions at the old end by it.
+//
 // # Deadlines
 //
 // A version with a deadline takes a second row of 32 bytes, its extension. The
@@ -175,6 +178,5 @@
 //     touch of each clears 2 MiB while a writer waits.
 //
 // Left out: pages are not freed when a bucket shrinks, they are used again when it
-// grows. Chains are walked link by link, so a put to a key that keeps 64 versions takes
-// some microseconds.
+// grows. Chains of more than 64 versions are walked link by link.
 package index

@@ -16,6 +16,7 @@ type Index struct {
 	keys  arena
 	rows  rows
 	heads heads
+	rings rings // nil: no chain was ever long
 	tree  tree
 	build build
 
@@ -67,7 +68,7 @@ func (x *Index) Full() bool {
 func (x *Index) memory() int64 {
 	return x.table.memory() + x.keys.memory() + x.rows.pages.memory() + x.heads.pages.memory() +
 		x.tree.memory() + x.build.memory() + int64(x.queue.chunks)*retireeChunkSize + x.queueMemory() +
-		x.uses.memory()
+		x.uses.memory() + x.rings.memory()
 }
 
 // Newest returns the newest version of key, marker or not. A read; it does not
@@ -109,12 +110,16 @@ func (x *Index) Versions(dst []Version, hash uint64, key string) []Version {
 // the versions present stay, and 0 if there are none. With keep 0 none stays:
 // it is the newest revision plus one. A read.
 func (x *Index) FloorAfter(hash uint64, key string, keep int) kv.Revision {
-	row, kept := x.lookup(hash, key)
-	if row == 0 {
+	s := x.table.find(hash, key, &x.keys)
+	if s == nil {
 		return 0
 	}
+	row, kept := x.present(s)
 	if keep <= 0 {
 		return x.rows.revision(row) + 1
+	}
+	if r, ok := x.ringOf(s.key); ok {
+		return x.rows.revision(r.at(uint32(min(int64(keep), int64(r.count))) - 1))
 	}
 	for n := min(int64(kept), int64(keep)); n > 1; n-- {
 		older := x.rows.older(row)

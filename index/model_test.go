@@ -52,6 +52,7 @@ type pair struct {
 	delayUpTo int64 // as Index.Delay takes them
 	delay     int64
 	snapshots []pairSnapshot
+	history   int // versions that most puts keep; 0: few
 }
 
 type pairSnapshot struct {
@@ -121,6 +122,9 @@ func (p *pair) floor(key string) kv.Revision {
 	vs := p.m[key]
 	if len(vs) == 0 {
 		return p.next
+	}
+	if p.history > 0 && p.rng.IntN(100) > 0 {
+		return vs[max(0, len(vs)+1-p.history)].Revision
 	}
 	switch p.rng.IntN(4) {
 	case 0:
@@ -446,9 +450,9 @@ func (p *pair) checkNothingLeaks() {
 	for !p.x.queue.empty() {
 		p.x.drain()
 	}
-	if x := p.x; x.Deadlines() != 0 || x.rows.held != 0 || x.keys.held != 0 || x.heads.held != 0 || x.Len() != 0 || x.tree.count != 0 {
-		p.t.Fatalf("after all keys went %d deadlines, %d rows, %d units of keys, %d heads, %d slots and %d items are held",
-			x.Deadlines(), x.rows.held, x.keys.held, x.heads.held, x.Len(), x.tree.count)
+	if x := p.x; x.Deadlines() != 0 || x.rows.held != 0 || x.keys.held != 0 || x.heads.held != 0 || len(x.rings) != 0 || x.Len() != 0 || x.tree.count != 0 {
+		p.t.Fatalf("after all keys went %d deadlines, %d rows, %d units of keys, %d heads, %d rings, %d slots and %d items are held",
+			x.Deadlines(), x.rows.held, x.keys.held, x.heads.held, len(x.rings), x.Len(), x.tree.count)
 	}
 }
 

@@ -15,7 +15,7 @@ type window struct {
 // A walk begins with a small window, because many end after a few keys, and doubles it.
 const (
 	windowKeys  = 32
-	windowFirst = 8
+	windowFirst = 4
 )
 
 // each calls fn for every key from from on in ascending order, until it returns false,
