@@ -74,9 +74,11 @@ func (r *recovery) loadBucket(d *manifest.Bucket, meter *progress.Meter) (*Bucke
 	b.mu.revision, b.issuable = d.Next-1, d.Next-1
 	b.setDoubtLocked(withoutHolesOf(d.Doubt, d.Segments))
 	b.mu.index.Grow(expectedKeys(d))
-	l := loading{recovery: r, bucket: b}
+	l := loading{recovery: r, bucket: b, batches: batches{bucket: b, batch: new(batch)}}
 	for i := range d.Segments {
-		if err := l.segment(&d.Segments[i], i == len(d.Segments)-1); err != nil {
+		err := l.segment(&d.Segments[i], i == len(d.Segments)-1)
+		l.batches.finish()
+		if err != nil {
 			return b, err
 		}
 		meter.Add(d.Segments[i].Size)
@@ -101,8 +103,9 @@ func expectedKeys(d *manifest.Bucket) int {
 // loading is the loading of one bucket.
 type loading struct {
 	*recovery
-	bucket *Bucket
-	last   kv.Revision // the last revision of the segments before
+	bucket  *Bucket
+	batches batches
+	last    kv.Revision // the last revision of the segments before
 }
 
 // segment opens a segment and loads its entries. A segment with any damage is never appended
@@ -160,7 +163,7 @@ func (l *loading) entries(d *manifest.Segment, sl *openSegment) error {
 				Detail: fmt.Sprintf("key %q, revision %d, bucket %q: newer than the segment", e.Key, e.Revision, b.name)})
 			return nil
 		}
-		b.load(e, sl)
+		l.batches.add(e, sl)
 		return nil
 	}, damaged, func(h segment.Hole) {
 		h.Err.Bucket = b.name
@@ -222,8 +225,7 @@ func (l *loading) hole(d *manifest.Segment, h segment.Hole) {
 }
 
 // load puts one entry of an index block into the index.
-func (b *Bucket) load(e *segment.Entry, sl *openSegment) {
-	hash := index.Hash(view.String(e.Key))
+func (b *Bucket) load(e *segment.Entry, hash uint64, sl *openSegment) {
 	sl.records += int64(e.Size)
 	if e.Op == segment.Erase {
 		b.mu.index.Trim(hash, view.String(e.Key), e.Floor, nil)

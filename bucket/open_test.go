@@ -697,3 +697,39 @@ func TestCallsWithAContextThatEnded(t *testing.T) {
 		}
 	}
 }
+
+// An open reads more entries than it hands over at once, with a goroutine that loads them. It
+// loads them in their order: erasures and floors count for the records before them alone.
+func TestAnOpenLoadsEntriesInTheirOrder(t *testing.T) {
+	h := newHarness(t)
+	b := h.bucket("b", withHistory(3))
+	const keys = batchSize*2/3 + 1
+	for round := range 7 {
+		for n := range keys {
+			key := fmt.Sprintf("k%03d", n)
+			switch {
+			case (n+round)%11 == 0:
+				if _, err := b.Purge(ctx, key); err != nil {
+					t.Fatal(err)
+				}
+			default:
+				mustPut(t, b, key, "v")
+			}
+			if (n+round)%50 == 0 {
+				if _, err := b.Erase(ctx, fmt.Sprintf("k%03d", n/2), 0, 1); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if round%3 == 2 {
+			h.checkpoint()
+		}
+	}
+	h.checkpoint()
+	want := shown(t, b)
+	if len(want) != keys {
+		t.Fatalf("%d keys of %d have records", len(want), keys)
+	}
+	h.reopen()
+	wantShown(t, h.find("b"), want)
+}
