@@ -135,6 +135,23 @@
 // second time, to replace it. A snapshot costs 250 ns instead of 100, for the three
 // objects of a clone.
 //
+// A walk by windows of keys took 137 ns a key where one from key to key took 189 (1 M random
+// keys; processor time; medians of three interleaved pairs on a busy Xeon of two cores).
+//
+// What churn does to memory, in bytes a key with its own 16, live after a collection (200,000
+// random keys). A long listing beside writers costs memory, overwriting does not:
+//
+//	filled                                                         92
+//	each key overwritten four times                                92
+//	  … a snapshot every 4,096 puts                                94
+//	each key overwritten once under one snapshot                  188
+//	  … once that is released: its rows wait to be used again     156
+//	each key removed and put anew four times after that           157
+//
+// Before a collection the heap held 1.5 to 2.9 times as much, because the collector by default
+// lets a heap double. That, and not the index, is why a process after churn has twice the memory
+// that it has after an open. GOGC or GOMEMLIMIT bound it; a collection does not look into pages.
+//
 // To measure again, build the tests of two versions (go test -c -o A.test ./index) and
 // run both at once, pinned to one core:
 //
