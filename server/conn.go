@@ -166,21 +166,3 @@ func (c *Conn) User() string {
 	}
 	return ""
 }
-
-// May reports whether the client has the permission in the bucket. Safe for
-// concurrent use.
-func (c *Conn) May(p Permission, bucket string) bool {
-	users := c.server.login.users.Load()
-	if users == nil {
-		return true
-	}
-	s := c.session.Load()
-	if s == nil {
-		return false
-	}
-	if s.users != users {
-		s = s.renew(users)
-		c.session.Store(s)
-	}
-	return s.user.may(p, bucket)
-}

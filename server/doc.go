@@ -19,16 +19,33 @@
 //
 // # Users
 //
-// The users file has one line for each user: name, bcrypt hash and grants, which are
-// permissions in buckets. Operations that are not granted are denied.
+// The users file has one line for each user: name, bcrypt hash and grants. Operations that
+// are not granted are denied, with a [DeniedError] that names the missing grant.
 //
-//	# name  hash                       grants: buckets=verbs
-//	alice   $2a$10$N9qo8uLOickgx2ZM…   my-kv=get,put,del,watch  cfg-*=get
-//	admin   $2a$10$lkRk1ZMY0GZ5Jz1r…   *=get,put,del,watch,admin
+//	# name  hash                       grants: buckets=verbs or buckets/keys=verbs
+//	alice   $2a$10$N9qo8uLOickgx2ZM…   my-kv=get,put,del,watch  cfg-*=read-only
+//	app     $2a$10$Ek3Gw0c9lqT1Z2Jx…   my-kv/app.>=get,put
+//	admin   $2a$10$lkRk1ZMY0GZ5Jz1r…   *=all
 //
-// In a bucket pattern * stands for any characters. [Server.SetUsers] replaces all users
-// at once, also for open connections: a user who was removed, or whose password was
-// changed, has no permissions from then on.
+// In a pattern of buckets * stands for any characters. The verbs stand behind the last "=":
+//
+//	get         read keys, histories and lists of keys
+//	put         write values
+//	del         delete and purge keys
+//	watch       watch keys
+//	admin       create, edit and delete the bucket; remove markers; reclaim disk space
+//	read-only   get, watch
+//	read-write  get, put, del, watch
+//	all         every verb
+//
+// The keys are one pattern, with the syntax of kv.Match; admin takes none. An operation on
+// one key needs a grant that matches the key. An operation on patterns needs for each of them
+// one grant that covers every key that it can match: nothing is left out in silence. What
+// concerns a bucket as a whole needs a grant without keys. A user sees the buckets in which
+// there is any grant.
+//
+// [Server.SetUsers] replaces all users at once, also for open connections: a user who was
+// removed, or whose password was changed, has no permissions from then on.
 //
 // A login takes the same time whether the name exists or not. After a few failures
 // from one address its next attempts are refused for a time, without hashing. That

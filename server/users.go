@@ -10,23 +10,6 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// Permission is a set of operations on a bucket.
-type Permission uint8
-
-// The permissions.
-const (
-	MayGet   Permission = 1 << iota // read keys, histories and listings
-	MayPut                          // write values
-	MayDel                          // delete and purge keys
-	MayWatch                        // watch keys
-	MayAdmin                        // create, edit and delete the bucket; remove markers
-	MayAny   = MayGet | MayPut | MayDel | MayWatch | MayAdmin
-)
-
-var permissionNames = map[string]Permission{
-	"get": MayGet, "put": MayPut, "del": MayDel, "watch": MayWatch, "admin": MayAdmin,
-}
-
 // Users is the content of a users file. Immutable.
 type Users struct {
 	byName map[string]*user
@@ -38,12 +21,6 @@ type user struct {
 	name   string
 	hash   []byte
 	grants []grant
-}
-
-// grant is the permissions of a user in the buckets that match a pattern.
-type grant struct {
-	pattern string
-	may     Permission
 }
 
 const (
@@ -95,7 +72,7 @@ func parseUser(line string) (*user, error) {
 		return nil, errors.New("must be a name, a bcrypt hash and grants")
 	}
 	u := &user{name: fields[0], hash: []byte(fields[1])}
-	if err := checkUserName(u.name); err != nil {
+	if err := CheckUserName(u.name); err != nil {
 		return nil, err
 	}
 	cost, err := bcrypt.Cost(u.hash)
@@ -108,80 +85,32 @@ func parseUser(line string) (*user, error) {
 	for _, field := range fields[2:] {
 		g, err := parseGrant(field)
 		if err != nil {
-			return nil, fmt.Errorf("grant %q of %q: %w", field, u.name, err)
+			return nil, fmt.Errorf("user %q: %w", u.name, err)
 		}
 		u.grants = append(u.grants, g)
 	}
 	return u, nil
 }
 
-func checkUserName(name string) error {
-	if len(name) > userNameMax {
+// CheckUserName returns an error if no user can have that name.
+func CheckUserName(name string) error {
+	switch {
+	case name == "":
+		return errors.New("the user name is empty")
+	case len(name) > userNameMax:
 		return fmt.Errorf("a user name of %d bytes: must be at most %d", len(name), userNameMax)
+	case name[0] == '#':
+		return fmt.Errorf("user %q: a user name cannot begin with \"#\"", name)
 	}
 	for i := range len(name) {
-		if c := name[i]; c <= ' ' || c >= 0x7f || c == '"' {
+		switch c := name[i]; {
+		case c == ' ' || c == '\t':
+			return fmt.Errorf("user %q: a user name has no blanks", name)
+		case c < ' ' || c >= 0x7f || c == '"':
 			return fmt.Errorf("user %q: byte 0x%02x is not allowed", name, c)
 		}
 	}
 	return nil
-}
-
-func parseGrant(field string) (grant, error) {
-	pattern, verbs, ok := strings.Cut(field, "=")
-	if !ok || pattern == "" {
-		return grant{}, errors.New("must be buckets=verbs")
-	}
-	for i := range len(pattern) {
-		if c := pattern[i]; c != '*' && c != '-' && c != '_' && (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
-			return grant{}, fmt.Errorf("%q cannot be in the name of a bucket", c)
-		}
-	}
-	g := grant{pattern: pattern}
-	for verb := range strings.SplitSeq(verbs, ",") {
-		p, ok := permissionNames[verb]
-		if !ok {
-			return grant{}, fmt.Errorf("verb %q: must be get, put, del, watch or admin", verb)
-		}
-		g.may |= p
-	}
-	return g, nil
-}
-
-// may reports whether a grant gives any of the permissions in the bucket.
-func (u *user) may(p Permission, bucket string) bool {
-	if u == nil {
-		return false
-	}
-	for _, g := range u.grants {
-		if g.may&p != 0 && matchBucket(g.pattern, bucket) {
-			return true
-		}
-	}
-	return false
-}
-
-// matchBucket matches * to any characters. It never goes back further than the last *,
-// so no pattern makes it slow.
-func matchBucket(pattern, name string) bool {
-	p, n := 0, 0
-	star, retry := -1, 0
-	for n < len(name) {
-		switch {
-		case p < len(pattern) && pattern[p] == '*':
-			star, retry = p, n
-			p++
-		case p < len(pattern) && pattern[p] == name[n]:
-			p++
-			n++
-		case star >= 0:
-			retry++
-			p, n = star+1, retry
-		default:
-			return false
-		}
-	}
-	return strings.Trim(pattern[p:], "*") == ""
 }
 
 // HashPassword returns the bcrypt hash of a password for a users file. A password has

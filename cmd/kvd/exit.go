@@ -53,8 +53,8 @@ var codeRules = []struct {
 }{
 	{exitInterrupted, []error{errInterrupted}},
 	{exitCorrupt, []error{kv.ErrCorrupt, errDamaged}},
-	{exitNotFound, []error{kv.ErrBucketNotFound, kv.ErrKeyNotFound, kv.ErrCompacted, kv.ErrFutureRevision, errNoStore, errNoUser}},
-	{exitConflict, []error{kv.ErrKeyExists, kv.ErrKeyRevisionMismatch, kv.ErrBucketExists, kv.ErrLocked, syscall.EADDRINUSE}},
+	{exitNotFound, []error{kv.ErrBucketNotFound, kv.ErrKeyNotFound, kv.ErrCompacted, kv.ErrFutureRevision, errNoStore, errNoUser, errNoUsersFile, fs.ErrNotExist}},
+	{exitConflict, []error{kv.ErrKeyExists, kv.ErrKeyRevisionMismatch, kv.ErrBucketExists, kv.ErrLocked, errUserExists, syscall.EADDRINUSE}},
 	{exitLimit, []error{kv.ErrValueTooLarge, kv.ErrBucketFull, kv.ErrHistoryTooLarge, kv.ErrNoSpace}},
 	{exitUsage, []error{kv.ErrInvalidBucketName, kv.ErrInvalidKey, kv.ErrInvalidPattern, kv.ErrInvalidConfig, kv.ErrInvalidOption}},
 	{exitDenied, []error{lineproto.ErrDenied, lineproto.ErrAuthFailed, lineproto.ErrAuthRequired, server.ErrExposed, fs.ErrPermission}},
@@ -103,7 +103,7 @@ var waysOut = []struct {
 	{syscall.ECONNREFUSED, `no server is listening there: start one with "kvd", name another with --server, or use a directory with --dir`},
 	{kv.ErrCorrupt, `"kvd verify" lists all damage`},
 	{lineproto.ErrAuthRequired, "pass --user, and the password in KVD_PASSWORD or --password-file"},
-	{lineproto.ErrDenied, "the users file of the server grants permissions"},
+	{lineproto.ErrDenied, "\"kvd user --help\" explains grants"},
 	{server.ErrExposed, "set --users and --tls-cert, or --insecure"},
 }
 

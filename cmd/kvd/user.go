@@ -5,16 +5,14 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io/fs"
+	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"kvd/kv"
 	"kvd/server"
 )
 
@@ -23,75 +21,15 @@ func (a *app) userCommand() *cobra.Command {
 		Use:   "user",
 		Short: "Edit the users file of a server",
 		Long: `Edit the users file that kvd serve --users names. A running server reloads it on
-SIGHUP. Operations that are not granted are denied.`,
-		Example: "  kvd user add bob --users users.txt --allow 'cfg-*=get,watch'",
+SIGHUP. Operations that are not granted are denied.
+
+` + grantsHelp,
+		Example: "  kvd user add bob --users users.txt --allow 'cfg-*=read-only'",
 		Args:    a.unknownVerb,
 		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(a.userAddCommand(), a.userRmCommand(), a.userLsCommand())
+	c.AddCommand(a.userAddCommand(), a.userPasswdCommand(), a.userRmCommand(), a.userLsCommand())
 	return c
-}
-
-// usersFile is the lines of a users file, so that comments and order are kept.
-type usersFile struct {
-	name  string
-	lines []string
-}
-
-func (u *usersFile) addFlag(a *app, c *cobra.Command) {
-	c.Flags().StringVar(&u.name, "users", a.env("KVD_USERS", "users"), "users file (KVD_USERS)")
-	_ = c.MarkFlagFilename("users") // it exists
-}
-
-// read reads the file. With mayCreate, a missing file is empty.
-func (u *usersFile) read(m missing) error {
-	b, err := os.ReadFile(u.name)
-	if errors.Is(err, fs.ErrNotExist) && m == mayCreate {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("users: %w", err)
-	}
-	if text := strings.TrimSuffix(string(b), "\n"); text != "" {
-		u.lines = strings.Split(text, "\n")
-	}
-	return nil
-}
-
-// find returns the line of a user, or -1.
-func (u *usersFile) find(name string) int {
-	return slices.IndexFunc(u.lines, func(line string) bool {
-		fields := strings.Fields(line)
-		return len(fields) > 0 && fields[0] == name
-	})
-}
-
-// write replaces the file as a whole, so that a server never reads half of it. It
-// refuses content that a server would refuse.
-func (u *usersFile) write() error {
-	content := []byte(strings.Join(u.lines, "\n") + "\n")
-	if _, err := server.ParseUsers(bytes.NewReader(content)); err != nil {
-		return fmt.Errorf("%s is unchanged: %w", u.name, err)
-	}
-	f, err := os.CreateTemp(filepath.Dir(u.name), filepath.Base(u.name)+".*.tmp") // mode 0600
-	if err != nil {
-		return fmt.Errorf("users: %w", err)
-	}
-	defer os.Remove(f.Name()) // if it still exists after an error
-	_, err = f.Write(content)
-	if err == nil {
-		err = f.Sync()
-	}
-	if closed := f.Close(); err == nil {
-		err = closed
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), u.name)
-	}
-	if err != nil {
-		return fmt.Errorf("users: %w", err)
-	}
-	return nil
 }
 
 func (a *app) userAddCommand() *cobra.Command {
@@ -102,25 +40,33 @@ func (a *app) userAddCommand() *cobra.Command {
 		Use:   "add NAME",
 		Short: "Add a user, or replace one with -f",
 		Long: `Add a user. The password is asked for on a terminal, and read from the first line
-of standard input elsewhere. A grant is a bucket name, in which * stands for any
-characters, and the operations allowed there: get, put, del, watch, admin.`,
-		Example: "  kvd user add bob --allow 'cfg-*=get,watch' --allow my-kv=get,put,del < password",
-		Args:    takes(1, 1),
-		RunE: func(_ *cobra.Command, args []string) error {
+of standard input elsewhere. With -f an existing user gets the new password, and
+the new grants if there is any --allow.
+
+` + grantsHelp,
+		Example: `  kvd user add bob --allow 'cfg-*=read-only' --allow my-kv=get,put,del < password
+  kvd user add app --allow 'my-kv/app.>=read-write' < password`,
+		Args: takes(1, 1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := checkNewUser(c, args[0], grants); err != nil {
+				return err
+			}
 			if err := file.read(mayCreate); err != nil {
 				return err
 			}
 			at := file.find(args[0])
 			if at >= 0 && !f {
-				return &userExistsError{name: args[0], file: file.name}
+				return fmt.Errorf("%w: %q in %s; -f replaces password and grants, \"kvd user passwd\" the password alone", errUserExists, args[0], file.name)
 			}
-			password, err := a.newPassword(args[0])
+			hash, err := a.newHash(args[0])
 			if err != nil {
 				return err
 			}
-			hash, err := server.HashPassword(password)
-			if err != nil {
-				return err
+			if at >= 0 && len(grants) == 0 {
+				grants = strings.Fields(file.lines[at])[2:]
+			}
+			if len(grants) == 0 {
+				fmt.Fprintf(a.err, "kvd: warning: user %q has no grants and may do nothing: add --allow BUCKETS=VERBS\n", args[0])
 			}
 			line := strings.Join(append([]string{args[0], hash}, grants...), " ")
 			if at >= 0 {
@@ -133,28 +79,93 @@ characters, and the operations allowed there: get, put, del, watch, admin.`,
 	}
 	file.addFlag(a, c)
 	f.addFlag(c)
-	c.Flags().StringArrayVar(&grants, "allow", nil, "grant as BUCKETS=VERBS; may be repeated")
+	c.Flags().StringArrayVar(&grants, "allow", nil, "grant as BUCKETS=VERBS or BUCKETS/KEYS=VERBS; may be repeated")
 	return c
 }
 
-// userExistsError refuses to add a user twice.
-type userExistsError struct{ name, file string }
+// grantsHelp explains grants.
+const grantsHelp = `A grant is BUCKETS=VERBS, or BUCKETS/KEYS=VERBS for some of the keys. In BUCKETS, *
+stands for any characters. KEYS is one pattern of keys, as "kvd ls" takes it: * is
+any one token, and > at the end is one or more. VERBS are joined by commas:
 
-func (e *userExistsError) Error() string {
-	return fmt.Sprintf("user %q exists in %s: use -f to replace password and grants", e.name, e.file)
+  get         read keys: get, history, ls, count
+  put         write keys: put, create, update, touch
+  del         delete keys: del, purge
+  watch       watch keys: watch
+  admin       the bucket as a whole: add, edit, del BUCKET, compact, reclaim, accept
+  read-only   get and watch
+  read-write  get, put, del and watch
+  all         every verb
+
+"kvd info" and "kvd ls" show the buckets in which a user has any grant. "kvd revert"
+needs get and put, "kvd lost" needs get without KEYS. admin takes no KEYS. A list or
+a watch needs one grant that covers its whole pattern.`
+
+// checkNewUser returns an error for a name or a grant that a users file cannot have.
+func checkNewUser(c *cobra.Command, name string, grants []string) error {
+	if err := server.CheckUserName(name); err != nil {
+		return usageOf(c, err)
+	}
+	for _, g := range grants {
+		if err := server.CheckGrant(g); err != nil {
+			return usageOf(c, err)
+		}
+	}
+	return nil
 }
 
-// Unwrap gives it the exit code of a conflict.
-func (e *userExistsError) Unwrap() error { return kv.ErrKeyExists }
+func (a *app) userPasswdCommand() *cobra.Command {
+	var file usersFile
+	c := &cobra.Command{
+		Use:   "passwd NAME",
+		Short: "Change the password of a user",
+		Long: `Change the password of a user; the grants stay. The password is asked for on a
+terminal, and read from the first line of standard input elsewhere. Connections of
+the user have no permissions from the next reload (SIGHUP) on, until they log in
+again.`,
+		Example:           "  kvd user passwd bob < password",
+		Args:              takes(1, 1),
+		ValidArgsFunction: file.completeUser,
+		RunE: func(_ *cobra.Command, args []string) error {
+			at, err := file.mustFind(args[0])
+			if err != nil {
+				return err
+			}
+			hash, err := a.newHash(args[0])
+			if err != nil {
+				return err
+			}
+			fields := strings.Fields(file.lines[at])
+			file.lines[at] = strings.Join(append([]string{fields[0], hash}, fields[min(2, len(fields)):]...), " ")
+			return file.write()
+		},
+	}
+	file.addFlag(a, c)
+	return c
+}
+
+// newHash asks for a new password, and returns its hash.
+func (a *app) newHash(name string) (string, error) {
+	password, err := a.newPassword(name)
+	if err != nil {
+		return "", err
+	}
+	return server.HashPassword(password)
+}
 
 // newPassword asks for a password twice on a terminal, and reads one line elsewhere.
 func (a *app) newPassword(name string) (string, error) {
 	if !a.inTTY {
 		line, err := bufio.NewReader(a.in).ReadString('\n')
-		if password := firstLine([]byte(line)); password != "" {
+		switch password := firstLine([]byte(line)); {
+		case password != "":
 			return password, nil
+		case errors.Is(err, io.EOF):
+			return "", errors.New("no password on standard input")
+		case err != nil:
+			return "", fmt.Errorf("read the password: %w", err)
 		}
-		return "", fmt.Errorf("no password on standard input: %w", err)
+		return "", errEmptyPassword
 	}
 	ask := func(prompt string) ([]byte, error) {
 		fmt.Fprint(a.err, prompt)
@@ -170,30 +181,27 @@ func (a *app) newPassword(name string) (string, error) {
 	case err != nil:
 		return "", fmt.Errorf("read the password: %w", err)
 	case len(first) == 0:
-		return "", errors.New("the password is empty")
+		return "", errEmptyPassword
 	case !bytes.Equal(first, again):
 		return "", errors.New("the two passwords differ")
 	}
 	return string(first), nil
 }
 
-// errNoUser is the error for a user that is not in the file.
-var errNoUser = errors.New("user not found")
+var errEmptyPassword = errors.New("the password is empty")
 
 func (a *app) userRmCommand() *cobra.Command {
 	var file usersFile
 	c := &cobra.Command{
-		Use:     "rm NAME",
-		Short:   "Remove a user",
-		Example: "  kvd user rm bob",
-		Args:    takes(1, 1),
+		Use:               "rm NAME",
+		Short:             "Remove a user",
+		Example:           "  kvd user rm bob",
+		Args:              takes(1, 1),
+		ValidArgsFunction: file.completeUser,
 		RunE: func(_ *cobra.Command, args []string) error {
-			if err := file.read(mustExist); err != nil {
+			at, err := file.mustFind(args[0])
+			if err != nil {
 				return err
-			}
-			at := file.find(args[0])
-			if at < 0 {
-				return fmt.Errorf("%w: %q in %s", errNoUser, args[0], file.name)
 			}
 			file.lines = slices.Delete(file.lines, at, at+1)
 			return file.write()

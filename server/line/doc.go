@@ -324,11 +324,16 @@
 //
 // # Permissions
 //
-//	get    GET HISTORY KEYS COUNT LOST
-//	put    PUT CREATE UPDATE TOUCH
-//	del    DEL PURGE
-//	watch  WATCH
-//	admin  ADD EDIT RM PURGEDELETES RECLAIM ACCEPT
+//	get    GET HISTORY, of the key; KEYS COUNT, of each pattern; LOST, of the bucket
+//	put    PUT CREATE UPDATE TOUCH, of the key
+//	del    DEL PURGE, of the key
+//	watch  WATCH, of each pattern
+//	admin  ADD EDIT RM PURGEDELETES RECLAIM ACCEPT, of the bucket
+//
+// A permission can be granted on the keys that match a pattern. Then it holds for these
+// keys, and for patterns that match no other. DENIED names the missing grant:
+//
+//	-ERR DENIED : needs "get" in bucket "my-kv" for the keys ">"
 //
 // Names that begin with _kvd_ are reserved for streams of NATS clients: ADD does not
 // create such buckets, and clients of this protocol cannot write to them. INFO and

@@ -10,41 +10,6 @@ import (
 	"kvd/server"
 )
 
-// permissions are those that a verb needs in its bucket. HELLO, AUTH, PING, QUIT and
-// UNWATCH need none; BUCKETS lists the buckets in which the user has any.
-var permissions = [...]server.Permission{
-	lineproto.VerbAdd:          server.MayAdmin,
-	lineproto.VerbEdit:         server.MayAdmin,
-	lineproto.VerbRemove:       server.MayAdmin,
-	lineproto.VerbPurgeDeletes: server.MayAdmin,
-	lineproto.VerbReclaim:      server.MayAdmin,
-	lineproto.VerbAccept:       server.MayAdmin,
-	lineproto.VerbLost:         server.MayGet,
-	lineproto.VerbInfo:         server.MayAny,
-	lineproto.VerbPut:          server.MayPut,
-	lineproto.VerbCreate:       server.MayPut,
-	lineproto.VerbUpdate:       server.MayPut,
-	lineproto.VerbTouch:        server.MayPut,
-	lineproto.VerbDelete:       server.MayDel,
-	lineproto.VerbPurge:        server.MayDel,
-	lineproto.VerbGet:          server.MayGet,
-	lineproto.VerbHistory:      server.MayGet,
-	lineproto.VerbKeys:         server.MayGet,
-	lineproto.VerbCount:        server.MayGet,
-	lineproto.VerbWatch:        server.MayWatch,
-}
-
-// permit returns nil, or why the client may not give the command.
-func (c *conn) permit(cmd *lineproto.Command) error {
-	if int(cmd.Verb) >= len(permissions) || permissions[cmd.Verb] == 0 {
-		return nil
-	}
-	if !c.May(permissions[cmd.Verb], cmd.Bucket) {
-		return fmt.Errorf("%w: %v in bucket %q", lineproto.ErrDenied, cmd.Verb, cmd.Bucket)
-	}
-	return nil
-}
-
 // precheck returns why a command is refused whatever its payload is. It is asked before the
 // payload has arrived and afterwards, so that the answer does not depend on how the
 // connection cut the command.

@@ -182,7 +182,7 @@ func TestPermissions(t *testing.T) {
 			go func() {
 				_, _ = io.WriteString(p.conn, "PUT b k 300000\r\n"+strings.Repeat("x", 300_000)+"\r\nPING\r\n")
 			}()
-			p.expect(`-ERR DENIED : PUT in bucket "b"`, "+OK")
+			p.expect(`-ERR DENIED : needs "put" in bucket "b"`, "+OK")
 		}
 	}
 }
@@ -198,17 +198,19 @@ func TestNewUsersHoldAtOnce(t *testing.T) {
 	alice.ask("PUT b k 1\nx", "+OK 1")
 	bob.ask("PUT b k 1\nx", "+OK 2")
 	alice.ask("WATCH 1 b >", "+OK")
+	w.feed(event("k", 1))
+	alice.expectPrefix("EVENT 1 k 1 ") // the watch was polled, and waits
 	if err := r.server.SetUsers(users(t, "alice b=get")); err != nil {
 		t.Fatal(err)
 	}
 	// The password is the same, but the hash is another one.
-	alice.ask("GET b k", `-ERR DENIED : GET in bucket "b"`)
-	bob.ask("GET b k", `-ERR DENIED : GET in bucket "b"`)
-	w.feed(event("k", 1))
-	alice.expect(`END 1 DENIED : WATCH in bucket "b"`)
+	alice.ask("GET b k", `-ERR DENIED : needs "get" in bucket "b"`)
+	bob.ask("GET b k", `-ERR DENIED : needs "get" in bucket "b"`)
+	w.feed(event("k", 2))
+	alice.expect(`END 1 DENIED next=2 : needs "watch" in bucket "b"`)
 	alice.ask("AUTH alice ecila", "+OK")
 	alice.ask("GET b k", "+ENTRY k 2 PUT 2026-11-22T18:00:00.123456789Z 1\nx")
-	alice.ask("PUT b k 1\ny", `-ERR DENIED : PUT in bucket "b"`)
+	alice.ask("PUT b k 1\ny", `-ERR DENIED : needs "put" in bucket "b"`)
 	bob.ask("AUTH bob bob", "-ERR AUTH_FAILED : login failed: wrong name or password")
 }
 

@@ -12,10 +12,11 @@ import (
 // watch is one watch of a connection.
 type watch struct {
 	// Immutable once it is open.
-	number uint64
-	bucket string
-	poller kv.Poller
-	floor  kv.Revision // newest revision of the bucket before the watch began, plus 1
+	number   uint64
+	bucket   string
+	patterns []string
+	poller   kv.Poller
+	floor    kv.Revision // newest revision of the bucket before the watch began, plus 1
 
 	// Guarded by its watches' mu.
 	queued bool // it is among those to be polled
@@ -36,7 +37,7 @@ func (c *conn) watch(cmd *lineproto.Command) {
 		c.fail(err, cmd.Bucket)
 		return
 	}
-	w := &watch{number: cmd.Watch, bucket: c.name(cmd.Bucket)}
+	w := &watch{number: cmd.Watch, bucket: c.name(cmd.Bucket), patterns: lineproto.SplitPatterns(cmd.Patterns)}
 	c.InStore(func() { err = c.open(w, b, cmd) })
 	if err != nil {
 		c.fail(err, cmd.Bucket)
@@ -120,10 +121,10 @@ func (w *watch) appendEnd(buf *buffer, cause error) {
 	buf.b = lineproto.AppendWatchEnd(buf.b, w.number, wireError(cause), w.filled)
 }
 
-// may returns an error if the client no longer has the permission to watch.
-func (w *watch) may(c *conn) error {
-	if c.May(server.MayWatch, w.bucket) {
-		return nil
+// permit returns an error if the client no longer has the permission to watch.
+func (w *watch) permit(c *conn) error {
+	if err := c.permitPatterns(server.MayWatch, w.bucket, w.patterns); err != nil {
+		return fmt.Errorf("%w: %w", lineproto.ErrDenied, err)
 	}
-	return fmt.Errorf("%w: WATCH in bucket %q", lineproto.ErrDenied, w.bucket)
+	return nil
 }

@@ -146,7 +146,7 @@ func (ws *watches) write() {
 // poll gives a watch its turn.
 func (ws *watches) poll(w *watch, buf *buffer) {
 	ws.touched = append(ws.touched, w)
-	more, err := false, w.may(ws.conn)
+	more, err := false, w.permit(ws.conn)
 	if err == nil {
 		more, err = w.fill(buf)
 	}

@@ -28,6 +28,7 @@ type consumer struct {
 	stream  string // the name of the bucket
 	layout  *streamconfig.Layout
 	config  consumerConfig
+	permits []string // the patterns of subjects that it reads, for permissions
 	created time.Time
 	bucket  kv.Bucket
 	records msglog.Log    // of bucket; nil if the store has none
@@ -132,7 +133,13 @@ func (k *consumer) poll(dst []byte, targets []*subscription) (out []byte, more b
 	if reader == nil {
 		reader = targets[0].conn
 	}
-	watches := reader.May(server.MayWatch, k.stream)
+	watches := k.permitted(reader, server.MayWatch)
+	if !watches && !k.permitted(reader, server.MayGet|server.MayWatch) { // its user has other grants now
+		if k.durable == nil {
+			k.end(nil)
+		}
+		return dst, false
+	}
 	if !watches && w.Pending() == 0 {
 		return dst, false // a user with get alone has got the initial entries
 	}
@@ -174,6 +181,17 @@ func (k *consumer) poll(dst []byte, targets []*subscription) (out []byte, more b
 // request.
 func (k *consumer) isStalled() bool { return k.flow != nil && k.flow.stalled() }
 
+// permitted reports whether the user of a connection has any of the permissions on everything that the
+// consumer reads.
+func (k *consumer) permitted(reader *conn, p server.Permission) bool {
+	for _, pattern := range k.permits {
+		if reader.PermitPattern(p, k.stream, pattern) != nil {
+			return false
+		}
+	}
+	return true
+}
+
 // recordActivity records the time of a delivery, or of a change of the subscriptions.
 func (k *consumer) recordActivity() {
 	k.mu.Lock()
@@ -188,6 +206,12 @@ func (k *consumer) watchEnded(reader *conn, err error) {
 	if !errors.Is(err, kv.ErrBucketNotFound) && !errors.Is(err, kv.ErrClosed) && !errors.Is(err, kv.ErrWatchStopped) {
 		reader.Logger().Warn("consumer ended", "bucket", k.stream, "consumer", k.config.Name, "cause", err)
 	}
+	k.end(err)
+}
+
+// end removes the consumer, also what is stored of it unless the store is closed. The caller
+// holds polling.
+func (k *consumer) end(err error) {
 	if k.front.consumers.detach(k) {
 		k.closeLocked()
 		if !errors.Is(err, kv.ErrClosed) {

@@ -61,7 +61,7 @@ func (c *conn) createConsumer(r *request, durable bool) (any, *jsapi.Error) {
 	if err := jsapi.DecodeKnown(r.body, &ask); err != nil {
 		return nil, err
 	}
-	s, refused := c.findStream(r, server.MayGet|server.MayWatch, "watch")
+	s, refused := c.findStream(r, server.MayGet|server.MayWatch)
 	if refused != nil {
 		return nil, refused
 	}
@@ -69,6 +69,9 @@ func (c *conn) createConsumer(r *request, durable bool) (any, *jsapi.Error) {
 		return nil, jsapi.ErrNameMismatch
 	}
 	cfg := &ask.Config.consumerConfig
+	if refused := c.permitConsumer(s, cfg); refused != nil {
+		return nil, refused
+	}
 	if refused := cfg.readName(r, durable); refused != nil {
 		return nil, refused
 	}
@@ -149,6 +152,7 @@ func (f *Front) makeConsumer(owner *conn, user string, s *stream, cfg *consumerC
 		front: f, owner: owner, user: user, stream: s.name, layout: s.layout, config: *cfg,
 		created: now(), bucket: s.bucket, records: s.records, ttl: s.status.Config.MarkerTTL,
 	}
+	k.permits = cfg.subjectPatterns(s.layout)
 	k.acks = newAcks(&k.config)
 	if cfg.FlowControl {
 		k.flow = new(flow)
@@ -196,7 +200,7 @@ func (k *consumer) closeLocked() {
 // findConsumer returns the consumer that a request names. Users see their own consumers
 // only.
 func (c *conn) findConsumer(r *request) (*consumer, *jsapi.Error) {
-	if _, refused := c.findStream(r, server.MayGet|server.MayWatch, "watch"); refused != nil {
+	if _, refused := c.findStream(r, server.MayGet|server.MayWatch); refused != nil {
 		return nil, refused
 	}
 	bucket, _ := r.bucket()
@@ -235,7 +239,7 @@ func (c *conn) listConsumers(r *request) (all []*consumer, offset int, refused *
 	if err := jsapi.DecodeBody(r.body, &ask); err != nil {
 		return nil, 0, err
 	}
-	s, refused := c.findStream(r, server.MayGet|server.MayWatch, "watch")
+	s, refused := c.findStream(r, server.MayGet|server.MayWatch)
 	if refused != nil {
 		return nil, 0, refused
 	}

@@ -140,14 +140,35 @@ func (c *consumerConfig) normaliseAcks() {
 	}
 }
 
+// filters returns the filters, however the client gave them; none select everything.
+func (c *consumerConfig) filters() []string {
+	if c.FilterSubject != "" {
+		return []string{c.FilterSubject}
+	}
+	return c.FilterSubjects
+}
+
+// subjectPatterns returns the patterns of subjects that the filters select, in the form of
+// keys without suffixes.
+func (c *consumerConfig) subjectPatterns(l *streamconfig.Layout) []string {
+	filters := c.filters()
+	if len(filters) == 0 {
+		return []string{">"}
+	}
+	var patterns []string
+	for _, f := range filters {
+		if p, ok := l.SubjectPattern(f); ok {
+			patterns = append(patterns, p)
+		}
+	}
+	return patterns
+}
+
 // patterns returns the patterns of keys that the filters select; none if they select
 // nothing.
 func (c *consumerConfig) patterns(l *streamconfig.Layout) []string {
-	filters := c.FilterSubjects
-	switch {
-	case c.FilterSubject != "":
-		filters = []string{c.FilterSubject}
-	case len(filters) == 0:
+	filters := c.filters()
+	if len(filters) == 0 {
 		return []string{">"}
 	}
 	var patterns []string

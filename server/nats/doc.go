@@ -168,9 +168,11 @@
 //
 // CONNECT with user and password logs in as with any front end. A token is name:password,
 // or the password of the user called "token". Any other operation before the login ends
-// the connection. A message needs the permission put, a marker del, and a direct get get.
-// A consumer needs get for the messages that are there when it is made, and watch for
-// later ones. Requests about streams need admin. Messages, inboxes included, are delivered
+// the connection. A message needs the permission put, a marker del, and a get of a message
+// get, each on its key. A consumer needs get for the messages that are there when it is made,
+// and watch for later ones, on every key that its filters can match. A list of subjects needs
+// get on its filter. Requests about streams need admin. A grant on keys of a message stream is
+// on its subjects, with escapes as in package streamconfig. Messages, inboxes included, are delivered
 // to the same user only: each user is what NATS calls an account.
 //
 // With TLS the server sends INFO without encryption, and the client begins the handshake

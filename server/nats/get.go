@@ -71,19 +71,22 @@ func (c *conn) directGet(o *wire.Operation) bool {
 		return true
 	}
 	if !bySubject {
-		c.directGetBody(o, s)
-		return true
+		return c.directGetBody(o, s)
 	}
 	if key, ok := s.layout.Key(subject); ok && !s.layout.OnePerMessage && kv.CheckKey(key) == nil {
+		if c.PermitKey(server.MayGet, s.name, key) != nil {
+			c.sendPublishViolation(o)
+			return false
+		}
 		c.directGetKey(o, s, key)
 		return true
 	}
-	c.directGetRequest(o, s, &getRequest{LastFor: string(subject)})
-	return true
+	return c.directGetRequest(o, s, &getRequest{LastFor: string(subject)})
 }
 
-// directGetBody answers a direct get whose criterion is in its body.
-func (c *conn) directGetBody(o *wire.Operation, s *stream) {
+// directGetBody answers a direct get whose criterion is in its body. It reports false if
+// that is not granted.
+func (c *conn) directGetBody(o *wire.Operation, s *stream) bool {
 	var ask getRequest
 	switch {
 	case len(o.Payload) == 0:
@@ -95,16 +98,24 @@ func (c *conn) directGetBody(o *wire.Operation, s *stream) {
 	case ask.criteria() == 0:
 		c.answer(o.Reply, statusEmpty, nil)
 	default:
-		c.directGetRequest(o, s, &ask)
+		return c.directGetRequest(o, s, &ask)
 	}
+	return true
 }
 
-// directGetRequest answers a direct get with one criterion.
-func (c *conn) directGetRequest(o *wire.Operation, s *stream, ask *getRequest) {
+// directGetRequest answers a direct get with one criterion. It reports false if that is not
+// granted.
+func (c *conn) directGetRequest(o *wire.Operation, s *stream, ask *getRequest) bool {
 	var e kv.Entry
 	var err error
-	c.InStore(func() { e, err = s.findMessage(c.ctx, ask) })
+	c.InStore(func() { e, err = c.findPermitted(s, ask) })
+	var refused *jsapi.Error
+	if errors.As(err, &refused) {
+		c.sendPublishViolation(o)
+		return false
+	}
 	c.answerMessage(o.Reply, s, &e, err, ask.NoHeader)
+	return true
 }
 
 // directGetKey answers a direct get of a key, the most frequent read. It allocates nothing
@@ -199,14 +210,14 @@ func (c *conn) messageGet(r *request) (any, *jsapi.Error) {
 	if err := jsapi.DecodeBody(r.body, &ask); err != nil {
 		return nil, err
 	}
-	s, refused := c.findStream(r, server.MayGet, "get")
+	s, refused := c.findStream(r, server.MayGet)
 	if refused != nil {
 		return nil, refused
 	}
 	if ask.unsupported() || ask.criteria() != 1 {
 		return nil, jsapi.ErrBadRequest
 	}
-	e, err := s.findMessage(c.ctx, &ask)
+	e, err := c.findPermitted(s, &ask)
 	if err != nil {
 		return nil, jsapi.ErrorOf(err)
 	}
@@ -231,7 +242,7 @@ func (c *conn) messageDelete(r *request) (any, *jsapi.Error) {
 	if err := jsapi.DecodeBody(r.body, &ask); err != nil {
 		return nil, err
 	}
-	s, refused := c.findStream(r, server.MayDel, "del")
+	s, refused := c.findStream(r, server.MayDel)
 	if refused != nil {
 		return nil, refused
 	}
@@ -244,6 +255,9 @@ func (c *conn) messageDelete(r *request) (any, *jsapi.Error) {
 		return nil, s.cannotDelete(ask.Seq)
 	case err != nil:
 		return nil, jsapi.ErrorOf(err)
+	}
+	if refused := c.permitKey(server.MayDel, s, e.Key); refused != nil {
+		return nil, refused
 	}
 	for oldest, err := range s.bucket.History(c.ctx, e.Key) {
 		if err != nil {

@@ -15,6 +15,8 @@ import (
 
 	"golang.org/x/crypto/bcrypt"
 
+	"kvd/bucket"
+	"kvd/kv"
 	"kvd/server"
 )
 
@@ -22,11 +24,17 @@ import (
 // with all permissions, and a token. A password is the name backwards.
 func users(t *testing.T) *server.Users {
 	t.Helper()
-	var file strings.Builder
-	for _, u := range [][3]string{
+	return usersOf(t, [][3]string{
 		{"alice", "ecila", "a*=get,put,del,watch,admin"}, {"bob", "bob", "*=get"}, {"token", "s3cret", "a*=put"},
 		{"root", "toor", "*=get,put,del,watch,admin"},
-	} {
+	})
+}
+
+// usersOf makes users of names, passwords and grants.
+func usersOf(t *testing.T, all [][3]string) *server.Users {
+	t.Helper()
+	var file strings.Builder
+	for _, u := range all {
 		hash, err := bcrypt.GenerateFromPassword([]byte(u[1]), bcrypt.MinCost)
 		if err != nil {
 			t.Fatal(err)
@@ -82,29 +90,29 @@ func TestPermissions(t *testing.T) {
 		`> PUB $JS.API.STREAM.CREATE.KV_a i.1 {n}\r\n{"name":"KV_a","subjects":["$KV.a.>"],"max_msgs_per_subject":1,"allow_direct":true,"allow_rollup_hdrs":true}`,
 		"< MSG i.1 1 {n}\\r\\n{\"type\":\"io.nats.jetstream.api.v1.stream_create_response\",\"config\"…",
 		`> PUB $JS.API.STREAM.CREATE.KV_b i.2 {n}\r\n{"name":"KV_b","subjects":["$KV.b.>"],"max_msgs_per_subject":1}`,
-		`< MSG i.2 1 {n}\r\n{"type":"io.nats.jetstream.api.v1.stream_create_response","error":{"code":403,"err_code":10003,"description":"permissions violation: the user has no admin in bucket \"b\""}}`,
+		`< MSG i.2 1 {n}\r\n{"type":"io.nats.jetstream.api.v1.stream_create_response","error":{"code":403,"err_code":10003,"description":"permissions violation: needs \"admin\" in bucket \"b\""}}`,
 		`> PUB $KV.a.k i.3 {n}\r\nv`, `< MSG i.3 1 {n}\r\n{"stream":"KV_a","seq":1}`)
 	exchange(t, bob, `> CONNECT {"verbose":false,"headers":true,"user":"bob","pass":"bob"}`, "> SUB > 1", "> SUB d 2",
 		`> PUB $JS.API.DIRECT.GET.KV_a.$KV.a.k i.1 0\r\n`, "< MSG $JS.API.DIRECT.GET.KV_a.$KV.a.k 1 i.1 0\\r\\n", "< HMSG i.1 1…",
 		`> PUB $KV.a.k i.2 {n}\r\nw`, `< MSG $KV.a.k 1 i.2 1\r\nw`,
-		`< MSG i.2 1 {n}\r\n{"error":{"code":403,"err_code":10003,"description":"permissions violation: the user has no put in bucket \"a\""},"stream":"KV_a","seq":0}`)
+		`< MSG i.2 1 {n}\r\n{"error":{"code":403,"err_code":10003,"description":"permissions violation: needs \"put\" in bucket \"a\""},"stream":"KV_a","seq":0}`)
 	exchange(t, token, `> CONNECT {"verbose":false,"headers":true,"auth_token":"s3cret"}`, "> SUB i.* 1",
 		`> PUB $KV.a.k i.1 {n}\r\nx`, `< MSG i.1 1 {n}\r\n{"stream":"KV_a","seq":2}`,
 		`> PUB $JS.API.DIRECT.GET.KV_a.$KV.a.k i.2 0\r\n`, `< -ERR 'Permissions Violation for Publish to "$JS.API.DIRECT.GET.KV_a.$KV.a.k"'`,
 		`> HPUB $KV.a.k i.3 {h} {n}\r\nNATS/1.0\r\nKV-Operation: DEL\r\n\r\n`,
-		`< MSG i.3 1 {n}\r\n{"error":{"code":403,"err_code":10003,"description":"permissions violation: the user has no del in bucket \"a\""},"stream":"KV_a","seq":0}`,
+		`< MSG i.3 1 {n}\r\n{"error":{"code":403,"err_code":10003,"description":"permissions violation: needs \"del\" in bucket \"a\""},"stream":"KV_a","seq":0}`,
 		`> HPUB $KV.a.k i.4 {h} {n}\r\nNATS/1.0\r\nNats-Rollup: all\r\n\r\n`,
-		`< MSG i.4 1 {n}\r\n{"error":{"code":403,"err_code":10003,"description":"permissions violation: the user has no admin in bucket \"a\""},"stream":"KV_a","seq":0}`)
+		`< MSG i.4 1 {n}\r\n{"error":{"code":403,"err_code":10003,"description":"permissions violation: needs \"admin\" in bucket \"a\""},"stream":"KV_a","seq":0}`)
 	// Permissions for a message stream use the name of its bucket.
 	exchange(t, alice, `> PUB $JS.API.STREAM.CREATE.S i.4 {n}\r\n{"name":"S"}`,
-		`< MSG i.4 1 {n}\r\n{"type":"io.nats.jetstream.api.v1.stream_create_response","error":{"code":403,"err_code":10003,"description":"permissions violation: the user has no admin in bucket \"_kvd_stream_S\""}}`)
+		`< MSG i.4 1 {n}\r\n{"type":"io.nats.jetstream.api.v1.stream_create_response","error":{"code":403,"err_code":10003,"description":"permissions violation: needs \"admin\" in bucket \"_kvd_stream_S\""}}`)
 	root := dial(t, addr)
 	exchange(t, root, `> CONNECT {"verbose":false,"headers":true,"user":"root","pass":"toor"}`, "> SUB i.* 1",
 		`> PUB $JS.API.STREAM.CREATE.S i.1 {n}\r\n{"name":"S","subjects":["s.*"]}`, `< MSG i.1 1 {n}\r\n{"type":"io.nats.jetstream.api.v1.stream_create_response","config"…`,
 		`> PUB s.1 i.2 {n}\r\nv`, `< MSG i.2 1 {n}\r\n{"stream":"S","seq":1}`)
 	// A user with read permission gets an error for a publish; for a user without any, the stream does not exist.
 	exchange(t, bob, `> PUB s.1 i.5 {n}\r\nv`, `< MSG s.1 1 i.5 1\r\nv`,
-		`< MSG i.5 1 {n}\r\n{"error":{"code":403,"err_code":10003,"description":"permissions violation: the user has no put in bucket \"_kvd_stream_S\""},"stream":"S","seq":0}`)
+		`< MSG i.5 1 {n}\r\n{"error":{"code":403,"err_code":10003,"description":"permissions violation: needs \"put\" in bucket \"_kvd_stream_S\""},"stream":"S","seq":0}`)
 	exchange(t, alice, `> PUB s.1 i.6 {n}\r\nv`, "> PING", "< PONG")
 	// Users do not get each other's messages: bob subscribes to everything and got none of these.
 	exchange(t, bob, "> PING", "< PONG")
@@ -157,4 +165,36 @@ func TestTLSOnTheSameConnection(t *testing.T) {
 	exchange(t, &peer{secure, bufio.NewReader(secure)}, `> CONNECT {"verbose":false}`, "> SUB a 1", `> PUB a 2\r\nhi`, `< MSG a 1 2\r\nhi`)
 	// Without a handshake the server sends nothing else.
 	exchange(t, dial(t, addr), "> CONNECT {}", "< …")
+}
+
+// A consumer ends when its user may no longer read, also before its initial messages are
+// delivered.
+func TestAConsumerEndsWithThePermission(t *testing.T) {
+	store := openWith(t, t.TempDir(), bucket.Options{})
+	b, err := store.CreateBucket(t.Context(), kv.Config{Bucket: "a"})
+	if err == nil {
+		_, err = b.PutString(t.Context(), "k", "v")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	front, err := New(store, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv, addr := listenFront(t, store, front, server.Options{Users: users(t)})
+	p := dial(t, addr)
+	exchange(t, p, `> CONNECT {"verbose":false,"headers":true,"user":"bob","pass":"bob"}`, "> SUB i.* 1",
+		`> PUB $JS.API.CONSUMER.CREATE.KV_a.x i.1 {n}\r\n{"stream_name":"KV_a","config":{"name":"x","deliver_subject":"d","ack_policy":"none"}}`,
+		"< MSG i.1 1 {n}\\r\\n{\"type\":\"io.nats.jetstream.api.v1.consumer_create_response\",\"stream_name\"…")
+	k := front.consumers.find("a", "x")
+	if out, _ := k.poll(nil, nil); len(out) != 0 || k.consumerSeq != 1 {
+		t.Fatalf("%d messages are delivered, 1 is there", k.consumerSeq)
+	}
+	if err := srv.SetUsers(usersOf(t, [][3]string{{"bob", "bob", "b=get"}})); err != nil {
+		t.Fatal(err)
+	}
+	if k.poll(nil, nil); front.consumers.find("a", "x") != nil {
+		t.Error("the consumer goes on without the permission")
+	}
 }

@@ -110,7 +110,7 @@ func (c *conn) publishTo(s *stream, o *wire.Operation) {
 	}
 	p := publication{stream: s, reply: o.Reply}
 
-	if refused := c.checkPublish(s, o, &h); refused != nil {
+	if refused := c.checkPublish(s, o, key, &h); refused != nil {
 		c.refuse(&p, refused)
 		return
 	}
@@ -143,8 +143,8 @@ func (c *conn) refuse(p *publication, refused *jsapi.Error) {
 
 // checkPublish checks permissions and sizes, and the headers that are refused whatever the
 // message expects.
-func (c *conn) checkPublish(s *stream, o *wire.Operation, h *wire.PublishHeaders) *jsapi.Error {
-	if refused := c.checkMayPublish(s, h); refused != nil {
+func (c *conn) checkPublish(s *stream, o *wire.Operation, key string, h *wire.PublishHeaders) *jsapi.Error {
+	if refused := c.permitPublish(s, key, h); refused != nil {
 		return refused
 	}
 	switch {
@@ -167,12 +167,20 @@ func (c *conn) checkPublish(s *stream, o *wire.Operation, h *wire.PublishHeaders
 	return nil
 }
 
-// checkMayPublish checks the user's permission: del for markers, put for other messages.
-func (c *conn) checkMayPublish(s *stream, h *wire.PublishHeaders) *jsapi.Error {
+// permitPublish checks the user's permission on the key: del for markers, put for other
+// messages. What the message expects of other subjects needs it on those too.
+func (c *conn) permitPublish(s *stream, key string, h *wire.PublishHeaders) *jsapi.Error {
+	p := server.MayPut
 	if h.IsMarker() && !s.layout.IsMessageStream() {
-		return c.checkMay(server.MayDel, "del", s.name)
+		p = server.MayDel
 	}
-	return c.checkMay(server.MayPut, "put", s.name)
+	if err := c.PermitKey(p, s.name, key); err != nil {
+		return jsapi.PermissionDenied(err)
+	}
+	if other := h.ExpectedLastSubjectSequenceSubject; len(other) > 0 {
+		return c.permitFilter(p|server.MayGet, s, string(other))
+	}
+	return nil
 }
 
 // applyHeaders gives the mutation the operation, the TTL and the headers of the message.
@@ -195,8 +203,8 @@ func (c *conn) applyRollup(p *publication, h *wire.PublishHeaders, m *kv.Mutatio
 	case !p.stream.config.AllowRollup || p.stream.config.DenyPurge:
 		return jsapi.ErrNoRollup
 	case value == "all":
-		if err := c.checkMay(server.MayAdmin, "admin", p.stream.name); err != nil { // as for a purge of the stream
-			return err
+		if refused := c.permit(server.MayAdmin, p.stream.name); refused != nil { // as for a purge of the stream
+			return refused
 		}
 		p.replaces = ">"
 	case value != "sub":

@@ -56,6 +56,10 @@ func (k *consumer) runPull() {
 // reports whether the consumer must be polled again. on is the connection whose goroutine
 // calls it; nil for another goroutine. The caller holds polling.
 func (k *consumer) pollPull(on *conn) (more bool) {
+	if !k.permitted(k.owner, server.MayGet|server.MayWatch) { // its user has other grants now
+		k.end(nil)
+		return false
+	}
 	p := k.pull
 	r := &round{on: on, now: time.Now()}
 	atEnd := false
@@ -131,7 +135,7 @@ func (k *consumer) takeNext(r *round) (more bool, err error) {
 		return true, nil
 	}
 	w := k.watch.Load()
-	watches := k.owner.May(server.MayWatch, k.stream)
+	watches := k.permitted(k.owner, server.MayWatch)
 	if !watches && w.Pending() == 0 { // a user with get alone has got the initial entries
 		return false, nil
 	}
@@ -451,7 +455,7 @@ func (k *consumer) resumes() bool {
 // holds polling.
 func (k *consumer) pending() uint64 {
 	p := k.pull
-	if !k.resumes() || !k.owner.May(server.MayWatch, k.stream) {
+	if !k.resumes() || !k.permitted(k.owner, server.MayWatch) {
 		return k.watchPending()
 	}
 	st, err := k.bucket.Status(context.Background())

@@ -10,8 +10,6 @@ import (
 	"kvd/internal/view"
 	"kvd/kv"
 	"kvd/kv/msglog"
-	"kvd/server"
-	"kvd/server/nats/jsapi"
 	"kvd/server/nats/streamconfig"
 	"kvd/server/nats/wire"
 )
@@ -78,15 +76,6 @@ func (c *conn) streamNamed(name []byte) *stream {
 		return nil
 	}
 	return s
-}
-
-// checkMay returns an error if the user does not have the permission in the bucket. what is
-// its name.
-func (c *conn) checkMay(p server.Permission, what, bucket string) *jsapi.Error {
-	if c.May(p, bucket) {
-		return nil
-	}
-	return jsapi.PermissionDenied(what, bucket)
 }
 
 // last returns the newest record of a key, which may be a marker.

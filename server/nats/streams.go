@@ -41,14 +41,14 @@ func (f *Front) describe(c *conn, s *stream) streamDescription {
 }
 
 // findStream returns the stream that a request names, if the user has any of the
-// permissions p in it. what is their name in the error.
-func (c *conn) findStream(r *request, p server.Permission, what string) (*stream, *jsapi.Error) {
+// permissions p in it, be it on some keys alone.
+func (c *conn) findStream(r *request, p server.Permission) (*stream, *jsapi.Error) {
 	name, ok := r.bucket()
 	if !ok {
 		return nil, jsapi.ErrStreamNotFound
 	}
-	if err := c.checkMay(p, what, name); err != nil {
-		return nil, err
+	if refused := denial(c.PermitAny(p, name)); refused != nil {
+		return nil, refused
 	}
 	s, err := c.front.stream(c.ctx, name)
 	if errors.Is(err, kv.ErrInvalidBucketName) {
@@ -70,7 +70,7 @@ func (c *conn) streamInfo(r *request) (any, *jsapi.Error) {
 	if err := jsapi.DecodeBody(r.body, &ask); err != nil {
 		return nil, err
 	}
-	s, refused := c.findStream(r, server.MayAny, "permission")
+	s, refused := c.findStream(r, server.MayAny)
 	if refused != nil {
 		return nil, refused
 	}
@@ -92,8 +92,8 @@ func (c *conn) streamInfo(r *request) (any, *jsapi.Error) {
 	if ask.Subjects == "" {
 		return info, nil
 	}
-	if err := c.checkMay(server.MayGet, "get", s.name); err != nil {
-		return nil, err
+	if refused := c.permitFilter(server.MayGet, s, ask.Subjects); refused != nil {
+		return nil, refused
 	}
 	subjects, err := c.countSubjects(s, ask.Subjects)
 	if err != nil {
@@ -156,8 +156,8 @@ func (c *conn) streamCreate(r *request) (any, *jsapi.Error) {
 		return nil, refused
 	}
 	name, _ := r.bucket() // Parse has checked it
-	if err := c.checkMay(server.MayAdmin, "admin", name); err != nil {
-		return nil, err
+	if refused := c.permit(server.MayAdmin, name); refused != nil {
+		return nil, refused
 	}
 	defer c.front.messageStreams.lockChanges(cfg)()
 	s, err := c.front.stream(c.ctx, name)
@@ -192,7 +192,7 @@ func (c *conn) streamUpdate(r *request) (any, *jsapi.Error) {
 		return nil, refused
 	}
 	defer c.front.messageStreams.lockChanges(cfg)()
-	s, refused := c.findStream(r, server.MayAdmin, "admin")
+	s, refused := c.findStream(r, server.MayAdmin)
 	if refused != nil {
 		return nil, refused
 	}
@@ -229,7 +229,7 @@ type success struct {
 // streamDelete answers STREAM.DELETE. Clients get no message for the consumers that are
 // removed.
 func (c *conn) streamDelete(r *request) (any, *jsapi.Error) {
-	s, refused := c.findStream(r, server.MayAdmin, "admin")
+	s, refused := c.findStream(r, server.MayAdmin)
 	if refused != nil {
 		return nil, refused
 	}
@@ -259,7 +259,7 @@ func (c *conn) streamPurge(r *request) (any, *jsapi.Error) {
 	if ask.Seq > 0 && ask.Keep > 0 {
 		return nil, jsapi.ErrBadRequest
 	}
-	s, refused := c.findStream(r, server.MayAdmin, "admin")
+	s, refused := c.findStream(r, server.MayAdmin)
 	if refused != nil {
 		return nil, refused
 	}

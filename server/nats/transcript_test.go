@@ -47,6 +47,12 @@ func listen(t testing.TB, store *bucket.Store, before kv.Store, opts server.Opti
 	if err != nil {
 		t.Fatal(err)
 	}
+	return listenFront(t, store, front, opts)
+}
+
+// listenFront is listen for a front end.
+func listenFront(t testing.TB, store *bucket.Store, front *Front, opts server.Options) (*server.Server, net.Addr) {
+	t.Helper()
 	srv, err := server.New(front, opts)
 	if err != nil {
 		t.Fatal(err)

@@ -111,9 +111,10 @@ func BadRequest(format string, args ...any) *Error {
 	return &Error{400, 10003, fmt.Sprintf(format, args...)}
 }
 
-// PermissionDenied refuses a user without the permission of that name in the bucket.
-func PermissionDenied(what, bucket string) *Error {
-	return &Error{403, 10003, fmt.Sprintf("permissions violation: the user has no %s in bucket %q", what, bucket)}
+// PermissionDenied refuses what is not granted to the user. The error names the missing
+// grant.
+func PermissionDenied(err error) *Error {
+	return &Error{403, 10003, "permissions violation: " + err.Error()}
 }
 
 // ErrorOf returns the error of the API that stands for an error of the store. An *Error

@@ -186,9 +186,20 @@ func (l *Layout) SubjectPart(key string) string {
 	return key[:n]
 }
 
+// SubjectPattern returns the pattern of subjects that a filter selects, in the form of keys
+// without suffixes: see SubjectPart. It reports false if the filter selects none.
+func (l *Layout) SubjectPattern(filter string) (string, bool) {
+	return l.pattern(filter, false)
+}
+
 // Pattern returns the pattern of keys that a filter of subjects selects. It reports false
 // if the filter selects none.
 func (l *Layout) Pattern(filter string) (string, bool) {
+	return l.pattern(filter, l.OnePerMessage)
+}
+
+// pattern returns the pattern of keys, with a token for the suffix if they have one.
+func (l *Layout) pattern(filter string, suffix bool) (string, bool) {
 	if !l.IsMessageStream() {
 		return wire.KeyPattern(filter, l.Bucket)
 	}
@@ -200,7 +211,7 @@ func (l *Layout) Pattern(filter string) (string, bool) {
 		switch rest = token == ">"; {
 		case rest && more:
 			return "", false
-		case rest && l.OnePerMessage:
+		case rest && suffix:
 			b = append(b, "*.>"...) // a subject has one token or more
 		case rest || token == "*":
 			b = append(b, token...)
@@ -211,7 +222,7 @@ func (l *Layout) Pattern(filter string) (string, bool) {
 			b = append(b, '.')
 		}
 	}
-	if l.OnePerMessage && !rest {
+	if suffix && !rest {
 		b = append(b, ".*"...)
 	}
 	return string(b), kv.CheckPattern(string(b)) == nil

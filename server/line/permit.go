@@ -1,0 +1,81 @@
+package line
+
+import (
+	"fmt"
+
+	"kvd/internal/lineproto"
+	"kvd/server"
+)
+
+// permissions are those that a verb needs. HELLO, AUTH, PING, QUIT and UNWATCH need none;
+// BUCKETS lists the buckets in which the user has any.
+var permissions = [...]struct {
+	may server.Permission
+	of  scope
+}{
+	lineproto.VerbAdd:          {server.MayAdmin, ofBucket},
+	lineproto.VerbEdit:         {server.MayAdmin, ofBucket},
+	lineproto.VerbRemove:       {server.MayAdmin, ofBucket},
+	lineproto.VerbPurgeDeletes: {server.MayAdmin, ofBucket},
+	lineproto.VerbReclaim:      {server.MayAdmin, ofBucket},
+	lineproto.VerbAccept:       {server.MayAdmin, ofBucket},
+	lineproto.VerbLost:         {server.MayGet, ofBucket},
+	lineproto.VerbInfo:         {server.MayAny, ofAnything},
+	lineproto.VerbPut:          {server.MayPut, ofKey},
+	lineproto.VerbCreate:       {server.MayPut, ofKey},
+	lineproto.VerbUpdate:       {server.MayPut, ofKey},
+	lineproto.VerbTouch:        {server.MayPut, ofKey},
+	lineproto.VerbDelete:       {server.MayDel, ofKey},
+	lineproto.VerbPurge:        {server.MayDel, ofKey},
+	lineproto.VerbGet:          {server.MayGet, ofKey},
+	lineproto.VerbHistory:      {server.MayGet, ofKey},
+	lineproto.VerbKeys:         {server.MayGet, ofPatterns},
+	lineproto.VerbCount:        {server.MayGet, ofPatterns},
+	lineproto.VerbWatch:        {server.MayWatch, ofPatterns},
+}
+
+// scope is what a verb needs its permission for.
+type scope uint8
+
+const (
+	ofBucket   scope = iota // the bucket as a whole
+	ofKey                   // the key of the command
+	ofPatterns              // every key that one of its patterns can match
+	ofAnything              // the bucket, or some keys of it
+)
+
+// permit returns nil, or why the client may not give the command.
+func (c *conn) permit(cmd *lineproto.Command) error {
+	if int(cmd.Verb) >= len(permissions) || permissions[cmd.Verb].may == 0 {
+		return nil
+	}
+	needs := &permissions[cmd.Verb]
+	var err error
+	switch needs.of {
+	case ofBucket:
+		err = c.Permit(needs.may, cmd.Bucket)
+	case ofKey:
+		err = c.PermitKey(needs.may, cmd.Bucket, cmd.Key)
+	case ofPatterns:
+		err = c.permitPatterns(needs.may, cmd.Bucket, lineproto.SplitPatterns(cmd.Patterns))
+	case ofAnything:
+		err = c.PermitAny(needs.may, cmd.Bucket)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", lineproto.ErrDenied, err)
+	}
+	return nil
+}
+
+// permitPatterns checks patterns as lineproto.SplitPatterns returns them.
+func (c *conn) permitPatterns(p server.Permission, bucket string, patterns []string) error {
+	if len(patterns) == 0 {
+		return c.PermitPattern(p, bucket, lineproto.AllPatterns)
+	}
+	for _, pattern := range patterns {
+		if err := c.PermitPattern(p, bucket, pattern); err != nil {
+			return err
+		}
+	}
+	return nil
+}
