@@ -127,14 +127,26 @@ func (c *Conn) Linger() {
 }
 
 // Login checks a name and a password. A failure is an error matching ErrLogin, and
-// counts for the address.
+// counts for the user and the address.
 func (c *Conn) Login(ctx context.Context, name, password string) error {
-	user, err := c.server.login.check(ctx, c.from, name, password)
+	s, err := c.server.logins.password(ctx, c.from, name, password)
 	if err != nil {
 		c.logFailure(name, err)
 		return err
 	}
-	c.session.Store(user)
+	c.session.Store(s)
+	return nil
+}
+
+// LoginKey logs in the user with that public key, who signed the nonce. A failure is an error
+// matching ErrLogin.
+func (c *Conn) LoginKey(publicKey string, nonce, signature []byte) error {
+	s, err := c.server.logins.key(publicKey, nonce, signature)
+	if err != nil {
+		c.logFailure(publicKey[:min(len(publicKey), userNameMax)], err)
+		return err
+	}
+	c.session.Store(s)
 	return nil
 }
 
@@ -147,17 +159,17 @@ func (c *Conn) logFailure(name string, err error) {
 		return
 	}
 	if n, ok := c.server.turnedAway.pass(); ok {
-		log.Warn("login delayed", "unlogged", n)
+		log.Warn("login refused", "unlogged", n)
 	}
 }
 
 // NeedsLogin reports whether the client has to log in before anything else.
 func (c *Conn) NeedsLogin() bool {
-	return c.session.Load() == nil && c.server.login.users.Load() != nil
+	return c.session.Load() == nil && c.server.logins.users.Load() != nil
 }
 
 // HasUsers reports whether the server has users.
-func (c *Conn) HasUsers() bool { return c.server.login.users.Load() != nil }
+func (c *Conn) HasUsers() bool { return c.server.logins.users.Load() != nil }
 
 // User returns the name of the user who has logged in; empty before the login.
 func (c *Conn) User() string {

@@ -19,13 +19,14 @@
 //
 // # Users
 //
-// The users file has one line for each user: name, bcrypt hash and grants. Operations that
+// The users file has one line for each user: name, bcrypt hash or public key, and grants. Operations that
 // are not granted are denied, with a [DeniedError] that names the missing grant.
 //
 //	# name  hash                       grants: buckets=verbs or buckets/keys=verbs
 //	alice   $2a$10$N9qo8uLOickgx2ZM…   my-kv=get,put,del,watch  cfg-*=read-only
 //	app     $2a$10$Ek3Gw0c9lqT1Z2Jx…   my-kv/app.>=get,put
 //	admin   $2a$10$lkRk1ZMY0GZ5Jz1r…   *=all
+//	kim     UDXU4RCSJNZOIQHZNWXHXOR…   my-kv=read-only
 //
 // In a pattern of buckets * stands for any characters. The verbs stand behind the last "=":
 //
@@ -44,12 +45,20 @@
 // concerns a bucket as a whole needs a grant without keys. A user sees the buckets in which
 // there is any grant.
 //
-// [Server.SetUsers] replaces all users at once, also for open connections: a user who was
+// A user with a public key, an nkey that begins with U, has no password, and logs in with a
+// protocol that has signatures.
+//
+// [Logins.SetUsers] replaces all users at once, also for open connections: a user who was
 // removed, or whose password was changed, has no permissions from then on.
 //
-// A login takes the same time whether the name exists or not. After a few failures
-// from one address its next attempts are refused for a time, without hashing. That
-// time doubles with each failure, up to half a minute.
+// Servers that have the same [Logins] share users and limits. A login takes the same time
+// whether the name exists or not. Attempts as one user from one address are slowed: five are
+// free at once, then there is one more every 200 ms. Further ones wait up to a second, or are
+// refused without a check. Half of the processors hash passwords, for one address after the
+// other. So others behind an address that sends wrong passwords can log in.
+//
+// A password that was right costs no hash for a minute: a keyed hash of it is in memory. Equal
+// attempts of one address at the same time share one check. SetUsers forgets what was verified.
 //
 // # Shutdown
 //
@@ -65,6 +74,7 @@
 // No user database: a file of lines can be written by hand, reviewed as a diff,
 // and mounted as a secret.
 //
-// The wait after failures is by address (IPv6 by /64), not by name: otherwise anyone
-// could lock a user out.
+// Attempts are slowed by user and address together (IPv6 by /64). By user alone, anyone could
+// lock a user out; by address alone, anyone behind it. A wait that doubles with each failure
+// did that: beside four wrong passwords a second nobody else was ever admitted.
 package server

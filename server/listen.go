@@ -24,7 +24,7 @@ func (s *Server) Listen() (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("server: listen on %q: %w", s.opts.Addr, err)
 	}
-	secured := s.opts.TLS != nil && s.login.users.Load() != nil
+	secured := s.opts.TLS != nil && s.logins.users.Load() != nil
 	if !addr.IP.IsLoopback() && !secured && !s.opts.Insecure {
 		return nil, fmt.Errorf("server: listen on %s: %w; set both, listen on 127.0.0.1:%d, or set insecure", addr, ErrExposed, addr.Port)
 	}

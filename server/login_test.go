@@ -13,6 +13,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/nats-io/nkeys"
 )
 
 var (
@@ -21,9 +23,9 @@ var (
 )
 
 // try logs in and returns the error's text without that of its kind.
-func try(t *testing.T, l *login, from netip.Prefix, name, password string) string {
+func try(t *testing.T, l *Logins, from netip.Prefix, name, password string) string {
 	t.Helper()
-	s, err := l.check(t.Context(), from, name, password)
+	s, err := l.password(t.Context(), from, name, password)
 	if err == nil {
 		if s.user == nil || s.user.name != name {
 			t.Fatalf("%s is logged in as %+v", name, s)
@@ -39,118 +41,295 @@ func try(t *testing.T, l *login, from netip.Prefix, name, password string) strin
 const wrong = "wrong name or password"
 
 func TestLogin(t *testing.T) {
-	l := newLogin(mustParse(t, "alice "+hash(t, "secret")+" b=get\n"))
+	l := NewLogins(mustParse(t, "alice "+hash(t, "secret")+" b=get\nkim "+publicKey(t)+" b=get\n"))
 	for _, tt := range []struct{ name, password, want string }{
 		{"alice", "secret", ""},
+		{"alice", "secret", ""}, // verified a moment ago
 		{"alice", "Secret", wrong},
 		{"alice", "", wrong},
 		{"bob", "secret", wrong},
 		{"", "", wrong},
 		{"bob", "of nobody", wrong}, // the password that the hash for unknown names is made of
+		{"kim", "of nobody", wrong}, // has a key
+		{"kim", "", wrong},
 	} {
-		l.succeeded(here) // forget failures
 		if got := try(t, l, here, tt.name, tt.password); got != tt.want {
 			t.Errorf("%s, %q: %q, want %q", tt.name, tt.password, got, tt.want)
 		}
 	}
 }
 
-func TestFailuresMakeAnAddressWait(t *testing.T) {
+// TestWrongTriesDoNotLockOthersOut has somebody guess four passwords a second, and clients
+// log in beside that from the same address, as the same user too.
+func TestWrongTriesDoNotLockOthersOut(t *testing.T) {
+	file := "alice " + hash(t, "secret") + " b=get\nbob " + hash(t, "word") + " b=get\n"
+	synctest.Test(t, func(t *testing.T) {
+		l := NewLogins(mustParse(t, file))
+		ctx, cancel := context.WithCancel(t.Context())
+		var all sync.WaitGroup
+		guesses := 0
+		all.Go(func() {
+			for ; ctx.Err() == nil; guesses++ {
+				all.Go(func() { _, _ = l.password(ctx, here, "alice", fmt.Sprint("guess ", guesses)) }) //nolint:errcheck // wrong
+				pass(time.Second / 4)
+			}
+		})
+		for i := range 300 {
+			for name, password := range map[string]string{"alice": "secret", "bob": "word"} {
+				l.verified.clear() // as if it were the first time
+				start := time.Now()
+				if got := try(t, l, here, name, password); got != "" || time.Since(start) > LoginTime {
+					t.Errorf("login %d of %s after %v: %q", i, name, time.Since(start), got)
+				}
+			}
+			pass(700 * time.Millisecond)
+		}
+		cancel()
+		all.Wait()
+		if guesses < 800 {
+			t.Errorf("%d guesses were made", guesses)
+		}
+	})
+}
+
+// TestWrongTriesAreSlow counts the passwords of one user that somebody can try who sends
+// as many as the server takes.
+func TestWrongTriesAreSlow(t *testing.T) {
 	file := "alice " + hash(t, "secret") + " b=get\n"
 	synctest.Test(t, func(t *testing.T) {
-		l := newLogin(mustParse(t, file))
-		for range failuresFree {
-			if got := try(t, l, here, "alice", "wrong"); got != wrong {
+		l := NewLogins(mustParse(t, file))
+		const seconds = 60
+		looked, refused := 0, 0
+		for end := time.Now().Add(seconds * time.Second); time.Now().Before(end); {
+			switch got := try(t, l, here, "alice", fmt.Sprint("guess ", looked)); {
+			case got == wrong:
+				looked++
+			case strings.HasPrefix(got, "too many attempts, try again in "):
+				refused++
+			default:
 				t.Fatal(got)
 			}
 		}
-		for _, wait := range []time.Duration{1, 2, 4, 8, 16, 30, 30} {
-			wait *= time.Second
-			if got := try(t, l, here, "bob", "wrong"); got != wrong {
-				t.Fatal(got)
-			}
-			// The right password has to wait too, and attempts during the wait do not
-			// prolong it.
-			if got, want := try(t, l, here, "alice", "secret"), fmt.Sprintf("too many failures, try again in %v", wait); got != want {
-				t.Fatalf("%q, want %q", got, want)
-			}
-			if got := try(t, l, there, "alice", "secret"); got != "" {
-				t.Fatalf("another address: %q", got)
-			}
-			pass(wait - time.Millisecond)
-			if got := try(t, l, here, "alice", "secret"); !strings.HasPrefix(got, "too many failures") {
-				t.Fatalf("before the time: %q", got)
-			}
-			pass(time.Millisecond)
+		if most := guessesFree + seconds*int(time.Second/guessPause); looked > most || looked < most/2 {
+			t.Errorf("%d passwords were looked at in %d s, at most %d should", looked, seconds, most)
 		}
+		// Many at once are refused, and do not make the others wait longer.
+		var all sync.WaitGroup
+		var mu sync.Mutex
+		for i := range 100 {
+			all.Go(func() {
+				_, err := l.password(t.Context(), here, "alice", fmt.Sprint("at once ", i))
+				mu.Lock()
+				defer mu.Unlock()
+				if !errors.Is(err, errWrong) {
+					refused++
+				}
+			})
+		}
+		all.Wait()
+		if most := 100 - guessesFree; refused < most-guessesFree {
+			t.Errorf("%d of 100 at once were refused", refused)
+		}
+		if got := try(t, l, there, "alice", "secret"); got != "" {
+			t.Errorf("another address: %q", got)
+		}
+	})
+}
+
+func TestPairsAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var g guesses
+		g.init()
+		for i := range pairsMax * 2 {
+			if _, err := g.reserve(newPair(here, fmt.Sprint(i))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if len(g.byPair) != pairsMax {
+			t.Errorf("%d pairs are remembered", len(g.byPair))
+		}
+		pass(guessPause + time.Millisecond)
+		if _, err := g.reserve(newPair(here, "alice")); err != nil || len(g.byPair) != 1 {
+			t.Errorf("%d pairs are remembered after a long time, error %v", len(g.byPair), err)
+		}
+		if long := strings.Repeat("a", 1<<20); len(newPair(here, long).name) > userNameMax+1 {
+			t.Error("a long name is remembered whole")
+		}
+	})
+}
+
+// TestAVerifiedPasswordCostsNoHash takes all turns to hash away.
+func TestAVerifiedPasswordCostsNoHash(t *testing.T) {
+	file := "alice " + hash(t, "secret") + " b=get\n"
+	synctest.Test(t, func(t *testing.T) {
+		l := NewLogins(mustParse(t, file))
 		if got := try(t, l, here, "alice", "secret"); got != "" {
 			t.Fatal(got)
 		}
-		if got := try(t, l, here, "alice", "wrong"); got != wrong {
-			t.Fatalf("after a success: %q", got)
-		}
-	})
-}
-
-func TestFailuresAreForgotten(t *testing.T) {
-	file := "alice " + hash(t, "secret") + " b=get\n"
-	synctest.Test(t, func(t *testing.T) {
-		l := newLogin(mustParse(t, file))
-		for range failuresFree + 1 {
-			try(t, l, here, "alice", "wrong")
-		}
-		pass(failuresForget + time.Second)
-		for range failuresFree {
-			if got := try(t, l, here, "alice", "wrong"); got != wrong {
-				t.Fatal(got)
+		for range l.turns.free {
+			if err := l.turns.take(t.Context(), there); err != nil {
+				t.Fatal(err)
 			}
 		}
-		// The number of remembered addresses is bounded. Those without attempts for the
-		// longest time are forgotten first.
-		for i := range failuresMax * 2 {
-			l.failed(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 32))
+		needsHash := func(name, password string) bool {
+			ctx, cancel := context.WithTimeout(t.Context(), LoginTime)
+			defer cancel()
+			_, err := l.password(ctx, here, name, password)
+			if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+				t.Fatal(err)
+			}
+			return err != nil
 		}
-		if len(l.failures) > failuresMax {
-			t.Errorf("%d addresses are remembered", len(l.failures))
+		pass(verifiedTime - 2*time.Second)
+		if needsHash("alice", "secret") {
+			t.Error("a password that was verified needs a hash")
 		}
-		pass(failuresForget + time.Second)
-		l.failed(here)
-		if len(l.failures) != 1 {
-			t.Errorf("%d addresses are remembered after a long time", len(l.failures))
+		if !needsHash("alice", "Secret") {
+			t.Error("another password needs no hash")
+		}
+		pass(2 * time.Second)
+		if !needsHash("alice", "secret") {
+			t.Error("a password needs no hash after a minute")
+		}
+		l.turns.release()
+		if got := try(t, l, here, "alice", "secret"); got != "" {
+			t.Fatal(got)
+		}
+		if err := l.turns.take(t.Context(), there); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.SetUsers(mustParse(t, file)); err != nil {
+			t.Fatal(err)
+		}
+		if !needsHash("alice", "secret") {
+			t.Error("a password needs no hash after the users were read again")
 		}
 	})
 }
 
-// TestAttemptsAtOnceCountToo tries passwords on many connections at a time.
-func TestAttemptsAtOnceCountToo(t *testing.T) {
-	l := newLogin(mustParse(t, "alice "+hash(t, "secret")+" b=get\n"))
-	var mu sync.Mutex
-	looked := 0
+// TestAddressesTakeTurns has one address send more than can be hashed.
+func TestAddressesTakeTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var ts turns
+		ts.init()
+		for range ts.free {
+			if err := ts.take(t.Context(), here); err != nil {
+				t.Fatal(err)
+			}
+		}
+		order := make(chan netip.Prefix, waitingMax+1)
+		wait := func(from netip.Prefix) {
+			go func() {
+				if ts.take(t.Context(), from) == nil {
+					order <- from
+				}
+			}()
+			synctest.Wait()
+		}
+		for range waitingMax {
+			wait(here)
+		}
+		wait(there)
+		if err := ts.take(t.Context(), here); !errors.Is(err, ErrLogin) {
+			t.Errorf("the attempt %d of one address: %v", waitingMax+1, err)
+		}
+		for i := range waitingMax + 1 {
+			ts.release()
+			if from := <-order; (from == there) != (i == 1) {
+				t.Errorf("turn %d is that of %v", i, from)
+			}
+		}
+		if len(ts.waiting) != 0 || len(ts.order) != 0 {
+			t.Errorf("left: %v", ts.waiting)
+		}
+	})
+}
+
+// TestOneClientCostsOneHash has many connections of a client log in at a time.
+func TestOneClientCostsOneHash(t *testing.T) {
+	l := NewLogins(mustParse(t, "alice "+hash(t, "secret")+" b=get\n"))
 	var all sync.WaitGroup
-	for range 100 {
+	for range 1000 {
 		all.Go(func() {
-			if _, err := l.check(t.Context(), here, "alice", "wrong"); errors.Is(err, errWrong) {
-				mu.Lock()
-				looked++
-				mu.Unlock()
+			if _, err := l.password(t.Context(), here, "alice", "secret"); err != nil {
+				t.Error(err)
 			}
 		})
 	}
 	all.Wait()
-	if most := failuresFree + cap(l.slots); looked < 1 || looked > most {
-		t.Errorf("%d of 100 guesses were looked at, at most %d should", looked, most)
+	if len(l.running) != 0 {
+		t.Errorf("%d checks are still under way", len(l.running))
 	}
 }
 
 func TestALoginThatNobodyWaitsFor(t *testing.T) {
-	l := newLogin(mustParse(t, "alice "+hash(t, "secret")+" b=get\n"))
-	for range cap(l.slots) {
-		l.slots <- struct{}{}
+	l := NewLogins(mustParse(t, "alice "+hash(t, "secret")+" b=get\n"))
+	free := l.turns.free
+	for range free {
+		if err := l.turns.take(t.Context(), there); err != nil {
+			t.Fatal(err)
+		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := l.check(ctx, here, "alice", "secret"); !errors.Is(err, ErrLogin) || !errors.Is(err, context.Canceled) {
+	if _, err := l.password(ctx, here, "alice", "secret"); !errors.Is(err, ErrLogin) || !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
+	}
+	for range free {
+		l.turns.release()
+	}
+	if l.turns.free != free || len(l.turns.order) != 0 {
+		t.Errorf("%d turns are free of %d", l.turns.free, free)
+	}
+}
+
+// publicKey makes the public key of a user.
+func publicKey(t testing.TB) string {
+	t.Helper()
+	pair, err := nkeys.CreateUser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := pair.PublicKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func TestLoginWithAKey(t *testing.T) {
+	pair, err := nkeys.CreateUser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, _ := pair.PublicKey()
+	l := NewLogins(mustParse(t, "kim "+key+" b=get\nalice "+hash(t, "secret")+" b=get\n"))
+	nonce := []byte("a nonce")
+	signature, err := pair.Sign(nonce)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := l.key(key, nonce, signature)
+	if err != nil || s.user.name != "kim" {
+		t.Fatalf("session %+v, error %v", s, err)
+	}
+	if n := s.renew(mustParse(t, "kim "+publicKey(t)+" b=get\n")); n.user != nil {
+		t.Error("a user with another key has permissions")
+	}
+	for _, tt := range []struct {
+		key       string
+		nonce     string
+		signature []byte
+	}{
+		{publicKey(t), "a nonce", signature},
+		{key, "another nonce", signature},
+		{key, "a nonce", nil},
+		{"alice", "a nonce", signature},
+		{"", "", nil},
+	} {
+		if _, err := l.key(tt.key, []byte(tt.nonce), tt.signature); !errors.Is(err, errWrongKey) {
+			t.Errorf("key %q, nonce %q: error %v", tt.key, tt.nonce, err)
+		}
 	}
 }
 
@@ -158,24 +337,30 @@ func TestALoginThatNobodyWaitsFor(t *testing.T) {
 // they must not fill the log.
 func TestRefusedAttemptsAreNotLoggedEach(t *testing.T) {
 	users := mustParse(t, "alice "+hash(t, "secret")+" b=get\n")
-	var log bytes.Buffer
-	srv, err := New(nil, Options{Users: users, Logger: slog.New(slog.NewTextHandler(&log, nil))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	end, _ := net.Pipe()
-	c := &Conn{Conn: end, server: srv, from: here}
-	defer c.Close()
-	const attempts = 100
-	for range attempts {
-		if err := c.Login(t.Context(), "alice", "wrong"); !errors.Is(err, ErrLogin) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		srv, err := New(nil, Options{Users: users, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	looked := strings.Count(log.String(), wrong)
-	if all := strings.Count(log.String(), "level=WARN"); looked <= failuresFree-1 || all > looked+1 {
-		t.Errorf("%d attempts made %d lines, %d of them for passwords that were looked at:\n%s", attempts, all, looked, log.String())
-	}
+		end, _ := net.Pipe()
+		defer end.Close()
+		const attempts = 100
+		var all sync.WaitGroup
+		for i := range attempts {
+			c := &Conn{Conn: end, server: srv, from: here}
+			all.Go(func() {
+				if err := c.Login(t.Context(), "alice", fmt.Sprint("wrong ", i)); !errors.Is(err, ErrLogin) {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		looked := strings.Count(log.String(), wrong)
+		if all := strings.Count(log.String(), "level=WARN"); looked < guessesFree || looked > attempts/2 || all != looked+1 {
+			t.Errorf("%d attempts made %d lines, %d of them for passwords that were looked at:\n%s", attempts, all, looked, log.String())
+		}
+	})
 }
 
 func TestSetUsers(t *testing.T) {

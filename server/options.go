@@ -27,6 +27,9 @@ type Options struct {
 	// Users are the users who can log in. Nil: no login, all permissions for everyone.
 	Users *Users
 
+	// Logins are those of several servers together. Nil: this server has Users for itself.
+	Logins *Logins
+
 	// Insecure allows an address that is not loopback without users and TLS.
 	Insecure bool
 
@@ -54,6 +57,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Logins == nil {
+		o.Logins = NewLogins(o.Users)
 	}
 	if o.MaxConns == 0 {
 		o.MaxConns = min(connsDefault, descriptors.Connections(descriptors.Limit()))

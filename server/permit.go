@@ -57,7 +57,7 @@ func (c *Conn) PermitPattern(p Permission, bucket, pattern string) error {
 // restricted returns the user of the client, nil for one who was removed or has not logged
 // in. It reports false on a server without users, where everything is permitted.
 func (c *Conn) restricted() (*user, bool) {
-	users := c.server.login.users.Load()
+	users := c.server.logins.users.Load()
 	if users == nil {
 		return nil, false
 	}

@@ -39,7 +39,7 @@ type Server struct {
 	// Immutable after New.
 	opts       Options
 	protocol   Protocol
-	login      *login
+	logins     *Logins
 	conns      admission
 	ctx        context.Context // for all connections
 	cutOff     context.CancelFunc
@@ -61,7 +61,7 @@ func New(p Protocol, opts Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		opts: opts, protocol: p, login: newLogin(opts.Users),
+		opts: opts, protocol: p, logins: opts.Logins,
 		listeners: map[net.Listener]struct{}{}, open: map[*Conn]struct{}{},
 	}
 	s.conns.max, s.conns.maxPerAddr, s.conns.together = opts.MaxConns, opts.MaxConnsPerAddr, opts.Together
@@ -73,15 +73,8 @@ func New(p Protocol, opts Options) (*Server, error) {
 // Conns returns the number of connections being served.
 func (s *Server) Conns() int { return s.conns.count() }
 
-// SetUsers replaces the users, also for open connections. It returns an error if users
-// is nil on a server with users, or not nil on a server without.
-func (s *Server) SetUsers(users *Users) error {
-	if users == nil || s.login.users.Load() == nil {
-		return errors.New("server: users cannot be switched on or off while the server runs")
-	}
-	s.login.users.Store(users)
-	return nil
-}
+// SetUsers is that of the server's Logins.
+func (s *Server) SetUsers(users *Users) error { return s.logins.SetUsers(users) }
 
 // Serve accepts connections until the listener fails or Shutdown is called, and
 // closes the listener. It returns ErrServerClosed after Shutdown.

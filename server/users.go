@@ -7,20 +7,23 @@ import (
 	"io"
 	"strings"
 
+	"github.com/nats-io/nkeys"
 	"golang.org/x/crypto/bcrypt"
 )
 
 // Users is the content of a users file. Immutable.
 type Users struct {
 	byName map[string]*user
-	decoy  []byte // hash to compare with for an unknown name
+	byKey  map[string]*user // those with a public key
+	decoy  []byte           // hash to compare with for an unknown name
 }
 
 // user is one line of a users file.
 type user struct {
-	name   string
-	hash   []byte
-	grants []grant
+	name       string
+	credential string // a bcrypt hash, or a public key
+	hasKey     bool
+	grants     []grant
 }
 
 const (
@@ -32,7 +35,7 @@ const (
 // ParseUsers reads a users file; the package documentation describes it. Errors name
 // the line.
 func ParseUsers(r io.Reader) (*Users, error) {
-	users := &Users{byName: map[string]*user{}}
+	users := &Users{byName: map[string]*user{}, byKey: map[string]*user{}}
 	cost := bcrypt.MinCost
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, lineMax)
@@ -45,11 +48,18 @@ func ParseUsers(r io.Reader) (*Users, error) {
 		if err == nil && users.byName[u.name] != nil {
 			err = fmt.Errorf("user %q stands twice in the file", u.name)
 		}
+		if err == nil && users.byKey[u.credential] != nil {
+			err = fmt.Errorf("users %q and %q have the same key", users.byKey[u.credential].name, u.name)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("server: users, line %d: %w", n, err)
 		}
 		users.byName[u.name] = u
-		c, _ := bcrypt.Cost(u.hash) // parseUser has seen it
+		if u.hasKey {
+			users.byKey[u.credential] = u
+			continue
+		}
+		c, _ := bcrypt.Cost([]byte(u.credential)) // parseUser has seen it
 		cost = max(cost, c)
 	}
 	if err := lines.Err(); err != nil {
@@ -69,18 +79,14 @@ func ParseUsers(r io.Reader) (*Users, error) {
 func parseUser(line string) (*user, error) {
 	fields := strings.Fields(line)
 	if len(fields) < 2 {
-		return nil, errors.New("must be a name, a bcrypt hash and grants")
+		return nil, errors.New("must be a name, a bcrypt hash or a public key, and grants")
 	}
-	u := &user{name: fields[0], hash: []byte(fields[1])}
+	u := &user{name: fields[0], credential: fields[1], hasKey: nkeys.IsValidPublicUserKey(fields[1])}
 	if err := CheckUserName(u.name); err != nil {
 		return nil, err
 	}
-	cost, err := bcrypt.Cost(u.hash)
-	if err != nil {
-		return nil, fmt.Errorf("the password of %q is not a bcrypt hash: %w", u.name, err)
-	}
-	if cost > costMax {
-		return nil, fmt.Errorf("the hash of %q has cost %d: must be at most %d, to be checked in time", u.name, cost, costMax)
+	if err := u.checkHash(); err != nil {
+		return nil, err
 	}
 	for _, field := range fields[2:] {
 		g, err := parseGrant(field)
@@ -90,6 +96,34 @@ func parseUser(line string) (*user, error) {
 		u.grants = append(u.grants, g)
 	}
 	return u, nil
+}
+
+// checkHash returns an error for a user who has neither a key nor a hash that can be checked
+// in time.
+func (u *user) checkHash() error {
+	if u.hasKey {
+		return nil
+	}
+	cost, err := bcrypt.Cost([]byte(u.credential))
+	if err != nil {
+		return fmt.Errorf("user %q has neither a bcrypt hash nor the public key of a user (U…): %w", u.name, err)
+	}
+	if cost > costMax {
+		return fmt.Errorf("the hash of %q has cost %d: must be at most %d, to be checked in time", u.name, cost, costMax)
+	}
+	return nil
+}
+
+// CheckPublicKey returns an error if a text is not the public key of a user: an nkey that
+// begins with U.
+func CheckPublicKey(s string) error {
+	if nkeys.IsValidPublicUserKey(s) {
+		return nil
+	}
+	if strings.HasPrefix(s, "S") {
+		return errors.New("that is a seed, which is secret: give the public key, which begins with U")
+	}
+	return fmt.Errorf("%.64q is not the public key of a user, which begins with U and has 56 characters", s)
 }
 
 // CheckUserName returns an error if no user can have that name.

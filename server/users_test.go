@@ -64,7 +64,7 @@ func TestParseUsersNamesTheLine(t *testing.T) {
 		{"", "no users in the file"},
 		{"# only a comment\n", "no users in the file"},
 		{"alice\n", "line 1: must be a name"},
-		{"alice " + h + "\nbob secret\n", "line 2: the password of \"bob\" is not a bcrypt hash"},
+		{"alice " + h + "\nbob secret\n", "line 2: user \"bob\" has neither a bcrypt hash nor"},
 		{"alice " + h + "\n\nalice " + h + "\n", "line 3: user \"alice\" stands twice"},
 		{"alice " + strings.Replace(h, "$04$", "$15$", 1) + "\n", "line 1: the hash of \"alice\" has cost 15: must be at most 14"},
 		{"alice " + h + " my-kv\n", "user \"alice\": grant \"my-kv\": must be BUCKETS=VERBS"},
@@ -104,7 +104,7 @@ func TestHashPassword(t *testing.T) {
 		t.Fatal(err)
 	}
 	users := mustParse(t, "alice "+h+" b=get\n")
-	if bcrypt.CompareHashAndPassword(users.byName["alice"].hash, []byte("two words")) != nil {
+	if bcrypt.CompareHashAndPassword([]byte(users.byName["alice"].credential), []byte("two words")) != nil {
 		t.Errorf("%s is not its hash", h)
 	}
 	if _, err := HashPassword(strings.Repeat("x", 73)); err == nil {

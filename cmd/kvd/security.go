@@ -14,17 +14,18 @@ import (
 // start and on reload.
 type security struct {
 	cfg         *serveConfig
-	users       *server.Users // nil: no login
-	tls         *tls.Config   // nil: no TLS
+	logins      *server.Logins // of both protocols together
+	tls         *tls.Config    // nil: no TLS
 	certificate atomic.Pointer[tls.Certificate]
 }
 
 func newSecurity(cfg *serveConfig) (*security, error) {
 	s := &security{cfg: cfg}
-	var err error
-	if s.users, err = s.loadUsers(); err != nil {
+	users, err := s.loadUsers()
+	if err != nil {
 		return nil, err
 	}
+	s.logins = server.NewLogins(users)
 	if err := s.loadCertificate(); err != nil {
 		return nil, err
 	}
@@ -74,16 +75,14 @@ func (s *security) loadCertificate() error {
 
 // reload reads users and certificate again. After an error the previous ones stay in
 // force.
-func (s *security) reload(servers []*server.Server) error {
+func (s *security) reload() error {
 	var errs []error
 	if s.cfg.users != "" {
 		users, err := s.loadUsers()
-		errs = append(errs, err)
-		for _, srv := range servers {
-			if err == nil {
-				errs = append(errs, srv.SetUsers(users))
-			}
+		if err == nil {
+			err = s.logins.SetUsers(users)
 		}
+		errs = append(errs, err)
 	}
 	errs = append(errs, s.loadCertificate())
 	return errors.Join(errs...)

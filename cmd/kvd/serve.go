@@ -232,7 +232,7 @@ func (d *daemon) startNATS(store kv.Store, version string) error {
 
 // serverOptions returns the options that both protocols share.
 func (d *daemon) serverOptions(addr string) server.Options {
-	return server.Options{Addr: addr, Together: d.conns, TLS: d.security.tls, Users: d.security.users, Insecure: d.cfg.insecure, Logger: d.log}
+	return server.Options{Addr: addr, Together: d.conns, TLS: d.security.tls, Logins: d.security.logins, Insecure: d.cfg.insecure, Logger: d.log}
 }
 
 // servers returns the servers of the protocols that are on.
@@ -265,7 +265,7 @@ func (d *daemon) wait(ctx context.Context, hangups <-chan os.Signal) error {
 func (d *daemon) reload() {
 	d.manager.notify("RELOADING=1")
 	defer d.manager.notify("READY=1")
-	if err := d.security.reload(d.servers()); err != nil {
+	if err := d.security.reload(); err != nil {
 		d.log.Error("reload failed; previous users and certificate stay in force", "cause", err)
 		return
 	}

@@ -36,19 +36,22 @@ func (a *app) userAddCommand() *cobra.Command {
 	var file usersFile
 	var f force
 	var grants []string
+	var key string
 	c := &cobra.Command{
 		Use:   "add NAME",
 		Short: "Add a user, or replace one with -f",
 		Long: `Add a user. The password is asked for on a terminal, and read from the first line
 of standard input elsewhere. With -f an existing user gets the new password, and
-the new grants if there is any --allow.
+the new grants if there is any --allow. With --nkey the user has no password, and
+logs in on the NATS port alone by signing with the seed of that key.
 
 ` + grantsHelp,
 		Example: `  kvd user add bob --allow 'cfg-*=read-only' --allow my-kv=get,put,del < password
-  kvd user add app --allow 'my-kv/app.>=read-write' < password`,
+  kvd user add app --allow 'my-kv/app.>=read-write' < password
+  kvd user add alice --nkey UAB… --allow '*=read-only'`,
 		Args: takes(1, 1),
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := checkNewUser(c, args[0], grants); err != nil {
+			if err := checkNewUser(c, args[0], key, grants); err != nil {
 				return err
 			}
 			if err := file.read(mayCreate); err != nil {
@@ -58,7 +61,7 @@ the new grants if there is any --allow.
 			if at >= 0 && !f {
 				return fmt.Errorf("%w: %q in %s; -f replaces password and grants, \"kvd user passwd\" the password alone", errUserExists, args[0], file.name)
 			}
-			hash, err := a.newHash(args[0])
+			credential, err := a.newCredential(args[0], key)
 			if err != nil {
 				return err
 			}
@@ -68,7 +71,7 @@ the new grants if there is any --allow.
 			if len(grants) == 0 {
 				fmt.Fprintf(a.err, "kvd: warning: user %q has no grants and may do nothing: add --allow BUCKETS=VERBS\n", args[0])
 			}
-			line := strings.Join(append([]string{args[0], hash}, grants...), " ")
+			line := strings.Join(append([]string{args[0], credential}, grants...), " ")
 			if at >= 0 {
 				file.lines[at] = line
 			} else {
@@ -79,6 +82,7 @@ the new grants if there is any --allow.
 	}
 	file.addFlag(a, c)
 	f.addFlag(c)
+	c.Flags().StringVar(&key, "nkey", "", "public key of the user, U…, instead of a password")
 	c.Flags().StringArrayVar(&grants, "allow", nil, "grant as BUCKETS=VERBS or BUCKETS/KEYS=VERBS; may be repeated")
 	return c
 }
@@ -101,10 +105,15 @@ any one token, and > at the end is one or more. VERBS are joined by commas:
 needs get and put, "kvd lost" needs get without KEYS. admin takes no KEYS. A list or
 a watch needs one grant that covers its whole pattern.`
 
-// checkNewUser returns an error for a name or a grant that a users file cannot have.
-func checkNewUser(c *cobra.Command, name string, grants []string) error {
+// checkNewUser returns an error for a name, a key or a grant that a users file cannot have.
+func checkNewUser(c *cobra.Command, name, key string, grants []string) error {
 	if err := server.CheckUserName(name); err != nil {
 		return usageOf(c, err)
+	}
+	if key != "" {
+		if err := server.CheckPublicKey(key); err != nil {
+			return usageOf(c, fmt.Errorf("--nkey: %w", err))
+		}
 	}
 	for _, g := range grants {
 		if err := server.CheckGrant(g); err != nil {
@@ -142,6 +151,14 @@ again.`,
 	}
 	file.addFlag(a, c)
 	return c
+}
+
+// newCredential returns the public key, or the hash of a new password.
+func (a *app) newCredential(name, key string) (string, error) {
+	if key != "" {
+		return key, nil
+	}
+	return a.newHash(name)
 }
 
 // newHash asks for a new password, and returns its hash.

@@ -34,6 +34,7 @@ type conn struct {
 	op           wire.Operation
 	options      connectOptions
 	headers      atomic.Bool        // the client accepts HMSG; read by other goroutines
+	nonce        string             // for a user with a key to sign; empty once it was used
 	user         string             // empty if the server has no users
 	batch        batch              // has views of the input, so it is submitted before more is read
 	streams      map[string]*stream // that were looked up in this round

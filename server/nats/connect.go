@@ -3,6 +3,8 @@ package nats
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"encoding/base64"
 	"encoding/json"
 	"net"
 	"runtime"
@@ -30,6 +32,7 @@ type serverInfo struct {
 	ClientID     uint64 `json:"client_id"`
 	ClientIP     string `json:"client_ip"`
 	APILevel     int    `json:"api_lvl"`
+	Nonce        string `json:"nonce,omitempty"` // for users with a key to sign
 }
 
 // apiLevel is the version of JetStream's API that kvd has; level 1 has TTLs of messages.
@@ -38,11 +41,15 @@ const apiLevel = 1
 // sendInfo sends INFO. If the server has TLS, the handshake follows.
 func (c *conn) sendInfo() error {
 	host, port := address(c.LocalAddr())
+	if c.HasUsers() {
+		c.nonce = newNonce()
+	}
 	clientIP, _ := address(c.RemoteAddr())
 	info, err := json.Marshal(serverInfo{
 		ServerID: c.front.id, ServerName: c.front.id, Version: c.front.version, Proto: 1, Go: runtime.Version(),
 		Host: host, Port: port, Headers: true, AuthRequired: c.HasUsers(), TLSRequired: c.HasTLS(),
 		MaxPayload: c.front.maxPayload, JetStream: true, ClientID: c.id, ClientIP: clientIP, APILevel: apiLevel,
+		Nonce: c.nonce,
 	})
 	if err != nil {
 		return err
@@ -71,6 +78,8 @@ type connectOptions struct {
 	User         string `json:"user"`
 	Password     string `json:"pass"`
 	Token        string `json:"auth_token"`
+	Key          string `json:"nkey"`
+	Signature    string `json:"sig"`
 }
 
 // defaultConnectOptions are the options before CONNECT, and those that CONNECT leaves out.
@@ -90,7 +99,7 @@ func (c *conn) connect(body []byte) error {
 			return err
 		}
 	}
-	options.Password, options.Token = "", ""
+	options.Password, options.Token, options.Signature = "", "", ""
 	c.options = options
 	c.headers.Store(options.Headers)
 	return nil
@@ -99,10 +108,49 @@ func (c *conn) connect(body []byte) error {
 // tokenUser is the user whose password a token without a name is.
 const tokenUser = "token"
 
-// login logs a user in, by name and password or by a token: name:password, or the password
-// of the user called "token".
+// login logs a user in, and gives the connection the limits of one that is logged in.
 func (c *conn) login(o *connectOptions) error {
 	first := c.NeedsLogin()
+	check := c.checkPassword
+	if o.Key != "" {
+		check = c.checkSignature
+	}
+	if err := check(o); err != nil {
+		return wire.ErrAuthorization
+	}
+	c.user = c.User()
+	if first {
+		c.in.Grow()
+		c.in.Expect(time.Time{})
+	}
+	return nil
+}
+
+// checkSignature logs in the user with the key that signed the nonce. Another CONNECT cannot
+// use the nonce again.
+func (c *conn) checkSignature(o *connectOptions) error {
+	signature, err := base64.RawURLEncoding.DecodeString(o.Signature)
+	if err != nil { // some clients pad
+		signature, err = base64.StdEncoding.DecodeString(o.Signature)
+	}
+	nonce := c.nonce
+	c.nonce = ""
+	if err != nil || nonce == "" {
+		return wire.ErrAuthorization
+	}
+	return c.LoginKey(o.Key, []byte(nonce), signature)
+}
+
+// newNonce returns 16 random bytes as text.
+func newNonce() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+// checkPassword logs in a user by name and password or by a token: name:password, or the
+// password of the user called "token".
+func (c *conn) checkPassword(o *connectOptions) error {
 	name, password := o.User, o.Password
 	if name == "" {
 		var named bool
@@ -112,13 +160,5 @@ func (c *conn) login(o *connectOptions) error {
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, server.LoginTime)
 	defer cancel()
-	if err := c.Login(ctx, name, password); err != nil {
-		return wire.ErrAuthorization
-	}
-	c.user = c.User()
-	if first {
-		c.in.Grow()
-		c.in.Expect(time.Time{})
-	}
-	return nil
+	return c.Login(ctx, name, password)
 }

@@ -167,7 +167,8 @@
 // # Users
 //
 // CONNECT with user and password logs in as with any front end. A token is name:password,
-// or the password of the user called "token". Any other operation before the login ends
+// or the password of the user called "token". A user with a public key signs the nonce of
+// INFO, which is good for one CONNECT (nkey and sig; JWTs are not supported). Any other operation before the login ends
 // the connection. A message needs the permission put, a marker del, and a get of a message
 // get, each on its key. A consumer needs get for the messages that are there when it is made,
 // and watch for later ones, on every key that its filters can match. A list of subjects needs

@@ -7,12 +7,16 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
 	"math/big"
 	"net"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nkeys"
 	"golang.org/x/crypto/bcrypt"
 
 	"kvd/bucket"
@@ -80,6 +84,56 @@ func TestLogin(t *testing.T) {
 	} {
 		exchange(t, dial(t, addr), lines...)
 	}
+}
+
+// A user with a key signs the nonce of INFO.
+func TestLoginWithAKey(t *testing.T) {
+	pair, err := nkeys.CreateUser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, _ := pair.PublicKey()
+	file := "kim " + key + " a=all\n"
+	all, err := server.ParseUsers(strings.NewReader(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := serve(t, server.Options{Users: all})
+	connect := func(nonce string) string {
+		signature, err := pair.Sign([]byte(nonce))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprintf(`> CONNECT {"nkey":%q,"sig":%q}`, key, base64.RawURLEncoding.EncodeToString(signature))
+	}
+	p, nonce := dialNonce(t, addr)
+	exchange(t, p, connect(nonce), "< +OK", "> PING", "< PONG",
+		connect(nonce), "< -ERR 'Authorization Violation'", "< EOF") // a nonce is signed once
+	p, other := dialNonce(t, addr)
+	if other == nonce || len(nonce) < 20 {
+		t.Fatalf("the nonces are %q and %q", nonce, other)
+	}
+	exchange(t, p, connect(nonce), "< -ERR 'Authorization Violation'", "< EOF") // of another connection
+	exchange(t, dial(t, addr), `> CONNECT {"nkey":"`+key+`"}`, "< -ERR 'Authorization Violation'", "< EOF")
+	exchange(t, dial(t, addr), `> CONNECT {"user":"kim","pass":"`+key+`"}`, "< -ERR 'Authorization Violation'", "< EOF")
+}
+
+// dialNonce is dial, and returns the nonce of INFO.
+func dialNonce(t *testing.T, addr net.Addr) (*peer, string) {
+	t.Helper()
+	c, err := net.Dial("tcp", addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	p := &peer{c, bufio.NewReader(c)}
+	var info struct {
+		Nonce string `json:"nonce"`
+	}
+	if err := json.Unmarshal([]byte(strings.TrimPrefix(p.next(t), "INFO ")), &info); err != nil {
+		t.Fatal(err)
+	}
+	return p, info.Nonce
 }
 
 // A user may do what was granted, and gets an error for everything else.
