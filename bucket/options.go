@@ -84,6 +84,12 @@ const (
 	pageSize           = 4096
 )
 
+// Validate returns an error matching kv.ErrInvalidConfig if Open would refuse the options.
+func (o Options) Validate() error {
+	_, err := o.withDefaults()
+	return err
+}
+
 func (o Options) withDefaults() (Options, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

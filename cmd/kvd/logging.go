@@ -12,7 +12,7 @@ const (
 )
 
 // newLogger returns the log of a server, on standard error.
-func (a *app) newLogger(f logFormat, level slog.Level) *slog.Logger {
+func (a *app) newLogger(f logFormat, level slog.Leveler) *slog.Logger {
 	opts := &slog.HandlerOptions{Level: level}
 	if a.isText(f) {
 		return slog.New(slog.NewTextHandler(a.err, opts))

@@ -73,9 +73,11 @@ func (s *security) loadCertificate() error {
 	return nil
 }
 
-// reload reads users and certificate again. After an error the previous ones stay in
-// force.
-func (s *security) reload() error {
+// reload reads users and certificate again, from the files that cfg names. After an error
+// the previous ones stay in force.
+func (s *security) reload(cfg *serveConfig) error {
+	before := s.cfg
+	s.cfg = cfg
 	var errs []error
 	if s.cfg.users != "" {
 		users, err := s.loadUsers()
@@ -85,5 +87,9 @@ func (s *security) reload() error {
 		errs = append(errs, err)
 	}
 	errs = append(errs, s.loadCertificate())
-	return errors.Join(errs...)
+	err := errors.Join(errs...)
+	if err != nil {
+		s.cfg = before
+	}
+	return err
 }

@@ -31,7 +31,9 @@ func (a *app) addServe(root *cobra.Command) {
 		Short: "Start the server (the default without a verb)",
 		Long: `Open the store in --data, recover it after a crash, and serve it until SIGTERM or
 SIGINT. A second signal ends the process at once: no acknowledged write is lost,
-and the next start needs a recovery. SIGHUP reloads users and certificate.
+and the next start needs a recovery. SIGHUP reads the users file, the certificate and
+--config again: users, tls-cert, tls-key, log-level and shutdown-timeout change at
+once, and the log names other settings that need a restart.
 
 A setting is taken from its flag, from its environment variable, or from the file
 that --config names, in this order. "kvd config show" prints all settings with
@@ -42,14 +44,9 @@ their origin.`,
 		Args:    takes(0, 0),
 	}
 	for _, c := range []*cobra.Command{root, serve} {
-		ss := newSettings()
-		ss.addFlags(c)
+		newSettings().addFlags(c)
 		c.RunE = func(c *cobra.Command, _ []string) error {
-			cfg, err := ss.config(c, a.lookupEnv)
-			if err != nil {
-				return err
-			}
-			return a.serve(c.Context(), cfg)
+			return a.serve(c.Context(), func() (*serveConfig, error) { return newSettings().config(c, a.lookupEnv) })
 		}
 	}
 	root.AddCommand(serve, a.configCommand(), a.healthCommand())
@@ -58,6 +55,8 @@ their origin.`,
 // daemon is a running server: its store and what serves it.
 type daemon struct {
 	cfg      *serveConfig
+	load     func() (*serveConfig, error) // the settings as they are now
+	level    slog.LevelVar
 	log      *slog.Logger
 	manager  notifier
 	security *security
@@ -76,14 +75,22 @@ type daemon struct {
 
 // serve runs a server until the context ends, which a signal does, or a listener
 // fails.
-func (a *app) serve(ctx context.Context, cfg *serveConfig) error {
-	d := &daemon{cfg: cfg, log: a.newLogger(cfg.format, cfg.level), failed: make(chan error, 3)}
+func (a *app) serve(ctx context.Context, load func() (*serveConfig, error)) error {
+	cfg, err := load()
+	if err != nil {
+		return err
+	}
+	d := &daemon{cfg: cfg, load: load, failed: make(chan error, 3)}
+	d.level.Set(cfg.level)
+	d.log = a.newLogger(cfg.format, &d.level)
 	d.manager = notifier(a.env("NOTIFY_SOCKET", ""))
 	d.conns = server.NewConnLimit(descriptors.Connections(descriptors.Limit()))
 	build := thisBuild()
 	d.metrics = admin.NewMetrics(build.Version, build.Revision)
-	var err error
 	if d.security, err = newSecurity(cfg); err != nil {
+		return err
+	}
+	if err := bucket.CheckUnlocked(cfg.data); err != nil { // before a port in use, which follows from it
 		return err
 	}
 	if err := d.startAdmin(); err != nil {
@@ -259,17 +266,6 @@ func (d *daemon) wait(ctx context.Context, hangups <-chan os.Signal) error {
 			d.reload()
 		}
 	}
-}
-
-// reload reads users and certificate again.
-func (d *daemon) reload() {
-	d.manager.notify("RELOADING=1")
-	defer d.manager.notify("READY=1")
-	if err := d.security.reload(); err != nil {
-		d.log.Error("reload failed; previous users and certificate stay in force", "cause", err)
-		return
-	}
-	d.log.Info("users and certificate reloaded")
 }
 
 // stop ends what was started, in the opposite order: connections first, so that clients

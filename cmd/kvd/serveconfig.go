@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kvd/bucket"
+	"kvd/server"
 )
 
 // serveConfig is the configuration of a server.
@@ -27,17 +28,19 @@ type serveConfig struct {
 	format          logFormat
 	shutdownTimeout time.Duration
 	store           bucket.Options
+
+	values map[string]string // of all settings, by name
 }
 
-// config loads the settings and checks them. It opens no file that they name.
+// config loads the settings and checks them as far as that needs no other file.
 func (ss settings) config(c *cobra.Command, lookupEnv func(string) (string, bool)) (*serveConfig, error) {
 	if err := ss.load(c, lookupEnv); err != nil {
 		return nil, err
 	}
 	r := &reader{settings: ss}
 	cfg := &serveConfig{
-		data: r.text("data"), listen: r.text("listen"), admin: r.text("admin"),
-		nats: r.text("nats"), natsAsked: r.find("nats").origin != originDefault,
+		data: r.text("data"), listen: read(r, "listen", parseAddr), admin: read(r, "admin", parseAddr),
+		nats: read(r, "nats", parseAddr), natsAsked: r.find("nats").origin != originDefault,
 		users: r.text("users"), cert: r.text("tls-cert"), key: r.text("tls-key"), clientCA: r.text("tls-client-ca"),
 		insecure:        read(r, "insecure", parseBool),
 		pprof:           read(r, "pprof", parseBool),
@@ -58,10 +61,63 @@ func (ss settings) config(c *cobra.Command, lookupEnv func(string) (string, bool
 	if cfg.listen == "" && cfg.nats == "" && cfg.admin == "" {
 		r.errs = append(r.errs, errors.New("listen, nats and admin are all off: nothing to serve"))
 	}
+	r.errs = append(r.errs, checkSamePort(r)...)
 	if err := errors.Join(r.errs...); err != nil {
 		return nil, usageOf(c, fmt.Errorf("configuration: %w", err))
 	}
-	return cfg, nil
+	cfg.values = make(map[string]string, len(ss))
+	for _, s := range ss {
+		cfg.values[s.name] = s.value
+	}
+	return cfg, cfg.checkExposed(r)
+}
+
+// parseAddr checks an address to listen on; empty is off.
+func parseAddr(s string) (string, error) {
+	if s == "" {
+		return "", nil
+	}
+	_, err := server.ResolveAddr(s)
+	return s, err
+}
+
+// addrSettings are the addresses to listen on.
+var addrSettings = []string{"listen", "nats", "admin"}
+
+// checkSamePort returns an error for each two addresses that are the same.
+func checkSamePort(r *reader) (errs []error) {
+	seen := make(map[string]string)
+	for _, name := range addrSettings {
+		addr, err := server.ResolveAddr(r.text(name))
+		if err != nil || addr.Port == 0 {
+			continue
+		}
+		if other := seen[addr.String()]; other != "" {
+			errs = append(errs, fmt.Errorf("%s and %s are both %s", other, name, addr))
+		}
+		seen[addr.String()] = name
+	}
+	return errs
+}
+
+// checkExposed returns an error matching server.ErrExposed for an address that others can
+// reach, where nothing protects it. The admin address has neither users nor TLS.
+func (cfg *serveConfig) checkExposed(r *reader) error {
+	secured := cfg.users != "" && cfg.cert != ""
+	for _, name := range addrSettings {
+		s := r.find(name)
+		if s.value == "" {
+			continue
+		}
+		addr, err := server.ResolveAddr(s.value)
+		if err == nil {
+			err = server.CheckExposed(addr, cfg.insecure || secured && name != "admin")
+		}
+		if err != nil {
+			return fmt.Errorf("configuration: %s, from %s: %w", name, s.origin, err)
+		}
+	}
+	return nil
 }
 
 // storeOptions returns the settings of the store itself.
@@ -76,7 +132,20 @@ func storeOptions(r *reader) bucket.Options {
 	if o.ReserveSize == 0 {
 		o.ReserveSize = -1 // in bucket.Options 0 is the default
 	}
+	if len(r.errs) == 0 {
+		r.errs = append(r.errs, checkLogSizes(r, &o), o.Validate())
+	}
 	return o
+}
+
+// checkLogSizes checks the sizes of the log by the names that they have as settings.
+func checkLogSizes(r *reader, o *bucket.Options) error {
+	if o.LogMaxSize >= 2*o.LogFileSize {
+		return nil
+	}
+	s := r.find("wal-max-size")
+	o.LogMaxSize = 0 // or Validate says it again
+	return fmt.Errorf("wal-max-size, from %s: %s is less than two files of %s (wal-file-size)", s.origin, s.value, r.text("wal-file-size"))
 }
 
 // dirOptions returns the options for a verb that opens a directory itself. They come
