@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -60,7 +61,7 @@ func (a *app) run(args []string) exitCode {
 // execute is run with a context whose end is the interruption.
 func (a *app) execute(ctx context.Context, args []string) exitCode {
 	root := a.rootCommand()
-	root.SetArgs(args)
+	root.SetArgs(protectNumbers(args))
 	err := root.ExecuteContext(ctx)
 	if flushed := a.out.Flush(); err == nil && flushed != nil {
 		err = fmt.Errorf("standard output: %w", flushed)
@@ -68,16 +69,36 @@ func (a *app) execute(ctx context.Context, args []string) exitCode {
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = interrupted(err)
 	}
+	code := codeOf(err)
 	if err != nil {
-		fmt.Fprintln(a.err, "kvd: "+explain(err))
+		a.printError(explain(err), code)
 	}
-	return codeOf(err)
+	return code
+}
+
+// printError prints the error that ends the program: with --json as an object, so that a
+// program reads the code and not the text.
+func (a *app) printError(text string, code exitCode) {
+	if !a.json {
+		fmt.Fprintln(a.err, "kvd: "+text)
+		return
+	}
+	e := json.NewEncoder(a.err)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(errorJSON{text, code}) // what standard error does not take is nobody's to repair
+}
+
+// errorJSON is an error in JSON.
+type errorJSON struct {
+	Error string   `json:"error"`
+	Code  exitCode `json:"code"` // the exit code
 }
 
 func (a *app) rootCommand() *cobra.Command {
 	root := &cobra.Command{
-		Use:   "kvd",
-		Short: "A key/value store with history, watches and real durability",
+		Use:     "kvd",
+		Version: thisBuild().String(),
+		Short:   "A key/value store with history, watches and real durability",
 		Long: `kvd is a key/value store: named buckets of keys with numbered revisions, kept
 history and time to live. Without a verb it starts the server: data in ./kvd-data,
 reachable on the loopback interface, every write synced to disk before it is
@@ -96,12 +117,15 @@ Exit codes: 0 ok, 1 other, 2 usage, 3 not found, 4 conflict or exists,
 	root.SetIn(a.in)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usageOf(c, err) })
+	root.SetFlagErrorFunc(flagError)
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.SetHelpCommand(a.helpCommand())
 	root.AddGroup(
 		&cobra.Group{ID: groupServer, Title: "The server:"},
 		&cobra.Group{ID: groupVerbs, Title: "Buckets and keys:"},
 		&cobra.Group{ID: groupCare, Title: "Maintenance:"},
 	)
+	rootUsage(root)
 	a.addServe(root)
 	for _, c := range a.verbs() {
 		c.GroupID = groupVerbs
@@ -155,9 +179,8 @@ func (a *app) unknownVerb(c *cobra.Command, args []string) error {
 		return nil
 	}
 	text := fmt.Sprintf("unknown verb %q", args[0])
-	c.SuggestionsMinimumDistance = 2 // letters
-	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
-		text += fmt.Sprintf(", did you mean %q?", near[0])
+	if near := suggestion(c, args[0]); near != "" {
+		text += fmt.Sprintf(", did you mean %q?", near)
 	}
 	return usageOf(c, errors.New(text))
 }

@@ -58,6 +58,9 @@ latency of an event is measured from before its put was sent.`,
 	f.StringVar(&b.bucket, "bucket", "", "use an existing bucket; overwrites its bench.* keys")
 	a.addTarget(c)
 	a.addJSON(c)
+	_ = c.RegisterFlagCompletionFunc("bucket", func(c *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
+		return a.completeArgs(completeBucket)(c, nil, prefix)
+	}) // it exists
 	return c
 }
 

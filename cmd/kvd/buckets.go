@@ -40,7 +40,7 @@ conflict (exit code 4).`,
 				return err
 			}
 			return a.withStore(c.Context(), mayCreate, func(ctx context.Context, s store) error {
-				ctx, cancel := context.WithTimeout(ctx, a.target.timeout)
+				ctx, cancel := context.WithTimeout(ctx, a.target.wait())
 				defer cancel()
 				b, err := s.CreateBucket(ctx, cfg)
 				if err != nil {
@@ -68,7 +68,7 @@ removes the revisions beyond it at once; they cannot be restored.`,
 		ValidArgsFunction: a.completeArgs(completeBucket),
 		RunE: func(c *cobra.Command, args []string) error {
 			return a.withStore(c.Context(), mustExist, func(ctx context.Context, s store) error {
-				ctx, cancel := context.WithTimeout(ctx, a.target.timeout)
+				ctx, cancel := context.WithTimeout(ctx, a.target.wait())
 				defer cancel()
 				b, err := s.Bucket(ctx, args[0])
 				if err != nil {
@@ -131,6 +131,8 @@ func (f *configFlags) addFlags(c *cobra.Command) {
 	flags.StringVar(&f.sync, "sync", "always", "always: sync every write to disk before it is acknowledged; interval: sync soon after")
 	flags.Var(&f.syncInterval, "sync-interval", "with --sync interval: time between syncs (default 100ms)")
 	flags.IntVar(&f.replicas, "replicas", 1, "must be 1: kvd is a single node")
+	completeEnum(c, "storage", "file", "memory")
+	completeEnum(c, "sync", "always", "interval")
 	for _, name := range refusedFlags {
 		flags.StringArray(name, nil, "")
 		_ = flags.MarkHidden(name) // it exists
@@ -153,7 +155,12 @@ func (f *configFlags) config(c *cobra.Command, base kv.Config) (kv.Config, error
 			apply()
 		}
 	}
-	set("history", func() { base.History = f.history })
+	set("history", func() {
+		base.History = f.history
+		if f.history < 1 { // in the contract 0 is the default
+			err = &kv.LimitError{What: "history", Got: int64(f.history), Min: 1, Max: kv.MaxHistory, Err: kv.ErrInvalidConfig}
+		}
+	})
 	set("ttl", func() { base.TTL = time.Duration(f.ttl) })
 	set("marker-ttl", func() { base.MarkerTTL = time.Duration(f.markerTTL) })
 	set("max-value-size", func() { base.MaxValueSize = int64(f.maxValueSize) })
@@ -164,10 +171,11 @@ func (f *configFlags) config(c *cobra.Command, base kv.Config) (kv.Config, error
 	set("storage", func() { err = errors.Join(err, parseStorage(f.storage, &base)) })
 	set("sync", func() { err = errors.Join(err, parseSync(f.sync, &base)) })
 	set("metadata", func() { err = errors.Join(err, parseMetadata(f.metadata, &base)) })
-	if err != nil {
-		return base, usageOf(c, err)
+	var limit *kv.LimitError
+	if err != nil && !errors.As(err, &limit) {
+		err = usageOf(c, err)
 	}
-	return base, base.Validate()
+	return base, errors.Join(err, base.Validate())
 }
 
 func parseStorage(s string, c *kv.Config) error {
@@ -379,7 +387,7 @@ func diskText(s *kv.Status) string {
 	if s.Disk == 0 {
 		return bytesText(0)
 	}
-	return fmt.Sprintf("%s, %.0f %% of it live", bytesText(s.Disk), 100*min(1, float64(s.Bytes)/float64(s.Disk)))
+	return fmt.Sprintf("%s (%.0f%% live)", bytesText(s.Disk), 100*min(1, float64(s.Bytes)/float64(s.Disk)))
 }
 
 // promise says when a bucket's writes are acknowledged.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"iter"
+	"strconv"
 	"strings"
 	"time"
 
@@ -68,4 +69,19 @@ func completeKey(ctx context.Context, s store, before []string, prefix string) i
 		pattern = prefix[:i+1] + ">"
 	}
 	return b.Keys(ctx, pattern)
+}
+
+// completeRevision proposes the kept revisions of the key that the argument before names.
+func completeRevision(ctx context.Context, s store, before []string, _ string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		b, err := s.Bucket(ctx, before[0])
+		if err != nil {
+			return
+		}
+		for e, err := range b.History(ctx, before[1]) {
+			if !yield(strconv.FormatUint(uint64(e.Revision), 10), err) {
+				return
+			}
+		}
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"kvd/client"
@@ -70,6 +71,10 @@ func codeOf(err error) exitCode {
 	if errors.As(err, &usage) {
 		return exitUsage
 	}
+	var limit *kv.LimitError
+	if errors.As(err, &limit) && !limit.Duration {
+		return exitLimit
+	}
 	for _, rule := range codeRules {
 		for _, target := range rule.errs {
 			if errors.Is(err, target) {
@@ -77,9 +82,14 @@ func codeOf(err error) exitCode {
 			}
 		}
 	}
+	return codeByType(err)
+}
+
+// codeByType is codeOf for errors that no rule names.
+func codeByType(err error) exitCode {
 	var connection *client.ConnError
 	var network *net.OpError
-	if errors.As(err, &connection) || errors.As(err, &network) && network.Op != "listen" {
+	if errors.As(err, &connection) || errors.Is(err, syscall.ECONNREFUSED) || errors.As(err, &network) && network.Op != "listen" {
 		return exitConnection
 	}
 	return exitOther
@@ -109,7 +119,11 @@ var waysOut = []struct {
 
 // explain returns the error in one line, with a hint.
 func explain(err error) string {
-	text := strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
+	text := strings.ReplaceAll(strings.TrimSpace(plainText(err)), "\n", "; ")
+	var hinted *hintedError
+	if errors.As(err, &hinted) {
+		return text // it has the hint
+	}
 	var corrupt *kv.CorruptError
 	if errors.As(err, &corrupt) && corrupt.UpTo != 0 {
 		return text // it names the ways out
@@ -121,6 +135,42 @@ func explain(err error) string {
 	}
 	return text
 }
+
+// plainText returns the text of an error with the parts put for people that package kv and
+// the client put for programs.
+func plainText(err error) string {
+	text := err.Error()
+	var limit *kv.LimitError
+	if errors.As(err, &limit) && !limit.Duration && strings.Contains(limit.What, "size") {
+		human := fmt.Sprintf("%v: %s is %s, must be %s to %s", limit.Err, limit.What,
+			exactBytes(limit.Got), exactBytes(limit.Min), exactBytes(limit.Max))
+		text = strings.Replace(text, limit.Error(), human, 1)
+	}
+	var mismatch *kv.RevisionMismatchError
+	if errors.As(err, &mismatch) && !mismatch.Create && mismatch.Got == 0 && mismatch.Key != "" {
+		absent := fmt.Sprintf("%v: %q in bucket %q does not exist, expected revision %d", kv.ErrKeyRevisionMismatch, mismatch.Key, mismatch.Bucket, mismatch.Want)
+		text = strings.Replace(text, mismatch.Error(), absent, 1)
+	}
+	var refused *client.ConnError
+	if errors.As(err, &refused) && errors.Is(err, syscall.ECONNREFUSED) {
+		text = strings.Replace(text, refused.Error(), fmt.Sprintf("cannot connect to %s: connection refused", refused.Addr), 1)
+	}
+	return text
+}
+
+// exactBytes returns a size for people, and the number where that would be rounded.
+func exactBytes(n int64) string {
+	text := bytesText(uint64(max(0, n)))
+	if back, err := humanize.ParseBytes(text); err != nil || back != uint64(n) {
+		return fmt.Sprintf("%d bytes", n)
+	}
+	return text
+}
+
+// hintedError has the way out in its own text, because only its command knows it.
+type hintedError struct{ error }
+
+func (e *hintedError) Unwrap() error { return e.error }
 
 // usageError is a mistake in the command line.
 type usageError struct {
@@ -136,10 +186,19 @@ func (e *usageError) Unwrap() error { return e.err }
 
 func usageOf(c *cobra.Command, err error) error { return &usageError{c.CommandPath(), err} }
 
+// flagError explains an error in the flags.
+func flagError(c *cobra.Command, err error) error {
+	if strings.HasPrefix(err.Error(), "unknown shorthand flag") && strings.Contains(c.Use, "VALUE") {
+		err = fmt.Errorf("%w: a value that begins with \"-\" stands behind \"--\", after all flags", err)
+	}
+	return usageOf(c, err)
+}
+
 // takes returns a check of the number of arguments, whose error names the missing or
 // the unexpected one. A negative most means no upper bound.
 func takes(least, most int) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
+		unprotect(args)
 		names := strings.Fields(c.Use)[1:]
 		switch {
 		case len(args) < least:

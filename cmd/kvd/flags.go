@@ -7,11 +7,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/spf13/cobra"
 )
 
 // exclusive refuses a command line that has both flags.
 func exclusive(c *cobra.Command, names ...string) {
+	c.MarkFlagsMutuallyExclusive(names...) // for the completion: the check below comes first and is plainer
 	before := c.PreRunE
 	c.PreRunE = func(c *cobra.Command, args []string) error {
 		var set []string
@@ -79,25 +81,16 @@ func (f *sizeFlag) Type() string { return "bytes" }
 // 2w. It implements pflag.Value.
 type ageFlag time.Duration
 
-const day = 24 * time.Hour
-
+// parseAge reads a duration as package time writes it, or with days, weeks and years: 7d,
+// 1d12h.
 func parseAge(s string) (time.Duration, error) {
-	unit := time.Duration(0)
-	switch {
-	case strings.HasSuffix(s, "d"):
-		unit = day
-	case strings.HasSuffix(s, "w"):
-		unit = 7 * day
-	}
-	if unit != 0 {
-		n, err := strconv.ParseInt(s[:len(s)-1], 10, 64)
-		if err == nil && n >= 0 && n <= int64(math.MaxInt64/unit) {
-			return time.Duration(n) * unit, nil
-		}
-	} else if d, err := time.ParseDuration(s); err == nil {
+	if d, err := time.ParseDuration(s); err == nil {
 		return d, nil
 	}
-	return 0, fmt.Errorf("%q is not a duration such as 90s, 12h or 7d", s)
+	if d, err := model.ParseDuration(s); err == nil {
+		return time.Duration(d), nil
+	}
+	return 0, fmt.Errorf("%q is not a duration such as 90s, 12h, 7d or 1d12h", s)
 }
 
 func (f *ageFlag) Set(s string) error {
@@ -116,3 +109,26 @@ func (f *ageFlag) String() string {
 
 // Type names the argument in the help.
 func (f *ageFlag) Type() string { return "duration" }
+
+// revisionFlag is a revision. It implements pflag.Value.
+type revisionFlag uint64
+
+// Set reads a number.
+func (f *revisionFlag) Set(s string) error {
+	n, err := strconv.ParseUint(s, 10, 64)
+	if err != nil {
+		return fmt.Errorf("%q: must be a number", s)
+	}
+	*f = revisionFlag(n)
+	return nil
+}
+
+func (f *revisionFlag) String() string { return strconv.FormatUint(uint64(*f), 10) }
+
+// Type names the argument in the help.
+func (f *revisionFlag) Type() string { return "revision" }
+
+// completeEnum completes a flag that takes one of a few words.
+func completeEnum(c *cobra.Command, name string, words ...string) {
+	_ = c.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)) // it exists
+}

@@ -8,9 +8,12 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"kvd/kv"
 )
 
 // errUnhealthy is the answer of a server that is not healthy.
@@ -50,7 +53,7 @@ so that the check works with the settings of the server in the same container.`,
 func askHealth(ctx context.Context, addr string) (string, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
-		return "", fmt.Errorf("admin address %q: %w", addr, err)
+		return "", fmt.Errorf("%w: --admin %q is not HOST:PORT", kv.ErrInvalidOption, addr)
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"
@@ -61,6 +64,9 @@ func askHealth(ctx context.Context, addr string) (string, error) {
 		return "", err
 	}
 	response, err := http.DefaultClient.Do(request)
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return "", &hintedError{fmt.Errorf("cannot connect to %s: %w (start the server, or name its admin address with --admin)", addr, syscall.ECONNREFUSED)}
+	}
 	if err != nil {
 		return "", err
 	}

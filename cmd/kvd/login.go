@@ -6,13 +6,19 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/url"
 	"os"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"kvd/client"
+	"kvd/internal/lineproto"
+	"kvd/kv"
 )
 
 // login is the user of a client, and how it checks the server.
@@ -38,7 +44,7 @@ func (l *login) addFlags(a *app, c *cobra.Command) {
 
 // dial connects to the server.
 func (t *target) dial(ctx context.Context) (*client.Client, error) {
-	opts := client.Options{DialTimeout: t.timeout, MaxWait: t.timeout}
+	opts := client.Options{DialTimeout: t.wait(), MaxWait: t.wait()}
 	if t.login.user != "" {
 		password, err := t.login.secret()
 		if err != nil {
@@ -50,9 +56,84 @@ func (t *target) dial(ctx context.Context) (*client.Client, error) {
 	if opts.TLS, err = t.login.tlsConfig(); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, t.timeout)
+	ctx, cancel := context.WithTimeout(ctx, t.wait())
 	defer cancel()
-	return client.Dial(ctx, withPort(t.server), opts)
+	t.server = withPort(t.server)
+	c, err := client.Dial(ctx, t.server, opts)
+	if err != nil {
+		return nil, t.explainProtocol(err, opts.TLS != nil)
+	}
+	return c, nil
+}
+
+// explainProtocol says what listens at the address, if it is not kvd's own protocol.
+func (t *target) explainProtocol(err error, encrypted bool) error {
+	var conn *client.ConnError
+	if !errors.As(err, &conn) {
+		return err
+	}
+	if !errors.Is(err, lineproto.ErrSyntax) && !isHangup(err) {
+		return err
+	}
+	hint := ""
+	switch greeting := greetingOf(t.server); {
+	case strings.HasPrefix(greeting, "INFO "):
+		hint = "that is a port for NATS clients; kvd's own is " + serverDefault + " by default"
+	case strings.HasPrefix(greeting, "HTTP/"):
+		hint = "that is a port for HTTP, such as the admin address; kvd's own is " + serverDefault + " by default"
+	case greeting == "" && !encrypted && !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, context.DeadlineExceeded):
+		hint = "the server may want TLS: --tls or --tls-ca"
+	}
+	if hint == "" {
+		return err
+	}
+	return &hintedError{fmt.Errorf("%w (%s)", err, hint)}
+}
+
+// isHangup reports whether the server ended the connection without a word.
+func isHangup(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || strings.Contains(err.Error(), "closed the connection")
+}
+
+// greetingOf returns the first bytes that a server sends to a client that says HELLO; empty
+// if it sends none.
+func greetingOf(address string) string {
+	const patience = time.Second
+	c, err := net.DialTimeout("tcp", address, patience)
+	if err != nil {
+		return ""
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(patience))
+	if _, err := c.Write([]byte("HELLO\r\n\r\n")); err != nil {
+		return ""
+	}
+	var b [8]byte
+	n, _ := c.Read(b[:])
+	return string(b[:n])
+}
+
+// fromURL takes what a URL says of the login. Flags count more.
+func (l *login) fromURL(c *cobra.Command, u *url.URL, from string) error {
+	l.tls = l.tls || u.Scheme == "kvds"
+	for name, values := range u.Query() {
+		if name != "ca" || len(values) != 1 {
+			return fmt.Errorf("%s: unknown option %q in the URL: only ca=FILE is known", from, name)
+		}
+		if !c.Flags().Changed("tls-ca") {
+			l.ca = values[0]
+		}
+	}
+	if u.Scheme == "kvd" && u.Query().Has("ca") {
+		return fmt.Errorf("%s: ca needs kvds://", from)
+	}
+	if u.User != nil && !c.Flags().Changed("user") {
+		l.user = u.User.Username()
+		if password, ok := u.User.Password(); ok {
+			l.password = password
+		}
+	}
+	return nil
 }
 
 // withPort returns the address, with the default port if it has none. An empty address
@@ -82,8 +163,15 @@ func (l *login) secret() (string, error) {
 
 // tlsConfig returns nil for a connection without TLS.
 func (l *login) tlsConfig() (*tls.Config, error) {
-	if !l.tls && l.ca == "" && l.cert == "" {
+	if !l.tls && l.ca == "" && l.cert == "" && l.key == "" {
 		return nil, nil
+	}
+	if (l.cert == "") != (l.key == "") {
+		missing := "--tls-key"
+		if l.cert == "" {
+			missing = "--tls-cert"
+		}
+		return nil, fmt.Errorf("%w: %s is missing: certificate and key belong together", kv.ErrInvalidOption, missing)
 	}
 	cfg := &tls.Config{MinVersion: tls.VersionTLS13}
 	if l.ca != "" {

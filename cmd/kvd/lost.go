@@ -148,7 +148,7 @@ func (a *app) acceptBuckets(c *cobra.Command, f force) error {
 }
 
 func (a *app) accept(ctx context.Context, s store, bucket string) error {
-	ctx, cancel := context.WithTimeout(ctx, a.target.timeout)
+	ctx, cancel := context.WithTimeout(ctx, a.target.wait())
 	defer cancel()
 	given, err := doubtOf(ctx, s, bucket, kv.Doubtful.AcceptLoss)
 	if err != nil {

@@ -30,7 +30,11 @@
 // get prints the whole value, where nats cuts it at 120 bytes. put prints the
 // revision instead of the value: a script knows the value, and needs the revision for
 // its next update. An empty argument is an empty value. Standard input is read for
-// "-", and also where the argument is absent and standard input is not a terminal.
+// "-", and also where the argument is absent and standard input is not a terminal. There it
+// must not be empty: an argument is absent too where a variable of a script is not set.
+//
+// A negative number is a value and not a flag. Suggestions go by what other programs call a
+// verb before they go by letters, and by letters never to a verb that removes something.
 //
 // A conflict, and a store or port in use, share an exit code: another client or
 // process was first, and a later attempt may succeed.

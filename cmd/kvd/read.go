@@ -47,7 +47,7 @@ print the bytes of the value and nothing else.`,
 		},
 	}
 	c.Flags().BoolVar(&raw, "raw", false, "print the value alone, without a newline")
-	c.Flags().Uint64Var(&revision, "revision", 0, "get this revision")
+	c.Flags().Var((*revisionFlag)(&revision), "revision", "get this revision")
 	f.addFlag(c)
 	a.addTarget(c)
 	a.addJSON(c)

@@ -42,7 +42,7 @@ be undone.`,
 		},
 	}
 	f.addFlag(c)
-	c.Flags().Uint64Var(&last, "revision", 0, "delete only if this is the newest revision of the key")
+	c.Flags().Var((*revisionFlag)(&last), "revision", "delete only if this is the newest revision of the key")
 	a.addTarget(c)
 	a.addJSON(c)
 	return c
@@ -61,7 +61,7 @@ func (a *app) deleteBucket(c *cobra.Command, f force, name string) error {
 		return err
 	}
 	return a.withStore(c.Context(), mustExist, func(ctx context.Context, s store) error {
-		ctx, cancel := context.WithTimeout(ctx, a.target.timeout)
+		ctx, cancel := context.WithTimeout(ctx, a.target.wait())
 		defer cancel()
 		if err := s.DeleteBucket(ctx, name); err != nil {
 			return err
@@ -102,7 +102,7 @@ With --ttl the marker is removed after that time.`,
 		},
 	}
 	f.addFlag(c)
-	c.Flags().Uint64Var(&last, "revision", 0, "delete only if this is the newest revision of the key")
+	c.Flags().Var((*revisionFlag)(&last), "revision", "delete only if this is the newest revision of the key")
 	c.Flags().Var(&ttl, "ttl", "time after which the marker is removed")
 	a.addTarget(c)
 	a.addJSON(c)

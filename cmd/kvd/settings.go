@@ -87,6 +87,8 @@ func (ss settings) addFlags(c *cobra.Command) {
 			f.String(s.name, s.def, usage)
 		}
 	}
+	completeEnum(c, "log-level", "debug", "info", "warn", "error")
+	completeEnum(c, "log-format", "auto", "text", "json")
 }
 
 // load gives every setting its value and origin.

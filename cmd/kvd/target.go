@@ -5,8 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
+	"net/url"
+	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,9 +23,8 @@ import (
 type target struct {
 	server  string
 	dir     string
-	timeout time.Duration
+	timeout ageFlag
 	login   login
-	bad     error // of the environment; nil: none
 }
 
 const (
@@ -33,18 +36,71 @@ const (
 func (a *app) addTarget(c *cobra.Command) {
 	t := &a.target
 	f := c.Flags()
-	f.StringVar(&t.server, "server", a.env("KVD_SERVER", serverDefault), "address of the server (KVD_SERVER)")
+	f.StringVar(&t.server, "server", a.env("KVD_SERVER", serverDefault), "address or URL of the server (KVD_URL, KVD_SERVER)")
 	f.StringVar(&t.dir, "dir", "", "work on this directory instead of a server")
-	timeout := ageFlag(timeoutDefault)
+	t.timeout = ageFlag(timeoutDefault)
+	var bad error
 	if v, ok := a.lookupEnv("KVD_TIMEOUT"); ok {
-		if err := timeout.Set(v); err != nil {
-			t.bad = usageOf(c, fmt.Errorf("KVD_TIMEOUT: %w", err))
+		if bad = t.timeout.Set(v); bad != nil {
+			bad = fmt.Errorf("KVD_TIMEOUT: %w", bad)
+			t.timeout = ageFlag(timeoutDefault)
 		}
 	}
-	f.DurationVar(&t.timeout, "timeout", time.Duration(timeout), "time to wait for the server (KVD_TIMEOUT)")
-	exclusive(c, "server", "dir")
+	f.Var(&t.timeout, "timeout", "time to wait for the server (KVD_TIMEOUT)")
 	_ = c.MarkFlagDirname("dir") // it exists
 	t.login.addFlags(a, c)
+	for _, name := range []string{"server", "dir", "timeout", "user", "password-file", "tls", "tls-ca", "tls-cert", "tls-key"} {
+		_ = f.SetAnnotation(name, connectionFlag, []string{"true"}) // it exists
+	}
+	shortUsage(c)
+	before := c.PreRunE
+	c.PreRunE = func(c *cobra.Command, args []string) error {
+		if bad == nil {
+			bad = t.readURL(c, a.lookupEnv)
+		}
+		if bad != nil {
+			return usageOf(c, bad)
+		}
+		if before != nil {
+			return before(c, args)
+		}
+		return nil
+	}
+	exclusive(c, "server", "dir")
+}
+
+// wait is the time to wait for the server.
+func (t *target) wait() time.Duration { return time.Duration(t.timeout) }
+
+// readURL reads the server where --server or the environment gives it as a URL. A user and a
+// password are taken from the environment alone, since other users can read a command line;
+// the errors do not repeat them.
+func (t *target) readURL(c *cobra.Command, lookupEnv func(string) (string, bool)) error {
+	text, from := t.server, "--server"
+	if !c.Flags().Changed("server") {
+		if env, ok := lookupEnv("KVD_URL"); ok && env != "" {
+			text, from = env, "KVD_URL"
+		} else {
+			from = "KVD_SERVER"
+		}
+	}
+	if !strings.Contains(text, "://") {
+		t.server = text
+		return nil
+	}
+	u, err := url.Parse(text)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s is not a URL such as kvd://127.0.0.1:5830", from) // err has the password
+	case u.Scheme != "kvd" && u.Scheme != "kvds":
+		return fmt.Errorf("%s: the scheme is %q, must be kvd, or kvds for TLS", from, u.Scheme)
+	case u.User != nil && from != "KVD_URL":
+		return fmt.Errorf("%s: a user and a password in a URL are taken from KVD_URL alone", from)
+	case u.Hostname() == "" || strings.Trim(u.Path, "/") != "":
+		return fmt.Errorf("%s must be kvd://HOST:PORT without a path", from)
+	}
+	t.server = u.Host
+	return t.login.fromURL(c, u, from)
 }
 
 // env returns a variable of the environment, or def where it is not set.
@@ -77,11 +133,15 @@ const (
 // attempt to connect, but not the recovery of a directory.
 func (a *app) open(ctx context.Context, m missing) (store, error) {
 	t := &a.target
-	if t.bad != nil {
-		return nil, t.bad
-	}
 	if t.dir == "" {
-		return t.dial(ctx)
+		s, err := t.dial(ctx)
+		if err != nil {
+			return nil, t.explainTimeout(ctx, err)
+		}
+		return s, nil
+	}
+	if _, err := os.ReadDir(t.dir); errors.Is(err, fs.ErrPermission) {
+		return nil, err
 	}
 	if m == mustExist && !holdsStore(t.dir) {
 		return nil, fmt.Errorf("%w in %s: \"kvd add --dir\" creates one", errNoStore, t.dir)
@@ -131,13 +191,35 @@ func (a *app) withStore(ctx context.Context, m missing, fn func(context.Context,
 			err = closed
 		}
 	}()
-	return fn(ctx, s)
+	return a.target.explainTimeout(ctx, fn(ctx, s))
 }
+
+// explainTimeout says what did not answer in time. The context is that of the whole command,
+// which has no deadline.
+func (t *target) explainTimeout(ctx context.Context, err error) error {
+	if t.dir != "" || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, kv.ErrOutcomeUnknown) {
+		return err
+	}
+	return &noAnswerError{t.server, t.wait(), err}
+}
+
+// noAnswerError is the end of the time to wait for a server.
+type noAnswerError struct {
+	server string
+	after  time.Duration
+	err    error
+}
+
+func (e *noAnswerError) Error() string {
+	return fmt.Sprintf("no answer from %s within %v (--timeout)", e.server, e.after)
+}
+
+func (e *noAnswerError) Unwrap() error { return e.err }
 
 // withBucket is withStore for verbs that work on one bucket, within the timeout.
 func (a *app) withBucket(ctx context.Context, name string, fn func(context.Context, kv.Bucket) error) error {
 	return a.withStore(ctx, mustExist, func(ctx context.Context, s store) error {
-		ctx, cancel := context.WithTimeout(ctx, a.target.timeout)
+		ctx, cancel := context.WithTimeout(ctx, a.target.wait())
 		defer cancel()
 		b, err := s.Bucket(ctx, name)
 		if err != nil {

@@ -33,7 +33,7 @@ func TestParseSize(t *testing.T) {
 
 func TestParseAge(t *testing.T) {
 	good := map[string]time.Duration{
-		"90s": 90 * time.Second, "1h30m": 90 * time.Minute, "7d": 7 * day, "2w": 14 * day, "0d": 0, "0": 0, "100ms": 100 * time.Millisecond,
+		"90s": 90 * time.Second, "1h30m": 90 * time.Minute, "7d": 7 * 24 * time.Hour, "2w": 14 * 24 * time.Hour, "1d12h": 36 * time.Hour, "0d": 0, "0": 0, "100ms": 100 * time.Millisecond,
 	}
 	for s, want := range good {
 		if got, err := parseAge(s); got != want || err != nil {
@@ -66,7 +66,7 @@ func TestPrintable(t *testing.T) {
 
 func TestBytesText(t *testing.T) {
 	for n, want := range map[uint64]string{
-		0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1536: "1.5 KiB", 1 << 20: "1.0 MiB", math.MaxUint64: "16.0 EiB",
+		0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1536: "1.5 KiB", 1 << 20: "1.0 MiB", 64 << 20: "64 MiB", math.MaxUint64: "16 EiB",
 	} {
 		if got := bytesText(n); got != want {
 			t.Errorf("%d is %s, want %s", n, got, want)

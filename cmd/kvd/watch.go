@@ -47,7 +47,7 @@ change, until interrupted.`,
 	f.BoolVar(&flags.noDeletes, "no-deletes", false, "omit delete and purge markers")
 	f.BoolVar(&flags.metaOnly, "meta-only", false, "omit values")
 	f.BoolVar(&flags.raw, "raw", false, "print the values alone, one per line")
-	f.Uint64Var(&flags.revision, "revision", 0, "begin with this revision")
+	f.Var((*revisionFlag)(&flags.revision), "revision", "begin with this revision")
 	flags.stale.addFlag(c)
 	a.addTarget(c)
 	a.addJSON(c)

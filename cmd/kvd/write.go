@@ -114,7 +114,7 @@ input.`,
 			})
 		},
 	}
-	c.Flags().Uint64Var(&last, "revision", 0, "expected revision")
+	c.Flags().Var((*revisionFlag)(&last), "revision", "expected revision")
 	ttl.addFlag(c)
 	a.addTarget(c)
 	a.addJSON(c)
@@ -175,7 +175,7 @@ func (a *app) revertCommand() *cobra.Command {
 another client writes the key meanwhile, nothing is written and the exit code is 4.`,
 		Example:           "  kvd revert my-kv Key1 3 -f",
 		Args:              takes(3, 3),
-		ValidArgsFunction: a.completeArgs(completeBucket, completeKey),
+		ValidArgsFunction: a.completeArgs(completeBucket, completeKey, completeRevision),
 		RunE: func(c *cobra.Command, args []string) error {
 			revision, err := parseRevision(c, args[2])
 			if err != nil {
