@@ -38,6 +38,11 @@ type Options struct {
 	// context ends. Watches always wait until their context ends.
 	MaxWait time.Duration
 
+	// WatchInterrupted is called when a watch has lost its server, with the error, and with
+	// nil when it goes on. Nothing is missed in between. Nil: no call. The goroutine of the
+	// watch waits for its return.
+	WatchInterrupted func(error)
+
 	// ReadAhead bounds the part of a listing that is read before the caller asks for
 	// it, in bytes of keys and values. If the caller stays further behind, the server
 	// closes the connection after a time, and the listing ends with an error. Default

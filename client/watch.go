@@ -115,15 +115,28 @@ func (w *watcher) run(wire *wire) {
 		if w.last != before {
 			pauses.failures = 0
 		}
+		interrupted := false
 		for wire = nil; wire == nil; {
 			if !passing(err) || w.over() {
 				w.End(w.cause(err))
 				return
 			}
+			if !interrupted {
+				interrupted = true
+				w.bucket.client.interrupted(err)
+			}
 			if err = pauses.pause(w.ctx); err == nil {
 				wire, err = w.connect()
 			}
 		}
+		w.bucket.client.interrupted(nil)
+	}
+}
+
+// interrupted tells the caller that a watch has lost its server, or goes on.
+func (c *Client) interrupted(err error) {
+	if c.opts.WatchInterrupted != nil {
+		c.opts.WatchInterrupted(err)
 	}
 }
 

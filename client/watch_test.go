@@ -393,7 +393,8 @@ func TestWatchOfPatternsThatDoNotFit(t *testing.T) {
 func TestWatchWaitsForALostServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := play(t, idle, watching(5, "", sends(synced)))
-		b := s.bucket(Options{})
+		var told []bool // of the loss of the server; false: that the watch goes on
+		b := s.bucket(Options{WatchInterrupted: func(err error) { told = append(told, err != nil) }})
 		w, err := b.Watch(t.Context(), nil)
 		if err != nil {
 			t.Fatal(err)
@@ -405,6 +406,9 @@ func TestWatchWaitsForALostServer(t *testing.T) {
 		s.then(watching(6, "from=6", endsWith(eventReply("a", 6, 0, "x"), synced, goneEnd)))
 		if got, _ := events(w); strings.Join(got, " ") != "a=x@6" {
 			t.Errorf("events are %q", got)
+		}
+		if !slices.Equal(told, []bool{true, false}) {
+			t.Errorf("the caller was told %v", told)
 		}
 	})
 }

@@ -207,6 +207,7 @@ func TestWatch(t *testing.T) {
 			stamp + "DELETE b > k (revision 3)\n" + stamp + "EXPIRE b > l (revision 4)\n"},
 		"JSON": {true, watchFlags{}, `{"bucket":"b","key":"k","revision":1,"operation":"PUT","created":"2026-11-22T18:00:00Z","delta":1,"value":"v"}
 {"bucket":"b","key":"k","revision":2,"operation":"PUT","created":"2026-11-22T18:00:00Z","delta":0,"value":"/w==","encoding":"base64"}
+{"synced":true}
 {"bucket":"b","key":"k","revision":3,"operation":"DELETE","created":"2026-11-22T18:00:00Z","delta":0,"reason":"client"}
 {"bucket":"b","key":"l","revision":4,"operation":"EXPIRE","created":"2026-11-22T18:00:00Z","delta":0,"reason":"expiry"}
 `},

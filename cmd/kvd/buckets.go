@@ -58,11 +58,13 @@ conflict (exit code 4).`,
 
 func (a *app) editCommand() *cobra.Command {
 	var flags configFlags
+	var f force
 	c := &cobra.Command{
 		Use:   "edit BUCKET",
 		Short: "Change a bucket's configuration",
 		Long: `Change the settings that the flags name, and keep the others. A shorter history
-removes the revisions beyond it at once; they cannot be restored.`,
+removes the revisions beyond it at once, and a shorter TTL the values that are older;
+they cannot be restored. Where that is so, it asks for confirmation.`,
 		Example:           "  kvd edit my-kv --history 10",
 		Args:              takes(1, 1),
 		ValidArgsFunction: a.completeArgs(completeBucket),
@@ -82,6 +84,11 @@ removes the revisions beyond it at once; they cannot be restored.`,
 				if err != nil {
 					return err
 				}
+				if ok, err := a.confirmEdit(c, f, b, &status, &cfg); !ok {
+					return err
+				}
+				ctx, cancel = context.WithTimeout(c.Context(), a.target.wait()) // the answer may have taken longer
+				defer cancel()
 				if b, err = s.UpdateBucket(ctx, cfg); err != nil {
 					return err
 				}
@@ -90,6 +97,7 @@ removes the revisions beyond it at once; they cannot be restored.`,
 		},
 	}
 	flags.addFlags(c)
+	f.addFlag(c)
 	a.addTarget(c)
 	a.addJSON(c)
 	return c

@@ -45,6 +45,7 @@ func (l *login) addFlags(a *app, c *cobra.Command) {
 // dial connects to the server.
 func (t *target) dial(ctx context.Context) (*client.Client, error) {
 	opts := client.Options{DialTimeout: t.wait(), MaxWait: t.wait()}
+	opts.WatchInterrupted = t.interrupted
 	if t.login.user != "" {
 		password, err := t.login.secret()
 		if err != nil {

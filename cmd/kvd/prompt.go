@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -23,7 +22,7 @@ func (a *app) confirm(c *cobra.Command, f force, question string) (bool, error) 
 		return true, nil
 	}
 	if !a.inTTY {
-		return false, usageOf(c, errors.New("cannot ask for confirmation without a terminal: pass -f to skip the question"))
+		return false, usageOf(c, fmt.Errorf("cannot ask for confirmation without a terminal: pass -f to skip the question: %s", question))
 	}
 	fmt.Fprintf(a.err, "%s (y/N) ", question)
 	line, err := bufio.NewReader(a.in).ReadString('\n')

@@ -25,6 +25,8 @@ type target struct {
 	dir     string
 	timeout ageFlag
 	login   login
+
+	interrupted func(error) // a watch has lost its server, or goes on (nil); nil: not told
 }
 
 const (

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"os"
+	"os/exec"
 
 	"github.com/spf13/cobra"
 
@@ -12,6 +15,9 @@ import (
 // watchFlags are the options of a watch on a command line.
 type watchFlags struct {
 	history, updates, noDeletes, metaOnly, raw bool
+	untilSynced                                bool
+	count                                      uint64 // 0: no end
+	exec                                       string // command of the shell for each entry; empty: print it
 	revision                                   uint64
 	stale                                      stale
 }
@@ -22,13 +28,22 @@ func (a *app) watchCommand() *cobra.Command {
 		Use:   "watch BUCKET [PATTERN...]",
 		Short: "Print changes as they happen",
 		Long: `Print the newest entry of each key that matches any of the patterns, then every
-change, until interrupted.`,
+change, until interrupted. When the server is lost, and when the watch goes on, a line
+on standard error says so; no change is missed.
+
+With --json, the line {"synced":true} separates the entries that were there from the
+changes. --exec runs a command of the shell for each entry, one after the other, with
+the value on standard input, and KVD_BUCKET, KVD_KEY, KVD_REVISION and KVD_OPERATION
+in the environment.`,
 		Example: `  kvd watch my-kv
   kvd watch my-kv 'service.>' --updates --json
-  kvd watch my-kv --revision 100           everything from revision 100 on`,
+  kvd watch my-kv --revision 100           everything from revision 100 on
+  kvd watch my-kv --until-synced --json    what is there, and no more
+  kvd watch cfg app.conf --exec 'cat > app.conf && systemctl reload app'`,
 		Args:              takes(1, -1),
 		ValidArgsFunction: a.completeArgs(completeBucket, completeKey),
 		RunE: func(c *cobra.Command, args []string) error {
+			a.target.interrupted = a.sayInterrupted
 			return a.withStore(c.Context(), mustExist, func(ctx context.Context, s store) error {
 				b, err := s.Bucket(ctx, args[0])
 				if err != nil {
@@ -48,11 +63,17 @@ change, until interrupted.`,
 	f.BoolVar(&flags.metaOnly, "meta-only", false, "omit values")
 	f.BoolVar(&flags.raw, "raw", false, "print the values alone, one per line")
 	f.Var((*revisionFlag)(&flags.revision), "revision", "begin with this revision")
+	f.BoolVar(&flags.untilSynced, "until-synced", false, "end after the entries that are there")
+	f.Uint64Var(&flags.count, "count", 0, "end after so many entries; 0: never")
+	f.StringVar(&flags.exec, "exec", "", "command to run for each entry, instead of printing it")
 	flags.stale.addFlag(c)
 	a.addTarget(c)
 	a.addJSON(c)
 	exclusive(c, "raw", "json")
 	exclusive(c, "history", "updates")
+	exclusive(c, "until-synced", "updates")
+	exclusive(c, "exec", "raw")
+	exclusive(c, "exec", "json")
 	return c
 }
 
@@ -82,6 +103,7 @@ func (a *app) watch(ctx context.Context, b kv.Bucket, patterns []string, flags *
 		return err
 	}
 	defer func() { _ = w.Stop() }() // the watch has ended, or the program ends
+	seen := uint64(0)
 	for updates := w.Updates(); ; {
 		if len(updates) == 0 {
 			if err := a.out.Flush(); err != nil {
@@ -92,16 +114,68 @@ func (a *app) watch(ctx context.Context, b kv.Bucket, patterns []string, flags *
 		if !ok {
 			return w.Err()
 		}
-		if err := a.printUpdate(&u, flags); err != nil {
+		if err := a.showUpdate(ctx, &u, flags); err != nil {
 			return err
 		}
+		if u.Entry != nil {
+			seen++
+		}
+		if flags.ends(&u, seen) {
+			return nil
+		}
 	}
+}
+
+// ends reports whether the watch ends after an update, the one of that number.
+func (w *watchFlags) ends(u *kv.Update, seen uint64) bool {
+	if u.Entry == nil {
+		return w.untilSynced
+	}
+	return w.count > 0 && seen >= w.count
+}
+
+// sayInterrupted says that a watch has lost its server, or goes on. An idle watch would look
+// the same otherwise.
+func (a *app) sayInterrupted(err error) {
+	if err != nil {
+		fmt.Fprintf(a.err, "kvd: the server is lost, trying again: %s\n", explain(err))
+		return
+	}
+	fmt.Fprintln(a.err, "kvd: connected again, the watch goes on")
+}
+
+// showUpdate runs the command of --exec for an update, or prints it.
+func (a *app) showUpdate(ctx context.Context, u *kv.Update, flags *watchFlags) error {
+	if flags.exec == "" || u.Entry == nil || u.Err != nil {
+		return a.printUpdate(u, flags)
+	}
+	return a.runFor(ctx, flags.exec, u.Entry)
+}
+
+// runFor runs a command of the shell for an entry. One that fails is reported, and the watch
+// goes on.
+func (a *app) runFor(ctx context.Context, command string, e *kv.Entry) error {
+	cmd := exec.CommandContext(ctx, "sh", "-c", command)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(e.Value), a.out, a.err
+	cmd.Env = append(os.Environ(), "KVD_BUCKET="+e.Bucket, "KVD_KEY="+e.Key,
+		fmt.Sprintf("KVD_REVISION=%d", e.Revision), "KVD_OPERATION="+operationName(e))
+	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		fmt.Fprintf(a.err, "kvd: --exec for %s, revision %d: %v\n", a.key(e.Key), e.Revision, err)
+	}
+	return nil
 }
 
 func (a *app) printUpdate(u *kv.Update, flags *watchFlags) error {
 	e := u.Entry
 	switch {
-	case e == nil: // the end of the initial entries: nothing to print
+	case e == nil && a.json:
+		return a.printJSON(struct {
+			Synced bool `json:"synced"`
+		}{true})
+	case e == nil: // the end of the initial entries
 		return nil
 	case u.Err != nil:
 		fmt.Fprintf(a.err, "kvd: %s > %s, revision %d: %s\n", e.Bucket, e.Key, e.Revision, explain(u.Err))
