@@ -93,9 +93,6 @@ func (s *Store) canSettle() bool {
 func (s *Store) settleFull() error {
 	s.path.Unlock()
 	defer s.path.Lock()
-	err := s.settleLog(unpaced)
-	if errors.Is(err, kv.ErrNoSpace) {
-		return nil
-	}
-	return err
+	_ = s.settleLog(unpaced) // a refusal leaves the log large
+	return s.checkWritable()
 }

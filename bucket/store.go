@@ -220,9 +220,8 @@ func (s *Store) Close() error {
 		err = s.vouch() // before the checkpoint, which then covers this frame too
 	}
 	if err == nil {
-		if err = s.shrinkLog(false); errors.Is(err, kv.ErrNoSpace) {
-			err = nil // the log stays large
-		}
+		_ = s.shrinkLog(false) // a refusal leaves the log large
+		err = s.checkFailure()
 	}
 	if err == nil {
 		err = s.makeCheckpoint(unpaced)
