@@ -241,6 +241,25 @@ func TestTheReserveIsSpentInSteps(t *testing.T) {
 	}
 }
 
+// A reserve that cannot be made shorter, as on a full btrfs, is removed, and made anew once there
+// is room.
+func TestAReserveThatCannotBeCutIsRemoved(t *testing.T) {
+	h := newHarness(t, func(o *Options) { o.ReserveSize = 1 << 20 })
+	h.s.path.Lock()
+	defer h.s.path.Unlock()
+	h.fail(simdisk.OpTruncate, manifest.ReserveFile, syscall.ENOSPC)
+	before := h.disk.Used()
+	if !h.s.spendReserve() || h.disk.Used() != before-1<<20 || !h.s.path.reserve.spent {
+		t.Errorf("%d of %d bytes are used; %+v", h.disk.Used(), before, h.s.path.reserve)
+	}
+	if h.s.spendReserve() {
+		t.Error("a removed reserve was spent")
+	}
+	if err := h.s.refillReserve(); err != nil || h.disk.Used() != before || h.s.path.reserve.spent {
+		t.Errorf("made anew: %d of %d bytes are used; %+v, %v", h.disk.Used(), before, h.s.path.reserve, err)
+	}
+}
+
 // A reserve that was made larger than is wanted now is cut.
 func TestAReserveThatIsTooLargeIsCut(t *testing.T) {
 	h := newHarness(t, func(o *Options) { o.ReserveSize = 8 << 20 })

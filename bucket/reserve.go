@@ -25,7 +25,9 @@ type reserve struct {
 }
 
 // reserveStep is how many bytes of the reserve are spent at a time. It is small, so that
-// a segment cannot use it to grow ahead of its writes, and takes only what it needs.
+// a segment cannot use it to grow ahead of its writes, and takes only what it needs. The reserve
+// is allocated in such steps too: btrfs frees nothing of an extent as long as a part of it is
+// in use.
 const reserveStep = 256 << 10
 
 const (
@@ -73,18 +75,26 @@ func (s *Store) openReserve() error {
 // caller holds path.
 func (s *Store) refillReserve() error {
 	r := &s.path.reserve
-	if r.file == nil {
+	if s.opts.ReserveSize < 0 {
 		return nil
 	}
-	err := r.file.Allocate(0, r.size)
-	if r.spent = err != nil; err == nil {
-		r.available = r.size
-		return nil
+	if r.file == nil { // removeReserve
+		f, err := s.opts.env.FS.Open(path.Join(s.dir, manifest.ReserveFile), vfs.Create)
+		if err != nil {
+			return fmt.Errorf("reserve: %w", err)
+		}
+		r.file = f
 	}
-	if size, sizeErr := r.file.Size(); sizeErr == nil { // the file keeps the part that it got
-		r.available = size
+	for r.available < r.size {
+		step := min(reserveStep, r.size-r.available)
+		if err := r.file.Allocate(r.available, step); err != nil {
+			r.spent = true
+			return fmt.Errorf("reserve of %d bytes: %w", r.size, err)
+		}
+		r.available += step
 	}
-	return fmt.Errorf("reserve of %d bytes: %w", r.size, err)
+	r.spent = false
+	return nil
 }
 
 // fitReserve makes the reserve as large as the segments want it. If the disk has no room for
@@ -136,8 +146,23 @@ func (s *Store) spendReserve() bool {
 		return false
 	}
 	r.spent = true
-	r.available = max(0, r.available-reserveStep)
-	return r.file.Truncate(r.available) == nil
+	if left := max(0, r.available-reserveStep); r.file.Truncate(left) == nil {
+		r.available = left
+		return true
+	}
+	return s.removeReserve()
+}
+
+// removeReserve spends all of the reserve. On a full btrfs a file cannot be made shorter, for
+// want of space, and can be removed. The caller holds path.
+func (s *Store) removeReserve() bool {
+	r := &s.path.reserve
+	if s.opts.env.FS.Remove(path.Join(s.dir, manifest.ReserveFile)) != nil {
+		return false
+	}
+	r.close()
+	r.file, r.available = nil, 0
+	return true
 }
 
 // withReserve runs a step that an open needs, and spends the reserve for it if the disk
