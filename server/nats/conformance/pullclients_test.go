@@ -249,3 +249,67 @@ func TestAFetcherThatDoesNotRead(t *testing.T) {
 		t.Errorf("%+v: %v", info, err)
 	}
 }
+
+// NATS' tutorial of the key/value store, "Key-Value Intro" of NATS by Example, reads the bucket
+// as a stream.
+func TestTutorial(t *testing.T) {
+	f, ctx := start(t, t.TempDir(), natsfront.Options{}), t.Context()
+	bucket, err := f.js.CreateKeyValue(ctx, js.KeyValueConfig{Bucket: "profiles"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(value string) {
+		t.Helper()
+		if _, err := bucket.Put(ctx, "sue.color", []byte(value)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("blue")
+	put("green")
+	if _, err := bucket.Update(ctx, "sue.color", []byte("red"), 1); err == nil || !strings.Contains(err.Error(), "wrong last sequence: 2") {
+		t.Errorf("an update of an old revision: %v", err)
+	}
+	if _, err := bucket.Update(ctx, "sue.color", []byte("red"), 2); err != nil {
+		t.Fatal(err)
+	}
+	if name := <-f.js.StreamNames(ctx).Name(); name != "KV_profiles" {
+		t.Errorf("the stream is %q", name)
+	}
+	c, err := f.js.CreateOrUpdateConsumer(ctx, "KV_profiles", js.ConsumerConfig{AckPolicy: js.AckNonePolicy})
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := func(value string, sequence uint64, operation string) {
+		t.Helper()
+		m, err := c.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		meta, err := m.Metadata()
+		if err != nil || m.Subject() != "$KV.profiles.sue.color" || string(m.Data()) != value || meta.Sequence.Stream != sequence || m.Headers().Get("KV-Operation") != operation {
+			t.Errorf("%s @ %d -> %q %v, %v", m.Subject(), meta.Sequence.Stream, m.Data(), m.Headers(), err)
+		}
+	}
+	next("red", 3, "")
+	put("yellow")
+	next("yellow", 4, "")
+	if err := bucket.Delete(ctx, "sue.color"); err != nil {
+		t.Fatal(err)
+	}
+	next("", 5, "DEL")
+	w, err := bucket.Watch(ctx, "sue.*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Stop()
+	put("purple")
+	var seen []string
+	for len(seen) < 2 {
+		if e := <-w.Updates(); e != nil {
+			seen = append(seen, e.Operation().String()+" "+string(e.Value()))
+		}
+	}
+	if seen[0] != "KeyValueDeleteOp " || seen[1] != "KeyValuePutOp purple" {
+		t.Errorf("the watch got %q", seen)
+	}
+}

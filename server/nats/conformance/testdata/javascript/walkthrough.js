@@ -1,6 +1,7 @@
 // The walkthrough with NATS' JavaScript client: node walkthrough.js URL. It ends with
 // an error where something is not as it has to be.
 import assert from "node:assert/strict";
+import { jetstream, jetstreamManager } from "@nats-io/jetstream";
 import { Kvm } from "@nats-io/kv";
 import { connect } from "@nats-io/transport-node";
 
@@ -57,6 +58,33 @@ assert.equal(status.bucket, "js");
 const names = [];
 for await (const st of kvm.list()) names.push(st.bucket);
 assert.deepEqual(names.sort(), ["js", "none"]);
+
+// The bucket as a stream: a pull consumer, whose messages are the revisions.
+const jsm = await jetstreamManager(nc);
+const js = jetstream(nc);
+const { name } = await jsm.consumers.add("KV_js", { ack_policy: "none" });
+const consumer = await js.consumers.get("KV_js", name);
+const revisions = [];
+for (let left = 1; left > 0; left = revisions.at(-1).left) {
+  const m = await consumer.next();
+  revisions.push({ subject: m.subject, sequence: m.seq, operation: m.headers?.get("KV-Operation"), left: m.info.pending });
+}
+assert.deepEqual(revisions.map((r) => r.sequence), [1, 2, 4, 5, 6, 7]);
+assert.deepEqual(revisions.at(-1), { subject: "$KV.js.lock", sequence: 7, operation: "PURGE", left: 0 });
+assert.equal(await consumer.next({ expires: 1000 }), null);
+
+// An ordered consumer, and one whose messages are acknowledged: the one that is refused comes again.
+const ordered = [];
+for await (const m of await (await js.consumers.get("KV_js")).fetch({ max_messages: 6 })) ordered.push(m.seq);
+assert.deepEqual(ordered, [1, 2, 4, 5, 6, 7]);
+await jsm.consumers.add("KV_js", { name: "worker", ack_policy: "explicit", filter_subject: "$KV.js.Key1" });
+const worked = [];
+for await (const m of await (await js.consumers.get("KV_js", "worker")).consume()) {
+  worked.push(`${m.seq}.${m.info.deliveryCount}`);
+  m.seq === 2 && !m.redelivered ? m.nak() : m.ack();
+  if (worked.length === 5) break;
+}
+assert.ok(worked.includes("2.2"));
 
 assert.ok(await kv.destroy());
 await assert.rejects(kvm.open("js").then((kv) => kv.status()), /stream not found/);
