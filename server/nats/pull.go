@@ -465,5 +465,6 @@ func (k *consumer) pending() uint64 {
 	if err := k.reopenWatch(); err != nil {
 		return 0 // the next poll returns the error
 	}
+	k.schedule() // a watch notifies after its first poll
 	return k.watchPending()
 }
