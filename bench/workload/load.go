@@ -9,7 +9,7 @@ import (
 )
 
 // Batch is the number of values that PutAll is given.
-const Batch = 1000
+const Batch = 10_000
 
 // load fills the store that the next steps read.
 func load() Step {
