@@ -20,7 +20,7 @@ var buckets = dimension{
 		{Name: "put", Title: "put, 64 writers", Unit: "/s"},
 		{Name: "p99", Title: "its p99", Unit: "ms", LowerIsBetter: true},
 		{Name: "create", Title: "make a bucket", Unit: "ms", LowerIsBetter: true},
-		{Name: "open", Title: "open", Unit: "buckets/s"},
+		{Name: "open", Title: "open", Unit: "ms", LowerIsBetter: true},
 	},
 	measure: func(t *trial) error {
 		all := make([]kv.Bucket, t.size)
@@ -50,7 +50,7 @@ var buckets = dimension{
 		if err != nil {
 			return err
 		}
-		t.report("open", float64(t.size)/took.Seconds())
+		t.report("open", took.Seconds()*1e3)
 		if err := get(); err != nil {
 			return err
 		}

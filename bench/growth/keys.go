@@ -18,7 +18,7 @@ var keys = dimension{
 		{Name: "get", Title: "get, 1 reader", Unit: "/s"},
 		{Name: "put", Title: "overwrite, 64 writers", Unit: "/s"},
 		{Name: "list", Title: "list", Unit: "keys/s"},
-		{Name: "open", Title: "open", Unit: "keys/s"},
+		{Name: "open", Title: "open", Unit: "ms", LowerIsBetter: true},
 		{Name: "heap", Title: "heap", Unit: "B a key"},
 	},
 	measure: func(t *trial) error {
@@ -33,7 +33,7 @@ var keys = dimension{
 		if err != nil {
 			return err
 		}
-		t.report("open", float64(t.size)/took.Seconds())
+		t.report("open", took.Seconds()*1e3)
 		b, err := t.bucket(kv.Config{Bucket: "b"})
 		if err != nil {
 			return err

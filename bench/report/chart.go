@@ -64,7 +64,7 @@ func (c *chart) mark(n int, x, y float64) {
 func (c *chart) legend(x, y float64, names []string) float64 {
 	left := x
 	for i, name := range names {
-		width := 22 + 6.6*float64(len([]rune(name)))
+		width := 24 + 7*float64(len([]rune(name)))
 		if left+width > float64(c.Width) && left > x {
 			left, y = x, y+18
 		}

@@ -10,20 +10,20 @@ import (
 )
 
 // get reads random keys of the loaded store.
-func get(kind Kind) Step {
+func get(s Setting) Step {
 	readers := []int{1, 2, 16}
-	if kind == Server {
+	if s.Kind == Server {
 		readers = []int{1, 16, 64}
 	}
-	s := Step{Name: "get", run: func(j *job) error { return j.get(readers) }}
+	step := Step{Name: "get", run: func(j *job) error { return j.get(readers) }}
 	for _, n := range readers {
-		title := fmt.Sprintf("get, %d callers", n)
+		title := fmt.Sprintf("get of %%s keys, %d callers", n)
 		if n == 1 {
-			title = "get, 1 caller"
+			title = "get of %s keys, 1 caller"
 		}
-		s.Rows = append(s.Rows, report.Heading{Name: getRow(n), Title: title, Unit: "gets/s"})
+		step.Rows = append(step.Rows, report.Heading{Name: getRow(n), Title: s.of(title), Unit: "gets/s"})
 	}
-	return s
+	return step
 }
 
 func getRow(readers int) string { return fmt.Sprintf("get-%d", readers) }

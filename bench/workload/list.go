@@ -10,10 +10,10 @@ import (
 )
 
 // list lists all keys of the loaded store: once to warm up, and three times that count.
-func list() Step {
+func list(s Setting) Step {
 	return Step{
 		Name: "list",
-		Rows: []report.Heading{{Name: "list", Title: "list all keys", Unit: "keys/s"}},
+		Rows: []report.Heading{{Name: "list", Title: s.of("list %s keys"), Unit: "keys/s"}},
 		run: func(j *job) error {
 			return j.with(loaded, func(e Engine) error {
 				if err := listOnce(e, j.Keys); err != nil {

@@ -12,10 +12,10 @@ import (
 const Batch = 10_000
 
 // load fills the store that the next steps read.
-func load() Step {
+func load(s Setting) Step {
 	return Step{
 		Name: "load",
-		Rows: []report.Heading{{Name: "load", Title: "bulk load", Unit: "puts/s"}},
+		Rows: []report.Heading{{Name: "load", Title: s.of("bulk load of %s keys"), Unit: "puts/s"}},
 		run: func(j *job) error {
 			return j.with(loaded, func(e Engine) error {
 				start := time.Now()

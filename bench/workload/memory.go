@@ -14,10 +14,10 @@ import (
 // memory is what a key of the loaded store takes, its own bytes included, once the store was
 // opened, read and listed: anonymous resident memory above that of an empty store. Mapped
 // files do not count: the system takes their pages back when it needs them.
-func memory() Step {
+func memory(s Setting) Step {
 	return Step{
 		Name: "memory",
-		Rows: []report.Heading{{Name: "memory", Title: "memory for a key", Unit: "B", LowerIsBetter: true}},
+		Rows: []report.Heading{{Name: "memory", Title: s.of("memory for each of %s keys"), Unit: "B", LowerIsBetter: true}},
 		run: func(j *job) error {
 			var empty, full int64
 			err := j.with("empty", func(e Engine) (err error) {

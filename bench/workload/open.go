@@ -14,10 +14,10 @@ import (
 )
 
 // openClean opens the loaded store after a clean close.
-func openClean() Step {
+func openClean(s Setting) Step {
 	return Step{
 		Name: "open",
-		Rows: []report.Heading{{Name: "open", Title: "open cold, after a clean close", Unit: "ms", LowerIsBetter: true}},
+		Rows: []report.Heading{{Name: "open", Title: s.of("open %s keys, cold, after a close"), Unit: "ms", LowerIsBetter: true}},
 		run:  func(j *job) error { return j.open("open", always(0)) },
 	}
 }
@@ -50,10 +50,10 @@ func dieAfterPuts() Step {
 }
 
 // openKilled opens the loaded store after kill -9. Every write that was acknowledged is there.
-func openKilled() Step {
+func openKilled(s Setting) Step {
 	return Step{
 		Name: "open-killed",
-		Rows: []report.Heading{{Name: "open-killed", Title: "open cold, after kill -9", Unit: "ms", LowerIsBetter: true}},
+		Rows: []report.Heading{{Name: "open-killed", Title: s.of("open %s keys, cold, after kill -9"), Unit: "ms", LowerIsBetter: true}},
 		run: func(j *job) error {
 			text, err := os.ReadFile(filepath.Join(j.dir, "acknowledged"))
 			if err != nil {

@@ -34,6 +34,14 @@ type Setting struct {
 	Rest     time.Duration // for which the disk step waits
 }
 
+// of tells in the title of a row of how many keys it is.
+func (s Setting) of(title string) string {
+	if s.Keys >= 1000 && s.Keys%1000 == 0 {
+		return fmt.Sprintf(title, fmt.Sprintf("%d k", s.Keys/1000))
+	}
+	return fmt.Sprintf(title, fmt.Sprint(s.Keys))
+}
+
 // job is a step that runs.
 type job struct {
 	Setting
@@ -46,7 +54,7 @@ type job struct {
 // Steps returns the steps for a setting.
 func Steps(s Setting) []Step {
 	steps := puts()
-	return append(steps, load(), get(s.Kind), list(), memory(), openClean(), dieAfterPuts(), openKilled(), disk())
+	return append(steps, load(s), get(s), list(s), memory(s), openClean(s), dieAfterPuts(), openKilled(s), disk())
 }
 
 // Message is a line that a step prints.
