@@ -24,7 +24,7 @@
 //	kvd      one sync for all waiting writers; two checksums on every get; revisions, order
 //	bbolt    two syncs for the callers of a Batch; no checksum of data; order
 //	pebble   one sync for all waiting writers; checksum of a block when it is read into the cache; order
-//	badger   a sync for each caller; checksum of a table when it is opened; order
+//	badger   a sync for each caller; no checksum on gets by default; order
 //	nutsdb   a sync for each caller; keys and values in memory; order
 //	pogreb   a sync for each caller; no checksum on gets; no order
 //	lmdb     two syncs for each caller; no checksum; order
