@@ -74,10 +74,10 @@ func measure(file string) error {
 				if err := r.measure(samples, round); err != nil {
 					return fmt.Errorf("%s: %w", r.heading.Name, err)
 				}
+				if err := samples.Save(file); err != nil {
+					return err
+				}
 			}
-		}
-		if err := samples.Save(file); err != nil {
-			return err
 		}
 	}
 	return nil
