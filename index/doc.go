@@ -140,6 +140,11 @@
 // from one on took 2.8 and 3.0 µs, no difference by benchstat. With a first window of eight
 // keys instead of four they took 3.6 and 2.9.
 //
+// A put to one of 50,000 keys that keep 64 versions, FloorAfter and Apply, took 0.49 µs of
+// processor time with rings and 3.80 by walking (five pairs, p = 0.008), for 37.5 bytes a version
+// instead of 33. Durable puts of 64 writers to 10,000 such keys reached 0.83 of the rate with a
+// history of one; by walking 0.61 (medians of five, on a disk so busy that p is 0.15).
+//
 // What churn does to memory, in bytes a key with its own 16, live after a collection (200,000
 // random keys). A long listing beside writers costs memory, overwriting does not:
 //
