@@ -54,7 +54,6 @@ type Bucket struct {
 	mu struct { // guards the fields inside; writers of index and segments hold Store.path too
 		sync.RWMutex
 		gone             error // why the bucket cannot be used: deleted, or the store closed
-		readOnly         error // why it takes no writes: a file is missing
 		config           kv.Config
 		live             manifest.Liveness
 		rulesPending     int // number of changes of the rules that are not applied to the index yet: rules.go
@@ -90,7 +89,7 @@ type openSegment struct {
 	marks       []mark            // where revisions begin: marks.go
 	records     int64             // bytes of its records, dead or live
 	deadKept    int64             // bytes of dead records that compaction had to keep
-	damaged     atomic.Bool       // compaction does not touch it
+	unfit       atomic.Bool       // compaction leaves it as it is until the next open
 	removed     atomic.Bool       // its file is gone
 	lost        *manifest.Segment // the manifest's entry for a file that could not be opened; Segment is nil then. Immutable
 }
@@ -122,11 +121,8 @@ func (b *Bucket) checkWritable() error {
 }
 
 func (b *Bucket) checkWritableLocked() error {
-	switch {
-	case b.mu.gone != nil:
+	if b.mu.gone != nil {
 		return b.mu.gone
-	case b.mu.readOnly != nil:
-		return b.mu.readOnly
 	}
 	return b.mu.unwritable
 }

@@ -204,6 +204,7 @@ func (b *Bucket) capture(position wal.LSN) *capture {
 	c := &capture{bucket: b, files: b.unsynced}
 	c.desc = &manifest.Bucket{ID: b.id, Life: b.life, Created: b.created, Config: b.mu.config, Position: position, Next: b.unissued(), Keys: uint64(b.mu.index.Len()), Live: b.mu.live}
 	c.desc.CompactedEndUpTo, c.desc.Skipped, c.desc.Doubt = b.mu.compactedEndUpTo, b.mu.skipped, b.mu.doubt
+	c.desc.Doubt.Lost = b.lostLocked()
 	if b.memory {
 		return c
 	}

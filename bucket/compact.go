@@ -31,8 +31,8 @@ import (
 // the inputs exist until nobody needs them. A crash leaves the old segments or the new
 // one; all other files are scratch.
 //
-// An error before the swap changes nothing. Damage in an input ends the compaction; the
-// segment stays as it is and is not chosen again.
+// An error before the swap changes nothing. Damage in an input is dealt with as salvage.go
+// says.
 type rewrite struct {
 	store  *Store
 	bucket *Bucket
@@ -55,6 +55,7 @@ type rewrite struct {
 	removedUpTo kv.Revision // the highest removed revision
 	endUpTo     kv.Revision // the highest revision that was removed as the last of its key
 	deadKept    int64       // bytes of dead records in the output
+	salvage     salvage     // what damage took
 	read        int64       // bytes of the entries and records read
 
 	decided  wal.LSN        // the log's position when all records were decided
@@ -102,6 +103,7 @@ func (b *Bucket) beginCompaction(from, to int, pace *pacer) (*rewrite, error) {
 // place, and calls the observer.
 func (c *rewrite) end(err error) {
 	done := c.report(err)
+	c.logSalvage()
 	c.discardOutput()
 	c.unpin()
 	if o, ok := c.store.opts.Observer.(CompactionObserver); ok {
@@ -181,10 +183,9 @@ func (c *rewrite) wrap(err error) error {
 
 // report describes the run for an observer.
 func (c *rewrite) report(err error) Compaction {
-	r := Compaction{Bucket: c.bucket.name, Inputs: c.count, Read: c.read, Paused: c.pace.rested, Took: time.Since(c.began), Err: err}
+	r := Compaction{Bucket: c.bucket.name, Inputs: c.count, Read: c.read, Paused: c.pace.rested, Took: time.Since(c.began), Damage: c.salvage.damage, Err: err}
 	c.pace.rested = 0
 	if err != nil {
-		errors.As(err, &r.Damage)
 		return r
 	}
 	r.Freed = c.size
@@ -204,12 +205,12 @@ func (c *rewrite) look() error {
 	err := c.eachInput(func(e *segment.Entry, position int64, s compaction.InIndex) error {
 		c.decider.SeeInput(e, position, s)
 		return nil
-	})
+	}, func(*openSegment, *segment.Hole) error { return nil })
 	if err != nil || !c.decider.NeedsBelow() {
 		return err
 	}
 	for _, sl := range c.below {
-		unknown := sl.damaged.Load()
+		unknown := sl.unfit.Load()
 		err := sl.Entries(func(e *segment.Entry) error {
 			c.decider.SeeBelow(e)
 			return c.looked(e)
@@ -235,34 +236,31 @@ func (c *rewrite) looked(e *segment.Entry) error {
 }
 
 // eachInput calls fn for every record of the inputs, oldest first, with the state of its
-// key in the index at that moment. It ends at damage.
-func (c *rewrite) eachInput(fn func(e *segment.Entry, position int64, s compaction.InIndex) error) error {
+// key in the index at that moment, and missing for every hole of an input.
+func (c *rewrite) eachInput(fn func(e *segment.Entry, position int64, s compaction.InIndex) error, missing func(*openSegment, *segment.Hole) error) error {
 	for i, sl := range c.inputs {
-		var damage *kv.CorruptError
+		var hole *segment.Hole
+		last := kv.Revision(0)
 		err := sl.Entries(func(e *segment.Entry) error {
-			if damage != nil {
-				return damage
-			}
 			if err := c.looked(e); err != nil {
 				return err
 			}
+			if e.Op != segment.Erase {
+				if e.Revision <= last || e.Revision > sl.Desc().Last {
+					return nil // damage put a record of another place here
+				}
+				last = e.Revision
+			}
 			return fn(e, int64(i)<<32|e.Offset, c.inIndex(e, i))
-		}, func(d *kv.CorruptError) { damage = d }, nil)
-		if damage != nil {
-			return c.damaged(sl, damage)
+		}, c.salvage.note, func(h segment.Hole) { hole = &h })
+		if err == nil && hole != nil {
+			err = missing(sl, hole)
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// damaged records damage in an input, so that compaction leaves it as it is from now on.
-func (c *rewrite) damaged(sl *openSegment, d *kv.CorruptError) error {
-	sl.damaged.Store(true)
-	c.store.opts.Logger.Error("damage found", "bucket", c.bucket.name, "cause", d)
-	return d
 }
 
 // inIndex looks up a record of an input. A version with its revision is that record,
@@ -315,8 +313,8 @@ func (c *rewrite) copy() error {
 			c.copied.Versions++
 			c.copied.Bytes += int64(e.Size)
 		}
-		return c.keep(sl, e)
-	})
+		return c.keep(sl, e, s.Live)
+	}, c.keepHole)
 	if err == nil {
 		err = c.flush()
 	}
@@ -330,24 +328,24 @@ func (c *rewrite) leaveOut(e *segment.Entry) {
 	}
 }
 
-// keep reads and verifies a record, and adds it to the batch.
-func (c *rewrite) keep(sl *openSegment, e *segment.Entry) error {
+// keep reads and verifies a record, and adds it to the batch. If the record is damaged, it
+// adds what the entry tells of it.
+func (c *rewrite) keep(sl *openSegment, e *segment.Entry, live bool) error {
 	if len(c.batch)+int(e.Size) > compactBatch {
 		if err := c.flush(); err != nil {
 			return err
 		}
 	}
 	rec, batch, err := sl.ReadStored(c.batch, e.Offset, e.Size, view.String(e.Key), e.Revision)
-	var damage *kv.CorruptError
-	if errors.As(err, &damage) {
-		return c.damaged(sl, damage)
-	}
 	if err != nil {
-		return err
+		if err = c.refusal(sl, err); err != nil {
+			return err
+		}
+		rec, batch = c.withoutValue(c.batch, e, live)
 	}
 	kept := *e
 	kept.Key = rec.Key // the key of e is valid only during this call
-	kept.ValueLen = uint32(len(rec.Value))
+	kept.ValueLen, kept.Lost, kept.Size = uint32(len(rec.Value)), rec.Lost, uint32(len(batch)-len(c.batch))
 	c.batch, c.entries = batch, append(c.entries, &kept)
 	c.read += int64(e.Size)
 	return c.spend(int64(e.Size))

@@ -408,37 +408,6 @@ func TestCompactionCopiesByteForByte(t *testing.T) {
 	}
 }
 
-// Damage is reported. It is not copied, and its segment stays as it is; everything
-// else is compacted all the same.
-func TestCompactionLeavesDamageAlone(t *testing.T) {
-	h := newHarness(t, smallSegments)
-	b := h.bucket("b")
-	churn(t, b, 20, 1)
-	mustPut(t, b, "victim", "needle")
-	churn(t, b, 20, 5)
-	h.checkpoint()
-	file, offset := h.locate(manifest.SegmentDir, "needle")
-	h.flip(file, offset, 3)
-	_, err := h.s.Reclaim(ctx, nil)
-	wantError(t, err, kv.ErrCorrupt, file, "victim")
-	_, err = b.Get(ctx, "victim")
-	wantError(t, err, kv.ErrCorrupt, file, "victim")
-	size := b.diskSize()
-	if r := h.reclaim(); r.Freed != 0 || b.diskSize() != size {
-		t.Errorf("another run: %+v", r)
-	}
-	found := false
-	for _, name := range h.segmentFiles() {
-		found = found || name == file
-	}
-	if !found {
-		t.Errorf("%s is gone", file)
-	}
-	churn(t, b, 20, 1)
-	h.reclaim()
-	mustGet(t, b, "key-007", "0 of "+strings.Repeat("x", 200))
-}
-
 // What goes wrong with an output costs the output.
 func TestACompactionThatFailsChangesNothing(t *testing.T) {
 	for _, c := range []struct {

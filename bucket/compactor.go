@@ -189,7 +189,7 @@ func (b *Bucket) candidatesLocked(within scope) []compaction.Candidate {
 // candidateLocked rates a segment. The bytes of its index blocks are attributed to its
 // records in proportion. The caller holds mu.
 func (b *Bucket) candidateLocked(sl *openSegment, within scope) compaction.Candidate {
-	c := compaction.Candidate{Size: sl.Size(), Fits: sl.Desc().Sealed && !sl.damaged.Load()}
+	c := compaction.Candidate{Size: sl.Size(), Fits: sl.Desc().Sealed && !sl.unfit.Load()}
 	if dead := sl.records - b.mu.index.Use(sl.number).Bytes - sl.deadKept; dead > 0 {
 		c.Garbage = int64(float64(c.Size) * float64(dead) / float64(sl.records))
 	}
@@ -208,7 +208,7 @@ func (b *Bucket) needsSeal(v *victim, p compaction.Policy) bool {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	for _, sl := range b.mu.order {
-		if sl.lost != nil || sl.damaged.Load() || sl.Desc().Sealed {
+		if sl.lost != nil || sl.unfit.Load() || sl.Desc().Sealed {
 			continue
 		}
 		c := b.candidateLocked(sl, v.scope)
@@ -258,7 +258,7 @@ func (v *victim) compact(p *pacer) error {
 }
 
 // tolerable returns err if it is a reason to wait before the next compaction, else nil.
-// Damage is not such a reason: it has been reported, and its segment is not chosen again.
+// Damage that the system refuses to read is not such a reason: its segment is not chosen again.
 func tolerable(err error) error {
 	switch {
 	case errors.Is(err, kv.ErrBucketNotFound), errors.Is(err, kv.ErrCorrupt):

@@ -176,7 +176,8 @@
 // histories and watches that would need what may be missing, and for conditions. Writes
 // without a condition are taken. Decisions about many keys, such as a purge-deletes, are
 // refused, and the sweep passes keys in doubt by. A record in doubt that is sound can be
-// read by its revision. The doubt stands in the manifest and ends by AcceptLoss alone.
+// read by its revision. The doubt stands in the manifest and ends by AcceptLoss alone. The
+// manifest also names the known records whose values are lost, up to 1,024 of each bucket.
 //
 // # Compaction
 //
@@ -185,8 +186,12 @@
 // background or by Reclaim. compact.go has the steps. Package compaction has the
 // decisions: which segments are rewritten and which records may be removed. swap.go
 // changes manifest and index; remove.go removes the files. A crash leaves the old
-// segments or the new one. Readers of an old segment keep it as long as they need it. A
-// segment with damage in it stays as it is.
+// segments or the new one. Readers of an old segment keep it as long as they need it.
+//
+// Compaction copies around damage (salvage.go). A damaged record that a newer one supersedes
+// is left out. Any other is copied without its value: reads of it stay an error, and the
+// manifest names it from the edit of the swap on. A hole stays in the doubt. If the system
+// refuses to read a part that is needed, the segment stays as it is until the next open.
 //
 // Compaction yields to writers. It begins when a bucket takes 1.75 times the space that
 // it needs, or when there are hardly any writes (lull.go). Its bytes a second are

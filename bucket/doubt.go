@@ -42,6 +42,13 @@ func (b *Bucket) setDoubtLocked(d manifest.Doubt) {
 	}
 }
 
+// doubt returns the bucket's doubt. Its slices are not to be changed.
+func (b *Bucket) doubt() manifest.Doubt {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.mu.doubt
+}
+
 // servesStale reports whether the store was opened to serve the bucket in spite of its doubt.
 func (b *Bucket) servesStale() bool {
 	return slices.Contains(b.store.opts.ServeStale, b.name) || slices.Contains(b.store.opts.ServeStale, ServeStaleAll)
@@ -130,17 +137,7 @@ func (b *Bucket) historyDoubtLocked(ctx context.Context, versions []index.Versio
 // caller holds mu.
 func (b *Bucket) addHoleLocked(h manifest.Hole) {
 	d := b.mu.doubt
-	d.Holes = append(slices.Clone(d.Holes), h)
-	slices.SortStableFunc(d.Holes, func(a, b manifest.Hole) int {
-		if a.UpTo < b.UpTo {
-			return -1
-		}
-		return 1
-	})
-	if extra := len(d.Holes) - manifest.HolesMax; extra > 0 {
-		d.Holes = d.Holes[extra:]
-	}
-	d.Bound = max(d.Bound, h.UpTo)
+	d.AddHole(h)
 	b.setDoubtLocked(d)
 }
 
@@ -151,7 +148,14 @@ func (b *Bucket) Doubt(ctx context.Context) (kv.Doubt, error) {
 	}
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	return publicDoubt(&b.mu.doubt), nil
+	return b.publicDoubtLocked(), nil
+}
+
+// publicDoubtLocked returns the doubt as callers see it. The caller holds mu.
+func (b *Bucket) publicDoubtLocked() kv.Doubt {
+	d := b.mu.doubt
+	d.Lost = b.lostLocked()
+	return publicDoubt(&d)
 }
 
 func publicDoubt(d *manifest.Doubt) kv.Doubt {
@@ -176,7 +180,7 @@ func (b *Bucket) AcceptLoss(ctx context.Context) (given kv.Doubt, err error) {
 		if b.mu.doubt.Bound == 0 && !b.mu.doubt.Unknown {
 			return nil, errUnchanged
 		}
-		given = publicDoubt(&b.mu.doubt)
+		given = b.publicDoubtLocked()
 		return &journal.Accept{Bucket: b.id, UpTo: b.mu.doubt.Bound}, nil
 	})
 	if err == errUnchanged { //nolint:errorlint // it is the one of the function above

@@ -131,28 +131,30 @@ func (l *loading) segment(d *manifest.Segment, last bool) error {
 		return err
 	}
 	sl := b.addSegment(seg, d, true)
-	if err := l.entries(d, sl); err != nil {
+	sound, err := l.entries(d, sl)
+	if err != nil {
 		return err
 	}
 	l.last = max(l.last, d.Last)
 	switch {
 	case open.Sealed:
-	case sl.damaged.Load():
-		sl.EndUnchanged()
-	default:
+	case sound:
 		b.active = sl
+	default:
+		sl.EndUnchanged()
 	}
 	return nil
 }
 
-// entries loads the entries of a segment.
-func (l *loading) entries(d *manifest.Segment, sl *openSegment) error {
+// entries loads the entries of a segment. It reports whether it met no damage.
+func (l *loading) entries(d *manifest.Segment, sl *openSegment) (sound bool, err error) {
 	b := l.bucket
+	sound = true
 	damaged := func(c *kv.CorruptError) {
-		sl.damaged.Store(true)
+		sound = false
 		l.damaged(c)
 	}
-	return sl.Entries(func(e *segment.Entry) error {
+	err = sl.Entries(func(e *segment.Entry) error {
 		if e.Op != segment.Erase && e.Revision > b.mu.revision {
 			// Records have the same form in the log and in segments. If an index page is
 			// unreadable, a sector of the log that was written to the wrong place can be
@@ -170,6 +172,7 @@ func (l *loading) entries(d *manifest.Segment, sl *openSegment) error {
 		damaged(h.Err)
 		l.hole(d, h)
 	})
+	return sound, err
 }
 
 // withoutHolesOf returns a doubt without the holes of segments that the bucket has: loading
@@ -198,30 +201,40 @@ func holeFile(number uint64) string {
 	return path.Join(manifest.SegmentDir, segment.FileName(number))
 }
 
-// hole puts the bucket in doubt because of a hole in a segment, unless its loss was accepted. A
-// hole that hides erases alone is about the records before.
+// hole puts the bucket in doubt because of a hole in a segment, unless its loss was accepted.
 func (l *loading) hole(d *manifest.Segment, h segment.Hole) {
 	b := l.bucket
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	upTo := min(max(h.Bound, l.last), b.mu.revision)
-	if d.Records == 0 || upTo == 0 {
+	if d.Records == 0 {
 		return
 	}
-	found := manifest.Hole{
-		After: min(max(h.After, l.last), upTo-1), UpTo: upTo, Records: h.Records,
-		File: holeFile(d.Number), Offset: h.From,
-	}
-	// An open before this one may have found it already. After depends on other segments.
-	same := func(h manifest.Hole) bool {
-		return h.File == found.File && h.Offset == found.Offset && h.Records == found.Records && h.UpTo >= found.UpTo
-	}
-	if !slices.ContainsFunc(b.mu.doubt.Holes, same) && !slices.ContainsFunc(b.mu.doubt.Accepted, same) {
+	if found, isNew := b.holeLocked(d.Number, &h, l.last); isNew {
 		b.addHoleLocked(found)
 		if b.mu.doubtful != nil && h.Err != nil {
 			b.mu.doubtful.Err = h.Err.Err // the system's reason, if it gave one
 		}
 	}
+}
+
+// holeLocked returns what a hole in a segment means to the bucket. last is the last revision of
+// the segments before: a hole that hides erases alone is about the records of these. isNew is
+// false if the bucket's doubt has the hole, if its loss was accepted, or if it is about no
+// record. The caller holds mu.
+func (b *Bucket) holeLocked(number uint64, h *segment.Hole, last kv.Revision) (found manifest.Hole, isNew bool) {
+	upTo := min(max(h.Bound, last), b.mu.revision)
+	if upTo == 0 {
+		return found, false
+	}
+	found = manifest.Hole{
+		After: min(max(h.After, last), upTo-1), UpTo: upTo, Records: h.Records,
+		File: holeFile(number), Offset: h.From,
+	}
+	// An open before this one may have found it already. After depends on other segments.
+	same := func(h manifest.Hole) bool {
+		return h.File == found.File && h.Offset == found.Offset && h.Records == found.Records && h.UpTo >= found.UpTo
+	}
+	return found, !slices.ContainsFunc(b.mu.doubt.Holes, same) && !slices.ContainsFunc(b.mu.doubt.Accepted, same)
 }
 
 // load puts one entry of an index block into the index.

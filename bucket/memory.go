@@ -171,7 +171,7 @@ func (b *Bucket) deadestMemory() (worst *openSegment, live, dead int64) {
 	most := int64(0)
 	for sl := range b.files() {
 		n := sl.records - b.mu.index.Use(sl.number).Bytes
-		if dead += n; n > most && !sl.damaged.Load() {
+		if dead += n; n > most && !sl.unfit.Load() {
 			worst, most = sl, n
 		}
 	}
@@ -194,7 +194,7 @@ func (b *Bucket) rewriteMemory(old *openSegment) error {
 	live, err := b.liveIn(old)
 	var damage *kv.CorruptError
 	if errors.As(err, &damage) {
-		old.damaged.Store(true)
+		old.unfit.Store(true)
 		b.store.opts.Logger.Error("damage found", "bucket", b.name, "cause", damage)
 		return nil
 	}

@@ -39,7 +39,7 @@ type Compaction struct {
 	Freed   int64            // bytes of the inputs less Written; 0 after an error. Negative if few records were removed
 	Took    time.Duration    // in total
 	Paused  time.Duration    // of Took, waiting so that others have the disk
-	Damage  *kv.CorruptError // damage of an input that ended it; the input stays as it is
+	Damage  *kv.CorruptError // the first damage of an input; nil: none was met
 	Err     error            // why it ended early; nil: it did not
 }
 

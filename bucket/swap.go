@@ -97,7 +97,7 @@ func (c *rewrite) complete() error {
 	live := c.usesLocked()
 	if live.Versions > c.copied.Versions || live.Bytes > c.copied.Bytes {
 		for _, sl := range c.inputs {
-			sl.damaged.Store(true)
+			sl.unfit.Store(true)
 		}
 		return fmt.Errorf("%d records with %d bytes are live in segments that list %d with %d",
 			live.Versions, live.Bytes, c.copied.Versions, c.copied.Bytes)
@@ -125,13 +125,14 @@ func (c *rewrite) describe(old *manifest.Bucket) (*manifest.Bucket, error) {
 	removedUpTo := c.removedUpTo
 	for i, sl := range c.inputs {
 		d := &old.Segments[from+i]
-		last := from+i == len(old.Segments)-1
-		if d.Number != sl.Number() || d.Size != sl.Size() || last && !d.Sealed {
+		if d.Number != sl.Number() || d.Size != sl.Size() {
 			return nil, errStale
 		}
 		removedUpTo = max(removedUpTo, d.RemovedUpTo)
 	}
 	desc := *old
+	desc.Doubt = c.bucket.doubt() // newer than the one in old, which may lack holes of the inputs
+	c.salvage.addTo(&desc.Doubt)
 	desc.CompactedEndUpTo = max(desc.CompactedEndUpTo, c.endUpTo)
 	rest := slices.Clone(old.Segments[from+len(c.inputs):])
 	desc.Segments = slices.Clone(old.Segments[:from])
@@ -159,6 +160,9 @@ func (c *rewrite) install(desc *manifest.Bucket) {
 	}
 	b.mu.order = slices.Concat(b.mu.order[:from], output, b.mu.order[from+len(c.inputs):])
 	b.mu.compactedEndUpTo = max(b.mu.compactedEndUpTo, desc.CompactedEndUpTo)
+	if d := b.mu.doubt; c.salvage.addTo(&d) {
+		b.setDoubtLocked(d)
+	}
 	if from < len(desc.Segments) { // the output, or the segment that takes over its RemovedUpTo
 		sl := b.mu.order[from]
 		sl.removedUpTo = max(sl.removedUpTo, desc.Segments[from].RemovedUpTo)
@@ -184,8 +188,8 @@ func (c *rewrite) follow() {
 	if c.output != nil {
 		if err := c.move(); err != nil {
 			// The index lacks places in the output, so that live records there look dead.
-			// Marked as damaged, it is not compacted.
-			c.output.damaged.Store(true)
+			// It is not compacted.
+			c.output.unfit.Store(true)
 			c.store.opts.Logger.Error("segments stay that were replaced: an index could not follow", "bucket", c.bucket.name, "cause", err)
 		}
 		c.output.Unpin()
@@ -230,6 +234,9 @@ func (c *rewrite) apply(m *moves) {
 		v, ok := b.mu.index.At(hash, key, e.Revision)
 		if rank, input := c.ranks[v.Segment]; ok && input && rank >= 0 && e.Op != segment.Erase {
 			b.mu.index.Move(hash, key, e.Revision, v.Place(), index.Place{Segment: c.output.number, Offset: e.Offset})
+			if e.Size != v.Size { // its value is lost
+				b.mu.index.Resize(hash, key, e.Revision, e.Size)
+			}
 		}
 	}
 	m.keys, m.entries, m.ends = m.keys[:0], m.entries[:0], m.ends[:0]

@@ -170,6 +170,16 @@ var mutants = []mutant{
 		old: "\tr.size = want\n", new: "\tif mutant {\n\t\treturn false\n\t}\n\tr.size = want\n",
 	},
 
+	// Damage.
+	{
+		name: "a compaction makes a damaged value an empty one", test: "TestDamageMatrix", file: "bucket/salvage.go",
+		old: "Lost: e.Op != segment.Erase,", new: "Lost: e.Op != segment.Erase && !(mutant),",
+	},
+	{
+		name: "a swap of segments ends their bucket's doubt", test: "TestDamageMatrixOfNeighbours", file: "bucket/swap.go",
+		old: "\tc.salvage.addTo(&desc.Doubt)\n", new: "\tif mutant {\n\t\tdesc.Doubt = manifest.Doubt{}\n\t}\n\tc.salvage.addTo(&desc.Doubt)\n",
+	},
+
 	// Trims, edits and deletions.
 	{
 		name: "a floor is not loaded", test: "TestCrashInLife", file: "bucket/load.go",

@@ -84,6 +84,23 @@ func (x *Index) Move(hash uint64, key string, rev kv.Revision, from, to Place) b
 	return true
 }
 
+// Resize changes the size of the record of key at exactly that revision, in bytes. It reports
+// whether the version was there. A snapshot may see the new size beside the old place, or the
+// old beside the new.
+func (x *Index) Resize(hash uint64, key string, rev kv.Revision, size uint32) bool {
+	row, kept := x.lookup(hash, key)
+	id := x.rows.atOrBelow(row, kept, rev)
+	if id == 0 || x.rows.revision(id) != rev {
+		return false
+	}
+	v := x.rows.version(id)
+	x.account(v, -1)
+	v.Size = size
+	x.account(v, 1)
+	x.rows.resize(id, size)
+	return true
+}
+
 // add makes a key's entry, row and slot. It does not put the key into the tree.
 func (x *Index) add(hash uint64, key string, v Version) (ref uint32) {
 	row := x.rows.put(v, 0)

@@ -76,9 +76,9 @@ func TestSnapshotBesideWriter(t *testing.T) {
 	p.checkNothingLeaks()
 }
 
-// sameButPlace compares what a Move leaves alone.
+// sameButPlace compares what a Move and a Resize leave alone.
 func sameButPlace(a, b Version) bool {
-	a.Segment, a.Offset = b.Segment, b.Offset
+	a.Segment, a.Offset, a.Size = b.Segment, b.Offset, b.Size
 	return a == b
 }
 

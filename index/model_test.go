@@ -189,6 +189,12 @@ func (p *pair) move() {
 		p.t.Fatalf("Move of revision %d of %q refused", v.Revision, key)
 	}
 	v.Segment, v.Offset = to.Segment, to.Offset
+	if p.rng.IntN(2) == 0 {
+		v.Size = p.version().Size
+		if !p.x.Resize(Hash(key), key, v.Revision, v.Size) || p.x.Resize(Hash(key), key, p.next+1, 1) {
+			p.t.Fatalf("Resize of revision %d of %q refused, or that of one that is absent done", v.Revision, key)
+		}
+	}
 	for _, s := range p.snapshots { // they see the move if the present shares the version
 		for i, w := range s.m[key] {
 			if w.Revision == v.Revision {
@@ -198,7 +204,7 @@ func (p *pair) move() {
 	}
 }
 
-// anyPlace in a snapshot's model: moved since, both places are right.
+// anyPlace in a snapshot's model: moved since, both places and sizes are right.
 const anyPlace = 1 << 31
 
 func (p *pair) dropping(want []Version, do func(func(Version))) {
@@ -413,7 +419,7 @@ func (p *pair) checkPrefix(s pairSnapshot, prefix string) {
 
 func same(got, want Version) bool {
 	if want.Segment == anyPlace {
-		want.Segment, want.Offset = got.Segment, got.Offset
+		want.Segment, want.Offset, want.Size = got.Segment, got.Offset, got.Size
 	}
 	return got == want
 }

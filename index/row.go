@@ -121,6 +121,9 @@ func (r *rows) move(id uint32, to Place) {
 	atomic.StoreUint64(&w.place, w.place&^placeMask|packPlace(to))
 }
 
+// resize changes the size of the version's record.
+func (r *rows) resize(id uint32, size uint32) { atomic.StoreUint32(&r.pages.at(id).size, size) }
+
 // version unpacks a row.
 func (r *rows) version(id uint32) Version {
 	w := r.pages.at(id)
@@ -130,7 +133,7 @@ func (r *rows) version(id uint32) Version {
 		Created:  w.created,
 		Segment:  uint32(place>>segmentShift) & segmentMask,
 		Offset:   int64(place&offsetMask) * offsetAlign,
-		Size:     w.size,
+		Size:     atomic.LoadUint32(&w.size),
 		Op:       kv.Operation(place >> opShift & twoBits),
 		Reason:   kv.MarkerReason(place >> reasonShift & twoBits),
 	}

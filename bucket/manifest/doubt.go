@@ -1,8 +1,10 @@
 package manifest
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"kvd/kv"
 )
@@ -46,6 +48,26 @@ const (
 // None reports whether nothing is in doubt or lost.
 func (d *Doubt) None() bool {
 	return d.Bound == 0 && !d.Unknown && len(d.Accepted) == 0 && len(d.Holes) == 0 && len(d.Lost) == 0
+}
+
+// AddHole adds a hole; the bound rises to its end. It replaces d.Holes and changes no slice in
+// place.
+func (d *Doubt) AddHole(h Hole) {
+	d.Holes = append(slices.Clone(d.Holes), h)
+	slices.SortStableFunc(d.Holes, func(a, b Hole) int { return cmp.Compare(a.UpTo, b.UpTo) })
+	d.Holes = d.Holes[max(0, len(d.Holes)-HolesMax):]
+	d.Bound = max(d.Bound, h.UpTo)
+}
+
+// AddLost adds records whose values are lost. It replaces d.Lost and changes no slice in place.
+func (d *Doubt) AddLost(lost ...LostRecord) {
+	if len(lost) == 0 {
+		return
+	}
+	d.Lost = slices.Concat(d.Lost, lost)
+	slices.SortFunc(d.Lost, func(a, b LostRecord) int { return cmp.Compare(a.Revision, b.Revision) })
+	d.Lost = slices.Compact(d.Lost)
+	d.Lost = d.Lost[max(0, len(d.Lost)-LostMax):]
 }
 
 // append appends the parts that stand before the bucket's own.
