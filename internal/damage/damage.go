@@ -4,15 +4,19 @@ package damage
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"path"
+	"slices"
 
 	"kvd/bucket/manifest"
 	"kvd/internal/vfs"
 	"kvd/kv"
+	"kvd/segment"
 )
 
 // Doubt writes into the manifest of a closed store what damage took from a bucket, as an
-// open does that finds the damage. fsys nil is the file system of the system. The error is
+// open does that finds the damage, and damages the values that d says are lost. fsys nil is the file system of the system. The error is
 // that of package manifest, or says that there is no such bucket.
 func Doubt(fsys vfs.FS, dir, bucket string, d manifest.Doubt) error {
 	if fsys == nil {
@@ -30,6 +34,9 @@ func Doubt(fsys vfs.FS, dir, bucket string, d manifest.Doubt) error {
 			continue
 		}
 		b.Doubt = d
+		if err := loseValues(fsys, dir, found.Best.Identity, b); err != nil {
+			return err
+		}
 		w, err := manifest.Rewrite(fsys, dir, found.Best.Identity, found.Best.Generation+1, &found.Best.State)
 		if err != nil {
 			return err
@@ -38,6 +45,34 @@ func Doubt(fsys vfs.FS, dir, bucket string, d manifest.Doubt) error {
 		return nil
 	}
 	return fmt.Errorf("damage: no bucket %q in %s", bucket, dir)
+}
+
+// loseValues damages the values of the records that a bucket's doubt says are lost.
+func loseValues(fsys vfs.FS, dir string, id manifest.Identity, b *manifest.Bucket) error {
+	o := segment.Options{FS: fsys, Dir: path.Join(dir, manifest.SegmentDir), StoreID: id.StoreID, Seed: segment.Seed(id.Seed)}
+	for _, s := range b.Segments {
+		err := segment.Tail(o, s.Number, b.ID, segment.HeaderSize, func(r *segment.TailRecord) error {
+			if !slices.Contains(b.Doubt.Lost, manifest.LostRecord{Revision: r.Revision, Key: string(r.Key)}) {
+				return nil
+			}
+			last := len(r.Encoded) - 1
+			return overwrite(fsys, path.Join(o.Dir, segment.FileName(s.Number)), r.Offset+int64(last), r.Encoded[last]^1)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// overwrite changes one byte of a file.
+func overwrite(fsys vfs.FS, name string, offset int64, to byte) error {
+	file, err := fsys.Open(name, vfs.ReadWrite)
+	if err != nil {
+		return err
+	}
+	_, err = file.WriteAt([]byte{to}, offset)
+	return errors.Join(err, file.Close())
 }
 
 // Fill makes bucket "b" of history 2 with the records that [Example] is about: above revision

@@ -50,7 +50,9 @@ func serveDoubted(t *testing.T, opts bucket.Options) *peer {
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := damage.Doubt(nil, dir, "b", damage.Example()); err != nil {
+	doubt := damage.Example()
+	doubt.Lost = nil
+	if err := damage.Doubt(nil, dir, "b", doubt); err != nil {
 		t.Fatal(err)
 	}
 	store = openWith(t, dir, opts)
@@ -118,6 +120,49 @@ func TestRequestsAboutWhatIsInDoubt(t *testing.T) {
 				t.Errorf("%s: no %q in %s", r.name, text, answer)
 			}
 		}
+	}
+}
+
+// A rollup of a message stream stores its message only if it can remove the older ones.
+func TestARollupInDoubtStoresNothing(t *testing.T) {
+	dir, name := t.TempDir(), ""
+	t.Run("filled", func(t *testing.T) { // its end closes the store
+		store := openWith(t, dir, bucket.Options{})
+		_, addr := listen(t, store, store, server.Options{})
+		p := dial(t, addr)
+		p.send(t, connect, false)
+		if answer := answerTo(t, p, "$JS.API.STREAM.CREATE.S", "", `{"name":"S","subjects":["s.>"],"allow_rollup_hdrs":true}`); strings.Contains(answer, "error") {
+			t.Fatal(answer)
+		}
+		for range 5 {
+			answerTo(t, p, "s.a", "", "x")
+		}
+		for n, err := range store.BucketNames(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			name = n
+		}
+	})
+	doubt := damage.Example()
+	doubt.Lost = nil
+	if err := damage.Doubt(nil, dir, name, doubt); err != nil {
+		t.Fatal(err)
+	}
+	store := openWith(t, dir, bucket.Options{})
+	_, addr := listen(t, store, store, server.Options{})
+	p := dial(t, addr)
+	p.send(t, connect, false)
+	for _, rollup := range []string{"all", "sub"} {
+		if answer := answerTo(t, p, "s.a", "Nats-Rollup: "+rollup, "y"); !strings.Contains(answer, `"code":503,"err_code":10077`) {
+			t.Errorf("rollup %s: %s", rollup, answer)
+		}
+	}
+	if answer := answerTo(t, p, "$JS.API.STREAM.INFO.S", "", ""); !strings.Contains(answer, `"last_seq":5`) {
+		t.Errorf("something was stored: %s", answer)
+	}
+	if answer := answerTo(t, p, "s.a", "", "y"); !strings.Contains(answer, `"seq":6`) {
+		t.Errorf("a message without a rollup: %s", answer)
 	}
 }
 
