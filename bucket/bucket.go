@@ -48,6 +48,8 @@ type Bucket struct {
 	syncPending   bool            // stands in Store.path.unsure
 	stale         bool            // recovery still has to remove dead versions from the index
 
+	unwritten atomic.Bool // its doubt has changed, and the checkpoint under way does not know
+
 	expires  atomic.Bool // something in the bucket may expire, so the sweep visits it. Set and cleared under mu.
 	sweeping sweepState
 
@@ -91,6 +93,7 @@ type openSegment struct {
 	deadKept    int64             // bytes of dead records that compaction had to keep
 	unfit       atomic.Bool       // compaction leaves it as it is until the next open
 	removed     atomic.Bool       // its file is gone
+	examined    atomic.Bool       // its damage is noted
 	lost        *manifest.Segment // the manifest's entry for a file that could not be opened; Segment is nil then. Immutable
 }
 

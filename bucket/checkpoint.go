@@ -138,6 +138,7 @@ func (s *Store) capture() (*pendingCheckpoint, error) {
 		s.path.Unlock()
 		return nil, err
 	}
+	s.takeNotes()
 	dirty := s.path.dirty
 	s.path.dirty = nil
 	cp.deleted, s.path.deleted = s.path.deleted, nil

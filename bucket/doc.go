@@ -179,6 +179,12 @@
 // read by its revision. The doubt stands in the manifest and ends by AcceptLoss alone. The
 // manifest also names the known records whose values are lost, up to 1,024 of each bucket.
 //
+// Damage that a read, a scan or a compaction meets in an open store is noted (note.go), and the
+// next checkpoint writes it to the manifest. A scan reads the whole segment then, and a hole in
+// it raises the bound. A watch that has to read the log ends with the error where records may be
+// missing: to its client a gap means that nothing was there. An open reads the lost records
+// again, and forgets those that it can read.
+//
 // # Compaction
 //
 // Trims, purges and expiry leave dead records in segments. Compaction removes them: it

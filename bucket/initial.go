@@ -145,9 +145,13 @@ func (s *selection) scan(ctx context.Context) error {
 	if s.upTo == 0 {
 		s.upTo = s.At
 	}
+	scan := s.bucket.scanWhole
+	if s.query.Stale {
+		scan = s.bucket.scan
+	}
 	p := watch.Position{Revision: s.after}
 	for p.Revision < s.upTo && ctx.Err() == nil {
-		if err := s.bucket.scan(&p, s.upTo, s.take); err != nil {
+		if err := scan(&p, s.upTo, s.take); err != nil {
 			return err
 		}
 	}

@@ -83,6 +83,7 @@ func (r *recovery) loadBucket(d *manifest.Bucket, meter *progress.Meter) (*Bucke
 		}
 		meter.Add(d.Segments[i].Size)
 	}
+	b.forgetReadable()
 	if !b.mu.live.Empty() {
 		b.applyRules()
 	}

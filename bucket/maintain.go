@@ -163,7 +163,7 @@ func (m *maintainer) work() {
 			s.opts.Logger.Warn("no log file could be made ready; the next rotation tries again", "cause", err)
 		}
 	}
-	if s.checkpointDue() {
+	if s.checkpointDue() || s.unwritten.Load() {
 		m.checkpoint()
 	}
 }

@@ -99,6 +99,7 @@ func (b *Bucket) readVersion(s *segment.Segment, dst []byte, key string, v index
 	start := len(dst)
 	rec, buf, err := s.Read(dst, v.Offset, v.Size, key, v.Revision)
 	if err != nil {
+		b.noteLost(err, key, v.Revision)
 		return dst, kv.Entry{}, kv.NameKey(b.name, key, err)
 	}
 	headers := bytes.Clone(rec.Headers)

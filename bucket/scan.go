@@ -33,11 +33,29 @@ func (f *scanned) marker() bool { return kv.Operation(f.record.Op).IsMarker() }
 // it is at upTo when there are no more records. A scan may stop before that. The error is
 // a *kv.CorruptError if damage hides a record whose key is unknown.
 func (b *Bucket) scan(p *watch.Position, upTo kv.Revision, fn func(*scanned) bool) error {
+	return b.scanUnless(func() error { return nil }, p, upTo, fn)
+}
+
+// scanWhole is scan for a reader that must be told of every record: it ends with the error of
+// what is in doubt where records behind p may be missing. It judges that at the moment at which
+// it pins each segment, so that no compaction copies around a hole in between.
+func (b *Bucket) scanWhole(p *watch.Position, upTo kv.Revision, fn func(*scanned) bool) error {
+	return b.scanUnless(func() error {
+		if p.Revision < upTo && b.inDoubtLocked(p.Revision+1) {
+			return b.mu.doubtful
+		}
+		return nil
+	}, p, upTo, fn)
+}
+
+// scanUnless is scan that ends with the error of refuse, which is called with the bucket's mu
+// held whenever a segment is pinned.
+func (b *Bucket) scanUnless(refuse func() error, p *watch.Position, upTo kv.Revision, fn func(*scanned) bool) error {
 	scanner := <-b.store.scanners
 	defer func() { b.store.scanners <- scanner }()
 	s := scanState{position: p, upTo: upTo, fn: fn, found: scanned{scanner: scanner}, left: scanRecords}
 	for {
-		sl, err := b.pinAt(p)
+		sl, err := b.pinAt(p, refuse)
 		if err != nil {
 			return err
 		}
@@ -52,18 +70,22 @@ func (b *Bucket) scan(p *watch.Position, upTo kv.Revision, fn func(*scanned) boo
 		case err != nil || s.lost == nil && (s.stopped || sl == nil):
 			return err
 		case s.lost != nil && !s.retryDamage():
+			b.examine(s.damagedIn)
 			return s.lost
 		}
 	}
 }
 
 // pinAt pins the segment that has the next record after p, and completes p. It returns nil
-// if there is none.
-func (b *Bucket) pinAt(p *watch.Position) (*openSegment, error) {
+// if there is none. The error is that of refuse.
+func (b *Bucket) pinAt(p *watch.Position, refuse func() error) (*openSegment, error) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	if b.mu.gone != nil {
 		return nil, b.mu.gone
+	}
+	if err := refuse(); err != nil {
+		return nil, err
 	}
 	var sl *openSegment
 	if p.Placed {
@@ -92,17 +114,18 @@ func (sl *openSegment) readable() bool { return sl != nil && sl.lost == nil && s
 
 // scanState is the state of one scan.
 type scanState struct {
-	position *watch.Position
-	upTo     kv.Revision
-	fn       func(*scanned) bool
-	found    scanned
-	left     int // records until it pauses
-	stopped  bool
-	seen     kv.Revision      // the revision of the last record read
-	damage   *kv.CorruptError // after that record; perhaps it hides no record
-	lost     *kv.CorruptError // damage that seems to hide records
-	resume   kv.Revision      // the last revision that lost hides
-	looked   *kv.CorruptError // damage that was read a second time
+	position  *watch.Position
+	upTo      kv.Revision
+	fn        func(*scanned) bool
+	found     scanned
+	left      int // records until it pauses
+	stopped   bool
+	seen      kv.Revision      // the revision of the last record read
+	damage    *kv.CorruptError // after that record; perhaps it hides no record
+	damagedIn *openSegment     // the segment of damage
+	lost      *kv.CorruptError // damage that seems to hide records
+	resume    kv.Revision      // the last revision that lost hides
+	looked    *kv.CorruptError // damage that was read a second time
 }
 
 // take passes a record to fn, and reports whether to go on.
@@ -144,7 +167,7 @@ func (s *scanState) take(offset int64, rec *segment.Record, size int) bool {
 
 func (s *scanState) damaged(c *kv.CorruptError) {
 	if s.damage == nil {
-		s.damage = c
+		s.damage, s.damagedIn = c, s.found.segment
 	}
 }
 
@@ -188,6 +211,7 @@ func (b *Bucket) entryIn(room *entryRoom, f *scanned, metaOnly bool) (e *kv.Entr
 	}
 	e = room.entry(b, f.record)
 	if damaged != nil {
+		b.noteLost(damaged, e.Key, e.Revision)
 		damaged = kv.NameKey(b.name, e.Key, damaged)
 	}
 	return e, valueSize, damaged

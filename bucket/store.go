@@ -86,6 +86,7 @@ type Store struct {
 		ids     map[uint64]*Bucket
 	}
 
+	unwritten      atomic.Bool   // the doubt of a bucket has changed: Bucket.unwritten
 	lostOperations atomic.Uint64 // manifest.State.LostOperations, and those that this open found
 
 	snapshots   chan struct{}         // a token for each listing that holds a snapshot

@@ -28,8 +28,12 @@ func (b watchLog) Read(q *watch.Query, p *watch.Position, fn func(*kv.Entry, int
 	if err != nil {
 		return err
 	}
+	scan := b.scanWhole
+	if q.Stale {
+		scan = b.scan
+	}
 	var room entryRoom
-	err = b.scan(p, newest, func(f *scanned) bool {
+	err = scan(p, newest, func(f *scanned) bool {
 		if !kv.MatchAny(q.Patterns, view.String(f.record.Key)) || q.IgnoreDeletes && f.marker() {
 			return true
 		}

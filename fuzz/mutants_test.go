@@ -176,6 +176,14 @@ var mutants = []mutant{
 		old: "Lost: e.Op != segment.Erase,", new: "Lost: e.Op != segment.Erase && !(mutant),",
 	},
 	{
+		name: "damage that a read meets is not noted", test: "TestDamageMatrix", file: "bucket/note.go",
+		old: "\tif b.memory || !errors.As(err, &damage) {\n", new: "\tif mutant || b.memory || !errors.As(err, &damage) {\n",
+	},
+	{
+		name: "a watch passes what is in doubt", test: "TestLaggardsNeverPassLostRevisions", file: "bucket/scan.go",
+		old: "if p.Revision < upTo && b.inDoubtLocked", new: "if !(mutant) && p.Revision < upTo && b.inDoubtLocked",
+	},
+	{
 		name: "a swap of segments ends their bucket's doubt", test: "TestDamageMatrixOfNeighbours", file: "bucket/swap.go",
 		old: "\tc.salvage.addTo(&desc.Doubt)\n", new: "\tif mutant {\n\t\tdesc.Doubt = manifest.Doubt{}\n\t}\n\tc.salvage.addTo(&desc.Doubt)\n",
 	},

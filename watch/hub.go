@@ -155,6 +155,7 @@ func (h *Hub) trimLocked() {
 // errors of [Log.Select].
 func (h *Hub) Watch(ctx context.Context, patterns []string, o kv.WatchOptions) (*Watcher, error) {
 	w := newWatcher(h, patterns, o)
+	w.query.Stale = kv.IsStale(ctx)
 	if err := h.join(w); err != nil {
 		return nil, err
 	}

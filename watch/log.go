@@ -48,6 +48,7 @@ type Query struct {
 	Begin         Begin
 	IgnoreDeletes bool
 	MetaOnly      bool
+	Stale         bool // the watch accepts what is in doubt: kv.WithStale
 	PassForgotten bool // begin even if the end of a key at or above From is forgotten
 }
 

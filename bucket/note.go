@@ -1,0 +1,131 @@
+package bucket
+
+import (
+	"errors"
+	"slices"
+
+	"kvd/bucket/manifest"
+	"kvd/index"
+	"kvd/kv"
+	"kvd/segment"
+)
+
+// This file notes the damage that reads and scans meet, in the bucket's doubt. The next
+// checkpoint writes it to the manifest. Damage that nobody notes is met again.
+
+// noteLost notes that the record of key at that revision cannot be read, if err is damage. It
+// does nothing about a record that the bucket no longer keeps. The caller holds no lock of the
+// bucket.
+func (b *Bucket) noteLost(err error, key string, revision kv.Revision) {
+	var damage *kv.CorruptError
+	if b.memory || !errors.As(err, &damage) {
+		return
+	}
+	l := manifest.LostRecord{Revision: revision, Key: key}
+	b.mu.Lock()
+	_, kept := b.mu.index.At(index.Hash(key), key, revision)
+	if d := &b.mu.doubt; kept && !slices.Contains(d.Lost, l) && len(d.Lost) < manifest.LostMax {
+		d.AddLost(l)
+		b.noted()
+	}
+	b.mu.Unlock()
+}
+
+// noted has the next checkpoint write the bucket's doubt.
+func (b *Bucket) noted() {
+	b.unwritten.Store(true)
+	s := b.store
+	if s.unwritten.Swap(true) || s.maintain == nil {
+		return
+	}
+	select {
+	case s.maintain.wake <- struct{}{}:
+	default: // it is awake
+	}
+}
+
+// takeNotes marks the buckets dirty whose doubt has changed. The caller holds path.
+func (s *Store) takeNotes() {
+	if !s.unwritten.Swap(false) {
+		return
+	}
+	for _, b := range s.list() {
+		if b.unwritten.Swap(false) {
+			b.markDirty()
+		}
+	}
+}
+
+// forgetReadable forgets the lost records that can be read now: their disk was refused for a
+// while, or a copy has replaced their file. Only loading calls it.
+func (b *Bucket) forgetReadable() {
+	b.mu.doubt.Lost = slices.DeleteFunc(slices.Clone(b.mu.doubt.Lost), func(l manifest.LostRecord) bool {
+		v, kept := b.mu.index.At(index.Hash(l.Key), l.Key, l.Revision)
+		if !kept {
+			return false // the log may have it
+		}
+		_, _, err := b.mu.segments[v.Segment].Read(nil, v.Offset, v.Size, l.Key, l.Revision)
+		return err == nil
+	})
+}
+
+// examine reads a whole segment in which a scan met damage, once, and notes what is lost. It
+// logs the first damage.
+func (b *Bucket) examine(sl *openSegment) {
+	b.mu.RLock()
+	if b.memory || !sl.readable() || sl.examined.Swap(true) {
+		b.mu.RUnlock()
+		return
+	}
+	sl.Pin()
+	b.mu.RUnlock()
+	defer sl.Unpin()
+	x := examination{bucket: b, segment: sl}
+	if err := sl.Entries(x.entry, x.note, x.hole); err != nil {
+		x.note(&kv.CorruptError{File: holeFile(sl.Number()), Offset: -1, Bucket: b.name, Err: err})
+	}
+	if x.first != nil {
+		b.store.opts.Logger.Error("damage found", "bucket", b.name, "cause", x.first)
+	}
+}
+
+// examination is one call of examine.
+type examination struct {
+	bucket  *Bucket
+	segment *openSegment
+	first   *kv.CorruptError
+	buf     []byte
+}
+
+func (x *examination) note(d *kv.CorruptError) {
+	if x.first == nil {
+		x.first = d
+	}
+}
+
+// entry reads a record.
+func (x *examination) entry(e *segment.Entry) error {
+	_, buf, err := x.segment.ReadStored(x.buf[:0], e.Offset, e.Size, string(e.Key), e.Revision)
+	x.buf = buf
+	var damage *kv.CorruptError
+	if errors.As(err, &damage) {
+		x.note(damage)
+		if e.Op != segment.Erase {
+			x.bucket.noteLost(damage, string(e.Key), e.Revision)
+		}
+		return nil
+	}
+	return err
+}
+
+// hole puts the bucket in doubt. What the system refuses to read may be read by the next open.
+func (x *examination) hole(h segment.Hole) {
+	x.note(h.Err)
+	b := x.bucket
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if found, isNew := b.holeLocked(x.segment.Number(), &h, b.lastBeforeLocked(x.segment)); isNew && h.Err.Err == nil {
+		b.addHoleLocked(found)
+		b.noted()
+	}
+}
