@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"kvd/bucket/journal"
 	"kvd/bucket/manifest"
 	"kvd/bucket/verify"
 	"kvd/internal/environment"
@@ -355,5 +356,42 @@ func TestVerifyTellsEveryDamage(t *testing.T) {
 	}
 	if told != records || r.Damage != records || len(r.Damages) != damagesMax {
 		t.Errorf("%d were told, %d counted and %d kept, of %d", told, r.Damage, len(r.Damages), records)
+	}
+}
+
+// Damage that a walk finds does not say whether records are missing: the totals do.
+func TestVerifyCountsWhatIsMissing(t *testing.T) {
+	h := newHarness(t)
+	b := h.bucket("b")
+	mustPut(t, b, "a", "1")
+	h.checkpoint()
+	first := b.active.Desc()
+	mustPut(t, b, "b", "2")
+	mustPut(t, b, "c", "3")
+	h.close()
+	file := h.segmentFiles()[0]
+	if err := h.disk.Corrupt(file, segment.HeaderSize, first.Size-segment.HeaderSize, func(b []byte) { clear(b) }); err != nil {
+		t.Fatal(err)
+	}
+	r := h.verify()
+	if !slices.ContainsFunc(r.Damages, func(d *kv.CorruptError) bool {
+		return d.File == file && strings.Contains(d.Detail, "1 records are missing") && d.Bucket == "b"
+	}) {
+		t.Errorf("damages are %v", r.Damages)
+	}
+}
+
+// Each frame of the log counts what is before it. A frame with other counts is damage, though
+// its checksum is right.
+func TestVerifyComparesTheTotalsOfTheLog(t *testing.T) {
+	h := newHarness(t)
+	b := h.bucket("b")
+	mustPut(t, b, "a", "1")
+	h.appendFrame(journal.Append(wal.NewFrame(nil), &journal.Issue{Bucket: b.id})) // the store does not count it
+	mustPut(t, b, "b", "2")
+	h.kill()
+	r := h.verify()
+	if len(r.Damages) == 0 || !strings.Contains(r.Damages[0].Detail, "counts 1 records and 2 operations") {
+		t.Errorf("damages are %v", r.Damages)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"kvd/bucket/manifest"
 	"kvd/bucket/progress"
 	"kvd/kv"
+	"kvd/segment"
 	"kvd/wal"
 )
 
@@ -33,7 +34,8 @@ func (v *verification) checkLog() error {
 	}
 	meter := progress.Start(StageLog, 0, v.opts.Progress)
 	made := make(map[uint64]bool) // ids of the buckets that the log creates
-	hole := false                 // frames are missing: any bucket may have been created in them
+	v.words = v.manifest.State.LogWords
+	hole := false // frames are missing: any bucket may have been created in them
 	state := &v.manifest.State
 	found, err := log.Replay(wal.Wanted{
 		From: state.LogLow + 1, Durable: state.Durable(), Closed: state.Clean,
@@ -43,7 +45,7 @@ func (v *verification) checkLog() error {
 			return nil
 		},
 		Hole: func(h wal.Hole) error {
-			hole = true
+			hole, v.uncounted = true, true
 			v.damaged(h.Err)
 			return nil
 		},
@@ -59,6 +61,7 @@ func (v *verification) checkLog() error {
 
 // checkFrame checks the records and operations of a frame whose checksum is right.
 func (v *verification) checkFrame(f *wal.Frame, made map[uint64]bool, hole bool) {
+	v.checkTotals(f)
 	for payload := f.Payload; len(payload) > 0; {
 		kind, body, rest, err := journal.Next(payload)
 		if err == nil {
@@ -66,14 +69,28 @@ func (v *verification) checkFrame(f *wal.Frame, made map[uint64]bool, hole bool)
 		}
 		if err != nil {
 			v.damaged(&kv.CorruptError{File: f.File, Offset: f.Offset, Detail: fmt.Sprintf("log frame of LSN %d", f.LSN), Err: err})
+			v.uncounted = true
 			return
 		}
 		payload = rest
 	}
 }
 
+// checkTotals checks the running totals in a frame against the frames before. Behind damage they
+// are right, since what was before is not known.
+func (v *verification) checkTotals(f *wal.Frame) {
+	want, got, uncounted := v.words, f.Words, v.uncounted
+	v.words, v.uncounted = got, false
+	if !uncounted && (got.Records != want.Records || got.Sum != want.Sum || got.Operations != want.Operations) {
+		v.damaged(&kv.CorruptError{File: f.File, Offset: f.Offset, Detail: fmt.Sprintf(
+			"log frame of LSN %d counts %d records and %d operations before it, and there are %d and %d, or others", f.LSN,
+			got.Records, got.Operations, want.Records, want.Operations)})
+	}
+}
+
 func (v *verification) checkItem(kind journal.Kind, body []byte, made map[uint64]bool, hole bool) error {
 	if kind != journal.Records {
+		v.words.Operations++
 		op, err := journal.Decode(kind, body)
 		if create, ok := op.(*journal.Create); ok {
 			made[create.Bucket] = true
@@ -93,6 +110,8 @@ func (v *verification) checkItem(kind journal.Kind, body []byte, made map[uint64
 			return fmt.Errorf("record of bucket %d, which nothing made", r.BucketID)
 		}
 		v.report.LogRecords++
+		v.words.Records++
+		v.words.Sum += segment.HeadSum(body[at:])
 		at += size
 	}
 	return nil

@@ -81,10 +81,15 @@ func (v *verification) checkSegment(b *manifest.Bucket, d *manifest.Segment, las
 	if err != nil {
 		return err
 	}
-	if v.report.Damage > before {
-		return nil // the index blocks would only show the same damage again
+	damaged := v.damaged
+	if v.report.Damage > before { // the index blocks would show the same damage again, but only they count the records
+		damaged = func(*kv.CorruptError) {}
 	}
-	if err := seg.Entries(func(e *segment.Entry) error { entries.add(e); return nil }, v.damaged, nil); err != nil {
+	err = seg.Entries(func(e *segment.Entry) error { entries.add(e); return nil }, damaged, func(h segment.Hole) {
+		h.Err.Bucket = b.Config.Bucket
+		v.damaged(h.Err)
+	})
+	if err != nil {
 		return err
 	}
 	if v.report.Damage == before && records.sum() != entries.sum() {

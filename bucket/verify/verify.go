@@ -98,14 +98,16 @@ func Store(dir string, opts Options) (Report, error) {
 
 // verification is one run of Store.
 type verification struct {
-	dir      string
-	opts     Options
-	fs       vfs.FS // writes nothing
-	report   Report
-	began    time.Time
-	manifest *manifest.Copy
-	segments segment.Options
-	value    []byte // scratch
+	dir       string
+	opts      Options
+	fs        vfs.FS // writes nothing
+	report    Report
+	began     time.Time
+	manifest  *manifest.Copy
+	segments  segment.Options
+	value     []byte    // scratch
+	words     wal.Words // that the next frame of the log must have
+	uncounted bool      // what the frame before held is not known
 }
 
 // lock prevents that the store is opened meanwhile. A directory that cannot be written to

@@ -165,8 +165,15 @@ func (a *app) openDir() (store, error) {
 		return nil, err
 	}
 	report := s.Report()
+	doubtful := false
 	for _, d := range report.Damages {
-		fmt.Fprintln(a.err, "kvd: warning:", d)
+		own := *d
+		own.UpTo = 0 // the ways out follow once
+		doubtful = doubtful || d.UpTo != 0
+		fmt.Fprintln(a.err, "kvd: warning:", &own)
+	}
+	if doubtful {
+		fmt.Fprintln(a.err, "kvd: warning: records are missing. \"kvd lost\" lists them. Ways out: a copy of the store; reads with --stale; \"kvd accept BUCKET\" gives up what is missing")
 	}
 	if report.ReadOnly != nil {
 		fmt.Fprintln(a.err, "kvd: warning:", report.ReadOnly)

@@ -212,6 +212,11 @@ func (c *conn) applyRollup(p *publication, h *wire.PublishHeaders, m *kv.Mutatio
 	case p.stream.layout.OnePerMessage:
 		p.replaces = m.Key + ".*"
 	}
+	if p.replaces != "" { // nothing is stored if the older messages cannot be told
+		if err := p.stream.checkDoubt(c.ctx); err != nil {
+			return jsapi.ErrorOf(err)
+		}
+	}
 	if p.stream.layout.IsMessageStream() { // it has no markers
 		m.Rollup = len(h.Rollup) > 0 && !p.stream.layout.OnePerMessage
 		return nil
