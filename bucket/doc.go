@@ -185,6 +185,11 @@
 // missing: to its client a gap means that nothing was there. An open reads the lost records
 // again, and forgets those that it can read.
 //
+// With Options.Scrub a goroutine reads all segments once in a period (scrub.go): heads,
+// values, index pages and the zeros in between, and counts the records. It reads 256 KiB at a
+// time, with pauses of hours or less in between, and pins a segment only while it reads. It reads
+// through the page cache, so it does not see what the disk has in place of a page that is cached.
+//
 // # Compaction
 //
 // Trims, purges and expiry leave dead records in segments. Compaction removes them: it

@@ -21,11 +21,12 @@ const vouchAfter = time.Second
 // each of them.
 const checkpointAfter = time.Minute
 
-// maintainer is the background work of an open store. It has five goroutines. One runs
+// maintainer is the background work of an open store. It has five goroutines, or six. One runs
 // checkpoints, keeps a log file ready, confirms the end of an idle log and makes it small
 // (settle.go). One syncs the log for buckets with sync=interval (interval.go). One sweeps
 // expired records (sweep.go). One compacts (compactor.go). One completes the indexes' trees
-// after an open. Store.start starts them; Store.Close stops them and waits for them.
+// after an open. One reads all segments, if that is wanted (scrub.go). Store.start starts them;
+// Store.Close stops them and waits for them.
 type maintainer struct {
 	store *Store
 	wake  chan struct{} // holds one
@@ -54,6 +55,9 @@ func (m *maintainer) start() {
 		m.done.Go(m.sweep)
 		m.done.Go(m.syncs)
 		m.done.Go(m.compact)
+	}
+	if m.store.opts.Scrub > 0 {
+		m.done.Go(m.scrub)
 	}
 	m.done.Go(m.buildTrees)
 }

@@ -69,23 +69,29 @@ func (b *Bucket) forgetReadable() {
 	})
 }
 
-// examine reads a whole segment in which a scan met damage, once, and notes what is lost. It
-// logs the first damage.
-func (b *Bucket) examine(sl *openSegment) {
+// examineOnce is examine for a scan, which may meet the same damage again and again.
+func (b *Bucket) examineOnce(sl *openSegment, met *kv.CorruptError) {
+	if !sl.examined.Swap(true) {
+		b.examine(sl, met)
+	}
+}
+
+// examine logs damage that was met in a segment, and reads the whole segment and notes what is
+// lost.
+func (b *Bucket) examine(sl *openSegment, met *kv.CorruptError) {
 	b.mu.RLock()
-	if b.memory || !sl.readable() || sl.examined.Swap(true) {
+	if b.memory || b.mu.gone != nil || !sl.readable() {
 		b.mu.RUnlock()
 		return
 	}
 	sl.Pin()
 	b.mu.RUnlock()
 	defer sl.Unpin()
+	log := b.store.opts.Logger
+	log.Error("damage found", "bucket", b.name, "cause", met)
 	x := examination{bucket: b, segment: sl}
-	if err := sl.Entries(x.entry, x.note, x.hole); err != nil {
-		x.note(&kv.CorruptError{File: holeFile(sl.Number()), Offset: -1, Bucket: b.name, Err: err})
-	}
-	if x.first != nil {
-		b.store.opts.Logger.Error("damage found", "bucket", b.name, "cause", x.first)
+	if err := sl.Entries(x.entry, func(*kv.CorruptError) {}, x.hole); err != nil {
+		log.Error("what a damaged segment has lost is not known", "bucket", b.name, "cause", err)
 	}
 }
 
@@ -93,14 +99,7 @@ func (b *Bucket) examine(sl *openSegment) {
 type examination struct {
 	bucket  *Bucket
 	segment *openSegment
-	first   *kv.CorruptError
 	buf     []byte
-}
-
-func (x *examination) note(d *kv.CorruptError) {
-	if x.first == nil {
-		x.first = d
-	}
 }
 
 // entry reads a record.
@@ -109,7 +108,6 @@ func (x *examination) entry(e *segment.Entry) error {
 	x.buf = buf
 	var damage *kv.CorruptError
 	if errors.As(err, &damage) {
-		x.note(damage)
 		if e.Op != segment.Erase {
 			x.bucket.noteLost(damage, string(e.Key), e.Revision)
 		}
@@ -120,7 +118,6 @@ func (x *examination) entry(e *segment.Entry) error {
 
 // hole puts the bucket in doubt. What the system refuses to read may be read by the next open.
 func (x *examination) hole(h segment.Hole) {
-	x.note(h.Err)
 	b := x.bucket
 	b.mu.Lock()
 	defer b.mu.Unlock()

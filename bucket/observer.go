@@ -24,6 +24,19 @@ type Commit struct {
 	Sync    time.Duration // time that making it durable took; 0: a later sync makes it durable
 }
 
+// ScrubObserver is an [Observer] that receives the progress of the scrub too.
+type ScrubObserver interface {
+	// Scrubbed is called after each part that the scrub has read, in its goroutine.
+	Scrubbed(Scrub)
+}
+
+// Scrub is how far the scrub has come since the store was opened; see Options.Scrub.
+type Scrub struct {
+	Done, Total int64  // bytes of segments, of the pass under way
+	Passes      uint64 // that are complete
+	Damages     uint64 // places found damaged, in all passes
+}
+
 // CompactionObserver is an [Observer] that receives compactions too.
 type CompactionObserver interface {
 	// Compacted is called when a compaction has ended, in its goroutine.

@@ -45,6 +45,13 @@ type Options struct {
 	// records need. Negative: there is no background compaction, only Reclaim.
 	CompactionRate int64
 
+	// Scrub is the period in which all segments are read and verified in the
+	// background, at least a second. Default 0: they are not. Damage is logged, noted
+	// (see [kv.Doubtful]) and told to a [ScrubObserver]. The first pass begins at a random
+	// segment, because its position does not survive a restart. At most 16 MiB are read in
+	// a second, so that a pass of a large store may take longer than the period.
+	Scrub time.Duration
+
 	// SegmentSize is the least size in bytes up to which a segment is filled, at most
 	// 64 MiB. Default 1 MiB. A new segment of a large bucket may be larger: up to an
 	// eighth of the bucket. Files grow as they are written.
@@ -135,6 +142,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.SegmentSize < pageSize || o.SegmentSize > segmentSizeMax {
 		return o, fmt.Errorf("%w: SegmentSize is %d, must be %d to %d", kv.ErrInvalidConfig, o.SegmentSize, pageSize, segmentSizeMax)
+	}
+	if o.Scrub < 0 || 0 < o.Scrub && o.Scrub < time.Second {
+		return o, fmt.Errorf("%w: Scrub is %v, must be 0 or at least a second", kv.ErrInvalidConfig, o.Scrub)
 	}
 	if o.LogMaxSize < 2*o.LogFileSize {
 		return o, fmt.Errorf("%w: LogMaxSize is %d, at least two log files of %d are needed", kv.ErrInvalidConfig, o.LogMaxSize, o.LogFileSize)

@@ -70,7 +70,7 @@ func (b *Bucket) scanUnless(refuse func() error, p *watch.Position, upTo kv.Revi
 		case err != nil || s.lost == nil && (s.stopped || sl == nil):
 			return err
 		case s.lost != nil && !s.retryDamage():
-			b.examine(s.damagedIn)
+			b.examineOnce(s.damagedIn, s.lost)
 			return s.lost
 		}
 	}

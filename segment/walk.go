@@ -160,9 +160,13 @@ func (w *walker) check(f *found) {
 	}
 	w.key = append(w.key[:0], f.record.Key...)
 	f.record.Key = w.key
-	if !w.values {
-		return
+	if w.values {
+		w.checkValue(f)
 	}
+}
+
+// checkValue checks what is behind the head of found.
+func (w *walker) checkValue(f *found) {
 	end := f.offset + int64(f.size)
 	padding := int64(f.size - f.head - f.headers - f.value)
 	f.valueOK = w.sum(w.s.seed, f.offset+int64(f.head), end) == f.bodySum && w.zero(end-padding, end)

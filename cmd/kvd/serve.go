@@ -191,6 +191,11 @@ func (o commitObserver) Compacted(c bucket.Compaction) {
 	o.metrics.Compacted(admin.Compaction{Read: c.Read, Written: c.Written, Freed: c.Freed, Paused: c.Paused, Failed: c.Err != nil})
 }
 
+// Scrubbed implements bucket.ScrubObserver.
+func (o commitObserver) Scrubbed(s bucket.Scrub) {
+	o.metrics.Scrubbed(admin.Scrub{Done: s.Done, Total: s.Total, Passes: s.Passes, Damages: s.Damages})
+}
+
 func (d *daemon) startLine(store kv.Store, version string) error {
 	if d.cfg.listen == "" {
 		return nil

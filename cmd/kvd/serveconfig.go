@@ -128,6 +128,7 @@ func storeOptions(r *reader) bucket.Options {
 		ReserveSize: read(r, "reserve-size", parseSize),
 		AcceptClock: read(r, "accept-clock", parseBool),
 		ServeStale:  read(r, "serve-stale", parseBuckets),
+		Scrub:       read(r, "scrub", parseScrub),
 	}
 	if o.ReserveSize == 0 {
 		o.ReserveSize = -1 // in bucket.Options 0 is the default
@@ -156,5 +157,6 @@ func (a *app) dirOptions() (bucket.Options, error) {
 		s.resolve(settingsFile{}, a.lookupEnv)
 	}
 	o := storeOptions(r)
+	o.Scrub = 0 // a command is over too soon
 	return o, errors.Join(r.errs...)
 }

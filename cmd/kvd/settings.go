@@ -62,6 +62,7 @@ func newSettings() settings {
 		{name: "accept-clock", def: "false", bool: true, usage: "trust a clock that is more than a day ahead of the store: what expired meanwhile is removed"},
 		{name: "pprof", def: "false", bool: true, usage: "serve profiles under /debug/pprof on the admin address"},
 		{name: "serve-stale", list: true, usage: "buckets to serve in spite of damage, by what is known: values may be old; '*': all; may be repeated"},
+		{name: "scrub", def: "0", usage: "period in which all files of records are read and verified, such as 30d; 0: never"},
 		{name: "log-level", def: "info", usage: "debug, info, warn or error"},
 		{name: "log-format", def: "auto", usage: "text, json, or auto: text on a terminal"},
 		{name: "shutdown-timeout", def: "10s", usage: "time for connections to finish when the server stops"},
@@ -278,6 +279,15 @@ func parseFormat(s string) (logFormat, error) {
 		return f, nil
 	}
 	return "", fmt.Errorf("%q: must be auto, text or json", s)
+}
+
+// parseScrub parses the period of the scrub: 0, or at least a second.
+func parseScrub(s string) (time.Duration, error) {
+	d, err := parseAge(s)
+	if err == nil && d != 0 && d < time.Second {
+		err = fmt.Errorf("%q: must be 0 or at least 1s", s)
+	}
+	return d, err
 }
 
 func parsePositive(s string) (time.Duration, error) {

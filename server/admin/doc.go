@@ -30,6 +30,10 @@
 //	kvd_compaction_runs_total{result}          counter    done, or given up
 //	kvd_compaction_bytes_total{what}           counter    read, written and freed on disk
 //	kvd_compaction_pause_seconds_total         counter    time compactions spent throttled
+//	kvd_scrub_bytes_total                      counter    bytes of segments that the scrub has read (--scrub)
+//	kvd_scrub_damages_total                    counter    places that it found damaged, again in each pass
+//	kvd_scrub_passes_total                     counter    complete passes over all segments
+//	kvd_scrub_progress_ratio                   gauge      part that the present pass has done, 0 to 1
 //	kvd_buckets                                gauge      number of buckets
 //	kvd_keys{bucket}                           gauge      keys with a value
 //	kvd_values{bucket}                         gauge      records kept, including markers

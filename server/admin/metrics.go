@@ -23,6 +23,7 @@ type Metrics struct {
 	commitBytes prometheus.Counter
 	expired     prometheus.Counter
 	compactions compactions
+	scrubs      scrubs
 	ready       atomic.Pointer[func() bool]
 	operations  operations
 }
@@ -75,6 +76,7 @@ func NewMetrics(version, revision string) *Metrics {
 	})
 	build.Set(1)
 	m.compactions.register(m.registry)
+	m.scrubs.register(m.registry)
 	m.registry.MustRegister(
 		durations, m.sync, m.batch, m.commitBytes, m.expired, ready, build, &m.operations,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
