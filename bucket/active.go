@@ -23,20 +23,22 @@ const (
 const segmentsMax = 1 << 24
 
 // reserve makes sure that the active segment has room for that many bytes of records. If
-// it is too full, reserve starts the next one. The caller holds path.
+// it is too full, reserve starts the next one. Its file stays open until endUses. The caller
+// holds path.
 func (b *Bucket) reserve(records, entries int64) error {
 	if b.memory {
 		return b.reserveMemory(records)
 	}
-	if err := b.wake(); err != nil {
-		return err
-	}
 	if b.active != nil {
+		if err := b.store.use(b.active); err != nil {
+			return err
+		}
 		err := b.active.Reserve(records, entries)
 		if !errors.Is(err, segment.ErrFull) {
 			return err
 		}
 		b.sealActive()
+		b.store.endUses(len(b.store.path.using) - 1)
 	}
 	if err := b.startSegment(segment.SizeFor(records, entries)); err != nil {
 		return err
@@ -50,61 +52,32 @@ func (b *Bucket) sealActive() {
 	f := b.markUnsynced()
 	f.beginIndex()
 	f.seal = true
+	b.store.warm.cool(b.active)
 	b.active = nil
 }
 
-// awakeMax bounds the active segments that hold a descriptor. If there are more, a
-// checkpoint closes the descriptors of clean ones.
-const awakeMax = 1024
-
-// errAwake reports that too many active segments hold a descriptor.
-var errAwake = errors.New("too many active segments are open")
-
-// wake counts the bucket among those whose active segment may hold a descriptor. Replay
-// ignores the bound: the writes that it replays were admitted within it.
-func (b *Bucket) wake() error {
-	s := b.store
-	if b.awake {
-		return nil
+// use opens the file of a segment, and keeps it open until the end of the group. It looks where
+// the directory is before it opens a file by its name. The caller holds path.
+func (s *Store) use(sl *openSegment) error {
+	if !s.warm.useOpen(sl) {
+		if err := s.checkPlaceLocked(); err != nil {
+			return err
+		}
+		if err := s.warm.use(sl); err != nil {
+			return err
+		}
 	}
-	if len(s.path.awake) >= awakeMax && s.log != nil {
-		return errAwake
-	}
-	b.awake = true
-	s.path.awake = append(s.path.awake, b)
+	s.path.using = append(s.path.using, sl)
 	return nil
 }
 
-// rest closes the descriptors of clean buckets' active segments, if there are many. A
-// checkpoint calls it at its end. The caller holds path.
-func (s *Store) rest() {
-	if len(s.path.awake) < awakeMax/2 {
-		return
+// endUses ends the uses of files, except the first n. The caller holds path.
+func (s *Store) endUses(n int) {
+	for _, sl := range s.path.using[n:] {
+		s.warm.release(sl)
 	}
-	awake := s.path.awake[:0]
-	for _, b := range s.path.awake {
-		if b.dirty {
-			awake = append(awake, b)
-			continue
-		}
-		b.awake = false
-		if err := b.restActive(); err != nil {
-			s.opts.Logger.Warn("closing a clean file", "cause", err)
-		}
-	}
-	clear(s.path.awake[len(awake):])
-	s.path.awake = awake
-}
-
-// restActive closes the active segment's descriptor. A retired bucket has released it
-// already.
-func (b *Bucket) restActive() error {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	if b.active == nil || b.mu.gone != nil {
-		return nil
-	}
-	return b.active.CloseFile()
+	clear(s.path.using[n:])
+	s.path.using = s.path.using[:n]
 }
 
 // startSegment makes a new active segment that takes at least size bytes.
@@ -117,12 +90,18 @@ func (b *Bucket) startSegment(size int64) error {
 		return fmt.Errorf("%w: bucket %q has had %d segments since it was opened: reopen the store", kv.ErrReadOnly, b.name, segmentsMax)
 	}
 	number := s.path.numbers
+	if err := s.warm.enter(); err != nil {
+		return err
+	}
 	seg, err := segment.Create(b.disk, number, b.id, max(size, b.segmentSize()))
 	if err != nil {
+		s.warm.leave()
 		return err
 	}
 	s.path.numbers++
 	b.active = b.addSegment(seg, &manifest.Segment{}, true)
+	s.warm.add(b.active)
+	s.path.using = append(s.path.using, b.active)
 	b.markUnsynced().created = true
 	return nil
 }

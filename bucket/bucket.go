@@ -39,7 +39,6 @@ type Bucket struct {
 	active        *openSegment    // nil before the first record
 	unsynced      []*unsyncedFile // written since the last checkpoint, oldest first
 	dirty         bool            // stands in Store.path.dirty
-	awake         bool            // stands in Store.path.awake
 	retiredMemory []*openSegment  // removed memory segments that may still have readers
 	issuable      kv.Revision     // of storage=memory: log or manifest have that revisions up to it may be issued
 	part          int             // index in group.parts, while a group has records of the bucket
@@ -50,6 +49,7 @@ type Bucket struct {
 
 	unwritten atomic.Bool // its doubt has changed, and the checkpoint under way does not know
 
+	taken    uint64      // group.number of the newest group that took mutations of the bucket. Owned by the leader
 	expires  atomic.Bool // something in the bucket may expire, so the sweep visits it. Set and cleared under mu.
 	sweeping sweepState
 
@@ -94,6 +94,7 @@ type openSegment struct {
 	unfit       atomic.Bool       // compaction leaves it as it is until the next open
 	removed     atomic.Bool       // its file is gone
 	examined    atomic.Bool       // its damage is noted
+	warmth                        // of its file, while it is not sealed
 	lost        *manifest.Segment // the manifest's entry for a file that could not be opened; Segment is nil then. Immutable
 }
 
@@ -150,6 +151,11 @@ func (b *Bucket) checkOpen(ctx context.Context) error {
 // retire ends the bucket: from now on calls fail with why. Its files are released once
 // their last reader has finished. The caller holds path.
 func (b *Bucket) retire(why error) {
+	if !b.memory {
+		for _, sl := range b.handles() {
+			b.store.warm.discard(sl)
+		}
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.mu.gone != nil {

@@ -65,7 +65,7 @@ type capture struct {
 //  5. remove the files of deleted buckets, recycle the log below the position.
 //
 // An error in steps 2 to 4 poisons the store. A full disk does not, unless a sync reports
-// it. A checkpoint that waited until the store was closed does nothing, because another
+// it, and neither does a file that cannot be opened for want of a descriptor. A checkpoint that waited until the store was closed does nothing, because another
 // process may have opened the directory by then.
 func (s *Store) makeCheckpoint(p pace) error {
 	_, err := s.freeLog(p)
@@ -92,16 +92,15 @@ func (s *Store) freeLog(p pace) (stuck, err error) {
 	}
 	err = s.writeCheckpoint(cp, p)
 	switch {
-	case errors.Is(err, vfs.ErrNoSpace):
+	case vfs.Refuses(err):
 		s.restore(cp)
-		return nil, fmt.Errorf("checkpoint: %w", s.noSpace(err))
+		return nil, fmt.Errorf("checkpoint: %w", s.refused(err))
 	case err != nil:
 		s.restore(cp)
 		return nil, s.poison(fmt.Errorf("checkpoint: %w", err))
 	}
 	s.path.Lock()
 	s.path.reserved = cp.edit.Numbers
-	s.rest()
 	s.path.Unlock()
 	for _, b := range cp.deleted {
 		if b.memory {
@@ -233,9 +232,9 @@ func (s *Store) writeCheckpoint(cp *pendingCheckpoint, p pace) error {
 			if files++; files > 1 {
 				s.pause(p)
 			}
-			err := f.write()
+			err := s.writeFile(f)
 			for errors.Is(err, vfs.ErrNoSpace) && s.lendReserve() {
-				err = f.write()
+				err = s.writeFile(f)
 			}
 			if err != nil {
 				return err
@@ -244,8 +243,8 @@ func (s *Store) writeCheckpoint(cp *pendingCheckpoint, p pace) error {
 		}
 	}
 	if created {
-		if err := s.opts.env.FS.SyncDir(s.segments.Dir); err != nil {
-			return fmt.Errorf("sync %s: %w", s.segments.Dir, vfs.WithoutNoSpace(err))
+		if err := s.segmentDir.Sync(); err != nil {
+			return fmt.Errorf("sync %s: %w", s.segments.Dir, vfs.WithoutRefusal(err))
 		}
 	}
 	for _, c := range cp.captures {
@@ -263,6 +262,24 @@ func (s *Store) writeCheckpoint(cp *pendingCheckpoint, p pace) error {
 	return nil
 }
 
+// writeFile writes a captured file, and opens it before if it is closed. A checkpoint that
+// found the disk full afterwards may have sealed it.
+func (s *Store) writeFile(f *unsyncedFile) error {
+	if f.segment.Desc().Sealed {
+		return nil
+	}
+	if !s.warm.useOpen(f.segment) {
+		if err := s.checkPlaceNow(); err != nil {
+			return err
+		}
+		if err := s.warm.use(f.segment); err != nil {
+			return err
+		}
+	}
+	defer s.warm.release(f.segment)
+	return f.write()
+}
+
 // write writes the blocks of a captured file and makes the file durable.
 func (f *unsyncedFile) write() error {
 	for len(f.blocks) > 0 {
@@ -271,10 +288,7 @@ func (f *unsyncedFile) write() error {
 		}
 		f.blocks = f.blocks[1:]
 	}
-	switch {
-	case f.segment.Desc().Sealed: // by a checkpoint that found the disk full afterwards
-		return nil
-	case f.seal:
+	if f.seal {
 		return f.segment.Seal() // which syncs
 	}
 	return f.segment.Sync()
@@ -303,8 +317,8 @@ func (c *capture) unpin() {
 }
 
 // logEdit writes an edit to both copies of the manifest. If they have grown too large, it
-// writes new ones. After an error that matches vfs.ErrNoSpace they are unchanged. The
-// caller holds checkpoint.
+// writes new ones. After an error that vfs.Refuses recognizes they are unchanged.
+// The caller holds checkpoint.
 func (s *Store) logEdit(e *manifest.Edit) error {
 	cp := &s.checkpoint
 	cp.state.Merge(e)

@@ -28,7 +28,7 @@ func makeDir(fsys vfs.FS, dir string) error {
 		err = fsys.Mkdir(dir)
 	}
 	if err == nil {
-		return fsys.SyncDir(path.Dir(dir))
+		return vfs.SyncDir(fsys, path.Dir(dir))
 	}
 	if !errors.Is(err, fs.ErrExist) {
 		return err
@@ -92,7 +92,7 @@ func (r *recovery) findStore() error {
 	s.segments = segment.Options{
 		FS: s.opts.env.FS, Dir: path.Join(s.dir, manifest.SegmentDir),
 		Seed: segment.Seed(found.Identity.Seed), StoreID: found.Identity.StoreID,
-		Released: s.segmentReleased,
+		Reads: make(chan struct{}, readsOf(s.opts.MaxFiles)), Released: s.segmentReleased,
 	}
 	r.high = found.State.MaxBucketID
 	s.clock.raise(found.State.Clock)
@@ -142,6 +142,11 @@ func (r *recovery) openLog() error {
 			return err
 		}
 	}
+	dir, err := r.store.opts.env.FS.OpenDir(r.store.segments.Dir)
+	if err != nil {
+		return err
+	}
+	r.store.segmentDir = dir
 	log, err := wal.Open(wal.Options{
 		FS: r.store.opts.env.FS, Dir: path.Join(r.store.dir, manifest.LogDir), StoreID: r.store.identity.StoreID,
 		FileSize: r.store.opts.LogFileSize, MaxSize: r.store.opts.LogMaxSize, Salt: r.store.opts.env.Random,
@@ -206,7 +211,7 @@ func (r *recovery) syncAside(from string) error {
 		return nil
 	}
 	for _, dir := range []string{r.store.dir, path.Join(r.store.dir, manifest.LostDir), from} {
-		if err := r.store.opts.env.FS.SyncDir(dir); err != nil {
+		if err := vfs.SyncDir(r.store.opts.env.FS, dir); err != nil {
 			return err
 		}
 	}

@@ -63,7 +63,7 @@ func (c *committer) free(r *request) {
 
 func (c *committer) init(s *Store) {
 	c.store = s
-	c.group.store = s
+	c.group.store, c.group.number, c.group.filesMax = s, 1, s.warm.max-1
 }
 
 // do carries the request through the commit path and returns when every

@@ -464,7 +464,7 @@ func (c *rewrite) finish() error {
 	if err := c.output.Seal(); err != nil {
 		return err
 	}
-	if err := c.store.opts.env.FS.SyncDir(c.store.segments.Dir); err != nil {
+	if err := c.store.segmentDir.Sync(); err != nil {
 		return c.store.poison(fmt.Errorf("sync %s: %w", c.store.segments.Dir, err))
 	}
 	return nil

@@ -150,6 +150,9 @@
 //     acknowledged since the last sync.
 //   - A store on a file system that is mounted read-only is recovered in memory, and serves
 //     reads: Open tries again on an overlay of the files when a call returns EROFS.
+//   - A file that cannot be opened because the process, or the system, may not have more of
+//     them is no fault: the store closes a file that it can open again, and if there is none,
+//     the call is refused with kv.ErrTooManyFiles before anything is written.
 //   - A segment that the system refuses to map is read without a mapping.
 //   - If the directory is removed or replaced under the store, the store becomes read-only.
 //     It looks at the path of the log's file once a second while there are writes, at each
@@ -167,6 +170,17 @@
 // the same. If the reserve is used up, a frame of the log is withdrawn and its mutations are
 // refused. Only a full disk that is met at a sync, or after the frame with the reserve used up,
 // makes the store read-only.
+//
+// # Open files
+//
+// A store has at most Options.MaxFiles files open (files.go). Some thirty are the lock, the
+// log, the manifest, directories, and what reads, scans and a compaction open for a moment.
+// Directories stay open, because a sync that first needs a descriptor could fail for want of
+// one. All others are the newest segments of buckets that are written to (warm.go). Where more
+// buckets are written to than that, the coldest file is synced and closed, and opened again
+// for the next write to it, or by the next checkpoint. The sync is needed because a system may
+// forget that it could not write a page of a file that nobody has open. A group takes no more
+// buckets than files may be open.
 //
 // # Doubt
 //
@@ -222,6 +236,7 @@
 // # Lock order
 //
 //	Store.compacting → Store.checkpoint → Store.path → Store.mu → Bucket.mu → locks of watch.Hub
+//	warmFiles.mu is taken last; it is released while a file is opened, synced or closed
 //	committer.mu is taken alone; code that holds Store.path does not take it
 //
 // No file is touched under Store.mu or Bucket.mu. Readers pin a segment under Bucket.mu,
@@ -246,6 +261,13 @@
 // A damaged log makes the store read-only, and is still replayed into the segments. The
 // replayed bytes lie beyond the lengths in the manifest, so nothing that exists is touched,
 // and reads need no second way to values.
+//
+// A file that becomes cold is closed alone. The alternative that lost is a checkpoint, which
+// closes all files that are clean after it: 64 writers of 10,000 buckets reached 5,000 puts a
+// second with 1,024 files, and waited 200 ms at p99. They reach 14,000 now, and wait 10 ms;
+// with a file for each bucket 56,000, and 90,000 in 1,000 buckets (BenchmarkPutBuckets).
+// Up to 32 files are closed at a time, because their syncs share commits of the file system's
+// journal.
 //
 // Package index explains the layout of its tree.
 package bucket

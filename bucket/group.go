@@ -24,6 +24,9 @@ type group struct {
 	mutations   []*mutation // in order; nil once answered
 	size        int         // upper bound of the bytes of their records
 	lowPriority int         // of mutations: those of low priority
+	number      uint64      // of the group, from 1; Bucket.taken is that of the newest group with its mutations
+	files       int         // of the buckets of mutations
+	filesMax    int         // at most
 
 	frame   []byte // the log's frame; its records are the segments' too
 	tally   tally  // of the frame
@@ -73,6 +76,7 @@ func (g *group) reset() {
 	clear(g.mutations)
 	g.members, g.mutations, g.size, g.lowPriority = g.members[:0], g.mutations[:0], 0, 0
 	g.leader, g.answered, g.synced, g.worked = nil, 0, 0, 0
+	g.number, g.files = g.number+1, 0
 	g.resetEffects()
 	if cap(g.frame) > 2*framePayloadMax { // do not keep the memory of one huge value
 		g.frame, g.scratch = nil, nil
@@ -94,9 +98,16 @@ func (g *group) resetEffects() {
 // logs reports whether the group has a frame.
 func (g *group) logs() bool { return g.tally.records > 0 }
 
-// add adds a mutation if the group then has at most limit bytes, or is empty. It counts
-// the expiry marker that judging may put before it.
+// add adds a mutation if the group then has at most limit bytes, or is empty, and needs at most
+// filesMax files. It counts the expiry marker that judging may put before it.
 func (g *group) add(m *mutation, limit int) bool {
+	files := g.files
+	if b := m.bucket; !b.memory && b.taken != g.number {
+		files++
+	}
+	if files > g.filesMax {
+		return false
+	}
 	size := m.size
 	if m.kind != writeExpiry {
 		size += expiryMarkerSize(m.key)
@@ -106,6 +117,7 @@ func (g *group) add(m *mutation, limit int) bool {
 	}
 	g.mutations = append(g.mutations, m)
 	g.size += size
+	g.files, m.bucket.taken = files, g.number
 	return true
 }
 
@@ -114,6 +126,7 @@ func (g *group) add(m *mutation, limit int) bool {
 func (s *Store) commitGroup(g *group) {
 	s.path.Lock()
 	defer s.path.Unlock()
+	defer s.endUses(0)
 	if g.lowPriority > 0 {
 		began := time.Now()
 		defer func() { g.worked = time.Since(began) - g.synced }()
@@ -198,7 +211,7 @@ func (s *Store) admit(g *group) error {
 		switch {
 		case errors.Is(err, wal.ErrFull) && stuck != nil:
 			return stuck
-		case errors.Is(err, wal.ErrFull), errors.Is(err, errNumbers), errors.Is(err, errAwake):
+		case errors.Is(err, wal.ErrFull), errors.Is(err, errNumbers):
 			s.path.Unlock()
 			stuck, err = s.freeLog(unpaced)
 			s.path.Lock()
@@ -239,9 +252,10 @@ func (s *Store) checkWritable() error {
 	return s.checkFailure()
 }
 
-// reserveRoom reserves room on the disk, so that no later step of the group can fail for
-// lack of it.
+// reserveRoom reserves room on the disk and opens the files, so that no later step of the group
+// can fail for lack of room or of descriptors.
 func (s *Store) reserveRoom(g *group) error {
+	s.endUses(0) // those of an attempt before
 	if s.path.reserve.spent && g.needsSpace() {
 		if err := s.refillReserve(); err != nil {
 			return err
@@ -324,20 +338,32 @@ func (g *group) answer(r *request) {
 // writeSegments writes the records to the active segments.
 func (g *group) writeSegments() error {
 	for i := range g.parts {
-		p := &g.parts[i]
-		offset, err := p.bucket.append(g.records(i))
-		if err != nil {
+		if err := g.writePart(i); err != nil {
 			return err
 		}
-		p.offset = offset
-		if !p.bucket.memory {
-			p.bucket.markUnsynced()
-		}
 	}
+	g.setPlaces()
+	return nil
+}
+
+// writePart writes the records of a part to the active segment of its bucket.
+func (g *group) writePart(part int) error {
+	p := &g.parts[part]
+	offset, err := p.bucket.append(g.records(part))
+	if err != nil {
+		return err
+	}
+	p.offset = offset
+	if !p.bucket.memory {
+		p.bucket.markUnsynced()
+	}
+	return nil
+}
+
+func (g *group) setPlaces() {
 	for i := range g.effects {
 		g.effects[i].setPlace(g)
 	}
-	return nil
 }
 
 // append appends records to the active segment. They are in the log already. So if the file

@@ -38,6 +38,13 @@ func TestMain(m *testing.M) {
 	if dir == "" {
 		os.Exit(m.Run())
 	}
+	if limit := os.Getenv(childLimit); limit != "" {
+		if err := fewDescriptorsChild(dir, limit); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		return
+	}
 	s, err := Open(dir, Options{ReserveSize: -1, LogFileSize: 64 << 10})
 	if err != nil {
 		fmt.Println(err)
@@ -420,7 +427,7 @@ func (w *written) onto(t testing.TB, disk vfs.FS) *manifest.Bucket {
 	}
 	m.Close()
 	for _, dir := range []string{o.Dir, "."} {
-		if err := disk.SyncDir(dir); err != nil {
+		if err := vfs.SyncDir(disk, dir); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -35,7 +35,7 @@ func (r *recovery) loadBuckets() error {
 	meter := progress.Start(StageIndex, total, r.store.opts.Progress)
 	workers := 1
 	if !r.store.opts.env.Manual {
-		workers = min(runtime.GOMAXPROCS(0), len(descs))
+		workers = min(runtime.GOMAXPROCS(0), len(descs), scannersMax) // each has a file open
 	}
 	var next, failed atomic.Int64
 	errs := make([]error, len(descs))

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"kvd/bucket/progress"
+	"kvd/internal/descriptors"
 	"kvd/internal/environment"
 	"kvd/internal/vfs"
 	"kvd/kv"
@@ -56,6 +57,13 @@ type Options struct {
 	// 64 MiB. Default 1 MiB. A new segment of a large bucket may be larger: up to an
 	// eighth of the bucket. Files grow as they are written.
 	SegmentSize int64
+
+	// MaxFiles bounds the files that the store has open at a time, at least 32. Beyond some
+	// 30 they are the newest segments of buckets that are written to: where more buckets are
+	// written to at once, the file of the one that was not written to for the longest time is
+	// synced and closed. Default: half of what the system allows the process (RLIMIT_NOFILE),
+	// 36 to 16,420. The rest is the program's.
+	MaxFiles int
 
 	// AcceptClock accepts a wall clock that is more than a day ahead of the newest
 	// time in the store. Without it Open adds a note to its Report, and what expired by
@@ -122,6 +130,9 @@ func (o Options) withDefaults() (Options, error) {
 	if o.CompactionRate == 0 {
 		o.CompactionRate = compactionRateDefault
 	}
+	if o.MaxFiles == 0 {
+		o.MaxFiles = descriptors.Store(descriptors.Limit())
+	}
 	if o.env.FS == nil {
 		o.env.FS = vfs.OS()
 	}
@@ -145,6 +156,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Scrub < 0 || 0 < o.Scrub && o.Scrub < time.Second {
 		return o, fmt.Errorf("%w: Scrub is %v, must be 0 or at least a second", kv.ErrInvalidConfig, o.Scrub)
+	}
+	if o.MaxFiles < filesMin {
+		return o, fmt.Errorf("%w: MaxFiles is %d, at least %d are needed", kv.ErrInvalidConfig, o.MaxFiles, filesMin)
 	}
 	if o.LogMaxSize < 2*o.LogFileSize {
 		return o, fmt.Errorf("%w: LogMaxSize is %d, at least two log files of %d are needed", kv.ErrInvalidConfig, o.LogMaxSize, o.LogFileSize)

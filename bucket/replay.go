@@ -155,10 +155,7 @@ func (r *recovery) replayRecords(g *group, records []byte, lsn wal.LSN) error {
 	if len(g.effects) == 0 {
 		return nil
 	}
-	if err := r.makeRoom(g); err != nil {
-		return err
-	}
-	if err := g.writeSegments(); err != nil {
+	if err := r.writeSegments(g); err != nil {
 		return err
 	}
 	g.publish()
@@ -183,14 +180,22 @@ func (g *group) replayRecord(b *Bucket, rec *segment.Record, at, size int) {
 	g.effects = append(g.effects, e)
 }
 
-// makeRoom reserves room in the segments. Recovery may spend the reserve of the disk.
-func (r *recovery) makeRoom(g *group) error {
+// writeSegments reserves room in the segments and writes the records to them, one bucket after
+// another: a frame may have records of more buckets than files may be open now. Recovery may
+// spend the reserve of the disk.
+func (r *recovery) writeSegments(g *group) error {
+	s := r.store
 	for i := range g.parts {
 		p := &g.parts[i]
-		err := r.store.withReserve(func() error { return p.bucket.reserve(int64(p.size), int64(p.entries)) })
+		err := s.withReserve(func() error { return p.bucket.reserve(int64(p.size), int64(p.entries)) })
+		if err == nil {
+			err = g.writePart(i)
+		}
+		s.endUses(0)
 		if err != nil {
 			return err
 		}
 	}
+	g.setPlaces()
 	return nil
 }

@@ -181,6 +181,14 @@ func (s *Store) withReserve(do func() error) error {
 // noSpace returns the error of a write that the full disk refuses, with its cause.
 func (s *Store) noSpace(cause error) error { return fmt.Errorf("%w: %w", s.fullDisk, cause) }
 
+// refused returns the error of work that vfs.Refuses: for want of space, or of a descriptor.
+func (s *Store) refused(cause error) error {
+	if errors.Is(cause, vfs.ErrNoSpace) {
+		return s.noSpace(cause)
+	}
+	return cause
+}
+
 // spaceLogged is the least time between two messages about the room on the disk. A disk that
 // is almost full can refuse a put and take the next one hundreds of times a second.
 const spaceLogged = time.Minute

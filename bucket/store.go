@@ -33,11 +33,14 @@ type Store struct {
 	fullDisk error // of a put that the full disk refuses: matches kv.ErrNoSpace
 	identity manifest.Identity
 	segments segment.Options
+	files    *storeFS  // opts.env.FS
 	lock     io.Closer // of the directory
-	log      *wal.Log  // nil in a store that is read-only since it was opened
-	refusal  error     // why the file system takes no writes; nil: it takes them
-	report   Report
-	maintain *maintainer // nil in manual mode and in a read-only store
+
+	segmentDir vfs.Dir  // of the segments: stays open, so that no sync of it needs a descriptor
+	log        *wal.Log // nil in a store that is read-only since it was opened
+	refusal    error    // why the file system takes no writes; nil: it takes them
+	report     Report
+	maintain   *maintainer // nil in manual mode and in a read-only store
 
 	clock   clock
 	commit  committer
@@ -55,16 +58,16 @@ type Store struct {
 		numbers      uint64 // of the next segment file
 		reserved     uint64 // numbers below it may be handed out
 		dirty        []*Bucket
-		awake        []*Bucket // whose active segment may hold a descriptor
-		syncPending  []*Bucket // with writes that were acknowledged and not synced
-		full         bool      // puts are refused: the disk has no room
-		fullCause    error     // why
-		fullLogged   bool      // what was logged last of full
-		fullLoggedAt int64     // unix ns by the store's clock: when; 0: never
-		placeChecked time.Time // when checkPlace looked
-		deleted      []*Bucket // since the last checkpoint; their files still exist
-		removedIDs   []uint64  // ids in the manifest whose buckets no longer exist
-		frame        []byte    // scratch for operations
+		using        []*openSegment // whose files the group at hand uses
+		syncPending  []*Bucket      // with writes that were acknowledged and not synced
+		full         bool           // puts are refused: the disk has no room
+		fullCause    error          // why
+		fullLogged   bool           // what was logged last of full
+		fullLoggedAt int64          // unix ns by the store's clock: when; 0: never
+		placeChecked time.Time      // when checkPlace looked
+		deleted      []*Bucket      // since the last checkpoint; their files still exist
+		removedIDs   []uint64       // ids in the manifest whose buckets no longer exist
+		frame        []byte         // scratch for operations
 		reserve      reserve
 		totals       totals  // of the log up to its last frame
 		replayed     wal.LSN // while recovering: the newest frame replayed
@@ -77,6 +80,7 @@ type Store struct {
 		state    manifest.State
 	}
 
+	warm       warmFiles
 	compacting sync.Mutex // held by the one compaction under way. It is locked before checkpoint
 	retired    retiredFiles
 
@@ -134,6 +138,10 @@ func Open(dir string, opts Options) (*Store, error) {
 func open(dir string, opts Options, refusal error) (*Store, error) {
 	s := &Store{opts: opts, dir: dir, refusal: refusal}
 	s.fullDisk = fmt.Errorf("%w on the file system of %s: free some there; reads and deletes go on", kv.ErrNoSpace, dir)
+	s.files = &storeFS{FS: opts.env.FS, max: opts.MaxFiles, spare: s.warm.spare}
+	opts.env.FS = s.files
+	s.opts = opts
+	s.warm.init(s, warmOf(opts.MaxFiles))
 	s.commit.init(s)
 	s.mu.buckets = make(map[string]*Bucket)
 	s.mu.ids = make(map[uint64]*Bucket)
@@ -298,6 +306,9 @@ func (s *Store) release() {
 		s.checkpoint.manifest = nil
 	}
 	s.path.reserve.close()
+	if s.segmentDir != nil {
+		_ = s.segmentDir.Close() // it holds nothing
+	}
 	_ = s.lock.Close()
 }
 

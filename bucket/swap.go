@@ -73,9 +73,9 @@ func (c *rewrite) trySwap(decided wal.LSN) error {
 		return err
 	}
 	if err := s.logEdit(&manifest.Edit{Buckets: []*manifest.Bucket{desc}}); err != nil {
-		if errors.Is(err, vfs.ErrNoSpace) { // nothing was written, so a later manifest.Rewrite must not contain the edit
+		if vfs.Refuses(err) { // nothing was written, so a later manifest.Rewrite must not contain the edit
 			s.checkpoint.state.Buckets[b.id] = old
-			return s.noSpace(err)
+			return s.refused(err)
 		}
 		return s.poison(fmt.Errorf("swap: %w", err))
 	}

@@ -16,6 +16,7 @@ func TestServersErrors(t *testing.T) {
 		"OUTCOME_UNKNOWN : x":                       kv.ErrOutcomeUnknown,
 		"READ_ONLY : x":                             kv.ErrReadOnly,
 		"NO_SPACE : x":                              kv.ErrNoSpace,
+		"TOO_MANY_FILES : x":                        kv.ErrTooManyFiles,
 		"BUCKET_NOT_FOUND : b":                      kv.ErrBucketNotFound,
 		"BUCKET_EXISTS : b":                         kv.ErrBucketExists,
 		"KEY_NOT_FOUND : k":                         kv.ErrKeyNotFound,

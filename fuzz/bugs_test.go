@@ -192,12 +192,18 @@ func (b *brokenFS) Remove(path string) error {
 	return err
 }
 
-func (b *brokenFS) SyncDir(dir string) error {
-	if dir == b.noSyncDir {
-		return nil
+func (b *brokenFS) OpenDir(dir string) (vfs.Dir, error) {
+	d, err := b.FS.OpenDir(dir)
+	if err == nil && dir == b.noSyncDir {
+		d = unsyncedDir{d}
 	}
-	return b.FS.SyncDir(dir)
+	return d, err
 }
+
+// unsyncedDir is a directory whose entries no call makes durable.
+type unsyncedDir struct{ vfs.Dir }
+
+func (unsyncedDir) Sync() error { return nil }
 
 func (b *brokenFS) Open(path string, mode vfs.Mode) (vfs.File, error) {
 	if strings.Contains(path, "manifest") {

@@ -75,7 +75,7 @@ func sparingManifests(c simdisk.Choice) simdisk.Choice {
 // mutates reports whether a call may change the disk or the pending items.
 func mutates(kind simdisk.OpKind) bool {
 	switch kind {
-	case simdisk.OpList, simdisk.OpStat, simdisk.OpReadAt, simdisk.OpSize, simdisk.OpMap, simdisk.OpReadMapping:
+	case simdisk.OpList, simdisk.OpStat, simdisk.OpReadAt, simdisk.OpSize, simdisk.OpMap, simdisk.OpReadMapping, simdisk.OpOpenDir:
 		return false
 	}
 	return true

@@ -47,6 +47,10 @@ var (
 	// ErrNoSpace is returned by a write that the disk has no room for. Nothing was
 	// written; deletes and reads go on, and writes do when there is room again.
 	ErrNoSpace = errors.New("no space left")
+	// ErrTooManyFiles is returned where a file cannot be opened because the process, or the
+	// system, may not have more of them open. Nothing was written, and the call may be
+	// tried again.
+	ErrTooManyFiles = errors.New("too many open files")
 	// ErrLocked is returned by opening a store that another process has open.
 	ErrLocked = errors.New("store is in use")
 	// ErrNotStore is returned by opening a directory or file that is no store.

@@ -31,7 +31,7 @@ func (s *Segment) Reserve(records, entries int64) error {
 	if need > s.limit {
 		return ErrFull
 	}
-	if err := s.openFile(); err != nil {
+	if err := s.OpenFile(); err != nil {
 		return err
 	}
 	allocated := s.allocated.Load()
@@ -49,6 +49,7 @@ func (s *Segment) Reserve(records, entries int64) error {
 		return fmt.Errorf("segment: reserve in %s: %w", s.path, err)
 	}
 	s.allocated.Store(target)
+	s.unsynced.Store(true)
 	return nil
 }
 
@@ -60,7 +61,9 @@ func (s *Segment) Append(p []byte) (offset int64, err error) {
 	if len(p)%alignment != 0 || offset+int64(len(p)) > s.allocated.Load() {
 		panic("segment: append of unaligned bytes or without a reservation")
 	}
-	if _, err := s.file.WriteAt(p, offset); err != nil {
+	_, err = s.file.WriteAt(p, offset)
+	s.unsynced.Store(true) // behind the write: a sync meanwhile does not cover all of it
+	if err != nil {
 		return 0, fmt.Errorf("segment: append to %s: %w", s.path, err)
 	}
 	s.size.Store(offset + int64(len(p)))
@@ -80,11 +83,8 @@ func (s *Segment) Sync() error {
 // sync changes a sync's error so that nobody takes it for a full disk found before anything
 // happened: the pages are lost, and a second sync would not report that.
 func (s *Segment) sync() error {
-	err := s.file.Sync()
-	if errors.Is(err, vfs.ErrNoSpace) {
-		return errors.New(err.Error())
-	}
-	return err
+	s.unsynced.Store(false)
+	return vfs.WithoutRefusal(s.file.Sync())
 }
 
 // Seal ends the segment: it releases the space beyond the end, syncs the file and closes it.
@@ -95,7 +95,7 @@ func (s *Segment) Seal() error {
 	if d := s.Desc(); d.Size != size {
 		panic(fmt.Sprintf("segment: seal at %d where the index ends at %d", size, d.Size))
 	}
-	err := s.openFile()
+	err := s.OpenFile()
 	if err == nil {
 		err = s.file.Truncate(size)
 	}

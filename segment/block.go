@@ -143,7 +143,9 @@ func (s *Segment) WriteIndex(b *Block) error {
 	if prev := s.Desc().LastIndex; prev != b.prev.offset {
 		panic(fmt.Sprintf("segment: index block at %d written after the one at %d", b.at.offset, prev))
 	}
-	if _, err := s.file.WriteAt(b.encode(s.seed, s.bucketID, s.number), b.from); err != nil {
+	_, err := s.file.WriteAt(b.encode(s.seed, s.bucketID, s.number), b.from)
+	s.unsynced.Store(true)
+	if err != nil {
 		return fmt.Errorf("segment: write index to %s: %w", s.path, err)
 	}
 	s.mu.Lock()

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"testing"
 
+	"kvd/internal/vfs"
 	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 )
@@ -115,7 +116,7 @@ func TestPowerCutBesideAppends(t *testing.T) {
 	x.put("b", "2")
 	x.index()
 	x.put("c", "appended beside the sync")
-	if err := errors.Join(x.s.Sync(), x.o.FS.SyncDir(x.o.Dir), x.o.FS.SyncDir("/")); err != nil {
+	if err := errors.Join(x.s.Sync(), vfs.SyncDir(x.o.FS, x.o.Dir), vfs.SyncDir(x.o.FS, "/")); err != nil {
 		t.Fatal(err)
 	}
 	d, entries := x.s.Desc(), x.entries[:2]

@@ -6,24 +6,35 @@ import (
 	"kvd/internal/vfs"
 )
 
-// CloseFile closes the descriptor of an active segment, so that ten thousand small buckets
-// need none. The next Reserve or Seal opens the file again. Only the writer may call it,
-// when nothing is pending and everything written is synced: otherwise an error of writing
-// back could be missed.
+// CloseFile closes the descriptor of a segment that is not sealed, so that ten thousand buckets
+// do not need as many. It first makes durable what was written since the last Sync: once no
+// descriptor is left, the system may forget that it could not write a page. Entries that no
+// index block names yet stay pending. The error is that of the sync, after which nothing may be
+// tried again; the file is closed then too. Neither the writer nor the background may use the
+// segment meanwhile, and OpenFile must be called before they do.
 func (s *Segment) CloseFile() error {
 	if s.file == nil {
 		return nil
 	}
-	file := s.file
-	s.file = nil
-	if err := file.Close(); err != nil {
-		return fmt.Errorf("segment: close %s: %w", s.path, err)
+	var err error
+	if s.unsynced.Load() {
+		err = s.Sync()
 	}
-	return nil
+	s.CloseUnsynced()
+	return err
 }
 
-// openFile opens the file of an active segment if it is closed.
-func (s *Segment) openFile() error {
+// CloseUnsynced is CloseFile without the sync, for a segment that is given up.
+func (s *Segment) CloseUnsynced() {
+	if s.file != nil {
+		_ = s.file.Close() // what counts is synced
+		s.file = nil
+	}
+}
+
+// OpenFile opens the file of a segment that is not sealed, if it is closed: after Open or
+// CloseFile. It matches vfs.ErrTooManyFiles if the process or the system has no descriptor left.
+func (s *Segment) OpenFile() error {
 	if s.file != nil {
 		return nil
 	}

@@ -176,6 +176,25 @@ func (s *Segment) mapped() (vfs.Mapping, error) {
 	if m := s.mapping.Load(); m != nil {
 		return *m, nil
 	}
+	if s.reads != nil {
+		s.reads <- struct{}{}
+	}
+	m, err := s.mapOrOpen()
+	if _, ok := m.(oneRead); !ok {
+		s.readEnded()
+	}
+	return m, err
+}
+
+// readEnded allows another read to open a file.
+func (s *Segment) readEnded() {
+	if s.reads != nil {
+		<-s.reads
+	}
+}
+
+// mapOrOpen returns a mapping that another read has made meanwhile, or makes it.
+func (s *Segment) mapOrOpen() (vfs.Mapping, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if m := s.mapping.Load(); m != nil {
@@ -191,7 +210,7 @@ func (s *Segment) mapped() (vfs.Mapping, error) {
 	}
 	m, err := file.Map(length)
 	if err != nil {
-		return oneRead{file}, nil // the address space or the number of mappings is at its limit: read without one
+		return oneRead{s, file}, nil // the address space or the number of mappings is at its limit: read without one
 	}
 	_ = file.Close() // read only; the mapping remains valid
 	s.mapping.Store(&m)
@@ -200,12 +219,18 @@ func (s *Segment) mapped() (vfs.Mapping, error) {
 
 // oneRead stands for a mapping where the system refuses one. It reads from the file, and closes
 // it after the read.
-type oneRead struct{ file vfs.File }
+type oneRead struct {
+	segment *Segment
+	file    vfs.File
+}
 
 func (r oneRead) ReadAt(p []byte, off int64) (int, error) {
 	n, err := r.file.ReadAt(p, off)
-	_ = r.file.Close() // read only
+	_ = r.Close() // read only
 	return n, err
 }
 
-func (r oneRead) Close() error { return r.file.Close() }
+func (r oneRead) Close() error {
+	defer r.segment.readEnded()
+	return r.file.Close()
+}

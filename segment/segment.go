@@ -45,6 +45,10 @@ type Options struct {
 	// Bucket is what errors call the bucket of the segment: its name. Empty: its number.
 	Bucket string
 
+	// Reads bounds how many files reads have open at a time, to map them, or to read where
+	// the system refuses a mapping: a read waits until it can send. Nil: no bound.
+	Reads chan struct{}
+
 	// Released is called when the last pin of a retired segment is gone and its file may
 	// be removed. The goroutine of the last Unpin calls it, so it must not block. It may be
 	// nil.
@@ -103,6 +107,7 @@ type Segment struct {
 	bucketID  uint64
 	bucket    string // as errors call it
 	limit     int64
+	reads     chan struct{}      // Options.Reads; may be nil
 	onRelease func()             // Options.Released; may be nil
 	damages   []*kv.CorruptError // of the file's header and its length, found by Open
 	short     int64              // where the file ends, if it was too short for Open; else 0
@@ -117,6 +122,7 @@ type Segment struct {
 	// Shared by all goroutines.
 	size      atomic.Int64 // end of the appended bytes; readers stay below it
 	allocated atomic.Int64 // end of the reserved disk space, as an offset in the file; only the writer changes it
+	unsynced  atomic.Bool  // something was written that no Sync covers
 	pins      atomic.Int64 // number of readers' pins, plus one of the owner until Retire
 	mapping   atomic.Pointer[vfs.Mapping]
 	released  chan struct{} // closed when the last pin is gone
@@ -132,7 +138,7 @@ func newSegment(o *Options, d Desc) *Segment {
 		fs: o.FS, path: o.path(d.Number), seed: o.Seed,
 		number: d.Number, bucketID: d.BucketID, limit: d.Limit,
 		pending:  pending{prev: d.lastBlock(), next: d.Size, about: d.summary()},
-		released: make(chan struct{}), onRelease: o.Released,
+		released: make(chan struct{}), reads: o.Reads, onRelease: o.Released,
 	}
 	s.bucket = o.bucketText(d.BucketID)
 	s.size.Store(d.Size)
@@ -179,6 +185,7 @@ func Create(o Options, number, bucketID uint64, limit int64) (*Segment, error) {
 	}
 	s := newSegment(&o, Desc{Number: number, BucketID: bucketID, Size: HeaderSize, Limit: limit})
 	s.file = file
+	s.unsynced.Store(true)
 	s.allocated.Store(pageSize)
 	return s, nil
 }

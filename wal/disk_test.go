@@ -32,7 +32,7 @@ func newDisk(t testing.TB) *simdisk.Disk {
 	t.Helper()
 	disk := simdisk.New()
 	check(t, disk.Mkdir(testDir))
-	check(t, disk.SyncDir("."))
+	check(t, vfs.SyncDir(disk, "."))
 	return disk
 }
 
@@ -278,7 +278,12 @@ func (r *rom) List(string) ([]vfs.Info, error) {
 	return infos, nil
 }
 
-func (r *rom) SyncDir(string) error { return nil }
+func (r *rom) OpenDir(string) (vfs.Dir, error) { return romDir{}, nil }
+
+type romDir struct{ vfs.Dir }
+
+func (romDir) Sync() error  { return nil }
+func (romDir) Close() error { return nil }
 
 func (r *rom) Open(p string, mode vfs.Mode) (vfs.File, error) {
 	b, ok := r.files[path.Base(p)]

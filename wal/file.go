@@ -73,7 +73,7 @@ func (l *Log) publish(f *openFile) error {
 		return err
 	}
 	f.path = path
-	return l.opts.FS.SyncDir(l.opts.Dir)
+	return l.dir.Sync()
 }
 
 // rewriteHeaders begins the next use of the file. One copy is durable before the other is

@@ -21,6 +21,8 @@ type Log struct {
 	// Immutable after Start.
 	opts Options
 
+	dir vfs.Dir // of the files: no rotation fails for want of a descriptor once a file has its name
+
 	// Owned by the goroutine that appends.
 	file    *openFile
 	pos     int64  // offset of the next frame; frame-aligned
@@ -87,8 +89,12 @@ func (r *Reader) Start(after LSN, next Words) (*Log, error) {
 	l.mu.next = r.opts.FirstFileSize
 	l.last.Store(uint64(after))
 	l.synced.Store(uint64(after))
+	var err error
+	if l.dir, err = l.opts.FS.OpenDir(l.opts.Dir); err != nil {
+		return nil, wrap(err)
+	}
 	l.mark.open(&l.opts)
-	err := l.adopt(r)
+	err = l.adopt(r)
 	if err == nil {
 		err = l.open(h)
 	}
@@ -168,10 +174,7 @@ func (l *Log) Err() error { return l.broken }
 
 // fail breaks the log.
 func (l *Log) fail(err error) error {
-	if errors.Is(err, vfs.ErrNoSpace) {
-		err = errors.New(err.Error()) // keeps only the text: it must not look like a refusal of Reserve
-	}
-	l.broken = wrap(err)
+	l.broken = wrap(vfs.WithoutRefusal(err)) // it must not look like a refusal of Reserve
 	return l.broken
 }
 
@@ -179,9 +182,10 @@ func (l *Log) fail(err error) error {
 // file, each on pages of its own, with a vouching frame after them. If they do not fit,
 // Reserve syncs the file and moves to the next: a spare, or a new file, which takes long.
 //
-// Three errors are refusals and do not change the log: ErrFull; an error matching
-// vfs.ErrNoSpace if the disk has no room for a file; and an error matching
-// kv.ErrValueTooLarge for a payload above 80 MiB. Any other error breaks the log.
+// Four errors are refusals and do not change the log: ErrFull; an error matching
+// vfs.ErrNoSpace if the disk has no room for a file; an error matching vfs.ErrTooManyFiles if
+// there is no descriptor for it; and an error matching kv.ErrValueTooLarge for a payload above
+// 80 MiB. Any other error breaks the log.
 func (l *Log) Reserve(payloads ...int) error {
 	if l.broken != nil {
 		return l.broken
@@ -326,11 +330,11 @@ func (l *Log) closeFiles() error {
 	l.mu.spares, l.mu.closed = nil, true
 	l.mu.Unlock()
 	l.mark.close()
+	errs := []error{wrap(l.dir.Close())}
 	if l.file != nil {
 		files = append(files, l.file)
 		l.file = nil
 	}
-	var errs []error
 	for _, f := range files {
 		if err := f.Close(); err != nil {
 			errs = append(errs, wrap(err))

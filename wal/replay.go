@@ -67,7 +67,7 @@ func (r *Reader) Replay(w Wanted) (Recovered, error) {
 	p.Notes = append(p.Notes, r.notes...)
 	r.ended, r.damaged = false, map[string]bool{}
 	// This includes spares, which Start may use: their frames must not be lost with their names.
-	if err := r.opts.FS.SyncDir(r.opts.Dir); err != nil {
+	if err := vfs.SyncDir(r.opts.FS, r.opts.Dir); err != nil {
 		return p.Recovered, wrap(err)
 	}
 	if err := p.chain(); err != nil {

@@ -8,8 +8,8 @@ import (
 )
 
 // open makes the file of h, whose file id, salt and words it sets, and moves to it. The current
-// file, if any, must be synced. A refusal for want of space is returned unchanged and does
-// not change the log. Any other error breaks the log.
+// file, if any, must be synced. A refusal for want of space or of a descriptor is returned unchanged
+// and does not change the log. Any other error breaks the log.
 func (l *Log) open(h header) error {
 	if l.file != nil {
 		if err := l.CheckPlace(); err != nil {
@@ -50,7 +50,7 @@ func (l *Log) nextFile(h header) (*openFile, error) {
 		return f, l.reuse(f, h)
 	}
 	f, err := l.build(h)
-	if errors.Is(err, vfs.ErrNoSpace) {
+	if vfs.Refuses(err) {
 		return nil, wrap(err)
 	}
 	if err != nil {

@@ -24,15 +24,19 @@ type Writer struct {
 // Rewrite replaces both copies in a store's directory by the given state and returns
 // them open for edits. Each copy is replaced as a whole (temporary file, sync, rename,
 // sync of the directory), so a crash leaves at least one as it was or as it will be.
-// After an error that matches vfs.ErrNoSpace both are as they were.
+// After an error that [vfs.Refuses] recognizes both are as they were.
 func Rewrite(fsys vfs.FS, dir string, id Identity, generation uint64, state *State) (*Writer, error) {
 	w := &Writer{fs: fsys, dir: dir, identity: id, generation: generation}
+	d, err := fsys.OpenDir(dir) // before anything is written, so that it can be refused
+	if err != nil {
+		return nil, fmt.Errorf("manifest: %w", err)
+	}
+	defer func() { _ = d.Close() }() // it holds nothing
 	content, sum := appendHeader(nil, id, generation)
 	content, w.chain = appendRecord(content, sum, state.snapshot())
 	w.size, w.base = int64(len(content)), int64(len(content))
-	err := w.build(content)
-	if err == nil {
-		err = vfs.WithoutNoSpace(w.install())
+	if err = w.build(content); err == nil {
+		err = vfs.WithoutRefusal(w.install(d))
 	}
 	if err != nil {
 		w.Close()
@@ -64,12 +68,12 @@ func (w *Writer) build(content []byte) error {
 }
 
 // install gives both copies their names, one after the other.
-func (w *Writer) install() error {
+func (w *Writer) install(dir vfs.Dir) error {
 	for _, name := range Names {
 		if err := w.fs.Rename(path.Join(w.dir, temporary(name)), path.Join(w.dir, name)); err != nil {
 			return err
 		}
-		if err := w.fs.SyncDir(w.dir); err != nil {
+		if err := dir.Sync(); err != nil {
 			return err
 		}
 	}
@@ -109,7 +113,7 @@ func (w *Writer) Reserve(e EncodedEdit) error {
 
 // Append writes an edit to both copies and syncs them. If the disk is full, because the file
 // system copies what is overwritten, it writes again as long as makeRoom finds room. After an
-// error, which never matches vfs.ErrNoSpace, the copies may differ and the writer must not be
+// error, which is never a refusal, the copies may differ and the writer must not be
 // used again.
 func (w *Writer) Append(e EncodedEdit, makeRoom func() bool) error {
 	for i, f := range w.copies {
@@ -118,10 +122,10 @@ func (w *Writer) Append(e EncodedEdit, makeRoom func() bool) error {
 			_, err = f.WriteAt(e.record, w.size)
 		}
 		if err != nil {
-			return vfs.WithoutNoSpace(fmt.Errorf("write %s: %w", Names[i], err))
+			return vfs.WithoutRefusal(fmt.Errorf("write %s: %w", Names[i], err))
 		}
 		if err := f.Sync(); err != nil {
-			return vfs.WithoutNoSpace(fmt.Errorf("sync %s: %w", Names[i], err))
+			return vfs.WithoutRefusal(fmt.Errorf("sync %s: %w", Names[i], err))
 		}
 	}
 	w.chain = e.chain

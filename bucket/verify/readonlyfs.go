@@ -25,11 +25,17 @@ func (l *readOnlyFS) Open(name string, mode vfs.Mode) (vfs.File, error) {
 	return readOnlyFile{f}, nil
 }
 
-func (*readOnlyFS) Mkdir(string) error             { return errReadOnly }
-func (*readOnlyFS) Rename(_, _ string) error       { return errReadOnly }
-func (*readOnlyFS) Remove(string) error            { return errReadOnly }
-func (*readOnlyFS) Lock(string) (io.Closer, error) { return nil, errReadOnly }
-func (*readOnlyFS) SyncDir(string) error           { return nil }
+func (*readOnlyFS) Mkdir(string) error              { return errReadOnly }
+func (*readOnlyFS) Rename(_, _ string) error        { return errReadOnly }
+func (*readOnlyFS) Remove(string) error             { return errReadOnly }
+func (*readOnlyFS) Lock(string) (io.Closer, error)  { return nil, errReadOnly }
+func (*readOnlyFS) OpenDir(string) (vfs.Dir, error) { return readOnlyDir{}, nil }
+
+// readOnlyDir is a directory in which nothing was changed.
+type readOnlyDir struct{}
+
+func (readOnlyDir) Sync() error  { return nil }
+func (readOnlyDir) Close() error { return nil }
 
 type readOnlyFile struct{ vfs.File }
 

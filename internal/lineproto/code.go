@@ -38,6 +38,7 @@ var codes = []struct {
 	{"OUTCOME_UNKNOWN", kv.ErrOutcomeUnknown},
 	{"READ_ONLY", kv.ErrReadOnly},
 	{"NO_SPACE", kv.ErrNoSpace},
+	{"TOO_MANY_FILES", kv.ErrTooManyFiles},
 	{"CLOSED", kv.ErrClosed},
 	{"SHUTDOWN", ErrShutdown},
 	{"BUCKET_NOT_FOUND", kv.ErrBucketNotFound},

@@ -19,7 +19,7 @@ var sentinels = map[lineproto.Code]error{
 	"INVALID_KEY": kv.ErrInvalidKey, "INVALID_PATTERN": kv.ErrInvalidPattern, "INVALID_CONFIG": kv.ErrInvalidConfig,
 	"INVALID_OPTION": kv.ErrInvalidOption, "HISTORY_TOO_LARGE": kv.ErrHistoryTooLarge, "VALUE_TOO_LARGE": kv.ErrValueTooLarge,
 	"BUCKET_FULL": kv.ErrBucketFull, "NOT_SUPPORTED": kv.ErrNotSupported, "COMPACTED": kv.ErrCompacted, "CLOSED": kv.ErrClosed,
-	"READ_ONLY": kv.ErrReadOnly, "OUTCOME_UNKNOWN": kv.ErrOutcomeUnknown, "NO_SPACE": kv.ErrNoSpace, "LOCKED": kv.ErrLocked,
+	"READ_ONLY": kv.ErrReadOnly, "OUTCOME_UNKNOWN": kv.ErrOutcomeUnknown, "NO_SPACE": kv.ErrNoSpace, "TOO_MANY_FILES": kv.ErrTooManyFiles, "LOCKED": kv.ErrLocked,
 	"NOT_STORE": kv.ErrNotStore, "VERSION": kv.ErrVersion, "CORRUPT": kv.ErrCorrupt,
 	"AUTH_REQUIRED": lineproto.ErrAuthRequired, "AUTH_FAILED": lineproto.ErrAuthFailed, "DENIED": lineproto.ErrDenied,
 	"TIMEOUT": lineproto.ErrTimeout, "TOO_MANY": lineproto.ErrTooMany, "SHUTDOWN": lineproto.ErrShutdown,

@@ -18,38 +18,46 @@ func PathError(op, path string, err error) error {
 	return mark(&fs.PathError{Op: op, Path: path, Err: err})
 }
 
-// mark makes the error of a full disk match ErrNoSpace, whatever call returned it.
+// mark makes the error of a full disk match ErrNoSpace, and that of a missing descriptor
+// ErrTooManyFiles, whatever call returned it.
 func mark(err error) error {
-	if err == nil || errors.Is(err, io.EOF) {
+	switch {
+	case err == nil || errors.Is(err, io.EOF):
 		return err
-	}
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		return &noSpaceError{err}
+	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
+		return &refusal{err, ErrNoSpace}
+	case errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE):
+		return &refusal{err, ErrTooManyFiles}
 	}
 	return err
 }
 
-// noSpaceError matches ErrNoSpace in addition to the error that it wraps. It is a
-// type of its own because wrapping both with %w would repeat the text "no space left
-// on device".
-type noSpaceError struct{ err error }
+// refusal matches ErrNoSpace or ErrTooManyFiles in addition to the error that it wraps. It is
+// a type of its own because wrapping both with %w would repeat their text.
+type refusal struct{ err, kind error }
 
-func (e *noSpaceError) Error() string        { return e.err.Error() }
-func (e *noSpaceError) Unwrap() error        { return e.err }
-func (e *noSpaceError) Is(target error) bool { return target == ErrNoSpace }
+func (e *refusal) Error() string        { return e.err.Error() }
+func (e *refusal) Unwrap() error        { return e.err }
+func (e *refusal) Is(target error) bool { return target == e.kind }
+
+// Refuses reports whether an error says that a call did nothing for want of disk space or of a
+// descriptor. The call may be tried again.
+func Refuses(err error) bool {
+	return errors.Is(err, ErrNoSpace) || errors.Is(err, ErrTooManyFiles)
+}
 
 // ValidRange reports whether [File.Allocate] accepts [off, off+n): it is neither
 // negative nor empty, and its end is an int64. It is for implementations of [FS].
 func ValidRange(off, n int64) bool { return off >= 0 && n > 0 && off <= math.MaxInt64-n }
 
-// WithoutNoSpace returns an error with the text of err that does not match
-// [ErrNoSpace]. It returns other errors unchanged. It is for calls that must not be
-// tried again, so that nobody takes their error for a full disk found before anything
+// WithoutRefusal returns an error with the text of err that [Refuses] does not
+// recognize. It returns other errors unchanged. It is for calls that must not be
+// tried again, so that nobody takes their error for a refusal before anything
 // happened. For instance, a sync can fail for want of space where a file system
 // assigns blocks late. Like every failed sync it leaves pages that a second sync would
 // report as durable.
-func WithoutNoSpace(err error) error {
-	if errors.Is(err, ErrNoSpace) {
+func WithoutRefusal(err error) error {
+	if Refuses(err) {
 		return errors.New(err.Error())
 	}
 	return err

@@ -102,14 +102,21 @@ func describe(info fs.FileInfo) Info {
 	return Info{Name: info.Name(), Size: info.Size()}
 }
 
-func (osFS) SyncDir(dir string) error {
+func (osFS) OpenDir(dir string) (Dir, error) {
 	d, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
-		return mark(err)
+		return nil, mark(err)
 	}
-	err = d.Sync() // fsync, not fdatasync: a directory's metadata is its content
-	return mark(errors.Join(err, d.Close()))
+	return osDir{d}, nil
 }
+
+// osDir is an open directory.
+type osDir struct{ f *os.File }
+
+// Sync is fsync, not fdatasync: a directory's metadata is its content.
+func (d osDir) Sync() error { return mark(d.f.Sync()) }
+
+func (d osDir) Close() error { return mark(d.f.Close()) }
 
 // Lock takes a flock. It belongs to the open file and not to the process: a second
 // Lock fails within the same process too. The kernel frees it when the process ends,

@@ -317,8 +317,8 @@ func TestOSOpen(t *testing.T) {
 		}))
 	})
 	t.Run("SyncDir_takes_directories_only", func(t *testing.T) {
-		must(t, OS().SyncDir(dir))
-		wantErr(t, OS().SyncDir(target), unix.ENOTDIR)
+		must(t, SyncDir(OS(), dir))
+		wantErr(t, SyncDir(OS(), target), unix.ENOTDIR)
 	})
 	t.Run("calls_of_a_closed_file_return_ErrClosed", func(t *testing.T) {
 		f, err := OS().Open(target, ReadWrite)

@@ -150,7 +150,7 @@ func (o *overlay) Stat(name string) (Info, error) {
 	return o.base.Stat(name)
 }
 
-func (*overlay) SyncDir(string) error { return nil }
+func (*overlay) OpenDir(string) (Dir, error) { return noDir{}, nil }
 
 func (o *overlay) Lock(name string) (io.Closer, error) {
 	if l, ok := o.base.(interface {

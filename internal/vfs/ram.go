@@ -118,7 +118,13 @@ func (r *ram) Stat(name string) (Info, error) {
 	return Info{Name: path.Base(name), Size: f.size()}, nil
 }
 
-func (*ram) SyncDir(string) error { return nil }
+func (*ram) OpenDir(string) (Dir, error) { return noDir{}, nil }
+
+// noDir stands for a directory whose entries are never durable.
+type noDir struct{}
+
+func (noDir) Sync() error  { return nil }
+func (noDir) Close() error { return nil }
 
 func (r *ram) Mkdir(name string) error {
 	r.mu.Lock()

@@ -10,7 +10,7 @@
 //
 //   - File.Sync makes the file's bytes and size durable, as fdatasync does. It
 //     says nothing about the directory entry.
-//   - FS.SyncDir makes the creations, renames and removals in that directory
+//   - Dir.Sync makes the creations, renames and removals in that directory
 //     durable. A rename between two directories is durable after both are synced.
 //     Until then a power cut may undo each of these changes independently. A rename
 //     is atomic: the file has its old name or the new one. If it has the old one, the
@@ -76,8 +76,8 @@ type FS interface {
 	List(dir string) ([]Info, error)
 	// Stat describes one path. A directory's size is 0.
 	Stat(path string) (Info, error)
-	// SyncDir makes the directory's entries durable.
-	SyncDir(dir string) error
+	// OpenDir opens a directory, so that its entries can be made durable.
+	OpenDir(dir string) (Dir, error)
 	// Lock locks the file at path for this process, and creates it if there is none. If
 	// another process has the lock, it returns a *LockedError at once. Closing the
 	// result releases the lock, and so does the end of the process.
@@ -115,6 +115,24 @@ type File interface {
 	Map(n int64) (Mapping, error)
 }
 
+// Dir is an open directory, also after it was renamed. A store keeps those that it has to sync
+// open: a sync that first needs a descriptor could fail for want of one when it is too late to
+// refuse. Sync makes the entries durable. It is safe for concurrent use; after Close it returns
+// an error that matches fs.ErrClosed.
+type Dir interface {
+	Sync() error
+	io.Closer
+}
+
+// SyncDir opens a directory, syncs it and closes it.
+func SyncDir(fsys FS, dir string) error {
+	d, err := fsys.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
 // Mapping is a view of a file that follows its writes. ReadAt copies bytes out. A page
 // that cannot be read is an error that matches ErrFault; it does not end the process.
 // At the end of the mapping ReadAt returns io.EOF. A mapping does not know the end of
@@ -145,8 +163,9 @@ type Info struct {
 
 // Errors that callers branch on. Every implementation returns them.
 var (
-	ErrNoSpace = errors.New("no space left on device") // matches ENOSPC and EDQUOT
-	ErrFault   = errors.New("page fault")
+	ErrNoSpace      = errors.New("no space left on device") // matches ENOSPC and EDQUOT
+	ErrTooManyFiles = errors.New("too many open files")     // matches EMFILE and ENFILE
+	ErrFault        = errors.New("page fault")
 )
 
 // LockedError reports that another process has a lock.

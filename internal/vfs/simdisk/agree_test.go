@@ -176,7 +176,7 @@ func randomStep(r *rand.Rand) step {
 			return fmt.Sprintf("%s %+v", outcome(err), info)
 		})
 	case 11:
-		return at("SyncDir", dir, func(c *caller, path string) string { return outcome(c.fs.SyncDir(path)) })
+		return at("SyncDir", dir, func(c *caller, path string) string { return outcome(vfs.SyncDir(c.fs, path)) })
 	case 12:
 		return at("Lock", "LOCK", func(c *caller, path string) string {
 			l, err := c.fs.Lock(path)

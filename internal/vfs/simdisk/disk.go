@@ -244,16 +244,43 @@ func (m *Disk) Stat(name string) (vfs.Info, error) {
 	return n.info(path.Base(name)), nil
 }
 
-// SyncDir implements vfs.FS. A rename between two directories is durable once both
-// were synced.
-func (m *Disk) SyncDir(dir string) error {
+// OpenDir implements vfs.FS.
+func (m *Disk) OpenDir(dir string) (vfs.Dir, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	n, err := m.directory(dir)
 	if err != nil {
-		return vfs.PathError("sync", dir, err)
+		return nil, vfs.PathError("open", dir, err)
 	}
-	m.syncEntries(n)
+	return &openDir{disk: m, node: n, name: dir}, nil
+}
+
+// openDir is an open directory. A rename between two directories is durable once both were
+// synced.
+type openDir struct {
+	disk   *Disk
+	node   *node
+	name   string
+	closed bool
+}
+
+func (d *openDir) Sync() error {
+	d.disk.mu.Lock()
+	defer d.disk.mu.Unlock()
+	if d.closed {
+		return vfs.PathError("sync", d.name, fs.ErrClosed)
+	}
+	d.disk.syncEntries(d.node)
+	return nil
+}
+
+func (d *openDir) Close() error {
+	d.disk.mu.Lock()
+	defer d.disk.mu.Unlock()
+	if d.closed {
+		return vfs.PathError("close", d.name, fs.ErrClosed)
+	}
+	d.closed = true
 	return nil
 }
 

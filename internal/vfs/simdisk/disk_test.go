@@ -39,7 +39,7 @@ func (d disk) stored(path, content string) vfs.File {
 
 func (d disk) syncDir(path string) {
 	d.t.Helper()
-	must(d.t, d.SyncDir(path))
+	must(d.t, vfs.SyncDir(d, path))
 }
 
 func (d disk) crash(c Choice) disk { return disk{d.Crash(c), d.t} }

@@ -14,7 +14,7 @@ func ExampleDisk_Crash() {
 	f, _ := disk.Open("log", vfs.Create)
 	f.WriteAt([]byte("one "), 0)
 	f.Sync()
-	disk.SyncDir("/")
+	vfs.SyncDir(disk, "/")
 	f.WriteAt([]byte("two"), 4)
 	disk.Open("other", vfs.Create)
 

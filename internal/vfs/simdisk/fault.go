@@ -169,12 +169,29 @@ func (f *Fault) Stat(path string) (vfs.Info, error) {
 	return f.inner.Stat(path)
 }
 
-// SyncDir implements vfs.FS.
-func (f *Fault) SyncDir(dir string) error {
-	if a := f.decide(Op{Kind: OpSyncDir, Path: dir}); a.Err != nil {
+// OpenDir implements vfs.FS.
+func (f *Fault) OpenDir(dir string) (vfs.Dir, error) {
+	if a := f.decide(Op{Kind: OpOpenDir, Path: dir}); a.Err != nil {
+		return nil, a.Err
+	}
+	d, err := f.inner.OpenDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	return &faultDir{Dir: d, fault: f, path: dir}, nil
+}
+
+type faultDir struct {
+	vfs.Dir
+	fault *Fault
+	path  string
+}
+
+func (d *faultDir) Sync() error {
+	if a := d.fault.decide(Op{Kind: OpSyncDir, Path: d.path}); a.Err != nil {
 		return a.Err
 	}
-	return f.inner.SyncDir(dir)
+	return d.Dir.Sync()
 }
 
 // Lock implements vfs.FS.
@@ -289,6 +306,7 @@ const (
 	OpRemove
 	OpList
 	OpStat
+	OpOpenDir
 	OpSyncDir
 	OpLock
 	OpReadAt
@@ -303,7 +321,7 @@ const (
 
 // String returns the name of the call in an error.
 func (k OpKind) String() string {
-	names := [...]string{"", "open", "mkdir", "rename", "remove", "list", "stat", "sync directory", "lock",
+	names := [...]string{"", "open", "mkdir", "rename", "remove", "list", "stat", "open directory", "sync directory", "lock",
 		"read", "write", "truncate", "allocate", "sync", "stat", "map", "read mapping of"}
 	if k == 0 || int(k) >= len(names) {
 		return fmt.Sprintf("OpKind(%d)", uint8(k))

@@ -23,6 +23,8 @@ func calls(t *testing.T, f *Fault, mem *Disk) []error {
 	must(t, err)
 	m, err := file.Map(3)
 	must(t, err)
+	dir, err := f.OpenDir("/")
+	must(t, err)
 	before := f.Calls()
 	var errs []error
 	note := func(err error) { errs = append(errs, err) }
@@ -35,7 +37,9 @@ func calls(t *testing.T, f *Fault, mem *Disk) []error {
 	note(err)
 	_, err = f.Stat("/d")
 	note(err)
-	note(f.SyncDir("/"))
+	_, err = f.OpenDir("/")
+	note(err)
+	note(dir.Sync())
 	_, err = f.Lock("/LOCK")
 	note(err)
 	_, err = file.ReadAt(make([]byte, 3), 1)
@@ -52,6 +56,7 @@ func calls(t *testing.T, f *Fault, mem *Disk) []error {
 	_, err = m.ReadAt(make([]byte, 2), 1)
 	note(err)
 	must(t, m.Close())
+	must(t, dir.Close())
 	must(t, file.Close())
 	if got := f.Calls() - before; got != int64(len(errs)) {
 		t.Errorf("%d calls counted, %d made", got, len(errs))
@@ -59,7 +64,7 @@ func calls(t *testing.T, f *Fault, mem *Disk) []error {
 	return errs
 }
 
-const opened = 2 // calls that calls makes beforehand
+const opened = 3 // calls that calls makes beforehand
 
 func TestFault(t *testing.T) {
 	broken := errors.New("broken")
@@ -79,7 +84,7 @@ func TestFault(t *testing.T) {
 		calls(t, f, mem)
 		for i, want := range []Op{
 			{Kind: OpOpen, Path: "/f"}, {Kind: OpMkdir, Path: "/e"}, {Kind: OpRename, Path: "/f"}, {Kind: OpRemove, Path: "/gone"},
-			{Kind: OpList, Path: "/"}, {Kind: OpStat, Path: "/d"}, {Kind: OpSyncDir, Path: "/"}, {Kind: OpLock, Path: "/LOCK"},
+			{Kind: OpList, Path: "/"}, {Kind: OpStat, Path: "/d"}, {Kind: OpOpenDir, Path: "/"}, {Kind: OpSyncDir, Path: "/"}, {Kind: OpLock, Path: "/LOCK"},
 			{Kind: OpReadAt, Path: "/f", Offset: 1, Len: 3}, {Kind: OpWriteAt, Path: "/f", Offset: 2, Len: 3},
 			{Kind: OpTruncate, Path: "/f", Offset: 100}, {Kind: OpAllocate, Path: "/f", Len: 200}, {Kind: OpSync, Path: "/f"},
 			{Kind: OpSize, Path: "/f"}, {Kind: OpMap, Path: "/f", Len: 5}, {Kind: OpReadMapping, Path: "/f", Offset: 1, Len: 2},
@@ -265,7 +270,7 @@ func TestFaultStopThenCrash(t *testing.T) {
 		if err := fs.Rename("tmp", "f"); err != nil {
 			return err
 		}
-		return fs.SyncDir("/")
+		return vfs.SyncDir(fs, "/")
 	}
 	var old, changed int
 	for n := int64(1); ; n++ {

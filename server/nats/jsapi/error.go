@@ -31,6 +31,7 @@ var (
 	ErrEphemeralDurable = &Error{400, 10020, "consumer expected to be ephemeral but a durable name was set in request"}
 	ErrMirrorSubjects   = &Error{400, 10034, "stream mirrors can not contain subjects"}
 	ErrNoMessage        = &Error{404, 10037, "no message found"}
+	ErrNoResources      = &Error{503, 10023, "insufficient resources"}
 	ErrNoStorage        = &Error{500, 10047, "insufficient storage resources available"}
 	ErrMessageTooLarge  = &Error{400, 10054, "message size exceeds maximum allowed"}
 	ErrNameMismatch     = &Error{400, 10056, "stream name in subject does not match request"}
@@ -144,6 +145,8 @@ func ErrorOf(err error) *Error {
 		return ErrMaxBytes
 	case errors.Is(err, kv.ErrNoSpace):
 		return ErrNoStorage
+	case errors.Is(err, kv.ErrTooManyFiles):
+		return ErrNoResources
 	case errors.Is(err, kv.ErrInvalidConfig), errors.Is(err, kv.ErrHistoryTooLarge),
 		errors.Is(err, kv.ErrInvalidBucketName), errors.Is(err, kv.ErrNotSupported):
 		return InvalidConfig("%v", err)
