@@ -40,6 +40,49 @@ func (l *ConnLimit) leave() {
 	}
 }
 
+// Listener returns a listener whose connections count in the limit, except the first free of
+// those that are open. A connection over the limit is closed at once.
+func (l *ConnLimit) Listener(inner net.Listener, free int) net.Listener {
+	return &limitedListener{Listener: inner, free: make(chan struct{}, free), rest: l}
+}
+
+type limitedListener struct {
+	net.Listener
+	free chan struct{} // an element for each connection that does not count
+	rest *ConnLimit
+}
+
+// Accept implements net.Listener.
+func (l *limitedListener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		select {
+		case l.free <- struct{}{}:
+			return &limitedConn{Conn: c, leave: func() { <-l.free }}, nil
+		default:
+		}
+		if l.rest.enter() {
+			return &limitedConn{Conn: c, leave: l.rest.leave}, nil
+		}
+		c.Close()
+	}
+}
+
+type limitedConn struct {
+	net.Conn
+	leave func()
+	once  sync.Once
+}
+
+// Close implements net.Conn.
+func (c *limitedConn) Close() error {
+	defer c.once.Do(c.leave)
+	return c.Conn.Close()
+}
+
 // admission counts connections, in total and by address.
 type admission struct {
 	max, maxPerAddr int

@@ -61,7 +61,7 @@ type daemon struct {
 	manager  notifier
 	security *security
 	metrics  *admin.Metrics
-	conns    *server.ConnLimit // of both protocols together
+	conns    *server.ConnLimit // of all listeners together
 	store    *bucket.Store
 	line     *server.Server // nil: off
 	nats     *server.Server // nil: off
@@ -84,7 +84,11 @@ func (a *app) serve(ctx context.Context, load func() (*serveConfig, error)) erro
 	d.level.Set(cfg.level)
 	d.log = a.newLogger(cfg.format, &d.level)
 	d.manager = notifier(a.env("NOTIFY_SOCKET", ""))
-	d.conns = server.NewConnLimit(descriptors.Connections(descriptors.Limit()))
+	limit := descriptors.Limit()
+	if cfg.store.MaxFiles == 0 {
+		cfg.store.MaxFiles = descriptors.Store(limit)
+	}
+	d.conns = server.NewConnLimit(descriptors.Beside(limit, cfg.store.MaxFiles))
 	build := thisBuild()
 	d.metrics = admin.NewMetrics(build.Version, build.Revision)
 	if d.security, err = newSecurity(cfg); err != nil {
@@ -122,7 +126,7 @@ func (d *daemon) startAdmin() error {
 		return nil
 	}
 	s := admin.New(admin.Options{
-		Addr: d.cfg.admin, Insecure: d.cfg.insecure, Metrics: d.metrics, Pprof: d.cfg.pprof,
+		Addr: d.cfg.admin, Insecure: d.cfg.insecure, Together: d.conns, Metrics: d.metrics, Pprof: d.cfg.pprof,
 		Health: func(ctx context.Context) error { return admin.FirstFault(ctx, d.store) }, Logger: d.log,
 		Ready:   func(ctx context.Context) error { return admin.FirstInDoubt(ctx, d.store) },
 		Remarks: func() []string { return clockRemarks(d.store.Clock()) },
@@ -162,6 +166,7 @@ func (d *daemon) openStore(p *progress) error {
 	}
 	d.store = store
 	d.metrics.Describe(d.store)
+	d.metrics.Files(store.Files)
 	d.metrics.Clock(func() time.Duration { return store.Clock().Leap }, func() time.Duration { return store.Clock().Suspended })
 	return nil
 }

@@ -126,6 +126,7 @@ func storeOptions(r *reader) bucket.Options {
 		LogFileSize: read(r, "wal-file-size", parseSize),
 		LogMaxSize:  read(r, "wal-max-size", parseSize),
 		ReserveSize: read(r, "reserve-size", parseSize),
+		MaxFiles:    read(r, "max-files", parseFiles),
 		AcceptClock: read(r, "accept-clock", parseBool),
 		ServeStale:  read(r, "serve-stale", parseBuckets),
 		Scrub:       read(r, "scrub", parseScrub),

@@ -8,9 +8,12 @@ const (
 	StoreMin = 36
 	// storeMax is the most that a store has a use for.
 	storeMax = 16<<10 + StoreMin
-	// others is what the program needs beside both: standard streams, the poller, listeners,
-	// the admin port, and the files of users and certificates while they are read.
-	others = 12
+	// Admin is how many connections of the admin port are served beside those that count.
+	Admin = 4
+	// others is what the program needs beside both: standard streams, the poller, listeners, a
+	// connection that each of them is about to refuse, and the files of users and certificates
+	// while they are read.
+	others = 12 + Admin
 )
 
 // Store returns the share of a store of the limit: half of it, but at least StoreMin.
@@ -18,4 +21,8 @@ func Store(limit int) int { return min(max(limit/2, StoreMin), storeMax) }
 
 // Connections returns how many connections all listeners together may have beside a store:
 // at least one.
-func Connections(limit int) int { return max(limit-Store(limit)-others, 1) }
+func Connections(limit int) int { return Beside(limit, Store(limit)) }
+
+// Beside returns how many connections all listeners together may have beside a store with
+// that share of the limit: at least one.
+func Beside(limit, store int) int { return max(limit-store-others, 1) }

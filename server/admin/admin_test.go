@@ -1,11 +1,13 @@
 package admin_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -14,6 +16,7 @@ import (
 	"time"
 
 	"kvd/bucket"
+	"kvd/internal/descriptors"
 	"kvd/kv"
 	"kvd/server"
 	"kvd/server/admin"
@@ -104,6 +107,38 @@ func TestClockMetrics(t *testing.T) {
 	s := start(t, admin.Options{Metrics: m})
 	s.want("/metrics", 200, "\nkvd_clock_leap_seconds 172800\n")
 	s.want("/metrics", 200, "\nkvd_clock_suspended_seconds 90\n")
+}
+
+func TestFileMetrics(t *testing.T) {
+	m := admin.NewMetrics("", "")
+	m.Files(func() (int, int) { return 17, 512 })
+	s := start(t, admin.Options{Metrics: m})
+	s.want("/metrics", 200, "\nkvd_store_files_open 17\n")
+	s.want("/metrics", 200, "\nkvd_store_files_max 512\n")
+}
+
+// Connections of the admin port count in the limit of all listeners, but for the first few.
+func TestConnectionsCountTogether(t *testing.T) {
+	limit := server.NewConnLimit(2)
+	s := start(t, admin.Options{Together: limit})
+	addr := strings.TrimPrefix(s.url, "http://")
+	answers := func(n int) (answered int) {
+		for range n {
+			c, err := net.Dial("tcp", addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { c.Close() })
+			fmt.Fprintf(c, "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+			if _, err := bufio.NewReader(c).ReadString('\n'); err == nil {
+				answered++
+			}
+		}
+		return answered
+	}
+	if n := answers(descriptors.Admin + 5); n != descriptors.Admin+2 {
+		t.Errorf("%d connections were answered, want %d that do not count and the limit of 2", n, descriptors.Admin)
+	}
 }
 
 func TestWhatWasNotAskedForIsNotThere(t *testing.T) {

@@ -47,6 +47,8 @@
 //	kvd_serve_stale{bucket}                    gauge      1 if served as if nothing were in doubt (--serve-stale)
 //	kvd_bucket_info{bucket,storage,sync}       gauge      1; sync="interval" acknowledges before the sync
 //	kvd_connections{protocol}                  gauge      open connections: line or nats
+//	kvd_store_files_open                       gauge      files that the store has open
+//	kvd_store_files_max                        gauge      files that the store may have open at most: --max-files
 //	kvd_clock_leap_seconds                     gauge      leap of the wall clock that nobody accepted; 0: none
 //	kvd_clock_suspended_seconds                gauge      suspension of the machine since the open; on Linux
 //	kvd_ready                                  gauge      1 if /readyz answers 200

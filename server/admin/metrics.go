@@ -121,6 +121,19 @@ func (m *Metrics) Clock(leap, suspended func() time.Duration) {
 	}
 }
 
+// Files registers the number of files that the store has open, and may have open at most. It is
+// called once.
+func (m *Metrics) Files(count func() (open, limit int)) {
+	m.registry.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "kvd_store_files_open", Help: "Files that the store has open.",
+		}, func() float64 { open, _ := count(); return float64(open) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "kvd_store_files_max", Help: "Files that the store may have open at most. Beyond it, files of buckets that were not written to for long are closed.",
+		}, func() float64 { _, limit := count(); return float64(limit) }),
+	)
+}
+
 // Describe registers the store whose buckets each scrape describes. It is called once.
 func (m *Metrics) Describe(s kv.Store) { m.registry.MustRegister(&bucketCollector{s}) }
 

@@ -63,7 +63,7 @@ var resultRules = []struct {
 }{
 	{resultNotFound, []error{kv.ErrKeyNotFound, kv.ErrBucketNotFound, kv.ErrCompacted, kv.ErrFutureRevision}},
 	{resultConflict, []error{kv.ErrKeyExists, kv.ErrKeyRevisionMismatch, kv.ErrBucketExists}},
-	{resultLimit, []error{kv.ErrValueTooLarge, kv.ErrBucketFull, kv.ErrHistoryTooLarge, kv.ErrNoSpace}},
+	{resultLimit, []error{kv.ErrValueTooLarge, kv.ErrBucketFull, kv.ErrHistoryTooLarge, kv.ErrNoSpace, kv.ErrTooManyFiles}},
 	{resultInvalid, []error{kv.ErrInvalidBucketName, kv.ErrInvalidKey, kv.ErrInvalidPattern, kv.ErrInvalidConfig, kv.ErrInvalidOption, kv.ErrNotSupported}},
 }
 

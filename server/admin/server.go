@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"kvd/internal/descriptors"
 	"kvd/server"
 )
 
@@ -25,6 +26,11 @@ type Options struct {
 
 	// Metrics are served under /metrics. Nil: no metrics.
 	Metrics *Metrics
+
+	// Together bounds the connections together with those of other servers that have the
+	// same one. A few connections do not count, so that probes are answered at the limit.
+	// Nil: no bound.
+	Together *server.ConnLimit
 
 	// Pprof serves profiles of the Go runtime under /debug/pprof/.
 	Pprof bool
@@ -128,6 +134,9 @@ func (s *Server) Listen() (net.Listener, error) {
 // Serve answers until the listener fails or Shutdown is called, when it returns
 // server.ErrServerClosed.
 func (s *Server) Serve(l net.Listener) error {
+	if s.opts.Together != nil {
+		l = s.opts.Together.Listener(l, descriptors.Admin)
+	}
 	err := s.http.Serve(l)
 	if errors.Is(err, http.ErrServerClosed) {
 		return server.ErrServerClosed
