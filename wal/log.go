@@ -330,7 +330,13 @@ func (l *Log) closeFiles() error {
 	l.mu.spares, l.mu.closed = nil, true
 	l.mu.Unlock()
 	l.mark.close()
-	errs := []error{wrap(l.dir.Close())}
+	var errs []error
+	l.tidying.Lock() // a file that is being made gets its name before
+	defer l.tidying.Unlock()
+	if l.dir != nil {
+		errs = append(errs, wrap(l.dir.Close()))
+		l.dir = nil
+	}
 	if l.file != nil {
 		files = append(files, l.file)
 		l.file = nil
