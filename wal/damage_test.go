@@ -680,6 +680,38 @@ func TestFramesAfterTheFinalOneAreNotRead(t *testing.T) {
 	wantFrames(t, got, v.written, 3)
 }
 
+// The frame behind the final one of a file was torn. Its header is sound, but the words
+// behind a hole before it are those that the next file names.
+func TestTheNextFileNamesTheWordsBehindAHole(t *testing.T) {
+	disk := newDisk(t)
+	o := testOptions(disk)
+	o.FileSize = 8 * pageSize
+	w := startLog(t, o)
+	w.addSynced(10, 20)
+	name := w.file.path
+	w.add(30)
+	flip := func(offset int64) {
+		check(t, disk.Corrupt(name, offset, 1, func(b []byte) { b[0] ^= 1 }))
+	}
+	flip(3*pageSize + FrameHeaderSize) // frame 3 is torn
+	r, got, err := replayAll(o, 0)
+	check(t, err)
+	named := wordsOf(100)
+	l, err := r.Start(got.End, named)
+	check(t, err)
+	v := &writer{Log: l, t: t, written: got.contents()}
+	v.addSynced(50)
+	flip(2 * pageSize)
+	r, err = Open(o)
+	check(t, err)
+	again, err := r.Replay(Wanted{Frame: func(Frame) error { return nil }})
+	check(t, err)
+	wantHoles(t, again, [2]LSN{2, 2})
+	if h := again.Holes[0]; h.After != named {
+		t.Errorf("behind frame 2 the words are %+v, and the next file names %+v", h.After, named)
+	}
+}
+
 // If the two headers belong to different uses of the file, the later use counts, and the
 // frames of the other are ignored.
 func TestTheHigherOfTwoHeadersCounts(t *testing.T) {
