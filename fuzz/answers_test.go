@@ -2,55 +2,173 @@ package fuzz
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"iter"
 	"slices"
+	"strconv"
 	"strings"
 
 	"kvd/bucket"
 	"kvd/kv"
 )
 
-// answers is what a store's readers are told: an answer for each question. A question
-// names its bucket first.
-type answers map[string]string
+// question is something that the readers of a store ask.
+type question struct {
+	bucket   string
+	kind     string
+	key      string      // of the kinds get, history and at
+	revision kv.Revision // of the kind at
+}
+
+// bucketKinds are the questions about a bucket as a whole.
+var bucketKinds = []string{"keys", "count", "all", "watch last", "watch history"}
+
+// theBuckets asks which buckets there are.
+var theBuckets = question{kind: "buckets"}
+
+func (q question) String() string {
+	switch {
+	case q == theBuckets:
+		return q.kind
+	case q.kind == "at":
+		return fmt.Sprintf("%s at %s %d", q.bucket, q.key, q.revision)
+	case q.key != "":
+		return q.bucket + " " + q.kind + " " + q.key
+	}
+	return q.bucket + " " + q.kind
+}
+
+// questions returns the questions about buckets with these keys: as a whole, of each key,
+// and of each key and each revision up to upTo.
+func questions(buckets, keys []string, upTo kv.Revision) []question {
+	list := []question{theBuckets}
+	for _, b := range buckets {
+		for _, kind := range bucketKinds {
+			list = append(list, question{bucket: b, kind: kind})
+		}
+		for _, key := range keys {
+			list = append(list, question{bucket: b, kind: "get", key: key}, question{bucket: b, kind: "history", key: key})
+			for rev := kv.Revision(1); rev <= upTo; rev++ {
+				list = append(list, question{b, "at", key, rev})
+			}
+		}
+	}
+	return list
+}
 
 // refusedAnswer is the answer to whatever is in doubt or damaged.
 const refusedAnswer = "CORRUPT"
 
-// ask reads everything in a store: the buckets, and in each bucket the keys, the count,
-// the initial entries of watches, and each key and each of its revisions.
-func ask(s *bucket.Store, keys []string, upTo kv.Revision) answers {
-	a := answers{}
-	names, err := gather(s.BucketNames(context.Background()), func(name string) string { return name })
-	a["buckets"] = answer(fmt.Sprint(names), err)
-	for _, name := range names {
-		if b, err := s.Bucket(context.Background(), name); err == nil {
-			a.bucket(b, keys, upTo)
+// ask asks a store the questions, those about a bucket one after the other. known are
+// answers to them, or nil: one that is given again shares their memory.
+func ask(s *bucket.Store, questions []question, known []string) []string {
+	a := asker{store: s}
+	got := make([]string, len(questions))
+	for i, q := range questions {
+		text := a.answer(q)
+		if known != nil && string(text) == known[i] {
+			got[i] = known[i]
+		} else {
+			got[i] = string(text)
 		}
 	}
-	return a
+	return got
 }
 
-func (a answers) bucket(b kv.Bucket, keys []string, upTo kv.Revision) {
-	ctx, name := context.Background(), b.Name()
-	list, err := gather(b.Keys(ctx), func(key string) string { return key })
-	a[name+" keys"] = answer(fmt.Sprint(list), err)
-	for mode, opts := range map[string][]kv.WatchOption{"last": nil, "history": {kv.IncludeHistory()}} {
-		list, err := gather(initial(b, opts...), told)
-		a[name+" watch "+mode] = answer(fmt.Sprint(list), err)
+// asker asks one store.
+type asker struct {
+	store  *bucket.Store
+	bucket kv.Bucket // that of the last question
+	text   []byte    // the last answer
+}
+
+// answer returns the answer to a question. It is valid until the next one.
+func (a *asker) answer(q question) []byte {
+	a.text = a.text[:0]
+	err := a.find(q)
+	if err == nil {
+		err = a.tell(q)
 	}
-	for _, key := range keys {
-		e, err := b.Get(ctx, key)
-		a[name+" get "+key] = answer(told(e), err)
-		list, err := gather(b.History(ctx, key), told)
-		a[name+" history "+key] = answer(fmt.Sprint(list), err)
-		for rev := kv.Revision(1); rev <= upTo; rev++ {
-			e, err := b.GetRevision(ctx, key, rev)
-			a[fmt.Sprintf("%s at %s %d", name, key, rev)] = answer(told(e), err)
+	switch {
+	case err == nil:
+		return a.text
+	case errors.Is(err, kv.ErrCorrupt):
+		return []byte(refusedAnswer)
+	case errors.Is(err, kv.ErrKeyNotFound):
+		return []byte("not found")
+	}
+	return []byte(err.Error())
+}
+
+// find looks the question's bucket up, unless the question before was about it too.
+func (a *asker) find(q question) (err error) {
+	if q.bucket != "" && (a.bucket == nil || a.bucket.Name() != q.bucket) {
+		a.bucket, err = a.store.Bucket(context.Background(), q.bucket)
+	}
+	if err != nil {
+		a.bucket = nil
+	}
+	return err
+}
+
+func (a *asker) tell(q question) error {
+	ctx, b := context.Background(), a.bucket
+	switch q.kind {
+	case "buckets":
+		return list(a, a.store.BucketNames(ctx), appendName)
+	case "keys":
+		return list(a, b.Keys(ctx), appendName)
+	case "count":
+		status, err := b.Status(ctx)
+		if err == nil && status.Doubt > 0 {
+			err = kv.ErrCorrupt
 		}
+		a.text = strconv.AppendUint(a.text, status.Keys, 10)
+		return err
+	case "all":
+		return list(a, b.All(ctx), appendEntry)
+	case "watch last":
+		return list(a, initial(b), appendEntry)
+	case "watch history":
+		return list(a, initial(b, kv.IncludeHistory()), appendEntry)
+	case "history":
+		return list(a, b.History(ctx, q.key), appendEntry)
 	}
+	e, err := kv.Entry{}, error(nil)
+	if q.kind == "get" {
+		e, err = b.Get(ctx, q.key)
+	} else {
+		e, err = b.GetRevision(ctx, q.key, q.revision)
+	}
+	a.text = appendEntry(a.text, e)
+	return err
+}
+
+// list appends what a sequence yields to the answer, up to its first error.
+func list[T any](a *asker, seq iter.Seq2[T, error], show func([]byte, T) []byte) error {
+	a.text = append(a.text, '[')
+	for v, err := range seq {
+		if err != nil {
+			return err
+		}
+		if len(a.text) > 1 {
+			a.text = append(a.text, ' ')
+		}
+		a.text = show(a.text, v)
+	}
+	a.text = append(a.text, ']')
+	return nil
+}
+
+func appendName(dst []byte, name string) []byte { return append(dst, name...) }
+
+func appendEntry(dst []byte, e kv.Entry) []byte {
+	dst = append(append(dst, e.Key...), ' ')
+	dst = append(strconv.AppendUint(dst, uint64(e.Revision), 10), ' ')
+	dst = append(append(dst, e.Operation.String()...), ' ')
+	return hex.AppendEncode(dst, e.Value)
 }
 
 // initial yields the initial entries of a watch.
@@ -74,63 +192,47 @@ func initial(b kv.Bucket, opts ...kv.WatchOption) iter.Seq2[kv.Entry, error] {
 	}
 }
 
-// gather collects what a sequence yields up to its first error.
-func gather[T any](seq iter.Seq2[T, error], show func(T) string) (list []string, err error) {
-	for v, e := range seq {
-		if e != nil {
-			return list, e
+// truth is what the readers of a sound store are told.
+type truth struct {
+	questions []question
+	answers   []string
+	// written are the records that were ever written, by the question for their revision.
+	written map[question]string
+}
+
+// compare returns the answers that are neither right nor a refusal, and the questions
+// that were refused. In a bucket in doubt a sound record may be read by its revision, also
+// if the history would no longer keep it.
+func (w *truth) compare(got []string) (lies []string, refused []question) {
+	doubted := map[string]bool{}
+	for i, q := range w.questions {
+		if q.kind == "keys" && got[i] == refusedAnswer {
+			doubted[q.bucket] = true
 		}
-		list = append(list, show(v))
 	}
-	return list, nil
-}
-
-func told(e kv.Entry) string {
-	return fmt.Sprintf("%s %d %v %x", e.Key, e.Revision, e.Operation, e.Value)
-}
-
-func answer(text string, err error) string {
-	switch {
-	case err == nil:
-		return text
-	case errors.Is(err, kv.ErrCorrupt):
-		return refusedAnswer
-	case errors.Is(err, kv.ErrKeyNotFound):
-		return "not found"
-	}
-	return err.Error()
-}
-
-// lies returns the answers that differ from those of the sound store, and the questions
-// that were refused. written has every record by the question for its revision: in a bucket
-// in doubt a sound record may be read by its revision, also if the history would no longer
-// keep it.
-func (a answers) lies(got, written answers) (lies, refused []string) {
-	for question, want := range a {
-		switch g, ok := got[question]; {
-		case g == want:
-		case g == refusedAnswer, !ok && got["buckets"] == refusedAnswer:
-			refused = append(refused, question)
-		case written[question] == g && got[bucketOf(question)+" keys"] == refusedAnswer:
+	for i, q := range w.questions {
+		switch {
+		case got[i] == w.answers[i]:
+		case got[i] == refusedAnswer:
+			refused = append(refused, q)
+		case doubted[q.bucket] && got[i] == w.written[q]:
 		default:
-			lies = append(lies, fmt.Sprintf("%s: %.60q, not %.60q", question, g, want))
+			lies = append(lies, fmt.Sprintf("%v: %.60q, not %.60q", q, got[i], w.answers[i]))
 		}
 	}
-	for question, g := range got {
-		bucket := bucketOf(question)
-		if strings.HasPrefix(bucket, "recovered-") {
-			continue // its creation is missing: its sound records can be read by their revisions
-		}
-		if _, ok := a[question]; !ok && g != refusedAnswer && g != "not found" && g != "[]" {
-			lies = append(lies, fmt.Sprintf("%s of %s: %.60q, and there is nothing", question, bucket, g))
-		}
-	}
-	slices.Sort(lies)
-	slices.Sort(refused)
 	return lies, refused
 }
 
-func bucketOf(question string) string {
-	bucket, _, _ := strings.Cut(question, " ")
-	return bucket
+// first returns the first few of a list, shortened.
+func first[T any](list []T) string {
+	var texts []string
+	for _, v := range list[:min(3, len(list))] {
+		texts = append(texts, fmt.Sprintf("%.80q", fmt.Sprint(v)))
+	}
+	return strings.Join(texts, ", ")
+}
+
+// only returns the questions that keep says.
+func only(list []question, keep func(question) bool) []question {
+	return slices.DeleteFunc(slices.Clone(list), func(q question) bool { return !keep(q) })
 }

@@ -141,15 +141,13 @@ type verdict struct {
 	losses   []Loss
 	report   bucket.Report
 	readOnly bool
-	hidden   bool // records are missing, and only the report tells of it
 	inDoubt  bool // a bucket is in doubt
 }
 
 // examine opens a damaged copy of the store and checks what it serves: one of its states,
 // except for records that it reports as lost. The state must not be older than oldest,
-// unless the store is read-only and names the reason. If damage to the log removed records
-// of which nothing tells, the verdict is hidden. If a bucket is in doubt, every read is that
-// of such a state or an error.
+// unless the store is read-only and names the reason. If a bucket is in doubt, every read is
+// that of such a state or an error.
 func (c *chronicle) examine(image *simdisk.Disk, oldest int, count func()) (v verdict, err error) {
 	f := finding{workload: c.workload, image: image, now: c.now, seed: 1}
 	w := f.world()
@@ -182,10 +180,7 @@ func (c *chronicle) examine(image *simdisk.Disk, oldest int, count func()) (v ve
 	}
 	for v.state = c.last(); v.state >= 0 && c.states[v.state].Diff(got) != ""; v.state-- {
 	}
-	v.hidden = v.state < 0 && len(v.report.Damages) > 0 && c.onceHeld(got)
 	switch {
-	case v.hidden:
-		return v, nil
 	case v.state < 0:
 		return v, fmt.Errorf("serves a state that never existed; against the newest state:\n%s%v", c.states[c.last()].Diff(got), v.report)
 	case v.readOnly:
@@ -247,23 +242,6 @@ func (m *Model) answers(bucket, key string, e kv.Entry, err error) bool {
 		return err == nil && records[n-1].check(e, err) == nil
 	}
 	return errors.Is(err, kv.ErrKeyNotFound)
-}
-
-// onceHeld reports whether every served record existed in some state.
-func (c *chronicle) onceHeld(got *Model) bool {
-	for name, b := range got.Buckets {
-		for key, records := range b.Keys {
-			for _, r := range records {
-				if !slices.ContainsFunc(c.states, func(m *Model) bool {
-					held := m.Buckets[name]
-					return held != nil && slices.ContainsFunc(held.Keys[key], r.equal)
-				}) {
-					return false
-				}
-			}
-		}
-	}
-	return true
 }
 
 // named checks that the error of a lost record names the record.

@@ -96,6 +96,23 @@ func FuzzDamage(f *testing.F) {
 	})
 }
 
+// onceHeld reports whether every served record existed in some state.
+func (c *chronicle) onceHeld(got *Model) bool {
+	for name, b := range got.Buckets {
+		for key, records := range b.Keys {
+			for _, r := range records {
+				if !slices.ContainsFunc(c.states, func(m *Model) bool {
+					held := m.Buckets[name]
+					return held != nil && slices.ContainsFunc(held.Keys[key], r.equal)
+				}) {
+					return false
+				}
+			}
+		}
+	}
+	return true
+}
+
 // damageAt changes a part of a file. Five bytes decide which part and how.
 func damageAt(c *byteChooser, image *simdisk.Disk, files []stored) error {
 	f := files[c.IntN(len(files))]
