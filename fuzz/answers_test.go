@@ -136,7 +136,8 @@ func (a *asker) tell(q question) error {
 	case "history":
 		return list(a, b.History(ctx, q.key), appendEntry)
 	}
-	e, err := kv.Entry{}, error(nil)
+	var e kv.Entry
+	var err error
 	if q.kind == "get" {
 		e, err = b.Get(ctx, q.key)
 	} else {
