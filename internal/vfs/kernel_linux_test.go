@@ -22,7 +22,7 @@ func TestSyncsReachTheKernel(t *testing.T) {
 	if _, err := f.WriteAt([]byte("x"), 0); err != nil {
 		t.Fatal(err)
 	}
-	calls := map[string]func() error{"Sync": f.Sync, "SyncDir": func() error { return OS().SyncDir(dir) }}
+	calls := map[string]func() error{"Sync": f.Sync, "SyncDir": func() error { return SyncDir(OS(), dir) }}
 	for name, call := range calls {
 		if err := call(); err != nil {
 			t.Errorf("%s: %v", name, err)
