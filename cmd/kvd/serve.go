@@ -225,7 +225,9 @@ func (d *daemon) startNATS(store kv.Store, version string) error {
 	if d.cfg.nats == "" {
 		return nil
 	}
-	front, err := nats.New(store, nats.Options{Version: version, Logger: d.log})
+	front, err := nats.New(store, nats.Options{
+		Version: version, Logger: d.log, MaxPayload: int(d.cfg.natsMaxPayload), ConnMemory: d.cfg.natsConnMemory,
+	})
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kvd/bucket"
+	"kvd/kv"
 	"kvd/server"
 )
 
@@ -18,6 +19,8 @@ type serveConfig struct {
 	listen          string // empty: off
 	nats            string // empty: off
 	natsAsked       bool   // nats was set: a port in use is an error
+	natsMaxPayload  int64  // bytes, 1 to 64 MiB
+	natsConnMemory  int64  // bytes
 	admin           string // empty: off
 	users           string // empty: none
 	cert, key       string // empty: no TLS
@@ -41,6 +44,7 @@ func (ss settings) config(c *cobra.Command, lookupEnv func(string) (string, bool
 	cfg := &serveConfig{
 		data: r.text("data"), listen: read(r, "listen", parseAddr), admin: read(r, "admin", parseAddr),
 		nats: read(r, "nats", parseAddr), natsAsked: r.find("nats").origin != originDefault,
+		natsMaxPayload: read(r, "nats-max-payload", parseSize), natsConnMemory: read(r, "nats-conn-memory", parseSize),
 		users: r.text("users"), cert: r.text("tls-cert"), key: r.text("tls-key"), clientCA: r.text("tls-client-ca"),
 		insecure:        read(r, "insecure", parseBool),
 		pprof:           read(r, "pprof", parseBool),
@@ -57,6 +61,12 @@ func (ss settings) config(c *cobra.Command, lookupEnv func(string) (string, bool
 	}
 	if cfg.clientCA != "" && cfg.cert == "" {
 		r.errs = append(r.errs, errors.New("tls-client-ca needs tls-cert"))
+	}
+	if cfg.natsMaxPayload < 1 || cfg.natsMaxPayload > kv.MaxValueSizeLimit {
+		r.errs = append(r.errs, errors.New("nats-max-payload must be 1 to 64MiB"))
+	}
+	if cfg.natsConnMemory < 1 {
+		r.errs = append(r.errs, errors.New("nats-conn-memory must be at least 1"))
 	}
 	if cfg.listen == "" && cfg.nats == "" && cfg.admin == "" {
 		r.errs = append(r.errs, errors.New("listen, nats and admin are all off: nothing to serve"))

@@ -53,6 +53,8 @@ func newSettings() settings {
 		{name: "data", def: dataDefault, usage: "directory of the store"},
 		{name: "listen", def: listenDefault, usage: "address of the line protocol; port 0 picks a free one, empty: off"},
 		{name: "nats", def: natsDefault, usage: "address for NATS clients; port 0 picks a free one, empty: off"},
+		{name: "nats-max-payload", def: "1MiB", usage: "largest message of NATS clients, up to 64MiB"},
+		{name: "nats-conn-memory", def: "64MiB", usage: "memory for the subscriptions and consumers of one NATS connection"},
 		{name: "admin", def: adminDefault, usage: "address of health and metrics over HTTP; empty: off"},
 		{name: "users", usage: "users file, see \"kvd user\"; empty: no login, full access for everyone"},
 		{name: "tls-cert", usage: "certificate file; switches TLS on"},

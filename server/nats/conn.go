@@ -17,7 +17,6 @@ const (
 	pingInterval = 2 * time.Minute
 	pingsMax     = 2    // without an answer
 	subsMax      = 8192 // of a connection
-	consumersMax = 4096 // made by a connection
 )
 
 // conn is one connection. Its goroutine, which the server starts and waits for, reads
@@ -48,10 +47,10 @@ type conn struct {
 	subsMu sync.Mutex // guards subs, which other goroutines remove at their maximum of deliveries
 	subs   map[string]*subscription
 
-	pump      pump
-	consumers atomic.Int64 // that this connection made and that still exist
-	pings     atomic.Int32 // without an answer
-	pinger    *time.Timer
+	pump   pump
+	memory account
+	pings  atomic.Int32 // without an answer
+	pinger *time.Timer
 }
 
 // errQuit ends a round after which the connection is closed.
@@ -62,6 +61,7 @@ func newConn(ctx context.Context, f *Front, sc *server.Conn) *conn {
 	c.in.Init(sc)
 	c.out.Init(sc, wire.PendingMax+f.maxPayload)
 	c.pump.conn = c
+	c.memory.max = f.connMemory
 	c.streams = make(map[string]*stream)
 	c.subs = make(map[string]*subscription)
 	return c
@@ -103,15 +103,15 @@ func (c *conn) serve() {
 func (c *conn) closeWith(err error) {
 	var protocol wire.ProtocolError
 	switch {
-	case server.IsTimeout(err) && c.NeedsLogin() && !c.Draining():
-		protocol = wire.ErrAuthTimeout
-	case !errors.As(err, &protocol):
+	case server.IsTimeout(err) && c.Draining(), !server.IsTimeout(err) && !errors.As(err, &protocol):
 		c.out.Drain()
 		return
+	case server.IsTimeout(err) && c.NeedsLogin():
+		protocol = wire.ErrAuthTimeout
+	case server.IsTimeout(err):
+		protocol = wire.ErrLate
 	}
-	if protocol != "" {
-		c.out.AppendText("-ERR '" + string(protocol) + "'\r\n")
-	}
+	c.sendError(string(protocol))
 	if c.out.Drain() {
 		c.Linger()
 	}

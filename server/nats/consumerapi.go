@@ -94,14 +94,16 @@ func (c *conn) createConsumer(r *request, durable bool) (any, *jsapi.Error) {
 	if ask.Action == actionUpdate {
 		return nil, jsapi.ErrNoConsumer
 	}
-	if c.consumers.Load() >= consumersMax || cfg.Durable != "" && c.front.durables.count.Load() >= durablesMax {
+	if c.front.consumers.isFull(c.user) || cfg.Durable != "" && c.front.durables.count.Load() >= durablesMax || !c.memory.charge(cfg.cost()) {
 		return nil, jsapi.NewError(400, 10026, "maximum consumers limit reached")
 	}
 	k, err := c.newConsumer(s, cfg)
 	if err != nil {
+		c.memory.release(cfg.cost())
 		return nil, jsapi.ErrorOf(err)
 	}
 	if there := c.front.consumers.add(k); there != nil {
+		c.memory.release(cfg.cost())
 		k.close()
 		return existingConsumer(there, cfg)
 	}

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"kvd/internal/patterns"
 	"kvd/server/nats/jsapi"
 	"kvd/server/nats/wire"
 )
@@ -120,15 +121,14 @@ func (c *consumerConfig) checkFilters() *jsapi.Error {
 	if c.FilterSubject != "" && len(c.FilterSubjects) > 0 {
 		return jsapi.ErrTwoFilters
 	}
-	for i, f := range c.FilterSubjects {
-		if f == "" {
-			return jsapi.ErrEmptyFilter
-		}
-		for _, g := range c.FilterSubjects[:i] {
-			if wire.Overlap(f, g) {
-				return jsapi.ErrFiltersOverlap
-			}
-		}
+	if slices.Contains(c.FilterSubjects, "") {
+		return jsapi.ErrEmptyFilter
+	}
+	switch _, _, found, exhausted := patterns.FirstOverlap(c.FilterSubjects); {
+	case found:
+		return jsapi.ErrFiltersOverlap
+	case exhausted:
+		return jsapi.InvalidConsumer("%d filter subjects are too many: use fewer wildcards, or several consumers", len(c.FilterSubjects))
 	}
 	return nil
 }

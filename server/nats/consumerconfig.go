@@ -91,6 +91,8 @@ const (
 	thresholdDefault  = 5 * time.Second
 	thresholdMax      = time.Hour
 	consumerNameSize  = 8
+	consumerCost      = 2 << 10 // bytes beside its patterns and texts
+	metadataCost      = 128     // bytes of a pair beside its texts
 	consumerNameMax   = 255
 	consumerNameBytes = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 )
@@ -171,13 +173,25 @@ func (c *consumerConfig) patterns(l *streamconfig.Layout) []string {
 	if len(filters) == 0 {
 		return []string{">"}
 	}
-	var patterns []string
+	var keys []string
 	for _, f := range filters {
 		if p, ok := l.Pattern(f); ok {
-			patterns = append(patterns, p)
+			keys = append(keys, p)
 		}
 	}
-	return patterns
+	return keys
+}
+
+// cost returns the bytes of memory that a consumer costs, at most.
+func (c *consumerConfig) cost() int64 {
+	n := consumerCost + costOf(c.DeliverSubject) + costOf(c.FilterSubject) + int64(len(c.Name)+len(c.Description))
+	for _, f := range c.FilterSubjects {
+		n += costOf(f)
+	}
+	for name, value := range c.Metadata {
+		n += metadataCost + int64(len(name)+len(value))
+	}
+	return n
 }
 
 // startSequence returns the sequence at which the deliveries begin. It is 0 if watchOptions

@@ -12,6 +12,9 @@ import (
 	"kvd/server/nats/wire"
 )
 
+// consumersMax bounds the consumers of a user; without users, all of them.
+const consumersMax = 1 << 16
+
 // consumers holds all consumers. Those that are not durable are in memory alone, and are
 // removed when nobody has subscribed to their subject, or asked them, for a while.
 type consumers struct {
@@ -20,12 +23,14 @@ type consumers struct {
 	mu        sync.Mutex                      // guards the fields below
 	byStream  map[string]map[string]*consumer // by bucket and name
 	bySubject map[string][]*consumer          // by deliver subject
+	byUser    map[string]int                  // their number
 }
 
 func (cs *consumers) init(f *Front) {
 	cs.front = f
 	cs.byStream = make(map[string]map[string]*consumer)
 	cs.bySubject = make(map[string][]*consumer)
+	cs.byUser = make(map[string]int)
 }
 
 // find returns a consumer by its bucket and name, or nil.
@@ -49,9 +54,7 @@ func (cs *consumers) add(k *consumer) *consumer {
 	if subject := k.config.DeliverSubject; subject != "" {
 		cs.bySubject[subject] = append(cs.bySubject[subject], k)
 	}
-	if k.owner != nil {
-		k.owner.consumers.Add(1)
-	}
+	cs.byUser[k.user]++
 	return nil
 }
 
@@ -170,8 +173,11 @@ func (cs *consumers) detachLocked(k *consumer) bool {
 			delete(cs.bySubject, subject)
 		}
 	}
+	if cs.byUser[k.user]--; cs.byUser[k.user] == 0 {
+		delete(cs.byUser, k.user)
+	}
 	if k.owner != nil {
-		k.owner.consumers.Add(-1)
+		k.owner.memory.release(k.config.cost())
 	}
 	return true
 }
@@ -210,6 +216,13 @@ func (cs *consumers) stopAll() (err error) {
 		}
 	}
 	return err
+}
+
+// isFull reports whether a user can have no more consumers.
+func (cs *consumers) isFull(user string) bool {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	return cs.byUser[user] >= consumersMax
 }
 
 // count returns the number of a bucket's consumers.

@@ -185,7 +185,8 @@
 //	message                 Options.MaxPayload, 1 MiB; headers 65,535 bytes
 //	operation               10 s from its first byte, and a second for each 128 KiB
 //	subscriptions           8,192 of a connection
-//	consumers               4,096 made by a connection, and 4,096 durable ones
+//	consumers               65,536 of a user, and 4,096 durable ones
+//	memory                  Options.ConnMemory, 64 MiB, for the subscriptions and consumers of a connection
 //	write                   10 s for 256 KiB
 //	ping                    every 2 minutes; the third without an answer ends the connection
 //

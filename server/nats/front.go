@@ -20,6 +20,8 @@ import (
 const (
 	payloadDefault = 1 << 20
 	payloadLimit   = kv.MaxValueSizeLimit
+
+	connMemoryDefault = 64 << 20
 	// clientVersion is the version of nats-server that INFO claims: clients look at it to
 	// decide which features to use. A suffix names kvd's own version.
 	clientVersion = "2.12.0"
@@ -30,6 +32,10 @@ type Options struct {
 	// MaxPayload is the largest message, header and payload, bytes: 1 to 64 MiB. 0 stands
 	// for 1 MiB.
 	MaxPayload int
+
+	// ConnMemory is the memory that the subscriptions and consumers of one connection may
+	// take, bytes, by an estimate from above. 0 stands for 64 MiB.
+	ConnMemory int64
 
 	// Version is the program's version, for INFO. Empty if there is none.
 	Version string
@@ -48,6 +54,7 @@ type Front struct {
 	store      kv.Store
 	submitter  kv.Submitter
 	maxPayload int
+	connMemory int64
 	version    string
 	id         string // 56 characters, like nats-server's
 
@@ -79,6 +86,9 @@ func New(store kv.Store, opts Options) (*Front, error) {
 	}
 	if f.maxPayload < 0 || f.maxPayload > payloadLimit {
 		return nil, fmt.Errorf("nats: maximum payload of %d bytes: 1 to %d are allowed", f.maxPayload, payloadLimit)
+	}
+	if f.connMemory = opts.ConnMemory; f.connMemory <= 0 {
+		f.connMemory = connMemoryDefault
 	}
 	if opts.Version != "" {
 		f.version += "-kvd." + semanticSuffix(opts.Version)

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"kvd/internal/patterns"
 	"kvd/kv"
 	"kvd/kv/msglog"
 	"kvd/server/nats/jsapi"
@@ -143,11 +144,11 @@ func (f *Front) subjects(bucket string) []string {
 	return []string{streamconfig.SubjectsOf(bucket)}
 }
 
-// anyOverlap reports whether some subject matches a pattern of both lists.
+// anyOverlap reports whether some subject matches a pattern of both lists, or the lists are
+// too large to find out.
 func anyOverlap(a, b []string) bool {
-	return slices.ContainsFunc(a, func(s string) bool {
-		return slices.ContainsFunc(b, func(t string) bool { return wire.Overlap(s, t) })
-	})
+	found, exhausted := patterns.AnyOverlap(a, b)
+	return found || exhausted
 }
 
 // checkOverlap refuses subjects that overlap with those of another stream. A stream whose

@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"sync/atomic"
 
+	"kvd/internal/view"
 	"kvd/server/nats/wire"
 )
 
@@ -35,6 +36,10 @@ func (c *conn) subscribe(o *wire.Operation) {
 	}
 	if count >= subsMax {
 		c.sendError("maximum subscriptions exceeded: " + strconv.Itoa(subsMax))
+		return
+	}
+	if !c.memory.charge(costOf(view.String(o.Subject))) {
+		c.sendError("maximum memory of subscriptions and consumers exceeded: " + strconv.FormatInt(c.memory.max, 10) + " bytes")
 		return
 	}
 	s := &subscription{conn: c, user: c.user, sid: string(o.SID), subject: string(o.Subject), queue: string(o.Queue)}
@@ -72,6 +77,7 @@ func (c *conn) unsubscribe(s *subscription) {
 		delete(c.subs, s.sid)
 	}
 	c.subsMu.Unlock()
+	c.memory.release(costOf(s.subject))
 	c.front.subs.remove(s.subject, s)
 	c.front.consumers.subscriptionRemoved(s)
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"kvd/internal/patterns"
 	"kvd/kv"
 	"kvd/kv/msglog"
 	"kvd/server/nats/jsapi"
@@ -320,12 +321,11 @@ func checkSubjects(subjects []string) *jsapi.Error {
 			return jsapi.InvalidConfig("subjects that overlap with system api require no-ack to be true")
 		}
 	}
-	for i, s := range subjects {
-		for _, other := range subjects[i+1:] {
-			if wire.Overlap(s, other) {
-				return jsapi.InvalidConfig("subject %q overlaps with %q", s, other)
-			}
-		}
+	switch p, q, found, exhausted := patterns.FirstOverlap(subjects); {
+	case found:
+		return jsapi.InvalidConfig("subject %q overlaps with %q", p, q)
+	case exhausted:
+		return jsapi.InvalidConfig("%d subjects are too many: use fewer wildcards", len(subjects))
 	}
 	return nil
 }

@@ -41,26 +41,22 @@ const maxControlLine = 4096
 // ErrIncomplete says that the input ends before the operation does.
 var ErrIncomplete = errors.New("incomplete")
 
-// ProtocolError is an error that ends a connection. Its text goes to the client. If it is
-// empty, the connection is closed without -ERR, as nats-server does.
+// ProtocolError is an error that ends a connection. Its text goes to the client.
 type ProtocolError string
 
-func (e ProtocolError) Error() string {
-	if e == "" {
-		return "malformed operation"
-	}
-	return string(e)
-}
+func (e ProtocolError) Error() string { return string(e) }
 
 // The errors that end a connection, in nats-server's words: clients act on some of them.
+// nats-server closes without a word where kvd says ErrMalformed or ErrLate.
 const (
-	ErrMalformed     ProtocolError = ""
+	ErrMalformed     ProtocolError = "Parser Error"
 	ErrUnknown       ProtocolError = "Unknown Protocol Operation"
 	ErrControlLine   ProtocolError = "maximum control line exceeded"
 	ErrMaxPayload    ProtocolError = "Maximum Payload Violation"
 	ErrAuthorization ProtocolError = "Authorization Violation"
 	ErrAuthTimeout   ProtocolError = "Authentication Timeout"
 	ErrStale         ProtocolError = "Stale Connection"
+	ErrLate          ProtocolError = "Operation Timeout"
 	ErrNoHeaders     ProtocolError = "no responders requires headers support"
 )
 
