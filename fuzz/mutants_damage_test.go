@@ -67,8 +67,8 @@ var damageMutants = []mutant{
 	},
 	{
 		name: "an operation is logged once", test: "TestDamageMatrix", file: "bucket/control.go",
-		old: "\tfor range 2 {\n\t\ts.log.NextPage()",
-		new: "\tfor range map[bool]int{false: 2, true: 1}[mutant] {\n\t\ts.log.NextPage()",
+		old: "\tfor i := range 2 {\n\t\ts.log.NextPage()",
+		new: "\tfor i := range map[bool]int{false: 2, true: 1}[mutant] {\n\t\ts.log.NextPage()",
 	},
 	{
 		name: "both frames of an operation share a page", test: "TestDamageMatrix", file: "bucket/control.go",
