@@ -66,11 +66,11 @@ func TestAPullConsumerIsInactive(t *testing.T) {
 				if strings.Contains(c.request, "expires") {
 					start = start.Add(-7 * time.Second)
 				}
-				time.Sleep(time.Until(start.Add(c.ends - time.Millisecond)))
+				pass(time.Until(start.Add(c.ends - time.Millisecond)))
 				if !isThere(t, p) {
 					t.Error("it ended too early")
 				}
-				time.Sleep(2 * time.Millisecond)
+				pass(2 * time.Millisecond)
 				if isThere(t, p) {
 					t.Error("it did not end")
 				}
@@ -106,12 +106,15 @@ func TestRedeliveryTimes(t *testing.T) {
 	})
 }
 
+// pass lets time pass in a bubble.
+func pass(d time.Duration) { <-time.After(d) }
+
 // A durable push consumer does not end without a subscription.
 func TestADurableConsumerIsNotRemoved(t *testing.T) {
 	inBubble(t, func(t *testing.T, p *peer) {
 		answerTo(t, p, "$JS.API.CONSUMER.CREATE.S.c", "", `{"stream_name":"S","config":{"durable_name":"c","ack_policy":"none","deliver_subject":"to.c","idle_heartbeat":1000000000}}`)
 		p.send(t, "SUB to.c 9\r\nUNSUB 9\r\n", false)
-		time.Sleep(100 * time.Second) // the third ping would end the connection
+		pass(100 * time.Second) // the third ping would end the connection
 		if !isThere(t, p) {
 			t.Error("it ended")
 		}
