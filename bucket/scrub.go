@@ -9,8 +9,8 @@ import (
 )
 
 // scrubber is the goroutine that reads all segments once in each period, as far as their index
-// blocks cover them, a part at a time with pauses in between, so that damage is found while a sound copy may still exist. The
-// maintainer starts it if Options.Scrub is set, and stops it.
+// blocks cover them, a part at a time with pauses in between, so that damage is found while a
+// sound copy may still exist. The maintainer starts it if Options.Scrub is set, and stops it.
 //
 // Each pass reads the segments that are there when it begins. Those that a compaction replaces
 // meanwhile are passed by; their records are read in the next pass. The first pass begins at a
