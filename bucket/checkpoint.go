@@ -65,8 +65,9 @@ type capture struct {
 //  5. remove the files of deleted buckets, recycle the log below the position.
 //
 // An error in steps 2 to 4 poisons the store. A full disk does not, unless a sync reports
-// it, and neither does a file that cannot be opened for want of a descriptor. A checkpoint that waited until the store was closed does nothing, because another
-// process may have opened the directory by then.
+// it, and neither does a file that cannot be opened for want of a descriptor. A checkpoint
+// that waited until the store was closed does nothing, because another process may have
+// opened the directory by then.
 func (s *Store) makeCheckpoint(p pace) error {
 	_, err := s.freeLog(p)
 	return err

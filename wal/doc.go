@@ -95,9 +95,10 @@
 //
 // The first frame is at 4,096. After a frame that ends at offset e, the next one is at
 // e rounded up to 8 if there was no sync between them, otherwise at e rounded up to
-// 4,096. The owner may ask for a page of its own ([Log.NextPage]). A frame must end before the last header. A frame is written together with
-// zeros up to the next 4 KiB boundary. So durable frames never share a page
-// with a write in flight, and no page needs to be read to be written.
+// 4,096. The owner may ask for a page of its own ([Log.NextPage]). A frame must end before
+// the last header. A frame is written together with zeros up to the next 4 KiB boundary. So
+// durable frames never share a page with a write in flight, and no page needs to be read to
+// be written.
 //
 // A vouching frame has no payload. Its field synced shows that the frame before it was
 // durable; without it damage to that frame would look like a torn tail. A log that

@@ -94,7 +94,7 @@ func (c *conn) createConsumer(r *request, durable bool) (any, *jsapi.Error) {
 	if ask.Action == actionUpdate {
 		return nil, jsapi.ErrNoConsumer
 	}
-	if c.front.consumers.isFull(c.user) || cfg.Durable != "" && c.front.durables.count.Load() >= durablesMax || !c.memory.charge(cfg.cost()) {
+	if c.front.consumers.isFull(c.user) || cfg.isStored() && c.front.durables.count.Load() >= durablesMax || !c.memory.charge(cfg.cost()) {
 		return nil, jsapi.NewError(400, 10026, "maximum consumers limit reached")
 	}
 	k, err := c.newConsumer(s, cfg)
@@ -162,7 +162,7 @@ func (f *Front) makeConsumer(owner *conn, user string, s *stream, cfg *consumerC
 	if cfg.DeliverSubject == "" {
 		k.pull = &pull{waiting: waiting{max: cfg.MaxWaiting}, counted: s.status.Revision}
 	}
-	if cfg.Durable != "" {
+	if cfg.isStored() {
 		k.owner, k.durable = nil, &durable{bucketID: s.status.ID}
 	}
 	k.timer = time.AfterFunc(time.Hour, k.tick)

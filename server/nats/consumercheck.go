@@ -89,8 +89,8 @@ func (c *consumerConfig) checkPull() *jsapi.Error {
 func (c *consumerConfig) checkSupported() *jsapi.Error {
 	push := c.DeliverSubject != ""
 	switch {
-	case c.Durable != "" && !push:
-		return jsapi.UnsupportedConsumer("durable pull consumers are not supported: leave out durable_name, and a consumer is kept for its inactive_threshold")
+	case c.Durable != "" && !push && c.InactiveThreshold == 0:
+		return jsapi.UnsupportedConsumer("durable pull consumers are not supported without an inactive_threshold: set it, and the consumer is kept in memory so long after its last request")
 	case push && c.AckPolicy != ackNone:
 		return jsapi.UnsupportedConsumer("ack policy %s is not supported in a push consumer: choose none, or a pull consumer", c.AckPolicy)
 	case c.DeliverGroup != "":

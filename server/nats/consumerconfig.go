@@ -129,6 +129,9 @@ func (c *consumerConfig) normalise() {
 	c.InactiveThreshold = min(c.InactiveThreshold, thresholdMax)
 }
 
+// isStored reports whether the consumer is kept over a restart.
+func (c *consumerConfig) isStored() bool { return c.Durable != "" && c.DeliverSubject != "" }
+
 // normaliseAcks fills in the defaults of a consumer whose messages are acknowledged.
 func (c *consumerConfig) normaliseAcks() {
 	if c.AckWait == 0 {

@@ -85,6 +85,9 @@
 // after a restart, and goes on where it was. Its position is stored once in a second while it
 // delivers, and when the front end is closed. After a crash the messages since then come again.
 //
+// A pull consumer may have a durable name if it has an inactive_threshold, as that of nats stream
+// view. It is in memory like any other pull consumer: a restart ends it, as its threshold may.
+//
 // # What is refused
 //
 // Requests to other subjects under $JS and $SYS have no responder, and clients say so.
@@ -96,9 +99,9 @@
 //	key/value buckets  other subjects, max_msgs, discard old with max_bytes (10052)
 //	message streams    TTLs of messages, max_msgs_per_subject above 64, discard new with both
 //	                   max_msgs and max_msgs_per_subject (10052)
-//	consumers          durable pull consumers, deliver groups, rate limits, ack policies of push consumers but
-//	                   none, replay policies but instant, last_per_subject in a stream without
-//	                   max_msgs_per_subject (10012)
+//	consumers          durable pull consumers without an inactive_threshold, deliver groups, rate limits,
+//	                   ack policies of push consumers but none, replay policies but instant,
+//	                   last_per_subject in a stream without max_msgs_per_subject (10012)
 //	messages           Nats-Batch-Id (10174), Nats-Incr (10168), Nats-Schedule (10188)
 //	gets               batch, multi_last, up_to_seq, up_to_time, start_time (10003, or status 408)
 //	deletion           of a message that is not the oldest of its subject (10057)

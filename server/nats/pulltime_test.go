@@ -43,6 +43,7 @@ func TestAPullConsumerIsInactive(t *testing.T) {
 		ends                  time.Duration
 	}{
 		{"without a request", `"ack_policy":"none"`, "", 10 * time.Second},
+		{"with a durable name", `"ack_policy":"all","durable_name":"c"`, "", 10 * time.Second},
 		{"after a request", `"ack_policy":"none","deliver_policy":"new"`, `{"batch":1,"no_wait":true}`, 10 * time.Second},
 		{"after an expiry", `"ack_policy":"none","deliver_policy":"new"`, `{"batch":1,"expires":7000000000}`, 17 * time.Second},
 		{"after the default", `"ack_policy":"none","inactive_threshold":0`, "", 5 * time.Second},
