@@ -41,6 +41,31 @@ func TestCrashAtEveryCallOfIntervalBuckets(t *testing.T) {
 	report(t, checks, start)
 }
 
+// withFewFiles gives a workload the least bucket.Options.MaxFiles: two segments may be open, of
+// three buckets. A batch is for one bucket then: where it touches more than may be open, it is
+// several groups, and the model knows all of it or nothing.
+func withFewFiles(load *workload) {
+	load.maxFiles = 32
+	for _, o := range load.ops {
+		for i := range o.batch {
+			o.batch[i].bucket = o.batch[0].bucket
+		}
+	}
+}
+
+// TestCrashAtEveryCallWithFewFiles does the same in a store that closes and opens again the
+// files of its buckets all the time.
+func TestCrashAtEveryCallWithFewFiles(t *testing.T) {
+	start, checks := time.Now(), newChecks()
+	defer checks.close()
+	p := plan{samples: 3, nested: 20, goOn: 10}
+	trySeeds(t, 5000, effort(2), 24, func(load *workload) error {
+		withFewFiles(load)
+		return runSweep(load, p, checks)
+	})
+	report(t, checks, start)
+}
+
 // report logs the number of images and the speed.
 func report(t *testing.T, c *checks, start time.Time) {
 	t.Helper()

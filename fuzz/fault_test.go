@@ -26,6 +26,7 @@ type fault struct {
 var faults = []fault{
 	{name: "EIO", err: syscall.EIO, applies: func(simdisk.OpKind) bool { return true }},
 	{name: "ENOSPC", err: syscall.ENOSPC, applies: needsSpace},
+	{name: "EMFILE", err: syscall.EMFILE, applies: opens},
 	{name: "EIO after half", err: syscall.EIO, short: true, applies: isKind(simdisk.OpWriteAt)},
 	{name: "ENOSPC after half", err: syscall.ENOSPC, short: true, applies: isKind(simdisk.OpWriteAt)},
 	{name: "EIO, pages dropped", err: syscall.EIO, drop: true, applies: isKind(simdisk.OpSync)},
@@ -35,6 +36,9 @@ var faults = []fault{
 func isKind(kind simdisk.OpKind) func(simdisk.OpKind) bool {
 	return func(k simdisk.OpKind) bool { return k == kind }
 }
+
+// opens reports whether a call needs a descriptor.
+func opens(kind simdisk.OpKind) bool { return kind == simdisk.OpOpen || kind == simdisk.OpOpenDir }
 
 // needsSpace reports whether a call can fail on a full disk. A sync can fail where blocks
 // are assigned late. A write to existing blocks can fail where blocks are never
@@ -81,6 +85,18 @@ func TestFailEveryCall(t *testing.T) {
 	start, checks := time.Now(), newChecks()
 	defer checks.close()
 	trySeeds(t, 1000, effort(4), 14, func(load *workload) error { return failEvery(load, checks) })
+	report(t, checks, start)
+}
+
+// TestFailEveryCallWithFewFiles does the same in a store that closes and opens again the files
+// of its buckets all the time.
+func TestFailEveryCallWithFewFiles(t *testing.T) {
+	start, checks := time.Now(), newChecks()
+	defer checks.close()
+	trySeeds(t, 1100, effort(1), 14, func(load *workload) error {
+		withFewFiles(load)
+		return failEvery(load, checks)
+	})
 	report(t, checks, start)
 }
 
@@ -247,6 +263,8 @@ func (p *faultyWorld) do(o *op) error {
 		return nil
 	case !p.hit:
 		return err
+	case errors.Is(p.fault.err, syscall.EMFILE) && !errors.Is(err, kv.ErrTooManyFiles):
+		return fmt.Errorf("for want of a descriptor: %w", err)
 	case errors.Is(err, kv.ErrOutcomeUnknown):
 		if p.poisoned {
 			return fmt.Errorf("unknown outcome twice: %w", err)

@@ -76,6 +76,18 @@ var damageMutants = []mutant{
 		new: "\t\tif !(mutant) {\n\t\t\ts.log.NextPage()\n\t\t}\n",
 	},
 
+	// Open files (bucket/warm.go, bucket/files.go).
+	{
+		name: "a cold file is closed without a sync", test: "TestColdFilesAreClosed", in: "bucket", file: "bucket/warm.go",
+		old: "\tif err := sl.CloseFile(); err != nil {",
+		new: "\tif mutant {\n\t\tsl.CloseUnsynced()\n\t\treturn\n\t}\n\tif err := sl.CloseFile(); err != nil {",
+	},
+	{
+		name: "the file of a deleted bucket stays open", test: "TestDeletedBucketsHaveNoFileOpen", in: "bucket", file: "bucket/warm.go",
+		old: "\tif sl.at != nil && sl.users == 0 {\n\t\tw.removeLocked(sl)",
+		new: "\tif sl.at != nil && sl.users == 0 && !(mutant) {\n\t\tw.removeLocked(sl)",
+	},
+
 	// Segments.
 	{
 		name: "a damaged page of an index block counts", test: "TestDamageMatrix", file: "segment/page.go",

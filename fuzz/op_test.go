@@ -187,6 +187,7 @@ type workload struct {
 	logMaxSize  int64
 	reserveSize int64
 	segmentSize int64 // 0: large
+	maxFiles    int   // 0: many
 	aging       bool  // records expire
 	copies      bool  // the disk copies what is overwritten
 	ops         []op
@@ -197,7 +198,7 @@ type workload struct {
 // String lists the workload for a report.
 func (w *workload) String() string {
 	var s strings.Builder
-	fmt.Fprintf(&s, "seed %d, log %d of %d, reserve %d, segments %d, %d steps:\n", w.seed, w.logFileSize, w.logMaxSize, w.reserveSize, w.segmentSize, len(w.ops))
+	fmt.Fprintf(&s, "seed %d, log %d of %d, reserve %d, segments %d, files %d, %d steps:\n", w.seed, w.logFileSize, w.logMaxSize, w.reserveSize, w.segmentSize, w.maxFiles, len(w.ops))
 	for i, o := range w.ops {
 		fmt.Fprintf(&s, "%4d  %v\n", i, o)
 	}
