@@ -11,8 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"kvd/bench/workload"
 	"kvd/bucket"
 	"kvd/internal/environment"
 	"kvd/kv"
@@ -107,21 +106,7 @@ func openCold(b *testing.B, dir, key string) {
 
 // dropCache removes the pages of all files below dir from the page cache.
 func dropCache(tb testing.TB, dir string) {
-	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		f, err := os.Open(path)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		if err := f.Sync(); err != nil {
-			return err
-		}
-		return unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
-	})
-	if err != nil {
+	if err := workload.EvictCache(dir); err != nil {
 		tb.Fatal(err)
 	}
 }

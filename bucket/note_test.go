@@ -11,7 +11,8 @@ import (
 	"kvd/kv"
 )
 
-// Whoever meets a damaged record has it noted, and the next checkpoint writes that down.
+// A read that meets a damaged record notes the record. The next checkpoint writes the note to
+// the manifest.
 func TestDamageThatAReaderMeetsIsNoted(t *testing.T) {
 	for name, read := range map[string]func(b *Bucket) error{
 		"get":          func(b *Bucket) error { _, err := b.Get(ctx, "victim"); return err },

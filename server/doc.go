@@ -48,8 +48,8 @@
 // A user with a public key, an nkey that begins with U, has no password, and logs in with a
 // protocol that has signatures.
 //
-// [Logins.SetUsers] replaces all users at once, also for open connections: a user who was
-// removed, or whose password was changed, has no permissions from then on.
+// [Logins.SetUsers] replaces all users at once. It affects open connections too: their user
+// loses all permissions if the new users do not have the user, or have another password.
 //
 // Servers that have the same [Logins] share users and limits. A login takes the same time
 // whether the name exists or not. Attempts as one user from one address are slowed: five are

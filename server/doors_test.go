@@ -35,7 +35,7 @@ var grantsOf = map[string]string{
 	"nobody":   "",
 }
 
-// Lists of the users who may do something.
+// Users by what they may do. The name of a list says what that is.
 const (
 	gets      = "get reader all "
 	getsApp   = gets + "appget split "
@@ -55,8 +55,8 @@ const (
 // streamOfB is the configuration of bucket b for NATS' clients. It allows what they can ask for.
 const streamOfB = `{"name":"KV_b","subjects":["$KV.b.>"],"max_msgs_per_subject":1,"storage":"memory","allow_direct":true,"allow_rollup_hdrs":true}`
 
-// operations are all that is asked for at the doors, and who may. {app} and {other} are the
-// revisions of the keys.
+// operations are the operations of all protocols, with the users who may do each. {app} and
+// {other} stand for the revisions of the keys app.k and other.k.
 var operations = []struct {
 	door, text string
 	may        string

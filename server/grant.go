@@ -107,7 +107,7 @@ func (u *user) mayPattern(p Permission, bucket, pattern string) bool {
 	return false
 }
 
-// all returns the number of grants. A user who was removed, nil, has none.
+// all returns the number of grants. It is 0 for nil, which stands for a removed user.
 func (u *user) all() int {
 	if u == nil {
 		return 0

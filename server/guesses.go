@@ -73,7 +73,7 @@ func (g *guesses) reserve(p pair) (time.Duration, error) {
 	return pause, nil
 }
 
-// forget gives a user who has logged in all free attempts.
+// forget forgets the failed attempts of a user from an address. It is called after a login.
 func (g *guesses) forget(from netip.Prefix, name string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

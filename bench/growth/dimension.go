@@ -107,7 +107,7 @@ func (d dimension) render(results string) error {
 		fmt.Fprintln(os.Stderr, "growth: no samples of", d.name)
 		return nil
 	}
-	err = write(name+".md", func(w io.Writer) error {
+	err = report.WriteFile(name+".md", func(w io.Writer) error {
 		fmt.Fprintf(w, "%s. Each cell is the median of the rounds, with the least and the greatest value.\n\n", d.title)
 		if err := samples.Setting(w); err != nil {
 			return err
@@ -118,19 +118,7 @@ func (d dimension) render(results string) error {
 	if err != nil {
 		return err
 	}
-	return write(name+".svg", func(w io.Writer) error {
+	return report.WriteFile(name+".svg", func(w io.Writer) error {
 		return samples.GrowthChart(w, d.title+": multiples of the first value")
 	})
-}
-
-func write(name string, content func(io.Writer) error) error {
-	f, err := os.Create(name)
-	if err != nil {
-		return err
-	}
-	if err := content(f); err != nil {
-		f.Close()
-		return err
-	}
-	return f.Close()
 }

@@ -42,10 +42,10 @@ func render(dir string) error {
 		}
 		compared := slices.DeleteFunc(slices.Clone(comparisons), func(c comparison) bool { return c.kind != kind })
 		first := compared[0]
-		if err := write(name+".md", func(w io.Writer) error { return page(w, run, compared) }); err != nil {
+		if err := report.WriteFile(name+".md", func(w io.Writer) error { return page(w, run, compared) }); err != nil {
 			return err
 		}
-		err = write(name+".svg", func(w io.Writer) error { return run.RatioChart(w, first.title, first.column, first.others...) })
+		err = report.WriteFile(name+".svg", func(w io.Writer) error { return run.RatioChart(w, first.title, first.column, first.others...) })
 		if err != nil {
 			return err
 		}
@@ -72,16 +72,4 @@ func page(w io.Writer, run *report.Run, compared []comparison) error {
 	}
 	fmt.Fprint(w, "\n## All values\n\n")
 	return run.Values(w)
-}
-
-func write(name string, content func(io.Writer) error) error {
-	f, err := os.Create(name)
-	if err != nil {
-		return err
-	}
-	if err := content(f); err != nil {
-		f.Close()
-		return err
-	}
-	return f.Close()
 }

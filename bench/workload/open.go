@@ -76,7 +76,7 @@ func openKilled(s Setting) Step {
 // open measures the time until a store whose files are not in the page cache has answered a
 // read.
 func (j *job) open(row string, generation func(int) int) error {
-	if err := evict(filepath.Join(j.dir, loaded)); err != nil {
+	if err := EvictCache(filepath.Join(j.dir, loaded)); err != nil {
 		return err
 	}
 	start := time.Now()
@@ -94,8 +94,8 @@ func (j *job) open(row string, generation func(int) int) error {
 	})
 }
 
-// evict removes the files below a directory from the page cache.
-func evict(dir string) error {
+// EvictCache syncs the files below a directory, and removes them from the page cache.
+func EvictCache(dir string) error {
 	return filepath.WalkDir(dir, func(name string, entry os.DirEntry, err error) error {
 		if err != nil || !entry.Type().IsRegular() {
 			return err

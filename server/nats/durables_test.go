@@ -47,11 +47,11 @@ func TestADurablePositionIsStored(t *testing.T) {
 		for range 2 { // prepare has published two messages
 			p.next(t)
 		}
-		time.Sleep(durableInterval - time.Millisecond)
+		pass(durableInterval - time.Millisecond)
 		if at := stored(); at != (sequencePair{0, 0}) {
 			t.Errorf("%v is stored too early", at)
 		}
-		time.Sleep(2 * time.Millisecond)
+		pass(2 * time.Millisecond)
 		synctest.Wait()
 		if at := stored(); at != (sequencePair{2, 2}) {
 			t.Errorf("%v is stored", at)
