@@ -31,25 +31,26 @@ var grantsOf = map[string]string{
 	"token":    "b/app.*=read-write", // one token below app
 	"one":      "b/app.k=get",
 	"split":    "b/app.>=get b/other.>=get", // all keys there are, by two grants
-	"stranger": "c=all b2=all",
+	"stranger": "c=all b2=all _kvd_stream_c=all",
+	"root":     "*=all",
 	"nobody":   "",
 }
 
 // Users by what they may do. The name of a list says what that is.
 const (
-	gets      = "get reader all "
+	gets      = "get reader all root "
 	getsApp   = gets + "appget split "
 	getsToken = getsApp + "token "
 	getsKey   = getsToken + "one "
-	puts      = "put all "
+	puts      = "put all root "
 	putsApp   = puts + "appput token "
-	dels      = "del all "
+	dels      = "del all root "
 	delsApp   = dels + "appdel token "
-	watches   = "watch reader all "
+	watches   = "watch reader all root "
 	watchApp  = watches + "appwatch "
 	watchTok  = watchApp + "token "
-	admins    = "admin all "
-	everybody = "get put del watch admin reader all appget appput appdel appwatch token one split "
+	admins    = "admin all root "
+	everybody = "get put del watch admin reader all root appget appput appdel appwatch token one split "
 )
 
 // streamOfB is the configuration of bucket b for NATS' clients. It allows what they can ask for.
@@ -120,7 +121,7 @@ var operations = []struct {
 	{"header", "$KV.b.other.k KV-Operation: DEL", dels},
 	{"header", "$KV.b.app.k KV-Operation: PURGE\r\nNats-Rollup: sub", delsApp},
 	{"header", "$KV.b.app.k Nats-Rollup: sub", putsApp},
-	{"header", "$KV.b.app.k Nats-Rollup: all", "all"},
+	{"header", "$KV.b.app.k Nats-Rollup: all", "all root"},
 	{"header", "$KV.b.app.k Nats-Expected-Last-Subject-Sequence: 1\r\nNats-Expected-Last-Subject-Sequence-Subject: $KV.b.other.k", puts},
 	{"nats", "$JS.API.STREAM.INFO.KV_b", everybody},
 	{"nats", `$JS.API.STREAM.INFO.KV_b {"subjects_filter":"$KV.b.app.>"}`, getsApp},
@@ -156,6 +157,49 @@ func TestDoorsAgree(t *testing.T) {
 				t.Errorf("%s (%s): %s %q: %s", name, grantsOf[name], op.door, text, answer)
 			}
 		}
+	}
+}
+
+// Users without any grant in a bucket get the same answers whether it exists or not: no door
+// tells them of others' buckets. So it is with message streams.
+func TestDoorsTellNothing(t *testing.T) {
+	d := openDoors(t)
+	app, other := d.seed(t)
+	d.ask(t, "nats", "root", `$JS.API.STREAM.CREATE.b {"name":"b","subjects":["s.>"]}`)
+	named := regexp.MustCompile(`\bb\b|(KV|stream)_b\b`)
+	absent := func(text string) string {
+		return named.ReplaceAllStringFunc(text, func(name string) string { return strings.TrimSuffix(name, "b") + "q" })
+	}
+	texts := map[string]string{
+		"$JS.API.STREAM.NAMES": "nats", "$JS.API.STREAM.LIST": "nats", "$JS.API.INFO": "nats", "BUCKETS": "line", "$JS.API.CONSUMER.MSG.NEXT.KV_b.x": "nats",
+		"$JS.API.STREAM.INFO.b": "nats", "$JS.API.DIRECT.GET.b.s.x": "nats", `$JS.API.STREAM.CREATE.b {"name":"b","subjects":["b.>"]}`: "nats",
+		`$JS.API.STREAM.CREATE.mine {"name":"mine","subjects":["$KV.b.>"]}`: "nats", `$JS.API.STREAM.CREATE.KV_b {"name":"KV_b","subjects":["x"]}`: "nats",
+		`$JS.API.STREAM.NAMES {"subject":"$KV.b.>"}`: "nats", `$JS.API.STREAM.NAMES {"subject":"b.>"}`: "nats",
+	}
+	for _, op := range operations {
+		texts[strings.NewReplacer("{app}", fmt.Sprint(app), "{other}", fmt.Sprint(other), "{stream}", streamOfB).Replace(op.text)] = op.door
+	}
+	answered := regexp.MustCompile(`"(ts|total|errors)":[^,}]*|[0-9]+\r\n`) // differ between any two answers
+	for text, door := range texts {
+		for _, user := range []string{"stranger", "nobody"} {
+			got, want := d.answerTo(t, door, user, text), d.answerTo(t, door, user, absent(text))
+			got, want = answered.ReplaceAllString(got, ""), answered.ReplaceAllString(want, "")
+			if absent(got) != want && got != want {
+				t.Errorf("%s: %s %q\nif it exists %s\nif not       %s", user, door, text, got, want)
+			}
+		}
+	}
+	// Their own subjects are free for them, whoever else captures these.
+	if got := d.ask(t, "nats", "stranger", `$JS.API.STREAM.CREATE.c {"name":"c","subjects":["s.x","s.y"]}`); !strings.Contains(got, `"did_create":true`) {
+		t.Errorf("a stream with another user's subjects: %s", got)
+	}
+	for user, stream := range map[string]string{"stranger": "c", "root": "b"} { // the first stream that the user sees
+		if got := d.ask(t, "nats", user, "s.x 1"); !strings.Contains(got, `{"stream":"`+stream+`","seq":1}`) {
+			t.Errorf("%s: a message to s.x is stored: %s", user, got)
+		}
+	}
+	if got := d.ask(t, "nats", "root", `$JS.API.STREAM.CREATE.e {"name":"e","subjects":["s.y"]}`); !strings.Contains(got, `"err_code":10065`) {
+		t.Errorf("a stream with subjects of streams that the user sees: %s", got)
 	}
 }
 
@@ -277,9 +321,19 @@ func (d *doors) seed(t *testing.T) (app, other kv.Revision) {
 	return app, other
 }
 
-// ask logs in, asks for one operation, and returns the first line of the answer with its
-// payload.
+// ask is answerTo for an operation that somebody must answer.
 func (d *doors) ask(t *testing.T, door, user, text string) string {
+	t.Helper()
+	answer := d.answerTo(t, door, user, text)
+	if strings.HasPrefix(answer, "HMSG i 1 16 16") {
+		t.Fatalf("%q: nobody answers", text)
+	}
+	return answer
+}
+
+// answerTo logs in, asks for one operation, and returns the first line of the answer with its
+// payload.
+func (d *doors) answerTo(t *testing.T, door, user, text string) string {
 	t.Helper()
 	if door == "line" {
 		return exchangeWith(t, d.line, "AUTH "+user+" secret\r\n"+text+"\r\n", 2)
@@ -291,11 +345,7 @@ func (d *doors) ask(t *testing.T, door, user, text string) string {
 		header := "NATS/1.0\r\n" + body + "\r\n\r\n"
 		publish = fmt.Sprintf("HPUB %s i %d %d\r\n%s\r\n", subject, len(header), len(header), header)
 	}
-	answer := exchangeWith(t, d.nats, connect+publish, 2) // INFO comes first
-	if strings.HasPrefix(answer, "HMSG i 1 16 16") {
-		t.Fatalf("%q: nobody answers", text)
-	}
-	return answer
+	return exchangeWith(t, d.nats, connect+publish, 2) // INFO comes first
 }
 
 // exchangeWith sends text to a server and returns line n of its answer, and the line after it

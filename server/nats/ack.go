@@ -50,7 +50,7 @@ func (c *conn) acknowledgement(o *wire.Operation) bool {
 	if !ok {
 		return false
 	}
-	k := c.userConsumer(ack.stream, ack.consumer)
+	k := c.front.consumers.findNamed(c.user, ack.stream, ack.consumer)
 	if k == nil || k.acks.config == nil {
 		return false
 	}

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"kvd/server"
 	"kvd/server/nats/jsapi"
 	"kvd/server/nats/streamconfig"
 	"kvd/server/nats/wire"
@@ -20,9 +19,9 @@ type request struct {
 // stream returns the name of the stream, the first token.
 func (r *request) stream() string { return r.tokens[0] }
 
-// bucket returns the name of the stream's bucket. It reports false if kvd can have no such
-// stream.
-func (r *request) bucket() (string, bool) { return streamconfig.BucketOf(r.stream()) }
+// grants returns the name of the bucket that grants on the stream are about. It reports
+// false if kvd can have no such stream.
+func (r *request) grants() (string, bool) { return streamconfig.GrantsOf(r.stream()) }
 
 // call is an operation of the API.
 type call struct {
@@ -122,7 +121,7 @@ func (c *conn) accountInfo(*request) (any, *jsapi.Error) {
 		if err != nil {
 			return nil, jsapi.ErrorOf(err)
 		}
-		if !isStreamBucket(st.Config.Bucket) || !c.May(server.MayAny, st.Config.Bucket) {
+		if _, visible := c.visibleStream(st.Config.Bucket); !visible {
 			continue
 		}
 		info.Streams++

@@ -185,7 +185,7 @@ func (k *consumer) isStalled() bool { return k.flow != nil && k.flow.stalled() }
 // consumer reads.
 func (k *consumer) permitted(reader *conn, p server.Permission) bool {
 	for _, pattern := range k.permits {
-		if reader.PermitPattern(p, k.stream, pattern) != nil {
+		if reader.PermitPattern(p, k.layout.Grants, pattern) != nil {
 			return false
 		}
 	}

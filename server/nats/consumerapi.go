@@ -88,7 +88,7 @@ func (c *conn) createConsumer(r *request, durable bool) (any, *jsapi.Error) {
 	if cfg.DeliverPolicy == deliverLastPer && s.layout.OnePerMessage {
 		return nil, jsapi.UnsupportedConsumer("deliver policy %s is not supported in a stream without max_msgs_per_subject: choose all, new or by_start_sequence", deliverLastPer)
 	}
-	if there := c.front.consumers.find(s.name, cfg.Name); there != nil {
+	if there := c.front.consumers.find(c.user, s.name, cfg.Name); there != nil {
 		return existingConsumer(there, cfg)
 	}
 	if ask.Action == actionUpdate {
@@ -202,12 +202,12 @@ func (k *consumer) closeLocked() {
 // findConsumer returns the consumer that a request names. Users see their own consumers
 // only.
 func (c *conn) findConsumer(r *request) (*consumer, *jsapi.Error) {
-	if _, refused := c.findStream(r, server.MayGet|server.MayWatch); refused != nil {
+	s, refused := c.findStream(r, server.MayGet|server.MayWatch)
+	if refused != nil {
 		return nil, refused
 	}
-	bucket, _ := r.bucket()
-	k := c.front.consumers.find(bucket, r.tokens[1])
-	if k == nil || k.user != c.user {
+	k := c.front.consumers.find(c.user, s.name, r.tokens[1])
+	if k == nil {
 		return nil, jsapi.ErrConsumerNotFound
 	}
 	return k, nil

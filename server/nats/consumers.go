@@ -20,37 +20,54 @@ const consumersMax = 1 << 16
 type consumers struct {
 	front *Front
 
-	mu        sync.Mutex                      // guards the fields below
-	byStream  map[string]map[string]*consumer // by bucket and name
-	bySubject map[string][]*consumer          // by deliver subject
-	byUser    map[string]int                  // their number
+	mu        sync.Mutex                          // guards the fields below
+	byStream  map[string]map[consumerID]*consumer // by bucket
+	bySubject map[string][]*consumer              // by deliver subject
+	byUser    map[string]int                      // their number
 }
+
+// consumerID identifies a consumer of a stream. Each user has names of its own.
+type consumerID struct{ user, name string }
+
+func (k *consumer) id() consumerID { return consumerID{k.user, k.config.Name} }
 
 func (cs *consumers) init(f *Front) {
 	cs.front = f
-	cs.byStream = make(map[string]map[string]*consumer)
+	cs.byStream = make(map[string]map[consumerID]*consumer)
 	cs.bySubject = make(map[string][]*consumer)
 	cs.byUser = make(map[string]int)
 }
 
-// find returns a consumer by its bucket and name, or nil.
-func (cs *consumers) find(stream, name string) *consumer {
+// find returns a user's consumer by its bucket and name, or nil.
+func (cs *consumers) find(user, bucket, name string) *consumer {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	return cs.byStream[stream][name]
+	return cs.byStream[bucket][consumerID{user, name}]
+}
+
+// findNamed returns a user's consumer by the name of its stream and its own, or nil.
+func (cs *consumers) findNamed(user, stream, name string) *consumer {
+	for _, bucketOf := range [...]func(string) (string, bool){streamconfig.KeyBucketOf, streamconfig.MessageBucketOf} {
+		if bucket, ok := bucketOf(stream); ok {
+			if k := cs.find(user, bucket, name); k != nil {
+				return k
+			}
+		}
+	}
+	return nil
 }
 
 // add adds a consumer. If one of its name exists, add returns that one instead.
 func (cs *consumers) add(k *consumer) *consumer {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	if there := cs.byStream[k.stream][k.config.Name]; there != nil {
+	if there := cs.byStream[k.stream][k.id()]; there != nil {
 		return there
 	}
 	if cs.byStream[k.stream] == nil {
-		cs.byStream[k.stream] = make(map[string]*consumer)
+		cs.byStream[k.stream] = make(map[consumerID]*consumer)
 	}
-	cs.byStream[k.stream][k.config.Name] = k
+	cs.byStream[k.stream][k.id()] = k
 	if subject := k.config.DeliverSubject; subject != "" {
 		cs.bySubject[subject] = append(cs.bySubject[subject], k)
 	}
@@ -164,7 +181,7 @@ func (cs *consumers) detachLocked(k *consumer) bool {
 	if k.removed.Swap(true) {
 		return false
 	}
-	if delete(cs.byStream[k.stream], k.config.Name); len(cs.byStream[k.stream]) == 0 {
+	if delete(cs.byStream[k.stream], k.id()); len(cs.byStream[k.stream]) == 0 {
 		delete(cs.byStream, k.stream)
 	}
 	if subject := k.config.DeliverSubject; subject != "" {
@@ -233,23 +250,22 @@ func (cs *consumers) count(stream string) int {
 }
 
 // all returns the consumers of a bucket, by name.
-func (cs *consumers) all(stream string) []*consumer {
+func (cs *consumers) all(bucket string) []*consumer {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	all := make([]*consumer, 0, len(cs.byStream[stream]))
-	for _, k := range cs.byStream[stream] {
+	all := make([]*consumer, 0, len(cs.byStream[bucket]))
+	for _, k := range cs.byStream[bucket] {
 		all = append(all, k)
 	}
 	slices.SortFunc(all, func(a, b *consumer) int { return strings.Compare(a.config.Name, b.config.Name) })
 	return all
 }
 
-// flowReplied passes a client's reply to a flow control request to its consumer.
-func (cs *consumers) flowReplied(subject string) {
+// flowReplied passes a user's reply to a flow control request to its consumer.
+func (cs *consumers) flowReplied(user, subject string) {
 	stream, rest, _ := strings.Cut(strings.TrimPrefix(subject, wire.FlowControlPrefix), ".")
 	name, _, _ := strings.Cut(rest, ".")
-	bucket, _ := streamconfig.BucketOf(stream)
-	k := cs.find(bucket, name)
+	k := cs.findNamed(user, stream, name)
 	if k == nil {
 		return
 	}

@@ -33,10 +33,13 @@
 //
 // # Message streams
 //
-// A stream whose name does not begin with KV_ is a message stream: a log of the messages
-// to the subjects that it captures. Two streams cannot capture the same subject. Its
-// bucket has a reserved name, which listings of buckets leave out and to which only the
-// front end writes; permissions use that name.
+// Any other stream is a message stream: a log of the messages to the subjects that it
+// captures. So is a stream KV_b with subjects or limits that no bucket has. A message
+// stream's bucket has a reserved name, which listings of buckets leave out and to which only
+// the front end writes. Neither kind can be changed into the other.
+//
+// The subjects $KV.b.> are those of bucket b: a stream may capture them while there is no such
+// bucket. Two streams of a user cannot capture the same subject.
 //
 //	max_msgs_per_subject 1 to 64   a subject is a key with that history
 //	no max_msgs_per_subject        every message has a key of its own
@@ -96,7 +99,7 @@
 //	streams            replicas (10074), mirrors (10034 or 10052), sources, republish, subject transforms,
 //	                   consumer limits, max_consumers, retention interest and workqueue, sealed, no_ack, first_seq,
 //	                   discard_new_per_subject, atomic and batch publish, counters, schedules (10052)
-//	key/value buckets  other subjects, max_msgs, discard old with max_bytes (10052)
+//	key/value buckets  an update to other subjects, max_msgs, or discard old with max_bytes (10052)
 //	message streams    TTLs of messages, max_msgs_per_subject above 64, discard new with both
 //	                   max_msgs and max_msgs_per_subject (10052)
 //	consumers          durable pull consumers without an inactive_threshold, deliver groups, rate limits,
@@ -175,9 +178,18 @@
 // the connection. A message needs the permission put, a marker del, and a get of a message
 // get, each on its key. A consumer needs get for the messages that are there when it is made,
 // and watch for later ones, on every key that its filters can match. A list of subjects needs
-// get on its filter. Requests about streams need admin. A grant on keys of a message stream is
-// on its subjects, with escapes as in package streamconfig. Messages, inboxes included, are delivered
-// to the same user only: each user is what NATS calls an account.
+// get on its filter. Requests about streams need admin.
+//
+// Grants on the stream KV_b are those on bucket b. Grants on another stream are on its reserved
+// name, and those on its keys are on its subjects, with escapes as in package streamconfig. A
+// stream that captures subjects of a bucket needs admin in that bucket.
+//
+// Each user is what NATS calls an account. Messages, inboxes included, are delivered to the
+// same user only, and each user has names of consumers of its own. A user sees the streams in
+// which there is any grant. Streams of users who do not see each other's can capture the same
+// subjects: a message is stored in the stream that its user sees, and of several in the one
+// that was created first, among those to which the user may write. No answer depends on whether
+// a bucket or stream exists in which the user has no grant.
 //
 // With TLS the server sends INFO without encryption, and the client begins the handshake
 // on the same connection.
@@ -214,6 +226,7 @@
 //
 //	wire, jsapi, streamconfig         packages: protocol, API, configurations and names
 //	front.go, conn.go, connect.go     the front end; a connection's loop; INFO and CONNECT
+//	capture.go                        the stream of a message, by its subject and user
 //	publish.go, batch.go              a publish: checked, stored and acknowledged
 //	expectation.go, gate.go           what a message expects of its stream
 //	messageids.go, storedids.go       duplicates

@@ -2,6 +2,7 @@ package nats
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -12,7 +13,6 @@ import (
 
 	"kvd/kv"
 	"kvd/kv/msglog"
-	"kvd/server/nats/streamconfig"
 )
 
 // durables keeps the durable consumers in a reserved bucket, one record each. The record is
@@ -56,8 +56,15 @@ type durable struct {
 	dirty bool        // messages were delivered since the record was written
 }
 
-// key returns the key of a consumer's record.
-func (k *consumer) key() string { return k.stream + "." + k.config.Name }
+// key returns the key of a consumer's record: bucket and name, and the user in hexadecimal
+// digits if there is one.
+func (k *consumer) key() string {
+	key := k.stream + "." + k.config.Name
+	if k.user != "" {
+		key += "." + hex.EncodeToString([]byte(k.user))
+	}
+	return key
+}
 
 // open returns the bucket of the records, which it makes if make is set. It returns nil if
 // there is none.
@@ -122,7 +129,8 @@ func (d *durables) restore(ctx context.Context, b kv.Bucket, key string) error {
 	if err := json.Unmarshal(e.Value, &r); err != nil {
 		return err
 	}
-	s, err := d.front.stream(ctx, strings.TrimSuffix(key, "."+r.Config.Name))
+	bucket, _, _ := strings.Cut(key, ".")
+	s, err := d.front.stream(ctx, bucket)
 	if errors.Is(err, kv.ErrBucketNotFound) || err == nil && s.status.ID != r.BucketID {
 		return d.erase(ctx, key)
 	}
@@ -137,7 +145,13 @@ func (d *durables) restore(ctx context.Context, b kv.Bucket, key string) error {
 	d.count.Add(1)
 	d.front.consumers.add(k)
 	d.front.consumers.start(k)
-	return nil
+	if key == k.key() {
+		return nil
+	}
+	if err := d.save(k); err != nil { // the record has the key of a time when users shared the names
+		return err
+	}
+	return d.erase(ctx, key)
 }
 
 // openAt opens the watch of a consumer that has delivered the messages up to a sequence.
@@ -221,11 +235,4 @@ func (k *consumer) savePosition() {
 		k.delivered() // tries again
 		k.polling.Unlock()
 	}
-}
-
-// isStreamBucket reports whether a bucket is that of a stream: others keep what the front
-// end needs itself.
-func isStreamBucket(bucket string) bool {
-	_, ok := streamconfig.StreamOf(bucket)
-	return ok
 }

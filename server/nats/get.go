@@ -10,9 +10,11 @@ import (
 	"strings"
 	"time"
 
+	"kvd/internal/view"
 	"kvd/kv"
 	"kvd/server"
 	"kvd/server/nats/jsapi"
+	"kvd/server/nats/streamconfig"
 	"kvd/server/nats/wire"
 )
 
@@ -58,12 +60,16 @@ func (r *getRequest) criteria() int {
 // allows it.
 func (c *conn) directGet(o *wire.Operation) bool {
 	name, subject, bySubject := bytes.Cut(o.Subject[len(wire.DirectGetPrefix):], []byte{'.'})
-	s := c.streamNamed(name)
-	if s == nil || !s.config.AllowDirect {
+	grants, ok := streamconfig.GrantsOf(view.String(name))
+	if !ok {
 		return false
 	}
-	if !c.May(server.MayGet, s.name) {
+	if !c.May(server.MayGet, grants) { // before anything tells whether the stream exists
 		c.sendPublishViolation(o)
+		return false
+	}
+	s := c.streamNamed(name)
+	if s == nil || !s.config.AllowDirect {
 		return false
 	}
 	if requiresHigherLevel(o.Header) {
@@ -74,7 +80,7 @@ func (c *conn) directGet(o *wire.Operation) bool {
 		return c.directGetBody(o, s)
 	}
 	if key, ok := s.layout.Key(subject); ok && !s.layout.OnePerMessage && kv.CheckKey(key) == nil {
-		if c.PermitKey(server.MayGet, s.name, key) != nil {
+		if c.PermitKey(server.MayGet, s.layout.Grants, key) != nil {
 			c.sendPublishViolation(o)
 			return false
 		}

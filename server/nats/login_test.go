@@ -241,14 +241,14 @@ func TestAConsumerEndsWithThePermission(t *testing.T) {
 	exchange(t, p, `> CONNECT {"verbose":false,"headers":true,"user":"bob","pass":"bob"}`, "> SUB i.* 1",
 		`> PUB $JS.API.CONSUMER.CREATE.KV_a.x i.1 {n}\r\n{"stream_name":"KV_a","config":{"name":"x","deliver_subject":"d","ack_policy":"none"}}`,
 		"< MSG i.1 1 {n}\\r\\n{\"type\":\"io.nats.jetstream.api.v1.consumer_create_response\",\"stream_name\"…")
-	k := front.consumers.find("a", "x")
+	k := front.consumers.find("bob", "a", "x")
 	if out, _ := k.poll(nil, nil); len(out) != 0 || k.consumerSeq != 1 {
 		t.Fatalf("%d messages are delivered, 1 is there", k.consumerSeq)
 	}
 	if err := srv.SetUsers(usersOf(t, [][3]string{{"bob", "bob", "b=get"}})); err != nil {
 		t.Fatal(err)
 	}
-	if k.poll(nil, nil); front.consumers.find("a", "x") != nil {
+	if k.poll(nil, nil); front.consumers.find("bob", "a", "x") != nil {
 		t.Error("the consumer goes on without the permission")
 	}
 }

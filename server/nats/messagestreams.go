@@ -2,7 +2,6 @@ package nats
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -10,8 +9,6 @@ import (
 
 	"kvd/internal/patterns"
 	"kvd/kv"
-	"kvd/kv/msglog"
-	"kvd/server/nats/jsapi"
 	"kvd/server/nats/streamconfig"
 	"kvd/server/nats/wire"
 )
@@ -21,7 +18,7 @@ import (
 // message. Safe for concurrent use.
 type messageStreams struct {
 	// changing is locked while a message stream is created, changed or deleted, so that no
-	// subject is captured twice. A shared lock is enough for the stream of a key/value
+	// user's subject is captured twice. A shared lock is enough for the stream of a key/value
 	// bucket.
 	changing sync.RWMutex
 
@@ -44,15 +41,19 @@ func (ms *messageStreams) load(ctx context.Context, store kv.Store) error {
 	return nil
 }
 
-// lockChanges locks changing for a change of the stream, and returns the function that
-// unlocks it.
+// lockChanges locks changing for a change of the stream of that name, to the configuration or
+// from it, and returns the function that unlocks it.
 func (ms *messageStreams) lockChanges(cfg *streamconfig.Config) func() {
-	if cfg.IsMessageStream() {
-		ms.changing.Lock()
-		return ms.changing.Unlock
+	if !cfg.IsMessageStream() {
+		ms.changing.RLock()
+		bucket, _ := streamconfig.MessageBucketOf(cfg.Name)
+		if ms.subjectsOf(bucket) == nil { // and nobody makes one now
+			return ms.changing.RUnlock
+		}
+		ms.changing.RUnlock()
 	}
-	ms.changing.RLock()
-	return ms.changing.RUnlock
+	ms.changing.Lock()
+	return ms.changing.Unlock
 }
 
 // set makes a bucket's stream capture these subjects and no others. It does nothing for a
@@ -103,17 +104,15 @@ func (ms *messageStreams) removeLocked(bucket string) {
 	ms.count.Add(-1)
 }
 
-// bucketCapturing returns the bucket of the stream that captures a literal subject, and the
-// empty string if there is none.
-func (ms *messageStreams) bucketCapturing(subject []byte) string {
+// capturing appends to found the buckets of the streams that capture a literal subject.
+func (ms *messageStreams) capturing(found []string, subject []byte) []string {
 	if ms.count.Load() == 0 {
-		return ""
+		return nil
 	}
-	var room [1]string
-	if found := ms.captures.match(room[:0], subject); len(found) > 0 && wire.ValidSubject(subject) {
-		return found[0]
+	if found = ms.captures.match(found, subject); len(found) > 0 && wire.ValidSubject(subject) {
+		return found
 	}
-	return ""
+	return nil
 }
 
 // overlapping returns the buckets of the streams, except that of bucket, whose subjects
@@ -149,28 +148,4 @@ func (f *Front) subjects(bucket string) []string {
 func anyOverlap(a, b []string) bool {
 	found, exhausted := patterns.AnyOverlap(a, b)
 	return found || exhausted
-}
-
-// checkOverlap refuses subjects that overlap with those of another stream. A stream whose
-// bucket was deleted by kvd's own tools does not count and is removed. The caller has
-// locked changing.
-func (f *Front) checkOverlap(ctx context.Context, cfg *streamconfig.Config, bucket string) *jsapi.Error {
-	for _, other := range f.messageStreams.overlapping(cfg.Subjects, bucket) {
-		if _, err := f.store.Bucket(ctx, other); !errors.Is(err, kv.ErrBucketNotFound) {
-			return jsapi.ErrSubjectsOverlap
-		}
-		f.messageStreams.remove(other)
-	}
-	if !cfg.IsMessageStream() { // key/value buckets do not overlap with each other
-		return nil
-	}
-	for name, err := range f.store.BucketNames(ctx) {
-		if err != nil {
-			return jsapi.ErrorOf(err)
-		}
-		if !strings.HasPrefix(name, msglog.ReservedBucket) && anyOverlap(cfg.Subjects, []string{streamconfig.SubjectsOf(name)}) {
-			return jsapi.ErrSubjectsOverlap
-		}
-	}
-	return nil
 }

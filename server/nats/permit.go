@@ -6,8 +6,8 @@ import (
 	"kvd/server/nats/jsapi"
 )
 
-// Grants on keys of a message stream are on its subjects, in the form of keys: see
-// streamconfig.Layout.
+// Grants on a stream are about the bucket that Layout.Grants names. Grants on keys of a
+// message stream are on its subjects, in the form of keys: see streamconfig.Layout.
 
 // permit refuses a user without any of the permissions in the bucket as a whole.
 func (c *conn) permit(p server.Permission, bucket string) *jsapi.Error {
@@ -16,7 +16,7 @@ func (c *conn) permit(p server.Permission, bucket string) *jsapi.Error {
 
 // permitKey refuses a user without any of the permissions on a record's key.
 func (c *conn) permitKey(p server.Permission, s *stream, key string) *jsapi.Error {
-	return denial(c.PermitKey(p, s.name, s.layout.SubjectPart(key)))
+	return denial(c.PermitKey(p, s.layout.Grants, s.layout.SubjectPart(key)))
 }
 
 // permitFilter refuses a user without any of the permissions on every subject that a filter
@@ -26,13 +26,13 @@ func (c *conn) permitFilter(p server.Permission, s *stream, filter string) *jsap
 	if !ok {
 		return nil
 	}
-	return denial(c.PermitPattern(p, s.name, pattern))
+	return denial(c.PermitPattern(p, s.layout.Grants, pattern))
 }
 
 // permitConsumer refuses a user who may not read what a consumer selects.
 func (c *conn) permitConsumer(s *stream, cfg *consumerConfig) *jsapi.Error {
 	for _, pattern := range cfg.subjectPatterns(s.layout) {
-		if err := c.PermitPattern(server.MayGet|server.MayWatch, s.name, pattern); err != nil {
+		if err := c.PermitPattern(server.MayGet|server.MayWatch, s.layout.Grants, pattern); err != nil {
 			return jsapi.PermissionDenied(err)
 		}
 	}

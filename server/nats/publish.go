@@ -12,8 +12,8 @@ import (
 	"kvd/server/nats/wire"
 )
 
-// A publish goes through three files: conn.go reads it from the socket, this one finds
-// the stream and checks the message step by step, and batch.go stores and acknowledges it.
+// A publish goes through four files: conn.go reads it from the socket, capture.go finds the
+// stream, this one checks the message step by step, and batch.go stores and acknowledges it.
 
 var noResponders = []byte("NATS/1.0 503\r\n\r\n")
 
@@ -57,42 +57,12 @@ func (c *conn) serveSystem(o *wire.Operation) bool {
 	case bytes.HasPrefix(o.Subject, []byte(wire.AckPrefix)):
 		return c.acknowledgement(o)
 	case bytes.HasPrefix(o.Subject, []byte(wire.FlowControlPrefix)):
-		c.front.consumers.flowReplied(string(o.Subject))
+		c.front.consumers.flowReplied(c.user, string(o.Subject))
 		return true
 	case bytes.HasPrefix(o.Subject, []byte(wire.SystemPrefix)):
 		return c.system(o) || c.publishMessage(o)
 	}
 	return c.publishMessage(o)
-}
-
-// publishKey publishes a message to a key, $KV.<bucket>.<key>. It reports whether there is
-// such a bucket.
-func (c *conn) publishKey(o *wire.Operation) bool {
-	name, _, ok := wire.CutKey(o.Subject)
-	if !ok || bytes.HasPrefix(name, []byte(msglog.ReservedBucket)) {
-		return false
-	}
-	s, err := c.stream(name)
-	if err != nil {
-		return false
-	}
-	c.publishTo(s, o)
-	return true
-}
-
-// publishMessage publishes a message to the message stream that captures its subject. It
-// reports whether there is one in which the user has any permission.
-func (c *conn) publishMessage(o *wire.Operation) bool {
-	bucket := c.front.messageStreams.bucketCapturing(o.Subject)
-	if bucket == "" || !c.May(server.MayAny, bucket) {
-		return false
-	}
-	s, err := c.stream([]byte(bucket))
-	if err != nil {
-		return false
-	}
-	c.publishTo(s, o)
-	return true
 }
 
 // publishTo checks a message to a stream and adds it to the batch. Each step lets the
@@ -174,7 +144,7 @@ func (c *conn) permitPublish(s *stream, key string, h *wire.PublishHeaders) *jsa
 	if h.IsMarker() && !s.layout.IsMessageStream() {
 		p = server.MayDel
 	}
-	if err := c.PermitKey(p, s.name, key); err != nil {
+	if err := c.PermitKey(p, s.layout.Grants, key); err != nil {
 		return jsapi.PermissionDenied(err)
 	}
 	if other := h.ExpectedLastSubjectSequenceSubject; len(other) > 0 {
@@ -203,7 +173,7 @@ func (c *conn) applyRollup(p *publication, h *wire.PublishHeaders, m *kv.Mutatio
 	case !p.stream.config.AllowRollup || p.stream.config.DenyPurge:
 		return jsapi.ErrNoRollup
 	case value == "all":
-		if refused := c.permit(server.MayAdmin, p.stream.name); refused != nil { // as for a purge of the stream
+		if refused := c.permit(server.MayAdmin, p.stream.layout.Grants); refused != nil { // as for a purge of the stream
 			return refused
 		}
 		p.replaces = ">"

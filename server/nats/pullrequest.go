@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"kvd/server/nats/streamconfig"
 	"kvd/server/nats/wire"
 )
 
@@ -86,7 +85,7 @@ func (a *nextRequest) request(now time.Time) *pullRequest {
 // two tokens. It reports whether there is such a consumer of the user.
 func (c *conn) messageNext(o *wire.Operation, names string) bool {
 	stream, name, _ := strings.Cut(names, ".")
-	k := c.userConsumer(stream, name)
+	k := c.front.consumers.findNamed(c.user, stream, name)
 	switch {
 	case k == nil:
 		return false
@@ -101,19 +100,6 @@ func (c *conn) messageNext(o *wire.Operation, names string) bool {
 	}
 	c.InStore(func() { k.request(c, o.Reply, o.Payload) })
 	return true
-}
-
-// userConsumer returns the user's consumer of that stream and name, or nil.
-func (c *conn) userConsumer(stream, name string) *consumer {
-	bucket, ok := streamconfig.BucketOf(stream)
-	if !ok {
-		return nil
-	}
-	k := c.front.consumers.find(bucket, name)
-	if k == nil || k.user != c.user {
-		return nil
-	}
-	return k
 }
 
 // request has messages delivered to a reply subject, as the body of a request asks for. The

@@ -1,7 +1,6 @@
 package nats
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"sync"
@@ -11,7 +10,6 @@ import (
 	"kvd/kv"
 	"kvd/kv/msglog"
 	"kvd/server/nats/streamconfig"
-	"kvd/server/nats/wire"
 )
 
 // stream is a stream as it was when a connection looked it up in this round.
@@ -41,6 +39,22 @@ func (f *Front) stream(ctx context.Context, name string) (*stream, error) {
 	return s, nil
 }
 
+// streamNamed looks up a stream by its own name. The key/value bucket comes first: kvd's own
+// tools can make one although there is a message stream of that name, which is hidden then.
+// The error matches kv.ErrBucketNotFound if there is no stream.
+func (f *Front) streamNamed(ctx context.Context, name string) (*stream, error) {
+	if bucket, ok := streamconfig.KeyBucketOf(name); ok {
+		s, err := f.stream(ctx, bucket)
+		if !errors.Is(err, kv.ErrBucketNotFound) {
+			return s, err
+		}
+	}
+	if bucket, ok := streamconfig.MessageBucketOf(name); ok {
+		return f.stream(ctx, bucket)
+	}
+	return nil, kv.ErrBucketNotFound
+}
+
 // stream looks up the stream of a bucket, once in a round. The errors are those of the
 // store.
 func (c *conn) stream(name []byte) (*stream, error) {
@@ -60,22 +74,17 @@ func (c *conn) stream(name []byte) (*stream, error) {
 // streamNamed looks up a stream by its own name, which may be a view. It returns nil if
 // there is none.
 func (c *conn) streamNamed(name []byte) *stream {
-	bucket, ok := bytes.CutPrefix(name, []byte(wire.BucketStreamPrefix))
-	if ok { // the most frequent case: no allocation
-		ok = !bytes.HasPrefix(bucket, []byte(msglog.ReservedBucket))
-	} else {
-		var plain string
-		plain, ok = streamconfig.BucketOf(view.String(name))
-		bucket = []byte(plain)
+	if bucket, ok := streamconfig.KeyBucketOf(view.String(name)); ok { // the most frequent case: no allocation
+		if s, err := c.stream(view.Bytes(bucket)); err == nil {
+			return s
+		}
 	}
-	if !ok {
-		return nil
+	if bucket, ok := streamconfig.MessageBucketOf(view.String(name)); ok {
+		if s, err := c.stream(view.Bytes(bucket)); err == nil {
+			return s
+		}
 	}
-	s, err := c.stream(bucket)
-	if err != nil {
-		return nil
-	}
-	return s
+	return nil
 }
 
 // last returns the newest record of a key, which may be a marker.

@@ -43,17 +43,14 @@ func (f *Front) describe(c *conn, s *stream) streamDescription {
 // findStream returns the stream that a request names, if the user has any of the
 // permissions p in it, be it on some keys alone.
 func (c *conn) findStream(r *request, p server.Permission) (*stream, *jsapi.Error) {
-	name, ok := r.bucket()
+	grants, ok := r.grants()
 	if !ok {
 		return nil, jsapi.ErrStreamNotFound
 	}
-	if refused := denial(c.PermitAny(p, name)); refused != nil {
+	if refused := denial(c.PermitAny(p, grants)); refused != nil {
 		return nil, refused
 	}
-	s, err := c.front.stream(c.ctx, name)
-	if errors.Is(err, kv.ErrInvalidBucketName) {
-		return nil, jsapi.ErrStreamNotFound
-	}
+	s, err := c.front.streamNamed(c.ctx, r.stream())
 	if err != nil {
 		return nil, jsapi.ErrorOf(err)
 	}
@@ -155,22 +152,24 @@ func (c *conn) streamCreate(r *request) (any, *jsapi.Error) {
 	if refused != nil {
 		return nil, refused
 	}
-	name, _ := r.bucket() // Parse has checked it
-	if refused := c.permit(server.MayAdmin, name); refused != nil {
+	grants, _ := r.grants() // Parse has checked it
+	if refused := c.permit(server.MayAdmin, grants); refused != nil {
 		return nil, refused
 	}
 	defer c.front.messageStreams.lockChanges(cfg)()
-	s, err := c.front.stream(c.ctx, name)
+	s, err := c.front.streamNamed(c.ctx, cfg.Name)
 	switch {
 	case errors.Is(err, kv.ErrBucketNotFound):
-		if refused := c.front.checkOverlap(c.ctx, cfg, name); refused != nil {
+		if refused := c.checkCaptures(cfg); refused != nil {
 			return nil, refused
 		}
 		if _, err = c.front.store.CreateBucket(c.ctx, cfg.BucketConfig(c.front.maxPayload)); err != nil {
 			return nil, jsapi.ErrorOf(err)
 		}
-		c.front.messageStreams.set(name, cfg.Subjects) // before anything else can fail: it exists
-		s, err = c.front.stream(c.ctx, name)
+		c.front.messageStreams.set(cfg.Bucket(), cfg.Subjects) // before anything else can fail: it exists
+		s, err = c.front.stream(c.ctx, cfg.Bucket())
+	case err == nil && cfg.AdoptKind(s.config) != nil:
+		return nil, jsapi.ErrNameInUse
 	case err == nil:
 		cfg.AdoptDefaults(&s.status.Config, s.config)
 	}
@@ -180,7 +179,7 @@ func (c *conn) streamCreate(r *request) (any, *jsapi.Error) {
 	if !s.config.Equal(cfg) { // perhaps another client made it meanwhile, with a configuration that the store finds equal
 		return nil, jsapi.ErrNameInUse
 	}
-	c.front.messageStreams.set(name, s.config.Subjects)
+	c.front.messageStreams.set(s.name, s.config.Subjects)
 	return streamAnswer{c.front.describe(c, s), true}, nil
 }
 
@@ -196,11 +195,14 @@ func (c *conn) streamUpdate(r *request) (any, *jsapi.Error) {
 	if refused != nil {
 		return nil, refused
 	}
+	if refused := cfg.AdoptKind(s.config); refused != nil {
+		return nil, refused
+	}
 	cfg.AdoptDefaults(&s.status.Config, s.config)
 	if refused := cfg.CheckUpdate(s.config); refused != nil {
 		return nil, refused
 	}
-	if refused := c.front.checkOverlap(c.ctx, cfg, s.name); refused != nil {
+	if refused := c.checkCaptures(cfg); refused != nil {
 		return nil, refused
 	}
 	to := cfg.BucketConfig(c.front.maxPayload)
@@ -300,15 +302,15 @@ type listRequest struct {
 // listedStream is a stream of a list.
 type listedStream struct{ stream, bucket string }
 
-// listStreams returns the streams in which the user has any permission and whose subjects
-// overlap with the given one (empty for all), by name.
+// listStreams returns the streams that the user may know of and whose subjects overlap with
+// the given one (empty for all), by name.
 func (c *conn) listStreams(subject string) (all []listedStream, refused *jsapi.Error) {
 	for bucket, err := range c.front.store.BucketNames(c.ctx) {
 		if err != nil {
 			return nil, jsapi.ErrorOf(err)
 		}
-		stream, ok := streamconfig.StreamOf(bucket)
-		if ok && c.May(server.MayAny, bucket) && (subject == "" || anyOverlap([]string{subject}, c.front.subjects(bucket))) {
+		stream, ok := c.visibleStream(bucket)
+		if ok && (subject == "" || anyOverlap([]string{subject}, c.front.subjects(bucket))) {
 			all = append(all, listedStream{stream, bucket})
 		}
 	}

@@ -40,17 +40,26 @@ type extras struct {
 // SubjectsOf returns the pattern of the subjects of a key/value bucket.
 func SubjectsOf(bucket string) string { return wire.KeyPrefix + bucket + ".>" }
 
+// Bucket returns the name of the stream's bucket.
+func (c *Config) Bucket() string {
+	bucketOf := KeyBucketOf
+	if c.isMessageStream {
+		bucketOf = MessageBucketOf
+	}
+	bucket, _ := bucketOf(c.Name) // it is valid
+	return bucket
+}
+
 // BucketConfig returns the configuration of the bucket that c, which is valid, asks for.
 // maxPayload is the front end's, bytes.
 func (c *Config) BucketConfig(maxPayload int) kv.Config {
-	bucket, _ := BucketOf(c.Name) // it is valid
 	cfg := kv.Config{
-		Bucket: bucket, Description: c.Description,
+		Bucket: c.Bucket(), Description: c.Description,
 		History: int(max(c.MaxMsgsPerSubject, 1)), TTL: c.MaxAge, MarkerTTL: c.SubjectDeleteMarkerTTL,
 		MaxValueSize: c.MaxMsgSize, MaxBytes: c.MaxBytes, Compression: c.Compression == compressionS2,
 		Metadata: maps.Clone(c.Metadata),
 	}
-	if c.IsMessageStream() {
+	if c.isMessageStream {
 		cfg.Kind = msglog.Kind
 	}
 	if c.Storage == StorageMemory {
@@ -69,7 +78,7 @@ func (c *Config) BucketConfig(maxPayload int) kv.Config {
 	x.DenyPurge, x.NoRollup = c.DenyPurge, !c.AllowRollup
 	x.NoMarkers = c.SubjectDeleteMarkerTTL == 0
 	x.MsgTTL = x.NoMarkers && c.AllowMsgTTL
-	if c.IsMessageStream() {
+	if c.isMessageStream {
 		x.Subjects, x.MaxMsgs, x.Unlimited = c.Subjects, max(c.MaxMsgs, 0), c.MaxMsgsPerSubject < 0
 		if c.Discard == discardOld && c.MaxBytes > 0 { // such a stream is trimmed, where a full bucket refuses
 			x.MaxBytes, cfg.MaxBytes = c.MaxBytes, -1
@@ -114,7 +123,8 @@ func FromBucket(cfg *kv.Config) *Config {
 		DenyDelete: !x.MayDelete, DenyPurge: x.DenyPurge, AllowRollup: !x.NoRollup,
 		AllowMsgTTL: !x.NoMarkers || x.MsgTTL, SubjectDeleteMarkerTTL: cfg.MarkerTTL,
 	}
-	if c.Name, _ = StreamOf(cfg.Bucket); c.IsMessageStream() {
+	c.Name, _ = StreamOf(cfg.Bucket)
+	if c.isMessageStream = strings.HasPrefix(cfg.Bucket, MessageStreamPrefix); c.isMessageStream {
 		x.applyToMessageStream(c)
 	}
 	if x.MaxMsgSize != 0 {
@@ -159,7 +169,7 @@ func (x *extras) applyToMessageStream(c *Config) {
 
 // OnePerMessage reports whether every message has a key of its own: the stream is a
 // message stream without max_msgs_per_subject.
-func (c *Config) OnePerMessage() bool { return c.IsMessageStream() && c.MaxMsgsPerSubject < 0 }
+func (c *Config) OnePerMessage() bool { return c.isMessageStream && c.MaxMsgsPerSubject < 0 }
 
 // RefusesNewest reports whether a message is refused when the stream has max_msgs of them.
 func (c *Config) RefusesNewest() bool { return c.Discard == discardNew && c.MaxMsgs > 0 }
@@ -167,7 +177,7 @@ func (c *Config) RefusesNewest() bool { return c.Discard == discardNew && c.MaxM
 // DiscardsOldest reports whether the oldest messages are removed when the stream has more
 // than max_msgs or max_bytes.
 func (c *Config) DiscardsOldest() bool {
-	return c.IsMessageStream() && c.Discard == discardOld && (c.MaxMsgs > 0 || c.MaxBytes > 0)
+	return c.isMessageStream && c.Discard == discardOld && (c.MaxMsgs > 0 || c.MaxBytes > 0)
 }
 
 // SizeLimit returns the largest size of a message, header and payload, bytes.

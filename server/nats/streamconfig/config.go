@@ -45,6 +45,8 @@ type Config struct {
 	AllowMsgTTL            bool              `json:"allow_msg_ttl"`
 	SubjectDeleteMarkerTTL time.Duration     `json:"subject_delete_marker_ttl,omitempty"`
 	Metadata               map[string]string `json:"metadata,omitempty"`
+
+	isMessageStream bool
 }
 
 // request is a configuration with the fields that kvd refuses.
@@ -106,6 +108,7 @@ func Parse(body []byte, name string, maxPayload int) (*Config, *jsapi.Error) {
 	}
 	c := &r.Config
 	c.normalise()
+	c.isMessageStream = c.notABucket() != nil
 	if err := c.check(maxPayload); err != nil {
 		return nil, err
 	}
@@ -215,10 +218,8 @@ func (c *Config) check(maxPayload int) *jsapi.Error {
 	if failure == nil {
 		failure = c.checkTimes()
 	}
-	if failure == nil && c.IsMessageStream() {
+	if failure == nil && c.isMessageStream {
 		failure = c.checkMessageStream()
-	} else if failure == nil {
-		failure = c.checkBucket()
 	}
 	if failure != nil {
 		return failure
@@ -242,19 +243,30 @@ func (c *Config) check(maxPayload int) *jsapi.Error {
 }
 
 // IsMessageStream reports whether the stream is not that of a key/value bucket.
-func (c *Config) IsMessageStream() bool { return !strings.HasPrefix(c.Name, wire.BucketStreamPrefix) }
+func (c *Config) IsMessageStream() bool { return c.isMessageStream }
+
+// AdoptKind makes a request agree with the kind of the stream that it is about. A message
+// stream stays one, also if a bucket could have the new configuration. The stream of a
+// bucket cannot have another configuration than a bucket's.
+func (c *Config) AdoptKind(have *Config) *jsapi.Error {
+	switch {
+	case c.isMessageStream == have.isMessageStream:
+		return nil
+	case c.isMessageStream:
+		return c.notABucket()
+	}
+	c.isMessageStream = true
+	return c.checkMessageStream()
+}
 
 func (c *Config) checkName() *jsapi.Error {
 	if len(c.Name) > streamNameMax {
 		return jsapi.InvalidConfig("stream name is too long, maximum allowed is %d", streamNameMax)
 	}
-	if _, ok := BucketOf(c.Name); ok {
+	if _, ok := MessageBucketOf(c.Name); ok || !c.isMessageStream {
 		return nil
 	}
-	switch {
-	case !c.IsMessageStream():
-		return jsapi.InvalidConfig("stream %q is not supported: after KV_ comes the name of a bucket, of letters, digits, \"-\" and \"_\", that does not begin with %q", c.Name, msglog.ReservedBucket)
-	case isStreamName(c.Name):
+	if isStreamName(c.Name) {
 		return jsapi.InvalidConfig("stream name %q is too long: its escaped form may have %d bytes", c.Name, kv.MaxBucketNameSize-len(MessageStreamPrefix))
 	}
 	return jsapi.InvalidConfig(`stream name is required and can not contain '.', '*', '>', '\', '/'`)
@@ -278,12 +290,16 @@ func (c *Config) checkTimes() *jsapi.Error {
 	return nil
 }
 
-// checkBucket checks the fields that only the stream of a key/value bucket restricts.
-func (c *Config) checkBucket() *jsapi.Error {
-	subjects := SubjectsOf(strings.TrimPrefix(c.Name, wire.BucketStreamPrefix))
+// notABucket returns nil if the stream can be that of a key/value bucket, and otherwise why
+// it cannot.
+func (c *Config) notABucket() *jsapi.Error {
+	bucket, ok := KeyBucketOf(c.Name)
+	subjects := SubjectsOf(bucket)
 	switch {
+	case !ok:
+		return jsapi.InvalidConfig("stream %q is not that of a bucket", c.Name)
 	case len(c.Subjects) != 1 || c.Subjects[0] != subjects:
-		return jsapi.InvalidConfig("the subjects of stream %q must be %q: other subjects need a stream whose name does not begin with KV_", c.Name, subjects)
+		return jsapi.InvalidConfig("the subjects of stream %q must be %q: it is that of a bucket", c.Name, subjects)
 	case c.MaxMsgsPerSubject < 1 || c.MaxMsgsPerSubject > kv.MaxHistory:
 		return jsapi.InvalidConfig("max_msgs_per_subject of a bucket is 1 to %d, not %d: choose how many revisions of a key are kept", kv.MaxHistory, c.MaxMsgsPerSubject)
 	case c.MaxMsgs > 0:

@@ -29,6 +29,7 @@ func TestStreamConfigsComeBack(t *testing.T) {
 		`{"max_msgs":7,"discard":"new","allow_direct":true,"allow_rollup_hdrs":true,"deny_delete":true,"metadata":{"a":"b"}}`,
 	} {
 		comesBack(t, "a_ü", `{"name":"a_ü",`+strings.TrimPrefix(sent, "{"))
+		comesBack(t, "KV_b", `{"name":"KV_b",`+strings.TrimPrefix(sent, "{")) // no bucket is like that
 	}
 }
 
@@ -48,14 +49,30 @@ func comesBack(t *testing.T, name, body string) {
 	}
 }
 
+// The stream KV_b is that of a bucket, if a bucket can have its configuration.
+func TestKindsOfStreams(t *testing.T) {
+	const ofBucket = `"subjects":["$KV.b.>"],"max_msgs_per_subject":1`
+	for body, want := range map[string]string{
+		ofBucket: "b", ofBucket + `,"discard":"new","max_bytes":5`: "b", ofBucket + `,"max_msgs":-1`: "b",
+		ofBucket + `,"max_bytes":5`: "_kvd_stream_KV__b", ofBucket + `,"max_msgs":5`: "_kvd_stream_KV__b",
+		`"subjects":["$KV.b.>"]`: "_kvd_stream_KV__b", `"subjects":["$KV.c.>"],"max_msgs_per_subject":1`: "_kvd_stream_KV__b",
+		`"subjects":["$KV.b.>","a"],"max_msgs_per_subject":1`: "_kvd_stream_KV__b",
+	} {
+		c, refused := Parse([]byte(`{"name":"KV_b",`+body+`}`), "KV_b", 1<<20)
+		if refused != nil || c.Bucket() != want || c.IsMessageStream() != (want != "b") {
+			t.Errorf("%s is in bucket %+v: %v, want %s", body, c, refused, want)
+		}
+	}
+}
+
 func TestStreamConfigsRefused(t *testing.T) {
 	for sent, want := range map[string]int{
 		`"num_replicas":3`: 10074, `"num_replicas":6`: 10052, `"mirror":{"name":"a"}`: 10034, `"sources":[{"name":"a"}]`: 10052,
 		`"republish":{"dest":"a"}`: 10052, `"retention":"workqueue"`: 10052, `"retention":"x"`: 10025, `"max_age":1`: 10052,
-		`"max_age":"1s"`: 10025, `"max_msgs":5`: 10052, `"max_msgs_per_subject":65`: 10052, `"max_age":-1`: 10052,
+		`"max_age":"1s"`: 10025, `"max_msgs_per_subject":65`: 10052, `"max_age":-1`: 10052,
 		`"duplicate_window":-1`: 10052, `"max_age":1000000000,"duplicate_window":2000000000`: 10052, `"allow_atomic":true`: 10052,
-		`"metadata":{"_kvd.x":"y"}`: 10052, `"first_seq":7`: 10052, `"sealed":true`: 10052, `"mirror_direct":true`: 10052, `"max_bytes":5,"discard":"old"`: 10052,
-		`"subjects":["a"]`: 10052, `"consumer_limits":{"max_ack_pending":1}`: 10052, `"description":"` + strings.Repeat("d", 4097) + `"`: 10052,
+		`"metadata":{"_kvd.x":"y"}`: 10052, `"first_seq":7`: 10052, `"sealed":true`: 10052, `"mirror_direct":true`: 10052,
+		`"subjects":["a..b"]`: 10052, `"consumer_limits":{"max_ack_pending":1}`: 10052, `"description":"` + strings.Repeat("d", 4097) + `"`: 10052,
 	} {
 		body := `{"name":"KV_b","subjects":["$KV.b.>"],"max_msgs_per_subject":1,` + sent + `}`
 		if _, failure := Parse([]byte(body), "KV_b", 1<<20); failure == nil || failure.ErrCode != want {

@@ -3,11 +3,13 @@
 // the stream's subjects into keys and back ([Layout]). It stores nothing.
 //
 //	stream                        bucket             subject         key
-//	KV_b                          b                  $KV.b.a.b       a.b
+//	KV_b, like a bucket           b                  $KV.b.a.b       a.b
 //	S, max_msgs_per_subject 1-64  _kvd_stream_S      a.b             a.b
 //	S, without that limit         _kvd_stream_S      a.b             a.b.<suffix of its revision>
 //
-// The first is the stream of a key/value bucket; the others are message streams. In a
+// The first is the stream of a key/value bucket; the others are message streams. KV_b is like
+// a bucket if its subjects are $KV.b.> alone, it keeps 1 to 64 messages of each, and has neither
+// max_msgs nor, with discard old, max_bytes. In a
 // message stream without a limit of each subject every message has a key of its own
 // ([msglog.Append], Layout.OnePerMessage).
 //

@@ -19,7 +19,7 @@ func ExampleParse() {
 }
 
 func ExampleLayout() {
-	bucket, _ := streamconfig.BucketOf("ORDERS")
+	bucket, _ := streamconfig.MessageBucketOf("ORDERS")
 	l := streamconfig.NewLayout(bucket, false)
 	key, _ := l.Key([]byte("orders.a=b"))
 	fmt.Println(key, string(l.AppendSubject(nil, key)))

@@ -18,6 +18,7 @@ type Layout struct {
 	Stream        string // its name
 	QuotedStream  string // its name as JSON
 	Bucket        string // the name of its bucket
+	Grants        string // the name of the bucket that grants on the stream are about, see GrantsOf
 	OnePerMessage bool   // every message has a key of its own, see msglog.Append
 
 	prefix string // of the subjects of a key/value bucket, with the last dot; empty for a message stream
@@ -26,14 +27,41 @@ type Layout struct {
 // MessageStreamPrefix begins the names of the buckets of message streams.
 const MessageStreamPrefix = msglog.ReservedBucket + "stream_"
 
-// BucketOf returns the name of a stream's bucket. It reports false if kvd can have no
-// stream of that name.
-func BucketOf(stream string) (bucket string, ok bool) {
-	if bucket, ok = strings.CutPrefix(stream, wire.BucketStreamPrefix); ok {
-		return bucket, kv.CheckBucketName(bucket) == nil && !strings.HasPrefix(bucket, msglog.ReservedBucket)
-	}
+// KeyBucketOf returns the name of the key/value bucket whose stream has that name. It
+// reports false if no key/value bucket can have such a stream.
+func KeyBucketOf(stream string) (bucket string, ok bool) {
+	bucket, ok = strings.CutPrefix(stream, wire.BucketStreamPrefix)
+	return bucket, ok && kv.CheckBucketName(bucket) == nil && !strings.HasPrefix(bucket, msglog.ReservedBucket)
+}
+
+// MessageBucketOf returns the name of the bucket of a message stream. It reports false if
+// kvd can have no message stream of that name.
+func MessageBucketOf(stream string) (bucket string, ok bool) {
 	bucket = MessageStreamPrefix + escapeName(stream)
 	return bucket, isStreamName(stream) && len(bucket) <= kv.MaxBucketNameSize
+}
+
+// GrantsOf returns the name of the bucket that grants on a stream are about: b for the
+// stream KV_b, whichever kind it has, and otherwise that of the message stream's bucket. It
+// reports false if kvd can have no stream of that name.
+func GrantsOf(stream string) (bucket string, ok bool) {
+	if bucket, ok = KeyBucketOf(stream); ok {
+		return bucket, true
+	}
+	return MessageBucketOf(stream)
+}
+
+// KeysCaptured returns the bucket whose keys a pattern of subjects can match: its name, or "*"
+// for more than one bucket. It reports false if the pattern matches no key of any bucket.
+func KeysCaptured(pattern string) (bucket string, ok bool) {
+	if !wire.Overlap(pattern, wire.KeyPrefix+"*.>") {
+		return "", false
+	}
+	_, rest, _ := strings.Cut(pattern, ".")
+	if bucket, _, _ = strings.Cut(rest, "."); bucket == "*" || bucket == ">" || rest == "" {
+		return "*", true
+	}
+	return bucket, kv.CheckBucketName(bucket) == nil
 }
 
 // StreamOf returns the name of a bucket's stream. It reports false for a reserved bucket
@@ -142,6 +170,7 @@ func appendUnhex(dst []byte, mark byte, rest string) ([]byte, string) {
 func NewLayout(bucket string, onePerMessage bool) *Layout {
 	stream, _ := StreamOf(bucket)
 	l := &Layout{Stream: stream, QuotedStream: string(jsapi.EncodeJSON(stream)), Bucket: bucket}
+	l.Grants, _ = GrantsOf(stream)
 	if strings.HasPrefix(bucket, MessageStreamPrefix) {
 		l.OnePerMessage = onePerMessage
 	} else {

@@ -74,10 +74,10 @@ func TestKeysThatNoAppendMade(t *testing.T) {
 func TestStreamNames(t *testing.T) {
 	for stream, want := range map[string]string{
 		"KV_b": "b", "ORDERS": MessageStreamPrefix + "ORDERS", "my_stream-1": MessageStreamPrefix + "my__stream-1", "ü": MessageStreamPrefix + "_C3_BC",
-		"KV": MessageStreamPrefix + "KV", "_41": MessageStreamPrefix + "__41", "": "", "a.b": "", "a b": "", "a/b": "", "KV_": "", "KV_ü": "",
-		"KV_" + MessageStreamPrefix + "ORDERS": "", strings.Repeat("_", 200): "",
+		"KV": MessageStreamPrefix + "KV", "_41": MessageStreamPrefix + "__41", "": "", "a.b": "", "a b": "", "a/b": "",
+		"KV_": MessageStreamPrefix + "KV__", "KV_ü": MessageStreamPrefix + "KV___C3_BC", "KV__kvd_x": MessageStreamPrefix + "KV____kvd__x", strings.Repeat("_", 200): "",
 	} {
-		bucket, ok := BucketOf(stream)
+		bucket, ok := GrantsOf(stream)
 		if !ok {
 			bucket = ""
 		}
@@ -88,7 +88,25 @@ func TestStreamNames(t *testing.T) {
 			t.Errorf("bucket %q is stream %q, want %q", bucket, back, stream)
 		}
 	}
+	if bucket, ok := MessageBucketOf("KV_b"); !ok || NewLayout(bucket, true).Stream != "KV_b" || NewLayout(bucket, true).Grants != "b" {
+		t.Errorf("a message stream KV_b is in bucket %q", bucket)
+	}
 	if stream, ok := StreamOf(msglog.ReservedBucket + "else"); ok {
 		t.Errorf("another front end's bucket is stream %q", stream)
+	}
+}
+
+func TestKeysCaptured(t *testing.T) {
+	for pattern, want := range map[string]string{
+		"$KV.b.>": "b", "$KV.b.k": "b", "$KV.b.*.x": "b", "$KV.*.k": "*", "$KV.>": "*", "$KV.*.>": "*", "*.b.k": "b", "*.*.k": "*",
+		"$KV.b": "", "$KV": "", "*": "", "a.b.c": "", "$KV.ü.k": "", "kv.b.k": "",
+	} {
+		bucket, ok := KeysCaptured(pattern)
+		if !ok {
+			bucket = ""
+		}
+		if bucket != want {
+			t.Errorf("%q captures keys of %q, want %q", pattern, bucket, want)
+		}
 	}
 }
