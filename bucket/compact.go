@@ -363,7 +363,7 @@ func (c *rewrite) flush() error {
 	}
 	bound := int64(0)
 	for _, e := range c.entries {
-		bound += int64(segment.EntryBound(len(e.Key)))
+		bound += int64(segment.EntryBound(len(e.Key), e.File != 0))
 	}
 	var start int64
 	err := c.withReserve(func() (err error) {

@@ -444,7 +444,7 @@ func writeSegment(t testing.TB, o segment.Options, number uint64, records []segm
 		r := &records[i]
 		r.BucketID, r.Created = writtenID, int64(r.Revision)
 		b := o.Seed.AppendRecord(nil, r)
-		if err := s.Reserve(int64(len(b)), int64(segment.EntryBound(len(r.Key)))); err != nil {
+		if err := s.Reserve(int64(len(b)), int64(segment.EntryBound(len(r.Key), false))); err != nil {
 			t.Fatal(err)
 		}
 		offset, err := s.Append(b)

@@ -217,7 +217,7 @@ func (g *group) encode(m *mutation, e *effect) {
 	}
 	p.bucket.next = e.version.Revision + 1
 	p.size += m.size
-	p.entries += segment.EntryBound(len(m.key))
+	p.entries += segment.EntryBound(len(m.key), false)
 	g.pending.set(len(g.effects), e)
 	g.effects = append(g.effects, *e)
 }

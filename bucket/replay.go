@@ -174,7 +174,7 @@ func (g *group) replayRecord(b *Bucket, rec *segment.Record, at, size int) {
 	}
 	p := &g.parts[e.part]
 	p.size += size
-	p.entries += segment.EntryBound(len(rec.Key))
+	p.entries += segment.EntryBound(len(rec.Key), rec.File.Number != 0)
 	b.next = max(b.next, rec.Revision+1)
 	g.store.clock.raise(rec.Created)
 	g.effects = append(g.effects, e)

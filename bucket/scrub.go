@@ -105,7 +105,7 @@ func (c *scrubber) read(t *scrubTarget) bool {
 			c.status.Done += size - at // replaced
 			return true
 		}
-		next, err := t.segment.Check(at, size, scrubPart, &count, damaged)
+		next, values, err := t.segment.Check(at, size, scrubPart, &count, damaged)
 		if err != nil {
 			damaged(&kv.CorruptError{File: holeFile(t.segment.Number()), Offset: at, Bucket: t.bucket.name, Detail: "unreadable", Err: err})
 			next = size
@@ -122,7 +122,7 @@ func (c *scrubber) read(t *scrubTarget) bool {
 		at = next
 		c.status.Done += n
 		c.report()
-		if !c.wait(c.pause(n)) {
+		if !c.wait(c.pause(n + values)) {
 			return false
 		}
 	}

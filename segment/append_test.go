@@ -96,7 +96,7 @@ func TestReserveGrowsInSteps(t *testing.T) {
 	x := fixture{t: t, o: o, s: s, records: map[int64]Record{}}
 	for err == nil {
 		x.put("key", string(value))
-		err = s.Reserve(4096+64+8, int64(EntryBound(3)))
+		err = s.Reserve(4096+64+8, int64(EntryBound(3, false)))
 	}
 	if err != ErrFull {
 		t.Fatal(err)
@@ -131,7 +131,7 @@ func TestReserveCoversTheIndexBlock(t *testing.T) {
 		for {
 			key := strings.Repeat("k", 1+rng.IntN(300))
 			value := strings.Repeat("v", rng.IntN(2000)*rng.IntN(2))
-			if x.s.Reserve(int64(RecordSize(len(key), 0, len(value), false, false)), int64(EntryBound(len(key)))) == ErrFull {
+			if x.s.Reserve(int64(RecordSize(len(key), 0, len(value), false, false)), int64(EntryBound(len(key), false))) == ErrFull {
 				break
 			}
 			x.put(key, value)
@@ -228,7 +228,7 @@ func TestFilesAreClosed(t *testing.T) {
 func TestReserveUpToTheLimit(t *testing.T) {
 	// A segment for one huge record only.
 	r := Record{BucketID: testBucket, Revision: 1, Op: Put, Key: []byte("huge"), Value: make([]byte, kv.MaxValueSizeLimit)}
-	size, bound := int64(sizeOf(&r)), int64(EntryBound(len(r.Key)))
+	size, bound := int64(sizeOf(&r)), int64(EntryBound(len(r.Key), false))
 	o := memOptions(t)
 	s, err := Create(o, testNumber, testBucket, SizeFor(size, bound))
 	if err != nil {

@@ -88,7 +88,7 @@ func millionEntries(b *testing.B) *fixture {
 			records[j] = Record{BucketID: testBucket, Revision: rev, Floor: rev, Created: int64(rev) * 12345, Op: Put, Key: fmt.Appendf(nil, "service.%08d", rev)}
 			buf = testSeed.AppendRecord(buf, &records[j])
 		}
-		if err := s.Reserve(int64(len(buf)), group*int64(EntryBound(16))); err != nil {
+		if err := s.Reserve(int64(len(buf)), group*int64(EntryBound(16, false))); err != nil {
 			b.Fatal(err)
 		}
 		start, err := s.Append(buf)

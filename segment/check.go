@@ -14,15 +14,15 @@ func (d *Desc) Count() Count { return Count{d.Records, d.Sum} }
 
 // Check reads the part of a segment that begins at an offset, 0 or what an earlier Check
 // returned, and verifies all of it, as [Segment.Walk] does: records, index pages, and the zeros
-// in between. It reads about most bytes, more where damage or a large record goes on, but not
-// beyond to, the Size of a [Desc] of the segment. It returns the offset at which the next Check
-// goes on, which is to at the end. It adds the records that it finds to sum, and calls damaged
-// as Walk does. The error is the system's of opening the file, or matches kv.ErrVersion. The
-// caller must have a pin.
-func (s *Segment) Check(from, to, most int64, sum *Count, damaged func(*kv.CorruptError)) (next int64, err error) {
+// in between, and the files of values. It reads about most bytes, more where damage or a large value
+// goes on, but not beyond to, the Size of a [Desc] of the segment. It returns the offset at which
+// the next Check goes on, which is to at the end, and how many bytes of value files it has read.
+// It adds the records that it finds to sum, and calls damaged as Walk does. The error is the
+// system's of opening a file, or matches kv.ErrVersion. The caller must have a pin.
+func (s *Segment) Check(from, to, most int64, sum *Count, damaged func(*kv.CorruptError)) (next, values int64, err error) {
 	file, err := s.openToRead()
 	if err != nil {
-		return from, err
+		return from, 0, err
 	}
 	defer func() { _ = file.Close() }() // nothing was written
 	if from < HeaderSize {
@@ -35,23 +35,24 @@ func (s *Segment) Check(from, to, most int64, sum *Count, damaged func(*kv.Corru
 	w.size = scanWindow
 	stop := from + most
 	err = w.walk(from, w.end, func(f *found) error {
-		if f.offset >= stop {
+		if f.offset+values >= stop {
 			next = f.offset
 			return errStopped
 		}
 		w.checkValue(f)
+		values += int64(f.record.File.Size)
 		sum.Records++
 		sum.Sum += f.headSum
 		return nil
 	})
 	if errors.Is(err, errStopped) {
-		return next, nil
+		return next, values, nil
 	}
 	if err != nil {
-		return from, err
+		return from, values, err
 	}
 	if w.end < to {
 		damaged(s.tooShort())
 	}
-	return to, nil
+	return to, values, nil
 }

@@ -4,6 +4,7 @@
 //
 // A segment belongs to one bucket and holds an ascending range of its revisions.
 // The active one is appended to, in place; a sealed one never changes again.
+// A large value may be in a file of its own beside the segments, a value file.
 // This page is the format, complete enough to write another reader.
 //
 // # A file
@@ -66,7 +67,8 @@
 //	...     4     length of the headers, 1 to 65,536; only with flag 2
 //	...     4     length of the value before compression, at most 64 MiB; only with flag 4
 //	...     2     reserved: number in a transaction; only with flag 8
-//	...     16    reserved: file (8) and offset (8) of the value; only with flag 64
+//	...     16    number (8) of the value file, at least 1, and checksum (8) of the value;
+//	              only with flag 64
 //	...     1     reserved: the further byte of the kind; only with bit 7 of the kind
 //	...           key, headers, value
 //	...     0-7   zeros, to a multiple of 8
@@ -78,7 +80,7 @@
 //	8     reserved: the record belongs to a transaction
 //	16    first: the key had no record when this one was written
 //	32    reserved: a lease in place of the deadline
-//	64    reserved: the value is in another file, and its length is in this record
+//	64    a value file has the value; its length, at least 4,096, is in this record
 //	128   lost: value and headers were damaged and are gone; both are empty
 //
 // Operations are 1 put, 2 delete, 3 purge, 4 erase; reasons 0 none, 1 client,
@@ -91,7 +93,7 @@
 // forgotten by the bucket's rules, by an erase or by compaction, and their end is recorded in
 // the bucket. So at a revision below a first record, and not below the bucket's forgotten
 // ends, the key did not exist. An erase is neither first nor lost. A lost record has neither
-// flag 2 nor flag 4, and the length of its value is 0.
+// flag 2 nor flag 4, and the length of its value is 0. Only a put has flag 64.
 //
 // # An index page
 //
@@ -112,16 +114,40 @@
 //	80            entries, one for each record from the first on, in file order
 //	...           zeros, to 4,096
 //
-// An entry is, in this order: the kind byte of the record, with bit 6 set if it
-// has a deadline, and bit 7 if a byte of flags follows; the flags of the record without 1, 2
-// and 4, only if they are not 0; size of the record divided by 8; length of the value as
-// stored; revision minus that of the entry before; revision minus floor; created
-// minus that of the entry before; with bit 6, deadline minus created; length of
-// the key; the key. All but kind, flags and key are varints as in encoding/binary, the
-// differences zigzag-encoded and modulo 2^64, the others unsigned; before the first entry of
-// a page revision and created are 0. The offsets follow from the sizes. An entry is always
+// An entry is, in this order: the kind byte of the record, with bit 6 set if it has a
+// deadline, and bit 7 if a byte of flags follows; the flags of the record without 1, 2 and 4,
+// only if they are not 0; size of the record divided by 8; length of the value as stored;
+// revision minus that of the entry before; revision minus floor; created minus that of the
+// entry before; with bit 6, deadline minus created; with flag 64, number of the value file;
+// length of the key; the key. All but kind, flags and key are varints as in encoding/binary,
+// the differences zigzag-encoded and modulo 2^64, the others unsigned; before the first entry
+// of a page revision and created are 0. The offsets follow from the sizes. An entry is always
 // smaller than its record, and never crosses the end of a page: the next page begins where an
 // entry does not fit.
+//
+// # A value file
+//
+// The name of a value file is its number, 16 lower-case hex digits, with the extension ".val".
+// Segments and value files share their numbers. A value file has one value, as its record would
+// store it. It is written and synced before the record, and never changes:
+//
+//	offset  size  field
+//	0       8     magic: "kvdVALU" and a line feed
+//	8       4     version: 2
+//	12      4     features: a set of bits, none defined yet
+//	16      16    store id
+//	32      8     bucket id
+//	40      8     number of the file
+//	48      8     the store's seed
+//	56      8     checksum of the value, with the store's seed
+//	64      4     length of the value
+//	68      4020  zeros
+//	4088    8     checksum of bytes 0 to 4,087, seed 0
+//	4096          the value; what follows it does not count
+//
+// A record names one value file, and no two records with different revisions name the same. The
+// checksum in the record decides whether the value is sound. The header is only needed to find
+// out whose a file is.
 //
 // # A worked example
 //
@@ -186,6 +212,9 @@
 //     header names another store, seed, bucket or number, files were swapped, and the file
 //     does not open. A file that is shorter than the size in the manifest opens, and what it
 //     lacks is missing.
+//   - A value file that is missing or too short, or whose value does not match the checksum in
+//     the record, is a lost value. [Segment.Walk] and [Segment.Check] report a damaged header
+//     too; reads do not look at it. A longer file is sound.
 //   - A page that the disk cannot read is treated as corrupt, and the report has the
 //     system's error.
 //
@@ -194,6 +223,9 @@
 //	1  before the first release
 //	2  index blocks of whole pages that can be used alone, with totals; features; the seed
 //	   in the header; flags 16 and 128, and what is reserved
+//
+// Flag 64 was reserved in version 2 and came later, with value files. The manifest says that a
+// store has them, so that an older program refuses it.
 //
 // In every later version magic, version, features and checksum of the header stay where they
 // are.
@@ -229,6 +261,13 @@
 //
 // The checksum of the file's header does not use the seed, so that a file of another store
 // can be told from a damaged one: the first must not be used, the second must.
+//
+// A value file has one value. Several values in one file would need an order before their
+// revisions are known, and a copy of each that outlives its neighbours. A file that is removed
+// with its record needs neither, so a large value is written once, however long it lives. A
+// segment of its own for each large record was the other choice: its head and its index block
+// can be written only once the revision is known, so it would be synced twice, and small records
+// in between would be scattered over as many small segments.
 //
 // Index blocks have no search structure. Opening reads them once, front to back, into the
 // engine's index. With deltas and varints the entry of a 16-byte key has 26 bytes, 27 if it is

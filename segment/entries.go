@@ -288,7 +288,7 @@ func (r *reader) walkTo(to int64) error {
 		r.entry = Entry{
 			Key: f.record.Key, Revision: f.record.Revision, Floor: f.record.Floor,
 			Created: f.record.Created, Deadline: f.record.Deadline,
-			Offset: f.offset, Size: uint32(f.size), ValueLen: uint32(f.value),
+			Offset: f.offset, Size: uint32(f.size), ValueLen: f.storedLen(), File: f.record.File.Number,
 			Op: f.record.Op, Reason: f.record.Reason, First: f.record.First, Lost: f.record.Lost,
 		}
 		return r.tell(&r.entry)

@@ -17,6 +17,7 @@ type Entry struct {
 	HeadSum  uint64 // of the record, for AddEntry; Entries leaves it 0
 	Size     uint32 // of the whole record, bytes
 	ValueLen uint32 // of the value as stored, bytes
+	File     uint64 // number of the file that has the value; 0: the record has it
 	Op       Op
 	Reason   kv.MarkerReason
 	First    bool // as in the record
@@ -33,23 +34,41 @@ const (
 )
 
 // entryFlagsKnown are the record's flags that an entry may have.
-const entryFlagsKnown = flagFirst | flagLost | flagsReserved
+const entryFlagsKnown = flagFirst | flagFile | flagLost | flagsReserved
 
 // entryFixedMax is the maximum size of an entry without its key: the bytes of kind and flags,
-// four 64-bit varints, two of 32 bits and the key's length. entryMax is that of an entry.
+// four 64-bit varints, two of 32 bits and the key's length. entryFileMax is that of the number
+// of a value file, and entryMax that of an entry.
 const (
 	entryFixedMax = 2 + 4*binary.MaxVarintLen64 + 2*binary.MaxVarintLen32 + binary.MaxVarintLen16
-	entryMax      = entryFixedMax + maxKeySize
+	entryFileMax  = binary.MaxVarintLen64
+	entryMax      = entryFixedMax + entryFileMax + maxKeySize
 )
 
 // An entry is smaller than its record, and every entry fits into a page.
 var (
 	_ = [recordFixedSize - entryFixedMax]struct{}{}
+	_ = [16 - entryFileMax]struct{}{} // a record with a value file is as much larger
 	_ = [pageRoom - entryMax]struct{}{}
 )
 
-// EntryBound returns the maximum size of the index entry of a record, in bytes.
-func EntryBound(keyLen int) int { return entryFixedMax + keyLen }
+// EntryBound returns the maximum size of the index entry of a record, in bytes. file says that
+// the record's value is in a file of its own.
+func EntryBound(keyLen int, file bool) int {
+	if file {
+		return entryFixedMax + entryFileMax + keyLen
+	}
+	return entryFixedMax + keyLen
+}
+
+// Footprint returns the size of the record in bytes, with its value, also if that is in a file
+// of its own.
+func (e *Entry) Footprint() uint32 {
+	if e.File != 0 {
+		return e.Size + e.ValueLen
+	}
+	return e.Size
+}
 
 // deltas are the numbers to which those of the next entry are relative.
 type deltas struct {
@@ -58,7 +77,7 @@ type deltas struct {
 }
 
 // appendEntry appends the encoding of e to dst, in the order: kind, flags, size,
-// value length, revision, floor, created, deadline, key.
+// value length, revision, floor, created, deadline, value file, key.
 func (d *deltas) appendEntry(dst []byte, e *Entry) []byte {
 	kind := kindOf(e.Op, e.Reason)
 	if e.Deadline != 0 {
@@ -77,6 +96,9 @@ func (d *deltas) appendEntry(dst []byte, e *Entry) []byte {
 	if e.Deadline != 0 {
 		dst = binary.AppendVarint(dst, e.Deadline-e.Created)
 	}
+	if e.File != 0 {
+		dst = binary.AppendUvarint(dst, e.File)
+	}
 	dst = binary.AppendUvarint(dst, uint64(len(e.Key)))
 	dst = append(dst, e.Key...)
 	d.revision, d.created = e.Revision, e.Created
@@ -87,6 +109,9 @@ func (d *deltas) appendEntry(dst []byte, e *Entry) []byte {
 func (e *Entry) flags() (flags uint8) {
 	if e.First {
 		flags |= flagFirst
+	}
+	if e.File != 0 {
+		flags |= flagFile
 	}
 	if e.Lost {
 		flags |= flagLost
@@ -121,10 +146,16 @@ func (d *deltas) decodeEntry(b []byte, e *Entry) (int, error) {
 		e.Deadline = e.Created + v.signed()
 		v.bad = v.bad || e.Deadline == 0
 	}
+	e.File = 0
+	inRecord := valueLen
+	if flags&flagFile != 0 {
+		e.File, inRecord = v.unsigned(), 16
+		v.bad = v.bad || e.File == 0
+	}
 	keyLen := v.unsigned()
 	if v.bad || keyLen == 0 || keyLen > maxKeySize || keyLen > uint64(len(b)-v.n) ||
 		valueLen > kv.MaxValueSizeLimit || size > maxRecordSize/alignment ||
-		size*alignment < recordFixedSize+keyLen+valueLen {
+		size*alignment < recordFixedSize+keyLen+inRecord {
 		return 0, errEntry
 	}
 	e.Op, e.Reason = splitKind(b[0])

@@ -29,6 +29,7 @@ func sampleEntries() []Entry {
 		{Key: []byte("a"), Revision: 900, Floor: 1, Created: 1790000000000000001, Size: 64, Op: Delete, Reason: kv.ReasonClient},
 		{Key: []byte("a"), Revision: 0, Floor: 901, Size: 64, Op: Erase},
 		{Key: []byte("b"), Revision: math.MaxUint64, Floor: 0, Created: math.MinInt64, Deadline: math.MaxInt64, Size: 64, Op: Purge, Reason: kv.ReasonExpiry, First: true, Lost: true},
+		{Key: []byte("c"), Revision: 7, Floor: 7, Created: 5, Deadline: 6, Size: 96, ValueLen: kv.MaxValueSizeLimit, File: math.MaxUint64, Op: Put, First: true},
 		{Key: make([]byte, maxKeySize), Revision: 1, Floor: math.MaxUint64, Created: math.MaxInt64, Deadline: math.MinInt64, Size: maxRecordSize, ValueLen: kv.MaxValueSizeLimit, Op: Put, First: true},
 	}
 	offset := int64(HeaderSize)
@@ -44,8 +45,8 @@ func bodyOf(entries []Entry) (body []byte) {
 	for i := range entries {
 		before := len(body)
 		body = d.appendEntry(body, &entries[i])
-		if n := len(body) - before; n > EntryBound(len(entries[i].Key)) {
-			panic(fmt.Sprintf("an entry of %d bytes, bound is %d", n, EntryBound(len(entries[i].Key))))
+		if n := len(body) - before; n > EntryBound(len(entries[i].Key), entries[i].File != 0) {
+			panic(fmt.Sprintf("an entry of %d bytes, bound is %d", n, EntryBound(len(entries[i].Key), false)))
 		}
 	}
 	return body
@@ -139,6 +140,10 @@ func TestEntryMalformed(t *testing.T) {
 		"record beyond its limit":  {1, 0xff, 0xff, 0xff, 0x7f, 0, 2, 0, 0, 1, 'k'},
 		"value beyond the record":  {1, 8, 9, 2, 0, 0, 1, 'k'},
 		"value beyond its limit":   {1, 8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 2, 0, 0, 1, 'k'},
+		"value file 0":             {1 | entryFlags, flagFile, 12, 0x80, 0x20, 2, 0, 0, 0, 1, 'k'},
+		"small value in a file":    {1 | entryFlags, flagFile, 12, 0xff, 0x1f, 2, 0, 0, 9, 1, 'k'},
+		"no room for a value file": {1 | entryFlags, flagFile, 9, 0x80, 0x20, 2, 0, 0, 9, 1, 'k'},
+		"a marker in a file":       {2 | entryFlags, flagFile, 12, 0x80, 0x20, 2, 0, 0, 9, 1, 'k'},
 		"varint without an end":    {1, 8, 0, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 1, 'k'},
 	} {
 		var d deltas
@@ -146,13 +151,14 @@ func TestEntryMalformed(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	for n, body := range map[int][]byte{8: {1, 8, 0, 2, 0, 0, 1, 'k'}, 9: {1 | entryFlags, flagFirst | flagLost, 8, 0, 2, 0, 0, 1, 'k'}} {
+	for n, body := range map[int][]byte{8: {1, 8, 0, 2, 0, 0, 1, 'k'}, 9: {1 | entryFlags, flagFirst | flagLost, 8, 0, 2, 0, 0, 1, 'k'},
+		11: {1 | entryFlags, flagFile, 10, 0x80, 0x20, 2, 0, 0, 9, 1, 'k'}} {
 		var d deltas
 		if got, err := d.decodeEntry(body, &Entry{}); got != n || err != nil {
 			t.Errorf("the unchanged entry of %d bytes: %d, %v", n, got, err)
 		}
 	}
-	for _, flag := range []byte{flagTransaction, flagLease, flagElsewhere} {
+	for _, flag := range []byte{flagTransaction, flagLease} {
 		var d deltas
 		if _, err := d.decodeEntry([]byte{1 | entryFlags, flag, 8, 0, 2, 0, 0, 1, 'k'}, &Entry{}); !errors.Is(err, kv.ErrVersion) || errors.Is(err, kv.ErrCorrupt) {
 			t.Errorf("flag %d: %v", flag, err)

@@ -21,7 +21,7 @@ func Example() {
 		BucketID: 7, Revision: 1, Floor: 1, Created: 1, Op: segment.Put,
 		Key: []byte("greeting"), Value: []byte("hello"),
 	})
-	if err := s.Reserve(int64(len(record)), int64(segment.EntryBound(len("greeting")))); err != nil {
+	if err := s.Reserve(int64(len(record)), int64(segment.EntryBound(len("greeting"), false))); err != nil {
 		log.Fatal(err)
 	}
 	offset, err := s.Append(record)

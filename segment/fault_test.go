@@ -27,7 +27,7 @@ func useSegment(o Options) error {
 	}()
 	r := Record{BucketID: testBucket, Revision: 1, Floor: 1, Op: Put, Key: []byte("key"), Value: make([]byte, 2*pageSize)}
 	b := testSeed.AppendRecord(nil, &r)
-	if err := s.Reserve(int64(len(b)), int64(EntryBound(len(r.Key)))); err != nil {
+	if err := s.Reserve(int64(len(b)), int64(EntryBound(len(r.Key), false))); err != nil {
 		return err
 	}
 	offset, err := s.Append(b)

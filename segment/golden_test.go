@@ -61,7 +61,7 @@ func TestWorkedExample(t *testing.T) {
 	r := Record{BucketID: 1, Revision: 1, Floor: 1, Created: 1790000000000000000, Op: Put, Reason: kv.ReasonNone,
 		First: true, Key: []byte("greeting"), Value: []byte("hello")}
 	encoded := o.Seed.AppendRecord(nil, &r)
-	if err := s.Reserve(int64(len(encoded)), int64(EntryBound(len(r.Key)))); err != nil {
+	if err := s.Reserve(int64(len(encoded)), int64(EntryBound(len(r.Key), false))); err != nil {
 		t.Fatal(err)
 	}
 	offset, err := s.Append(encoded)

@@ -64,45 +64,65 @@ func (s *Segment) dropMapping() vfs.Mapping {
 	return nil
 }
 
-// Read appends the size bytes of the record at offset to dst. It returns the record, whose slices
-// alias these bytes, and the extended slice. It allocates only if dst's capacity is too small. It
-// verifies both checksums, the bucket, the revision, and the key unless key is empty. A compressed
-// value is decompressed and replaces the stored bytes; the record is then not marked as
-// compressed. On an error the slice is returned unchanged. The error is a *kv.CorruptError that
-// names bucket, key and revision if the bytes are damaged or cannot be read, or if the record is
-// a Lost one; it matches kv.ErrVersion for a record of a later version; otherwise it is the
-// system's, of mapping the file. The caller must have a pin.
+// Read appends the record at offset to dst, with its value, also if a file of its own has that.
+// It returns the record, whose slices alias these bytes, and the extended slice. size is that of
+// the record with its value, in bytes ([Entry.Footprint]). It allocates only if dst's capacity is
+// too small. It verifies all checksums, the bucket, the revision, and the key unless key is empty.
+// A compressed value is decompressed and replaces the stored bytes; the record is then not marked
+// as compressed, and never as one with a value file. On an error the slice is returned unchanged.
+// The error is a *kv.CorruptError that names bucket, key and revision if the bytes are damaged or
+// cannot be read, or if the record is a Lost one; it matches kv.ErrVersion for a record of a later
+// version; otherwise it is the system's, of opening or mapping a file. The caller must have a pin.
 func (s *Segment) Read(dst []byte, offset int64, size uint32, key string, revision kv.Revision) (Record, []byte, error) {
 	r, buf, err := s.ReadStored(dst, offset, size, key, revision)
-	if err == nil && r.Lost {
+	if err != nil {
+		return Record{}, dst, err
+	}
+	if r.Lost {
 		return Record{}, dst, s.lost(offset, key, revision, nil, "%s", detailLost)
 	}
-	if err == nil && r.Compressed {
-		start := len(dst)
-		value := start + headSize(0, flagsOf(r.Deadline != 0, len(r.Headers) > 0, true), len(r.Key)) + len(r.Headers)
+	value := len(buf) // where the value begins
+	switch {
+	case r.File.Number != 0:
+		if buf, err = s.appendValue(buf, r.File); err != nil {
+			return Record{}, dst, s.valueError(err, key, revision)
+		}
+		r.Value, r.File = buf[value:len(buf):len(buf)], ValueFile{}
+	case r.Compressed:
+		value = len(dst) + headSize(0, flagsOf(r.Deadline != 0, len(r.Headers) > 0, true), len(r.Key)) + len(r.Headers)
+	}
+	if r.Compressed {
 		if buf, err = r.AppendValue(buf[:value]); err != nil {
 			return Record{}, dst, s.lost(offset, key, revision, nil, "%v", err)
 		}
 		r.Value, r.Compressed, r.RawLen = buf[value:len(buf):len(buf)], false, 0
 	}
-	return r, buf, err
+	return r, buf, nil
 }
 
 // detailLost describes a record whose value is lost.
 const detailLost = "the value was damaged, and a compaction kept the rest of the record"
 
-// ReadStored is Read without decompression: it appends exactly the stored bytes of the record,
-// also of a Lost one.
+// ReadStored is Read without decompression and without the files of values: it appends exactly
+// the stored bytes of the record, also of a Lost one.
 func (s *Segment) ReadStored(dst []byte, offset int64, size uint32, key string, revision kv.Revision) (Record, []byte, error) {
-	if end := s.size.Load(); offset < HeaderSize || size < recordFixedSize || offset > end-int64(size) {
-		return Record{}, dst, s.lost(offset, key, revision, nil, "%d bytes are not within the segment's %d", size, end)
+	end := s.size.Load()
+	if offset < HeaderSize || size < recordFixedSize || offset > end-recordFixedSize {
+		return Record{}, dst, s.outside(offset, size, key, revision)
+	}
+	own, err := s.recordSize(dst, offset, size, key, revision)
+	if err != nil {
+		return Record{}, dst, err
+	}
+	if own < recordFixedSize || offset > end-int64(own) {
+		return Record{}, dst, s.outside(offset, own, key, revision)
 	}
 	m, err := s.mapped()
 	if err != nil {
 		return Record{}, dst, fmt.Errorf("segment: map %s: %w", s.path, err)
 	}
 	start := len(dst)
-	buf := slices.Grow(dst, int(size))[:start+int(size)]
+	buf := slices.Grow(dst, int(own))[:start+int(own)]
 	if _, err := m.ReadAt(buf[start:], offset); err != nil {
 		return Record{}, dst, s.lost(offset, key, revision, err, "unreadable")
 	}
@@ -110,7 +130,7 @@ func (s *Segment) ReadStored(dst []byte, offset int64, size uint32, key string, 
 	if err != nil {
 		return Record{}, dst, s.undecoded(offset, key, revision, err)
 	}
-	if n != int(size) || r.BucketID != s.bucketID || r.Revision != revision || key != "" && string(r.Key) != key {
+	if n != int(own) || own+r.File.Size != size || r.BucketID != s.bucketID || r.Revision != revision || key != "" && string(r.Key) != key {
 		return Record{}, dst, s.lost(offset, key, revision, nil,
 			"another record is there: key %q, revision %d, bucket %d", r.Key, r.Revision, r.BucketID)
 	}
@@ -121,15 +141,16 @@ func (s *Segment) ReadStored(dst []byte, offset int64, size uint32, key string, 
 // verifies the value, unless the record has headers: one checksum covers both. It also returns the
 // length of the value before compression, in bytes.
 func (s *Segment) ReadHeader(dst []byte, offset int64, size uint32, revision kv.Revision) (Record, int, []byte, error) {
-	if end := s.size.Load(); offset < HeaderSize || size < recordFixedSize || offset > end-int64(size) {
-		return Record{}, 0, dst, s.lost(offset, "", revision, nil, "%d bytes are not within the segment's %d", size, end)
+	end := s.size.Load()
+	if offset < HeaderSize || size < recordFixedSize || offset > end-recordFixedSize {
+		return Record{}, 0, dst, s.outside(offset, size, "", revision)
 	}
 	m, err := s.mapped()
 	if err != nil {
 		return Record{}, 0, dst, fmt.Errorf("segment: map %s: %w", s.path, err)
 	}
 	start := len(dst)
-	n := min(int(size), recordFixedSize+recordOptionsSize+kv.MaxKeySize)
+	n := int(min(int64(size), recordFixedSize+recordOptionsSize+kv.MaxKeySize, end-offset))
 	buf := slices.Grow(dst, n)[:start+n]
 	if _, err := m.ReadAt(buf[start:], offset); err != nil {
 		return Record{}, 0, dst, s.lost(offset, "", revision, err, "unreadable")
@@ -138,7 +159,7 @@ func (s *Segment) ReadHeader(dst []byte, offset int64, size uint32, revision kv.
 	if err != nil {
 		return Record{}, 0, dst, s.undecoded(offset, "", revision, err)
 	}
-	if l.size != int(size) || r.BucketID != s.bucketID || r.Revision != revision {
+	if l.size+int(r.File.Size) != int(size) || offset > end-int64(l.size) || r.BucketID != s.bucketID || r.Revision != revision {
 		return Record{}, 0, dst, s.lost(offset, "", revision, nil,
 			"another record is there: key %q, revision %d, bucket %d", r.Key, r.Revision, r.BucketID)
 	}
@@ -150,9 +171,24 @@ func (s *Segment) ReadHeader(dst []byte, offset int64, size uint32, revision kv.
 		if r, buf, err = s.ReadStored(dst, offset, size, "", revision); err != nil {
 			return Record{}, 0, dst, err
 		}
-		r.Value, r.Compressed, r.RawLen = nil, false, 0
+		r.Value = nil
 	}
+	r.Compressed, r.RawLen, r.File = false, 0, ValueFile{}
 	return r, valueSize, buf, nil
+}
+
+// outside returns the error of a read of bytes that the segment does not have.
+func (s *Segment) outside(offset int64, size uint32, key string, revision kv.Revision) error {
+	return s.lost(offset, key, revision, nil, "%d bytes are not within the segment's %d", size, s.size.Load())
+}
+
+// valueError returns the error of a read whose value file could not be read.
+func (s *Segment) valueError(err error, key string, revision kv.Revision) error {
+	var damage *kv.CorruptError
+	if errors.As(err, &damage) {
+		return s.ofRecord(damage, key, revision)
+	}
+	return err
 }
 
 // undecoded returns the error of a read whose bytes did not decode.

@@ -28,13 +28,14 @@ type Record struct {
 	Deadline   int64       // unix nanoseconds; 0: none
 	Op         Op
 	Reason     kv.MarkerReason
-	First      bool   // the key had no record when this one was written; not of an erase
-	Lost       bool   // the value and the headers are lost: both are empty; not of an erase
-	Compressed bool   // Value is compressed
-	RawLen     uint32 // of the value before compression, bytes; 0 unless Compressed
-	Key        []byte // 1 to 1,024 bytes
-	Headers    []byte // at most 65,536 bytes; opaque
-	Value      []byte // as stored, at most kv.MaxValueSizeLimit bytes
+	First      bool      // the key had no record when this one was written; not of an erase
+	Lost       bool      // the value and the headers are lost: both are empty; not of an erase
+	Compressed bool      // Value is compressed
+	RawLen     uint32    // of the value before compression, bytes; 0 unless Compressed
+	Key        []byte    // 1 to 1,024 bytes
+	Headers    []byte    // at most 65,536 bytes; opaque
+	Value      []byte    // as stored, at most kv.MaxValueSizeLimit bytes; empty if a file has it
+	File       ValueFile // that has the value; only of a put
 }
 
 // Limits of a record, in bytes.
@@ -69,13 +70,13 @@ const (
 	flagHeaders    = 1 << 1
 	flagCompressed = 1 << 2
 	flagFirst      = 1 << 4
+	flagFile       = 1 << 6
 	flagLost       = 1 << 7
 
 	// Reserved: a record that has one of them is of a later version.
 	flagTransaction = 1 << 3
 	flagLease       = 1 << 5
-	flagElsewhere   = 1 << 6
-	flagsReserved   = flagTransaction | flagLease | flagElsewhere
+	flagsReserved   = flagTransaction | flagLease
 )
 
 // A kind byte is an operation and a marker's reason. Bit 6 is zero in a record, and bit 7 is
@@ -120,6 +121,12 @@ func RecordSize(keyLen, headersLen, valueLen int, deadline, compressed bool) int
 	return align(head + headersLen + valueLen)
 }
 
+// FileRecordSize is [RecordSize] of a record whose value is in a file of its own.
+func FileRecordSize(keyLen, headersLen int, deadline, compressed bool) int {
+	head := headSize(0, flagFile|flagsOf(deadline, headersLen > 0, compressed), keyLen)
+	return align(head + headersLen)
+}
+
 func flagsOf(deadline, headers, compressed bool) (flags uint8) {
 	if deadline {
 		flags |= flagDeadline
@@ -138,6 +145,9 @@ func (r *Record) flags() uint8 {
 	flags := flagsOf(r.Deadline != 0, len(r.Headers) > 0, r.Compressed)
 	if r.First {
 		flags |= flagFirst
+	}
+	if r.File.Number != 0 {
+		flags |= flagFile
 	}
 	if r.Lost {
 		flags |= flagLost
@@ -160,7 +170,7 @@ func headSize(kind, flags uint8, keyLen int) int {
 	if flags&flagTransaction != 0 {
 		n += 2
 	}
-	if flags&flagElsewhere != 0 {
+	if flags&flagFile != 0 {
 		n += 16
 	}
 	if kind&kindMore != 0 {
@@ -189,7 +199,7 @@ func (s Seed) AppendRecord(dst []byte, r *Record) []byte {
 	le.PutUint64(b[recordRevision:], uint64(r.Revision))
 	le.PutUint64(b[recordCreated:], uint64(r.Created))
 	le.PutUint64(b[recordFloor:], uint64(r.Floor))
-	le.PutUint32(b[recordValueLen:], uint32(len(r.Value)))
+	le.PutUint32(b[recordValueLen:], r.valueLen())
 	le.PutUint16(b[recordKeyLen:], uint16(len(r.Key)))
 	b[recordKind] = kind
 	b[recordFlags] = flags
@@ -207,6 +217,11 @@ func (s Seed) AppendRecord(dst []byte, r *Record) []byte {
 		le.PutUint32(b[n:], r.RawLen)
 		n += 4
 	}
+	if flags&flagFile != 0 {
+		le.PutUint64(b[n:], r.File.Number)
+		le.PutUint64(b[n+8:], r.File.Sum)
+		n += 16
+	}
 	n += copy(b[n:], r.Key)
 	n += copy(b[n:], r.Headers)
 	n += copy(b[n:], r.Value)
@@ -223,19 +238,29 @@ func (r *Record) check() error {
 		return errRecordKind
 	}
 	if len(r.Key) == 0 || len(r.Key) > maxKeySize || len(r.Headers) > maxHeadersSize ||
-		len(r.Value) > kv.MaxValueSizeLimit || !validRawLen(r.Compressed, r.RawLen) {
+		r.valueLen() > kv.MaxValueSizeLimit || !validRawLen(r.Compressed, r.RawLen) {
 		return errRecordLengths
 	}
-	if !validFlags(r.Op, r.flags(), len(r.Value)) {
+	if !validFlags(r.Op, r.flags(), int(r.valueLen())) || r.File.Number != 0 && len(r.Value) > 0 {
 		return errRecordFlags
 	}
 	return nil
 }
 
+// valueLen returns the length of the value as stored, wherever it is.
+func (r *Record) valueLen() uint32 {
+	if r.File.Number != 0 {
+		return r.File.Size
+	}
+	return uint32(len(r.Value))
+}
+
 // validFlags reports whether a record of that operation and length of the value may have the
-// flags: an erase is neither first nor lost, and a lost record has nothing behind its key.
+// flags: an erase is neither first nor lost, a lost record has nothing behind its key, and only a
+// put has a value that is large enough for a file.
 func validFlags(op Op, flags uint8, value int) bool {
 	return (op != Erase || flags&(flagFirst|flagLost) == 0) &&
+		(flags&flagFile == 0 || op == Put && value >= ValueFileMin) &&
 		(flags&flagLost == 0 || value == 0 && flags&(flagHeaders|flagCompressed) == 0)
 }
 
@@ -293,14 +318,17 @@ func (s Seed) DecodeHeader(b []byte) (Record, int, error) {
 type layout struct {
 	head    int // size of the fixed part, options and key
 	headers int
-	value   int
+	value   int // 0 if a file has it
 	size    int // of the whole record
 }
 
 // valueSize returns the length of a record's value before compression.
 func (l *layout) valueSize(r *Record) int {
-	if r.Compressed {
+	switch {
+	case r.Compressed:
 		return int(r.RawLen)
+	case r.File.Number != 0:
+		return int(r.File.Size)
 	}
 	return l.value
 }
@@ -345,6 +373,9 @@ func (s Seed) decodeHead(b []byte) (r Record, l layout, err error) {
 	if err := decodeOptions(b[recordFixedSize:], flags, &r, &l); err != nil {
 		return Record{}, layout{}, err
 	}
+	if flags&flagFile != 0 {
+		r.File.Size, l.value = uint32(l.value), 0
+	}
 	l.size = align(l.head + l.headers + l.value)
 	return r, l, nil
 }
@@ -368,6 +399,13 @@ func decodeOptions(b []byte, flags uint8, r *Record, l *layout) error {
 	}
 	if flags&flagCompressed != 0 {
 		r.Compressed, r.RawLen = true, le.Uint32(b)
+		b = b[4:]
+	}
+	if flags&flagFile != 0 {
+		if r.File.Number = le.Uint64(b); r.File.Number == 0 {
+			return errRecordFlags
+		}
+		r.File.Sum = le.Uint64(b[8:])
 	}
 	if !validRawLen(r.Compressed, r.RawLen) {
 		return errRecordLengths

@@ -37,6 +37,11 @@ func sampleRecords() map[string]Record {
 		"extreme numbers": change(func(r *Record) {
 			r.BucketID, r.Revision, r.Floor, r.Created = math.MaxUint64, math.MaxUint64, math.MaxUint64, math.MinInt64
 		}),
+		"value in a file": change(func(r *Record) { r.Value, r.File = nil, ValueFile{9, ValueFileMin, 0xfeed} }),
+		"every option with a file": change(func(r *Record) {
+			r.Deadline, r.Headers, r.Compressed, r.RawLen = math.MaxInt64, []byte("h"), true, kv.MaxValueSizeLimit
+			r.First, r.Value, r.File = true, nil, ValueFile{math.MaxUint64, kv.MaxValueSizeLimit, math.MaxUint64}
+		}),
 		"shortest key":    change(func(r *Record) { r.Key = []byte("k") }),
 		"first":           change(func(r *Record) { r.First = true }),
 		"lost":            change(func(r *Record) { r.Lost, r.Deadline, r.Value = true, 7, nil }),
@@ -46,6 +51,9 @@ func sampleRecords() map[string]Record {
 }
 
 func sizeOf(r *Record) int {
+	if r.File.Number != 0 {
+		return FileRecordSize(len(r.Key), len(r.Headers), r.Deadline != 0, r.Compressed)
+	}
 	return RecordSize(len(r.Key), len(r.Headers), len(r.Value), r.Deadline != 0, r.Compressed)
 }
 
@@ -84,7 +92,7 @@ func checkRoundTrip(t *testing.T, r Record) {
 }
 
 func headOf(r *Record) (head, body int) {
-	head = headSize(0, flagsOf(r.Deadline != 0, len(r.Headers) > 0, r.Compressed), len(r.Key))
+	head = headSize(0, r.flags(), len(r.Key))
 	return head, sizeOf(r) - head
 }
 
@@ -244,7 +252,6 @@ func laterRecords() map[string][]byte {
 	}{
 		"transaction":                {uint8(Put), flagTransaction},
 		"lease":                      {uint8(Put), flagLease},
-		"value in another file":      {uint8(Put), flagElsewhere},
 		"a further byte of the kind": {kindMore | 9, 0},
 		"all at once":                {kindMore, flagsReserved | flagFirst},
 	} {

@@ -13,7 +13,7 @@ import (
 // The zero Scanner is ready to use.
 type Scanner struct {
 	buf   []byte
-	value []byte // value of the current record, if it is larger than the buffer
+	value []byte // value of the current record, if it is larger than the buffer or in a file
 	plain []byte // value of the current record, decompressed
 	w     walker
 }
@@ -84,8 +84,9 @@ func (c *Scanner) end() {
 
 // Value reads the Headers and the Value of the record with which fn was called, and decompresses
 // the value. They are valid until fn returns. Afterwards the record is no longer marked as
-// compressed. If they are damaged, or the record is a Lost one, Value returns a
-// *kv.CorruptError that names bucket, key and revision.
+// compressed, nor as one with a value file. If they are damaged, or the record is a Lost one,
+// Value returns a *kv.CorruptError that names bucket, key and revision. Another error is the
+// system's, of opening a value file.
 func (c *Scanner) Value(r *Record) error {
 	f := &c.w.found
 	if r.Lost {
@@ -100,10 +101,16 @@ func (c *Scanner) Value(r *Record) error {
 	if f.headers > 0 {
 		r.Headers = body[:f.headers]
 	}
+	var err error
+	if r.File.Number != 0 {
+		if c.value, err = c.w.s.appendValue(c.value[:0], r.File); err != nil {
+			return c.w.s.valueError(err, string(r.Key), r.Revision)
+		}
+		r.Value, r.File = c.value, ValueFile{}
+	}
 	if !r.Compressed {
 		return nil
 	}
-	var err error
 	if c.plain, err = r.AppendValue(c.plain[:0]); err != nil {
 		return c.w.s.lost(f.offset, string(r.Key), r.Revision, nil, "%v", err)
 	}

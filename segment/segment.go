@@ -102,6 +102,7 @@ type Segment struct {
 	// Immutable after Create or Open.
 	fs        vfs.FS
 	path      string
+	storeID   [16]byte
 	seed      Seed
 	number    uint64
 	bucketID  uint64
@@ -135,7 +136,7 @@ type Segment struct {
 
 func newSegment(o *Options, d Desc) *Segment {
 	s := &Segment{
-		fs: o.FS, path: o.path(d.Number), seed: o.Seed,
+		fs: o.FS, path: o.path(d.Number), storeID: o.StoreID, seed: o.Seed,
 		number: d.Number, bucketID: d.BucketID, limit: d.Limit,
 		pending:  pending{prev: d.lastBlock(), next: d.Size, about: d.summary()},
 		released: make(chan struct{}), reads: o.Reads, onRelease: o.Released,

@@ -78,7 +78,7 @@ func (x *fixture) append(records ...Record) {
 	entries := int64(0)
 	for i := range records {
 		group = testSeed.AppendRecord(group, &records[i])
-		entries += int64(EntryBound(len(records[i].Key)))
+		entries += int64(EntryBound(len(records[i].Key), records[i].File.Number != 0))
 	}
 	if err := x.s.Reserve(int64(len(group)), entries); err != nil {
 		x.t.Fatal(err)
@@ -112,7 +112,7 @@ func asRead(t testing.TB, r Record) Record {
 func entryOf(r *Record, offset int64) Entry {
 	return Entry{
 		Key: r.Key, Revision: r.Revision, Floor: r.Floor, Created: r.Created, Deadline: r.Deadline,
-		Offset: offset, Size: uint32(sizeOf(r)), ValueLen: uint32(len(r.Value)), Op: r.Op, Reason: r.Reason,
+		Offset: offset, Size: uint32(sizeOf(r)), ValueLen: r.valueLen(), File: r.File.Number, Op: r.Op, Reason: r.Reason,
 		First: r.First, Lost: r.Lost,
 	}
 }

@@ -74,6 +74,14 @@ type found struct {
 	valueOK bool
 }
 
+// storedLen returns the length of the record's value as stored, wherever it is.
+func (f *found) storedLen() uint32 {
+	if f.record.File.Number != 0 {
+		return f.record.File.Size
+	}
+	return uint32(f.value)
+}
+
 func (s *Segment) newWalker(file vfs.File, end int64, damaged func(*kv.CorruptError)) *walker {
 	return &walker{s: s, window: window{file: file, end: end, size: windowSize}, damaged: damaged}
 }
@@ -165,7 +173,7 @@ func (w *walker) check(f *found) {
 	}
 }
 
-// checkValue checks what is behind the head of found.
+// checkValue checks what is behind the head of found, and the file that has its value.
 func (w *walker) checkValue(f *found) {
 	end := f.offset + int64(f.size)
 	padding := int64(f.size - f.head - f.headers - f.value)
@@ -173,6 +181,19 @@ func (w *walker) checkValue(f *found) {
 	if !f.valueOK {
 		w.report(f.offset, end, "key %q, revision %d, %s: %v",
 			w.key, f.record.Revision, w.s.bucket, errRecordBodySum)
+		return
+	}
+	if f.record.File.Number == 0 {
+		return
+	}
+	err := w.s.checkValueFile(f.record.File, f.record.BucketID)
+	var damage *kv.CorruptError
+	switch f.valueOK = err == nil; {
+	case errors.As(err, &damage):
+		w.damages++
+		w.damaged(w.s.ofRecord(damage, string(w.key), f.record.Revision))
+	case err != nil:
+		w.err = err
 	}
 }
 

@@ -224,7 +224,7 @@ func TestAnUnknownFeatureIsRefused(t *testing.T) {
 func TestANewerRecordInAManifestIsRefused(t *testing.T) {
 	b, chain := appendHeader(nil, testIdentity, 1)
 	b, chain = appendRecord(b, chain, &Edit{Numbers: 1})
-	body := binary.AppendUvarint(nil, tagAccepted+1)
+	body := binary.AppendUvarint(nil, tagValueFiles+1)
 	record := make([]byte, recordHeadSize)
 	binary.LittleEndian.PutUint32(record, uint32(len(body)))
 	binary.LittleEndian.PutUint64(record[8:], recordSum(chain, record[:8], body))

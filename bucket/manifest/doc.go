@@ -2,14 +2,14 @@
 // liveness that it holds. The manifest says which segment files a store has, how
 // long each of them is, and up to which position of the log a bucket's segments
 // hold everything. It is the only authority: a file or a byte that it does not name
-// does not exist.
+// does not exist. The value files are named by the records in the segments.
 //
 // # A store's directory
 //
 //	LOCK                 held by the process that has the store open; its pid
 //	manifest.1 .2        the two copies of the manifest
 //	wal/                 the log: package wal
-//	seg/                 the segments: package segment
+//	seg/                 the segments and value files: package segment
 //	reserve              disk set aside for deletes and checkpoints on a full disk
 //	lost/                files that Open found in seg/ and that are not the store's
 //
@@ -57,8 +57,9 @@
 //	tag  numbers
 //	1    log position: segments hold every frame of the log up to this LSN
 //	2    clock: no record of the store is younger than this time
-//	3    file numbers: segment files get numbers from this one on; a file with a
-//	     lower number that no bucket names is left from unfinished work
+//	3    file numbers: segments and value files get numbers from this one on; a file with
+//	     a lower number that neither a bucket nor a record names is left from unfinished
+//	     work
 //	4    highest id that any bucket was ever given
 //	5    a bucket, as below; it replaces the bucket of that id
 //	6    id of a bucket that was deleted
@@ -77,6 +78,9 @@
 //	     sum, operations and two filters (packages wal and journal)
 //	15   prefix of the next part 5, any number of times: a Hole that was accepted, as in
 //	     part 11
+//	16   no number. seg/ may have value files, which are written before the records that
+//	     name them (package segment). Programs that do not know this part would take them
+//	     for strays
 //
 // A bucket is these numbers:
 //

@@ -21,6 +21,7 @@ type Edit struct {
 	Deleted     []uint64 // ids of buckets
 	// LostOperations replaces State.LostOperations; nil: it stays.
 	LostOperations *uint64
+	ValueFiles     bool // sets State.ValueFiles
 }
 
 // The tags of an edit's parts. On disk: never renumber.
@@ -40,6 +41,7 @@ const (
 	tagLostOps       = 13
 	tagLogWords      = 14
 	tagAccepted      = 15
+	tagValueFiles    = 16
 )
 
 // append appends the encoded edit to dst.
@@ -63,6 +65,9 @@ func (e *Edit) append(dst []byte) []byte {
 	}
 	if e.Clean {
 		dst = binary.AppendUvarint(dst, tagClean)
+	}
+	if e.ValueFiles {
+		dst = binary.AppendUvarint(dst, tagValueFiles)
 	}
 	if e.LostOperations != nil {
 		dst = binary.AppendUvarint(dst, tagLostOps)
@@ -99,6 +104,8 @@ func decodeEdit(body []byte) (*Edit, error) {
 			e.MaxBucketID = d.uvarint()
 		case tagClean:
 			e.Clean = true
+		case tagValueFiles:
+			e.ValueFiles = true
 		case tagLostOps:
 			n := d.uvarint()
 			e.LostOperations = &n

@@ -51,6 +51,7 @@ func TestAnEditComesBackAsItWas(t *testing.T) {
 		{"closed in good order", &Edit{Clean: true, Clock: 7}},
 		{"skipped revisions", &Edit{Buckets: []*Bucket{{ID: 1, Life: 3, Next: 9, Config: kv.Config{Bucket: "b"}.WithDefaults(), CompactedEndUpTo: 2, Skipped: []SkippedRange{{1, 5}, {6, 1 << 40}}}}}},
 		{"no operation is missing any more", &Edit{LostOperations: new(uint64)}},
+		{"value files", &Edit{ValueFiles: true}},
 		{"everything", sampleEdit()},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -86,7 +87,7 @@ func TestACutEditHoldsNothingNew(t *testing.T) {
 }
 
 func TestAnUnknownTagIsOfANewerVersion(t *testing.T) {
-	for _, tag := range []uint64{0, tagAccepted + 1, 1<<64 - 1} {
+	for _, tag := range []uint64{0, tagValueFiles + 1, 1<<64 - 1} {
 		_, err := decodeEdit(binary.AppendUvarint(sampleEdit().append(nil), tag))
 		wantError(t, err, kv.ErrVersion, "tag")
 	}
@@ -169,12 +170,13 @@ func TestAnEditsValuesAreChecked(t *testing.T) {
 func TestMergeRaisesReplacesAndDeletes(t *testing.T) {
 	s := NewState()
 	s.Merge(sampleEdit())
+	s.Merge(&Edit{ValueFiles: true})
 	s.Merge(&Edit{LogLow: 5, Clock: 5, Numbers: 5, MaxBucketID: 5}) // lower: no effect
 	newer := sampleBuckets()[1]
 	newer.Next++
 	s.Merge(&Edit{Buckets: []*Bucket{newer}, Deleted: []uint64{1}})
 	want := State{
-		LogLow: 299, Clock: 1_700_000_000_000_000_001, Numbers: 1 << 16, MaxBucketID: 9, LostOperations: 4,
+		LogLow: 299, Clock: 1_700_000_000_000_000_001, Numbers: 1 << 16, MaxBucketID: 9, LostOperations: 4, ValueFiles: true,
 		Buckets: map[uint64]*Bucket{7: newer},
 	}
 	if !reflect.DeepEqual(s, want) {

@@ -20,6 +20,7 @@ type State struct {
 	// LostOperations is how many operations of the log damage took. While it is not 0, the
 	// set of buckets is in doubt.
 	LostOperations uint64
+	ValueFiles     bool // there may be value files (package segment), or were
 	Buckets        map[uint64]*Bucket
 }
 
@@ -73,7 +74,7 @@ func (s *State) Durable() wal.LSN {
 
 // snapshot returns the edit that turns an empty state into s. It shares the buckets.
 func (s *State) snapshot() *Edit {
-	e := &Edit{LogLow: s.LogLow, LogWords: s.LogWords, Clock: s.Clock, Numbers: s.Numbers, MaxBucketID: s.MaxBucketID, Clean: s.Clean}
+	e := &Edit{LogLow: s.LogLow, LogWords: s.LogWords, Clock: s.Clock, Numbers: s.Numbers, MaxBucketID: s.MaxBucketID, Clean: s.Clean, ValueFiles: s.ValueFiles}
 	if s.LostOperations != 0 {
 		e.LostOperations = &s.LostOperations
 	}
@@ -92,6 +93,7 @@ func (s *State) Merge(e *Edit) {
 	s.Numbers = max(s.Numbers, e.Numbers)
 	s.MaxBucketID = max(s.MaxBucketID, e.MaxBucketID)
 	s.Clean = e.Clean
+	s.ValueFiles = s.ValueFiles || e.ValueFiles
 	if e.LostOperations != nil {
 		s.LostOperations = *e.LostOperations
 	}

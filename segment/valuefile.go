@@ -1,0 +1,232 @@
+package segment
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/cespare/xxhash/v2"
+
+	"kvd/internal/vfs"
+	"kvd/kv"
+)
+
+// ValueFile says which file has a record's value. In the zero value the record itself has it.
+type ValueFile struct {
+	Number uint64 // of the file
+	Size   uint32 // of the value as stored, bytes: ValueFileMin to kv.MaxValueSizeLimit
+	Sum    uint64 // checksum of the value as stored
+}
+
+// ValueFileMin is the size in bytes of the smallest value that may be in a file of its own. So
+// a read of a smaller record need not ask where its value is.
+const ValueFileMin = 4096
+
+const valueExtension = ".val"
+
+// ValueFileName returns the name of the value file with that number: 16 hex digits and ".val".
+// Segments and value files share their numbers.
+func ValueFileName(number uint64) string { return fmt.Sprintf("%016x%s", number, valueExtension) }
+
+// ParseValueFileName returns the number in a name that ValueFileName made. ok is false for any
+// other name.
+func ParseValueFileName(name string) (number uint64, ok bool) {
+	digits, ok := strings.CutSuffix(name, valueExtension)
+	if !ok {
+		return 0, false
+	}
+	number, err := strconv.ParseUint(digits, 16, 64)
+	return number, err == nil && name == ValueFileName(number)
+}
+
+// valueStep is how much of a value is hashed and written at a time: what was hashed is still in
+// the processor's cache when it is written.
+const valueStep = 256 << 10
+
+// CreateValue writes a value, as a record stores it, to a new value file and syncs the file. The
+// caller must sync the directory before it writes a record that names the file. After an error
+// there is no such file, unless the system refuses to remove it. The error matches
+// vfs.ErrNoSpace or vfs.ErrTooManyFiles if the system has no room or no descriptor.
+func CreateValue(o Options, number, bucketID uint64, value []byte) (ValueFile, error) {
+	if len(value) < ValueFileMin || len(value) > kv.MaxValueSizeLimit {
+		panic(fmt.Sprintf("segment: a value file of %d bytes", len(value)))
+	}
+	name := path.Join(o.Dir, ValueFileName(number))
+	file, err := o.FS.Open(name, vfs.Create)
+	if err != nil {
+		return ValueFile{}, fmt.Errorf("segment: create %s: %w", name, err)
+	}
+	h := valueHeader{
+		version: version, storeID: o.StoreID, bucketID: bucketID, number: number, seed: o.Seed,
+		size: uint32(len(value)),
+	}
+	h.sum, err = writeValue(file, o.Seed, value)
+	if err == nil {
+		_, err = file.WriteAt(h.encode(), 0)
+	}
+	if err == nil {
+		err = file.Sync()
+	}
+	if err = errors.Join(err, file.Close()); err != nil {
+		_ = o.FS.Remove(name) // the first error is the cause; no record names the file
+		return ValueFile{}, fmt.Errorf("segment: write %s: %w", name, err)
+	}
+	return ValueFile{Number: number, Size: h.size, Sum: h.sum}, nil
+}
+
+// writeValue writes the value behind the header's place, and returns its checksum.
+func writeValue(file vfs.File, seed Seed, value []byte) (sum uint64, err error) {
+	var d xxhash.Digest
+	d.ResetWithSeed(uint64(seed))
+	offset := int64(valueHeaderSize)
+	for part := range slices.Chunk(value, valueStep) {
+		_, _ = d.Write(part)
+		if _, err := file.WriteAt(part, offset); err != nil {
+			return 0, err
+		}
+		offset += int64(len(part))
+	}
+	return d.Sum64(), nil
+}
+
+// RemoveValue removes a value file, in steps as [Remove] does. No record that anybody may read
+// names it.
+func RemoveValue(o Options, number uint64, step func()) error {
+	name := path.Join(o.Dir, ValueFileName(number))
+	err := shrink(o.FS, name, step)
+	if err == nil {
+		err = o.FS.Remove(name)
+	}
+	if err != nil {
+		return fmt.Errorf("segment: remove %s: %w", name, err)
+	}
+	return nil
+}
+
+// openValue opens the value file of a record. The error is the system's, or a
+// *kv.CorruptError if there is no such file or if it is too short.
+func (s *Segment) openValue(f ValueFile) (vfs.File, error) {
+	name := s.valuePath(f)
+	file, err := s.fs.Open(name, vfs.ReadOnly)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &kv.CorruptError{File: name, Offset: -1, Detail: "the file of the value is missing"}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("segment: open %s: %w", name, err)
+	}
+	size, err := file.Size()
+	if want := valueHeaderSize + int64(f.Size); err == nil && size < want {
+		err = &kv.CorruptError{File: name, Offset: size, Detail: fmt.Sprintf("the file ends here, %d bytes belong to it", want)}
+	}
+	if err != nil {
+		_ = file.Close()
+		return nil, err
+	}
+	return file, nil
+}
+
+func (s *Segment) valuePath(f ValueFile) string {
+	return path.Join(path.Dir(s.path), ValueFileName(f.Number))
+}
+
+// appendValue appends the value of a record, as stored, to dst. It verifies the checksum. The
+// error is a *kv.CorruptError, or the system's of opening the file; then dst is returned.
+func (s *Segment) appendValue(dst []byte, f ValueFile) ([]byte, error) {
+	if s.reads != nil {
+		s.reads <- struct{}{}
+		defer s.readEnded()
+	}
+	file, err := s.openValue(f)
+	if err != nil {
+		return dst, err
+	}
+	defer func() { _ = file.Close() }() // nothing was written
+	start := len(dst)
+	buf := slices.Grow(dst, int(f.Size))[:start+int(f.Size)]
+	if err := readFull(file, buf[start:], valueHeaderSize); err != nil {
+		return dst, s.valueDamage(f, err)
+	}
+	if s.seed.sum(buf[start:]) != f.Sum {
+		return dst, s.valueDamage(f, errValueSum)
+	}
+	return buf, nil
+}
+
+// valueDamage returns an error for damage to a value.
+func (s *Segment) valueDamage(f ValueFile, err error) *kv.CorruptError {
+	var format formatError
+	if errors.As(err, &format) {
+		err = nil
+	} else {
+		format = "the value cannot be read"
+	}
+	return &kv.CorruptError{File: s.valuePath(f), Offset: valueHeaderSize, Detail: string(format), Err: err}
+}
+
+// ofRecord adds to the error of a damaged value whose it is.
+func (s *Segment) ofRecord(d *kv.CorruptError, key string, revision kv.Revision) *kv.CorruptError {
+	d.Detail = fmt.Sprintf("key %q, revision %d, %s: %s", key, revision, s.bucket, d.Detail)
+	return d
+}
+
+// recordSize returns how many of the bytes of a record with its value are in the segment. It
+// verifies nothing: what it looked at is read again and verified. Its errors are those of Read.
+func (s *Segment) recordSize(scratch []byte, offset int64, size uint32, key string, revision kv.Revision) (uint32, error) {
+	if size < ValueFileMin {
+		return size, nil
+	}
+	m, err := s.mapped()
+	if err != nil {
+		return 0, fmt.Errorf("segment: map %s: %w", s.path, err)
+	}
+	fixed := slices.Grow(scratch, recordFixedSize)[len(scratch):][:recordFixedSize]
+	if _, err := m.ReadAt(fixed, offset); err != nil {
+		return 0, s.lost(offset, key, revision, err, "unreadable")
+	}
+	if fixed[recordFlags]&flagFile == 0 {
+		return size, nil
+	}
+	return size - min(size, le.Uint32(fixed[recordValueLen:])), nil
+}
+
+// checkValueFile verifies header and value of a value file, a window at a time.
+func (s *Segment) checkValueFile(f ValueFile, bucketID uint64) error {
+	if s.reads != nil {
+		s.reads <- struct{}{}
+		defer s.readEnded()
+	}
+	file, err := s.openValue(f)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = file.Close() }() // nothing was written
+	want := valueHeader{
+		version: version, storeID: s.storeID, bucketID: bucketID, number: f.Number, seed: s.seed,
+		size: f.Size, sum: f.Sum,
+	}
+	var page [valueHeaderSize]byte
+	if err := readFull(file, page[:], 0); err != nil {
+		return s.valueDamage(f, err)
+	}
+	switch h, err := decodeValueHeader(page[:]); {
+	case errors.Is(err, kv.ErrCorrupt):
+		return s.valueDamage(f, err)
+	case err != nil:
+		return fmt.Errorf("segment: read %s: %w", s.valuePath(f), err)
+	case h != want:
+		return s.valueDamage(f, errValueOther)
+	}
+	end := valueHeaderSize + int64(f.Size)
+	w := window{file: file, end: end, size: scanWindow}
+	if sum := w.sum(s.seed, valueHeaderSize, end); sum != f.Sum {
+		if cause := w.cause(0, end); cause != nil {
+			return s.valueDamage(f, cause)
+		}
+		return s.valueDamage(f, errValueSum)
+	}
+	return nil
+}
