@@ -58,6 +58,37 @@ func (b *Bucket) outcomeOf(ctx context.Context, from kv.Revision, e *kv.Entry, d
 	return *e, nil
 }
 
+// Scan calls fn for the kept records of a range of revisions; see [msglog.Log].
+func (b *Bucket) Scan(ctx context.Context, pattern string, from, upTo kv.Revision, fn func(*kv.Entry) bool) (next kv.Revision, err error) {
+	if err := b.checkOpen(ctx); err != nil {
+		return from, err
+	}
+	if err := kv.CheckPattern(pattern); err != nil {
+		return from, err
+	}
+	p := watch.Position{Revision: max(from, 1) - 1}
+	upTo = min(upTo, (watchLog{b}).Newest())
+	if p.Revision >= upTo {
+		return p.Revision + 1, nil
+	}
+	scan := b.scanWhole
+	if kv.IsStale(ctx) {
+		scan = b.scan
+	}
+	var damaged error
+	room := entryRoom{shared: true}
+	err = b.scanKept(scan, &room, &p, upTo, []string{pattern}, func(e *kv.Entry, cause error) bool {
+		if damaged = cause; damaged != nil {
+			return false
+		}
+		return fn(e)
+	})
+	if err == nil {
+		err = damaged
+	}
+	return p.Revision + 1, kv.NameKey(b.name, "", err)
+}
+
 // firstKept returns the record with the lowest revision within [from, to] that is kept
 // and matches, nil if there is none. damaged is the damage of its value, nil if there is
 // none.
@@ -67,12 +98,8 @@ func (b *Bucket) firstKept(ctx context.Context, from, to kv.Revision, patterns [
 		if err := ctx.Err(); err != nil {
 			return nil, nil, err
 		}
-		err = b.scan(&p, to, func(f *scanned) bool {
-			key := view.String(f.record.Key)
-			if !kv.MatchAny(patterns, key) || !b.keeps(key, f.record.Revision) {
-				return true
-			}
-			e, _, damaged = b.entryOf(f, false)
+		err = b.scanKept(b.scan, new(entryRoom), &p, to, patterns, func(found *kv.Entry, cause error) bool {
+			e, damaged = found, cause
 			return false
 		})
 	}
@@ -80,6 +107,19 @@ func (b *Bucket) firstKept(ctx context.Context, from, to kv.Revision, patterns [
 		return nil, nil, fmt.Errorf("read bucket %q from revision %d on: %w", b.name, from, err)
 	}
 	return e, damaged, nil
+}
+
+// scanKept makes one scan, and calls fn for the records that match, are kept and have not
+// expired. damaged is the damage of the record's value, nil if there is none.
+func (b *Bucket) scanKept(scan scanFunc, room *entryRoom, p *watch.Position, upTo kv.Revision, patterns []string, fn func(e *kv.Entry, damaged error) bool) error {
+	return scan(p, upTo, func(f *scanned) bool {
+		key := view.String(f.record.Key)
+		if !kv.MatchAny(patterns, key) || !b.keeps(key, f.record.Revision) {
+			return true
+		}
+		e, _, damaged := b.entryIn(room, f, false)
+		return fn(e, damaged)
+	})
 }
 
 // keeps reports whether a record is kept and has not expired.

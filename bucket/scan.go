@@ -26,6 +26,9 @@ type scanned struct {
 	size    int
 }
 
+// scanFunc is scan or scanWhole.
+type scanFunc func(p *watch.Position, upTo kv.Revision, fn func(*scanned) bool) error
+
 func (f *scanned) marker() bool { return kv.Operation(f.record.Op).IsMarker() }
 
 // scan calls fn for the bucket's records above p's revision and up to upTo, ascending. It

@@ -31,7 +31,7 @@ func TestSnapshotBesideWriter(t *testing.T) {
 		got := model{}
 		s.Ascend("", func(key []byte, newest Version) bool {
 			runtime.Gosched() // let the writer in
-			got[string(key)] = s.versions(nil, string(key))
+			got[string(key)] = s.Versions(nil, string(key))
 			if len(got[string(key)]) == 0 {
 				t.Errorf("%q has no versions", key)
 			}

@@ -376,7 +376,7 @@ func (p *pair) check(s pairSnapshot) {
 	p.checkPrefix(s, from)
 	for range 20 {
 		key := p.key()
-		got := s.s.versions(nil, key)
+		got := s.s.Versions(nil, key)
 		if !slices.EqualFunc(got, s.m[key], same) {
 			p.t.Fatalf("snapshot's Versions(%q) = %v, want %v", key, got, s.m[key])
 		}

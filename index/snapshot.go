@@ -83,8 +83,8 @@ func (s *Snapshot) newest(key string) (Version, bool) {
 	return s.x.rows.version(row), true
 }
 
-// versions appends the kept versions of key to dst, oldest first.
-func (s *Snapshot) versions(dst []Version, key string) []Version {
+// Versions appends the kept versions of key to dst, oldest first.
+func (s *Snapshot) Versions(dst []Version, key string) []Version {
 	row, kept := s.find(key)
 	return s.x.rows.appendVersions(dst, row, kept)
 }

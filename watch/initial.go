@@ -93,12 +93,8 @@ func (w *Watcher) replay() error {
 		}
 		return w.endReplay()
 	}
-	n, size := 1, int(i.refs[0].Size)
-	for ; n < min(batchMax, len(i.refs)) && size+int(i.refs[n].Size) <= batchBytes; n++ {
-		size += int(i.refs[n].Size)
-	}
-	refs := i.refs[:n]
-	i.refs = i.refs[n:]
+	refs := Batch(i.refs)
+	i.refs = i.refs[len(refs):]
 	return w.hub.log.Load(&w.query, refs, func(e *kv.Entry, valueSize int, err error) {
 		if e == nil {
 			i.missing++

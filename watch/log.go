@@ -81,6 +81,16 @@ type Ref struct {
 	Size     uint32
 }
 
+// Batch returns the first of the references, which are to be loaded together: as many as
+// have 64 records, or 64 KiB and the first record.
+func Batch(refs []Ref) []Ref {
+	n, size := 0, 0
+	for ; n < min(batchMax, len(refs)) && (n == 0 || size+int(refs[n].Size) <= batchBytes); n++ {
+		size += int(refs[n].Size)
+	}
+	return refs[:n]
+}
+
 // Position is how far a watcher has read. Only Revision is binding; the other
 // fields are hints for the log.
 type Position struct {

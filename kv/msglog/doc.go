@@ -11,7 +11,8 @@
 //
 // No record of a log has a TTL of its own. The bucket's TTL removes messages without a
 // marker: a key that has expired is absent at once, and nothing of it is kept, its last
-// revision included. [Log] has Trim, which removes the oldest messages, and Erase. A
+// revision included. [Log] has Trim, which removes the oldest messages, and Erase; Scan
+// reads messages in their order, and Select finds the newest of each subject. A
 // watch that resumes at a revision below the end of a key that was removed in this way
 // fails with kv.ErrCompacted, unless it has the option [PassForgotten].
 //

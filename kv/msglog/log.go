@@ -30,6 +30,19 @@ type Log interface {
 	// matches pattern, marker or not. ErrKeyNotFound if there is none.
 	Next(ctx context.Context, pattern string, from kv.Revision) (kv.Entry, error)
 
+	// Scan calls fn for the records whose keys match pattern, markers or not, ascending,
+	// from the revision from to upTo, until fn returns false: that record is left to
+	// the next scan. The entries are the caller's. A scan also ends where a reader would
+	// wait too long. next is the revision at which the next scan goes on; it is above
+	// upTo, or above the newest revision, if there are no more records. Records that were
+	// superseded or removed meanwhile are left out. *kv.CorruptError if a record is
+	// damaged, after those before it.
+	Scan(ctx context.Context, pattern string, from, upTo kv.Revision, fn func(*kv.Entry) bool) (next kv.Revision, err error)
+
+	// Select finds the newest record of each key as of one revision; see [Query].
+	// ErrTooMany if there are more than q.Max.
+	Select(ctx context.Context, q Query) (Selection, error)
+
 	// Erase removes records without a marker, and returns how many. It takes those
 	// whose keys match pattern and whose revisions are below the given one (0: all),
 	// except the keep newest of them. Watchers are not told, but a watch that resumes
