@@ -109,6 +109,7 @@ type WatchOptions struct {
 	ResumeFrom     Revision // deliver everything from this revision on, that one included; 0: not a resume
 	ResumeBucketID uint64   // fail with ErrBucketNotFound if the bucket has another id; 0: do not check
 	PassForgotten  bool     // resume even where the end of a key was forgotten
+	SelectAtMost   int      // entries that are selected at a time; 0: as many as the store allows
 	Notify         func()   // the watch is for [Poller.Poll]; nil: for Updates or All
 }
 

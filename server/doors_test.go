@@ -110,6 +110,15 @@ var operations = []struct {
 	{"nats", `$JS.API.DIRECT.GET.KV_b {"last_by_subj":"$KV.b.app.*"}`, getsToken},
 	{"nats", `$JS.API.DIRECT.GET.KV_b {"next_by_subj":"$KV.b.>"}`, gets},
 	{"nats", `$JS.API.DIRECT.GET.KV_b {"next_by_subj":"$KV.b.app.>","seq":1}`, getsApp},
+	{"nats", `$JS.API.DIRECT.GET.KV_b.$KV.b.app.k {"no_hdr":true}`, getsKey},
+	{"nats", `$JS.API.DIRECT.GET.KV_b {"start_time":"2000-01-01T00:00:00Z","next_by_subj":"$KV.b.app.>"}`, getsApp},
+	{"nats", `$JS.API.DIRECT.GET.KV_b {"seq":{app},"batch":1}`, gets},
+	{"nats", `$JS.API.DIRECT.GET.KV_b {"seq":1,"batch":1,"next_by_subj":"$KV.b.app.*"}`, getsToken},
+	{"nats", `$JS.API.DIRECT.GET.KV_b {"seq":1,"batch":1,"next_by_subj":"$KV.b.*.k"}`, gets},
+	{"nats", `$JS.API.DIRECT.GET.KV_b {"multi_last":["$KV.b.app.k"]}`, getsKey},
+	{"nats", `$JS.API.DIRECT.GET.KV_b {"multi_last":["$KV.b.app.>","$KV.b.app.k"]}`, getsApp},
+	{"nats", `$JS.API.DIRECT.GET.KV_b {"multi_last":["$KV.b.app.k","$KV.b.other.k"]}`, gets + "split"},
+	{"nats", `$JS.API.DIRECT.GET.KV_b {"multi_last":[">"],"up_to_seq":{other}}`, gets},
 	{"nats", `$JS.API.STREAM.MSG.GET.KV_b {"seq":{app}}`, getsKey},
 	{"nats", `$JS.API.STREAM.MSG.GET.KV_b {"seq":{other}}`, gets + "split"},
 	{"nats", `$JS.API.STREAM.MSG.GET.KV_b {"last_by_subj":"$KV.b.app.>"}`, getsApp},
@@ -136,6 +145,10 @@ var operations = []struct {
 	{"nats", `$JS.API.CONSUMER.DURABLE.CREATE.KV_b.x {"stream_name":"KV_b","config":{"durable_name":"x","deliver_subject":"d","ack_policy":"none","filter_subject":"$KV.b.app.*"}}`, getsToken + watchTok},
 	{"nats", "$JS.API.CONSUMER.INFO.KV_b.x", getsKey + watchTok},
 	{"nats", "$JS.API.CONSUMER.DELETE.KV_b.x", getsKey + watchTok},
+	{"pull", "$JS.API.CONSUMER.MSG.NEXT.KV_b.all >", gets + watches},
+	{"pull", "$JS.API.CONSUMER.MSG.NEXT.KV_b.app $KV.b.app.>", getsApp + watchApp},
+	{"pull", "$JS.API.CONSUMER.MSG.NEXT.KV_b.key $KV.b.app.k", getsKey + watchTok},
+	{"pull", "$JS.API.CONSUMER.MSG.NEXT.KV_b.other $KV.b.other.*", gets + watches + "split"},
 	{"nats", "$JS.API.CONSUMER.NAMES.KV_b", getsKey + watchTok},
 	{"nats", "$JS.API.CONSUMER.LIST.KV_b", getsKey + watchTok},
 }
@@ -224,6 +237,9 @@ func checkAllCalls(t *testing.T) {
 		t.Fatal(err)
 	}
 	calls := regexp.MustCompile(`\{"([A-Z.]+)", `).FindAllSubmatch(source, -1)
+	for _, served := range []string{"DIRECT.GET.", "CONSUMER.MSG.NEXT."} { // elsewhere
+		calls = append(calls, [][]byte{nil, []byte(served)})
+	}
 	if len(calls) < 10 {
 		t.Fatalf("%d requests found", len(calls))
 	}
@@ -341,11 +357,32 @@ func (d *doors) answerTo(t *testing.T, door, user, text string) string {
 	subject, body, _ := strings.Cut(text, " ")
 	connect := fmt.Sprintf("CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true,\"user\":%q,\"pass\":\"secret\"}\r\nSUB i 1\r\n", user)
 	publish := fmt.Sprintf("PUB %s i %d\r\n%s\r\n", subject, len(body), body)
+	if door == "pull" {
+		return d.pull(t, connect, subject+user, body)
+	}
 	if door == "header" {
 		header := "NATS/1.0\r\n" + body + "\r\n\r\n"
 		publish = fmt.Sprintf("HPUB %s i %d %d\r\n%s\r\n", subject, len(header), len(header), header)
 	}
 	return exchangeWith(t, d.nats, connect+publish, 2) // INFO comes first
+}
+
+// pull makes a pull consumer and asks for its next message by that subject. It returns the
+// answer to the first request if that is an error, and to the second otherwise.
+func (d *doors) pull(t *testing.T, connect, next, filter string) string {
+	t.Helper()
+	name := next[strings.LastIndexByte(next, '.')+1:]
+	config := fmt.Sprintf(`{"stream_name":"KV_b","config":{"name":%q,"ack_policy":"none","filter_subject":%q}}`, name, filter)
+	made := exchangeWith(t, d.nats, fmt.Sprintf("%sPUB $JS.API.CONSUMER.CREATE.KV_b.%s.%s i %d\r\n%s\r\n", connect, name, filter, len(config), config), 2)
+	got := exchangeWith(t, d.nats, fmt.Sprintf("%sPUB %s i 0\r\n\r\n", connect, next), 2)
+	want := "MSG $KV.b."
+	if strings.Contains(made, `"error"`) {
+		got, want = made, "MSG i "
+	}
+	if !strings.HasPrefix(got, want) {
+		t.Errorf("%s: %s", next, got)
+	}
+	return got
 }
 
 // exchangeWith sends text to a server and returns line n of its answer, and the line after it

@@ -13,9 +13,13 @@ const (
 	roundMin   = 16 << 10
 )
 
-// round takes references for the next round and returns how many it took.
-func (b *Budget) round() int {
+// round takes references for the next round and returns how many it took: at most so many,
+// if most is not 0.
+func (b *Budget) round(most int) int {
 	n := min(max((budgetRefs-b.taken.Load())/2, roundMin), roundMax)
+	if most > 0 {
+		n = min(n, int64(most))
+	}
 	b.taken.Add(n)
 	return int(n)
 }

@@ -46,7 +46,7 @@ func (w *Watcher) selectRound() error {
 	i, h := w.initial, w.hub
 	taken := 0
 	if w.query.Begin != BeginNothing {
-		taken = w.hub.budget.round()
+		taken = w.hub.budget.round(w.query.Round)
 	}
 	found, err := h.log.Select(i.context, &w.query, i.last, i.upTo, taken)
 	if err != nil {

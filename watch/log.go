@@ -50,6 +50,7 @@ type Query struct {
 	MetaOnly      bool
 	Stale         bool // the watch accepts what is in doubt: kv.WithStale
 	PassForgotten bool // begin even if the end of a key at or above From is forgotten
+	Round         int  // references of one selection at most; 0: as many as the budget allows
 }
 
 // Begin selects the initial entries of a watch.

@@ -58,7 +58,7 @@ const (
 
 func newWatcher(h *Hub, patterns []string, o kv.WatchOptions) *Watcher {
 	w := &Watcher{hub: h, parked: notParked, notify: o.Notify}
-	w.query = Query{Patterns: patterns, IgnoreDeletes: o.IgnoreDeletes, MetaOnly: o.MetaOnly, PassForgotten: o.PassForgotten, Begin: BeginLast}
+	w.query = Query{Patterns: patterns, IgnoreDeletes: o.IgnoreDeletes, MetaOnly: o.MetaOnly, PassForgotten: o.PassForgotten, Round: o.SelectAtMost, Begin: BeginLast}
 	switch {
 	case o.ResumeFrom > 0:
 		w.query.Begin, w.query.From = BeginFrom, o.ResumeFrom

@@ -64,3 +64,7 @@ type Log interface {
 // PassForgotten lets a watch resume although the end of a key was forgotten, where it
 // would fail with ErrCompacted. It is for a protocol whose clients expect no such error.
 func PassForgotten() kv.WatchOption { return func(o *kv.WatchOptions) { o.PassForgotten = true } }
+
+// SelectAtMost bounds how many initial entries a watch selects at a time: at least 1. It is
+// for a reader that wants no more of them, and asks [kv.Poller] how many there are.
+func SelectAtMost(n int) kv.WatchOption { return func(o *kv.WatchOptions) { o.SelectAtMost = n } }

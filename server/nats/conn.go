@@ -48,6 +48,7 @@ type conn struct {
 	subs   map[string]*subscription
 
 	pump   pump
+	gets   getQueue
 	memory account
 	pings  atomic.Int32 // without an answer
 	pinger *time.Timer
@@ -60,7 +61,7 @@ func newConn(ctx context.Context, f *Front, sc *server.Conn) *conn {
 	c := &conn{Conn: sc, front: f, ctx: ctx, id: f.clients.Add(1), options: defaultConnectOptions}
 	c.in.Init(sc)
 	c.out.Init(sc, wire.PendingMax+f.maxPayload)
-	c.pump.conn = c
+	c.pump.conn, c.gets.conn = c, c
 	c.memory.max = f.connMemory
 	c.streams = make(map[string]*stream)
 	c.subs = make(map[string]*subscription)

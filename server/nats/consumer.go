@@ -177,6 +177,23 @@ func (k *consumer) poll(dst []byte, targets []*subscription) (out []byte, more b
 	return dst, more
 }
 
+// pollBy has a pump deliver the consumer's messages.
+func (k *consumer) pollBy(p *pump) {
+	k.queued.Store(false) // before the poll: later events schedule another one
+	targets := k.targets.Load()
+	switch {
+	case targets == nil:
+		return
+	case (*targets)[0].conn != p.conn:
+		k.schedule() // with the pump of its present subscription
+		return
+	}
+	var more bool
+	if p.buf, more = k.poll(p.buf, *targets); more {
+		k.schedule()
+	}
+}
+
 // isStalled reports whether the consumer must wait for the client's reply to a flow control
 // request.
 func (k *consumer) isStalled() bool { return k.flow != nil && k.flow.stalled() }
@@ -226,11 +243,11 @@ func (k *consumer) deliver(dst []byte, targets []*subscription, e *kv.Entry, val
 	m := k.encode(e, valueSize, 1, e.Delta)
 	k.consumerSeq++
 	k.streamSeq = e.Revision
-	dst = k.send(dst, targets, m.subject, m.reply, m.header, m.payload)
+	dst = send(dst, targets, m)
 	size = m.size()
 	if k.flow != nil {
 		if request := k.flow.sent(k, size); request != "" {
-			dst = k.send(dst, targets, []byte(k.config.DeliverSubject), []byte(request), []byte(flowRequest), nil)
+			dst = send(dst, targets, outgoing{subject: []byte(k.config.DeliverSubject), reply: []byte(request), header: []byte(flowRequest)})
 		}
 	}
 	return dst, size
@@ -282,19 +299,19 @@ func (k *consumer) appendAckSubject(b []byte, e *kv.Entry, deliveries int, pendi
 
 // send delivers a message to the subscriptions. The first target gets it with dst, because
 // this is its pump; for the others it waits in their outputs.
-func (k *consumer) send(dst []byte, targets []*subscription, subject, reply, header, payload []byte) []byte {
+func send(dst []byte, targets []*subscription, m outgoing) []byte {
 	for i, s := range targets {
 		if !s.countDelivery() {
 			continue
 		}
-		h := header
+		h := m.header
 		if !s.conn.headers.Load() {
 			h = nil
 		}
 		if i == 0 {
-			dst = wire.AppendMessage(dst, subject, s.sid, reply, h, payload)
+			dst = wire.AppendMessage(dst, m.subject, s.sid, m.reply, h, m.payload)
 		} else {
-			s.conn.out.AppendMessage(subject, s.sid, reply, h, payload)
+			s.conn.out.AppendMessage(m.subject, s.sid, m.reply, h, m.payload)
 			s.conn.out.FlushAsync()
 		}
 		if s.exhausted() {
@@ -317,7 +334,7 @@ func (k *consumer) heartbeat(dst []byte, targets []*subscription) []byte {
 		b = wire.AppendField(b, "Nats-Consumer-Stalled", k.flow.request)
 	}
 	k.buf = append(b, wire.HeaderEnd...)
-	return k.send(dst, targets, []byte(k.config.DeliverSubject), nil, k.buf, nil)
+	return send(dst, targets, outgoing{subject: []byte(k.config.DeliverSubject), header: k.buf})
 }
 
 // appendHeartbeat appends the header block of an idle heartbeat, without the empty line at

@@ -57,7 +57,7 @@
 //	$JS.API.STREAM.{CREATE,UPDATE,INFO,DELETE,PURGE}.<stream>
 //	$JS.API.STREAM.{NAMES,LIST}
 //	$JS.API.STREAM.MSG.{GET,DELETE}.<stream>
-//	$JS.API.DIRECT.GET.<stream>[.<subject>]
+//	$JS.API.DIRECT.GET.<stream>[.<subject>]   of one message and of many, see below
 //	$JS.API.CONSUMER.{CREATE,INFO,DELETE}.<stream>.<consumer>
 //	$JS.API.CONSUMER.DURABLE.CREATE.<stream>.<consumer>
 //	$JS.API.CONSUMER.MSG.NEXT.<stream>.<consumer>
@@ -81,6 +81,21 @@
 // Requests are served in turns, message by message. One whose client does not read as fast
 // as it asks is passed over: it delays no other, and at most 64 KiB and a message wait for
 // it. One whose client has gone is removed without taking a message.
+//
+// # Direct gets of many messages
+//
+//	batch       messages from seq or start_time on, of the subjects of next_by_subj; max_bytes
+//	multi_last  the last message of each subject, up to up_to_seq or up_to_time; seq, batch, max_bytes
+//
+// The answers and the statuses behind them (204 EOB, 404, 408, 413) are those of nats-server.
+// All messages of a request are of one moment, or of the sequence that it names. A request is a
+// cursor: its messages are read as the client takes them. So a client that does not read
+// costs 25 KiB, and the connection's requests that wait meanwhile cost their size. If a message
+// of multi_last was superseded, and compaction removed it before the client could take it, the
+// request ends with 404.
+//
+// The last messages of a message stream without max_msgs_per_subject are searched in the keys
+// that a wildcard can match; a subject is looked up.
 //
 // # Durable consumers
 //
@@ -106,7 +121,6 @@
 //	                   ack policies of push consumers but none, replay policies but instant,
 //	                   last_per_subject in a stream without max_msgs_per_subject (10012)
 //	messages           Nats-Batch-Id (10174), Nats-Incr (10168), Nats-Schedule (10188)
-//	gets               batch, multi_last, up_to_seq, up_to_time, start_time (10003, or status 408)
 //	deletion           of a message that is not the oldest of its subject (10057)
 //	backups            STREAM.SNAPSHOT and STREAM.RESTORE (10052); a backup of kvd is a copy of its
 //	                   data directory, made while kvd is stopped
@@ -146,6 +160,9 @@
 //     counted before, and for CONSUMER.INFO. So a message may say that fewer are pending.
 //   - A message that was delivered max_deliver times counts as acknowledged: num_redelivered
 //     leaves it out. No advisories are published.
+//   - A direct get of a batch with no_hdr counts the messages that follow (Nats-Num-Pending)
+//     as it does with headers. One of multi_last has at most 1,024 filters with wildcards.
+//     A request that waits behind others may be refused for want of memory (429).
 //   - A plain subscription to $KV.b.k gets what NATS' clients publish. Writes through other
 //     front ends are delivered to watches only.
 //   - A client that reads its watches slowly is not disconnected: the watches wait. Of other
@@ -157,7 +174,7 @@
 // on them is refused (503, 10077): the description names the file and the ways out, of which
 // kvd serve --serve-stale is the one for NATS' clients. A direct get answers status 500 with
 // the same text, because clients take a 503 for a server that is not there. Refused are gets
-// of a subject, of a missing sequence and of the next message, consumers that begin with such
+// of a subject, of many messages, of a missing sequence and of the next message, consumers that begin with such
 // messages, subjects_filter and deleted_details of STREAM.INFO, STREAM.PURGE, and messages
 // that expect the sequence of such a subject or have an id whose duplicate may be missing.
 // Newer messages are served, and messages without an expectation are stored. STREAM.INFO
@@ -176,7 +193,7 @@
 // or the password of the user called "token". A user with a public key signs the nonce of
 // INFO, which is good for one CONNECT (nkey and sig; JWTs are not supported). Any other operation before the login ends
 // the connection. A message needs the permission put, a marker del, and a get of a message
-// get, each on its key. A consumer needs get for the messages that are there when it is made,
+// get, each on its key. A get of many messages needs get on every key that it can find. A consumer needs get for the messages that are there when it is made,
 // and watch for later ones, on every key that its filters can match. A list of subjects needs
 // get on its filter. Requests about streams need admin.
 //
@@ -232,7 +249,9 @@
 //	messageids.go, storedids.go       duplicates
 //	route.go, subscribe.go            publish and subscribe; subjects.go finds the subscriptions
 //	messagestreams.go                 the subjects that message streams capture
-//	stream.go, get.go                 reads: the records of a stream; direct gets
+//	stream.go                         reads: the records of a stream
+//	getrequest.go, get.go             direct gets; of many messages: batchget.go, getsource.go, getqueue.go
+//	storedmessage.go                  messages through the API
 //	api.go, streams.go, account.go    requests about streams; subjectcounts.go, trim.go
 //	consumerapi.go, consumerconfig.go requests about consumers
 //	consumers.go, consumer.go         deliveries; pump.go, flow.go

@@ -94,6 +94,9 @@ var apiSeeds = []string{
 	`STREAM.MSG.GET.KV_b {"seq":1}`, `STREAM.MSG.GET.KV_b {"last_by_subj":"$KV.b.k"}`, `STREAM.MSG.GET.S {"next_by_subj":"s.>","seq":2}`,
 	`STREAM.MSG.DELETE.KV_b {"seq":1,"no_erase":true}`, "STREAM.SNAPSHOT.KV_b {}", "STREAM.RESTORE.KV_b {}",
 	`DIRECT.GET.KV_b {"seq":2}`, `DIRECT.GET.KV_b {"next_by_subj":"$KV.b.*","seq":1,"no_hdr":true}`, "DIRECT.GET.KV_b.$KV.b.k ", "DIRECT.GET.S.s.1 ",
+	`DIRECT.GET.KV_b {"seq":2,"batch":3}`, `DIRECT.GET.S {"next_by_subj":"s.*","start_time":"2000-01-01T00:00:00Z","batch":2,"no_hdr":true,"max_bytes":5}`,
+	`DIRECT.GET.KV_b {"multi_last":["$KV.b.>","$KV.b.k"],"up_to_seq":3,"seq":2,"batch":1}`, `DIRECT.GET.S {"multi_last":["s.2","*.1"],"up_to_time":"2100-01-01T00:00:00Z"}`,
+	`DIRECT.GET.KV_b.$KV.b.k {"no_hdr":true}`, `STREAM.MSG.GET.KV_b {"start_time":"2000-01-01T00:00:00Z","next_by_subj":"$KV.b.l"}`,
 	`CONSUMER.CREATE.KV_b.c {"stream_name":"KV_b","config":{"name":"c","deliver_policy":"last_per_subject","ack_policy":"none","deliver_subject":"to","filter_subject":"$KV.b.>","flow_control":true,"idle_heartbeat":5000000000}}`,
 	`CONSUMER.CREATE.S {"stream_name":"S","config":{"deliver_policy":"by_start_sequence","opt_start_seq":2,"ack_policy":"none","deliver_subject":"inbox.9"}}`,
 	`CONSUMER.DURABLE.CREATE.KV_b.d {"stream_name":"KV_b","config":{"durable_name":"d","ack_policy":"explicit"}}`,
@@ -305,26 +308,42 @@ func (c conversation) sorted() (texts []string) {
 }
 
 // checkAnswers checks that both requests of FuzzAPI have one answer each, and PING has one.
+// An answer of many messages ends with a status.
 func (c conversation) checkAnswers(t *testing.T, text []byte) {
 	t.Helper()
-	var answers, pongs int
+	var answers [2][]frame
+	pongs := 0
 	for _, f := range c.frames {
-		switch {
-		case f.text == "PONG":
-			pongs++
-		case f.subject == fmt.Sprint("inbox.", answers):
-			answers++
-			if len(f.header) > 0 && !(bytes.HasPrefix(f.header, []byte("NATS/1.0")) && bytes.HasSuffix(f.header, []byte("\r\n\r\n"))) {
-				t.Errorf("%q answers with the header %q", text, f.header)
-			}
-			if len(f.header) == 0 && !bytes.Contains(text, []byte("no_hdr")) && !json.Valid(f.payload) {
-				t.Errorf("%q answers %q, which is not JSON", text, f.payload)
-			}
+		switch f.subject {
+		case "inbox.0":
+			answers[0] = append(answers[0], f)
+		case "inbox.1":
+			answers[1] = append(answers[1], f)
 		default:
-			t.Errorf("%q gets %q", text, f.text)
+			if pongs++; f.text != "PONG" {
+				t.Errorf("%q gets %q", text, f.text)
+			}
 		}
 	}
-	if answers != 2 || pongs != 1 {
-		t.Errorf("%q has %d answers and %d PONG", text, answers, pongs)
+	if len(answers[0]) != len(answers[1]) || len(answers[0]) == 0 || pongs != 1 {
+		t.Errorf("%q has %d and %d answers, and %d PONG", text, len(answers[0]), len(answers[1]), pongs)
+	}
+	for _, frames := range answers {
+		for i, f := range frames {
+			checkAnswer(t, text, &f)
+			if isStatus := bytes.HasPrefix(f.header, []byte("NATS/1.0 ")); len(frames) > 1 && isStatus != (i == len(frames)-1) {
+				t.Errorf("%q has %d answers, of which number %d is %q", text, len(frames), i, f.text)
+			}
+		}
+	}
+}
+
+func checkAnswer(t *testing.T, text []byte, f *frame) {
+	t.Helper()
+	if len(f.header) > 0 && !(bytes.HasPrefix(f.header, []byte("NATS/1.0")) && bytes.HasSuffix(f.header, []byte("\r\n\r\n"))) {
+		t.Errorf("%q answers with the header %q", text, f.header)
+	}
+	if len(f.header) == 0 && !bytes.Contains(text, []byte("no_hdr")) && !json.Valid(f.payload) {
+		t.Errorf("%q answers %q, which is not JSON", text, f.payload)
 	}
 }

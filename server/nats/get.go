@@ -5,10 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"kvd/internal/view"
 	"kvd/kv"
@@ -21,40 +19,14 @@ import (
 // Answers to a direct get without a message.
 var (
 	statusNotFound   = []byte("NATS/1.0 404 Message Not Found\r\n\r\n")
+	statusNoResults  = []byte("NATS/1.0 404 No Results\r\n\r\n")
 	statusEmpty      = []byte("NATS/1.0 408 Empty Request\r\n\r\n")
 	statusMalformed  = []byte("NATS/1.0 408 Malformed Request\r\n\r\n")
 	statusBadRequest = []byte("NATS/1.0 408 Bad Request\r\n\r\n")
 	statusLevel      = []byte("NATS/1.0 412 Required Api Level\r\n\r\n")
+	statusTooMany    = []byte("NATS/1.0 413 Too Many Results\r\n\r\n")
+	statusBusy       = []byte("NATS/1.0 429 Too Many Requests\r\n\r\n")
 )
-
-// getRequest is the body of a request for one message.
-type getRequest struct {
-	Seq       uint64          `json:"seq"`
-	LastFor   string          `json:"last_by_subj"`
-	NextFor   string          `json:"next_by_subj"`
-	NoHeader  bool            `json:"no_hdr"`
-	Batch     int             `json:"batch"`
-	MultiLast json.RawMessage `json:"multi_last"`
-	UpTo      uint64          `json:"up_to_seq"`
-	UpToTime  json.RawMessage `json:"up_to_time"`
-	StartTime json.RawMessage `json:"start_time"`
-}
-
-// unsupported reports whether the request has a field that kvd does not support.
-func (r *getRequest) unsupported() bool {
-	return r.Batch != 0 || r.UpTo != 0 || jsapi.IsGiven(r.MultiLast) || jsapi.IsGiven(r.UpToTime) || jsapi.IsGiven(r.StartTime)
-}
-
-// criteria returns how many criteria the request has, which must be one.
-func (r *getRequest) criteria() int {
-	n := 0
-	for _, given := range [...]bool{r.LastFor != "", r.NextFor != "", r.Seq != 0 && r.NextFor == ""} {
-		if given {
-			n++
-		}
-	}
-	return n
-}
 
 // directGet answers DIRECT.GET, and reports whether there is a stream of that name which
 // allows it.
@@ -79,7 +51,7 @@ func (c *conn) directGet(o *wire.Operation) bool {
 	if !bySubject {
 		return c.directGetBody(o, s)
 	}
-	if key, ok := s.layout.Key(subject); ok && !s.layout.OnePerMessage && kv.CheckKey(key) == nil {
+	if key, ok := s.layout.Key(subject); ok && len(o.Payload) == 0 && !s.layout.OnePerMessage && kv.CheckKey(key) == nil {
 		if c.PermitKey(server.MayGet, s.layout.Grants, key) != nil {
 			c.sendPublishViolation(o)
 			return false
@@ -87,10 +59,26 @@ func (c *conn) directGet(o *wire.Operation) bool {
 		c.directGetKey(o, s, key)
 		return true
 	}
-	return c.directGetRequest(o, s, &getRequest{LastFor: string(subject)})
+	return c.directGetSubject(o, s, string(subject))
 }
 
-// directGetBody answers a direct get whose criterion is in its body. It reports false if
+// directGetSubject answers a direct get whose subject ends in that of the message. Its body
+// may have no_hdr. It reports false if that is not granted.
+func (c *conn) directGetSubject(o *wire.Operation, s *stream, subject string) bool {
+	var ask getRequest
+	switch {
+	case len(o.Payload) > 0 && json.Unmarshal(o.Payload, &ask) != nil:
+		c.answer(o.Reply, statusMalformed, nil)
+	case !ask.hasOnlyNoHeader():
+		c.answer(o.Reply, statusBadRequest, nil)
+	default:
+		ask.LastFor = subject
+		return c.directGetRequest(o, s, &ask)
+	}
+	return true
+}
+
+// directGetBody answers a direct get whose criteria are in its body. It reports false if
 // that is not granted.
 func (c *conn) directGetBody(o *wire.Operation, s *stream) bool {
 	var ask getRequest
@@ -99,17 +87,19 @@ func (c *conn) directGetBody(o *wire.Operation, s *stream) bool {
 		c.answer(o.Reply, statusEmpty, nil)
 	case json.Unmarshal(o.Payload, &ask) != nil:
 		c.answer(o.Reply, statusMalformed, nil)
-	case ask.unsupported() || ask.criteria() > 1:
-		c.answer(o.Reply, statusBadRequest, nil)
-	case ask.criteria() == 0:
+	case ask.isEmpty():
 		c.answer(o.Reply, statusEmpty, nil)
+	case ask.contradicts():
+		c.answer(o.Reply, statusBadRequest, nil)
+	case ask.isForMany():
+		return c.directGetMany(o, s, &ask)
 	default:
 		return c.directGetRequest(o, s, &ask)
 	}
 	return true
 }
 
-// directGetRequest answers a direct get with one criterion. It reports false if that is not
+// directGetRequest answers a direct get of one message. It reports false if that is not
 // granted.
 func (c *conn) directGetRequest(o *wire.Operation, s *stream, ask *getRequest) bool {
 	var e kv.Entry
@@ -139,41 +129,51 @@ func (c *conn) directGetKey(o *wire.Operation, s *stream, key string) {
 	c.answerMessage(o.Reply, s, &e, err, false)
 }
 
-// findMessage returns the record that a request with one criterion asks for.
+// findMessage returns the record that a request for one message asks for.
 func (s *stream) findMessage(ctx context.Context, ask *getRequest) (kv.Entry, error) {
+	from, err := ask.start(ctx, s)
+	if err != nil {
+		return kv.Entry{}, err
+	}
 	switch {
 	case ask.NextFor != "":
 		pattern, ok := s.layout.Pattern(ask.NextFor)
 		if !ok {
 			return kv.Entry{}, kv.ErrKeyNotFound
 		}
-		return s.next(ctx, pattern, kv.Revision(max(ask.Seq, 1)))
-	case ask.LastFor != "":
-		if wire.IsLiteral([]byte(ask.LastFor)) {
-			return s.lastOfSubject(ctx, []byte(ask.LastFor))
-		}
-		pattern, ok := s.layout.Pattern(ask.LastFor)
-		if !ok {
-			return kv.Entry{}, kv.ErrKeyNotFound
-		}
-		return s.lastMatching(ctx, pattern)
+		return s.next(ctx, pattern, max(from, 1))
+	case from > 0:
+		return s.at(ctx, from)
+	case wire.IsLiteral([]byte(ask.LastFor)):
+		return s.lastOfSubject(ctx, []byte(ask.LastFor))
 	}
-	return s.at(ctx, kv.Revision(ask.Seq))
+	pattern, ok := s.layout.Pattern(ask.LastFor)
+	if !ok {
+		return kv.Entry{}, kv.ErrKeyNotFound
+	}
+	return s.lastMatching(ctx, pattern)
 }
 
 // answerMessage answers a direct get with a record, or with the error.
 func (c *conn) answerMessage(reply []byte, s *stream, e *kv.Entry, err error, noHeader bool) {
 	switch {
-	case errors.Is(err, kv.ErrKeyNotFound), errors.Is(err, kv.ErrInvalidKey):
-		c.answer(reply, statusNotFound, nil)
-	case err != nil: // 503 would be taken for a server that is not there
-		c.answer(reply, []byte("NATS/1.0 500 "+oneLine(err.Error())+"\r\n\r\n"), nil)
+	case err != nil:
+		c.answer(reply, statusOf(err), nil)
 	case noHeader:
 		c.answer(reply, nil, e.Value)
 	default:
-		c.headerBuf = s.appendDirectHeader(c.headerBuf[:0], e)
+		c.headerBuf = append(s.appendDirectHeader(c.headerBuf[:0], e), wire.HeaderEnd...)
 		c.answer(reply, c.headerBuf, e.Value)
 	}
+}
+
+// statusOf returns the header block of an error's status. Clients would take 503 for a server
+// that is not there.
+func statusOf(err error) []byte {
+	if errors.Is(err, kv.ErrKeyNotFound) || errors.Is(err, kv.ErrInvalidKey) || errors.Is(err, kv.ErrBucketNotFound) {
+		return statusNotFound
+	}
+	return []byte("NATS/1.0 500 " + oneLine(err.Error()) + "\r\n\r\n")
 }
 
 // oneLine replaces control characters, which a header must not have, by blanks.
@@ -187,7 +187,7 @@ func oneLine(text string) string {
 }
 
 // appendDirectHeader appends the header block of an answer to a direct get: the message's
-// headers, then its stream, subject, sequence and time.
+// headers, then its stream, subject, sequence and time. The empty line at its end is missing.
 func (s *stream) appendDirectHeader(dst []byte, e *kv.Entry) []byte {
 	dst = wire.AppendHeader(dst, e, s.status.Config.MarkerTTL)
 	dst = append(dst, "Nats-Stream: "...)
@@ -198,97 +198,5 @@ func (s *stream) appendDirectHeader(dst []byte, e *kv.Entry) []byte {
 	dst = strconv.AppendUint(dst, uint64(e.Revision), 10)
 	dst = append(dst, "\r\nNats-Time-Stamp: "...)
 	dst = wire.AppendTime(dst, e.Created)
-	return append(dst, "\r\n\r\n"...)
-}
-
-// message is a message in the answer to STREAM.MSG.GET.
-type message struct {
-	Subject string    `json:"subject"`
-	Seq     uint64    `json:"seq"`
-	Header  []byte    `json:"hdrs,omitempty"`
-	Data    []byte    `json:"data,omitempty"`
-	Time    time.Time `json:"time"`
-}
-
-// messageGet answers STREAM.MSG.GET.
-func (c *conn) messageGet(r *request) (any, *jsapi.Error) {
-	var ask getRequest
-	if err := jsapi.DecodeBody(r.body, &ask); err != nil {
-		return nil, err
-	}
-	s, refused := c.findStream(r, server.MayGet)
-	if refused != nil {
-		return nil, refused
-	}
-	if ask.unsupported() || ask.criteria() != 1 {
-		return nil, jsapi.ErrBadRequest
-	}
-	e, err := c.findPermitted(s, &ask)
-	if err != nil {
-		return nil, jsapi.ErrorOf(err)
-	}
-	var answer struct {
-		Message message `json:"message"`
-	}
-	answer.Message = message{
-		Subject: string(s.layout.AppendSubject(nil, e.Key)), Seq: uint64(e.Revision), Data: e.Value, Time: e.Created.UTC(),
-	}
-	if wire.HasHeader(&e) {
-		answer.Message.Header = append(wire.AppendHeader(nil, &e, s.status.Config.MarkerTTL), wire.HeaderEnd...)
-	}
-	return answer, nil
-}
-
-// messageDelete answers STREAM.MSG.DELETE. A store removes a record only together with the
-// older records of its key, so the message must be its subject's oldest.
-func (c *conn) messageDelete(r *request) (any, *jsapi.Error) {
-	var ask struct {
-		Seq uint64 `json:"seq"`
-	}
-	if err := jsapi.DecodeBody(r.body, &ask); err != nil {
-		return nil, err
-	}
-	s, refused := c.findStream(r, server.MayDel)
-	if refused != nil {
-		return nil, refused
-	}
-	if s.config.DenyDelete {
-		return nil, jsapi.ErrNoMessageDelete
-	}
-	e, err := s.at(c.ctx, kv.Revision(ask.Seq))
-	switch {
-	case errors.Is(err, kv.ErrKeyNotFound):
-		return nil, s.cannotDelete(ask.Seq)
-	case err != nil:
-		return nil, jsapi.ErrorOf(err)
-	}
-	if refused := c.permitKey(server.MayDel, s, e.Key); refused != nil {
-		return nil, refused
-	}
-	for oldest, err := range s.bucket.History(c.ctx, e.Key) {
-		if err != nil {
-			return nil, jsapi.ErrorOf(err)
-		}
-		if oldest.Revision != e.Revision {
-			return nil, jsapi.NewError(500, 10057, "message delete not permitted: the message is not the oldest of its subject")
-		}
-		break
-	}
-	if _, err := s.erase(c.ctx, e.Key, e.Revision+1, 0); err != nil {
-		return nil, jsapi.ErrorOf(err)
-	}
-	c.front.consumers.purged(s.name)
-	return success{Success: true}, nil
-}
-
-// cannotDelete returns nats-server's error for the deletion of a message that does not
-// exist.
-func (s *stream) cannotDelete(seq uint64) *jsapi.Error {
-	switch {
-	case seq == 0:
-		return jsapi.NewError(500, 10057, jsapi.ErrNoMessage.Description)
-	case seq > uint64(s.status.Revision):
-		return jsapi.NewError(500, 10057, "stream store EOF")
-	}
-	return jsapi.NewError(400, 10043, fmt.Sprintf("sequence %d not found", seq))
+	return append(dst, wire.HeaderEnd...)
 }

@@ -6,48 +6,55 @@ import (
 	"kvd/server/nats/wire"
 )
 
-// pump polls the consumers that deliver to a connection, one after the other, and writes
-// their messages. Its goroutine runs while consumers wait.
+// pump polls the consumers that deliver to a connection and its gets, one after the other,
+// and writes their messages. Its goroutine runs while any of them wait.
 type pump struct {
 	conn *conn
 	buf  []byte // their messages, from wire.NewBuffer; nil if there are none. Owned by the goroutine
 
 	mu      sync.Mutex // guards the fields below
-	waiting []*consumer
+	waiting []pumped
 	running bool
 }
 
-// add has a consumer polled.
-func (p *pump) add(k *consumer) {
+// pumped is what a pump polls: a push consumer, or the gets of the connection.
+type pumped interface {
+	// pollBy appends messages to the pump's buffer, about as many as one write takes. If
+	// there are more, it has itself added to the pump again. The pump's goroutine calls it.
+	pollBy(p *pump)
+}
+
+// add has something polled.
+func (p *pump) add(w pumped) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.waiting = append(p.waiting, k)
+	p.waiting = append(p.waiting, w)
 	if !p.running {
 		p.running = true
 		go p.run()
 	}
 }
 
-// run is the pump's goroutine. add starts it; it ends when no consumer waits. A client that
+// run is the pump's goroutine. add starts it; it ends when nothing waits. A client that
 // does not read delays it for as long as the connection's output allows.
 func (p *pump) run() {
 	defer p.conn.Recover()
-	var batch []*consumer
+	var batch []pumped
 	for {
 		if batch = p.takeWaiting(batch); batch == nil {
 			return
 		}
-		for i, k := range batch {
+		for i, w := range batch {
 			batch[i] = nil
-			p.poll(k)
+			p.poll(w)
 		}
 		p.flush()
 	}
 }
 
-// takeWaiting returns the consumers that wait. It returns nil if there are none: then the
+// takeWaiting returns what waits. It returns nil if that is nothing: then the
 // goroutine ends. room is the caller's old list, whose memory is used again.
-func (p *pump) takeWaiting(room []*consumer) []*consumer {
+func (p *pump) takeWaiting(room []pumped) []pumped {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.waiting) == 0 {
@@ -59,23 +66,11 @@ func (p *pump) takeWaiting(room []*consumer) []*consumer {
 	return taken
 }
 
-func (p *pump) poll(k *consumer) {
-	k.queued.Store(false) // before the poll: later events schedule another one
-	targets := k.targets.Load()
-	switch {
-	case targets == nil:
-		return
-	case (*targets)[0].conn != p.conn:
-		k.schedule() // with the pump of its present subscription
-		return
-	}
+func (p *pump) poll(w pumped) {
 	if p.buf == nil {
 		p.buf = wire.NewBuffer()
 	}
-	var more bool
-	if p.buf, more = k.poll(p.buf, *targets); more {
-		k.schedule()
-	}
+	w.pollBy(p)
 	if len(p.buf) >= wire.FlushSize {
 		p.flush()
 	}

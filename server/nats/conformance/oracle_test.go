@@ -23,7 +23,8 @@ import (
 // has its own pair of servers:
 //
 //	SUBJECT [NAME: VALUE] … [PAYLOAD]   a request, with headers
-//	! SUBJECT …                         the same; kvd gives another answer on purpose
+//	+ SUBJECT …                         a request that has many answers: up to a status
+//	! …                                 the same; kvd gives another answer on purpose
 //	# TEXT                              why, or what the requests are about
 //
 // Some parts of the answers are not compared: times, sizes, names of servers, and the
@@ -93,8 +94,9 @@ func startNATS(t *testing.T) *nats.Conn {
 	return conn
 }
 
-// ask sends a request and returns what is comparable of the answer.
+// ask sends a request and returns what is comparable of the answer, or of all answers.
 func ask(conn *nats.Conn, request string) string {
+	request, many := strings.CutPrefix(request, "+ ")
 	m := &nats.Msg{Header: nats.Header{}}
 	m.Subject, request, _ = strings.Cut(request, " ")
 	for strings.HasPrefix(request, "[") {
@@ -104,10 +106,42 @@ func ask(conn *nats.Conn, request string) string {
 		request = strings.TrimPrefix(rest, " ")
 	}
 	m.Data = []byte(request)
+	if many {
+		return askMany(conn, m)
+	}
 	answer, err := conn.RequestMsg(m, 10*time.Second)
 	if err != nil {
 		return err.Error()
 	}
+	return show(answer)
+}
+
+// askMany is ask for a request whose last answer is a status.
+func askMany(conn *nats.Conn, m *nats.Msg) string {
+	m.Reply = conn.NewInbox()
+	sub, err := conn.SubscribeSync(m.Reply)
+	if err != nil {
+		return err.Error()
+	}
+	defer sub.Unsubscribe()
+	if err := conn.PublishMsg(m); err != nil {
+		return err.Error()
+	}
+	var all strings.Builder
+	for {
+		answer, err := sub.NextMsg(10 * time.Second)
+		if err != nil {
+			return all.String() + err.Error()
+		}
+		all.WriteString("\n\t" + show(answer))
+		if answer.Header.Get("Status") != "" {
+			return all.String()
+		}
+	}
+}
+
+// show returns what is comparable of an answer.
+func show(answer *nats.Msg) string {
 	var s strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(answer.Header)) {
 		if name != "Nats-Time-Stamp" {
