@@ -150,7 +150,7 @@ func TestSelectAppended(t *testing.T) {
 	b := h.bucket("b", messageLog)
 	mustPut(t, b, "a", "no append")
 	mustPut(t, b, "a.fffffffffffffff0", "nor this") // 2
-	for range 2 {                                  // 3 to 12
+	for range 2 {                                   // 3 to 12
 		for _, key := range []string{"a", "a.b", "a.g", "a.b.c", "a.ffffffffffffffff"} {
 			mustAppend(t, b, key, "v")
 		}
