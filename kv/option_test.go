@@ -125,6 +125,7 @@ func TestWatchOptionsSetOneFieldEach(t *testing.T) {
 		"ResumeFrom":     kv.ResumeFromRevision(7),
 		"ResumeBucketID": kv.ResumeBucketID(8),
 		"PassForgotten":  msglog.PassForgotten(),
+		"SelectAtMost":   msglog.SelectAtMost(9),
 		"Notify":         kv.Notify(func() {}),
 	}
 	fields := reflect.TypeFor[kv.WatchOptions]()
