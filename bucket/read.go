@@ -34,6 +34,7 @@ func (b *Bucket) getAppend(ctx context.Context, dst []byte, key string) ([]byte,
 	}
 	hash := index.Hash(key)
 	b.mu.RLock()
+	b.prefetchLocked(hash)
 	v, ok := b.mu.index.Newest(hash, key)
 	if err := b.doubtsLocked(ctx, v.Revision); err != nil {
 		b.mu.RUnlock()
@@ -41,6 +42,18 @@ func (b *Bucket) getAppend(ctx context.Context, dst []byte, key string) ([]byte,
 	}
 	ok = ok && !b.expiredLocked(&v, true)
 	return b.finishGet(dst, key, v, ok)
+}
+
+// prefetchLocked fetches the newest record of the key with that hash into the processor's cache while
+// the caller looks the key up. The caller holds mu, for reading at least.
+func (b *Bucket) prefetchLocked(hash uint64) {
+	record, ok := b.mu.index.Prefetch(hash)
+	if !ok || int(record.Segment) >= len(b.mu.segments) {
+		return
+	}
+	if s := b.mu.segments[record.Segment]; s != nil && s.Segment != nil {
+		s.Prefetch(record.Offset)
+	}
 }
 
 // GetRevision returns the entry of key at that revision.

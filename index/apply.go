@@ -69,7 +69,11 @@ func (x *Index) Remove(hash uint64, key string, rev kv.Revision, removed func(Ve
 // Move changes the place of the version of key at exactly that revision. It reports
 // whether the version was there and its place was from. Snapshots see the new place.
 func (x *Index) Move(hash uint64, key string, rev kv.Revision, from, to Place) bool {
-	row, kept := x.lookup(hash, key)
+	s := x.table.find(hash, key, &x.keys)
+	if s == nil {
+		return false
+	}
+	row, kept := x.present(s)
 	id := x.rows.atOrBelow(row, kept, rev)
 	if id == 0 || x.rows.revision(id) != rev {
 		return false
@@ -77,6 +81,9 @@ func (x *Index) Move(hash uint64, key string, rev kv.Revision, from, to Place) b
 	v := x.rows.version(id)
 	if v.Place() != from {
 		return false
+	}
+	if id == s.row {
+		s.at = hintOf(to)
 	}
 	x.uses.add(from.Segment, v.Size, -1)
 	x.uses.add(to.Segment, v.Size, 1)
@@ -105,7 +112,7 @@ func (x *Index) Resize(hash uint64, key string, rev kv.Revision, size uint32) bo
 func (x *Index) add(hash uint64, key string, v Version) (ref uint32) {
 	row := x.rows.put(v, 0)
 	ref = x.keys.put(key, row)
-	x.table.insert(slot{tag: tagOf(hash), key: ref, row: row})
+	x.table.insert(slot{tag: tagOf(hash), key: ref, row: row, at: hintOf(v.Place())})
 	x.enqueue(row, ref, true)
 	x.account(v, 1)
 	x.live += puts(v.Op)
@@ -304,8 +311,9 @@ func (x *Index) removeKey(s slot, removed func(Version)) {
 // snapshot can see is not changed: a new one goes in front of it.
 func (x *Index) publish(s *slot, row, kept, own uint32) {
 	top := x.keys.top(s.key)
+	s.at = x.rows.hint(row)
 	if s.row == row && len(x.open) == 0 && top.Load() == row {
-		return // rewritten in place: nothing to write, and two cache lines stay clean
+		return // rewritten in place: the entry's cache line stays clean
 	}
 	s.row = row
 	h := x.heads.of(top.Load())

@@ -9,7 +9,7 @@
 //
 // # Structure
 //
-//	hash ─► table ──► slot {tag, key, row}
+//	hash ─► table ──► slot {tag, key, row, hint}
 //	                     │     │
 //	        ┌────────────┘     └───────────┐
 //	        ▼                              ▼
@@ -20,7 +20,8 @@
 //
 // The [table] finds a key's slot by its hash. The slot names the key's entry in
 // the [arena], where its bytes are, and its newest [row]; both are fetched side
-// by side. A row is a version: revision, time, place, size, and the next older
+// by side. A [hint] beside them says where the record of that version is, so that
+// [Index.Prefetch] lets a caller fetch it meanwhile. A row is a version: revision, time, place, size, and the next older
 // row, so the rows of a key are a chain, newest first. The [tree] has one place
 // for each key, not for each version: a put of a key that exists touches neither
 // tree nor table, and with a history of one rewrites one row in place. So the order
@@ -32,7 +33,7 @@
 //
 // There is no Go pointer per key. References are 32 bits, into vectors of pages that
 // grow without moving. A key of 16 bytes with one version takes, beside its own bytes,
-// 75.7 bytes: row 32, entry 8.5 with rounding, slots 17, tree 18. At the worst moment
+// 81.2 bytes: row 32, entry 8.5 with rounding, slots 22.5, tree 18. At the worst moment
 // of the table's growth it takes 3 more. A further version takes 32 bytes.
 //
 // A chain of more than 16 and up to 64 versions has a [ring] of its rows, of 4 to 8 bytes a
@@ -134,6 +135,14 @@
 // depend on each other. Under a snapshot a leaf that is copied is also searched for a
 // second time, to replace it. A snapshot costs 250 ns instead of 100, for the three
 // objects of a clone.
+//
+// A get waits for two cache misses in turn, its slot and then everything else, and not for three:
+// the hint lets the record be fetched beside row and key. With 1 M keys of 16 bytes and values of
+// 128, a GetAppend of package bucket took 906 ns of processor time with one reader where it had
+// taken 1,144, and 847 instead of 1,074 with two: 1.30 and 1.27 times the speed (medians of 20 and
+// 15 pairs of slices of 100,000 gets, in turn in two processes on a busy EPYC of two cores). The
+// hint costs 5.5 bytes a key. The 8 bytes of the whole place and the 4 of the size would cost 17,
+// and the row would still be read, for what the entry of a get has beside the value.
 //
 // A walk by windows of keys took 131 ns a key where one from key to key took 176 (1 M random
 // keys; processor time; six interleaved pairs on a busy Xeon of two cores, p = 0.04). Ten keys

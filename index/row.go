@@ -121,6 +121,12 @@ func (r *rows) move(id uint32, to Place) {
 	atomic.StoreUint64(&w.place, w.place&^placeMask|packPlace(to))
 }
 
+// hint returns the hint of the version's place.
+func (r *rows) hint(id uint32) hint {
+	word := atomic.LoadUint64(&r.pages.at(id).place)
+	return hintOf(unpackPlace(word))
+}
+
 // resize changes the size of the version's record.
 func (r *rows) resize(id uint32, size uint32) { atomic.StoreUint32(&r.pages.at(id).size, size) }
 
@@ -128,11 +134,12 @@ func (r *rows) resize(id uint32, size uint32) { atomic.StoreUint32(&r.pages.at(i
 func (r *rows) version(id uint32) Version {
 	w := r.pages.at(id)
 	place := atomic.LoadUint64(&w.place)
+	at := unpackPlace(place)
 	v := Version{
 		Revision: kv.Revision(w.revision),
 		Created:  w.created,
-		Segment:  uint32(place>>segmentShift) & segmentMask,
-		Offset:   int64(place&offsetMask) * offsetAlign,
+		Segment:  at.Segment,
+		Offset:   at.Offset,
 		Size:     atomic.LoadUint32(&w.size),
 		Op:       kv.Operation(place >> opShift & twoBits),
 		Reason:   kv.MarkerReason(place >> reasonShift & twoBits),

@@ -17,11 +17,13 @@ type table struct {
 	slots int // of all bins
 }
 
-// slot is 12 bytes, and pointer-free. key 0 means empty.
+// slot is 16 bytes, so that none straddles two cache lines, and pointer-free. key 0 means
+// empty.
 type slot struct {
 	tag uint32 // the hash's top half
 	key uint32 // in the arena
 	row uint32 // the newest version's
+	at  hint   // where that version's record is
 }
 
 type bin struct {
@@ -37,8 +39,8 @@ const (
 )
 
 // binSizes is the ladder a bin climbs. Its steps keep the load between 0.54 and
-// 0.81, and with 12 bytes a slot they fill Go's size classes.
-var binSizes = [...]int{8, 16, 32, 64, 128, 170, 256, 341, 512, 682, 1024}
+// 0.81, and with 16 bytes a slot they fill Go's size classes.
+var binSizes = [...]int{8, 16, 32, 64, 128, 168, 256, 336, 512, 680, 1024}
 
 func limit(slots int) int { return slots * loadNum / loadDen }
 

@@ -35,6 +35,9 @@ func (u *uses) add(segment, size uint32, n int) {
 	w.Bytes += int64(n) * int64(size)
 }
 
+// end returns a number above every segment that was ever counted, at most 64 above the highest.
+func (u uses) end() uint32 { return uint32(len(u)) * usePage }
+
 func (u uses) memory() (n int64) {
 	for _, page := range u {
 		if page != nil {

@@ -57,6 +57,10 @@ func packPlace(p Place) uint64 {
 	return uint64(p.Offset/offsetAlign) | uint64(p.Segment)<<segmentShift
 }
 
+func unpackPlace(word uint64) Place {
+	return Place{Segment: uint32(word>>segmentShift) & segmentMask, Offset: int64(word&offsetMask) * offsetAlign}
+}
+
 func pack(v Version) uint64 {
 	if v.Op == 0 || v.Op > twoBits || v.Reason > twoBits {
 		panic(fmt.Sprintf("index: unknown operation %d or reason %d", uint8(v.Op), uint8(v.Reason)))

@@ -54,6 +54,9 @@ func (w *window) read(s *Snapshot, refs []uint32) {
 // touch reads a word of the row. An atomic load is not optimised away.
 func (r *rows) touch(id uint32) { _ = atomic.LoadUint64(&r.pages.at(id).place) }
 
+// touchTop reads the first word of an entry.
+func (a *arena) touchTop(ref uint32) { _ = atomic.LoadUint64(a.word(ref)) }
+
 // touch reads the last word of an entry, whose first was read: many lie in two cache lines.
 func (a *arena) touch(ref uint32) {
 	last := ref + entrySize(int(*a.length(ref)&entryLenMask)) - 1

@@ -40,7 +40,7 @@ func (s *Segment) Retire() <-chan struct{} {
 // ignored, because nobody needs the file any more.
 func (s *Segment) release() {
 	if m := s.mapping.Swap(nil); m != nil {
-		_ = (*m).Close()
+		_ = m.Close()
 	}
 	if s.file != nil {
 		_ = s.file.Close()
@@ -59,7 +59,7 @@ func (s *Segment) dropMapping() vfs.Mapping {
 		return nil
 	}
 	if m := s.mapping.Swap(nil); m != nil {
-		return *m
+		return m.Mapping
 	}
 	return nil
 }
@@ -210,7 +210,7 @@ func (s *Segment) lost(offset int64, key string, revision kv.Revision, cause err
 // cannot be mapped, it is a oneRead, and the next call tries again.
 func (s *Segment) mapped() (vfs.Mapping, error) {
 	if m := s.mapping.Load(); m != nil {
-		return *m, nil
+		return m.Mapping, nil
 	}
 	if s.reads != nil {
 		s.reads <- struct{}{}
@@ -234,7 +234,7 @@ func (s *Segment) mapOrOpen() (vfs.Mapping, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if m := s.mapping.Load(); m != nil {
-		return *m, nil
+		return m.Mapping, nil
 	}
 	length := s.limit
 	if s.mu.desc.Sealed {
@@ -249,7 +249,8 @@ func (s *Segment) mapOrOpen() (vfs.Mapping, error) {
 		return oneRead{s, file}, nil // the address space or the number of mappings is at its limit: read without one
 	}
 	_ = file.Close() // read only; the mapping remains valid
-	s.mapping.Store(&m)
+	prefetcher, _ := m.(vfs.Prefetcher)
+	s.mapping.Store(&mapping{m, prefetcher})
 	return m, nil
 }
 

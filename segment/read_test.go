@@ -172,6 +172,29 @@ func TestPins(t *testing.T) {
 	})
 }
 
+// Prefetch maps nothing, and takes any offset.
+func TestPrefetch(t *testing.T) {
+	onBoth(t, func(t *testing.T, o Options) {
+		x := sampleSegment(t, o)
+		offsets := []int64{-1, 0, x.entries[0].Offset, x.s.size.Load(), x.s.limit - 1, x.s.limit, 1 << 62}
+		for range 2 {
+			for _, off := range offsets {
+				x.s.Prefetch(off)
+			}
+			if x.s.mapping.Load() != nil {
+				t.Fatal("Prefetch has mapped the file")
+			}
+			x.check()
+			for _, off := range offsets {
+				x.s.Prefetch(off)
+			}
+			if m := x.s.dropMapping(); m == nil || m.Close() != nil {
+				t.Fatal("not mapped after a read")
+			}
+		}
+	})
+}
+
 func TestDropMapping(t *testing.T) {
 	onBoth(t, func(t *testing.T, o Options) {
 		x := sampleSegment(t, o)

@@ -125,7 +125,7 @@ type Segment struct {
 	allocated atomic.Int64 // end of the reserved disk space, as an offset in the file; only the writer changes it
 	unsynced  atomic.Bool  // something was written that no Sync covers
 	pins      atomic.Int64 // number of readers' pins, plus one of the owner until Retire
-	mapping   atomic.Pointer[vfs.Mapping]
+	mapping   atomic.Pointer[mapping]
 	released  chan struct{} // closed when the last pin is gone
 
 	mu struct { // guards the creation of mapping, and the fields inside for Desc

@@ -14,6 +14,8 @@ import (
 
 	"github.com/edsrzf/mmap-go"
 	"golang.org/x/sys/unix"
+
+	"kvd/internal/prefetch"
 )
 
 // OS returns the operating system's files. Sync is fdatasync on Linux and
@@ -376,6 +378,14 @@ func (m *osMapping) ReadAt(p []byte, off int64) (n int, err error) {
 		err = io.EOF
 	}
 	return n, err
+}
+
+// Prefetch implements [Prefetcher].
+func (m *osMapping) Prefetch(off int64) {
+	const lines = 4
+	if off >= 0 && off < int64(len(m.data)) {
+		prefetch.Lines(unsafe.Pointer(&m.data[off]), lines)
+	}
 }
 
 // catchFault restores the goroutine's setting and turns the panic of a fault inside

@@ -144,6 +144,12 @@ type Mapping interface {
 	io.Closer
 }
 
+// A Prefetcher is a Mapping that can prefetch: ask the processor to bring up to 256 bytes from off on
+// into its cache. Prefetch does not wait, neither for memory nor for the disk. The offset may be any.
+type Prefetcher interface {
+	Prefetch(off int64)
+}
+
 // Mode says how a file is opened.
 type Mode uint8
 
