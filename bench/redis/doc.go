@@ -7,7 +7,7 @@
 //	go run . render        # results/raw.md, results/raw.svg
 //
 // It is a module of its own. It needs redis-server and redis-benchmark in PATH. It starts a
-// Redis and a kvd on free loopback ports and in temporary directories, and stops both at the
+// Redis and a kvd on free loopback ports and in temporary directories, and stops them at the
 // end. Redis runs with appendonly yes, appendfsync always and save "", so it too acknowledges
 // only what is on the disk. Through their Go clients bench/peers compares the two.
 //
@@ -16,6 +16,9 @@
 // A generator of one thread loads both servers: epoll, a buffer for each connection, commands
 // formatted once. It compares the values that gets return. A further column is Redis loaded
 // by redis-benchmark, which shows what the generator costs.
+//
+// For gets there is also a floor: a server of Go that parses the commands and sends the same
+// prepared answer to all. It shows how much of a get the sockets and Go's scheduler take.
 //
 // Gets read random keys of ten thousand, which fit into the processor's cache, and of half a
 // million, which do not.

@@ -28,6 +28,9 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == generateVerb {
 		exit(generate(os.Args[2:]))
 	}
+	if len(os.Args) > 2 && os.Args[1] == floorVerb {
+		exit(serveFloor(os.Args[2]))
+	}
 	rendering := len(os.Args) > 1 && os.Args[1] == "render"
 	if rendering {
 		os.Args = os.Args[1:]
@@ -103,7 +106,7 @@ func render(name string) error {
 		return err
 	}
 	fmt.Fprintln(page)
-	if err := samples.Ratios(page, kvdColumn, redisColumn, benchmarkColumn, aloneColumn); err != nil {
+	if err := samples.Ratios(page, kvdColumn, redisColumn, benchmarkColumn, floorColumn, aloneColumn); err != nil {
 		return err
 	}
 	fmt.Fprint(page, "\n## All values\n\n")
@@ -119,5 +122,5 @@ func render(name string) error {
 }
 
 func draw(samples *report.Run, w io.Writer) error {
-	return samples.RatioChart(w, "Raw connections: how many times as good as Redis kvd is", kvdColumn, redisColumn, benchmarkColumn)
+	return samples.RatioChart(w, "Raw connections: how many times as good as Redis kvd is", kvdColumn, redisColumn, benchmarkColumn, floorColumn)
 }

@@ -13,10 +13,11 @@ const (
 	kvdColumn       = "kvd"
 	redisColumn     = "redis"
 	benchmarkColumn = "redis-benchmark on redis"
+	floorColumn     = "floor"
 	aloneColumn     = "kvd without idle connections"
 )
 
-var columns = []string{kvdColumn, redisColumn, benchmarkColumn, aloneColumn}
+var columns = []string{kvdColumn, redisColumn, benchmarkColumn, floorColumn, aloneColumn}
 
 // row is a kind of load, and a way to make it for each of some columns.
 type row struct {
@@ -57,20 +58,25 @@ func (s *servers) rows(first bool) (rows []row) {
 	return append(rows, s.besideIdle("get"), s.besideIdle("put"))
 }
 
-// raw loads both servers with the generator, and Redis with redis-benchmark.
+// raw loads both servers with the generator, and Redis with redis-benchmark; with gets also the
+// floor.
 func (s *servers) raw(command string, conns, depth, keys int) row {
 	title := fmt.Sprintf("%s, %d × %d in flight", command, conns, depth)
 	if command == "get" {
 		title += fmt.Sprintf(", %d k keys", keys/1000)
 	}
-	return row{
-		report.Heading{Name: fmt.Sprintf("%s-%dx%d-%d", command, conns, depth, keys), Title: title, Unit: command + "s/s"},
-		[]variant{
-			{kvdColumn, func() (float64, error) { return generated("line", s.kvdAddr, command, conns, depth, keys) }},
-			{redisColumn, func() (float64, error) { return generated("resp", s.redisAddr, command, conns, depth, keys) }},
-			{benchmarkColumn, func() (float64, error) { return redisBenchmark(s.redisAddr, command, conns, depth, keys) }},
-		},
+	variants := []variant{
+		{kvdColumn, func() (float64, error) { return generated("line", s.kvdAddr, command, conns, depth, keys) }},
+		{redisColumn, func() (float64, error) { return generated("resp", s.redisAddr, command, conns, depth, keys) }},
+		{benchmarkColumn, func() (float64, error) { return redisBenchmark(s.redisAddr, command, conns, depth, keys) }},
 	}
+	if command == "get" {
+		variants = append(variants, variant{floorColumn, func() (float64, error) {
+			return generated("line", s.floorAddr, command, conns, depth, keys)
+		}})
+	}
+	heading := report.Heading{Name: fmt.Sprintf("%s-%dx%d-%d", command, conns, depth, keys), Title: title, Unit: command + "s/s"}
+	return row{heading, variants}
 }
 
 // besideIdle loads kvd with and without thousands of idle connections.

@@ -16,18 +16,19 @@ import (
 	"time"
 )
 
-// servers are the two servers that are measured.
+// servers are the servers that are measured.
 type servers struct {
-	dir        string
-	redis, kvd *exec.Cmd
-	redisAddr  string
-	kvdAddr    string
-	adminAddr  string // kvd's
+	dir               string
+	redis, kvd, floor *exec.Cmd
+	redisAddr         string
+	kvdAddr           string
+	adminAddr         string // kvd's
+	floorAddr         string
 }
 
 const startTime = 30 * time.Second
 
-// start builds kvd from this tree and starts both servers.
+// start builds kvd from this tree and starts all servers.
 func start(ctx context.Context) (s *servers, err error) {
 	dir, err := os.MkdirTemp("", "kvd-bench-redis-")
 	if err != nil {
@@ -41,12 +42,15 @@ func start(ctx context.Context) (s *servers, err error) {
 	}()
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
-	addrs, err := freeAddrs(3)
+	addrs, err := freeAddrs(4)
 	if err != nil {
 		return nil, err
 	}
-	s.redisAddr, s.kvdAddr, s.adminAddr = addrs[0], addrs[1], addrs[2]
+	s.redisAddr, s.kvdAddr, s.adminAddr, s.floorAddr = addrs[0], addrs[1], addrs[2], addrs[3]
 	if err := s.startKVD(ctx); err != nil {
+		return s, err
+	}
+	if err := s.startFloor(); err != nil {
 		return s, err
 	}
 	return s, s.startRedis(ctx)
@@ -101,9 +105,9 @@ func (s *servers) startRedis(ctx context.Context) error {
 	})
 }
 
-// stop stops both servers and removes their data.
+// stop stops the servers and removes their data.
 func (s *servers) stop() {
-	for _, c := range []*exec.Cmd{s.redis, s.kvd} {
+	for _, c := range []*exec.Cmd{s.redis, s.kvd, s.floor} {
 		if c != nil && c.Process != nil {
 			_ = c.Process.Signal(os.Interrupt)
 			_ = c.Wait()
@@ -112,7 +116,7 @@ func (s *servers) stop() {
 	_ = os.RemoveAll(s.dir)
 }
 
-// until repeats a check, because neither server reports when it is ready.
+// until repeats a check, because no server reports when it is ready.
 func until(ctx context.Context, what string, ready func() bool) error {
 	pause := time.NewTicker(20 * time.Millisecond)
 	defer pause.Stop()
