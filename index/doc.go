@@ -87,6 +87,10 @@
 // [Index.Load] fills everything but the tree. Then reads and writes may begin, and
 // [Index.BuildTree] puts the keys into the tree in the background, a few at a time.
 //
+// An index can be written as an image, its memory as it is, and read again ([Index.Write],
+// [Read]). Then no key is looked up or compared: 33 ns a key for 1 M random keys, where Load and
+// BuildTree take about 500 (BenchmarkImage).
+//
 // # Why
 //
 // The first column was measured on a shared machine of two cores, Xeon, Go 1.26.8, with

@@ -243,6 +243,8 @@ func (p *pair) step() {
 		p.advance()
 	case n < 97 && len(p.snapshots) < 5:
 		p.snapshot()
+	case n < 98:
+		p.image()
 	case len(p.snapshots) > 0:
 		p.release(p.rng.IntN(len(p.snapshots)))
 	}
