@@ -2,6 +2,7 @@ package bench
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"os"
@@ -44,18 +45,22 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// BenchmarkOpen opens a store of a million keys with a cold page cache.
+var openKeys = flag.Int("kvd.open-keys", 1_000_000, "keys of the stores that BenchmarkOpen opens after a clean close")
+
+// BenchmarkOpen opens stores with a cold page cache.
 func BenchmarkOpen(b *testing.B) {
-	const n = 1_000_000
-	b.Run(fmt.Sprintf("after=close/keys=%d", n), func(b *testing.B) {
-		dir := b.TempDir()
-		s := openStore(b, dir)
-		load(b, createBucket(b, s, kv.Config{Bucket: "bench"}), s, n, 128)
-		if err := s.Close(); err != nil {
-			b.Fatal(err)
-		}
-		openCold(b, dir, key16(n-1))
-	})
+	n := *openKeys
+	for name, keys := range map[string]int{"image": 0, "segments": -1} {
+		b.Run(fmt.Sprintf("after=close/keys=%d/from=%s", n, name), func(b *testing.B) {
+			dir := b.TempDir()
+			s := openStore(b, dir)
+			load(b, createBucket(b, s, kv.Config{Bucket: "bench"}), s, n, 128)
+			if err := s.Close(); err != nil {
+				b.Fatal(err)
+			}
+			openCold(b, dir, bucket.Options{ImageKeys: keys}, key16(n-1))
+		})
+	}
 	b.Run("after=kill/log=full", func(b *testing.B) {
 		for b.Loop() {
 			b.StopTimer()
@@ -76,13 +81,15 @@ func BenchmarkOpen(b *testing.B) {
 	})
 }
 
-// openCold measures the time until the store has answered a read and a write.
-func openCold(b *testing.B, dir, key string) {
+// openCold measures the time until the store has answered a read, the begin of a listing and a
+// write.
+func openCold(b *testing.B, dir string, opts bucket.Options, key string) {
+	closing := time.Duration(0)
 	for b.Loop() {
 		b.StopTimer()
 		dropCache(b, dir)
 		b.StartTimer()
-		s, err := bucket.Open(dir, bucket.Options{})
+		s, err := bucket.Open(dir, opts)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -91,17 +98,31 @@ func openCold(b *testing.B, dir, key string) {
 			_, err = bk.Get(ctx, key)
 		}
 		if err == nil {
+			err = listFirst(bk)
+		}
+		if err == nil {
 			_, err = bk.Put(ctx, key, make([]byte, 128))
 		}
 		if err != nil {
 			b.Fatal(err)
 		}
 		b.StopTimer()
+		begin := time.Now()
 		if err := s.Close(); err != nil {
 			b.Fatal(err)
 		}
+		closing += time.Since(begin)
 		b.StartTimer()
 	}
+	b.ReportMetric(float64(closing.Milliseconds())/float64(b.N), "ms-close")
+}
+
+// listFirst lists one key. A listing waits until the tree has all of them.
+func listFirst(bk kv.Bucket) error {
+	for _, err := range bk.Keys(ctx) {
+		return err
+	}
+	return nil
 }
 
 // dropCache removes the pages of all files below dir from the page cache.

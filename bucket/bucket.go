@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"kvd/bucket/image"
 	"kvd/bucket/manifest"
 	"kvd/index"
 	"kvd/kv"
@@ -46,6 +47,8 @@ type Bucket struct {
 	synced        kv.Revision     // all below it are durable
 	syncPending   bool            // stands in Store.path.unsure
 	stale         bool            // recovery still has to remove dead versions from the index
+
+	imaged image.Key // of the file in index/ that belongs to the bucket; zero: none. Guarded by Store.checkpoint
 
 	unwritten atomic.Bool // its doubt has changed, and the checkpoint under way does not know
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"kvd/bucket/image"
 	"kvd/bucket/manifest"
 	"kvd/internal/vfs"
 	"kvd/kv"
@@ -55,7 +56,7 @@ func checkDir(fsys vfs.FS, dir string) error {
 		if strings.HasPrefix(e.Name, manifest.Names[0]) || strings.HasPrefix(e.Name, manifest.Names[1]) {
 			return nil
 		}
-		if !slices.Contains([]string{manifest.LockFile, manifest.LogDir, manifest.SegmentDir, manifest.LostDir, manifest.ReserveFile}, e.Name) {
+		if !slices.Contains([]string{manifest.LockFile, manifest.LogDir, manifest.SegmentDir, manifest.LostDir, manifest.ReserveFile, image.Dir}, e.Name) {
 			foreign = e.Name
 		}
 	}

@@ -451,7 +451,7 @@ func TestACompactionThatFailsChangesNothing(t *testing.T) {
 // moment, it leads to the old segments until the next open. What it leads to counts
 // for the next compaction, and not that it leads nowhere in the output.
 func TestAnIndexThatCannotFollowLosesNothing(t *testing.T) {
-	h := newHarness(t, smallSegments)
+	h := newHarness(t, smallSegments, withImages)
 	b := h.bucket("b", withHistory(2))
 	churn(t, b, 10, 3)
 	b.sealGarbage()

@@ -9,6 +9,7 @@
 //	manifest.1 .2        which files the store has: package manifest
 //	wal/                 the log: package wal
 //	seg/                 the records: package segment
+//	index/               images of the indexes of large buckets: package image
 //	reserve              disk set aside for deletes and checkpoints
 //	lost/                files found in seg/ that are not the store's
 //
@@ -117,6 +118,12 @@
 // writes a checkpoint (checkpoint.go) before it serves (recover.go). A second recovery,
 // or a crash in the middle of one, ends in the same records.
 //
+// A clean close writes an image of the index of each bucket with many keys (images.go,
+// Options.ImageKeys). The next open reads the image instead of the index blocks, if the manifest
+// says of the bucket what it said at the close. If it says anything else, or the image is
+// missing or damaged, the index blocks are read. So nothing depends on images; a write that
+// finds the disk full removes them.
+//
 // After a crash the store has every acknowledged write, with its revision. A frame that
 // was being written exists as a whole or not at all. Nothing else exists. A torn frame
 // was never acknowledged, and its revisions may be issued again.
@@ -193,6 +200,10 @@
 // read by its revision. The doubt stands in the manifest and ends by AcceptLoss alone. The
 // manifest also names the known records whose values are lost, up to 1,024 of each bucket.
 //
+// An open with an image reads no index pages but those of the segment that records are appended
+// to, so it does not find damage to others. The index has all keys, and reads verify each record;
+// compaction and the scrub find the damage.
+//
 // Damage that a read, a scan or a compaction meets in an open store is noted (note.go), and the
 // next checkpoint writes it to the manifest. A scan reads the whole segment then, and a hole in
 // it raises the bound. A watch that has to read the log ends with the error where records may be
@@ -231,7 +242,8 @@
 // rest, and at a clean close, the log is one small file again (settle.go). The reserve is an
 // eighth of the segments, from 1 to 64 MiB, and follows them at each checkpoint (reserve.go).
 // At rest, compaction leaves 1.3 times the live bytes. So a store at rest takes at most 1.5
-// times its live records and 8 MiB.
+// times its live records and 8 MiB, and a closed one up to 80 bytes more for each key of the
+// buckets with images, beside the key.
 //
 // # Lock order
 //

@@ -73,21 +73,34 @@ func (r *recovery) loadBucket(d *manifest.Bucket, meter *progress.Meter) (*Bucke
 	b.next, b.mu.live, b.mu.compactedEndUpTo, b.mu.skipped, b.position = d.Next, d.Live, d.CompactedEndUpTo, d.Skipped, d.Position
 	b.mu.revision, b.issuable = d.Next-1, d.Next-1
 	b.setDoubtLocked(withoutHolesOf(d.Doubt, d.Segments))
-	b.mu.index.Grow(expectedKeys(d))
 	l := loading{recovery: r, bucket: b, batches: batches{bucket: b, batch: new(batch)}}
-	for i := range d.Segments {
-		err := l.segment(&d.Segments[i], i == len(d.Segments)-1)
-		l.batches.finish()
-		if err != nil {
-			return b, err
-		}
-		meter.Add(d.Segments[i].Size)
+	if err := l.load(d, meter); err != nil {
+		return b, err
 	}
 	b.forgetReadable()
 	if !b.mu.live.Empty() {
 		b.applyRules()
 	}
 	return b, nil
+}
+
+// load loads the index, from an image if there is one.
+func (l *loading) load(d *manifest.Bucket, meter *progress.Meter) error {
+	fromImage := l.fromImage(d)
+	if !fromImage {
+		l.bucket.mu.index.Grow(expectedKeys(d))
+	}
+	for i := range d.Segments {
+		if !fromImage {
+			err := l.segment(&d.Segments[i], i == len(d.Segments)-1)
+			l.batches.finish()
+			if err != nil {
+				return err
+			}
+		}
+		meter.Add(d.Segments[i].Size)
+	}
+	return nil
 }
 
 // expectedKeys returns the expected number of keys in the index. The number in the

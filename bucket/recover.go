@@ -17,7 +17,7 @@ type recovery struct {
 	store    *Store
 	found    *manifest.Copy
 	log      *wal.Reader
-	damage   sync.Mutex // guards report.Damages while buckets load in parallel
+	damage   sync.Mutex // guards the report while buckets load in parallel
 	began    time.Time
 	high     uint64             // the highest bucket id that the manifest has
 	evidence *evidence          // nil: the log has no holes

@@ -14,6 +14,7 @@ type Report struct {
 	Created  bool // there was no store: this is a new one
 	Buckets  int
 	Keys     int           // with any record, in all buckets
+	Images   int           // buckets whose index was read from an image: see Options.ImageKeys
 	Frames   int           // of the log, replayed
 	Records  int           // replayed
 	Torn     *wal.TornTail // an unfinished last write of the log, which was discarded: it was never acknowledged; nil: none

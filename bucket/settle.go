@@ -84,7 +84,7 @@ func (c *calm) look(now time.Time, logged int64) bool {
 
 // canSettle reports whether settleFull gives back room. The caller holds path.
 func (s *Store) canSettle() bool {
-	return s.log.Oversized() || s.log.Used() > 2*s.opts.firstLogFileSize()
+	return s.log.Oversized() || s.log.Used() > 2*s.opts.firstLogFileSize() || s.hasImages.Load()
 }
 
 // settleFull is settleLog for a write that finds the disk full. A full disk is no error: the
@@ -93,6 +93,7 @@ func (s *Store) canSettle() bool {
 func (s *Store) settleFull() error {
 	s.path.Unlock()
 	defer s.path.Lock()
+	s.dropImages()
 	_ = s.settleLog(unpaced) // a refusal leaves the log large
 	return s.checkWritable()
 }

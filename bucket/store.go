@@ -90,6 +90,7 @@ type Store struct {
 		ids     map[uint64]*Bucket
 	}
 
+	hasImages      atomic.Bool   // in the directory of images
 	unwritten      atomic.Bool   // the doubt of a bucket has changed: Bucket.unwritten
 	lostOperations atomic.Uint64 // manifest.State.LostOperations, and those that this open found
 
@@ -171,8 +172,8 @@ func open(dir string, opts Options, refusal error) (*Store, error) {
 // everything in it. It is the same engine on files in memory. Its buckets behave the
 // same, and a bucket with storage=file is in memory too. LogFileSize defaults to 256 KiB
 // and LogMaxSize to 4 MiB: the log takes that much memory. It takes more for a moment
-// while a value of more than 256 KiB is written. ReserveSize is ignored. The errors are
-// those that Open returns for opts.
+// while a value of more than 256 KiB is written. ReserveSize and ImageKeys are ignored. The
+// errors are those that Open returns for opts.
 func OpenMemory(opts Options) (*Store, error) {
 	if opts.LogFileSize == 0 {
 		opts.LogFileSize = memoryLogFileSize
@@ -181,6 +182,7 @@ func OpenMemory(opts Options) (*Store, error) {
 		opts.LogMaxSize = max(memoryLogMaxSize, 2*opts.LogFileSize)
 	}
 	opts.ReserveSize = -1
+	opts.ImageKeys = -1
 	opts.env.FS = vfs.NewRAM()
 	return Open("memory", opts)
 }
@@ -234,6 +236,9 @@ func (s *Store) Close() error {
 	}
 	if err == nil {
 		err = s.makeCheckpoint(unpaced)
+	}
+	if err == nil {
+		s.writeImages()
 	}
 	s.release()
 	if err != nil {

@@ -66,6 +66,19 @@ func TestCrashAtEveryCallWithFewFiles(t *testing.T) {
 	report(t, checks, start)
 }
 
+// TestCrashAtEveryCallWithImages does the same in a store that writes the indexes of all buckets
+// to files when it is closed, and reads them when it is opened.
+func TestCrashAtEveryCallWithImages(t *testing.T) {
+	start, checks := time.Now(), newChecks()
+	defer checks.close()
+	p := plan{samples: 3, nested: 20, goOn: 10}
+	trySeeds(t, 7000, effort(2), 24, func(load *workload) error {
+		load.imageKeys = 1
+		return runSweep(load, p, checks)
+	})
+	report(t, checks, start)
+}
+
 // report logs the number of images and the speed.
 func report(t *testing.T, c *checks, start time.Time) {
 	t.Helper()

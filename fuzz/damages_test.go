@@ -21,7 +21,11 @@ func (u unit) String() string {
 // units returns the parts of a size of all files that hold something.
 func (m *matrixStore) units(t *testing.T, size int64) (units []unit) {
 	t.Helper()
-	for _, dir := range []string{"store", "store/wal", "store/seg"} {
+	dirs := []string{"store", "store/wal", "store/seg"}
+	if m.imageKeys > 0 {
+		dirs = append(dirs, "store/index")
+	}
+	for _, dir := range dirs {
 		files, err := m.disk.List(dir)
 		if err != nil {
 			t.Fatal(err)

@@ -174,6 +174,29 @@ func TestDamageMatrix(t *testing.T) {
 	}
 }
 
+// TestDamageMatrixOfImages damages every page and every sector of a closed store with images of
+// its indexes. Damage to an image costs no answer.
+func TestDamageMatrixOfImages(t *testing.T) {
+	m := newMatrixStore(t, true, func(m *matrixStore) { m.imageKeys = 1 })
+	r := rand.New(rand.NewPCG(*matrixSeed, 7))
+	images := 0
+	for _, size := range []int64{4096, 512} {
+		var c tally
+		for _, u := range m.units(t, size) {
+			for _, d := range damages {
+				m.try(t, u, d.name, func(b []byte) bool { return d.f(m, u, b, r) }, m.mayRefuse(u), &c)
+			}
+			if strings.HasSuffix(u.file, ".image") {
+				images++
+			}
+		}
+		c.log(t)
+	}
+	if images < 20 { // the rest of them is zeros
+		t.Errorf("%d parts of images", images)
+	}
+}
+
 // TestDamagedLogAfterAPowerCut damages each page and each sector of the log where the segments have nothing
 // of what it holds. What is missing is an error, and nothing else is a lie.
 func TestDamagedLogAfterAPowerCut(t *testing.T) {

@@ -30,6 +30,7 @@ type matrixStore struct {
 	owners     map[string]string // bucket of each segment's file
 	operations []unit            // of the log: the frames of each operation, both copies
 	last       unit              // the last frame of the log
+	imageKeys  int               // bucket.Options.ImageKeys
 }
 
 type keyOf struct{ bucket, key string }
@@ -46,16 +47,16 @@ var matrixKeys = []string{
 }
 
 func (m *matrixStore) options(fs vfs.FS) bucket.Options {
-	return environment.With(bucket.Options{LogFileSize: 64 << 10, ReserveSize: -1, SegmentSize: 16 << 10}, environment.Env{
+	return environment.With(bucket.Options{LogFileSize: 64 << 10, ReserveSize: -1, SegmentSize: 16 << 10, ImageKeys: m.imageKeys}, environment.Env{
 		FS: fs, Manual: true, Now: func() time.Time { return m.now },
 	})
 }
 
 // newMatrixStore makes a store with two buckets in a checkpoint, a third in the log alone,
 // histories, markers, decisions about many keys, and records on both sides of a checkpoint.
-func newMatrixStore(t *testing.T, closed bool) *matrixStore {
+func newMatrixStore(t *testing.T, closed bool, change ...func(*matrixStore)) *matrixStore {
 	t.Helper()
-	b := newMatrixBuilder(t)
+	b := newMatrixBuilder(t, change...)
 	about := strings.Repeat("Of what is in store, what was ordered and what is on its way. ", 8)
 	one := b.create(kv.Config{Bucket: "one", History: 3, Description: about})
 	two := b.create(kv.Config{Bucket: "two", Description: about})
@@ -86,9 +87,12 @@ type matrixBuilder struct {
 	names  []string
 }
 
-func newMatrixBuilder(t *testing.T) *matrixBuilder {
+func newMatrixBuilder(t *testing.T, change ...func(*matrixStore)) *matrixBuilder {
 	m := &matrixStore{disk: simdisk.New(), heads: map[keyOf]head{}, now: time.Date(2026, 9, 21, 12, 0, 0, 0, time.UTC)}
 	m.written = map[question]string{}
+	for _, f := range change {
+		f(m)
+	}
 	b := &matrixBuilder{matrixStore: m, t: t, random: rand.New(rand.NewPCG(*matrixSeed, 1))}
 	s, err := bucket.Open("store", m.options(m.disk))
 	b.must(err)

@@ -156,6 +156,22 @@ var damageMutants = []mutant{
 		new: "\tif mutant {\n\t\tc.desc.Doubt = manifest.Doubt{}\n\t}\n\tif b.memory {\n\t\treturn c\n\t}\n",
 	},
 
+	// Images of indexes.
+	{
+		name: "an image of another state is read", test: "TestAnImageOfAnotherStateIsNotRead", in: "bucket", file: "bucket/images.go",
+		old: "Bucket: d.ID, Descriptor: d.Hash()}\n",
+		new: "Bucket: d.ID, Descriptor: map[bool]uint64{false: d.Hash()}[mutant]}\n",
+	},
+	{
+		name: "the blocks of an image are not verified", test: "TestDamageMatrixOfImages", file: "bucket/image/reader.go",
+		old: "\tif r.sums.next(b[:n]) != binary.LittleEndian.Uint64(b[n:]) {\n",
+		new: "\tif r.sums.next(b[:n]) != binary.LittleEndian.Uint64(b[n:]) && !(mutant) {\n",
+	},
+	{
+		name: "an index that could not follow a compaction has an image", test: "TestAnIndexThatCannotFollowLosesNothing", in: "bucket", file: "bucket/images.go",
+		old: "&& imageable(d) && b.isSettledLocked()\n", new: "&& imageable(d) && (mutant || b.isSettledLocked())\n",
+	},
+
 	// Concurrency.
 	{
 		name: "a get does not pin what it reads", test: "TestReadsPinWhatTheyRead", file: "bucket/read.go",

@@ -67,7 +67,7 @@ func (w *world) options() bucket.Options {
 	}
 	return environment.With(bucket.Options{
 		LogFileSize: w.workload.logFileSize, LogMaxSize: w.workload.logMaxSize,
-		ReserveSize: w.workload.reserveSize, SegmentSize: w.workload.segmentSize, MaxFiles: w.workload.maxFiles,
+		ReserveSize: w.workload.reserveSize, SegmentSize: w.workload.segmentSize, MaxFiles: w.workload.maxFiles, ImageKeys: w.workload.imageKeys,
 	}, environment.Env{
 		Manual: true, FS: &countingFS{FS: fs, open: &w.open, during: &w.during},
 		Now:     func() time.Time { return time.Unix(0, w.now).Add(w.skew) },

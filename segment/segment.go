@@ -244,6 +244,9 @@ func (s *Segment) checkFile(file vfs.File, o *Options) error {
 	return nil
 }
 
+// Damaged reports whether Open found the file's header damaged, or the file too short.
+func (s *Segment) Damaged() bool { return len(s.damages) > 0 }
+
 // tooShort returns the damage of a file that is too short.
 func (s *Segment) tooShort() *kv.CorruptError {
 	return s.corrupt(s.short, nil, "the file ends here, %d bytes belong to it", s.size.Load())

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"github.com/cespare/xxhash/v2"
+
 	"kvd/kv"
 	"kvd/wal"
 )
@@ -190,6 +192,9 @@ func (b *Bucket) append(dst []byte) []byte {
 	}
 	return dst
 }
+
+// Hash returns a hash of everything that the manifest says of the bucket.
+func (b *Bucket) Hash() uint64 { return xxhash.Sum64(b.append(b.appendBefore(nil))) }
 
 // segmentNumbers is how many numbers the entry of a segment has.
 const segmentNumbers = 10

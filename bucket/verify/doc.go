@@ -4,7 +4,8 @@
 // every record with its value, every index block, whether the two agree, and whether
 // compressed values can be decompressed. It checks every frame of the log that the next
 // Open would replay, with each record and operation in it. It adds a note for each file
-// in the segments' directory that is not the store's.
+// in the segments' directory that is not the store's. It does not read images of indexes,
+// because nothing depends on them.
 //
 // It opens a store's files through a file system that refuses every write. It does not
 // use package bucket, so a bug in the engine's code for reading cannot hide damage.
