@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"kvd/bucket"
+	"kvd/internal/hugemem"
 	"kvd/kv"
 )
 
@@ -133,7 +134,7 @@ func BenchmarkMemory(b *testing.B) {
 			}
 			var m runtime.MemStats
 			runtime.ReadMemStats(&m)
-			b.ReportMetric(float64(m.HeapInuse+m.StackInuse)/float64(n)-16, "B/key")
+			b.ReportMetric(float64(int64(m.HeapInuse+m.StackInuse)+hugemem.InUse())/float64(n)-16, "B/key")
 			b.ReportMetric(float64(collect.Milliseconds())/float64(b.N), "gc-ms")
 		})
 	}

@@ -84,7 +84,8 @@ func (x *Index) Write(w io.Writer) error {
 }
 
 // Read reads an image of at most size bytes. The error matches ErrImage or is that of r; no
-// index is returned then. It takes no more memory than size and a few pages.
+// index is returned then. It takes no more memory than size, a few pages, and two chunks of a large
+// index.
 func Read(r io.Reader, size int64) (*Index, error) {
 	i := imageReader{r: r, left: size}
 	for _, want := range layout() {
@@ -93,6 +94,7 @@ func Read(r io.Reader, size int64) (*Index, error) {
 		}
 	}
 	x := New()
+	x.supply.large = size > smallIndex
 	x.live, x.versions, x.bytes, x.epoch = int(i.number()), int(i.number()), int64(i.number()), i.number()
 	i.arena(&x.keys)
 	i.rows(&x.rows)

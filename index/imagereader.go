@@ -98,14 +98,14 @@ func (i *imageReader) table(t *table) {
 		}
 		b := t.bins.at(n)
 		size := i.count(slotSize)
-		b.slots, b.used = make([]slot, size), int(i.number())
+		*b = t.binOfSize(size)
+		b.used = int32(min(i.number(), uint64(size)))
 		i.bytes(bytesOf(b.slots))
 		if i.err != nil {
 			return
 		}
-		t.slots += size
-		used += b.used
-		if b.used >= size {
+		used += int(b.used)
+		if int(b.used) >= size {
 			i.fail("bin %d has %d keys in %d slots", n, b.used, size)
 		}
 	}

@@ -12,13 +12,14 @@ import (
 //
 // Keys passed in are not kept. hash is always [Hash] of the key beside it.
 type Index struct {
-	table table
-	keys  arena
-	rows  rows
-	heads heads
-	rings rings // nil: no chain was ever long
-	tree  tree
-	build build
+	supply supply
+	table  table
+	keys   arena
+	rows   rows
+	heads  heads
+	rings  rings // nil: no chain was ever long
+	tree   tree
+	build  build
 
 	epoch uint64   // of the present; counts snapshots
 	open  []uint64 // epochs of the open snapshots, ascending
@@ -37,6 +38,8 @@ type Index struct {
 func New() *Index {
 	x := &Index{epoch: 1}
 	x.tree.x = x
+	x.table.runs.supply = &x.supply
+	x.keys.pages.supply, x.rows.pages.supply, x.heads.pages.supply = &x.supply, &x.supply, &x.supply
 	return x
 }
 

@@ -85,7 +85,9 @@ func testKeys(rng *rand.Rand, n int) []string {
 
 func newPair(t testing.TB, seed uint64, keys int) *pair {
 	rng := rand.New(rand.NewPCG(seed, 1))
-	return &pair{t: t, rng: rng, x: New(), m: model{}, keys: testKeys(rng, keys)}
+	p := &pair{t: t, rng: rng, x: New(), m: model{}, keys: testKeys(rng, keys)}
+	p.x.supply.large = rng.IntN(2) == 0
+	return p
 }
 
 func (p *pair) key() string { return p.keys[p.rng.IntN(len(p.keys))] }

@@ -20,9 +20,10 @@ const (
 // grow. Readers may call at beside it, for ids that were there when they learned of
 // them.
 type pages[T any] struct {
-	small [smallPages][]T
-	full  atomic.Pointer[[]*[fullPage]T]
-	count int // of all pages; only the writer uses it
+	supply *supply // of T without pointers and [fullPage]T of pageBytes; nil: Go's heap
+	small  [smallPages][]T
+	full   atomic.Pointer[[]*[fullPage]T]
+	count  int // of all pages; only the writer uses it
 }
 
 // at returns the element id, which must be below size.
@@ -47,8 +48,15 @@ func (p *pages[T]) grow() {
 	if old := p.full.Load(); old != nil {
 		full = *old
 	}
-	full = append(full, new([fullPage]T))
+	full = append(full, p.fullPage())
 	p.full.Store(&full)
+}
+
+func (p *pages[T]) fullPage() *[fullPage]T {
+	if page := p.supply.page(); page != nil {
+		return (*[fullPage]T)(page)
+	}
+	return new([fullPage]T)
 }
 
 // size returns how many elements the pages hold. Only the writer calls it.

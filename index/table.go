@@ -11,10 +11,12 @@ import (
 // a small open-addressing table with linear probing. Bins that are still to split in
 // this round are larger.
 type table struct {
-	bins  pages[bin]
-	count uint32 // of bins
-	used  int
-	slots int // of all bins
+	bins    pages[bin]
+	runs    runs
+	scratch []slot // of one bin
+	count   uint32 // of bins
+	used    int
+	slots   int // of all bins
 }
 
 // slot is 16 bytes, so that none straddles two cache lines, and pointer-free. key 0 means
@@ -28,7 +30,8 @@ type slot struct {
 
 type bin struct {
 	slots []slot
-	used  int
+	used  int32
+	run   runID // of slots; 0: they are in Go's heap
 }
 
 const (
@@ -38,21 +41,22 @@ const (
 	loadDen  = 16
 )
 
-// binSizes is the ladder a bin climbs. Its steps keep the load between 0.54 and
-// 0.81, and with 16 bytes a slot they fill Go's size classes.
-var binSizes = [...]int{8, 16, 32, 64, 128, 168, 256, 336, 512, 680, 1024}
-
 func limit(slots int) int { return slots * loadNum / loadDen }
 
-// roomFor returns the smallest size of bin that n keys do not fill. Only keys chosen
-// for their hashes make a bin larger than the ladder.
+// roomFor returns a size of bin that n keys do not fill: a power of two, or a number of
+// whole units. With an average of 240 to 480 keys in a bin the load is between 0.67 and
+// 0.81. Only keys chosen for their hashes make a bin larger than a run.
 func roomFor(n int) int {
-	for _, size := range binSizes {
+	for size := 8; size < unitSlots; size *= 2 {
 		if n < limit(size) {
 			return size
 		}
 	}
-	return n*loadDen/loadNum + n/4
+	least := (n + 1) * loadDen / loadNum
+	if least >= runMax*unitSlots {
+		return least + n/4
+	}
+	return (least/unitSlots + 1) * unitSlots
 }
 
 func tagOf(hash uint64) uint32 { return uint32(hash >> 32) }
@@ -105,11 +109,10 @@ func (t *table) insert(s slot) {
 		t.split()
 	}
 	b := t.binOf(s.tag)
-	if b.used == limit(len(b.slots)) {
-		old := *b
-		*b = t.newBin(old.used)
+	if int(b.used) == limit(len(b.slots)) {
+		old := t.take(b)
+		*b = t.newBin(int(old.used))
 		old.each(b.put)
-		t.slots -= len(old.slots)
 	}
 	b.put(s)
 	t.used++
@@ -128,10 +131,9 @@ func (t *table) split() {
 	round := roundOf(t.count)
 	lower, upper := t.bins.at(t.count-round), t.bins.at(t.count)
 	t.count++
-	old, moving := *lower, 0
+	old, moving := t.take(lower), 0
 	old.each(func(s slot) { moving += int(s.tag & round / round) })
-	*lower, *upper = t.newBin(old.used-moving), t.newBin(moving)
-	t.slots -= len(old.slots)
+	*lower, *upper = t.newBin(int(old.used)-moving), t.newBin(moving)
 	old.each(func(s slot) {
 		if s.tag&round == 0 {
 			lower.put(s)
@@ -142,10 +144,27 @@ func (t *table) split() {
 }
 
 // newBin returns an empty bin with room for n keys and more.
-func (t *table) newBin(n int) bin {
-	size := roomFor(n)
+func (t *table) newBin(n int) bin { return t.binOfSize(roomFor(n)) }
+
+// binOfSize returns an empty bin of that many slots.
+func (t *table) binOfSize(size int) bin {
 	t.slots += size
+	if units := size / unitSlots; units > 0 && units <= runMax && size%unitSlots == 0 && t.runs.supply.isLarge() {
+		slots, id := t.runs.alloc(units)
+		return bin{slots: slots, run: id}
+	}
 	return bin{slots: make([]slot, size)}
+}
+
+// take empties a bin and returns what it was, with the slots in the table's scratch: the new bin
+// may have the old one's place.
+func (t *table) take(b *bin) bin {
+	t.slots -= len(b.slots)
+	t.scratch = append(t.scratch[:0], b.slots...)
+	if b.run != 0 {
+		t.runs.release(b.run, len(b.slots)/unitSlots)
+	}
+	return bin{slots: t.scratch, used: b.used}
 }
 
 func (b *bin) put(s slot) {
@@ -192,6 +211,7 @@ func (t *table) reserve(n int) {
 	if t.count != 0 {
 		return
 	}
+	t.runs.supply.expect(n)
 	count := uint32(n/keysABin + 1)
 	for t.bins.size() < count {
 		t.bins.grow()
@@ -229,4 +249,6 @@ func (t *table) part(i uint32, held []slot, fn func(slot) bool) (copied []slot, 
 	return held, true
 }
 
-func (t *table) memory() int64 { return int64(t.slots)*int64(slotSize) + t.bins.memory() }
+func (t *table) memory() int64 {
+	return int64(t.slots)*int64(slotSize) + t.runs.unused() + t.bins.memory()
+}

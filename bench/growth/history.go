@@ -23,10 +23,10 @@ var history = dimension{
 		{Name: "put", Title: "put, 64 writers", Unit: "/s"},
 		{Name: "get", Title: "get, 1 reader", Unit: "/s"},
 		{Name: "history", Title: "History", Unit: "revisions/s"},
-		{Name: "heap", Title: "heap", Unit: "B a revision"},
+		{Name: "heap", Title: "memory", Unit: "B a revision"},
 	},
 	measure: func(t *trial) error {
-		before := heap()
+		before := memory()
 		b, err := t.bucket(kv.Config{Bucket: "b", History: t.size})
 		if err != nil {
 			return err
@@ -36,7 +36,7 @@ var history = dimension{
 				return err
 			}
 		}
-		t.report("heap", (heap()-before)/float64(historyKeys*t.size))
+		t.report("heap", (memory()-before)/float64(historyKeys*t.size))
 		read, err := t.gets(b, historyKeys, 16)
 		if err != nil {
 			return err

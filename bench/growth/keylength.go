@@ -21,10 +21,10 @@ var keyLength = dimension{
 		{Name: "put", Title: "put of new keys, 64 writers", Unit: "/s"},
 		{Name: "get", Title: "get, 1 reader", Unit: "/s"},
 		{Name: "list", Title: "list", Unit: "keys/s"},
-		{Name: "heap", Title: "heap above the key's bytes", Unit: "B a key"},
+		{Name: "heap", Title: "memory above the key's bytes", Unit: "B a key"},
 	},
 	measure: func(t *trial) error {
-		before := heap()
+		before := memory()
 		b, err := t.bucket(kv.Config{Bucket: "b"})
 		if err != nil {
 			return err
@@ -37,7 +37,7 @@ var keyLength = dimension{
 			return err
 		}
 		t.report("list", listed)
-		t.report("heap", (heap()-before)/lengthKeys-float64(t.size))
+		t.report("heap", (memory()-before)/lengthKeys-float64(t.size))
 		read, err := t.gets(b, lengthKeys, t.size)
 		if err != nil {
 			return err

@@ -19,10 +19,10 @@ var keys = dimension{
 		{Name: "put", Title: "overwrite, 64 writers", Unit: "/s"},
 		{Name: "list", Title: "list", Unit: "keys/s"},
 		{Name: "open", Title: "open", Unit: "ms", LowerIsBetter: true},
-		{Name: "heap", Title: "heap", Unit: "B a key"},
+		{Name: "heap", Title: "memory", Unit: "B a key"},
 	},
 	measure: func(t *trial) error {
-		before := heap()
+		before := memory()
 		if _, err := t.bucket(kv.Config{Bucket: "b"}); err != nil {
 			return err
 		}
@@ -43,7 +43,7 @@ var keys = dimension{
 			return err
 		}
 		t.report("list", listed)
-		t.report("heap", (heap()-before)/float64(t.size))
+		t.report("heap", (memory()-before)/float64(t.size))
 		read, err := t.gets(b, t.size, 16)
 		if err != nil {
 			return err

@@ -13,6 +13,7 @@ import (
 
 	"kvd/bench/workload"
 	"kvd/bucket"
+	"kvd/internal/hugemem"
 	"kvd/kv"
 )
 
@@ -110,10 +111,10 @@ func (t *trial) reopen() (took time.Duration, err error) {
 	return time.Since(start), nil
 }
 
-// heap returns the bytes that are in use after a garbage collection.
-func heap() float64 {
+// memory returns the bytes that are in use after a garbage collection, in Go's heap and outside.
+func memory() float64 {
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	return float64(m.HeapAlloc)
+	return float64(int64(m.HeapAlloc) + hugemem.InUse())
 }
