@@ -83,22 +83,23 @@ func (s *Store) endUses(n int) {
 // startSegment makes a new active segment that takes at least size bytes.
 func (b *Bucket) startSegment(size int64) error {
 	s := b.store
-	if s.path.numbers >= s.path.reserved {
-		return errNumbers
-	}
 	if len(b.mu.segments) >= segmentsMax {
 		return fmt.Errorf("%w: bucket %q has had %d segments since it was opened: reopen the store", kv.ErrReadOnly, b.name, segmentsMax)
 	}
-	number := s.path.numbers
 	if err := s.warm.enter(); err != nil {
+		return err
+	}
+	number, err := s.numbers.take()
+	if err != nil {
+		s.warm.leave()
 		return err
 	}
 	seg, err := segment.Create(b.disk, number, b.id, max(size, b.segmentSize()))
 	if err != nil {
 		s.warm.leave()
+		s.numbers.giveBack(number)
 		return err
 	}
-	s.path.numbers++
 	b.active = b.addSegment(seg, &manifest.Segment{}, true)
 	s.warm.add(b.active)
 	s.path.using = append(s.path.using, b.active)

@@ -93,6 +93,8 @@ type openSegment struct {
 	removedUpTo kv.Revision       // the highest revision that compaction left out
 	marks       []mark            // where revisions begin: marks.go
 	records     int64             // bytes of its records, dead or live
+	values      []valueFile       // of its records, dead or live; once it is replaced, those that go with it
+	valueBytes  int64             // of values
 	deadKept    int64             // bytes of dead records that compaction had to keep
 	unfit       atomic.Bool       // compaction leaves it as it is until the next open
 	removed     atomic.Bool       // its file is gone
@@ -230,7 +232,7 @@ func (b *Bucket) Status(ctx context.Context) (kv.Status, error) {
 	}
 	for s := range b.files() {
 		if !b.memory {
-			st.Disk += uint64(s.Disk())
+			st.Disk += uint64(s.Disk() + s.valueBytes)
 		}
 	}
 	return st, nil

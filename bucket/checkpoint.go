@@ -100,9 +100,7 @@ func (s *Store) freeLog(p pace) (stuck, err error) {
 		s.restore(cp)
 		return nil, s.poison(fmt.Errorf("checkpoint: %w", err))
 	}
-	s.path.Lock()
-	s.path.reserved = cp.edit.Numbers
-	s.path.Unlock()
+	s.numbers.reserve(cp.edit.Numbers)
 	for _, b := range cp.deleted {
 		if b.memory {
 			b.release()
@@ -142,7 +140,7 @@ func (s *Store) capture() (*pendingCheckpoint, error) {
 	dirty := s.path.dirty
 	s.path.dirty = nil
 	cp.deleted, s.path.deleted = s.path.deleted, nil
-	cp.edit = manifest.Edit{LogLow: s.lastLSN(), LogWords: s.path.totals.words, Clock: s.clock.newest.Load(), MaxBucketID: s.path.nextID - 1, Numbers: s.moreNumbers()}
+	cp.edit = manifest.Edit{LogLow: s.lastLSN(), LogWords: s.path.totals.words, Clock: s.clock.newest.Load(), MaxBucketID: s.path.nextID - 1, Numbers: s.numbers.more()}
 	if lost := s.lostOperations.Load(); lost != s.checkpoint.state.LostOperations {
 		cp.edit.LostOperations = &lost
 	}
@@ -377,22 +375,14 @@ func (s *Store) pause(p pace) {
 }
 
 // numberBlock is how many file numbers are reserved at a time. The manifest has the end of
-// the reserved numbers. A segment file with a number below that end that belongs to no
-// bucket is scratch of a crash, and an open can remove it.
+// the reserved numbers. A segment or a value file with a number below that end that belongs to
+// no bucket is scratch of a crash, and an open can remove it. New numbers may be used only once
+// the manifest has their end.
 const numberBlock = 1 << 16
 
 // errNumbers reports that the reserved file numbers are used up. A checkpoint reserves
 // more.
 var errNumbers = errors.New("file numbers are used up")
-
-// moreNumbers returns the end of the numbers to reserve. The caller holds path. New
-// numbers may be used only once the manifest has their end.
-func (s *Store) moreNumbers() uint64 {
-	if s.path.reserved-s.path.numbers > numberBlock/2 {
-		return s.path.reserved
-	}
-	return s.path.reserved + numberBlock
-}
 
 // Checkpoint moves the state that only the log has into the index blocks of the segments
 // and into the manifest. Then the log can be reused, and the next Open has nothing to

@@ -185,6 +185,14 @@ func (r *recovery) checkLogMissing() error {
 	return nil
 }
 
+// fileNumber returns the number in the name of a segment or a value file.
+func fileNumber(name string) (number uint64, ok bool) {
+	if number, ok = segment.ParseFileName(name); ok {
+		return number, true
+	}
+	return segment.ParseValueFileName(name)
+}
+
 // setStraysAside moves files that are not the store's out of the segments' directory. The
 // moves are durable before claim hands out more file numbers: later, a stray with such a
 // number would be taken for scratch.
@@ -194,7 +202,7 @@ func (r *recovery) setStraysAside() error {
 		return err
 	}
 	for _, e := range entries {
-		number, ok := segment.ParseFileName(e.Name)
+		number, ok := fileNumber(e.Name)
 		if ok && number < r.found.State.Numbers {
 			continue
 		}
@@ -242,11 +250,12 @@ func (r *recovery) setAside(dir, name string) error {
 func (r *recovery) claim() error {
 	s := r.store
 	state := r.found.State
-	s.path.numbers = state.Numbers
+	first := state.Numbers
 	s.lostOperations.Store(state.LostOperations)
 	state.Numbers += numberBlock
 	state.Clean = false // until the store is closed
-	s.path.reserved = state.Numbers
+	s.numbers.begin(first, state.Numbers)
+	s.values.declared.Store(state.ValueFiles)
 	if err := s.openReserve(); err != nil {
 		return err
 	}

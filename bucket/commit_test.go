@@ -356,7 +356,7 @@ func TestAContextThatEndsInTheCommitDoesNotCount(t *testing.T) {
 // What the first part of a Submit wrote stays; the rest carries the context's
 // error.
 func TestASubmitIsCutOffBetweenItsGroups(t *testing.T) {
-	h := newHarness(t)
+	h := newHarness(t, withoutLargeValues)
 	b := h.bucket("b", func(c *kv.Config) { c.MaxValueSize = 4 << 20 })
 	g, open := h.gateLog()
 	defer open()
@@ -480,7 +480,7 @@ func TestWithdrawnWritesLeaveNothingBehind(t *testing.T) {
 }
 
 func TestALargeSubmitTravelsInSeveralFramesInOrder(t *testing.T) {
-	h := newHarness(t)
+	h := newHarness(t, withoutLargeValues)
 	b := h.bucket("b")
 	value := bytes.Repeat([]byte("x"), 1<<20)
 	mutations := make([]kv.Mutation, 10)
@@ -503,7 +503,7 @@ func TestALargeSubmitTravelsInSeveralFramesInOrder(t *testing.T) {
 }
 
 func TestAHugeValueTravelsAlone(t *testing.T) {
-	h := newHarness(t)
+	h := newHarness(t, withoutLargeValues)
 	b := h.bucket("b", func(c *kv.Config) { c.MaxValueSize = kv.MaxValueSizeLimit })
 	huge := bytes.Repeat([]byte("0123456789abcdef"), kv.MaxValueSizeLimit/16)
 	before := h.s.log.Last()

@@ -21,10 +21,11 @@ import (
 //  1. read the index entries of the inputs. If they do not decide which records may be
 //     removed, read those of the segments below too (package compaction);
 //  2. copy the kept records, byte for byte, into the output, and verify them; sync the
-//     output and its directory;
+//     output and its directory. Value files stay where they are;
 //  3. swap inputs and output in the manifest, in one record (swap.go);
 //  4. move the places in the index, a few records at a time; then retire the inputs. Their
-//     files are removed once their last reader is done (remove.go).
+//     files, and the value files of the records that were left out, are removed once their
+//     last reader is done (remove.go).
 //
 // Steps 1 and 2 decide by the index, which is ahead of the manifest. Therefore the swap
 // waits until a checkpoint has caught up. Readers and writers continue all the time, and
@@ -60,6 +61,7 @@ type rewrite struct {
 
 	decided  wal.LSN        // the log's position when all records were decided
 	replaced bool           // the output is in place
+	dropped  int64          // bytes of the value files that go with the inputs
 	retired  []*openSegment // the inputs whose files are to be removed
 }
 
@@ -188,7 +190,7 @@ func (c *rewrite) report(err error) Compaction {
 	if err != nil {
 		return r
 	}
-	r.Freed = c.size
+	r.Freed = c.size + c.dropped
 	if c.output != nil {
 		r.Written = c.output.Size()
 		r.Freed -= r.Written
@@ -308,10 +310,10 @@ func (c *rewrite) copy() error {
 			}
 			return nil
 		case compaction.KeepDead:
-			c.deadKept += int64(e.Size)
+			c.deadKept += int64(e.Footprint())
 		case compaction.KeepLive:
 			c.copied.Versions++
-			c.copied.Bytes += int64(e.Size)
+			c.copied.Bytes += int64(e.Footprint())
 		}
 		return c.keep(sl, e, s.Live)
 	}, c.keepHole)
@@ -336,7 +338,7 @@ func (c *rewrite) keep(sl *openSegment, e *segment.Entry, live bool) error {
 			return err
 		}
 	}
-	rec, batch, err := sl.ReadStored(c.batch, e.Offset, e.Size, view.String(e.Key), e.Revision)
+	rec, batch, err := sl.ReadStored(c.batch, e.Offset, e.Footprint(), view.String(e.Key), e.Revision)
 	if err != nil {
 		if err = c.refusal(sl, err); err != nil {
 			return err
@@ -345,7 +347,7 @@ func (c *rewrite) keep(sl *openSegment, e *segment.Entry, live bool) error {
 	}
 	kept := *e
 	kept.Key = rec.Key // the key of e is valid only during this call
-	kept.ValueLen, kept.Lost, kept.Size = uint32(len(rec.Value)), rec.Lost, uint32(len(batch)-len(c.batch))
+	kept.ValueLen, kept.File, kept.Lost, kept.Size = rec.ValueLen(), rec.File.Number, rec.Lost, uint32(len(batch)-len(c.batch))
 	c.batch, c.entries = batch, append(c.entries, &kept)
 	c.read += int64(e.Size)
 	return c.spend(int64(e.Size))
@@ -380,6 +382,9 @@ func (c *rewrite) flush() error {
 		e.Offset, e.HeadSum = offset, segment.HeadSum(c.batch[offset-start:])
 		offset += int64(e.Size)
 		c.output.AddEntry(e)
+		if e.File != 0 {
+			c.output.addValue(e.File, e.ValueLen)
+		}
 		if e.Op != segment.Erase {
 			c.output.addMark(e.Revision, e.Offset)
 		}
@@ -411,14 +416,13 @@ func (c *rewrite) create() error {
 	make := func() error {
 		s.path.Lock()
 		defer s.path.Unlock()
-		if s.path.numbers >= s.path.reserved {
-			return errNumbers
-		}
 		if len(b.mu.segments) >= segmentsMax {
 			return fmt.Errorf("%w: bucket %q has had %d segments since it was opened: reopen the store", kv.ErrReadOnly, b.name, segmentsMax)
 		}
-		number := s.path.numbers
-		s.path.numbers++
+		number, err := s.numbers.take()
+		if err != nil {
+			return err
+		}
 		seg, err := segment.Create(b.disk, number, b.id, min(limit, segment.MaxSize))
 		if err == nil {
 			c.output = b.addSegment(seg, &manifest.Segment{}, false)
@@ -479,6 +483,7 @@ func (c *rewrite) discardOutput() {
 	c.output.Pin()
 	c.output.released = c.output.Retire()
 	c.bucket.mu.segments[c.output.number] = nil
+	c.output.values, c.output.valueBytes = nil, 0 // the inputs have them still
 	c.bucket.mu.Unlock()
 	if c.store.closed.Load() || c.store.checkFailure() != nil {
 		c.output.Unpin() // another process may have the directory, or it must not be touched; the file is scratch

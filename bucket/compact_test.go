@@ -428,7 +428,7 @@ func TestACompactionThatFailsChangesNothing(t *testing.T) {
 			b.sealGarbage()
 			h.checkpoint()
 			before := shown(t, b)
-			output := segment.FileName(h.s.path.numbers)
+			output := segment.FileName(h.s.numbers.end())
 			h.fail(c.kind, output, c.err)
 			_, err := h.s.Reclaim(ctx, nil)
 			if !errors.Is(err, c.err) && !errors.Is(err, kv.ErrNoSpace) && !strings.Contains(err.Error(), c.err.Error()) {
@@ -457,7 +457,7 @@ func TestAnIndexThatCannotFollowLosesNothing(t *testing.T) {
 	b.sealGarbage()
 	h.checkpoint()
 	before := shown(t, b)
-	output, opened := segment.FileName(h.s.path.numbers), 0
+	output, opened := segment.FileName(h.s.numbers.end()), 0
 	h.fs.Inject(func(op simdisk.Op) simdisk.Action {
 		if op.Kind == simdisk.OpOpen && strings.HasSuffix(op.Path, output) {
 			if opened++; opened > 1 {

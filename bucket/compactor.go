@@ -157,8 +157,8 @@ func (b *Bucket) victim(by func(*compaction.Usage) compaction.Policy, within sco
 		return v, false
 	}
 	for _, c := range list {
-		v.usage.Disk += c.Size
-		v.usage.Need += c.Need
+		v.usage.Disk += c.Need + c.Garbage + c.Values
+		v.usage.Need += c.Need + c.Values
 	}
 	p := by(&v.usage)
 	if v.runs = p.ChooseAll(list, b.segmentSize()); len(v.runs) > 0 {
@@ -186,14 +186,17 @@ func (b *Bucket) candidatesLocked(within scope) []compaction.Candidate {
 	return list
 }
 
-// candidateLocked rates a segment. The bytes of its index blocks are attributed to its
-// records in proportion. The caller holds mu.
+// candidateLocked rates a segment with its value files. The bytes of its index blocks are
+// attributed to its records in proportion. The caller holds mu.
 func (b *Bucket) candidateLocked(sl *openSegment, within scope) compaction.Candidate {
 	c := compaction.Candidate{Size: sl.Size(), Fits: sl.Desc().Sealed && !sl.unfit.Load()}
-	if dead := sl.records - b.mu.index.Use(sl.number).Bytes - sl.deadKept; dead > 0 {
-		c.Garbage = int64(float64(c.Size) * float64(dead) / float64(sl.records))
+	dead := max(0, sl.records+sl.valueBytes-b.mu.index.Use(sl.number).Bytes-sl.deadKept)
+	values := min(dead, sl.valueBytes) // which of them are dead is not counted, and they are nearly all of it
+	inFile := int64(0)
+	if dead > values {
+		inFile = int64(float64(c.Size) * float64(dead-values) / float64(sl.records))
 	}
-	c.Need = c.Size - c.Garbage
+	c.Garbage, c.Need, c.Values = values+inFile, c.Size-inFile, sl.valueBytes-values
 	if within != nil {
 		within(sl, &c)
 	}

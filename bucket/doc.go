@@ -8,7 +8,7 @@
 //	LOCK                 held by the process that has the store open; its pid
 //	manifest.1 .2        which files the store has: package manifest
 //	wal/                 the log: package wal
-//	seg/                 the records: package segment
+//	seg/                 the records, and files of large values: package segment
 //	index/               images of the indexes of large buckets: package image
 //	reserve              disk set aside for deletes and checkpoints
 //	lost/                files found in seg/ that are not the store's
@@ -35,6 +35,12 @@
 //	    is visible once its slice of the index is unlocked.
 //
 // Durable comes before visible, so a crash never takes a record that a reader saw.
+//
+// Large values: a value of 256 KiB or more, as stored, is written to a file of its own by its
+// caller, before the mutation is queued (values.go). The file and its name are durable before the
+// frame with the record is written. So a large value is written once, log and segments get a
+// small record that names the file, and other groups pass meanwhile. Up to four callers write at
+// a time. Buckets in memory have no such files.
 //
 // Compression: in a bucket with compression, each caller compresses its value before
 // it queues the mutation (package segment says how, and when it pays). Each record
@@ -116,7 +122,9 @@
 // exist. Open reads the index blocks of the segments (claim.go, load.go). It replays the
 // log behind those positions through the second half of the write path (replay.go). It
 // writes a checkpoint (checkpoint.go) before it serves (recover.go). A second recovery,
-// or a crash in the middle of one, ends in the same records.
+// or a crash in the middle of one, ends in the same records. After the replay Open removes the
+// value files that no record names: a crash took their mutations, or removed their records
+// before.
 //
 // A clean close writes an image of the index of each bucket with many keys (images.go,
 // Options.ImageKeys). The next open reads the image instead of the index blocks, if the manifest
@@ -140,6 +148,8 @@
 //
 //   - A damaged record is an error of its key: a *kv.CorruptError with file and
 //     offset. A checksum that fails never truncates or removes anything.
+//   - A value file that is damaged or missing is a damaged record. If it cannot be written, the
+//     mutation is refused, and nothing else is affected.
 //   - A damaged index page loses nothing: the records are read instead. Records that are
 //     missing from a segment, or with a segment that is missing, put their bucket in doubt
 //     up to the last of them, and no other bucket (load.go). A segment with any damage is
@@ -211,8 +221,8 @@
 // again, and forgets those that it can read.
 //
 // With Options.Scrub a goroutine reads all segments once in a period (scrub.go): heads,
-// values, index pages and the zeros in between, and counts the records. It reads 256 KiB at a
-// time, with pauses of hours or less in between, and pins a segment only while it reads. It reads
+// values, index pages and the zeros in between, and counts the records. It reads 256 KiB at
+// a time, or one large value, with pauses of hours or less in between, and pins a segment only while it reads. It reads
 // through the page cache, so it does not see what the disk has in place of a page that is cached.
 //
 // # Compaction
@@ -221,7 +231,8 @@
 // rewrites one segment, or a run of neighbours, into one or none. It runs in the
 // background or by Reclaim. compact.go has the steps. Package compaction has the
 // decisions: which segments are rewritten and which records may be removed. swap.go
-// changes manifest and index; remove.go removes the files. A crash leaves the old
+// changes manifest and index; remove.go removes the files. Value files are not copied: the
+// output names those of its records, and the others go with the inputs. A crash leaves the old
 // segments or the new one. Readers of an old segment keep it as long as they need it.
 //
 // Compaction copies around damage (salvage.go). A damaged record that a newer one supersedes
@@ -280,6 +291,11 @@
 // with a file for each bucket 56,000, and 90,000 in 1,000 buckets (BenchmarkPutBuckets).
 // Up to 32 files are closed at a time, because their syncs share commits of the file system's
 // journal.
+//
+// Large values have files of their own for three reasons. Written through the log they are written
+// twice, and three or four times where a frame needs a new log file, so at most at half the rate
+// of the disk. A group waits for the whole value of one of its members. And compaction copies
+// them. 256 KiB is where the second write costs as much as a new file with its name.
 //
 // Package index explains the layout of its tree.
 package bucket

@@ -18,8 +18,9 @@ const (
 	filesLog       = 7 // the current file and the next, two spares, one that is made or removed, the mark, the directory
 	filesSegments  = 1 // their directory
 	filesCompactor = 3 // an input, the output, and a file that is removed
+	filesValues    = valueWriters
 
-	filesFixed = filesOfStore + filesManifest + filesLog + filesSegments + filesCompactor + scannersMax
+	filesFixed = filesOfStore + filesManifest + filesLog + filesSegments + filesCompactor + filesValues + scannersMax
 
 	readsMin = 4 // files that reads open to map them
 	readsMax = 64

@@ -53,6 +53,8 @@ type effect struct {
 	floor   kv.Revision
 	prev    int        // the effect on the same key before it, -1 none
 	at      int        // where its record begins in the frame, or in group.kept
+	size    uint32     // of its record, bytes: version.Size without a value that has a file
+	file    uint64     // number of the file that has the value; 0: the record has it
 	op      segment.Op // version.Op, or an erasure, which has no version
 	first   bool       // the key has no record before it
 }
@@ -62,7 +64,8 @@ type part struct {
 	bucket  *Bucket
 	first   kv.Revision // bucket.next before the group
 	size    int         // bytes of its records
-	freed   int64       // bytes of older records that they replace; counted where the bucket has a limit
+	taken   int64       // bytes of its records with their values, wherever these are
+	freed   int64       // bytes of older records that they replace, counted likewise; only where the bucket has a limit
 	entries int         // bytes at most of their index entries
 	offset  int64       // where its records begin in the active segment
 }
@@ -385,14 +388,14 @@ func (g *group) records(part int) []byte {
 	}
 	if len(g.parts) == 1 { // the usual case; replay may have left records out in between
 		first, last := &g.effects[0], &g.effects[len(g.effects)-1]
-		if records := from[first.at : last.at+int(last.version.Size)]; len(records) == g.parts[0].size {
+		if records := from[first.at : last.at+int(last.size)]; len(records) == g.parts[0].size {
 			return records
 		}
 	}
 	g.scratch = g.scratch[:0]
 	for i := range g.effects {
 		if e := &g.effects[i]; e.part == part {
-			g.scratch = append(g.scratch, from[e.at:e.at+int(e.version.Size)]...)
+			g.scratch = append(g.scratch, from[e.at:e.at+int(e.size)]...)
 		}
 	}
 	return g.scratch
@@ -404,14 +407,14 @@ func (e *effect) setPlace(g *group) {
 	b := p.bucket
 	e.version.Segment = b.active.number
 	e.version.Offset = p.offset
-	p.offset += int64(e.version.Size)
+	p.offset += int64(e.size)
 	if b.memory { // no checkpoint, no index block
 		return
 	}
 	b.active.AddEntry(&segment.Entry{
 		Key: view.Bytes(e.key), Revision: e.version.Revision, Floor: e.floor,
 		Created: e.version.Created, Deadline: e.version.Deadline,
-		Offset: e.version.Offset, Size: e.version.Size, HeadSum: segment.HeadSum(g.frame[e.at:]),
+		Offset: e.version.Offset, Size: e.size, ValueLen: e.version.Size - e.size, File: e.file, HeadSum: segment.HeadSum(g.frame[e.at:]),
 		Op: e.op, Reason: e.version.Reason, First: e.first,
 	})
 }

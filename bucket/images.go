@@ -21,7 +21,8 @@ import (
 // The content of an image is what loading the segments would give:
 //
 //	newest time, number of segments · for each: its number in the index, the bytes of its
-//	records, number of marks, and revision and offset of each · the index
+//	records, number of marks, and revision and offset of each, number of value files, and
+//	number and size of each · the index
 //
 // all in numbers of 8 bytes. The key of an image has the hash of the bucket in the manifest, so
 // these are exactly the segments that the manifest names, up to the lengths that it names.
@@ -145,6 +146,10 @@ func (b *Bucket) writeMarks(w io.Writer) error {
 		for _, m := range sl.marks {
 			words = append(words, uint64(m.revision), uint64(m.offset))
 		}
+		words = append(words, uint64(len(sl.values)))
+		for _, v := range sl.values {
+			words = append(words, v.number, uint64(v.size))
+		}
 	}
 	return binary.Write(w, binary.LittleEndian, words)
 }
@@ -230,7 +235,7 @@ func soundIndex(seg *segment.Segment) bool {
 // loadedImage is what an image has of a bucket.
 type loadedImage struct {
 	written  int64
-	segments []openSegment // number, records and marks alone
+	segments []openSegment // number, records, marks and values alone
 	index    *index.Index
 }
 
@@ -241,7 +246,7 @@ func (b *Bucket) takeImage(i *loadedImage, segments []*segment.Segment, d *manif
 	b.mu.written, b.mu.index = i.written, i.index
 	for n := range i.segments {
 		from := &i.segments[n]
-		sl := &openSegment{Segment: segments[n], number: from.number, records: from.records, marks: from.marks, removedUpTo: d.Segments[n].RemovedUpTo}
+		sl := &openSegment{Segment: segments[n], number: from.number, records: from.records, marks: from.marks, removedUpTo: d.Segments[n].RemovedUpTo, values: from.values, valueBytes: from.valueBytes}
 		for int(sl.number) >= len(b.mu.segments) {
 			b.mu.segments = append(b.mu.segments, nil)
 		}
@@ -307,6 +312,9 @@ func (in *imageInput) marks(segments int) *loadedImage {
 		sl.marks = make([]mark, in.count(2*8))
 		for m := range sl.marks {
 			sl.marks[m] = mark{kv.Revision(in.number()), int64(in.number())}
+		}
+		for range in.count(2 * 8) {
+			sl.addValue(in.number(), uint32(in.number()))
 		}
 	}
 	return i

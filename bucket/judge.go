@@ -149,7 +149,7 @@ func (g *group) roomFor(e *effect, b *Bucket) (frees int64, err error) {
 	frees = g.frees(e, b)
 	size := b.mu.index.Bytes() + int64(e.version.Size) - frees
 	if g.has(b) {
-		size += int64(g.parts[b.part].size) - g.parts[b.part].freed
+		size += g.parts[b.part].taken - g.parts[b.part].freed
 	}
 	if size > limit && e.version.Op == kv.Put {
 		return 0, &kv.LimitError{What: fmt.Sprintf("bytes of bucket %q", b.name), Got: size, Min: 0, Max: limit, Err: kv.ErrBucketFull}
@@ -210,14 +210,15 @@ func (g *group) encode(m *mutation, e *effect) {
 		BucketID: p.bucket.id, Revision: e.version.Revision, Floor: e.floor,
 		Created: e.version.Created, Deadline: e.version.Deadline, Op: e.op, Reason: e.version.Reason, First: e.first,
 		Compressed: m.rawLen != 0, RawLen: m.rawLen,
-		Key: view.Bytes(m.key), Headers: m.headers, Value: m.value,
+		Key: view.Bytes(m.key), Headers: m.headers, Value: m.valueInRecord(), File: m.file,
 	})
 	if !p.bucket.memory {
 		g.tally.addRecord(g.frame[e.at:], p.bucket.id)
 	}
 	p.bucket.next = e.version.Revision + 1
 	p.size += m.size
-	p.entries += segment.EntryBound(len(m.key), false)
+	p.taken += int64(e.version.Size)
+	p.entries += segment.EntryBound(len(m.key), m.large)
 	g.pending.set(len(g.effects), e)
 	g.effects = append(g.effects, *e)
 }

@@ -254,6 +254,9 @@ func (b *Bucket) holeLocked(number uint64, h *segment.Hole, last kv.Revision) (f
 // load puts one entry of an index block into the index.
 func (b *Bucket) load(e *segment.Entry, hash uint64, sl *openSegment) {
 	sl.records += int64(e.Size)
+	if e.File != 0 {
+		sl.addValue(e.File, e.ValueLen)
+	}
 	if e.Op == segment.Erase {
 		b.mu.index.Trim(hash, view.String(e.Key), e.Floor, nil)
 		return
@@ -262,7 +265,7 @@ func (b *Bucket) load(e *segment.Entry, hash uint64, sl *openSegment) {
 	b.mu.written = max(b.mu.written, e.Created) // later revisions never have earlier times
 	b.mu.index.Load(hash, e.Key, index.Version{
 		Revision: e.Revision, Created: e.Created, Deadline: e.Deadline,
-		Segment: sl.number, Offset: e.Offset, Size: e.Size,
+		Segment: sl.number, Offset: e.Offset, Size: e.Footprint(),
 		Op: kv.Operation(e.Op), Reason: e.Reason,
 	}, e.Floor)
 }
@@ -278,7 +281,7 @@ func (r *recovery) named() map[uint64]bool {
 	return named
 }
 
-// removeScratch removes the files of unfinished work. It removes none if the open has found
+// removeScratch removes the segments of unfinished work. It removes none if the open has found
 // damage, since a file among them may be what is missing.
 func (r *recovery) removeScratch() error {
 	s := r.store
@@ -292,10 +295,48 @@ func (r *recovery) removeScratch() error {
 	}
 	for _, e := range entries {
 		number, ok := segment.ParseFileName(e.Name)
-		if !ok || number >= s.path.numbers || named[number] {
+		if !ok || number >= s.numbers.end() || named[number] {
 			continue
 		}
 		if err := segment.Remove(s.segments, number, func() {}); err != nil {
+			return err
+		}
+		s.report.Scratch++
+	}
+	return nil
+}
+
+// checkValues compares the value files with those that the segments name, once everything is
+// replayed: the log may name files that no segment had before. Missing ones are damage. All
+// others are left from unfinished work, and are removed as removeScratch removes segments.
+func (r *recovery) checkValues() error {
+	s := r.store
+	entries, err := s.opts.env.FS.List(s.segments.Dir)
+	if err != nil {
+		return err
+	}
+	there := make(map[uint64]bool)
+	for _, e := range entries {
+		if number, ok := segment.ParseValueFileName(e.Name); ok && number < s.numbers.end() {
+			there[number] = true
+		}
+	}
+	for _, b := range s.list() {
+		for sl := range b.files() {
+			for _, v := range sl.values {
+				if !there[v.number] {
+					r.damaged(&kv.CorruptError{File: path.Join(s.segments.Dir, segment.ValueFileName(v.number)), Offset: -1,
+						Bucket: b.name, Detail: fmt.Sprintf("the file of a value of bucket %q is missing", b.name)})
+				}
+				delete(there, v.number)
+			}
+		}
+	}
+	if r.evidence != nil || len(s.report.Damages) > 0 {
+		return nil
+	}
+	for _, number := range slices.Sorted(maps.Keys(there)) {
+		if err := segment.RemoveValue(s.segments, number, func() {}); err != nil {
 			return err
 		}
 		s.report.Scratch++

@@ -23,10 +23,12 @@ type mutation struct {
 	rawLen  uint32 // size of the value before compression, bytes; 0: it is not compressed
 	given   []byte // the value, for watchers
 	value   []byte // the value as it is stored
+	large   bool   // the value has a file of its own
+	file    segment.ValueFile
 	headers []byte
 	ttl     time.Duration // of the record; 0: the record has none of its own
 	floor   kv.Revision   // for eraseRecords: the records of the key below it are removed
-	size    int           // of the record, bytes
+	size    int           // of the record, bytes, without a value that has a file of its own
 
 	// What it expects besides expect. last belongs to expectLast.
 	last     kv.Revision // the key's newest
@@ -128,8 +130,20 @@ func (b *Bucket) prepare(m *mutation) error {
 	}
 	m.bucket = b
 	m.hash = index.Hash(m.key)
+	if m.large = !b.memory && len(m.value) >= b.store.opts.env.LargeValue; m.large {
+		m.size = segment.FileRecordSize(m.recordKeySize(), len(m.headers), m.ttl != 0, m.rawLen != 0)
+		return nil
+	}
 	m.size = segment.RecordSize(m.recordKeySize(), len(m.headers), len(m.value), m.ttl != 0, m.rawLen != 0)
 	return nil
+}
+
+// valueInRecord returns the value that the mutation's record has itself.
+func (m *mutation) valueInRecord() []byte {
+	if m.large {
+		return nil
+	}
+	return m.value
 }
 
 // recordKeySize returns the size in bytes of the key of the mutation's record.
@@ -176,8 +190,8 @@ func (m *mutation) reason() kv.MarkerReason {
 // caller fills in the other fields. prev is the newest effect of the group on the key, -1
 // for none.
 func (m *mutation) effect(revision kv.Revision, prev int, now int64) effect {
-	e := effect{key: m.key, value: m.given, headers: m.headers, hash: m.hash, prev: prev}
-	e.version = index.Version{Revision: revision, Created: now, Size: uint32(m.size), Op: m.operation(), Reason: m.reason()}
+	e := effect{key: m.key, value: m.given, headers: m.headers, hash: m.hash, prev: prev, size: uint32(m.size), file: m.file.Number}
+	e.version = index.Version{Revision: revision, Created: now, Size: e.size + m.file.Size, Op: m.operation(), Reason: m.reason()}
 	if m.ttl != 0 {
 		e.version.Deadline = later(now, m.ttl)
 	}
@@ -189,6 +203,22 @@ func (m *mutation) effect(revision kv.Revision, prev int, now int64) effect {
 // deletes by clients.
 func (m *mutation) passesFullDisk(r *reserve) bool {
 	return m.bucket.memory || m.operation().IsMarker() || m.kind == eraseRecords || m.kind == writeExpiry && r.available > r.size/2
+}
+
+// refusal returns the error that the mutation's condition has at this moment, nil if there is
+// none or if the commit path has to decide.
+func (m *mutation) refusal() error {
+	if m.expect == expectAnything {
+		return nil
+	}
+	b := m.bucket
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	newest, present := b.newestLocked(m.hash, m.key)
+	if b.inDoubtLocked(newest.Revision) || b.expiredLocked(&newest, true) {
+		return nil
+	}
+	return m.condition(newest, present)
 }
 
 // condition checks what the mutation expects of the key's newest record.

@@ -104,7 +104,10 @@ type examination struct {
 
 // entry reads a record.
 func (x *examination) entry(e *segment.Entry) error {
-	_, buf, err := x.segment.ReadStored(x.buf[:0], e.Offset, e.Size, string(e.Key), e.Revision)
+	rec, buf, err := x.segment.ReadStored(x.buf[:0], e.Offset, e.Footprint(), string(e.Key), e.Revision)
+	if err == nil && rec.File.Number != 0 {
+		_, buf, err = x.segment.Read(x.buf[:0], e.Offset, e.Footprint(), string(e.Key), e.Revision)
+	}
 	x.buf = buf
 	var damage *kv.CorruptError
 	if errors.As(err, &damage) {

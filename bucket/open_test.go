@@ -224,7 +224,7 @@ func TestAReadOnlyFileSystem(t *testing.T) {
 		}},
 	} {
 		t.Run(strings.ReplaceAll(c.name, " ", "_"), func(t *testing.T) {
-			h := newHarness(t)
+			h := newHarness(t, withoutLargeValues)
 			b := h.bucket("b")
 			for i := range 5 { // segments so large that removing one shrinks it first
 				if _, err := b.Put(ctx, fmt.Sprint(i), make([]byte, 1_000_000)); err != nil {

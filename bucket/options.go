@@ -58,7 +58,7 @@ type Options struct {
 	// eighth of the bucket. Files grow as they are written.
 	SegmentSize int64
 
-	// MaxFiles bounds the files that the store has open at a time, at least 32. Beyond some
+	// MaxFiles bounds the files that the store has open at a time, at least 36. Beyond some
 	// 30 they are the newest segments of buckets that are written to: where more buckets are
 	// written to at once, the file of the one that was not written to for the longest time is
 	// synced and closed. Default: half of what the system allows the process (RLIMIT_NOFILE),
@@ -150,6 +150,9 @@ func (o Options) withDefaults() (Options, error) {
 		if o.env.Now != nil || o.env.Elapsed != nil { // the machine's suspension has nothing to do with them
 			o.env.Suspended = func() time.Duration { return 0 }
 		}
+	}
+	if o.env.LargeValue == 0 {
+		o.env.LargeValue = largeValue
 	}
 	if o.env.Now == nil {
 		o.env.Now = time.Now

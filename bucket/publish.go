@@ -29,7 +29,10 @@ func (g *group) publish() {
 // record was judged: then nobody reads the index. The caller holds mu.
 func (e *effect) applyLocked(b *Bucket) {
 	sl := b.mu.segments[e.version.Segment]
-	sl.records += int64(e.version.Size)
+	sl.records += int64(e.size)
+	if e.file != 0 {
+		sl.addValue(e.file, e.version.Size-e.size)
+	}
 	if e.op == segment.Erase {
 		b.recordErasedLocked(e.hash, e.key, e.floor)
 		b.mu.index.Trim(e.hash, e.key, e.floor, nil)

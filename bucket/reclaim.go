@@ -99,9 +99,7 @@ func (s *Store) newReclaiming(ctx context.Context, progress func(kv.Reclaimed)) 
 	if s.maintain != nil {
 		r.pacer.rate, r.pacer.quit = restful*max(s.opts.CompactionRate, compactionRateDefault), s.maintain.quit
 	}
-	s.path.Lock()
-	defer s.path.Unlock()
-	r.end = s.path.numbers
+	r.end = s.numbers.end()
 	return r
 }
 
@@ -114,7 +112,7 @@ func (r *reclaiming) scope(sl *openSegment, c *compaction.Candidate) {
 	dead, ours := r.outputs[sl]
 	c.Fits = c.Fits && ours
 	c.Garbage = min(c.Garbage, dead)
-	c.Need = c.Size - c.Garbage
+	c.Need = max(0, c.Size-c.Garbage)
 }
 
 // bucket compacts one bucket until no compaction pays. size is the bytes of its files when
@@ -190,7 +188,7 @@ func (r *reclaiming) free() {
 	r.retired = slices.DeleteFunc(r.retired, func(sl *openSegment) bool {
 		gone := sl.removed.Load()
 		if gone {
-			r.removed += sl.Size()
+			r.removed += sl.Size() + sl.valueBytes
 		}
 		return gone
 	})

@@ -62,6 +62,9 @@ func (s *Store) recover() error {
 		if err := r.replay(); err != nil {
 			return err
 		}
+		if err := r.checkValues(); err != nil {
+			return err
+		}
 	}
 	if s.refusal != nil && s.checkFailure() == nil {
 		s.failure.Store(&failure{fmt.Errorf("the file system takes no writes: %w", s.refusal)})

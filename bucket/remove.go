@@ -1,6 +1,7 @@
 package bucket
 
 import (
+	"errors"
 	"slices"
 	"sync"
 
@@ -47,6 +48,15 @@ func (s *Store) segmentReleased() {
 	}
 }
 
+// removeSegment removes the file of a segment, and the value files that go with it.
+func (s *Store) removeSegment(sl *openSegment, step func()) error {
+	err := segment.Remove(s.segments, sl.Number(), step)
+	for _, v := range sl.values {
+		err = errors.Join(err, segment.RemoveValue(s.segments, v.number, step))
+	}
+	return err
+}
+
 // removeRetired removes the files that have no readers any more. It shrinks them in
 // steps, and calls step after each step. It waits for another removal that is under way.
 func (s *Store) removeRetired(step func()) {
@@ -60,7 +70,7 @@ func (s *Store) removeRetired(step func()) {
 	for _, sl := range segments {
 		select {
 		case <-sl.released:
-			if err := segment.Remove(s.segments, sl.Number(), step); err != nil {
+			if err := s.removeSegment(sl, step); err != nil {
 				s.opts.Logger.Warn("a file that is no longer used stays until the next open", "cause", err)
 				continue
 			}

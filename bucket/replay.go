@@ -166,9 +166,9 @@ func (r *recovery) replayRecords(g *group, records []byte, lsn wal.LSN) error {
 func (g *group) replayRecord(b *Bucket, rec *segment.Record, at, size int) {
 	e := effect{
 		key: view.String(rec.Key), hash: index.Hash(view.String(rec.Key)), floor: rec.Floor, prev: -1, at: at,
-		op: rec.Op, first: rec.First, part: g.partOf(b),
+		op: rec.Op, first: rec.First, part: g.partOf(b), size: uint32(size), file: rec.File.Number,
 		version: index.Version{
-			Revision: rec.Revision, Created: rec.Created, Deadline: rec.Deadline, Size: uint32(size),
+			Revision: rec.Revision, Created: rec.Created, Deadline: rec.Deadline, Size: uint32(size) + rec.File.Size,
 			Op: kv.Operation(rec.Op), Reason: rec.Reason,
 		},
 	}

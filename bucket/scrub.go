@@ -36,6 +36,7 @@ type scrubTarget struct {
 	bucket  *Bucket
 	segment *openSegment
 	desc    segment.Desc // up to its last index block: what is behind changes
+	left    int64        // bytes that were not read yet, of the segment and its value files
 }
 
 func (m *maintainer) scrub() {
@@ -56,7 +57,7 @@ func (c *scrubber) pass() bool {
 	}
 	c.status.Done, c.status.Total = 0, 0
 	for _, t := range targets {
-		c.status.Total += t.desc.Size
+		c.status.Total += t.left
 	}
 	for i := range targets {
 		if !c.read(&targets[(start+i)%len(targets)]) {
@@ -81,7 +82,7 @@ func (c *scrubber) targets() (targets []scrubTarget) {
 				continue
 			}
 			if d := sl.Desc(); d.Records > 0 {
-				targets = append(targets, scrubTarget{b, sl, d})
+				targets = append(targets, scrubTarget{b, sl, d, d.Size + sl.valueBytes})
 			}
 		}
 		b.mu.RUnlock()
@@ -89,7 +90,7 @@ func (c *scrubber) targets() (targets []scrubTarget) {
 	return targets
 }
 
-// read reads one segment. It returns false if the store is closing.
+// read reads one segment and its value files. It returns false if the store is closing.
 func (c *scrubber) read(t *scrubTarget) bool {
 	size := t.desc.Size
 	var count segment.Count
@@ -102,8 +103,7 @@ func (c *scrubber) read(t *scrubTarget) bool {
 	}
 	for at := int64(0); at < size; {
 		if !t.pin() {
-			c.status.Done += size - at // replaced
-			return true
+			break // replaced
 		}
 		next, values, err := t.segment.Check(at, size, scrubPart, &count, damaged)
 		if err != nil {
@@ -118,14 +118,16 @@ func (c *scrubber) read(t *scrubTarget) bool {
 		if next == size && first != nil {
 			t.bucket.examine(t.segment, first)
 		}
-		n := next - at
+		n := min(next-at+values, t.left)
 		at = next
+		t.left -= n
 		c.status.Done += n
 		c.report()
-		if !c.wait(c.pause(n + values)) {
+		if !c.wait(c.pause(n)) {
 			return false
 		}
 	}
+	c.status.Done += t.left
 	return true
 }
 

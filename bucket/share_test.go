@@ -80,7 +80,7 @@ func TestAPatientRequestRidesAlong(t *testing.T) {
 }
 
 func TestWritersThatFillEveryFrameLeaveRoomForAShare(t *testing.T) {
-	h := newHarness(t)
+	h := newHarness(t, withoutLargeValues)
 	b := h.bucket("b", func(c *kv.Config) { c.MaxValueSize = kv.MaxValueSizeLimit })
 	value := make([]byte, 1<<20)
 	many := make([]mutation, 12)

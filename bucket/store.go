@@ -45,7 +45,7 @@ type Store struct {
 	clock   clock
 	commit  committer
 	failure atomic.Pointer[failure] // set once: why there are no more writes
-	logged  atomic.Int64            // bytes of frames that groups appended to the log
+	logged  atomic.Int64            // bytes of frames that groups appended to the log, and of large values
 	closed  atomic.Bool
 
 	// path is the right to write the log and to change what is visible. It is held for
@@ -55,8 +55,6 @@ type Store struct {
 	path struct {
 		sync.Mutex
 		nextID       uint64 // of the next bucket
-		numbers      uint64 // of the next segment file
-		reserved     uint64 // numbers below it may be handed out
 		dirty        []*Bucket
 		using        []*openSegment // whose files the group at hand uses
 		syncPending  []*Bucket      // with writes that were acknowledged and not synced
@@ -80,6 +78,8 @@ type Store struct {
 		state    manifest.State
 	}
 
+	numbers    fileNumbers // of segments and value files
+	values     valueFiles
 	warm       warmFiles
 	compacting sync.Mutex // held by the one compaction under way. It is locked before checkpoint
 	retired    retiredFiles
@@ -144,6 +144,7 @@ func open(dir string, opts Options, refusal error) (*Store, error) {
 	s.opts = opts
 	s.warm.init(s, warmOf(opts.MaxFiles))
 	s.commit.init(s)
+	s.values.init(s)
 	s.mu.buckets = make(map[string]*Bucket)
 	s.mu.ids = make(map[uint64]*Bucket)
 	s.snapshots = make(chan struct{}, snapshotsOpen)
@@ -223,6 +224,7 @@ func (s *Store) Close() error {
 	if s.maintain != nil {
 		s.maintain.stop()
 	}
+	s.values.close()
 	s.compacting.Lock() // a caller's compaction ends at its next step
 	defer s.compacting.Unlock()
 	err := s.checkFailure()

@@ -234,12 +234,31 @@ func (c *rewrite) apply(m *moves) {
 		v, ok := b.mu.index.At(hash, key, e.Revision)
 		if rank, input := c.ranks[v.Segment]; ok && input && rank >= 0 && e.Op != segment.Erase {
 			b.mu.index.Move(hash, key, e.Revision, v.Place(), index.Place{Segment: c.output.number, Offset: e.Offset})
-			if e.Size != v.Size { // its value is lost
-				b.mu.index.Resize(hash, key, e.Revision, e.Size)
+			if e.Footprint() != v.Size { // its value is lost
+				b.mu.index.Resize(hash, key, e.Revision, e.Footprint())
 			}
 		}
 	}
 	m.keys, m.entries, m.ends = m.keys[:0], m.entries[:0], m.ends[:0]
+}
+
+// keepValues takes the value files that the output has too from an input, so that they do not go
+// with it. The caller holds mu.
+func (c *rewrite) keepValues(input *openSegment) {
+	if len(input.values) == 0 || c.output == nil {
+		return
+	}
+	kept := make(map[uint64]bool, len(c.output.values))
+	for _, v := range c.output.values {
+		kept[v.number] = true
+	}
+	values := input.values
+	input.values, input.valueBytes = nil, 0
+	for _, v := range values {
+		if !kept[v.number] {
+			input.addValue(v.number, v.size)
+		}
+	}
 }
 
 // retire releases the inputs and has their files removed. An input that the index still
@@ -249,6 +268,8 @@ func (c *rewrite) retire() {
 	var dead []*openSegment
 	b.mu.Lock()
 	for _, sl := range c.inputs {
+		c.keepValues(sl)
+		c.dropped += sl.valueBytes
 		switch {
 		case sl.released != nil: // retired with its bucket
 			dead = append(dead, sl)

@@ -89,11 +89,37 @@ func (b *Bucket) commit(ctx context.Context, m *kv.Mutation, opts []kv.WriteOpti
 	if err := b.translate(m, own); err != nil {
 		return 0, err
 	}
-	err := c.do(ctx, r)
+	if own.large {
+		if err := b.store.writeValue(ctx, own); err != nil {
+			return 0, err
+		}
+	}
+	err := b.store.carryOut(ctx, r)
 	if err == nil {
 		err = own.err
 	}
 	return own.revision, err
+}
+
+// writeValue writes the large value of a mutation to a file, unless the mutation's condition
+// fails already.
+func (s *Store) writeValue(ctx context.Context, m *mutation) error {
+	if err := m.refusal(); err != nil {
+		return err
+	}
+	err := s.values.write(ctx, m)
+	if err == nil {
+		err = s.values.syncNames()
+	}
+	return err
+}
+
+// carryOut carries a request through the commit path, and removes the files of large values that
+// were not written.
+func (s *Store) carryOut(ctx context.Context, r *request) error {
+	err := s.commit.do(ctx, r)
+	s.values.removeRefused(r.mutations, err)
+	return err
 }
 
 // Submit carries out many mutations in order; see [kv.Submitter].
@@ -150,11 +176,18 @@ func (s *Store) submit(ctx context.Context, mutations []kv.Mutation) error {
 	if len(mutations) > 1 {
 		r.mutations = make([]mutation, 0, len(mutations))
 	}
+	large := false
 	for i := range mutations {
 		m := &mutations[i]
 		m.Revision, m.Err = 0, nil
 		r.mutations = append(r.mutations, mutation{})
-		if err := s.translate(m, &r.mutations[len(r.mutations)-1]); err != nil {
+		own := &r.mutations[len(r.mutations)-1]
+		err := s.translate(m, own)
+		if err == nil && own.large {
+			large = true
+			err = s.values.write(ctx, own)
+		}
+		if err != nil {
 			m.Err = kv.NameKey(m.Bucket, m.Key, err)
 			r.mutations = r.mutations[:len(r.mutations)-1]
 		}
@@ -163,11 +196,15 @@ func (s *Store) submit(ctx context.Context, mutations []kv.Mutation) error {
 		return ctx.Err()
 	}
 	err := ctx.Err()
+	if err == nil && large {
+		_ = s.values.syncNames() // an error has ended the store's writes, so that the mutations are refused
+	}
 	if err == nil {
-		err = s.commit.do(ctx, r)
+		err = s.carryOut(ctx, r)
 	} else {
 		r.cancelled = err
 		r.cutOff()
+		s.values.removeRefused(r.mutations, err)
 	}
 	n := 0 // r.mutations has the mutations without an error, in the same order
 	for i := range mutations {

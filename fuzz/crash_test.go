@@ -3,6 +3,8 @@ package fuzz
 import (
 	"testing"
 	"time"
+
+	"kvd/segment"
 )
 
 // TestCrashAtEveryCall cuts the power before every call of random workloads, and before the
@@ -45,7 +47,7 @@ func TestCrashAtEveryCallOfIntervalBuckets(t *testing.T) {
 // three buckets. A batch is for one bucket then: where it touches more than may be open, it is
 // several groups, and the model knows all of it or nothing.
 func withFewFiles(load *workload) {
-	load.maxFiles = 32
+	load.maxFiles = 36
 	for _, o := range load.ops {
 		for i := range o.batch {
 			o.batch[i].bucket = o.batch[0].bucket
@@ -74,6 +76,36 @@ func TestCrashAtEveryCallWithImages(t *testing.T) {
 	p := plan{samples: 3, nested: 20, goOn: 10}
 	trySeeds(t, 7000, effort(2), 24, func(load *workload) error {
 		load.imageKeys = 1
+		return runSweep(load, p, checks)
+	})
+	report(t, checks, start)
+}
+
+// withLargeValues gives a third of a workload's values files of their own.
+func withLargeValues(load *workload) {
+	load.largeValue = segment.ValueFileMin
+	enlarge := func(o *op) {
+		if o.size%3 == 1 {
+			o.size += load.largeValue
+		}
+		o.config.maxBytes = -1 // the model counts what records take that have their values
+	}
+	for i := range load.ops {
+		enlarge(&load.ops[i])
+		for j := range load.ops[i].batch {
+			enlarge(&load.ops[i].batch[j])
+		}
+	}
+}
+
+// TestCrashAtEveryCallOfLargeValues does the same with values in files of their own.
+func TestCrashAtEveryCallOfLargeValues(t *testing.T) {
+	start, checks := time.Now(), newChecks()
+	defer checks.close()
+	p := plan{samples: 3, nested: 20, goOn: 10}
+	trySeeds(t, 6000, effort(3), 24, func(load *workload) error {
+		withLargeValues(load)
+		load.imageKeys = int(load.seed % 2) // 0: no bucket has so many
 		return runSweep(load, p, checks)
 	})
 	report(t, checks, start)

@@ -100,6 +100,24 @@ func TestFailEveryCallWithFewFiles(t *testing.T) {
 	report(t, checks, start)
 }
 
+// TestFailEveryCallOfLargeValues does the same with values in files of their own. A batch has none:
+// if one file of it cannot be written, the others of the batch are, and the model takes a batch
+// as a whole.
+func TestFailEveryCallOfLargeValues(t *testing.T) {
+	start, checks := time.Now(), newChecks()
+	defer checks.close()
+	trySeeds(t, 1200, effort(2), 14, func(load *workload) error {
+		withLargeValues(load)
+		for _, o := range load.ops {
+			for i := range o.batch {
+				o.batch[i].size %= load.largeValue
+			}
+		}
+		return failEvery(load, checks)
+	})
+	report(t, checks, start)
+}
+
 func failEvery(load *workload, checks *checks) error {
 	kinds, err := callsOf(load)
 	if err != nil {

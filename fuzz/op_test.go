@@ -189,6 +189,7 @@ type workload struct {
 	segmentSize int64 // 0: large
 	maxFiles    int   // 0: many
 	imageKeys   int   // bucket.Options.ImageKeys
+	largeValue  int   // bytes from which on a value has a file of its own; 0: no value has one
 	aging       bool  // records expire
 	copies      bool  // the disk copies what is overwritten
 	ops         []op
@@ -199,7 +200,7 @@ type workload struct {
 // String lists the workload for a report.
 func (w *workload) String() string {
 	var s strings.Builder
-	fmt.Fprintf(&s, "seed %d, log %d of %d, reserve %d, segments %d, files %d, images from %d keys, %d steps:\n", w.seed, w.logFileSize, w.logMaxSize, w.reserveSize, w.segmentSize, w.maxFiles, w.imageKeys, len(w.ops))
+	fmt.Fprintf(&s, "seed %d, log %d of %d, reserve %d, segments %d, files %d, images from %d keys, large values from %d, %d steps:\n", w.seed, w.logFileSize, w.logMaxSize, w.reserveSize, w.segmentSize, w.maxFiles, w.imageKeys, w.largeValue, len(w.ops))
 	for i, o := range w.ops {
 		fmt.Fprintf(&s, "%4d  %v\n", i, o)
 	}

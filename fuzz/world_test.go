@@ -72,7 +72,7 @@ func (w *world) options() bucket.Options {
 		Manual: true, FS: &countingFS{FS: fs, open: &w.open, during: &w.during},
 		Now:     func() time.Time { return time.Unix(0, w.now).Add(w.skew) },
 		Elapsed: func() time.Duration { return time.Duration(w.now - epoch) },
-		Random:  w.random.Uint64,
+		Random:  w.random.Uint64, LargeValue: w.workload.largeValue,
 	})
 }
 
@@ -224,8 +224,8 @@ func (w *world) reopen() error {
 	return nil
 }
 
-// verify checks the files of a closed store: they are sound, and every segment is named
-// by the manifest.
+// verify checks the files of a closed store: they are sound, every segment is named by the
+// manifest, and every value file by a record.
 func (w *world) verify() error {
 	report, err := verify.Store(storeDir, environment.With(verify.Options{}, environment.Env{FS: w.disk}))
 	if err == nil {
@@ -235,8 +235,8 @@ func (w *world) verify() error {
 		return fmt.Errorf("verify after a close: %w", err)
 	}
 	files, err := w.disk.List(storeDir + "/seg")
-	if err == nil && len(files) != report.Segments {
-		err = fmt.Errorf("%d files of segments after a close, and the manifest names %d", len(files), report.Segments)
+	if err == nil && len(files) != report.Segments+report.Values {
+		err = fmt.Errorf("%d files in seg/ after a close, and the manifest and the records name %d", len(files), report.Segments+report.Values)
 	}
 	return err
 }

@@ -13,7 +13,7 @@ type Version struct {
 	Deadline int64  // unix nanoseconds; 0: none
 	Segment  uint32 // the engine's number of a segment, below 1<<24
 	Offset   int64  // bytes from the segment's start: a multiple of 8 below 1<<31
-	Size     uint32 // bytes of the record
+	Size     uint32 // bytes of the record with its value
 	Op       kv.Operation
 	Reason   kv.MarkerReason
 }

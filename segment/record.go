@@ -199,7 +199,7 @@ func (s Seed) AppendRecord(dst []byte, r *Record) []byte {
 	le.PutUint64(b[recordRevision:], uint64(r.Revision))
 	le.PutUint64(b[recordCreated:], uint64(r.Created))
 	le.PutUint64(b[recordFloor:], uint64(r.Floor))
-	le.PutUint32(b[recordValueLen:], r.valueLen())
+	le.PutUint32(b[recordValueLen:], r.ValueLen())
 	le.PutUint16(b[recordKeyLen:], uint16(len(r.Key)))
 	b[recordKind] = kind
 	b[recordFlags] = flags
@@ -238,17 +238,17 @@ func (r *Record) check() error {
 		return errRecordKind
 	}
 	if len(r.Key) == 0 || len(r.Key) > maxKeySize || len(r.Headers) > maxHeadersSize ||
-		r.valueLen() > kv.MaxValueSizeLimit || !validRawLen(r.Compressed, r.RawLen) {
+		r.ValueLen() > kv.MaxValueSizeLimit || !validRawLen(r.Compressed, r.RawLen) {
 		return errRecordLengths
 	}
-	if !validFlags(r.Op, r.flags(), int(r.valueLen())) || r.File.Number != 0 && len(r.Value) > 0 {
+	if !validFlags(r.Op, r.flags(), int(r.ValueLen())) || r.File.Number != 0 && len(r.Value) > 0 {
 		return errRecordFlags
 	}
 	return nil
 }
 
-// valueLen returns the length of the value as stored, wherever it is.
-func (r *Record) valueLen() uint32 {
+// ValueLen returns the length of the value as stored, wherever it is, in bytes.
+func (r *Record) ValueLen() uint32 {
 	if r.File.Number != 0 {
 		return r.File.Size
 	}

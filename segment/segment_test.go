@@ -112,7 +112,7 @@ func asRead(t testing.TB, r Record) Record {
 func entryOf(r *Record, offset int64) Entry {
 	return Entry{
 		Key: r.Key, Revision: r.Revision, Floor: r.Floor, Created: r.Created, Deadline: r.Deadline,
-		Offset: offset, Size: uint32(sizeOf(r)), ValueLen: r.valueLen(), File: r.File.Number, Op: r.Op, Reason: r.Reason,
+		Offset: offset, Size: uint32(sizeOf(r)), ValueLen: r.ValueLen(), File: r.File.Number, Op: r.Op, Reason: r.Reason,
 		First: r.First, Lost: r.Lost,
 	}
 }

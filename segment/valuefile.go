@@ -193,6 +193,18 @@ func (s *Segment) recordSize(scratch []byte, offset int64, size uint32, key stri
 	return size - min(size, le.Uint32(fixed[recordValueLen:])), nil
 }
 
+// CheckValue verifies header and value of the file that has the value of a record. It returns nil
+// for a record that has its value itself. Damage is a *kv.CorruptError that names bucket, key and
+// revision; the error matches kv.ErrVersion for a file of a later version, and is otherwise the
+// system's, of opening the file.
+func CheckValue(o Options, r *Record) error {
+	if r.File.Number == 0 {
+		return nil
+	}
+	s := newSegment(&o, Desc{BucketID: r.BucketID})
+	return s.valueError(s.checkValueFile(r.File, r.BucketID), string(r.Key), r.Revision)
+}
+
 // checkValueFile verifies header and value of a value file, a window at a time.
 func (s *Segment) checkValueFile(f ValueFile, bucketID uint64) error {
 	if s.reads != nil {

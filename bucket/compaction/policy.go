@@ -4,7 +4,8 @@ package compaction
 type Candidate struct {
 	Size    int64 // of the file, bytes
 	Need    int64 // bytes of a file with only its live records, about
-	Garbage int64 // bytes that a rewrite would give back
+	Garbage int64 // bytes that a rewrite would give back, those of value files included
+	Values  int64 // bytes of value files that stay: a rewrite does not copy them
 	Fits    bool  // it is sealed, sound, and known to the manifest
 }
 

@@ -2,7 +2,7 @@ package compaction
 
 // Usage is how much of the disk a bucket takes, and what for.
 type Usage struct {
-	Disk     int64 // bytes of its segments
+	Disk     int64 // bytes of its segments and value files
 	Need     int64 // of those, the bytes that are not garbage
 	Sweeping bool  // a sweep for expired records is under way
 }

@@ -10,7 +10,7 @@
 // # Format
 //
 //	0   "kvdindex"
-//	8   version, 4 bytes, and 4 zeros
+//	8   version: 2, 4 bytes, and 4 zeros; a file of another version is stale
 //	16  id of the store, 16 bytes
 //	32  bucket, 8 bytes
 //	40  hash of the bucket in the manifest, 8 bytes

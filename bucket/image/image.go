@@ -28,7 +28,7 @@ type Key struct {
 }
 
 const (
-	version    = 1
+	version    = 2
 	headerSize = 64
 	blockSize  = 256 << 10
 	sumSize    = 8

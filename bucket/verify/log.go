@@ -65,7 +65,7 @@ func (v *verification) checkFrame(f *wal.Frame, made map[uint64]bool, hole bool)
 	for payload := f.Payload; len(payload) > 0; {
 		kind, body, rest, err := journal.Next(payload)
 		if err == nil {
-			err = v.checkItem(kind, body, made, hole)
+			err = v.checkItem(f, kind, body, made, hole)
 		}
 		if err != nil {
 			v.damaged(&kv.CorruptError{File: f.File, Offset: f.Offset, Detail: fmt.Sprintf("log frame of LSN %d", f.LSN), Err: err})
@@ -88,7 +88,7 @@ func (v *verification) checkTotals(f *wal.Frame) {
 	}
 }
 
-func (v *verification) checkItem(kind journal.Kind, body []byte, made map[uint64]bool, hole bool) error {
+func (v *verification) checkItem(f *wal.Frame, kind journal.Kind, body []byte, made map[uint64]bool, hole bool) error {
 	if kind != journal.Records {
 		v.words.Operations++
 		op, err := journal.Decode(kind, body)
@@ -102,8 +102,8 @@ func (v *verification) checkItem(kind journal.Kind, body []byte, made map[uint64
 		if err != nil {
 			return err
 		}
-		if v.value, err = r.AppendValue(v.value[:0]); err != nil {
-			return fmt.Errorf("key %q, revision %d, bucket %d: %w", r.Key, r.Revision, r.BucketID, err)
+		if err := v.checkLogValue(f, &r); err != nil {
+			return err
 		}
 		// An id up to the highest in the manifest may be that of a deleted bucket.
 		if r.BucketID > v.manifest.State.MaxBucketID && !made[r.BucketID] && !hole {
@@ -115,4 +115,27 @@ func (v *verification) checkItem(kind journal.Kind, body []byte, made map[uint64
 		at += size
 	}
 	return nil
+}
+
+// checkLogValue checks the value of a record of the log. Where the segments have the record already,
+// a compaction may have removed its value file since.
+func (v *verification) checkLogValue(f *wal.Frame, r *segment.Record) (err error) {
+	if r.File.Number == 0 {
+		if v.value, err = r.AppendValue(v.value[:0]); err != nil {
+			return fmt.Errorf("key %q, revision %d, bucket %d: %w", r.Key, r.Revision, r.BucketID, err)
+		}
+		return nil
+	}
+	b := v.manifest.State.Buckets[r.BucketID]
+	if b == nil && r.BucketID <= v.manifest.State.MaxBucketID || b != nil && f.LSN <= b.Position {
+		return nil // deleted since, or in the segments
+	}
+	v.addValue(r)
+	err = segment.CheckValue(v.segments, r)
+	var damage *kv.CorruptError
+	if errors.As(err, &damage) {
+		v.damaged(damage)
+		return nil
+	}
+	return err
 }

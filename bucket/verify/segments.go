@@ -72,9 +72,10 @@ func (v *verification) checkSegment(b *manifest.Bucket, d *manifest.Segment, las
 			v.report.Records++
 		}
 		v.checkRevision(file, offset, b, r, last)
+		v.addValue(r)
 		records.add(&segment.Entry{
 			Key: r.Key, Revision: r.Revision, Floor: r.Floor, Created: r.Created, Deadline: r.Deadline,
-			Offset: offset, Size: uint32(size), Op: r.Op, Reason: r.Reason, First: r.First, Lost: r.Lost,
+			Offset: offset, Size: uint32(size), File: r.File.Number, Op: r.Op, Reason: r.Reason, First: r.First, Lost: r.Lost,
 		})
 		return nil
 	}, v.damaged)
@@ -99,6 +100,14 @@ func (v *verification) checkSegment(b *manifest.Bucket, d *manifest.Segment, las
 	return nil
 }
 
+// addValue notes the value file of a record, which was checked.
+func (v *verification) addValue(r *segment.Record) {
+	if r.File.Number != 0 {
+		v.values[r.File.Number] = true
+		v.report.Bytes += int64(r.File.Size)
+	}
+}
+
 // decompresses reports whether the value of a record can be decompressed, or is not
 // compressed. The record's checksums are right, but they do not prove that a compressed
 // value decompresses.
@@ -108,7 +117,7 @@ func (v *verification) decompresses(seg *segment.Segment, offset int64, size int
 	}
 	var err error
 	var corrupt *kv.CorruptError
-	if _, v.value, err = seg.Read(v.value[:0], offset, uint32(size), view.String(r.Key), r.Revision); errors.As(err, &corrupt) {
+	if _, v.value, err = seg.Read(v.value[:0], offset, uint32(size)+r.File.Size, view.String(r.Key), r.Revision); errors.As(err, &corrupt) {
 		v.damaged(corrupt)
 	}
 	return err == nil
@@ -145,7 +154,7 @@ func (d *digest) add(e *segment.Entry) {
 	for _, n := range []uint64{
 		uint64(e.Revision), uint64(e.Floor), uint64(e.Created), uint64(e.Deadline),
 		uint64(e.Offset), uint64(e.Size), uint64(e.Op)<<8 | uint64(e.Reason), uint64(len(e.Key)),
-		flag(e.First, 1) | flag(e.Lost, 2),
+		flag(e.First, 1) | flag(e.Lost, 2), e.File,
 	} {
 		d.buf = binary.LittleEndian.AppendUint64(d.buf, n)
 	}
@@ -166,8 +175,8 @@ func (d *digest) sum() [2]uint64 {
 	return [2]uint64{uint64(d.count), d.hash.Sum64()}
 }
 
-// checkStrays adds a note for each file in the segments' directory that is no segment of
-// the store.
+// checkStrays adds a note for each file in the segments' directory that is neither a segment nor
+// a value file of the store.
 func (v *verification) checkStrays() error {
 	named := make(map[uint64]bool)
 	for _, d := range v.manifest.State.Buckets {
@@ -183,10 +192,16 @@ func (v *verification) checkStrays() error {
 		return err
 	}
 	for _, e := range entries {
-		switch number, ok := segment.ParseFileName(e.Name); {
+		number, ok := segment.ParseFileName(e.Name)
+		ours := named[number]
+		if !ok {
+			number, ok = segment.ParseValueFileName(e.Name)
+			ours = v.values[number]
+		}
+		switch {
 		case !ok || number >= v.manifest.State.Numbers:
 			v.addNote("%s is not the store's: the next open moves it to %s", path.Join(manifest.SegmentDir, e.Name), manifest.LostDir)
-		case !named[number]:
+		case !ours:
 			v.addNote("%s is left from unfinished work: the next open removes it", path.Join(manifest.SegmentDir, e.Name))
 		}
 	}

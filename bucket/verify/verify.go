@@ -44,6 +44,7 @@ const (
 type Report struct {
 	Buckets    int
 	Segments   int // that could be opened
+	Values     int // files of large values that records name
 	Records    int // undamaged, in the segments
 	Bytes      int64
 	Frames     int                // of the log: those that the store needs
@@ -89,6 +90,7 @@ func Store(dir string, opts Options) (Report, error) {
 		defer unlock()
 		err = v.verify()
 	}
+	v.report.Values = len(v.values)
 	v.report.Elapsed = time.Since(v.began)
 	if err != nil {
 		return v.report, fmt.Errorf("verify store %s: %w", dir, err)
@@ -105,9 +107,10 @@ type verification struct {
 	began     time.Time
 	manifest  *manifest.Copy
 	segments  segment.Options
-	value     []byte    // scratch
-	words     wal.Words // that the next frame of the log must have
-	uncounted bool      // what the frame before held is not known
+	values    map[uint64]bool // numbers of the value files that records name
+	value     []byte          // scratch
+	words     wal.Words       // that the next frame of the log must have
+	uncounted bool            // what the frame before held is not known
 }
 
 // lock prevents that the store is opened meanwhile. A directory that cannot be written to
@@ -148,13 +151,14 @@ func (v *verification) verify() error {
 		FS: v.fs, Dir: path.Join(v.dir, manifest.SegmentDir),
 		Seed: segment.Seed(found.Best.Identity.Seed), StoreID: found.Best.Identity.StoreID,
 	}
+	v.values = make(map[uint64]bool)
 	if err := v.checkSegments(); err != nil {
 		return err
 	}
-	if err := v.checkStrays(); err != nil {
+	if err := v.checkLog(); err != nil {
 		return err
 	}
-	return v.checkLog()
+	return v.checkStrays()
 }
 
 func (v *verification) damaged(d *kv.CorruptError) {

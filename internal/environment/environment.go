@@ -43,6 +43,10 @@ type Env struct {
 	// and a write that finds the log full makes a checkpoint inline. So the calls of the
 	// file system have a repeatable order.
 	Manual bool
+
+	// LargeValue is the size in bytes from which on a value has a file of its own; 0: the
+	// store's choice.
+	LargeValue int
 }
 
 // setters get a pointer to options and set their environment. They report whether the
