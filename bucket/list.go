@@ -219,6 +219,13 @@ func (b *Bucket) buildTree() {
 		return
 	default:
 	}
+	b.mu.RLock()
+	x := b.mu.index
+	b.mu.RUnlock()
+	order := x.Order() // beside readers and writers
+	b.mu.Lock()
+	x.UseOrder(order)
+	b.mu.Unlock()
 	for done := false; !done; {
 		b.mu.Lock()
 		done = b.mu.gone != nil || b.mu.index.BuildTree(slice)

@@ -299,7 +299,7 @@ func (x *Index) removeKey(s slot, removed func(Version)) {
 	x.live -= x.puts(row)
 	x.removeAll(row, kept, 0, removed)
 	x.table.remove(s.tag, s.key)
-	if x.keys.markRemoved(s.key) {
+	if x.removeLoaded(s.key) {
 		return
 	}
 	x.tree.remove(x.keys.text(s.key))

@@ -47,7 +47,6 @@ const (
 	largeBlock = maxEntry + 1                                          // the list of all blocks larger than an entry
 
 	entryLenMask = 1<<11 - 1
-	entryRemoved = 1 << 14 // removed before the tree was built
 	entryPending = 1 << 15 // loaded, not yet in the tree
 
 	arenaLimit = 1<<32 - fullPage*cellUnits // where refs end

@@ -8,11 +8,13 @@ import (
 )
 
 // build holds the loaded entries that are not yet in the tree. They are marked
-// entryPending. If a key is removed meanwhile its entry is marked entryRemoved, and
-// freed when its turn comes.
+// entryPending. If a key is removed meanwhile, its entry is freed when its turn comes, so that
+// [Index.Order] can read all of them beside a writer.
 type build struct {
 	pending []uint32
-	next    int // in pending; ascending, because keys loaded in order fill leaves best
+	next    int  // in pending; ascending, because keys loaded in order fill leaves best
+	ordered bool // pending is ascending
+	removed map[uint32]struct{}
 }
 
 // buildAll is more than any number of keys.
@@ -48,12 +50,35 @@ func (x *Index) Load(hash uint64, key []byte, v Version, floor kv.Revision) bool
 // ready reports whether every key is in the tree. A read.
 func (x *Index) ready() bool { return x.build.next == len(x.build.pending) }
 
+// Order is the loaded keys of an index in ascending order.
+type Order struct{ refs []uint32 }
+
+// Order sorts the loaded keys, which takes 16 bytes a key for as long. BuildTree must not have
+// been called. Order may run beside reads and beside any write but Load, BuildTree and Snapshot.
+func (x *Index) Order() Order { return Order{sortKeys(&x.keys, x.build.pending)} }
+
+// UseOrder lets [Index.BuildTree] take the loaded keys in that order, which is faster than in
+// the order of their first revisions.
+func (x *Index) UseOrder(o Order) {
+	if x.build.next == 0 && len(o.refs) == len(x.build.pending) {
+		x.build.pending, x.build.ordered = o.refs, true
+	}
+}
+
 // BuildTree puts up to n loaded keys into the tree and reports whether all are.
 // Any other method but Load may be called between two calls.
 func (x *Index) BuildTree(n int) (done bool) {
 	b := &x.build
+	ahead := b.pending[b.next:min(b.next+min(n, windowKeys), len(b.pending))]
+	for _, ref := range ahead {
+		x.keys.touchTop(ref)
+	}
+	for _, ref := range ahead {
+		x.keys.touch(ref)
+	}
+	var last *leaf // with the key before as its last one; nil: it is elsewhere
 	for ; n > 0 && !x.ready(); n-- {
-		x.insertLoaded(b.pending[b.next])
+		last = x.insertLoaded(b.pending[b.next], last)
 		b.next++
 	}
 	if x.ready() {
@@ -63,24 +88,35 @@ func (x *Index) BuildTree(n int) (done bool) {
 	return false
 }
 
-func (x *Index) insertLoaded(ref uint32) {
-	length := x.keys.length(ref)
-	if *length&entryRemoved != 0 {
+// insertLoaded puts a loaded key into the tree: behind the last key of a leaf, if one is given
+// and the key belongs there. It returns the leaf in which the key is the last one, if the keys
+// come in order; else nil.
+func (x *Index) insertLoaded(ref uint32, last *leaf) *leaf {
+	if _, removed := x.build.removed[ref]; removed {
 		x.keys.remove(ref)
-		return
+		return last
 	}
-	*length &^= entryPending
-	x.tree.insert(x.keys.text(ref), ref)
+	*x.keys.length(ref) &^= entryPending
+	key := x.keys.text(ref)
+	if last != nil && x.tree.append(last, key, ref) {
+		return last
+	}
+	if l, at := x.tree.insert(key, ref); x.build.ordered && at == int(l.count)-1 {
+		return l
+	}
+	return nil
 }
 
-// markRemoved marks the entry of a removed key and reports true, if the entry is not
-// in the tree yet. It is freed when its turn comes.
-func (a *arena) markRemoved(ref uint32) bool {
-	length := a.length(ref)
-	if *length&entryPending == 0 {
+// removeLoaded reports whether the entry of a removed key is not in the tree yet. Then it is
+// freed when its turn comes.
+func (x *Index) removeLoaded(ref uint32) bool {
+	if *x.keys.length(ref)&entryPending == 0 {
 		return false
 	}
-	*length |= entryRemoved
+	if x.build.removed == nil {
+		x.build.removed = make(map[uint32]struct{})
+	}
+	x.build.removed[ref] = struct{}{}
 	return true
 }
 

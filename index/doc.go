@@ -96,7 +96,11 @@
 // # Opening
 //
 // [Index.Load] fills everything but the tree. Then reads and writes may begin, and
-// [Index.BuildTree] puts the keys into the tree in the background, a few at a time.
+// [Index.BuildTree] puts the keys into the tree in the background, a few at a time. Before,
+// [Index.Order] sorts them, beside readers and writers: keys in order fill one leaf after the
+// other, most without a search. Sorting and building 1 M random keys takes 250 ns a key of
+// processor time, where building in the order of the first revisions takes 400 (prefixed keys 350
+// and 450), and the leaves are fuller: 81 bytes a key instead of 85 (BenchmarkOpen).
 //
 // An index can be written as an image, its memory as it is, and read again ([Index.Write],
 // [Read]). Then no key is looked up or compared: 33 ns a key for 1 M random keys, where Load and

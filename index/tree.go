@@ -58,18 +58,30 @@ func (t *tree) own(i item) *leaf {
 	return &c
 }
 
-// insert adds a key that is not in the tree.
-func (t *tree) insert(key string, ref uint32) {
+// insert adds a key that is not in the tree. It returns where the key is.
+func (t *tree) insert(key string, ref uint32) (l *leaf, at int) {
 	if t.leaves == nil {
 		t.init()
 	}
-	l := t.own(t.find(key))
+	l = t.own(t.find(key))
 	if l.full() {
 		l = t.split(l, key)
 	}
-	at, _ := l.search(&t.x.keys, key)
+	at, _ = l.search(&t.x.keys, key)
 	l.insert(at, l.prefix(key), ref)
 	t.count++
+	return l, at
+}
+
+// append adds a key behind the last one of a leaf, which is below it, and reports whether it
+// belongs there and there is room. Nothing may have changed the tree since insert returned l.
+func (t *tree) append(l *leaf, key string, ref uint32) bool {
+	if l.full() || l.high != 0 && key >= t.x.keys.text(l.high) {
+		return false
+	}
+	l.insert(int(l.count), l.prefix(key), ref)
+	t.count++
+	return true
 }
 
 // split moves the lower keys of a leaf to a new one before it, to make room for
