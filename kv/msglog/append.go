@@ -1,6 +1,10 @@
 package msglog
 
-import "kvd/kv"
+import (
+	"strconv"
+
+	"kvd/kv"
+)
 
 // Append is the [kv.Mutation] Op of a message. It puts Value under a key of its own:
 // Key, a dot and the suffix that [AppendSuffix] makes of the revision it gets. Key and
@@ -21,4 +25,16 @@ func AppendSuffix(dst []byte, r kv.Revision) []byte {
 		dst = append(dst, digits[^r>>shift&15])
 	}
 	return dst
+}
+
+// AppendedRevision returns the revision in the suffix of a key that [Append] made. It
+// reports false for another key.
+func AppendedRevision(key string) (kv.Revision, bool) {
+	n := len(key) - AppendedKeySize
+	if n <= 0 || key[n] != '.' {
+		return 0, false
+	}
+	inverse, err := strconv.ParseUint(key[n+1:], 16, 64)
+	r := kv.Revision(^inverse)
+	return r, err == nil && string(AppendSuffix(nil, r)) == key[n+1:]
 }

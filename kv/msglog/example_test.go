@@ -16,3 +16,11 @@ func ExampleAppendSuffix() {
 	// orders.fffffffffffffffd
 	// orders.fffffeffffffffff
 }
+
+func ExampleAppendedRevision() {
+	fmt.Println(msglog.AppendedRevision("orders.fffffffffffffffd"))
+	fmt.Println(msglog.AppendedRevision("orders"))
+	// Output:
+	// 2 true
+	// 0 false
+}

@@ -30,6 +30,7 @@ type consumer struct {
 	config  consumerConfig
 	permits []string // the patterns of subjects that it reads, for permissions
 	created time.Time
+	cost    int64 // bytes, charged to the memory of owner
 	bucket  kv.Bucket
 	records msglog.Log    // of bucket; nil if the store has none
 	ttl     time.Duration // of expiry markers
@@ -89,6 +90,10 @@ func (k *consumer) openWatch(patterns []string, opts []kv.WatchOption) error {
 // reopenWatch continues after the last delivered message. It is called when the watch ended
 // because the last record of a key was removed: NATS has no such end of a consumer.
 func (k *consumer) reopenWatch() error {
+	selected, later := k.selection()
+	if len(selected) == 0 {
+		later = k.streamSeq + 1
+	}
 	k.watch.Load().stop()
 	if p := k.pull; p != nil {
 		st, err := k.bucket.Status(context.Background())
@@ -97,11 +102,7 @@ func (k *consumer) reopenWatch() error {
 		}
 		p.held, p.caughtUp, p.counted = kv.Update{}, false, st.Revision
 	}
-	opts := []kv.WatchOption{kv.ResumeFromRevision(k.streamSeq + 1), msglog.PassForgotten()}
-	if k.config.HeadersOnly {
-		opts = append(opts, kv.MetaOnly())
-	}
-	err := k.openWatch(k.config.patterns(k.layout), opts)
+	err := k.openSelected(k.config.patterns(k.layout), selected, later)
 	if err == nil && k.removed.Load() { // meanwhile it was removed, and the old watch stopped
 		k.watch.Load().stop()
 	}

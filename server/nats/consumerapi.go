@@ -58,7 +58,7 @@ func (c *conn) durableCreate(r *request) (any, *jsapi.Error) { return c.createCo
 
 func (c *conn) createConsumer(r *request, durable bool) (any, *jsapi.Error) {
 	var ask createRequest
-	if err := jsapi.DecodeKnown(r.body, &ask); err != nil {
+	if err := jsapi.DecodeBody(r.body, &ask); err != nil {
 		return nil, err
 	}
 	s, refused := c.findStream(r, server.MayGet|server.MayWatch)
@@ -85,9 +85,6 @@ func (c *conn) createConsumer(r *request, durable bool) (any, *jsapi.Error) {
 	if refused := ask.Config.unsupportedConfig.check(); refused != nil {
 		return nil, refused
 	}
-	if cfg.DeliverPolicy == deliverLastPer && s.layout.OnePerMessage {
-		return nil, jsapi.UnsupportedConsumer("deliver policy %s is not supported in a stream without max_msgs_per_subject: choose all, new or by_start_sequence", deliverLastPer)
-	}
 	if there := c.front.consumers.find(c.user, s.name, cfg.Name); there != nil {
 		return existingConsumer(there, cfg)
 	}
@@ -99,11 +96,11 @@ func (c *conn) createConsumer(r *request, durable bool) (any, *jsapi.Error) {
 	}
 	k, err := c.newConsumer(s, cfg)
 	if err != nil {
-		c.memory.release(cfg.cost())
+		c.memory.release(k.cost)
 		return nil, jsapi.ErrorOf(err)
 	}
 	if there := c.front.consumers.add(k); there != nil {
-		c.memory.release(cfg.cost())
+		c.memory.release(k.cost)
 		k.close()
 		return existingConsumer(there, cfg)
 	}
@@ -129,7 +126,7 @@ func existingConsumer(k *consumer, cfg *consumerConfig) (any, *jsapi.Error) {
 }
 
 // newConsumer makes a consumer and opens its watch, which decides where its deliveries
-// begin.
+// begin. Its cost is charged to the connection's memory, also if there is an error.
 func (c *conn) newConsumer(s *stream, cfg *consumerConfig) (*consumer, error) {
 	k := c.front.makeConsumer(c, c.user, s, cfg)
 	patterns := cfg.patterns(s.layout)
@@ -142,7 +139,11 @@ func (c *conn) newConsumer(s *stream, cfg *consumerConfig) (*consumer, error) {
 	}
 	k.acks.newest.Stream = uint64(k.streamSeq)
 	k.acks.floor = k.acks.newest
-	if err == nil {
+	switch {
+	case err != nil:
+	case cfg.DeliverPolicy == deliverLastPer && s.layout.OnePerMessage:
+		err = k.openLast(c.ctx, c, s, patterns)
+	default:
 		err = k.open(patterns, cfg.watchOptions(from))
 	}
 	return k, err
@@ -152,7 +153,7 @@ func (c *conn) newConsumer(s *stream, cfg *consumerConfig) (*consumer, error) {
 func (f *Front) makeConsumer(owner *conn, user string, s *stream, cfg *consumerConfig) *consumer {
 	k := &consumer{
 		front: f, owner: owner, user: user, stream: s.name, layout: s.layout, config: *cfg,
-		created: now(), bucket: s.bucket, records: s.records, ttl: s.status.Config.MarkerTTL,
+		created: now(), cost: cfg.cost(), bucket: s.bucket, records: s.records, ttl: s.status.Config.MarkerTTL,
 	}
 	k.permits = cfg.subjectPatterns(s.layout)
 	k.acks = newAcks(&k.config)
@@ -238,7 +239,7 @@ func (c *conn) consumerDelete(r *request) (any, *jsapi.Error) {
 // offset of the page.
 func (c *conn) listConsumers(r *request) (all []*consumer, offset int, refused *jsapi.Error) {
 	var ask listRequest
-	if err := jsapi.DecodeBody(r.body, &ask); err != nil {
+	if err := jsapi.DecodeOptional(r.body, &ask); err != nil {
 		return nil, 0, err
 	}
 	s, refused := c.findStream(r, server.MayGet|server.MayWatch)

@@ -194,7 +194,7 @@ func (cs *consumers) detachLocked(k *consumer) bool {
 		delete(cs.byUser, k.user)
 	}
 	if k.owner != nil {
-		k.owner.memory.release(k.config.cost())
+		k.owner.memory.release(k.cost)
 	}
 	return true
 }

@@ -46,11 +46,13 @@ func TestABucketOfKvdIsMadeAgain(t *testing.T) {
 		fmt.Sprintf(ask, "CREATE", "b", 4, ""), made)
 }
 
-// Fields of a stream that kvd does not know are ignored, as the package's page says. Those of
-// a consumer are refused.
+// Fields that nats-server does not know are refused, pedantic has no effect, and what kvd does
+// not support is refused by name.
 func TestUnknownFields(t *testing.T) {
 	exchange(t, dial(t, serve(t, server.Options{})), `> CONNECT {"verbose":false}`, "> SUB i 1",
-		`> PUB $JS.API.STREAM.CREATE.S i {n}\r\n{"name":"S","subjects":["s"],"no_such_field":true,"pedantic":true}`,
+		`> PUB $JS.API.STREAM.CREATE.S i {n}\r\n{"name":"S","subjects":["s"],"no_such_field":true}`,
+		`< MSG i 1 {n}\r\n{"type":"io.nats.jetstream.api.v1.stream_create_response","error":{"code":400,"err_code":10025,"description":"invalid JSON: json: unknown field \"no_such_field\""}}`,
+		`> PUB $JS.API.STREAM.CREATE.S i {n}\r\n{"name":"S","subjects":["s"],"pedantic":true}`,
 		`< MSG i 1 {n}\r\n{"type":"io.nats.jetstream.api.v1.stream_create_response","config"…`,
 		`> PUB $JS.API.CONSUMER.CREATE.S.c i {n}\r\n{"stream_name":"S","config":{"name":"c","ack_policy":"none","deliver_subject":"d","pause_until":"2100-01-01T00:00:00Z"}}`,
 		`< MSG i 1 {n}\r\n{"type":"io.nats.jetstream.api.v1.consumer_create_response","error":{"code":500,"err_code":10012,"description":"pause_until is not supported"}}`,

@@ -43,6 +43,7 @@
 //
 //	max_msgs_per_subject 1 to 64   a subject is a key with that history
 //	no max_msgs_per_subject        every message has a key of its own
+//	sealed                         by an update: no message is stored or removed any more
 //	max_age                        messages expire without a marker
 //	max_msgs, max_bytes            discard old: the oldest messages are removed before the newest are acknowledged
 //	                               discard new: the newest message is refused
@@ -112,23 +113,21 @@
 // These are refused with an error, whose code is in parentheses:
 //
 //	streams            replicas (10074), mirrors (10034 or 10052), sources, republish, subject transforms,
-//	                   consumer limits, max_consumers, retention interest and workqueue, sealed, no_ack, first_seq,
+//	                   consumer limits, max_consumers, retention interest and workqueue, no_ack, first_seq,
 //	                   discard_new_per_subject, atomic and batch publish, counters, schedules (10052)
-//	key/value buckets  an update to other subjects, max_msgs, or discard old with max_bytes (10052)
+//	key/value buckets  an update to other subjects, max_msgs, discard old with max_bytes, or sealed (10052)
 //	message streams    TTLs of messages, max_msgs_per_subject above 64, discard new with both
 //	                   max_msgs and max_msgs_per_subject (10052)
 //	consumers          durable pull consumers without an inactive_threshold, deliver groups, rate limits,
-//	                   ack policies of push consumers but none, replay policies but instant,
-//	                   last_per_subject in a stream without max_msgs_per_subject (10012)
+//	                   ack policies of push consumers but none, replay policies but instant (10012)
 //	messages           Nats-Batch-Id (10174), Nats-Incr (10168), Nats-Schedule (10188)
 //	deletion           of a message that is not the oldest of its subject (10057)
 //	backups            STREAM.SNAPSHOT and STREAM.RESTORE (10052); a backup of kvd is a copy of its
 //	                   data directory, made while kvd is stopped
 //
 // Of a consumer sample_freq, direct, pause_until and the fields of priority groups are
-// refused too (10012), and so is a field that nats-server does not know (10025). In other
-// requests such a field is ignored, where nats-server refuses it unless it is configured
-// otherwise. The field pedantic has no effect.
+// refused too (10012). A field that nats-server does not know is refused in every request
+// (10025), as nats-server does by default. The field pedantic has no effect.
 //
 // # Where it differs from nats-server
 //
@@ -150,6 +149,7 @@
 //   - The id of the stream's last message is not known after that message was erased or has
 //     expired. A message that expects the sequence of another subject may be refused (10071)
 //     although it matches, if other clients write to the bucket without a pause.
+//   - A purge whose body is neither an object nor an array is refused (10025), where nats-server purges everything.
 //   - A purge up to a sequence that does not exist yet does not change the next sequence. A
 //     consumer that lags may deliver messages that were purged or have expired meanwhile.
 //   - Deleted sequences are listed if they are 1,048,576 or fewer (deleted_details). last_ts
@@ -239,6 +239,10 @@
 // has it started. A message that no request can have, as it exceeds their max_bytes, is held
 // for the next one.
 //
+// The store does not know subjects where every message has a key of its own. A consumer of the
+// last message of each subject selects these there when it is made, from the sorted keys. The
+// sequences of the selection are memory of the connection.
+//
 // Reading order:
 //
 //	wire, jsapi, streamconfig         packages: protocol, API, configurations and names
@@ -254,7 +258,7 @@
 //	storedmessage.go                  messages through the API
 //	api.go, streams.go, account.go    requests about streams; subjectcounts.go, trim.go
 //	consumerapi.go, consumerconfig.go requests about consumers
-//	consumers.go, consumer.go         deliveries; pump.go, flow.go
+//	consumers.go, consumer.go         deliveries; pump.go, flow.go, lastmessages.go
 //	durables.go                       the records of durable consumers
 //	pullrequest.go, waiting.go        requests for messages: read and admitted; those that wait
 //	pull.go                           deliveries to requests

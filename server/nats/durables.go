@@ -139,7 +139,7 @@ func (d *durables) restore(ctx context.Context, b kv.Bucket, key string) error {
 	}
 	k := d.front.makeConsumer(nil, r.User, s, &r.Config)
 	k.created, k.consumerSeq = r.Created, r.Delivered.Consumer
-	if err := k.openAt(min(kv.Revision(r.Delivered.Stream), s.status.Revision)); err != nil {
+	if err := k.openAt(ctx, s, min(kv.Revision(r.Delivered.Stream), s.status.Revision)); err != nil {
 		return err
 	}
 	d.count.Add(1)
@@ -155,9 +155,13 @@ func (d *durables) restore(ctx context.Context, b kv.Bucket, key string) error {
 }
 
 // openAt opens the watch of a consumer that has delivered the messages up to a sequence.
-func (k *consumer) openAt(delivered kv.Revision) error {
+func (k *consumer) openAt(ctx context.Context, s *stream, delivered kv.Revision) error {
 	patterns := k.config.patterns(k.layout)
-	if k.consumerSeq == 0 && k.config.DeliverPolicy == deliverLastPer { // it has not begun
+	hasBegun := k.consumerSeq > 0 || k.config.DeliverPolicy != deliverLastPer
+	switch {
+	case !hasBegun && s.layout.OnePerMessage:
+		return k.openLast(ctx, nil, s, patterns)
+	case !hasBegun:
 		return k.open(patterns, k.config.watchOptions(0))
 	}
 	k.streamSeq = delivered

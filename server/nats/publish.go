@@ -118,6 +118,8 @@ func (c *conn) checkPublish(s *stream, o *wire.Operation, key string, h *wire.Pu
 		return refused
 	}
 	switch {
+	case s.config.Sealed:
+		return jsapi.ErrSealed
 	case int64(len(o.Header)+len(o.Payload)) > s.config.SizeLimit():
 		return jsapi.ErrMessageTooLarge
 	case len(o.Header) > kv.MaxHeadersSize:

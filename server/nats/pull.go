@@ -445,9 +445,9 @@ func (k *consumer) watchPending() (n uint64) {
 }
 
 // resumes reports whether the watch can be opened anew after the last delivered message. The
-// last messages of subjects can not be selected again.
+// last records of keys can not be selected again.
 func (k *consumer) resumes() bool {
-	return k.watch.Load() != nil && (k.pull.caughtUp || k.config.DeliverPolicy != deliverLastPer)
+	return k.watch.Load() != nil && (k.pull.caughtUp || k.config.DeliverPolicy != deliverLastPer || k.layout.OnePerMessage)
 }
 
 // pending returns how many messages are still to come. If messages came since the watch was

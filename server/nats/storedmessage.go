@@ -53,7 +53,8 @@ func (c *conn) messageGet(r *request) (any, *jsapi.Error) {
 // older records of its key, so the message must be its subject's oldest.
 func (c *conn) messageDelete(r *request) (any, *jsapi.Error) {
 	var ask struct {
-		Seq uint64 `json:"seq"`
+		Seq     uint64 `json:"seq"`
+		NoErase bool   `json:"no_erase"` // has no effect: what is removed is not overwritten
 	}
 	if err := jsapi.DecodeBody(r.body, &ask); err != nil {
 		return nil, err
@@ -62,7 +63,10 @@ func (c *conn) messageDelete(r *request) (any, *jsapi.Error) {
 	if refused != nil {
 		return nil, refused
 	}
-	if s.config.DenyDelete {
+	switch {
+	case s.config.Sealed:
+		return nil, jsapi.ErrSealed
+	case s.config.DenyDelete:
 		return nil, jsapi.ErrNoMessageDelete
 	}
 	e, err := s.at(c.ctx, kv.Revision(ask.Seq))

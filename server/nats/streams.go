@@ -64,7 +64,7 @@ func (c *conn) streamInfo(r *request) (any, *jsapi.Error) {
 		Deleted  bool   `json:"deleted_details"`
 		Offset   int    `json:"offset"`
 	}
-	if err := jsapi.DecodeBody(r.body, &ask); err != nil {
+	if err := jsapi.DecodeOptional(r.body, &ask); err != nil {
 		return nil, err
 	}
 	s, refused := c.findStream(r, server.MayAny)
@@ -152,6 +152,9 @@ func (c *conn) streamCreate(r *request) (any, *jsapi.Error) {
 	if refused != nil {
 		return nil, refused
 	}
+	if refused := cfg.CheckCreate(); refused != nil {
+		return nil, refused
+	}
 	grants, _ := r.grants() // Parse has checked it
 	if refused := c.permit(server.MayAdmin, grants); refused != nil {
 		return nil, refused
@@ -202,6 +205,7 @@ func (c *conn) streamUpdate(r *request) (any, *jsapi.Error) {
 	if refused := cfg.CheckUpdate(s.config); refused != nil {
 		return nil, refused
 	}
+	cfg.Seal()
 	if refused := c.checkCaptures(cfg); refused != nil {
 		return nil, refused
 	}
@@ -265,7 +269,10 @@ func (c *conn) streamPurge(r *request) (any, *jsapi.Error) {
 	if refused != nil {
 		return nil, refused
 	}
-	if s.config.DenyPurge {
+	switch {
+	case s.config.Sealed:
+		return nil, jsapi.ErrSealed
+	case s.config.DenyPurge:
 		return nil, jsapi.ErrNoPurge
 	}
 	purged, err := s.purge(c.ctx, ask.Filter, kv.Revision(ask.Seq), ask.Keep)
@@ -321,7 +328,7 @@ func (c *conn) listStreams(subject string) (all []listedStream, refused *jsapi.E
 // streamNames answers STREAM.NAMES.
 func (c *conn) streamNames(r *request) (any, *jsapi.Error) {
 	var ask listRequest
-	if err := jsapi.DecodeBody(r.body, &ask); err != nil {
+	if err := jsapi.DecodeOptional(r.body, &ask); err != nil {
 		return nil, err
 	}
 	all, refused := c.listStreams(ask.Subject)
@@ -343,7 +350,7 @@ func (c *conn) streamNames(r *request) (any, *jsapi.Error) {
 // streamList answers STREAM.LIST. Streams that are deleted meanwhile are left out.
 func (c *conn) streamList(r *request) (any, *jsapi.Error) {
 	var ask listRequest
-	if err := jsapi.DecodeBody(r.body, &ask); err != nil {
+	if err := jsapi.DecodeOptional(r.body, &ask); err != nil {
 		return nil, err
 	}
 	all, refused := c.listStreams(ask.Subject)

@@ -34,7 +34,7 @@ var update = flag.Bool("update", false, "rewrite the scripts with what the comma
 //	# TEXT           a comment
 func TestWalkthrough(t *testing.T) {
 	cli := buildCLI(t)
-	for _, name := range []string{"walkthrough", "streams", "pulls", "refused"} {
+	for _, name := range []string{"walkthrough", "streams", "pulls", "objects", "refused"} {
 		t.Run(name, func(t *testing.T) {
 			f := start(t, t.TempDir(), natsfront.Options{})
 			s := &script{t: t, front: f, url: f.conn.ConnectedUrl(), path: filepath.Dir(cli), home: t.TempDir(), running: map[string]*background{}}

@@ -53,6 +53,7 @@ var (
 	ErrHeaderTooLarge   = &Error{400, 10097, "header size exceeds maximum allowed of 64k"}
 	ErrDescription      = &Error{400, 10107, "consumer description is too long, maximum allowed is 4096"}
 	ErrFlowNeedsBeat    = &Error{400, 10108, "consumer with flow control also needs heartbeats"}
+	ErrSealed           = &Error{400, 10109, "invalid operation on sealed stream"}
 	ErrNoPurge          = &Error{500, 10110, "stream purge not permitted"}
 	ErrNoRollup         = &Error{500, 10111, "rollup not permitted"}
 	ErrExpiresShort     = &Error{400, 10115, "consumer max request expires needs to be >= 1ms"}

@@ -3,7 +3,9 @@ package jsapi
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 )
@@ -46,35 +48,33 @@ func PageOf[T any](all []T, offset, limit int) ([]T, Page) {
 	return all[p.Offset:min(p.Offset+limit, len(all))], p
 }
 
-// DecodeBody reads the body of a request into a value, as DecodeJSON does. An empty body
-// changes nothing.
+// DecodeBody reads the body of a request into a value, of which it must not have other
+// fields. An empty body changes nothing. As nats-server does, it reads value after value to
+// the end, and its errors have nats-server's texts.
 func DecodeBody(body []byte, into any) *Error {
-	if len(bytes.TrimSpace(body)) == 0 {
-		return nil
-	}
-	return DecodeJSON(body, into)
-}
-
-// DecodeKnown is DecodeBody, and refuses fields that the value does not have.
-func DecodeKnown(body []byte, into any) *Error {
-	if len(bytes.TrimSpace(body)) == 0 {
-		return nil
-	}
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
-	if err := d.Decode(into); err != nil {
-		return InvalidJSON(err)
+	for {
+		err := d.Decode(into)
+		var syntax *json.SyntaxError
+		switch {
+		case err == io.EOF:
+			return nil
+		case errors.As(err, &syntax):
+			return InvalidJSON(fmt.Errorf("%w at offset %d", err, syntax.Offset))
+		case err != nil:
+			return InvalidJSON(err)
+		}
 	}
-	return nil
 }
 
-// DecodeJSON reads JSON into a value. Unknown fields are ignored. It uses a decoder
-// because nats-server does, and the texts of errors differ from those of Unmarshal.
-func DecodeJSON(body []byte, into any) *Error {
-	if err := json.NewDecoder(bytes.NewReader(body)).Decode(into); err != nil {
-		return InvalidJSON(err)
+// DecodeOptional is DecodeBody for a request that can do without a body: one that begins
+// neither an object nor an array is passed over, as by nats-server.
+func DecodeOptional(body []byte, into any) *Error {
+	if trimmed := bytes.TrimLeft(body, " \t\r\n"); len(trimmed) == 0 || trimmed[0] != '{' && trimmed[0] != '[' {
+		return nil
 	}
-	return nil
+	return DecodeBody(body, into)
 }
 
 // IsGiven reports whether a field is there and neither null nor empty.

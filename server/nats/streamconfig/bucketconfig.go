@@ -31,6 +31,7 @@ type extras struct {
 	NoMarkers       bool            `json:"no_markers,omitempty"` // no marker TTL was asked for
 
 	// Of message streams.
+	Sealed    bool     `json:"sealed,omitempty"`
 	Subjects  []string `json:"subjects,omitempty"`
 	MaxMsgs   int64    `json:"max_msgs,omitempty"`
 	MaxBytes  int64    `json:"max_bytes,omitempty"` // with discard old; with discard new it is the bucket's
@@ -79,7 +80,7 @@ func (c *Config) BucketConfig(maxPayload int) kv.Config {
 	x.NoMarkers = c.SubjectDeleteMarkerTTL == 0
 	x.MsgTTL = x.NoMarkers && c.AllowMsgTTL
 	if c.isMessageStream {
-		x.Subjects, x.MaxMsgs, x.Unlimited = c.Subjects, max(c.MaxMsgs, 0), c.MaxMsgsPerSubject < 0
+		x.Sealed, x.Subjects, x.MaxMsgs, x.Unlimited = c.Sealed, c.Subjects, max(c.MaxMsgs, 0), c.MaxMsgsPerSubject < 0
 		if c.Discard == discardOld && c.MaxBytes > 0 { // such a stream is trimmed, where a full bucket refuses
 			x.MaxBytes, cfg.MaxBytes = c.MaxBytes, -1
 		}
@@ -155,7 +156,7 @@ func FromBucket(cfg *kv.Config) *Config {
 
 // applyToMessageStream sets the fields of c that a message stream has in its extras.
 func (x *extras) applyToMessageStream(c *Config) {
-	c.Subjects = x.Subjects
+	c.Sealed, c.Subjects = x.Sealed, x.Subjects
 	if x.MaxMsgs > 0 {
 		c.MaxMsgs = x.MaxMsgs
 	}
@@ -211,12 +212,32 @@ func (c *Config) AdoptDefaults(bucket *kv.Config, have *Config) {
 	}
 }
 
+// CheckCreate refuses a configuration that only an update can ask for.
+func (c *Config) CheckCreate() *jsapi.Error {
+	if c.Sealed {
+		return jsapi.InvalidConfig("stream configuration for create can not be sealed")
+	}
+	return nil
+}
+
+// Seal sets the fields that follow from sealed, which means that the stream takes no messages
+// and loses none.
+func (c *Config) Seal() {
+	if c.Sealed {
+		c.MaxAge, c.Discard, c.DenyDelete, c.DenyPurge, c.AllowRollup = 0, discardNew, true, true, false
+	}
+}
+
 // CheckUpdate refuses an update of a stream from old to c that changes what must not
 // change.
 func (c *Config) CheckUpdate(old *Config) *jsapi.Error {
 	switch {
 	case c.Storage != old.Storage:
 		return jsapi.InvalidConfig("stream configuration update can not change storage type")
+	case old.Sealed && !c.Sealed:
+		return jsapi.InvalidConfig("stream configuration update can not unseal a sealed stream")
+	case c.Sealed && !c.isMessageStream:
+		return jsapi.InvalidConfig("sealed is not supported in a bucket: grant its users get and watch alone")
 	case old.DenyDelete && !c.DenyDelete:
 		return jsapi.InvalidConfig("stream configuration update can not cancel deny message deletes")
 	case old.DenyPurge && !c.DenyPurge:

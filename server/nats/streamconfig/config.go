@@ -66,6 +66,7 @@ type request struct {
 	AllowSchedules   bool            `json:"allow_msg_schedules"`
 	PersistMode      string          `json:"persist_mode"`
 	Template         string          `json:"template_owner"`
+	Pedantic         bool            `json:"pedantic"` // has no effect
 }
 
 // Limits and defaults of nats-server, and texts of fields.
@@ -94,7 +95,15 @@ func Parse(body []byte, name string, maxPayload int) (*Config, *jsapi.Error) {
 		return nil, jsapi.ErrNameMismatch
 	}
 	var r request
-	if err := jsapi.DecodeJSON(body, &r); err != nil {
+	if err := jsapi.DecodeBody(body, &r); err != nil {
+		return nil, err
+	}
+	var placement struct { // kept as it was sent
+		Cluster   string   `json:"cluster"`
+		Tags      []string `json:"tags"`
+		Preferred string   `json:"preferred"`
+	}
+	if err := jsapi.DecodeBody(r.Placement, &placement); err != nil {
 		return nil, err
 	}
 	if r.Name != name {
@@ -159,7 +168,7 @@ func (r *request) checkUnsupported() *jsapi.Error {
 		on   bool
 		name string
 	}{
-		{r.FirstSeq > 1, "a first sequence"}, {r.Sealed, "a sealed stream"}, {r.NoAck, "no_ack"},
+		{r.FirstSeq > 1, "a first sequence"}, {r.NoAck, "no_ack"},
 		{r.PerSubject, "discard_new_per_subject"}, {r.AllowAtomic, "atomic batch publish"},
 		{r.AllowBatched, "batch publish"}, {r.AllowCounter, "message counters"}, {r.AllowSchedules, "message schedules"},
 		{r.PersistMode != "" && r.PersistMode != persistModeDefault, "persist mode " + r.PersistMode},

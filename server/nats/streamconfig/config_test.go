@@ -71,7 +71,7 @@ func TestStreamConfigsRefused(t *testing.T) {
 		`"republish":{"dest":"a"}`: 10052, `"retention":"workqueue"`: 10052, `"retention":"x"`: 10025, `"max_age":1`: 10052,
 		`"max_age":"1s"`: 10025, `"max_msgs_per_subject":65`: 10052, `"max_age":-1`: 10052,
 		`"duplicate_window":-1`: 10052, `"max_age":1000000000,"duplicate_window":2000000000`: 10052, `"allow_atomic":true`: 10052,
-		`"metadata":{"_kvd.x":"y"}`: 10052, `"first_seq":7`: 10052, `"sealed":true`: 10052, `"mirror_direct":true`: 10052,
+		`"metadata":{"_kvd.x":"y"}`: 10052, `"first_seq":7`: 10052, `"mirror_direct":true`: 10052,
 		`"subjects":["a..b"]`: 10052, `"consumer_limits":{"max_ack_pending":1}`: 10052, `"description":"` + strings.Repeat("d", 4097) + `"`: 10052,
 	} {
 		body := `{"name":"KV_b","subjects":["$KV.b.>"],"max_msgs_per_subject":1,` + sent + `}`

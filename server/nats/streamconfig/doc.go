@@ -32,7 +32,6 @@
 //
 // # Fields of a request
 //
-// Every field that nats-server 2.15 has is known, but for "pedantic". A field that kvd
-// does not support is refused if it asks for anything. Fields that are not known are
-// ignored; nats-server refuses them unless it is configured otherwise.
+// Every field that nats-server 2.15 has is known. A field that kvd does not support is
+// refused if it asks for anything. Fields that are not known are refused, as by nats-server.
 package streamconfig
