@@ -128,7 +128,7 @@ func (c *consumerConfig) checkFilters() *jsapi.Error {
 	case found:
 		return jsapi.ErrFiltersOverlap
 	case exhausted:
-		return jsapi.InvalidConsumer("%d filter subjects are too many: use fewer wildcards, or several consumers", len(c.FilterSubjects))
+		return jsapi.UnsupportedConsumer("%d filter subjects are too many: use fewer wildcards, or several consumers", len(c.FilterSubjects))
 	}
 	return nil
 }

@@ -109,25 +109,10 @@
 //
 // # What is refused
 //
-// Requests to other subjects under $JS and $SYS have no responder, and clients say so.
-// These are refused with an error, whose code is in parentheses:
-//
-//	streams            replicas (10074), mirrors (10034 or 10052), sources, republish, subject transforms,
-//	                   consumer limits, max_consumers, retention interest and workqueue, no_ack, first_seq,
-//	                   discard_new_per_subject, atomic and batch publish, counters, schedules (10052)
-//	key/value buckets  an update to other subjects, max_msgs, discard old with max_bytes, or sealed (10052)
-//	message streams    TTLs of messages, max_msgs_per_subject above 64, discard new with both
-//	                   max_msgs and max_msgs_per_subject (10052)
-//	consumers          durable pull consumers without an inactive_threshold, deliver groups, rate limits,
-//	                   ack policies of push consumers but none, replay policies but instant (10012)
-//	messages           Nats-Batch-Id (10174), Nats-Incr (10168), Nats-Schedule (10188)
-//	deletion           of a message that is not the oldest of its subject (10057)
-//	backups            STREAM.SNAPSHOT and STREAM.RESTORE (10052); a backup of kvd is a copy of its
-//	                   data directory, made while kvd is stopped
-//
-// Of a consumer sample_freq, direct, pause_until and the fields of priority groups are
-// refused too (10012). A field that nats-server does not know is refused in every request
-// (10025), as nats-server does by default. The field pedantic has no effect.
+// What kvd does not do is refused, with a code of nats-server and a text of kvd's own: docs/nats.md
+// has a table of all refusals, with the reasons. Requests to other subjects under $JS and $SYS have
+// no responder, and clients say so. A field that nats-server does not know is refused in every
+// request (10025), as nats-server does by default. The field pedantic has no effect.
 //
 // # Where it differs from nats-server
 //
@@ -137,19 +122,16 @@
 //     marker's is used as it is. In a stream without marker TTL, a message that expects
 //     sequence 0 is also stored over an expiry marker.
 //   - Sizes (state.bytes, max_bytes) are those of kvd's records. max_bytes reserves no
-//     space, so no value is too large. Deletes and purges are stored in a full bucket.
+//     space, so no value is too large. Deletes and purges are stored in a full bucket, and
+//     their headers do not count against max_msg_size.
 //   - A subject is refused (10003) if its key is not valid by kv.CheckKey: it has more than
 //     1,024 bytes, is not UTF-8, or has a control character.
-//   - Refused too (10003): a marker with a payload, the TTL of a delete marker if the bucket
-//     keeps a history (without one kvd's own clients see a purge), and a message that never
-//     expires if the bucket has a max_age.
 //   - A rollup of all subjects needs the permission admin. It takes two writes. After a
 //     crash between them the message is stored without an acknowledgement, and the older
 //     messages are still there.
 //   - The id of the stream's last message is not known after that message was erased or has
 //     expired. A message that expects the sequence of another subject may be refused (10071)
 //     although it matches, if other clients write to the bucket without a pause.
-//   - A purge whose body is neither an object nor an array is refused (10025), where nats-server purges everything.
 //   - A purge up to a sequence that does not exist yet does not change the next sequence. A
 //     consumer that lags may deliver messages that were purged or have expired meanwhile.
 //   - Deleted sequences are listed if they are 1,048,576 or fewer (deleted_details). last_ts

@@ -27,7 +27,7 @@ func TestTheNewestOfManyKeys(t *testing.T) {
 	}
 	for _, max := range []int64{-1, 1} {
 		t.Run(fmt.Sprint("max_msgs_per_subject=", max), func(t *testing.T) {
-			cfg, refused := streamconfig.Parse(fmt.Appendf(nil, `{"name":"S%d","subjects":["s%d.>"],"max_msgs_per_subject":%d}`, max, max, max), fmt.Sprint("S", max), 1<<20)
+			cfg, refused := streamconfig.Parse(fmt.Appendf(nil, `{"name":"S%d","subjects":["s%d.>"],"max_msgs_per_subject":%d}`, max, max, max), fmt.Sprint("S", max))
 			if refused != nil {
 				t.Fatal(refused)
 			}

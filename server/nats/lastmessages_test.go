@@ -72,7 +72,7 @@ func openStream(t *testing.T, opts Options) (*Front, *stream) {
 			t.Error(err)
 		}
 	})
-	cfg, refused := streamconfig.Parse([]byte(`{"name":"S","subjects":["s.>"]}`), "S", 1<<20)
+	cfg, refused := streamconfig.Parse([]byte(`{"name":"S","subjects":["s.>"]}`), "S")
 	if refused != nil {
 		t.Fatal(refused)
 	}

@@ -2,7 +2,7 @@ package nats
 
 import (
 	"bytes"
-	"strconv"
+	"fmt"
 	"strings"
 
 	"kvd/kv"
@@ -117,10 +117,11 @@ func (c *conn) checkPublish(s *stream, o *wire.Operation, key string, h *wire.Pu
 	if refused := c.permitPublish(s, key, h); refused != nil {
 		return refused
 	}
+	isMarker := h.IsMarker() && len(o.Payload) == 0 && !s.layout.IsMessageStream()
 	switch {
 	case s.config.Sealed:
 		return jsapi.ErrSealed
-	case int64(len(o.Header)+len(o.Payload)) > s.config.SizeLimit():
+	case int64(len(o.Header)+len(o.Payload)) > s.config.SizeLimit() && !isMarker: // a key can always be deleted
 		return jsapi.ErrMessageTooLarge
 	case len(o.Header) > kv.MaxHeadersSize:
 		return jsapi.ErrHeaderTooLarge
@@ -180,7 +181,7 @@ func (c *conn) applyRollup(p *publication, h *wire.PublishHeaders, m *kv.Mutatio
 		}
 		p.replaces = ">"
 	case value != "sub":
-		return jsapi.NewError(500, 10111, "rollup value invalid: "+strconv.Quote(value))
+		return jsapi.NewError(500, 10111, fmt.Sprintf("rollup value invalid: %q", value))
 	case p.stream.layout.OnePerMessage:
 		p.replaces = m.Key + ".*"
 	}
@@ -196,7 +197,7 @@ func (c *conn) applyRollup(p *publication, h *wire.PublishHeaders, m *kv.Mutatio
 	marker := h.IsMarker()
 	switch {
 	case marker && len(m.Value) > 0:
-		return jsapi.BadRequest("a marker with a payload is not supported")
+		return jsapi.UnsupportedRequest("a marker with a payload is not supported")
 	case marker && len(h.Rollup) > 0:
 		m.Op = kv.MutatePurge
 	case marker:
@@ -214,9 +215,9 @@ func applyTTL(s *stream, h *wire.PublishHeaders, m *kv.Mutation) *jsapi.Error {
 	case !valid:
 		return jsapi.ErrInvalidTTL
 	case ttl.Never && s.config.MaxAge > 0:
-		return jsapi.BadRequest("a message that never expires is not supported in a bucket with a max_age")
+		return jsapi.UnsupportedRequest("a message that never expires is not supported in a bucket with a max_age")
 	case ttl.TTL > 0 && m.Op == kv.MutateDelete && s.config.MaxMsgsPerSubject > 1:
-		return jsapi.BadRequest("the TTL of a delete marker is not supported in a bucket with a history: purge the key with a TTL")
+		return jsapi.UnsupportedRequest("the TTL of a delete marker is not supported in a bucket with a history: purge the key with a TTL")
 	case ttl.TTL > 0 && m.Op == kv.MutateDelete:
 		m.Op = kv.MutatePurge // without a history it is the same
 	}

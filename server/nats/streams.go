@@ -79,7 +79,7 @@ func (c *conn) streamInfo(r *request) (any, *jsapi.Error) {
 	info.Cluster = &clusterInfo{Leader: c.front.id}
 	if ask.Deleted && info.State.NumDeleted > 0 {
 		if info.State.NumDeleted > deletedLimit {
-			return nil, jsapi.BadRequest("%d deleted sequences: at most %d are listed", info.State.NumDeleted, deletedLimit)
+			return nil, jsapi.UnsupportedRequest("%d deleted sequences: at most %d are listed", info.State.NumDeleted, deletedLimit)
 		}
 		var err error
 		if info.State.Deleted, err = c.deletedSequences(s, &info.State); err != nil {
@@ -148,7 +148,7 @@ type streamAnswer struct {
 // streamCreate answers STREAM.CREATE. It succeeds if the stream exists with the same
 // configuration.
 func (c *conn) streamCreate(r *request) (any, *jsapi.Error) {
-	cfg, refused := streamconfig.Parse(r.body, r.stream(), c.front.maxPayload)
+	cfg, refused := streamconfig.Parse(r.body, r.stream())
 	if refused != nil {
 		return nil, refused
 	}
@@ -163,6 +163,9 @@ func (c *conn) streamCreate(r *request) (any, *jsapi.Error) {
 	s, err := c.front.streamNamed(c.ctx, cfg.Name)
 	switch {
 	case errors.Is(err, kv.ErrBucketNotFound):
+		if refused := cfg.CheckKind(nil, c.front.maxPayload); refused != nil {
+			return nil, refused
+		}
 		if refused := c.checkCaptures(cfg); refused != nil {
 			return nil, refused
 		}
@@ -171,9 +174,12 @@ func (c *conn) streamCreate(r *request) (any, *jsapi.Error) {
 		}
 		c.front.messageStreams.set(cfg.Bucket(), cfg.Subjects) // before anything else can fail: it exists
 		s, err = c.front.stream(c.ctx, cfg.Bucket())
-	case err == nil && cfg.AdoptKind(s.config) != nil:
+	case err == nil && cfg.IsMessageStream() && !s.config.IsMessageStream():
 		return nil, jsapi.ErrNameInUse
 	case err == nil:
+		if refused := cfg.CheckKind(s.config, c.front.maxPayload); refused != nil {
+			return nil, refused
+		}
 		cfg.AdoptDefaults(&s.status.Config, s.config)
 	}
 	if err != nil {
@@ -189,7 +195,7 @@ func (c *conn) streamCreate(r *request) (any, *jsapi.Error) {
 // streamUpdate answers STREAM.UPDATE. The fields of the bucket that a stream does not have
 // stay as they are.
 func (c *conn) streamUpdate(r *request) (any, *jsapi.Error) {
-	cfg, refused := streamconfig.Parse(r.body, r.stream(), c.front.maxPayload)
+	cfg, refused := streamconfig.Parse(r.body, r.stream())
 	if refused != nil {
 		return nil, refused
 	}
@@ -198,7 +204,7 @@ func (c *conn) streamUpdate(r *request) (any, *jsapi.Error) {
 	if refused != nil {
 		return nil, refused
 	}
-	if refused := cfg.AdoptKind(s.config); refused != nil {
+	if refused := cfg.CheckKind(s.config, c.front.maxPayload); refused != nil {
 		return nil, refused
 	}
 	cfg.AdoptDefaults(&s.status.Config, s.config)

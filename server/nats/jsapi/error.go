@@ -82,18 +82,22 @@ func InvalidJSON(err error) *Error {
 	return &Error{400, 10025, "invalid JSON: " + err.Error()}
 }
 
-// InvalidConfig refuses the configuration of a stream. Format and args are those of
-// fmt.Sprintf, here and below.
+// InvalidConfig refuses the configuration of a stream that nats-server refuses too. Format and
+// args are those of fmt.Sprintf, here and below.
 func InvalidConfig(format string, args ...any) *Error {
 	return &Error{500, 10052, fmt.Sprintf(format, args...)}
 }
+
+// UnsupportedConfig refuses the configuration of a stream that nats-server accepts. Each text
+// is in docs/nats.md.
+func UnsupportedConfig(format string, args ...any) *Error { return InvalidConfig(format, args...) }
 
 // InvalidConsumer refuses the configuration of a consumer that nats-server refuses too.
 func InvalidConsumer(format string, args ...any) *Error {
 	return &Error{400, 10094, fmt.Sprintf(format, args...)}
 }
 
-// UnsupportedConsumer refuses a consumer that kvd does not support.
+// UnsupportedConsumer refuses a consumer that nats-server accepts. Each text is in docs/nats.md.
 func UnsupportedConsumer(format string, args ...any) *Error {
 	return &Error{500, 10012, fmt.Sprintf(format, args...)}
 }
@@ -108,7 +112,11 @@ func WrongLastMsgID(actual string) *Error {
 	return &Error{400, 10070, "wrong last msg ID: " + actual}
 }
 
-// BadRequest refuses a request that kvd does not support or the store finds invalid.
+// UnsupportedRequest refuses another request, or a message, that nats-server accepts. Each text
+// is in docs/nats.md.
+func UnsupportedRequest(format string, args ...any) *Error { return BadRequest(format, args...) }
+
+// BadRequest refuses a request that the store finds invalid.
 func BadRequest(format string, args ...any) *Error {
 	return &Error{400, 10003, fmt.Sprintf(format, args...)}
 }

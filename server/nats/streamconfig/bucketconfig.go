@@ -237,7 +237,7 @@ func (c *Config) CheckUpdate(old *Config) *jsapi.Error {
 	case old.Sealed && !c.Sealed:
 		return jsapi.InvalidConfig("stream configuration update can not unseal a sealed stream")
 	case c.Sealed && !c.isMessageStream:
-		return jsapi.InvalidConfig("sealed is not supported in a bucket: grant its users get and watch alone")
+		return jsapi.UnsupportedConfig("sealed is not supported in a bucket: grant its users get and watch alone")
 	case old.DenyDelete && !c.DenyDelete:
 		return jsapi.InvalidConfig("stream configuration update can not cancel deny message deletes")
 	case old.DenyPurge && !c.DenyPurge:
@@ -245,7 +245,7 @@ func (c *Config) CheckUpdate(old *Config) *jsapi.Error {
 	case old.AllowMsgTTL && !c.AllowMsgTTL:
 		return jsapi.InvalidConfig("message TTL status can not be disabled")
 	case old.OnePerMessage() != c.OnePerMessage():
-		return jsapi.InvalidConfig("max_msgs_per_subject can not change between a number and no limit: make another stream")
+		return jsapi.UnsupportedConfig("max_msgs_per_subject can not change between a number and no limit: make another stream")
 	}
 	return nil
 }

@@ -88,9 +88,9 @@ const (
 	persistModeDefault = "default"
 )
 
-// Parse reads, normalises and checks the body of a request to create or update the stream
-// of that name. maxPayload is the front end's, bytes.
-func Parse(body []byte, name string, maxPayload int) (*Config, *jsapi.Error) {
+// Parse reads and normalises the body of a request to create or update the stream of that
+// name, and checks what does not depend on the stream's kind: see CheckKind.
+func Parse(body []byte, name string) (*Config, *jsapi.Error) {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return nil, jsapi.ErrNameMismatch
 	}
@@ -117,8 +117,9 @@ func Parse(body []byte, name string, maxPayload int) (*Config, *jsapi.Error) {
 	}
 	c := &r.Config
 	c.normalise()
-	c.isMessageStream = c.notABucket() != nil
-	if err := c.check(maxPayload); err != nil {
+	_, named := KeyBucketOf(name)
+	c.isMessageStream = !named || c.notABucket() != nil
+	if err := c.check(); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -146,17 +147,17 @@ func (r *request) checkUnsupported() *jsapi.Error {
 	case jsapi.IsGiven(r.Mirror) && len(r.Subjects) > 0:
 		return jsapi.ErrMirrorSubjects
 	case jsapi.IsGiven(r.Mirror):
-		return jsapi.InvalidConfig("mirrors are not supported")
+		return jsapi.UnsupportedConfig("mirrors are not supported")
 	case jsapi.IsGiven(r.Sources):
-		return jsapi.InvalidConfig("sources are not supported")
+		return jsapi.UnsupportedConfig("sources are not supported")
 	case jsapi.IsGiven(r.Republish):
-		return jsapi.InvalidConfig("republish is not supported")
+		return jsapi.UnsupportedConfig("republish is not supported")
 	case jsapi.IsGiven(r.SubjectTransform):
-		return jsapi.InvalidConfig("subject transforms are not supported")
+		return jsapi.UnsupportedConfig("subject transforms are not supported")
 	case jsapi.IsGiven(r.Limits):
-		return jsapi.InvalidConfig("consumer limits are not supported")
+		return jsapi.UnsupportedConfig("consumer limits are not supported")
 	case r.Retention != "" && r.Retention != retentionLimits:
-		return jsapi.InvalidConfig("retention %s is not supported: choose limits", r.Retention)
+		return jsapi.UnsupportedConfig("retention %s is not supported: choose limits", r.Retention)
 	case r.Replicas > replicasMax:
 		return jsapi.InvalidConfig("maximum replicas is %d", replicasMax)
 	case r.Replicas < 0:
@@ -166,16 +167,16 @@ func (r *request) checkUnsupported() *jsapi.Error {
 	}
 	for _, f := range []struct {
 		on   bool
-		name string
+		what string
 	}{
-		{r.FirstSeq > 1, "a first sequence"}, {r.NoAck, "no_ack"},
-		{r.PerSubject, "discard_new_per_subject"}, {r.AllowAtomic, "atomic batch publish"},
-		{r.AllowBatched, "batch publish"}, {r.AllowCounter, "message counters"}, {r.AllowSchedules, "message schedules"},
-		{r.PersistMode != "" && r.PersistMode != persistModeDefault, "persist mode " + r.PersistMode},
-		{r.Template != "", "a stream template"}, {r.MaxConsumers > 0, "max_consumers"},
+		{r.FirstSeq > 1, "a first sequence is"}, {r.NoAck, "no_ack is"},
+		{r.PerSubject, "discard_new_per_subject is"}, {r.AllowAtomic, "atomic batch publish is"},
+		{r.AllowBatched, "batch publish is"}, {r.AllowCounter, "message counters are"}, {r.AllowSchedules, "message schedules are"},
+		{r.PersistMode != "" && r.PersistMode != persistModeDefault, "persist mode " + r.PersistMode + " is"},
+		{r.Template != "", "a stream template is"}, {r.MaxConsumers > 0, "max_consumers is"},
 	} {
 		if f.on {
-			return jsapi.InvalidConfig("%s is not supported", f.name)
+			return jsapi.UnsupportedConfig("%s not supported", f.what)
 		}
 	}
 	return nil
@@ -221,14 +222,11 @@ func duplicatesFor(maxAge time.Duration) time.Duration {
 	return duplicatesDefault
 }
 
-// check refuses a configuration that is not valid, or that no bucket can have.
-func (c *Config) check(maxPayload int) *jsapi.Error {
+// check refuses a configuration that no kind of stream can have.
+func (c *Config) check() *jsapi.Error {
 	failure := c.checkName()
 	if failure == nil {
 		failure = c.checkTimes()
-	}
-	if failure == nil && c.isMessageStream {
-		failure = c.checkMessageStream()
 	}
 	if failure != nil {
 		return failure
@@ -241,12 +239,8 @@ func (c *Config) check(maxPayload int) *jsapi.Error {
 	}
 	for key := range c.Metadata {
 		if strings.HasPrefix(key, msglog.ReservedMetadata) {
-			return jsapi.InvalidConfig("metadata key %q: keys that begin with %q are kvd's own", key, msglog.ReservedMetadata)
+			return jsapi.UnsupportedConfig("metadata key %q: keys that begin with %q are kvd's own", key, msglog.ReservedMetadata)
 		}
-	}
-	cfg := c.BucketConfig(maxPayload)
-	if err := cfg.Validate(); err != nil {
-		return jsapi.InvalidConfig("%v", err)
 	}
 	return nil
 }
@@ -254,18 +248,26 @@ func (c *Config) check(maxPayload int) *jsapi.Error {
 // IsMessageStream reports whether the stream is not that of a key/value bucket.
 func (c *Config) IsMessageStream() bool { return c.isMessageStream }
 
-// AdoptKind makes a request agree with the kind of the stream that it is about. A message
-// stream stays one, also if a bucket could have the new configuration. The stream of a
-// bucket cannot have another configuration than a bucket's.
-func (c *Config) AdoptKind(have *Config) *jsapi.Error {
-	switch {
-	case c.isMessageStream == have.isMessageStream:
-		return nil
-	case c.isMessageStream:
-		return c.notABucket()
+// CheckKind refuses a configuration that the kind of the stream cannot have. have is the
+// stream's present configuration, nil if there is none. A message stream stays one, also if a
+// bucket could have the new configuration. maxPayload is the front end's, bytes.
+func (c *Config) CheckKind(have *Config, maxPayload int) *jsapi.Error {
+	if have != nil && have.isMessageStream != c.isMessageStream {
+		if c.isMessageStream {
+			return c.notABucket()
+		}
+		c.isMessageStream = true
 	}
-	c.isMessageStream = true
-	return c.checkMessageStream()
+	if c.isMessageStream {
+		if refused := c.checkMessageStream(); refused != nil {
+			return refused
+		}
+	}
+	cfg := c.BucketConfig(maxPayload)
+	if err := cfg.Validate(); err != nil {
+		return jsapi.InvalidConfig("%v", err)
+	}
+	return nil
 }
 
 func (c *Config) checkName() *jsapi.Error {
@@ -276,7 +278,7 @@ func (c *Config) checkName() *jsapi.Error {
 		return nil
 	}
 	if isStreamName(c.Name) {
-		return jsapi.InvalidConfig("stream name %q is too long: its escaped form may have %d bytes", c.Name, kv.MaxBucketNameSize-len(MessageStreamPrefix))
+		return jsapi.UnsupportedConfig("stream name %q is too long: its escaped form may have %d bytes", c.Name, kv.MaxBucketNameSize-len(MessageStreamPrefix))
 	}
 	return jsapi.InvalidConfig(`stream name is required and can not contain '.', '*', '>', '\', '/'`)
 }
@@ -299,22 +301,20 @@ func (c *Config) checkTimes() *jsapi.Error {
 	return nil
 }
 
-// notABucket returns nil if the stream can be that of a key/value bucket, and otherwise why
-// it cannot.
+// notABucket returns nil if a stream named KV_b can be that of bucket b, and otherwise why it
+// cannot.
 func (c *Config) notABucket() *jsapi.Error {
-	bucket, ok := KeyBucketOf(c.Name)
+	bucket, _ := KeyBucketOf(c.Name)
 	subjects := SubjectsOf(bucket)
 	switch {
-	case !ok:
-		return jsapi.InvalidConfig("stream %q is not that of a bucket", c.Name)
 	case len(c.Subjects) != 1 || c.Subjects[0] != subjects:
-		return jsapi.InvalidConfig("the subjects of stream %q must be %q: it is that of a bucket", c.Name, subjects)
+		return jsapi.UnsupportedConfig("the subjects of stream %q must be %q: it is that of a bucket", c.Name, subjects)
 	case c.MaxMsgsPerSubject < 1 || c.MaxMsgsPerSubject > kv.MaxHistory:
-		return jsapi.InvalidConfig("max_msgs_per_subject of a bucket is 1 to %d, not %d: choose how many revisions of a key are kept", kv.MaxHistory, c.MaxMsgsPerSubject)
+		return jsapi.UnsupportedConfig("max_msgs_per_subject of a bucket is 1 to %d, not %d: choose how many revisions of a key are kept", kv.MaxHistory, c.MaxMsgsPerSubject)
 	case c.MaxMsgs > 0:
-		return jsapi.InvalidConfig("max_msgs is not supported in a bucket: choose max_msgs_per_subject, max_age or max_bytes")
+		return jsapi.UnsupportedConfig("max_msgs is not supported in a bucket: choose max_msgs_per_subject, max_age or max_bytes")
 	case c.Discard == discardOld && c.MaxBytes > 0:
-		return jsapi.InvalidConfig("discard old with max_bytes is not supported in a bucket: choose discard new")
+		return jsapi.UnsupportedConfig("discard old with max_bytes is not supported in a bucket: choose discard new")
 	}
 	return nil
 }
@@ -323,11 +323,11 @@ func (c *Config) notABucket() *jsapi.Error {
 func (c *Config) checkMessageStream() *jsapi.Error {
 	switch {
 	case c.MaxMsgsPerSubject > kv.MaxHistory:
-		return jsapi.InvalidConfig("max_msgs_per_subject of %d is not supported: choose 1 to %d, or no limit", c.MaxMsgsPerSubject, kv.MaxHistory)
+		return jsapi.UnsupportedConfig("max_msgs_per_subject of %d is not supported: choose 1 to %d, or no limit", c.MaxMsgsPerSubject, kv.MaxHistory)
 	case c.MaxMsgsPerSubject > 0 && c.MaxMsgs > 0 && c.Discard == discardNew:
-		return jsapi.InvalidConfig("discard new with both max_msgs and max_msgs_per_subject is not supported: choose one of the two")
+		return jsapi.UnsupportedConfig("discard new with both max_msgs and max_msgs_per_subject is not supported: choose one of the two")
 	case c.AllowMsgTTL:
-		return jsapi.InvalidConfig("TTLs of messages are not supported in a message stream: choose max_age")
+		return jsapi.UnsupportedConfig("TTLs of messages are not supported in a message stream: choose max_age")
 	}
 	return checkSubjects(c.Subjects)
 }
@@ -350,7 +350,7 @@ func checkSubjects(subjects []string) *jsapi.Error {
 	case found:
 		return jsapi.InvalidConfig("subject %q overlaps with %q", p, q)
 	case exhausted:
-		return jsapi.InvalidConfig("%d subjects are too many: use fewer wildcards", len(subjects))
+		return jsapi.UnsupportedConfig("%d subjects are too many: use fewer wildcards", len(subjects))
 	}
 	return nil
 }

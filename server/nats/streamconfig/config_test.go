@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"kvd/kv"
+	"kvd/server/nats/jsapi"
 )
 
 // A configuration comes back as it was sent, also the fields that a bucket does not have.
@@ -33,10 +34,19 @@ func TestStreamConfigsComeBack(t *testing.T) {
 	}
 }
 
+// parse reads the configuration of a stream that does not exist.
+func parse(body, name string) (*Config, *jsapi.Error) {
+	c, refused := Parse([]byte(body), name)
+	if refused == nil {
+		refused = c.CheckKind(nil, 1<<20)
+	}
+	return c, refused
+}
+
 func comesBack(t *testing.T, name, body string) {
 	t.Helper()
 	body = strings.Replace(body, ",}", "}", 1)
-	c, failure := Parse([]byte(body), name, 1<<20)
+	c, failure := parse(body, name)
 	if failure != nil {
 		t.Fatalf("%s: %v", body, failure)
 	}
@@ -58,7 +68,7 @@ func TestKindsOfStreams(t *testing.T) {
 		`"subjects":["$KV.b.>"]`: "_kvd_stream_KV__b", `"subjects":["$KV.c.>"],"max_msgs_per_subject":1`: "_kvd_stream_KV__b",
 		`"subjects":["$KV.b.>","a"],"max_msgs_per_subject":1`: "_kvd_stream_KV__b",
 	} {
-		c, refused := Parse([]byte(`{"name":"KV_b",`+body+`}`), "KV_b", 1<<20)
+		c, refused := parse(`{"name":"KV_b",`+body+`}`, "KV_b")
 		if refused != nil || c.Bucket() != want || c.IsMessageStream() != (want != "b") {
 			t.Errorf("%s is in bucket %+v: %v, want %s", body, c, refused, want)
 		}
@@ -75,7 +85,7 @@ func TestStreamConfigsRefused(t *testing.T) {
 		`"subjects":["a..b"]`: 10052, `"consumer_limits":{"max_ack_pending":1}`: 10052, `"description":"` + strings.Repeat("d", 4097) + `"`: 10052,
 	} {
 		body := `{"name":"KV_b","subjects":["$KV.b.>"],"max_msgs_per_subject":1,` + sent + `}`
-		if _, failure := Parse([]byte(body), "KV_b", 1<<20); failure == nil || failure.ErrCode != want {
+		if _, failure := parse(body, "KV_b"); failure == nil || failure.ErrCode != want {
 			t.Errorf("%.60s: %v, want code %d", sent, failure, want)
 		}
 	}

@@ -8,7 +8,7 @@ import (
 
 func ExampleParse() {
 	body := `{"name":"ORDERS","subjects":["orders.>"],"max_age":60000000000}`
-	c, refused := streamconfig.Parse([]byte(body), "ORDERS", 1<<20)
+	c, refused := streamconfig.Parse([]byte(body), "ORDERS")
 	if refused != nil {
 		fmt.Println(refused)
 		return
