@@ -56,8 +56,10 @@ func entrySize(keySize int) uint32 {
 	return max(minBlock, uint32(keyOffset+keySize+unitSize-1)/unitSize)
 }
 
+// unit returns the address of a unit. It reads nothing there, not even for a check against nil, which
+// would make a prefetch wait.
 func (a *arena) unit(ref uint32) unsafe.Pointer {
-	return unsafe.Pointer(&a.pages.at(ref / cellUnits)[ref%cellUnits])
+	return unsafe.Add(unsafe.Pointer(a.pages.at(ref/cellUnits)), ref%cellUnits*unitSize)
 }
 
 // top returns the word that leads to the key's versions.

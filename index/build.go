@@ -71,10 +71,7 @@ func (x *Index) BuildTree(n int) (done bool) {
 	b := &x.build
 	ahead := b.pending[b.next:min(b.next+min(n, windowKeys), len(b.pending))]
 	for _, ref := range ahead {
-		x.keys.touchTop(ref)
-	}
-	for _, ref := range ahead {
-		x.keys.touch(ref)
+		x.keys.prefetch(ref)
 	}
 	var last *leaf // with the key before as its last one; nil: it is elsewhere
 	for ; n > 0 && !x.ready(); n-- {

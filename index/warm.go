@@ -1,6 +1,11 @@
 package index
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+	"unsafe"
+
+	"kvd/internal/prefetch"
+)
 
 // WarmMax is how many keys a call of [Index.Warm] should have: some more than a processor
 // fetches side by side, and few enough that they are still in its cache at the last.
@@ -14,12 +19,12 @@ func (x *Index) Warm(hashes []uint64) {
 		return
 	}
 	for _, hash := range hashes {
-		x.table.touch(tagOf(hash))
+		x.table.prefetch(tagOf(hash))
 	}
 	for _, hash := range hashes {
 		if s := x.table.home(tagOf(hash)); s.key != 0 {
-			x.rows.touch(s.row)
-			x.keys.touch(s.key)
+			x.rows.prefetch(s.row)
+			x.keys.prefetch(s.key)
 		}
 	}
 }
@@ -37,15 +42,14 @@ func (x *Index) Prefetch(hash uint64) (record Place, ok bool) {
 		return Place{}, false
 	}
 	x.rows.touch(s.row)
-	x.keys.touchTop(s.key)
+	x.keys.touch(s.key)
 	return s.at.place(x.uses.end())
 }
 
-// touch reads the slot where the search for a tag begins. An atomic load is not optimised
-// away.
-func (t *table) touch(tag uint32) {
+// prefetch fetches the slot where the search for a tag begins.
+func (t *table) prefetch(tag uint32) {
 	slots := t.binOf(tag).slots
-	_ = atomic.LoadUint32(&slots[home(tag, len(slots))].tag)
+	prefetch.Lines(unsafe.Pointer(&slots[home(tag, len(slots))]), 1)
 }
 
 // home returns the slot of a tag: the one where the search for it begins, or one of the next few
@@ -64,3 +68,9 @@ func (t *table) home(tag uint32) slot {
 	}
 	return slot{}
 }
+
+// touch reads a word of the row, without waiting for it. An atomic load is not optimised away.
+func (r *rows) touch(id uint32) { _ = atomic.LoadUint64(&r.pages.at(id).place) }
+
+// touch reads the first word of an entry, without waiting for it.
+func (a *arena) touch(ref uint32) { _ = atomic.LoadUint64(a.word(ref)) }

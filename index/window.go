@@ -1,64 +1,83 @@
 package index
 
 import (
-	"sync/atomic"
+	"unsafe"
+
+	"kvd/internal/prefetch"
 )
 
-// window is the next few keys of a snapshot's walk, with their versions in it. It reads
-// their entries side by side, then their rows: a walk that went from one key to the next
-// would wait for memory twice a key.
+// window is the next few keys of a snapshot's walk. A key goes through it in three steps: its entry
+// is prefetched, its version is found and the row prefetched, and it is shown. Each step is some keys
+// behind the one before, so that memory delivers what the next keys need while one is shown. A walk
+// that went from key to key would wait for memory twice a key.
 type window struct {
-	rows, kept [windowKeys]uint32
-	size       int // keys of the next window
+	snapshot            *Snapshot
+	show                func(ref, row, kept uint32) bool
+	added, found, shown uint // keys
+	refs, rows, kept    [windowKeys]uint32
 }
 
-// A walk begins with a small window, because many end after a few keys, and doubles it.
+// Steps begin a few keys behind one another, because many walks end after a few keys, and get to be
+// lagMost behind.
 const (
-	windowKeys  = 32
-	windowFirst = 4
+	windowKeys = 64 // more than two steps are behind, and a power of two
+	lagLeast   = 4
+	lagMost    = 16
 )
 
 // each calls fn for every key from from on in ascending order, until it returns false,
 // with the newest row that the snapshot sees and the number of versions kept from there
 // on.
 func (s *Snapshot) each(from string, fn func(ref, row, kept uint32) bool) {
-	w := window{size: windowFirst}
+	w := window{snapshot: s, show: fn}
+	more := true
 	ascend(s.leaves, &s.x.keys, from, func(refs []uint32) bool {
-		for len(refs) > 0 {
-			next := refs[:min(len(refs), w.size)]
-			w.read(s, next)
-			for i, ref := range next {
-				if !fn(ref, w.rows[i], w.kept[i]) {
-					return false
-				}
+		for _, ref := range refs {
+			w.add(ref)
+			lag := min(lagLeast+w.added/4, lagMost)
+			if more = w.advance(lag); !more {
+				return false
 			}
-			refs = refs[len(next):]
-			w.size = min(2*w.size, windowKeys)
 		}
 		return true
 	})
-}
-
-// read finds the versions of the keys, and brings what a listing reads of them into the
-// processor's cache. No load of a loop waits for another one of it.
-func (w *window) read(s *Snapshot, refs []uint32) {
-	for i, ref := range refs {
-		w.rows[i], w.kept[i] = s.chain(ref)
-	}
-	for i, ref := range refs {
-		s.x.rows.touch(w.rows[i])
-		s.x.keys.touch(ref)
+	if more {
+		w.advance(0)
 	}
 }
 
-// touch reads a word of the row. An atomic load is not optimised away.
-func (r *rows) touch(id uint32) { _ = atomic.LoadUint64(&r.pages.at(id).place) }
+// add begins with another key.
+func (w *window) add(ref uint32) {
+	w.refs[w.added%windowKeys] = ref
+	w.snapshot.x.keys.prefetch(ref)
+	w.added++
+}
 
-// touchTop reads the first word of an entry.
-func (a *arena) touchTop(ref uint32) { _ = atomic.LoadUint64(a.word(ref)) }
+// advance takes the steps of the keys that are lag behind, until show returns false.
+func (w *window) advance(lag uint) bool {
+	for ; w.found+lag < w.added; w.found++ {
+		i := w.found % windowKeys
+		w.rows[i], w.kept[i] = w.snapshot.chain(w.refs[i])
+		w.snapshot.x.rows.prefetch(w.rows[i])
+	}
+	for ; w.shown+lag < w.found; w.shown++ {
+		i := w.shown % windowKeys
+		if !w.show(w.refs[i], w.rows[i], w.kept[i]) {
+			return false
+		}
+	}
+	return true
+}
 
-// touch reads the last word of an entry, whose first was read: many lie in two cache lines.
-func (a *arena) touch(ref uint32) {
-	last := ref + entrySize(int(*a.length(ref)&entryLenMask)) - 1
-	_ = atomic.LoadUint64(a.word(last))
+func (r *rows) prefetch(id uint32) { prefetch.Lines(unsafe.Pointer(r.pages.at(id)), 1) }
+
+// prefetch fetches the first three units of an entry: all of it if the key has up to 18 bytes. They
+// are in two lines if it begins in one of the last two units of a line.
+func (a *arena) prefetch(ref uint32) {
+	const units = prefetch.LineSize / unitSize
+	lines := 1
+	if ref%units >= units-2 {
+		lines = 2
+	}
+	prefetch.Lines(a.unit(ref), lines)
 }
