@@ -32,7 +32,7 @@ func (b *Bucket) All(ctx context.Context, patterns ...string) iter.Seq2[kv.Entry
 // value, and is returned with the error.
 func (l *listing) read(key string, v index.Version) (kv.Entry, error) {
 	b := l.bucket
-	_, e, err := b.readVersion(l.segments[v.Segment], nil, key, v)
+	e, err := b.readVersion(l.segments[v.Segment], key, v)
 	if err != nil {
 		e = kv.Entry{Bucket: b.name, Key: key, Revision: v.Revision, Created: time.Unix(0, v.Created).UTC(), Operation: v.Op, Reason: v.Reason}
 	}

@@ -377,7 +377,7 @@ func TestACompactedSegmentWaitsForItsReaders(t *testing.T) {
 	}
 	mustPut(t, b, "a", "new")
 	h.reclaim()
-	if _, e, err := b.readVersion(pinned[0], nil, "b", versions[0]); err != nil || string(e.Value) != "stays" {
+	if e, err := b.readVersion(pinned[0], "b", versions[0]); err != nil || string(e.Value) != "stays" {
 		t.Errorf("%q and %v from where it was", e.Value, err)
 	}
 	if n := len(h.segmentFiles()); n != 2 {

@@ -13,24 +13,27 @@ import (
 
 // Get returns the newest entry of key.
 func (b *Bucket) Get(ctx context.Context, key string) (kv.Entry, error) {
-	_, e, err := b.getAppend(ctx, nil, key)
+	var e kv.Entry
+	_, err := b.getAppend(ctx, &e, nil, key)
 	return e, kv.NameKey(b.name, key, err)
 }
 
 // GetAppend is Get that appends the value to dst. If there is no value it returns
 // kv.ErrKeyNotFound itself, unwrapped, which costs no allocation.
 func (b *Bucket) GetAppend(ctx context.Context, dst []byte, key string) ([]byte, kv.Entry, error) {
-	dst, e, err := b.getAppend(ctx, dst, key)
+	var e kv.Entry
+	dst, err := b.getAppend(ctx, &e, dst, key)
 	if err != nil && err != kv.ErrKeyNotFound { //nolint:errorlint // nothing wraps it here
 		err = kv.NameKey(b.name, key, err)
 	}
 	return dst, e, err
 }
 
-// getAppend is GetAppend, whose errors name neither bucket nor key.
-func (b *Bucket) getAppend(ctx context.Context, dst []byte, key string) ([]byte, kv.Entry, error) {
+// getAppend is GetAppend into e, whose errors name neither bucket nor key. e stays zero after an error.
+// A copy of an entry takes some nanoseconds, and four functions would pass it up.
+func (b *Bucket) getAppend(ctx context.Context, e *kv.Entry, dst []byte, key string) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
-		return dst, kv.Entry{}, err
+		return dst, err
 	}
 	hash := index.Hash(key)
 	b.mu.RLock()
@@ -38,10 +41,10 @@ func (b *Bucket) getAppend(ctx context.Context, dst []byte, key string) ([]byte,
 	v, ok := b.mu.index.Newest(hash, key)
 	if err := b.doubtsLocked(ctx, v.Revision); err != nil {
 		b.mu.RUnlock()
-		return dst, kv.Entry{}, err
+		return dst, err
 	}
 	ok = ok && !b.expiredLocked(&v, true)
-	return b.finishGet(dst, key, v, ok)
+	return b.finishGet(e, dst, key, &v, ok)
 }
 
 // prefetchLocked fetches the newest record of the key with that hash into the processor's cache while
@@ -70,29 +73,30 @@ func (b *Bucket) GetRevision(ctx context.Context, key string, revision kv.Revisi
 			return kv.Entry{}, kv.NameKey(b.name, key, err)
 		}
 	}
-	_, e, err := b.finishGet(nil, key, v, ok)
+	var e kv.Entry
+	_, err := b.finishGet(&e, nil, key, &v, ok)
 	return e, kv.NameKey(b.name, key, err)
 }
 
 // finishGet is finishRead for reads of values: a marker counts as not found.
-func (b *Bucket) finishGet(dst []byte, key string, v index.Version, ok bool) ([]byte, kv.Entry, error) {
-	return b.finishRead(dst, key, v, ok && v.Op == kv.Put)
+func (b *Bucket) finishGet(e *kv.Entry, dst []byte, key string, v *index.Version, ok bool) ([]byte, error) {
+	return b.finishRead(e, dst, key, v, ok && v.Op == kv.Put)
 }
 
-// finishRead reads the record that a look-up found. The caller holds mu for reading;
-// finishRead releases it.
-func (b *Bucket) finishRead(dst []byte, key string, v index.Version, ok bool) ([]byte, kv.Entry, error) {
+// finishRead reads the record that a look-up found, as readInto does. The caller holds mu for
+// reading; finishRead releases it.
+func (b *Bucket) finishRead(e *kv.Entry, dst []byte, key string, v *index.Version, ok bool) ([]byte, error) {
 	if !ok {
 		gone := b.mu.gone
 		b.mu.RUnlock()
-		return dst, kv.Entry{}, missing(key, gone)
+		return dst, missing(key, gone)
 	}
 	s := b.mu.segments[v.Segment].Segment
 	s.Pin()
 	b.mu.RUnlock()
-	dst, e, err := b.readVersion(s, dst, key, v)
+	dst, err := b.readInto(e, s, dst, key, v)
 	s.Unpin()
-	return dst, e, err
+	return dst, err
 }
 
 // missing returns the error of a look-up that found nothing. A bad key is never in the
@@ -107,17 +111,24 @@ func missing(key string, gone error) error {
 	return kv.ErrKeyNotFound
 }
 
-// readVersion reads one record out of a pinned segment and appends its value.
-func (b *Bucket) readVersion(s *segment.Segment, dst []byte, key string, v index.Version) ([]byte, kv.Entry, error) {
+// readVersion reads one record out of a pinned segment.
+func (b *Bucket) readVersion(s *segment.Segment, key string, v index.Version) (e kv.Entry, err error) {
+	_, err = b.readInto(&e, s, nil, key, &v)
+	return e, err
+}
+
+// readInto reads one record out of a pinned segment into e and appends its value to dst. After an
+// error e is unchanged.
+func (b *Bucket) readInto(e *kv.Entry, s *segment.Segment, dst []byte, key string, v *index.Version) ([]byte, error) {
 	start := len(dst)
 	rec, buf, err := s.Read(dst, v.Offset, v.Size, key, v.Revision)
 	if err != nil {
 		b.noteLost(err, key, v.Revision)
-		return dst, kv.Entry{}, kv.NameKey(b.name, key, err)
+		return dst, kv.NameKey(b.name, key, err)
 	}
 	headers := bytes.Clone(rec.Headers)
 	buf = append(buf[:start], rec.Value...) // moves the value down over its record's header
-	e := kv.Entry{
+	*e = kv.Entry{
 		Bucket: b.name, Key: key, Value: buf[start:len(buf):len(buf)],
 		Revision: v.Revision, Created: time.Unix(0, v.Created).UTC(),
 		Operation: v.Op, Reason: v.Reason, Headers: headers,
@@ -125,7 +136,7 @@ func (b *Bucket) readVersion(s *segment.Segment, dst []byte, key string, v index
 	if v.Deadline != 0 {
 		e.Deadline = time.Unix(0, v.Deadline).UTC()
 	}
-	return buf, e, nil
+	return buf, nil
 }
 
 // History yields the kept entries of key, oldest first.
@@ -145,7 +156,7 @@ func (b *Bucket) History(ctx context.Context, key string) iter.Seq2[kv.Entry, er
 			err := ctx.Err()
 			var e kv.Entry
 			if err == nil {
-				_, e, err = b.readVersion(pinned[i], nil, key, v)
+				e, err = b.readVersion(pinned[i], key, v)
 			}
 			if err != nil {
 				// Damage affects this entry only: the caller may go on.
@@ -195,6 +206,7 @@ func (b *Bucket) Last(ctx context.Context, key string) (kv.Entry, error) {
 		return kv.Entry{}, kv.NameKey(b.name, key, err)
 	}
 	ok = ok && !b.expiredLocked(&v, true)
-	_, e, err := b.finishRead(nil, key, v, ok)
+	var e kv.Entry
+	_, err := b.finishRead(&e, nil, key, &v, ok)
 	return e, kv.NameKey(b.name, key, err)
 }

@@ -175,8 +175,8 @@ var damageMutants = []mutant{
 	// Concurrency.
 	{
 		name: "a get does not pin what it reads", test: "TestReadsPinWhatTheyRead", file: "bucket/read.go",
-		old: "\ts.Pin()\n\tb.mu.RUnlock()\n\tdst, e, err := b.readVersion(s, dst, key, v)\n\ts.Unpin()\n",
-		new: "\tif !(mutant) {\n\t\ts.Pin()\n\t\tdefer s.Unpin()\n\t}\n\tb.mu.RUnlock()\n\tdst, e, err := b.readVersion(s, dst, key, v)\n",
+		old: "\ts.Pin()\n\tb.mu.RUnlock()\n\tdst, err := b.readInto(e, s, dst, key, v)\n\ts.Unpin()\n",
+		new: "\tif !(mutant) {\n\t\ts.Pin()\n\t\tdefer s.Unpin()\n\t}\n\tb.mu.RUnlock()\n\tdst, err := b.readInto(e, s, dst, key, v)\n",
 	},
 	{
 		name: "the log's low position is newer than the buckets'", test: "TestWritesBesideACheckpointAreReplayed", file: "bucket/checkpoint.go",

@@ -245,6 +245,12 @@
 // named. And a head is never valid with another record's body. The body sum covers the
 // padding, so that every byte of a record is checked.
 //
+// Two sums of a small record take some 45 ns, and they stay: a sum of our own for short input, in
+// one pass, was no faster than xxhash's (20 ns for 72 bytes either way) and took 1.4 times as long for
+// a KiB. What did cost was passing a record of nearly 200 bytes from function to function. A read of
+// 128 bytes from the processor's cache took 144 to 227 ns while each of four returned it by value, and
+// takes 80 to 119 since they fill the caller's (BenchmarkRead, five interleaved pairs).
+//
 // Because of the seed no client can write a value that a search takes for a record. The
 // seed does not prevent copies of real records, which somebody who can read the files could
 // store, because records do not contain their place. Hence the rule that a record found by

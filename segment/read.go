@@ -73,9 +73,8 @@ func (s *Segment) dropMapping() vfs.Mapping {
 // The error is a *kv.CorruptError that names bucket, key and revision if the bytes are damaged or
 // cannot be read, or if the record is a Lost one; it matches kv.ErrVersion for a record of a later
 // version; otherwise it is the system's, of opening or mapping a file. The caller must have a pin.
-func (s *Segment) Read(dst []byte, offset int64, size uint32, key string, revision kv.Revision) (Record, []byte, error) {
-	r, buf, err := s.ReadStored(dst, offset, size, key, revision)
-	if err != nil {
+func (s *Segment) Read(dst []byte, offset int64, size uint32, key string, revision kv.Revision) (r Record, buf []byte, err error) {
+	if buf, err = s.readStored(&r, dst, offset, size, key, revision); err != nil {
 		return Record{}, dst, err
 	}
 	if r.Lost {
@@ -105,36 +104,44 @@ const detailLost = "the value was damaged, and a compaction kept the rest of the
 
 // ReadStored is Read without decompression and without the files of values: it appends exactly
 // the stored bytes of the record, also of a Lost one.
-func (s *Segment) ReadStored(dst []byte, offset int64, size uint32, key string, revision kv.Revision) (Record, []byte, error) {
+func (s *Segment) ReadStored(dst []byte, offset int64, size uint32, key string, revision kv.Revision) (r Record, buf []byte, err error) {
+	if buf, err = s.readStored(&r, dst, offset, size, key, revision); err != nil {
+		return Record{}, dst, err
+	}
+	return r, buf, nil
+}
+
+// readStored is ReadStored into r, which is zero before and undefined after an error.
+func (s *Segment) readStored(r *Record, dst []byte, offset int64, size uint32, key string, revision kv.Revision) ([]byte, error) {
 	end := s.size.Load()
 	if offset < HeaderSize || size < recordFixedSize || offset > end-recordFixedSize {
-		return Record{}, dst, s.outside(offset, size, key, revision)
+		return dst, s.outside(offset, size, key, revision)
 	}
 	own, err := s.recordSize(dst, offset, size, key, revision)
 	if err != nil {
-		return Record{}, dst, err
+		return dst, err
 	}
 	if own < recordFixedSize || offset > end-int64(own) {
-		return Record{}, dst, s.outside(offset, own, key, revision)
+		return dst, s.outside(offset, own, key, revision)
 	}
 	m, err := s.mapped()
 	if err != nil {
-		return Record{}, dst, fmt.Errorf("segment: map %s: %w", s.path, err)
+		return dst, fmt.Errorf("segment: map %s: %w", s.path, err)
 	}
 	start := len(dst)
 	buf := slices.Grow(dst, int(own))[:start+int(own)]
 	if _, err := m.ReadAt(buf[start:], offset); err != nil {
-		return Record{}, dst, s.lost(offset, key, revision, err, "unreadable")
+		return dst, s.lost(offset, key, revision, err, "unreadable")
 	}
-	r, n, err := s.seed.DecodeRecord(buf[start:])
+	n, err := s.seed.decode(buf[start:], r)
 	if err != nil {
-		return Record{}, dst, s.undecoded(offset, key, revision, err)
+		return dst, s.undecoded(offset, key, revision, err)
 	}
 	if n != int(own) || own+r.File.Size != size || r.BucketID != s.bucketID || r.Revision != revision || key != "" && string(r.Key) != key {
-		return Record{}, dst, s.lost(offset, key, revision, nil,
+		return dst, s.lost(offset, key, revision, nil,
 			"another record is there: key %q, revision %d, bucket %d", r.Key, r.Revision, r.BucketID)
 	}
-	return r, buf, nil
+	return buf, nil
 }
 
 // ReadHeader is Read without the value and without the check of the key. It neither reads nor
@@ -155,7 +162,8 @@ func (s *Segment) ReadHeader(dst []byte, offset int64, size uint32, revision kv.
 	if _, err := m.ReadAt(buf[start:], offset); err != nil {
 		return Record{}, 0, dst, s.lost(offset, "", revision, err, "unreadable")
 	}
-	r, l, err := s.seed.decodeHead(buf[start:])
+	var r Record
+	l, err := s.seed.decodeHead(buf[start:], &r)
 	if err != nil {
 		return Record{}, 0, dst, s.undecoded(offset, "", revision, err)
 	}

@@ -117,7 +117,8 @@ func (w *walker) record(pos, to int64) bool {
 	// At most maxKeySize, so that garbage does not move the window far. This may move it.
 	keyLen := min(int(le.Uint16(b[recordKeyLen:])), maxKeySize)
 	b = w.at(pos, headSize(b[recordKind], b[recordFlags], keyLen))
-	r, l, err := w.s.seed.decodeHead(b)
+	var r Record
+	l, err := w.s.seed.decodeHead(b, &r)
 	if errors.Is(err, kv.ErrVersion) {
 		w.err = fmt.Errorf("segment: read %s at %d: %w", w.s.path, pos, err)
 	}
