@@ -87,6 +87,7 @@ func (c *compactor) workUntilIdle() bool {
 		case did:
 			c.retry, wait = 0, 0
 		case idle:
+			c.store.values.spares.drop()
 			return true
 		}
 	}

@@ -40,7 +40,9 @@
 // caller, before the mutation is queued (values.go). The file and its name are durable before the
 // frame with the record is written. So a large value is written once, log and segments get a
 // small record that names the file, and other groups pass meanwhile. Up to four callers write at
-// a time. Buckets in memory have no such files.
+// a time. Files of removed values are written to again, 128 MiB of them at most, because that is
+// twice as fast as new ones (spares.go); they are removed when there are hardly any writes.
+// Buckets in memory have no such files.
 //
 // Compression: in a bucket with compression, each caller compresses its value before
 // it queues the mutation (package segment says how, and when it pays). Each record

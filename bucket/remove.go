@@ -48,11 +48,12 @@ func (s *Store) segmentReleased() {
 	}
 }
 
-// removeSegment removes the file of a segment, and the value files that go with it.
+// removeSegment removes the file of a segment. The value files that go with it become spares, or
+// are removed too.
 func (s *Store) removeSegment(sl *openSegment, step func()) error {
 	err := segment.Remove(s.segments, sl.Number(), step)
 	for _, v := range sl.values {
-		err = errors.Join(err, segment.RemoveValue(s.segments, v.number, step))
+		err = errors.Join(err, s.values.spares.give(v.number, step))
 	}
 	return err
 }

@@ -84,7 +84,7 @@ func (c *calm) look(now time.Time, logged int64) bool {
 
 // canSettle reports whether settleFull gives back room. The caller holds path.
 func (s *Store) canSettle() bool {
-	return s.log.Oversized() || s.log.Used() > 2*s.opts.firstLogFileSize() || s.hasImages.Load()
+	return s.log.Oversized() || s.log.Used() > 2*s.opts.firstLogFileSize() || s.hasImages.Load() || s.values.spares.any()
 }
 
 // settleFull is settleLog for a write that finds the disk full. A full disk is no error: the
@@ -94,6 +94,7 @@ func (s *Store) settleFull() error {
 	s.path.Unlock()
 	defer s.path.Lock()
 	s.dropImages()
+	s.values.spares.drop()
 	_ = s.settleLog(unpaced) // a refusal leaves the log large
 	return s.checkWritable()
 }

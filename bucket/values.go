@@ -18,13 +18,13 @@ import (
 // before it queues its mutation, so that other groups pass meanwhile:
 //
 //  1. the manifest says that there may be value files, before the first one exists;
-//  2. the caller writes the value to a new file and syncs it;
-//  3. it syncs the directory;
+//  2. the caller takes a file whose name is durable (spares.go);
+//  3. it writes the value to the file and syncs it;
 //  4. it queues the mutation, whose record is small: it names the file.
 //
-// If the mutation is refused, its file is removed. A file of which a crash took the mutation is
+// If the mutation is refused, its file becomes a spare. A file of which a crash took the mutation is
 // scratch, and the open that follows removes it. It decides after the replay, because the log may
-// name the file. A file is removed with its record, by compaction or with its bucket: see
+// name the file. A file goes with its record, by compaction or with its bucket: see
 // openSegment.values.
 type valueFiles struct {
 	store   *Store
@@ -34,6 +34,7 @@ type valueFiles struct {
 	// locked before Store.checkpoint.
 	writing  sync.RWMutex
 	declared atomic.Bool // the manifest says that there may be value files
+	spares   spareValues
 
 	placeChecked atomic.Int64 // unix ns of the machine's clock: when checkPlace looked
 }
@@ -58,17 +59,18 @@ func (sl *openSegment) addValue(number uint64, size uint32) {
 }
 
 func (v *valueFiles) init(s *Store) {
-	v.store, v.writers = s, make(chan struct{}, valueWriters)
+	v.store, v.spares.store, v.writers = s, s, make(chan struct{}, valueWriters)
 }
 
-// close waits for the writers. The store is closed, so that no other one begins.
+// close waits for the writers, and removes the spares. The store is closed, so that no other
+// writer begins.
 func (v *valueFiles) close() {
 	v.writing.Lock()
 	defer v.writing.Unlock()
+	v.spares.drop()
 }
 
-// write writes the value of a mutation to a file. The caller calls syncNames before it queues the
-// mutation. An error is a refusal: nothing was written.
+// write writes the value of a mutation to a file. After an error nothing was written.
 func (v *valueFiles) write(ctx context.Context, m *mutation) error {
 	select {
 	case v.writers <- struct{}{}:
@@ -141,49 +143,34 @@ func (v *valueFiles) declare() error {
 	return nil
 }
 
-// create writes the value of a mutation to a new file.
-func (v *valueFiles) create(m *mutation) (segment.ValueFile, error) {
+// create writes the value of a mutation to a file.
+func (v *valueFiles) create(m *mutation) (file segment.ValueFile, err error) {
 	s := v.store
-	number, err := s.numbers.take()
+	number, err := v.spares.take(len(m.value))
 	if errors.Is(err, errNumbers) {
 		if err = s.makeCheckpoint(paced); err == nil {
-			number, err = s.numbers.take()
+			number, err = v.spares.take(len(m.value))
 		}
 	}
-	if err != nil {
-		return segment.ValueFile{}, err
-	}
-	file, err := segment.CreateValue(s.segments, number, m.bucket.id, m.value)
-	if err != nil {
-		s.numbers.giveBack(number)
+	if err == nil {
+		if file, err = segment.WriteValue(s.segments, number, m.bucket.id, m.value); err != nil {
+			v.removeLocked(number, segment.RemoveValue)
+		}
 	}
 	return file, err
 }
 
-// settle gives back the room that the log took under load. It reports whether there was any.
+// settle gives back the room that spares and the log took under load. It reports whether there
+// was any.
 func (v *valueFiles) settle() bool {
 	s := v.store
+	dropped := v.spares.drop()
 	s.path.Lock()
 	defer s.path.Unlock()
-	return s.canSettle() && s.settleFull() == nil
+	return s.canSettle() && s.settleFull() == nil || dropped
 }
 
-// syncNames makes the names of the files that were written durable.
-func (v *valueFiles) syncNames() error {
-	s := v.store
-	v.writing.RLock()
-	defer v.writing.RUnlock()
-	if err := s.checkWritable(); err != nil {
-		return err
-	}
-	if err := s.segmentDir.Sync(); err != nil {
-		_ = s.poison(fmt.Errorf("sync %s: %w", s.segments.Dir, err)) // the mutation is in no log: its outcome is known
-		return s.checkFailure()
-	}
-	return nil
-}
-
-// removeRefused removes the files of mutations that were refused. err is what became of their
+// removeRefused gives up the files of mutations that were refused. err is what became of their
 // request as a whole. It leaves all files if the store has failed: then the log may have the
 // mutations.
 func (v *valueFiles) removeRefused(mutations []mutation, err error) {
@@ -195,15 +182,21 @@ func (v *valueFiles) removeRefused(mutations []mutation, err error) {
 	}
 }
 
-// remove removes a file that no record names.
+// remove gives up a file that no record names.
 func (v *valueFiles) remove(number uint64) {
-	s := v.store
 	v.writing.RLock()
 	defer v.writing.RUnlock()
+	v.removeLocked(number, func(_ segment.Options, number uint64, step func()) error { return v.spares.give(number, step) })
+}
+
+// removeLocked removes a file that no record names, or what else by does with it. The caller holds
+// writing.
+func (v *valueFiles) removeLocked(number uint64, by func(segment.Options, uint64, func()) error) {
+	s := v.store
 	if s.checkWritable() != nil {
 		return // another process may have the directory, or it must not be touched; the file is scratch
 	}
-	if err := segment.RemoveValue(s.segments, number, func() {}); err != nil {
+	if err := by(s.segments, number, func() {}); err != nil {
 		s.opts.Logger.Warn("the file of a value that was not written stays until the next open", "cause", err)
 	}
 }

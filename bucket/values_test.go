@@ -8,9 +8,13 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"kvd/bucket/manifest"
+	"kvd/bucket/verify"
+	"kvd/internal/environment"
 	"kvd/internal/vfs"
 	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
@@ -38,7 +42,8 @@ func (h *harness) valueFiles() (names []string) {
 	return names
 }
 
-// wantValueFiles checks how many value files there are, and that the segments name just these.
+// wantValueFiles checks how many value files there are beside the spares, and that the segments
+// name just these.
 func (h *harness) wantValueFiles(n int) {
 	h.t.Helper()
 	var named []string
@@ -50,7 +55,11 @@ func (h *harness) wantValueFiles(n int) {
 		}
 	}
 	slices.Sort(named)
-	if got := h.valueFiles(); len(got) != n || !slices.Equal(got, named) {
+	got := slices.DeleteFunc(h.valueFiles(), func(name string) bool {
+		number, _ := segment.ParseValueFileName(name)
+		return slices.ContainsFunc(h.s.values.spares.files, func(f spareValue) bool { return f.number == number })
+	})
+	if len(got) != n || !slices.Equal(got, named) {
 		h.t.Errorf("there are the value files %v, the segments name %v, want %d", got, named, n)
 	}
 }
@@ -527,4 +536,123 @@ func TestCloseWaitsForLargeValues(t *testing.T) {
 	if names := h.valueFiles(); len(names) != 0 {
 		t.Error(names)
 	}
+}
+
+// The file of a value that was removed is written to again. None that is not used stays after a
+// close, or on a full disk.
+func TestValueFilesAreUsedAgain(t *testing.T) {
+	h := newHarness(t, withLargeValues)
+	b := h.bucket("b")
+	for i := range 3 {
+		mustPut(t, b, "key", largeText(fmt.Sprint(i)))
+	}
+	h.reclaim()
+	h.wantValueFiles(1)
+	spares := h.s.values.spares.files
+	old := slices.IndexFunc(spares, func(f spareValue) bool { return f.size > 0 })
+	if old < 0 {
+		t.Fatalf("the spares are %+v", spares)
+	}
+	number, allocated := spares[old].number, h.disk.Used()
+	mustPut(t, b, "key", largeText("again"))
+	if v := b.active.values; v[len(v)-1].number != number {
+		t.Errorf("the value is in file %d, the spares were %+v", v[len(v)-1].number, spares)
+	}
+	if more := h.disk.Used() - allocated; more > 3*4096 {
+		t.Errorf("the disk has %d bytes less", more)
+	}
+	mustGet(t, b, "key", largeText("again"))
+	h.reopen()
+	b = h.find("b")
+	mustGet(t, b, "key", largeText("again"))
+	h.wantValueFiles(2)
+	if n := len(h.valueFiles()); n != 2 {
+		t.Errorf("%d value files after a close", n)
+	}
+	mustPut(t, b, "other", largeText("other"))
+	mustPut(t, b, "other", largeText("more"))
+	h.reclaim()
+	if h.s.values.spares.bytes == 0 {
+		t.Error("there are no spares")
+	}
+	h.disk.SetCapacity(h.disk.Used())
+	_, err := b.Put(ctx, "full", make([]byte, 1<<20))
+	wantError(t, err, kv.ErrNoSpace)
+	if n := h.s.values.spares.bytes; n != 0 {
+		t.Errorf("spares take %d bytes of a full disk", n)
+	}
+}
+
+// Writers, readers, listings, compaction and the deletion of a bucket go on side by side, with
+// the files of the system and all background work. No read gets another value than its key had.
+func TestLargeValuesBesideEverything(t *testing.T) {
+	dir := t.TempDir()
+	s, err := Open(dir, Options{SegmentSize: pageSize, env: environment.Env{LargeValue: segment.ValueFileMin}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := mustCreate(t, s, "b")
+	gone := mustCreate(t, s, "gone")
+	const rounds = 150
+	var writers, readers sync.WaitGroup
+	for w := range 3 {
+		writers.Go(func() {
+			for i := range rounds {
+				key := fmt.Sprint(w, ".", i%5)
+				if _, err := b.PutString(ctx, key, largeText(fmt.Sprint(key, " ", i))); err != nil {
+					t.Error(err)
+				}
+				if _, err := gone.PutString(ctx, key, largeText(key)); err != nil && !errors.Is(err, kv.ErrBucketNotFound) {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	writers.Go(func() {
+		for range 5 {
+			if _, err := s.Reclaim(ctx, nil); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := s.DeleteBucket(ctx, "gone"); err != nil {
+			t.Error(err)
+		}
+	})
+	var done atomic.Bool
+	for range 2 {
+		readers.Go(func() {
+			for !done.Load() {
+				for e, err := range b.All(ctx) {
+					if err != nil || !strings.HasPrefix(string(e.Value), e.Key+" ") {
+						t.Errorf("%q lists %.10q, %v", e.Key, e.Value, err)
+					}
+				}
+				if e, err := b.Get(ctx, "0.0"); err == nil && !strings.HasPrefix(string(e.Value), "0.0 ") || err != nil && !errors.Is(err, kv.ErrKeyNotFound) {
+					t.Errorf("0.0 has %.10q, %v", e.Value, err)
+				}
+			}
+		})
+	}
+	writers.Wait()
+	done.Store(true)
+	readers.Wait()
+	if _, err := s.Reclaim(ctx, nil); err != nil {
+		t.Error(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r, err := verify.Store(dir, verify.Options{})
+	if err != nil || r.Err() != nil || r.Values != 15 || len(r.Notes) != 0 {
+		t.Errorf("verify: %+v, %v", r, err)
+	}
+}
+
+func mustCreate(t *testing.T, s *Store, name string) *Bucket {
+	t.Helper()
+	b, err := s.CreateBucket(ctx, kv.Config{Bucket: name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.(*Bucket)
 }

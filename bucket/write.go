@@ -107,11 +107,7 @@ func (s *Store) writeValue(ctx context.Context, m *mutation) error {
 	if err := m.refusal(); err != nil {
 		return err
 	}
-	err := s.values.write(ctx, m)
-	if err == nil {
-		err = s.values.syncNames()
-	}
-	return err
+	return s.values.write(ctx, m)
 }
 
 // carryOut carries a request through the commit path, and removes the files of large values that
@@ -176,7 +172,6 @@ func (s *Store) submit(ctx context.Context, mutations []kv.Mutation) error {
 	if len(mutations) > 1 {
 		r.mutations = make([]mutation, 0, len(mutations))
 	}
-	large := false
 	for i := range mutations {
 		m := &mutations[i]
 		m.Revision, m.Err = 0, nil
@@ -184,7 +179,6 @@ func (s *Store) submit(ctx context.Context, mutations []kv.Mutation) error {
 		own := &r.mutations[len(r.mutations)-1]
 		err := s.translate(m, own)
 		if err == nil && own.large {
-			large = true
 			err = s.values.write(ctx, own)
 		}
 		if err != nil {
@@ -196,9 +190,6 @@ func (s *Store) submit(ctx context.Context, mutations []kv.Mutation) error {
 		return ctx.Err()
 	}
 	err := ctx.Err()
-	if err == nil && large {
-		_ = s.values.syncNames() // an error has ended the store's writes, so that the mutations are refused
-	}
 	if err == nil {
 		err = s.carryOut(ctx, r)
 	} else {

@@ -75,7 +75,7 @@ func sparingManifests(c simdisk.Choice) simdisk.Choice {
 // mutates reports whether a call may change the disk or the pending items.
 func mutates(kind simdisk.OpKind) bool {
 	switch kind {
-	case simdisk.OpList, simdisk.OpStat, simdisk.OpReadAt, simdisk.OpSize, simdisk.OpMap, simdisk.OpReadMapping, simdisk.OpOpenDir:
+	case simdisk.OpList, simdisk.OpStat, simdisk.OpReadAt, simdisk.OpSize, simdisk.OpMap, simdisk.OpReadMapping, simdisk.OpOpenDir, simdisk.OpWriteBack:
 		return false
 	}
 	return true

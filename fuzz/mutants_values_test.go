@@ -7,7 +7,7 @@ var valueMutants = []mutant{
 		old: "\tif err == nil {\n\t\terr = file.Sync()\n\t}\n", new: "\tif err == nil && !(mutant) {\n\t\terr = file.Sync()\n\t}\n",
 	},
 	{
-		name: "the name of a value file is not durable before its record is logged", test: "TestPowerCutAtEveryCallOfLargeValues", in: "bucket", file: "bucket/values.go",
+		name: "the name of a value file is not durable before its record is logged", test: "TestPowerCutAtEveryCallOfLargeValues", in: "bucket", file: "bucket/spares.go",
 		old: "\tif err := s.segmentDir.Sync(); err != nil {\n", new: "\tif mutant {\n\t\treturn nil\n\t}\n\tif err := s.segmentDir.Sync(); err != nil {\n",
 	},
 	{

@@ -43,28 +43,66 @@ func ParseValueFileName(name string) (number uint64, ok bool) {
 	return number, err == nil && name == ValueFileName(number)
 }
 
-// valueStep is how much of a value is hashed and written at a time: what was hashed is still in
-// the processor's cache when it is written.
-const valueStep = 256 << 10
+const (
+	// valueStep is how much of a value is hashed and written at a time: what was hashed is still
+	// in the processor's cache when it is written.
+	valueStep = 256 << 10
+	// valueBurst is how much of a value is handed to the disk at a time, while the next burst is
+	// written to the page cache. At most two are under way, so that a sync of the log that comes
+	// meanwhile does not wait for all of a large value.
+	valueBurst = 1 << 20
+)
 
-// CreateValue writes a value, as a record stores it, to a new value file and syncs the file. The
-// caller must sync the directory before it writes a record that names the file. After an error
-// there is no such file, unless the system refuses to remove it. The error matches
-// vfs.ErrNoSpace or vfs.ErrTooManyFiles if the system has no room or no descriptor.
-func CreateValue(o Options, number, bucketID uint64, value []byte) (ValueFile, error) {
+// CreateValueFile makes an empty value file. [WriteValue] may write to it once the directory is
+// synced. If the error matches vfs.ErrNoSpace or vfs.ErrTooManyFiles, the system has no room or no
+// descriptor.
+func CreateValueFile(o Options, number uint64) error {
+	name := path.Join(o.Dir, ValueFileName(number))
+	file, err := o.FS.Open(name, vfs.Create)
+	if err == nil {
+		err = file.Close()
+	}
+	if err != nil {
+		return fmt.Errorf("segment: create %s: %w", name, err)
+	}
+	return nil
+}
+
+// ReuseValueFile gives a value file that no record names another number. The directory must be
+// synced before WriteValue writes to it. It returns the length of the file in bytes.
+func ReuseValueFile(o Options, from, to uint64) (size int64, err error) {
+	name := path.Join(o.Dir, ValueFileName(from))
+	info, err := o.FS.Stat(name)
+	if err == nil {
+		err = o.FS.Rename(name, path.Join(o.Dir, ValueFileName(to)))
+	}
+	if err != nil {
+		return 0, fmt.Errorf("segment: reuse %s: %w", name, err)
+	}
+	return info.Size, nil
+}
+
+// WriteValue writes a value, as a record stores it, to a value file and syncs the file. No record
+// may name the file. Writing over an older value needs no new blocks, which takes half the time;
+// a file that is much too long is cut. After an error the content of the file is unknown. The error
+// matches vfs.ErrNoSpace or vfs.ErrTooManyFiles if the system has no room or no descriptor.
+func WriteValue(o Options, number, bucketID uint64, value []byte) (ValueFile, error) {
 	if len(value) < ValueFileMin || len(value) > kv.MaxValueSizeLimit {
 		panic(fmt.Sprintf("segment: a value file of %d bytes", len(value)))
 	}
 	name := path.Join(o.Dir, ValueFileName(number))
-	file, err := o.FS.Open(name, vfs.Create)
+	file, err := o.FS.Open(name, vfs.ReadWrite)
 	if err != nil {
-		return ValueFile{}, fmt.Errorf("segment: create %s: %w", name, err)
+		return ValueFile{}, fmt.Errorf("segment: write %s: %w", name, err)
 	}
 	h := valueHeader{
 		version: version, storeID: o.StoreID, bucketID: bucketID, number: number, seed: o.Seed,
 		size: uint32(len(value)),
 	}
-	h.sum, err = writeValue(file, o.Seed, value)
+	err = cutValue(file, len(value))
+	if err == nil {
+		h.sum, err = writeValue(file, o.Seed, value)
+	}
 	if err == nil {
 		_, err = file.WriteAt(h.encode(), 0)
 	}
@@ -72,23 +110,42 @@ func CreateValue(o Options, number, bucketID uint64, value []byte) (ValueFile, e
 		err = file.Sync()
 	}
 	if err = errors.Join(err, file.Close()); err != nil {
-		_ = o.FS.Remove(name) // the first error is the cause; no record names the file
 		return ValueFile{}, fmt.Errorf("segment: write %s: %w", name, err)
 	}
 	return ValueFile{Number: number, Size: h.size, Sum: h.sum}, nil
+}
+
+// cutValue cuts a file that is an eighth longer than a value needs it, or more.
+func cutValue(file vfs.File, value int) error {
+	want := valueHeaderSize + int64(value)
+	size, err := file.Size()
+	if err == nil && size > want+want/8 {
+		err = file.Truncate(want)
+	}
+	return err
 }
 
 // writeValue writes the value behind the header's place, and returns its checksum.
 func writeValue(file vfs.File, seed Seed, value []byte) (sum uint64, err error) {
 	var d xxhash.Digest
 	d.ResetWithSeed(uint64(seed))
-	offset := int64(valueHeaderSize)
+	offset, begun, before := int64(valueHeaderSize), int64(valueHeaderSize), int64(0)
 	for part := range slices.Chunk(value, valueStep) {
 		_, _ = d.Write(part)
 		if _, err := file.WriteAt(part, offset); err != nil {
 			return 0, err
 		}
 		offset += int64(len(part))
+		if n := offset - begun; n >= valueBurst {
+			err := file.WriteBack(begun, n, false)
+			if before > 0 && err == nil {
+				err = file.WriteBack(begun-before, before, true)
+			}
+			if err != nil {
+				return 0, err
+			}
+			begun, before = offset, n
+		}
 	}
 	return d.Sum64(), nil
 }

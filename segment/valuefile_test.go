@@ -19,7 +19,7 @@ import (
 // putFile appends a record whose value is in the value file of that number.
 func (x *fixture) putFile(key string, number uint64, value []byte, change func(*Record)) Record {
 	x.t.Helper()
-	file, err := CreateValue(x.o, number, testBucket, value)
+	file, err := createValue(x.o, number, testBucket, value)
 	if err != nil {
 		x.t.Fatal(err)
 	}
@@ -30,6 +30,14 @@ func (x *fixture) putFile(key string, number uint64, value []byte, change func(*
 	}
 	x.append(r)
 	return r
+}
+
+// createValue writes a value to a new file.
+func createValue(o Options, number, bucketID uint64, value []byte) (ValueFile, error) {
+	if err := CreateValueFile(o, number); err != nil {
+		return ValueFile{}, err
+	}
+	return WriteValue(o, number, bucketID, value)
 }
 
 func (x *fixture) valueFile(number uint64) string {
@@ -210,7 +218,7 @@ func TestValueFileDamage(t *testing.T) {
 	if read, walked, checked := ways(); read != nil || walked != nil || checked != nil {
 		t.Error("a longer file:", read, walked, checked)
 	}
-	other, err := CreateValue(x.o, 8, testBucket, patterned(ValueFileMin+100))
+	other, err := createValue(x.o, 8, testBucket, patterned(ValueFileMin+100))
 	if err != nil || other.Sum != e.sumOf(x) {
 		t.Fatal(other, err)
 	}
@@ -243,47 +251,85 @@ func TestValueFileOfALaterVersion(t *testing.T) {
 	}
 }
 
-// A value file that cannot be written, for want of space or at any call that fails, does not
-// remain. Where CreateValue succeeds, every power cut after it, once the directory is synced,
-// leaves the value.
-func TestCreateValueAtEveryFault(t *testing.T) {
-	value := patterned(valueStep + 5000)
+// Any call that fails, and a full disk, is an error of the write. Where it succeeds, every power
+// cut after it, once the directory is synced, leaves the value.
+func TestWriteValueAtEveryFault(t *testing.T) {
+	value := patterned(2*valueBurst + 5000)
 	for n := int64(1); ; n++ {
 		o := memOptions(t)
 		disk := o.FS.(*simdisk.Disk)
 		f := faulty(&o)
 		f.Inject(simdisk.FailNth(n, errInjected))
-		file, err := CreateValue(o, 9, testBucket, value)
-		names, _ := disk.List(o.Dir)
-		if n > f.Calls() {
-			if err != nil || len(names) != 1 {
-				t.Fatalf("without a fault: %v, %v", names, err)
+		file, err := createValue(o, 9, testBucket, value)
+		if n <= f.Calls() {
+			if !errors.Is(err, errInjected) {
+				t.Errorf("call %d fails: %v", n, err)
 			}
-			if n < 6 {
-				t.Fatalf("%d calls", n)
-			}
-			if err := errors.Join(vfs.SyncDir(disk, "."), vfs.SyncDir(disk, o.Dir)); err != nil {
-				t.Fatal(err)
-			}
-			s := newSegment(&o, Desc{Number: 1, BucketID: testBucket})
-			s.fs = disk.Crash(simdisk.KeepNone())
-			if got, err := s.appendValue(nil, file); err != nil || !bytes.Equal(got, value) {
-				t.Errorf("after a power cut: %d bytes, %v", len(got), err)
-			}
-			break
+			continue
 		}
-		if !errors.Is(err, errInjected) || len(names) != 0 {
-			t.Errorf("call %d fails: %v, %v", n, names, err)
+		if err != nil || n < 14 {
+			t.Fatalf("%d calls without a fault: %v", n, err)
 		}
+		if err := errors.Join(vfs.SyncDir(disk, "."), vfs.SyncDir(disk, o.Dir)); err != nil {
+			t.Fatal(err)
+		}
+		s := newSegment(&o, Desc{Number: 1, BucketID: testBucket})
+		s.fs = disk.Crash(simdisk.KeepNone())
+		if got, err := s.appendValue(nil, file); err != nil || !bytes.Equal(got, value) {
+			t.Errorf("after a power cut: %d bytes, %v", len(got), err)
+		}
+		break
 	}
 	o := memOptions(t)
 	disk := o.FS.(*simdisk.Disk)
 	disk.SetCapacity(disk.Used() + 64<<10)
-	if _, err := CreateValue(o, 9, testBucket, value); !errors.Is(err, vfs.ErrNoSpace) {
+	if _, err := createValue(o, 9, testBucket, value); !errors.Is(err, vfs.ErrNoSpace) {
 		t.Errorf("on a full disk: %v", err)
 	}
-	if names, _ := disk.List(o.Dir); len(names) != 0 {
-		t.Errorf("%v remains", names)
+}
+
+// A file is written to again under another number, whatever its length is. One that is much too
+// long is cut.
+func TestReuseValueFile(t *testing.T) {
+	o := memOptions(t)
+	disk := o.FS.(*simdisk.Disk)
+	if _, err := createValue(o, 1, testBucket, patterned(100_000)); err != nil {
+		t.Fatal(err)
+	}
+	number := uint64(1)
+	long := int64(valueHeaderSize + 100_000)
+	for _, c := range []struct {
+		size int
+		want int64
+	}{{100_000, long}, {99_000, long}, {50_000, valueHeaderSize + 50_000}, {49_000, valueHeaderSize + 50_000}, {80_000, valueHeaderSize + 80_000}} {
+		before, err := disk.Stat(path.Join(o.Dir, ValueFileName(number)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		size, err := ReuseValueFile(o, number, number+1)
+		if err != nil || size != before.Size {
+			t.Fatalf("%d bytes of %d, %v", size, before.Size, err)
+		}
+		number++
+		value := patterned(c.size)
+		value[0] = byte(number)
+		file, err := WriteValue(o, number, testBucket, value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := newSegment(&o, Desc{Number: 1, BucketID: testBucket})
+		if got, err := s.appendValue(nil, file); err != nil || !bytes.Equal(got, value) {
+			t.Errorf("%d bytes: read %d, %v", c.size, len(got), err)
+		}
+		if err := CheckValue(o, &Record{BucketID: testBucket, Key: []byte("k"), File: file}); err != nil {
+			t.Error(err)
+		}
+		if after, err := disk.Stat(path.Join(o.Dir, ValueFileName(number))); err != nil || after.Size != c.want {
+			t.Errorf("a value of %d bytes in a file of %d, want %d, %v", c.size, after.Size, c.want, err)
+		}
+	}
+	if _, err := ReuseValueFile(o, 77, 78); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("reuse of no file: %v", err)
 	}
 }
 
@@ -300,7 +346,7 @@ func TestValueFileNames(t *testing.T) {
 
 func TestRemoveValue(t *testing.T) {
 	o := memOptions(t)
-	if _, err := CreateValue(o, 9, testBucket, make([]byte, 3*removeStep)); err != nil {
+	if _, err := createValue(o, 9, testBucket, make([]byte, 3*removeStep)); err != nil {
 		t.Fatal(err)
 	}
 	steps := 0

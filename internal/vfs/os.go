@@ -276,6 +276,10 @@ func (f *osFile) IsAt(path string) (bool, error) {
 
 func (f *osFile) Truncate(size int64) error { return f.mark(f.f.Truncate(size)) }
 
+func (f *osFile) WriteBack(off, n int64, wait bool) error {
+	return f.call("write back", func(fd int) error { return writeBack(fd, off, n, wait) })
+}
+
 func (f *osFile) Sync() error { return f.call("sync", datasync) }
 
 // Allocate is fallocate. If the file system does not support it, Allocate writes zeros

@@ -12,3 +12,6 @@ func datasync(fd int) error {
 // allocate is not offered: F_PREALLOCATE reserves space only beyond the end of the
 // file. So the caller writes zeros, with the same result.
 func allocate(int, int64, int64) error { return unix.EOPNOTSUPP }
+
+// writeBack does nothing: Darwin has no such call.
+func writeBack(int, int64, int64, bool) error { return nil }

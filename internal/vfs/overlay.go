@@ -344,6 +344,8 @@ func (h *overlayHandle) Allocate(off, n int64) error {
 	return nil
 }
 
+func (h *overlayHandle) WriteBack(int64, int64, bool) error { return h.use("write back", false) }
+
 func (h *overlayHandle) Sync() error { return h.use("sync", false) }
 
 func (h *overlayHandle) Map(n int64) (Mapping, error) {

@@ -348,6 +348,11 @@ func (h *ramHandle) Allocate(off, n int64) error {
 	return nil
 }
 
+func (h *ramHandle) WriteBack(int64, int64, bool) error {
+	_, err := h.use("write back")
+	return err
+}
+
 func (h *ramHandle) Sync() error {
 	_, err := h.use("sync")
 	return err

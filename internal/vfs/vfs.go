@@ -84,7 +84,7 @@ type FS interface {
 	Lock(path string) (io.Closer, error)
 }
 
-// File is an open file. ReadAt, WriteAt, Size, IsAt and Sync are safe for concurrent
+// File is an open file. ReadAt, WriteAt, Size, IsAt, WriteBack and Sync are safe for concurrent
 // use; Truncate and Allocate must not run beside a call that may change the size.
 // ReadAt returns io.EOF with fewer bytes than asked for. WriteAt may have written
 // some bytes when it fails. After Close every call returns an error that matches
@@ -106,6 +106,10 @@ type File interface {
 	// error that matches ErrNoSpace. An empty range is an error that matches
 	// fs.ErrInvalid.
 	Allocate(off, n int64) error
+	// WriteBack begins to write a range to the disk, so that a later Sync has less to do, and with
+	// wait returns once the range is written. It makes nothing durable, and may do nothing. After
+	// an error Sync must not be relied on.
+	WriteBack(off, n int64, wait bool) error
 	// Sync makes bytes and size durable. After an error the state of the bytes written
 	// since the last successful Sync is unknown.
 	Sync() error

@@ -210,7 +210,9 @@ func randomStep(r *rand.Rand) step {
 	case 20:
 		return on("Allocate", [2]any{off, n}, func(_ *caller, f vfs.File) string { return outcome(f.Allocate(off, int64(n))) })
 	case 21:
-		return on("Sync", "", func(_ *caller, f vfs.File) string { return outcome(f.Sync()) })
+		return on("WriteBack and Sync", [2]any{off, n}, func(_ *caller, f vfs.File) string {
+			return outcome(f.WriteBack(max(off, 0), int64(n), true)) + " " + outcome(f.Sync())
+		})
 	case 22:
 		if r.IntN(4) > 0 {
 			return on("Map", off, func(c *caller, f vfs.File) string {

@@ -245,6 +245,13 @@ func (f *faultFile) Allocate(off, n int64) error {
 	return f.inner.Allocate(off, n)
 }
 
+func (f *faultFile) WriteBack(off, n int64, wait bool) error {
+	if a := f.fault.decide(Op{Kind: OpWriteBack, Path: f.path, Offset: off, Len: int(n)}); a.Err != nil {
+		return a.Err
+	}
+	return f.inner.WriteBack(off, n, wait)
+}
+
 func (f *faultFile) Sync() error {
 	a := f.fault.decide(Op{Kind: OpSync, Path: f.path})
 	if a.Err == nil {
@@ -317,12 +324,13 @@ const (
 	OpSize
 	OpMap
 	OpReadMapping
+	OpWriteBack
 )
 
 // String returns the name of the call in an error.
 func (k OpKind) String() string {
 	names := [...]string{"", "open", "mkdir", "rename", "remove", "list", "stat", "open directory", "sync directory", "lock",
-		"read", "write", "truncate", "allocate", "sync", "stat", "map", "read mapping of"}
+		"read", "write", "truncate", "allocate", "sync", "stat", "map", "read mapping of", "write back"}
 	if k == 0 || int(k) >= len(names) {
 		return fmt.Sprintf("OpKind(%d)", uint8(k))
 	}

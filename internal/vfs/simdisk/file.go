@@ -138,6 +138,16 @@ func (f *openFile) Allocate(off, n int64) error {
 	})
 }
 
+// WriteBack promises nothing, so it changes nothing.
+func (f *openFile) WriteBack(int64, int64, bool) error {
+	f.disk.mu.Lock()
+	defer f.disk.mu.Unlock()
+	if err := f.check(false); err != nil {
+		return vfs.PathError("write back", f.name, err)
+	}
+	return nil
+}
+
 func (f *openFile) Sync() error {
 	f.disk.mu.Lock()
 	defer f.disk.mu.Unlock()
