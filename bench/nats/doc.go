@@ -8,6 +8,8 @@
 //	go test -run '^$' -bench Publish -benchtime 100000x
 //	go test -run '^$' -bench Buckets -benchtime 1025x
 //	go test -run '^$' -bench SlowestPut -benchtime 100000x
+//	go test -run '^$' -bench '^BenchmarkConsume$' -benchtime 20x
+//	go test -run '^$' -bench 'IdleConsumers/server=kvd' -benchtime 10000x
 //
 // Client and servers share one process and its processors. server=floor shows the client's
 // part of a figure: this server answers with prepared bytes, so only the client and the
