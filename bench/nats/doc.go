@@ -2,6 +2,7 @@
 // client, nats.go, in one run. It has only benchmarks.
 //
 //	go test -run '^$' -bench 'Put|Get' -benchtime 8000x
+//	go test -run '^$' -bench GetMany -benchtime 200x
 //	go test -run '^$' -bench 'Snapshot|Ls' -benchtime 5x     # KVD_BENCH_KEYS=1000000 for a million keys
 //	go test -run '^$' -bench History -benchtime 1500x
 //	go test -run '^$' -bench Watchers -benchtime 1000x

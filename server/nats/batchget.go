@@ -41,7 +41,8 @@ type batchGet struct {
 	bytes    int             // of those
 	ended    bool            // enough were sent
 	read     []byte          // messages for the pump's buffer; nil if there are none
-	buf      []byte          // scratch
+	buf      []byte          // scratch: headers
+	subject  []byte          // scratch
 }
 
 // directGetMany has a direct get of many messages answered. It reports false if that is not
@@ -257,7 +258,14 @@ func (g *batchGet) message(dst []byte, e *kv.Entry) []byte {
 	if g.pending > 0 {
 		g.pending--
 	}
-	b := g.stream.appendDirectHeader(g.buf[:0], e)
+	s := g.stream
+	b := wire.AppendHeader(g.buf[:0], e, s.status.Config.MarkerTTL)
+	stored := 0 // bytes of the message's own header
+	if wire.HasHeader(e) {
+		stored = len(b) + len(wire.HeaderEnd)
+	}
+	g.subject = s.layout.AppendSubject(g.subject[:0], e.Key)
+	b = s.appendOrigin(b, e)
 	b = wire.AppendNumberField(b, "Nats-Num-Pending", g.pending)
 	b = wire.AppendNumberField(b, "Nats-Last-Sequence", uint64(g.last))
 	g.buf = append(b, wire.HeaderEnd...)
@@ -268,22 +276,13 @@ func (g *batchGet) message(dst []byte, e *kv.Entry) []byte {
 	dst = send(dst, g.targets, m)
 	g.last = e.Revision
 	g.messages++
-	g.bytes += g.stream.messageSize(e)
+	g.bytes += len(g.subject) + stored + len(e.Value)
 	limit := g.ask.MaxBytes
 	if limit == 0 {
 		limit = getBytesDefault
 	}
 	g.ended = g.bytes >= limit || g.ask.Batch > 0 && g.messages >= g.ask.Batch
 	return dst
-}
-
-// messageSize returns the bytes of a record's message: its subject, headers and payload.
-func (s *stream) messageSize(e *kv.Entry) int {
-	n := len(s.layout.AppendSubject(nil, e.Key)) + len(e.Value)
-	if wire.HasHeader(e) {
-		n += len(wire.AppendHeader(nil, e, s.status.Config.MarkerTTL)) + len(wire.HeaderEnd)
-	}
-	return n
 }
 
 // conclusion returns the status behind the messages.

@@ -187,9 +187,13 @@ func oneLine(text string) string {
 }
 
 // appendDirectHeader appends the header block of an answer to a direct get: the message's
-// headers, then its stream, subject, sequence and time. The empty line at its end is missing.
+// headers, then its origin. The empty line at its end is missing.
 func (s *stream) appendDirectHeader(dst []byte, e *kv.Entry) []byte {
-	dst = wire.AppendHeader(dst, e, s.status.Config.MarkerTTL)
+	return s.appendOrigin(wire.AppendHeader(dst, e, s.status.Config.MarkerTTL), e)
+}
+
+// appendOrigin appends header fields: the stream, subject, sequence and time of a record.
+func (s *stream) appendOrigin(dst []byte, e *kv.Entry) []byte {
 	dst = append(dst, "Nats-Stream: "...)
 	dst = append(dst, s.layout.Stream...)
 	dst = append(dst, "\r\nNats-Subject: "...)
