@@ -97,10 +97,10 @@ func expiryMarkerSize(key string) int { return segment.RecordSize(len(key), 0, 0
 
 // judgeExpiry judges the expiry marker of the mutation's key, before the mutation itself,
 // and returns its effect. The caller holds bucket.mu.
-func (g *group) judgeExpiry(m *mutation, prev int, now int64) (effect int) {
+func (g *group) judgeExpiry(m *mutation, prev int, previous kv.Revision, now int64) (effect int) {
 	marker := mutation{bucket: m.bucket, kind: writePurge, key: m.key, hash: m.hash, size: expiryMarkerSize(m.key)}
 	e := marker.effect(m.bucket.next, prev, now)
-	e.version.Reason = kv.ReasonExpiry
+	e.version.Reason, e.previous = kv.ReasonExpiry, previous
 	e.version.Deadline = later(now, m.bucket.mu.config.MarkerTTL)
 	e.floor = e.version.Revision
 	g.expired++

@@ -57,6 +57,8 @@ type effect struct {
 	file    uint64     // number of the file that has the value; 0: the record has it
 	op      segment.Op // version.Op, or an erasure, which has no version
 	first   bool       // the key has no record before it
+
+	previous kv.Revision // of the key's record before it that readers see; 0: none. Not known in replay
 }
 
 // part is the records of a group that belong to one bucket.

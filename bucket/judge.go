@@ -58,7 +58,7 @@ func (g *group) judgeOne(m *mutation, now int64) error {
 	first := !present && b.mu.doubtful == nil
 	if present && !inDoubt && hasExpired(&newest, b.mu.config.TTL, now, true) {
 		if present = newest.Op == kv.Put && !b.noMarkers; present {
-			prev = g.judgeExpiry(m, prev, now)
+			prev = g.judgeExpiry(m, prev, newest.Revision, now)
 			newest = g.effects[prev].version
 		}
 	}
@@ -82,6 +82,9 @@ func (g *group) judgeOne(m *mutation, now int64) error {
 	}
 	e := m.effect(b.next, prev, now)
 	e.floor, e.first = g.floor(m, prev), first
+	if present {
+		e.previous = newest.Revision
+	}
 	if err := g.takeRoom(&e, b); err != nil {
 		return err
 	}

@@ -63,7 +63,7 @@ func (e *effect) entry(b *Bucket) kv.Entry {
 	v := &e.version
 	entry := kv.Entry{
 		Bucket: b.name, Key: e.key, Value: e.value,
-		Revision: v.Revision, Created: time.Unix(0, v.Created).UTC(), Operation: v.Op, Reason: v.Reason, Headers: e.headers,
+		Revision: v.Revision, Created: time.Unix(0, v.Created).UTC(), Operation: v.Op, Reason: v.Reason, Headers: e.headers, Previous: e.previous,
 	}
 	if v.Deadline != 0 {
 		entry.Deadline = time.Unix(0, v.Deadline).UTC()

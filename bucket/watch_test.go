@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"kvd/bucket/manifest"
 	"kvd/index"
@@ -337,4 +338,25 @@ func TestAConsumerFromTheFutureWaits(t *testing.T) {
 	}
 	_, err = b.Watch(ctx, nil, kv.ResumeFromRevision(5))
 	wantError(t, err, kv.ErrFutureRevision)
+}
+
+// A record that a watch sends as it is written names the key's record before it.
+func TestAWatchNamesThePreviousRecord(t *testing.T) {
+	a := newAging(t)
+	b := a.bucket("b", func(c *kv.Config) { c.MarkerTTL = time.Hour })
+	mustPut(t, b, "a", "1")
+	w := mustWatch(t, b, nil, kv.UpdatesOnly())
+	drain(t, w)
+	a.submit( // one group: the second sees the first
+		kv.Mutation{Bucket: "b", Op: kv.MutatePut, Key: "a"}, kv.Mutation{Bucket: "b", Op: kv.MutateDelete, Key: "a"},
+		kv.Mutation{Bucket: "b", Op: kv.MutatePut, Key: "b", TTL: time.Minute}, kv.Mutation{Bucket: "b", Op: kv.MutatePut, Key: "a", Rollup: true})
+	a.clock.advance(time.Hour)
+	mustPut(t, b, "b", "after its expiry marker")
+	var got []string
+	for _, u := range drain(t, w) {
+		got = append(got, fmt.Sprintf("%s %d after %d", u.Entry.Key, u.Entry.Revision, u.Entry.Previous))
+	}
+	if want := "[a 2 after 1 a 3 after 2 b 4 after 0 a 5 after 3 b 6 after 4 b 7 after 6]"; fmt.Sprint(got) != want {
+		t.Errorf("got %v, want %v", got, want)
+	}
 }

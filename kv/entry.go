@@ -17,6 +17,7 @@ type Entry struct {
 	Reason    MarkerReason // of a marker; ReasonNone for a put
 	Deadline  time.Time    // when the record expires by a TTL of its own; zero: it does not
 	Headers   []byte       // opaque bytes that a front end stored with the record; nil: none
+	Previous  Revision     // of the key's record before, where a watch sends this one as it is written; 0: none, or not known
 }
 
 // Operation is the kind of a record.

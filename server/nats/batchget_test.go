@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"strings"
 	"testing"
@@ -139,12 +138,13 @@ func (s *slowGet) endByUnsubscribing() {
 	s.peer.next(s.t)
 	n := 1
 	for _, text := range []string{"UNSUB 1\r\nPING\r\n", "PING\r\n"} {
-		go io.WriteString(s.peer, text)
+		s.peer.send(s.t, text, false)
+		synctest.Wait()
 		for s.peer.next(s.t) != "PONG" {
 			n++
 		}
-		synctest.Wait()
 	}
+	synctest.Wait()
 	if used := s.conn.memory.used.Load(); n >= slowCount/2 || s.conn.gets.first() != nil || used != costOf("d") {
 		s.t.Errorf("%d messages come without a subscription; %d bytes are charged", n, used)
 	}

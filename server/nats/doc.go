@@ -98,6 +98,15 @@
 // The last messages of a message stream without max_msgs_per_subject are searched in the keys
 // that a wildcard can match; a subject is looked up.
 //
+// # Republished messages
+//
+// The configuration republish of a stream has its messages published to other subjects too,
+// whoever wrote them: NATS' clients, other front ends, or the program that embeds the store.
+// A message keeps its headers, and gets Nats-Stream, Nats-Subject, Nats-Sequence,
+// Nats-Time-Stamp and Nats-Last-Sequence, the sequence of the message before it on the same
+// subject; with headers_only it has no payload but Nats-Msg-Size. No writer waits for a
+// subscriber. Messages that are written while the front end is closed are not published.
+//
 // # Durable consumers
 //
 // A push consumer with ack policy none may be durable: it waits for its subscription, also
@@ -145,8 +154,12 @@
 //   - A direct get of a batch with no_hdr counts the messages that follow (Nats-Num-Pending)
 //     as it does with headers. One of multi_last has at most 1,024 filters with wildcards.
 //     A request that waits behind others may be refused for want of memory (429).
+//   - A republished message is published after its acknowledgement, to the users who may watch
+//     its key. No stream stores it. A destination that a stream captures is refused (10052),
+//     and so are the functions of transforms but {{wildcard(n)}}. Nats-Last-Sequence is 0 if
+//     the publication fell behind by more than the messages in memory.
 //   - A plain subscription to $KV.b.k gets what NATS' clients publish. Writes through other
-//     front ends are delivered to watches only.
+//     front ends are delivered to watches, and republished.
 //   - A client that reads its watches slowly is not disconnected: the watches wait. Of other
 //     messages at most 8 MiB wait for it.
 //
@@ -235,6 +248,7 @@
 //	messageids.go, storedids.go       duplicates
 //	route.go, subscribe.go            publish and subscribe; subjects.go finds the subscriptions
 //	messagestreams.go                 the subjects that message streams capture
+//	republish.go                      messages of streams that are published again
 //	stream.go                         reads: the records of a stream
 //	getrequest.go, get.go             direct gets; of many messages: batchget.go, getsource.go, getqueue.go
 //	storedmessage.go                  messages through the API
@@ -247,7 +261,10 @@
 //	ack.go, acks.go                   acknowledgements; the messages that wait for them
 //
 // Locks are taken in this order: durable.saving, consumer.polling, consumers.mu, consumer.mu,
-// subjectTree.mu, conn.subsMu, pump.mu, and the mutex of wire.Output. Separate from these: messageStreams.changing or the gates
-// of a batch (by bucket and part), then messageStreams.mu, then subjectTree.mu. The store
-// is called under changing and the gates, never under messageStreams.mu.
+// subjectTree.mu, conn.subsMu, pump.mu, and the mutex of wire.Output. Separate from these:
+// messageStreams.changing or the gates of a batch (by bucket and part), then
+// messageStreams.mu, then subjectTree.mu. republisher.polling is taken before
+// subjectTree.mu, and before republishers.mu, which is taken under changing. The store is
+// called under changing, the gates, polling and republishers.mu, never under
+// messageStreams.mu.
 package nats

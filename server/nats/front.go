@@ -62,6 +62,7 @@ type Front struct {
 	consumers      consumers
 	durables       durables
 	messageStreams messageStreams
+	republishers   republishers
 	configs        streamconfig.Cache
 	firstRecords   firstRecords
 	subjectCounts  subjectCounts
@@ -97,7 +98,8 @@ func New(store kv.Store, opts Options) (*Front, error) {
 	if f.submitter, ok = kv.As[kv.Submitter](store); !ok {
 		return nil, errors.New("nats: the store does not implement kv.Submitter")
 	}
-	if err := f.messageStreams.load(context.Background(), store); err != nil {
+	f.republishers.front, f.republishers.log = f, opts.Logger
+	if err := f.load(context.Background()); err != nil {
 		return nil, fmt.Errorf("nats: find the streams: %w", err)
 	}
 	f.msgIDs.started = time.Now()
@@ -105,6 +107,29 @@ func New(store kv.Store, opts Options) (*Front, error) {
 	f.durables.init(f, opts.Logger)
 	f.durables.load(kv.WithStale(context.Background()))
 	return f, nil
+}
+
+// load finds the message streams of the store, and the streams that are republished.
+func (f *Front) load(ctx context.Context) error {
+	for st, err := range f.store.Buckets(ctx) {
+		if err != nil {
+			return err
+		}
+		name := st.Config.Bucket
+		cfg := streamconfig.FromBucket(&st.Config)
+		f.messageStreams.set(name, cfg.Subjects)
+		if cfg.Republish == nil {
+			continue
+		}
+		s, err := f.stream(ctx, name)
+		if err == nil {
+			err = f.republishers.set(ctx, s)
+		}
+		if err != nil && !errors.Is(err, kv.ErrBucketNotFound) {
+			return err
+		}
+	}
+	return nil
 }
 
 // semanticSuffix replaces the bytes that the pre-release part of a semantic version must
@@ -166,5 +191,6 @@ func (f *Front) Close(ctx context.Context) error {
 	if s != nil {
 		err = s.Shutdown(ctx)
 	}
+	f.republishers.stopAll()
 	return errors.Join(err, f.consumers.stopAll())
 }

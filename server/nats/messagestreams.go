@@ -1,14 +1,12 @@
 package nats
 
 import (
-	"context"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 
 	"kvd/internal/patterns"
-	"kvd/kv"
 	"kvd/server/nats/streamconfig"
 	"kvd/server/nats/wire"
 )
@@ -28,17 +26,6 @@ type messageStreams struct {
 
 	mu       sync.Mutex // guards subjects
 	subjects map[string][]string
-}
-
-// load finds the message streams of a store.
-func (ms *messageStreams) load(ctx context.Context, store kv.Store) error {
-	for st, err := range store.Buckets(ctx) {
-		if err != nil {
-			return err
-		}
-		ms.set(st.Config.Bucket, streamconfig.FromBucket(&st.Config).Subjects)
-	}
-	return nil
 }
 
 // lockChanges locks changing for a change of the stream of that name, to the configuration or

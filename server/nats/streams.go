@@ -169,6 +169,9 @@ func (c *conn) streamCreate(r *request) (any, *jsapi.Error) {
 		if refused := c.checkCaptures(cfg); refused != nil {
 			return nil, refused
 		}
+		if refused := c.checkRepublish(cfg); refused != nil {
+			return nil, refused
+		}
 		if _, err = c.front.store.CreateBucket(c.ctx, cfg.BucketConfig(c.front.maxPayload)); err != nil {
 			return nil, jsapi.ErrorOf(err)
 		}
@@ -189,6 +192,9 @@ func (c *conn) streamCreate(r *request) (any, *jsapi.Error) {
 		return nil, jsapi.ErrNameInUse
 	}
 	c.front.messageStreams.set(s.name, s.config.Subjects)
+	if err := c.front.republishers.set(c.ctx, s); err != nil {
+		return nil, jsapi.ErrorOf(err)
+	}
 	return streamAnswer{c.front.describe(c, s), true}, nil
 }
 
@@ -215,6 +221,9 @@ func (c *conn) streamUpdate(r *request) (any, *jsapi.Error) {
 	if refused := c.checkCaptures(cfg); refused != nil {
 		return nil, refused
 	}
+	if refused := c.checkRepublish(cfg); refused != nil {
+		return nil, refused
+	}
 	to := cfg.BucketConfig(c.front.maxPayload)
 	to.Sync, to.SyncInterval = s.status.Config.Sync, s.status.Config.SyncInterval
 	streamconfig.ClearExtras(&to, &s.status.Config)
@@ -224,7 +233,7 @@ func (c *conn) streamUpdate(r *request) (any, *jsapi.Error) {
 	c.front.messageStreams.set(s.name, cfg.Subjects)
 	s, err := c.front.stream(c.ctx, s.name)
 	if err == nil {
-		err = s.trim(c.ctx)
+		err = errors.Join(s.trim(c.ctx), c.front.republishers.set(c.ctx, s))
 	}
 	if err != nil {
 		return nil, jsapi.ErrorOf(err)

@@ -29,6 +29,7 @@ type extras struct {
 	NoRollup        bool            `json:"no_rollup,omitempty"`
 	MsgTTL          bool            `json:"msg_ttl,omitempty"`    // TTLs of messages, without a marker TTL
 	NoMarkers       bool            `json:"no_markers,omitempty"` // no marker TTL was asked for
+	Republish       *Republish      `json:"republish,omitempty"`
 
 	// Of message streams.
 	Sealed    bool     `json:"sealed,omitempty"`
@@ -79,6 +80,7 @@ func (c *Config) BucketConfig(maxPayload int) kv.Config {
 	x.DenyPurge, x.NoRollup = c.DenyPurge, !c.AllowRollup
 	x.NoMarkers = c.SubjectDeleteMarkerTTL == 0
 	x.MsgTTL = x.NoMarkers && c.AllowMsgTTL
+	x.Republish = c.Republish
 	if c.isMessageStream {
 		x.Sealed, x.Subjects, x.MaxMsgs, x.Unlimited = c.Sealed, c.Subjects, max(c.MaxMsgs, 0), c.MaxMsgsPerSubject < 0
 		if c.Discard == discardOld && c.MaxBytes > 0 { // such a stream is trimmed, where a full bucket refuses
@@ -120,7 +122,7 @@ func FromBucket(cfg *kv.Config) *Config {
 		Retention: retentionLimits, MaxConsumers: -1, MaxMsgs: -1, MaxBytes: cfg.MaxBytes, MaxAge: cfg.TTL,
 		MaxMsgsPerSubject: int64(cfg.History), MaxMsgSize: cfg.MaxValueSize,
 		Discard: discardNew, Storage: storageFile, Replicas: 1, DuplicateWindow: duplicatesFor(cfg.TTL),
-		Placement: x.Placement, Compression: compressionNone, AllowDirect: !x.NoDirect,
+		Placement: x.Placement, Republish: x.Republish, Compression: compressionNone, AllowDirect: !x.NoDirect,
 		DenyDelete: !x.MayDelete, DenyPurge: x.DenyPurge, AllowRollup: !x.NoRollup,
 		AllowMsgTTL: !x.NoMarkers || x.MsgTTL, SubjectDeleteMarkerTTL: cfg.MarkerTTL,
 	}

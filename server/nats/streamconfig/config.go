@@ -35,6 +35,7 @@ type Config struct {
 	DuplicateWindow        time.Duration     `json:"duplicate_window"`
 	Placement              json.RawMessage   `json:"placement,omitempty"`
 	Compression            string            `json:"compression"`
+	Republish              *Republish        `json:"republish,omitempty"`
 	AllowDirect            bool              `json:"allow_direct"`
 	MirrorDirect           bool              `json:"mirror_direct"`
 	Sealed                 bool              `json:"sealed"`
@@ -54,7 +55,6 @@ type request struct {
 	Config
 	Mirror           json.RawMessage `json:"mirror"`
 	Sources          json.RawMessage `json:"sources"`
-	Republish        json.RawMessage `json:"republish"`
 	SubjectTransform json.RawMessage `json:"subject_transform"`
 	Limits           json.RawMessage `json:"consumer_limits"`
 	FirstSeq         uint64          `json:"first_seq"`
@@ -150,8 +150,6 @@ func (r *request) checkUnsupported() *jsapi.Error {
 		return jsapi.UnsupportedConfig("mirrors are not supported")
 	case jsapi.IsGiven(r.Sources):
 		return jsapi.UnsupportedConfig("sources are not supported")
-	case jsapi.IsGiven(r.Republish):
-		return jsapi.UnsupportedConfig("republish is not supported")
 	case jsapi.IsGiven(r.SubjectTransform):
 		return jsapi.UnsupportedConfig("subject transforms are not supported")
 	case jsapi.IsGiven(r.Limits):
@@ -208,6 +206,9 @@ func (c *Config) normalise() {
 	if !jsapi.IsGiven(c.Placement) {
 		c.Placement = nil
 	}
+	if r := c.Republish; r != nil && r.Source == "" {
+		r.Source = ">"
+	}
 	maps.DeleteFunc(c.Metadata, func(key, _ string) bool { return strings.HasPrefix(key, serverMetadata) })
 	if len(c.Metadata) == 0 {
 		c.Metadata = nil
@@ -236,6 +237,11 @@ func (c *Config) check() *jsapi.Error {
 		return jsapi.InvalidConfig("stream has no mirror but does have mirror direct")
 	case c.AllowRollup && c.DenyPurge:
 		return jsapi.InvalidConfig("roll-ups require the purge permission")
+	}
+	if c.Republish != nil {
+		if failure := c.Republish.check(c.Subjects); failure != nil {
+			return failure
+		}
 	}
 	for key := range c.Metadata {
 		if strings.HasPrefix(key, msglog.ReservedMetadata) {
