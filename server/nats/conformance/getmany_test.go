@@ -1,6 +1,7 @@
 package conformance_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -241,4 +242,61 @@ func TestOrbitPagesThroughABucket(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("got %d keys, want %d: %q", len(got), len(want), got)
 	}
+}
+
+// A client pages through a bucket while the server is killed several times and others write:
+// each message comes once, in order, and none that was acknowledged is missing.
+func TestKilledServerUnderGetsOfMany(t *testing.T) {
+	t.Parallel()
+	k := startKilled(t)
+	if _, err := k.js.CreateKeyValue(t.Context(), js.KeyValueConfig{Bucket: "b"}); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]uint64{}
+	written := make(chan int, 1)
+	paged := make(chan error, 1)
+	go func() { paged <- page(t.Context(), k.js, seen, written) }()
+	acked := k.publish(t, "$KV.b.")
+	written <- len(acked)
+	if err := <-paged; err != nil {
+		t.Fatal(err)
+	}
+	for key, seq := range acked {
+		if seen["$KV.b."+key] != seq {
+			t.Fatalf("%s, acknowledged at %d, was seen at %d", key, seq, seen["$KV.b."+key])
+		}
+	}
+}
+
+// page reads a bucket in pages until it has seen as many keys as were written. What fails, as
+// the server is killed, is asked for again.
+func page(ctx context.Context, stream js.JetStream, seen map[string]uint64, written <-chan int) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*patience)
+	defer cancel()
+	next, count := uint64(1), -1
+	for len(seen) != count {
+		select {
+		case count = <-written:
+		default:
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("%d keys of %d were seen", len(seen), count)
+		}
+		request, cancel := context.WithTimeout(ctx, 2*time.Second)
+		messages, err := jetstreamext.GetBatch(request, stream, "KV_b", 100, jetstreamext.GetBatchSeq(next))
+		if err == nil {
+			for m, err := range messages {
+				if err != nil {
+					break
+				}
+				if seen[m.Subject] != 0 || m.Sequence < next {
+					cancel()
+					return fmt.Errorf("%s at %d, after %d, was seen at %d", m.Subject, m.Sequence, next-1, seen[m.Subject])
+				}
+				seen[m.Subject], next = m.Sequence, m.Sequence+1
+			}
+		}
+		cancel()
+	}
+	return nil
 }

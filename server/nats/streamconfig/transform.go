@@ -74,11 +74,10 @@ func (t *Transform) endsInRest() bool { return t.destination[len(t.destination)-
 // for another token.
 func placeholder(token string) (n int, err error) {
 	if number, ok := strings.CutPrefix(token, "$"); ok {
-		n, err := strconv.Atoi(number)
-		if err != nil { // a token like $KV
-			return 0, nil
+		if n, err := strconv.Atoi(number); err == nil {
+			return wildcardNumber(n)
 		}
-		return wildcardNumber(n)
+		return 0, nil // a token like $KV
 	}
 	if m := wildcardFunction.FindStringSubmatch(token); m != nil {
 		n, err := strconv.Atoi(m[1])
