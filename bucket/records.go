@@ -76,7 +76,7 @@ func (b *Bucket) Scan(ctx context.Context, pattern string, from, upTo kv.Revisio
 		scan = b.scan
 	}
 	var damaged error
-	room := entryRoom{shared: true}
+	room := entryRoom{lends: true}
 	err = b.scanKept(scan, &room, &p, upTo, []string{pattern}, func(e *kv.Entry, cause error) bool {
 		if damaged = cause; damaged != nil {
 			return false

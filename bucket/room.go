@@ -20,17 +20,30 @@ type entryRoom struct {
 	entries []kv.Entry // free beyond len
 	bytes   []byte     // likewise
 	shared  bool       // further allocations are for several entries
+	lends   bool       // an entry shares the record's memory, and is valid until the next one
 }
 
-// entry makes an entry from a record. It shares no memory with the record.
+// entry makes an entry from a record. It shares no memory with the record, unless the room
+// lends entries.
 func (r *entryRoom) entry(b *Bucket, rec *segment.Record) *kv.Entry {
+	if r.lends {
+		r.entries = append(r.entries[:0], b.viewOf(rec))
+		return &r.entries[0]
+	}
 	r.reserve(len(rec.Key) + len(rec.Value) + len(rec.Headers))
-	r.entries = append(r.entries, kv.Entry{
-		Bucket: b.name, Key: view.String(r.clone(rec.Key)), Value: r.clone(rec.Value), Headers: r.clone(rec.Headers),
+	r.entries = append(r.entries, b.viewOf(rec))
+	e := &r.entries[len(r.entries)-1]
+	e.Key, e.Value, e.Headers = view.String(r.clone(rec.Key)), r.clone(rec.Value), r.clone(rec.Headers)
+	return e
+}
+
+// viewOf returns an entry of a record. It shares the record's memory.
+func (b *Bucket) viewOf(rec *segment.Record) kv.Entry {
+	e := kv.Entry{
+		Bucket: b.name, Key: view.String(rec.Key), Value: rec.Value, Headers: rec.Headers,
 		Revision: rec.Revision, Created: time.Unix(0, rec.Created).UTC(),
 		Operation: kv.Operation(rec.Op), Reason: rec.Reason,
-	})
-	e := &r.entries[len(r.entries)-1]
+	}
 	if rec.Deadline != 0 {
 		e.Deadline = time.Unix(0, rec.Deadline).UTC()
 	}

@@ -1,6 +1,8 @@
 package bucket
 
 import (
+	"strings"
+
 	"kvd/kv"
 	"kvd/segment"
 	"kvd/watch"
@@ -214,8 +216,9 @@ func (b *Bucket) entryIn(room *entryRoom, f *scanned, metaOnly bool) (e *kv.Entr
 	}
 	e = room.entry(b, f.record)
 	if damaged != nil {
-		b.noteLost(damaged, e.Key, e.Revision)
-		damaged = kv.NameKey(b.name, e.Key, damaged)
+		key := strings.Clone(e.Key) // errors outlive entries
+		b.noteLost(damaged, key, e.Revision)
+		damaged = kv.NameKey(b.name, key, damaged)
 	}
 	return e, valueSize, damaged
 }

@@ -119,6 +119,16 @@ func (f *finder) visit(prefix string, patterns []string, goesOn func() bool) {
 		})
 		return
 	}
+	if f.found.at >= f.snapshot.at {
+		f.snapshot.AscendPrefix(prefix, func(key []byte, newest index.Version) bool {
+			if kv.MatchAny(patterns, view.String(key)) {
+				f.versions = append(f.versions[:0], newest)
+				f.take(f.versions)
+			}
+			return goesOn()
+		})
+		return
+	}
 	f.snapshot.AscendVersions(prefix, func(key []byte, versions []index.Version) bool {
 		if kv.MatchAny(patterns, view.String(key)) {
 			f.take(versions)

@@ -32,7 +32,7 @@ type Log interface {
 
 	// Scan calls fn for the records whose keys match pattern, markers or not, ascending,
 	// from the revision from to upTo, until fn returns false: that record is left to
-	// the next scan. The entries are the caller's. A scan also ends where a reader would
+	// the next scan. An entry and its slices are valid until fn returns. A scan also ends where a reader would
 	// wait too long. next is the revision at which the next scan goes on; it is above
 	// upTo, or above the newest revision, if there are no more records. Records that were
 	// superseded or removed meanwhile are left out. *kv.CorruptError if a record is
