@@ -152,15 +152,13 @@ func (f *finder) visitAppended(key []byte, v index.Version, patterns []string) {
 	}
 }
 
-// subjectOf returns the key that msglog.Append made of a subject without its suffix. It is
-// empty if Append did not make the key.
+// subjectOf returns the key that msglog.Append was given, where it made that record's key. It
+// is empty for another record.
 func subjectOf(key []byte, r kv.Revision) []byte {
-	n := len(key) - msglog.AppendedKeySize
-	var room [msglog.AppendedKeySize]byte
-	if n <= 0 || string(key[n:]) != string(msglog.AppendSuffix(append(room[:0], '.'), r)) {
+	if made, ok := msglog.AppendedRevision(view.String(key)); !ok || made != r {
 		return nil
 	}
-	return key[:n]
+	return key[:len(key)-msglog.AppendedKeySize]
 }
 
 // take selects the newest of a key's versions up to the selection's revision, and reports

@@ -255,7 +255,7 @@ func TestKilledServerUnderGetsOfMany(t *testing.T) {
 	seen := map[string]uint64{}
 	written := make(chan int, 1)
 	paged := make(chan error, 1)
-	go func() { paged <- page(t.Context(), k.js, seen, written) }()
+	go func() { paged <- readPages(t.Context(), k.js, seen, written) }()
 	acked := k.publish(t, "$KV.b.")
 	written <- len(acked)
 	if err := <-paged; err != nil {
@@ -268,9 +268,9 @@ func TestKilledServerUnderGetsOfMany(t *testing.T) {
 	}
 }
 
-// page reads a bucket in pages until it has seen as many keys as were written. What fails, as
+// readPages reads a bucket in pages until it has seen as many keys as were written. What fails, as
 // the server is killed, is asked for again.
-func page(ctx context.Context, stream js.JetStream, seen map[string]uint64, written <-chan int) error {
+func readPages(ctx context.Context, stream js.JetStream, seen map[string]uint64, written <-chan int) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*patience)
 	defer cancel()
 	next, count := uint64(1), -1
