@@ -7,18 +7,17 @@ import (
 
 	"kvd/index"
 	"kvd/kv"
-	"kvd/segment"
 )
 
 // All yields the newest entries of the keys that match any of the patterns, ascending, as
-// they were at one revision. It pins the segments of that moment until it ends: segments
-// that compaction replaces meanwhile stay on the disk, or in memory, until then.
+// they were at one revision. It pins the segments of that moment until it ends, and those that
+// compaction makes meanwhile: segments that are replaced stay on the disk, or in memory, until then.
 func (b *Bucket) All(ctx context.Context, patterns ...string) iter.Seq2[kv.Entry, error] {
 	return func(yield func(kv.Entry, error) bool) {
 		err := checkPatterns(patterns)
 		if err == nil {
-			l := &listing{bucket: b, ctx: ctx, patterns: patterns, places: true}
-			defer l.unpin()
+			l := &listing{bucket: b, ctx: ctx, patterns: patterns, held: &heldSegments{bucket: b}}
+			defer l.held.end()
 			l.yield = func(key string, v index.Version) bool { return yield(l.read(key, v)) }
 			err = l.run()
 		}
@@ -32,27 +31,9 @@ func (b *Bucket) All(ctx context.Context, patterns ...string) iter.Seq2[kv.Entry
 // value, and is returned with the error.
 func (l *listing) read(key string, v index.Version) (kv.Entry, error) {
 	b := l.bucket
-	e, err := b.readVersion(l.segments[v.Segment], key, v)
+	e, err := b.readVersion(l.held.segment(v.Segment), key, v)
 	if err != nil {
 		e = kv.Entry{Bucket: b.name, Key: key, Revision: v.Revision, Created: time.Unix(0, v.Created).UTC(), Operation: v.Op, Reason: v.Reason}
 	}
 	return e, err
-}
-
-// pinLocked pins the segments that a snapshot of this moment refers to. The caller holds
-// mu.
-func (l *listing) pinLocked() {
-	l.segments = make([]*segment.Segment, len(l.bucket.mu.segments))
-	for s := range l.bucket.files() {
-		s.Pin()
-		l.segments[s.number] = s.Segment
-	}
-}
-
-func (l *listing) unpin() {
-	for _, s := range l.segments {
-		if s != nil {
-			s.Unpin()
-		}
-	}
 }

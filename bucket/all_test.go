@@ -3,10 +3,12 @@ package bucket
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 
 	"kvd/bucket/manifest"
+	"kvd/index"
 	"kvd/kv"
 )
 
@@ -93,4 +95,59 @@ func TestAllBesideTheEnd(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAllBesideACompaction has the records be moved to a segment that is newer than the listing, twice,
+// while it goes on.
+func TestAllBesideACompaction(t *testing.T) {
+	for _, storage := range []kv.Storage{kv.FileStorage, kv.MemoryStorage} {
+		t.Run(storage.String(), func(t *testing.T) {
+			const keys = 300
+			h := newHarness(t)
+			b := h.bucket("b", func(c *kv.Config) { c.Storage = storage })
+			for range 2 { // the first half of the segment is dead
+				for i := range keys {
+					mustPut(t, b, fmt.Sprintf("k.%03d", i), fmt.Sprint("value", i))
+				}
+			}
+			n := 0
+			for e, err := range b.All(ctx) {
+				if err != nil || string(e.Value) != fmt.Sprint("value", n) {
+					t.Fatalf("%q holds %q, %v", e.Key, e.Value, err)
+				}
+				if n++; n == 1 || n == keys/2 {
+					from := b.newestPlace("k.299")
+					if storage == kv.FileStorage {
+						mustPut(t, b, "other", strings.Repeat("x", 1<<10)) // so that there is something to compact
+						mustPut(t, b, "other", "x")
+						h.reclaim()
+					} else if err := b.rewriteNow(from.Segment); err != nil {
+						t.Fatal(err)
+					}
+					if to := b.newestPlace("k.299"); to == from {
+						t.Fatalf("entry %d: the last record was not moved", n)
+					}
+				}
+			}
+			if n != keys {
+				t.Errorf("%d entries", n)
+			}
+		})
+	}
+}
+
+// rewriteNow compacts a segment in memory.
+func (b *Bucket) rewriteNow(number uint32) error {
+	b.store.path.Lock()
+	defer b.store.path.Unlock()
+	b.active = nil
+	return b.rewriteMemory(b.mu.segments[number])
+}
+
+// newestPlace returns where the newest record of a key is.
+func (b *Bucket) newestPlace(key string) index.Place {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	v, _ := b.mu.index.Newest(index.Hash(key), key)
+	return v.Place()
 }

@@ -63,18 +63,19 @@ type Bucket struct {
 		live             manifest.Liveness
 		rulesPending     int // number of changes of the rules that are not applied to the index yet: rules.go
 		index            *index.Index
-		revision         kv.Revision             // of the newest record that can be read
-		written          int64                   // unix ns: the time of that record; after recovery the newest time in the segments. 0: unknown
-		segments         []*openSegment          // by index.Version.Segment
-		order            []*openSegment          // those that the manifest names, in ascending order of revisions
-		replaced         []*openSegment          // those that compaction replaced while the index could not follow
-		compactedEndUpTo kv.Revision             // up to it the ends of keys are forgotten: see manifest.Bucket.CompactedEndUpTo
-		forgets          uint64                  // how often the index forgot ends of keys since the store was opened
-		doubt            manifest.Doubt          // what damage took; its slices are replaced as a whole
-		bound            kv.Revision             // of the doubt, for reads and conditions; 0: nothing is in doubt, or stale state is served
-		doubtful         *kv.CorruptError        // what is in doubt; nil: nothing
-		unwritable       error                   // why it takes no writes, if that is so because of its doubt
-		skipped          []manifest.SkippedRange // revisions that crashes made the bucket skip; replaced as a whole
+		revision         kv.Revision                // of the newest record that can be read
+		written          int64                      // unix ns: the time of that record; after recovery the newest time in the segments. 0: unknown
+		segments         []*openSegment             // by index.Version.Segment
+		order            []*openSegment             // those that the manifest names, in ascending order of revisions
+		held             map[*heldSegments]struct{} // by listings of entries that go on; nil: never any
+		replaced         []*openSegment             // those that compaction replaced while the index could not follow
+		compactedEndUpTo kv.Revision                // up to it the ends of keys are forgotten: see manifest.Bucket.CompactedEndUpTo
+		forgets          uint64                     // how often the index forgot ends of keys since the store was opened
+		doubt            manifest.Doubt             // what damage took; its slices are replaced as a whole
+		bound            kv.Revision                // of the doubt, for reads and conditions; 0: nothing is in doubt, or stale state is served
+		doubtful         *kv.CorruptError           // what is in doubt; nil: nothing
+		unwritable       error                      // why it takes no writes, if that is so because of its doubt
+		skipped          []manifest.SkippedRange    // revisions that crashes made the bucket skip; replaced as a whole
 	}
 }
 

@@ -12,7 +12,6 @@ import (
 	"kvd/bucket/manifest"
 	"kvd/index"
 	"kvd/kv"
-	"kvd/segment"
 )
 
 const (
@@ -58,7 +57,7 @@ type listing struct {
 	ctx      context.Context
 	patterns []string
 	yield    func(string, index.Version) bool
-	places   bool          // yield needs the versions, whose segments are pinned
+	held     *heldSegments // of the versions that yield needs; nil: it needs none
 	ttl      time.Duration // of the bucket
 	now      int64         // unix ns: the time of the listing
 
@@ -67,15 +66,13 @@ type listing struct {
 	rest    []string    // keys copied for a slow consumer
 	stopped bool        // the consumer has ended the listing
 
-	// With places.
-	versions []index.Version    // of rest
-	segments []*segment.Segment // by index.Version.Segment, pinned
+	versions []index.Version // of rest, with held
 }
 
 func (l *listing) run() error {
 	pin := func() {}
-	if l.places {
-		pin = l.pinLocked
+	if l.held != nil {
+		pin = l.held.beginLocked
 	}
 	snapshot, err := l.bucket.openSnapshotWith(l.ctx, pin)
 	if err != nil {
@@ -108,7 +105,7 @@ func (l *listing) run() error {
 			break
 		}
 		var v index.Version
-		if l.places {
+		if l.held != nil {
 			v = l.versions[i]
 		}
 		l.stopped = !l.yield(key, v)
@@ -133,7 +130,7 @@ func (l *listing) visit(key []byte, newest index.Version) bool {
 	}
 	if l.late.Load() {
 		l.rest = append(l.rest, name)
-		if l.places {
+		if l.held != nil {
 			l.versions = append(l.versions, newest)
 		}
 		return true

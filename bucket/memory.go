@@ -221,6 +221,9 @@ func (b *Bucket) rewriteMemory(old *openSegment) error {
 	for _, m := range live.moves {
 		sl.addMark(m.revision, base+m.to)
 	}
+	b.mu.Lock()
+	b.holdLocked(sl)
+	b.mu.Unlock()
 	for moves := range slices.Chunk(live.moves, applySlice) {
 		b.mu.Lock()
 		for _, m := range moves {

@@ -175,6 +175,7 @@ func (c *rewrite) install(desc *manifest.Bucket) {
 	if c.output == nil {
 		return
 	}
+	b.holdLocked(c.output)
 	c.output.Pin()
 	if b.mu.gone != nil { // deleted since: the checkpoint that records the deletion removes the file
 		c.output.Pin() // for release
