@@ -35,7 +35,9 @@ func (m *supply) page() unsafe.Pointer {
 		m.rest = m.source.Chunk()
 	}
 	p := unsafe.Pointer(&m.rest[0])
-	m.rest = m.rest[pageBytes:]
+	if m.rest = m.rest[pageBytes:]; len(m.rest) == hugemem.ChunkSize/4 {
+		m.source.Prepare() // not earlier: it takes memory, and many indexes do not grow
+	}
 	return p
 }
 

@@ -6,9 +6,10 @@
 // the heap grow to twice of what is live, so in the heap such a structure takes its size twice as
 // soon as anything else allocates.
 //
-// Memory is handed out in chunks of 2 MiB, aligned to their size, and zeroed. While a chunk is being
-// used a goroutine has the system make the next one present: clearing a huge page takes 100 to 200
-// µs, which nobody should wait for. A goroutine that is late does no harm.
+// Memory is handed out in chunks of 2 MiB, aligned to their size, and zeroed. Clearing a huge page takes
+// 100 to 200 µs, which nobody should wait for. So a caller that has used most of a chunk calls
+// [Source.Prepare], and a goroutine has the system make the next one present. A goroutine that is late
+// does no harm.
 //
 // Chunks are never given back one by one. When a [Source] is no longer reachable, the collector
 // unmaps all of its chunks. Pointers into a chunk do not make the source reachable.
@@ -52,8 +53,13 @@ func (s *Source) Chunk() []byte {
 		s.region.given += ChunkSize
 		inUse.Add(ChunkSize)
 	}
-	if s.rest = s.rest[ChunkSize:]; len(s.rest) > 0 {
+	s.rest = s.rest[ChunkSize:]
+	return chunk
+}
+
+// Prepare makes the next chunk present, in the background.
+func (s *Source) Prepare() {
+	if len(s.rest) > 0 {
 		s.prepare(s.rest[:ChunkSize])
 	}
-	return chunk
 }

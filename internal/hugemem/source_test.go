@@ -24,6 +24,8 @@ func TestChunks(t *testing.T) {
 			c[at] = byte(n + 1)
 		}
 		all = append(all, c)
+		s.Prepare() // may be before the last chunk of a region, and twice
+		s.Prepare()
 	}
 	for n, c := range all {
 		for at := 0; at < len(c); at += 4096 {
