@@ -27,15 +27,18 @@ type consumer struct {
 	user    string // of that connection
 	stream  string // the name of the bucket
 	layout  *streamconfig.Layout
-	config  consumerConfig
-	permits []string // the patterns of subjects that it reads, for permissions
 	created time.Time
-	cost    int64 // bytes, charged to the memory of owner
 	bucket  kv.Bucket
 	records msglog.Log    // of bucket; nil if the store has none
 	ttl     time.Duration // of expiry markers
 	pull    *pull         // nil for a push consumer
 	durable *durable      // nil for another
+
+	// An update changes some of its fields, see setConfig: under polling, consumers.mu and mu, of
+	// which each is enough to read them.
+	config consumerConfig
+
+	cost int64 // bytes, charged to the memory of owner. Written under consumers.mu
 
 	watch atomic.Pointer[watch] // nil if the filters select nothing. Written by newConsumer, then under polling
 
@@ -45,6 +48,7 @@ type consumer struct {
 	heartbeatDue atomic.Bool
 
 	polling     sync.Mutex // held while it is polled; guards the fields below
+	permits     []string   // the patterns of subjects that it reads, for permissions
 	flow        *flow      // nil without flow control
 	consumerSeq uint64     // of the last delivered message
 	streamSeq   kv.Revision
@@ -371,16 +375,16 @@ func (k *consumer) tick() {
 		return
 	}
 	subscribed := k.targets.Load() != nil
+	k.mu.Lock()
 	limit := k.config.InactiveThreshold
 	if subscribed {
 		limit = k.config.Heartbeat
 	}
+	left := limit - time.Since(k.lastActivity)
+	k.mu.Unlock()
 	if limit == 0 {
 		return
 	}
-	k.mu.Lock()
-	left := limit - time.Since(k.lastActivity)
-	k.mu.Unlock()
 	switch {
 	case left > 0:
 	case subscribed && limit > 0:

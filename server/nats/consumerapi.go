@@ -1,7 +1,6 @@
 package nats
 
 import (
-	"reflect"
 	"time"
 
 	"kvd/kv"
@@ -86,7 +85,7 @@ func (c *conn) createConsumer(r *request, durable bool) (any, *jsapi.Error) {
 		return nil, refused
 	}
 	if there := c.front.consumers.find(c.user, s.name, cfg.Name); there != nil {
-		return existingConsumer(there, cfg)
+		return there.existing(&ask)
 	}
 	if ask.Action == actionUpdate {
 		return nil, jsapi.ErrNoConsumer
@@ -102,7 +101,7 @@ func (c *conn) createConsumer(r *request, durable bool) (any, *jsapi.Error) {
 	if there := c.front.consumers.add(k); there != nil {
 		c.memory.release(k.cost)
 		k.close()
-		return existingConsumer(there, cfg)
+		return there.existing(&ask)
 	}
 	if k.durable != nil {
 		c.front.durables.count.Add(1)
@@ -115,14 +114,6 @@ func (c *conn) createConsumer(r *request, durable bool) (any, *jsapi.Error) {
 	c.front.consumers.start(k) // after info: deliveries may come before the answer
 	info.PushBound = k.targets.Load() != nil
 	return info, nil
-}
-
-// existingConsumer answers a request to create a consumer that exists.
-func existingConsumer(k *consumer, cfg *consumerConfig) (any, *jsapi.Error) {
-	if !reflect.DeepEqual(&k.config, cfg) {
-		return nil, jsapi.NewError(400, 10148, "consumer already exists")
-	}
-	return k.info(), nil
 }
 
 // newConsumer makes a consumer and opens its watch, which decides where its deliveries

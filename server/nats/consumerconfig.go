@@ -80,6 +80,7 @@ const (
 	ackExplicit = "explicit"
 	ackFlow     = "flow_control"
 
+	actionCreate = "create" // unless there is another one of that name
 	actionUpdate = "update" // of a consumer that exists
 
 	maxWaitingDefault = 512

@@ -68,11 +68,25 @@ func (cs *consumers) add(k *consumer) *consumer {
 		cs.byStream[k.stream] = make(map[consumerID]*consumer)
 	}
 	cs.byStream[k.stream][k.id()] = k
+	cs.listLocked(k)
+	cs.byUser[k.user]++
+	return nil
+}
+
+// listLocked adds a push consumer to those of its deliver subject.
+func (cs *consumers) listLocked(k *consumer) {
 	if subject := k.config.DeliverSubject; subject != "" {
 		cs.bySubject[subject] = append(cs.bySubject[subject], k)
 	}
-	cs.byUser[k.user]++
-	return nil
+}
+
+// unlistLocked undoes listLocked.
+func (cs *consumers) unlistLocked(k *consumer) {
+	subject := k.config.DeliverSubject
+	rest := slices.DeleteFunc(cs.bySubject[subject], func(other *consumer) bool { return other == k })
+	if cs.bySubject[subject] = rest; len(rest) == 0 {
+		delete(cs.bySubject, subject)
+	}
 }
 
 // start begins the deliveries of a consumer that was added.
@@ -184,12 +198,7 @@ func (cs *consumers) detachLocked(k *consumer) bool {
 	if delete(cs.byStream[k.stream], k.id()); len(cs.byStream[k.stream]) == 0 {
 		delete(cs.byStream, k.stream)
 	}
-	if subject := k.config.DeliverSubject; subject != "" {
-		rest := slices.DeleteFunc(cs.bySubject[subject], func(other *consumer) bool { return other == k })
-		if cs.bySubject[subject] = rest; len(rest) == 0 {
-			delete(cs.bySubject, subject)
-		}
-	}
+	cs.unlistLocked(k)
 	if cs.byUser[k.user]--; cs.byUser[k.user] == 0 {
 		delete(cs.byUser, k.user)
 	}

@@ -79,6 +79,9 @@
 //	ack_wait, backoff, max_deliver, max_ack_pending      of its messages
 //	+ACK -NAK +WPI +TERM +NXT                            acknowledgements, a delay of -NAK too
 //
+// A consumer that exists can be made again with other limits, filters, headers_only, deliver
+// subject, description and metadata; its deliveries go on where they are.
+//
 // Requests are served in turns, message by message. One whose client does not read as fast
 // as it asks is passed over: it delays no other, and at most 64 KiB and a message wait for
 // it. One whose client has gone is removed without taking a message.
@@ -253,7 +256,7 @@
 //	getrequest.go, get.go             direct gets; of many messages: batchget.go, getsource.go, getqueue.go
 //	storedmessage.go                  messages through the API
 //	api.go, streams.go, account.go    requests about streams; subjectcounts.go, trim.go
-//	consumerapi.go, consumerconfig.go requests about consumers
+//	consumerapi.go, consumerconfig.go requests about consumers; consumerupdate.go
 //	consumers.go, consumer.go         deliveries; pump.go, flow.go, lastmessages.go
 //	durables.go                       the records of durable consumers
 //	pullrequest.go, waiting.go        requests for messages: read and admitted; those that wait

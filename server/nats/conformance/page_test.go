@@ -78,6 +78,8 @@ func refusals(t *testing.T) (provoked, sizes []refusal) {
 const (
 	streamOfPage = `{"name":"KV_b","subjects":["$KV.b.>"],"max_msgs_per_subject":5,"max_age":3600000000000,"allow_rollup_hdrs":true,"allow_msg_ttl":true}`
 	limitOfPage  = `{"name":"L","subjects":["l.*"],"max_msgs_per_subject":2}`
+
+	consumerOfPage = `{"name":"U","ack_policy":"none","deliver_policy":"last_per_subject","filter_subject":"$KV.b.*","inactive_threshold":300000000000}`
 )
 
 // request returns the request that a row's example stands for.
@@ -94,6 +96,8 @@ func (r *refusal) request(t *testing.T) string {
 		return "$JS.API.STREAM.UPDATE.L " + with(limitOfPage)
 	case "pull consumer":
 		return "$JS.API.CONSUMER.CREATE.S.c " + consumer
+	case "update of consumer U":
+		return `$JS.API.CONSUMER.CREATE.KV_b.U {"stream_name":"KV_b","config":` + with(consumerOfPage) + "}"
 	case "push consumer":
 		return "$JS.API.CONSUMER.CREATE.S.c " + strings.Replace(consumer, `"config":{`, `"config":{"deliver_subject":"d",`, 1)
 	case "message":
@@ -114,6 +118,7 @@ func TestPageRefusals(t *testing.T) {
 	for _, request := range []string{
 		"$JS.API.STREAM.CREATE.KV_b " + streamOfPage, `$JS.API.STREAM.CREATE.S {"name":"S","subjects":["s.>"]}`,
 		"$JS.API.STREAM.CREATE.L " + limitOfPage, "l.a 1", "l.a 2", "$KV.b.k 1",
+		`$JS.API.CONSUMER.CREATE.KV_b.U {"stream_name":"KV_b","config":` + consumerOfPage + "}",
 	} {
 		if want, got := ask(theirs, request), ask(ours, request); want != got {
 			t.Fatalf("%s\nnats-server %s\nkvd         %s", request, want, got)

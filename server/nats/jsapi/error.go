@@ -25,6 +25,7 @@ func (e *Error) Error() string { return fmt.Sprintf("%s (%d)", e.Description, e.
 // The errors without details, in the order of nats-server's codes, on which clients act.
 var (
 	ErrBadRequest       = &Error{400, 10003, "bad request"}
+	ErrNameExists       = &Error{400, 10013, "consumer name already in use"}
 	ErrConsumerNotFound = &Error{404, 10014, "consumer not found"}
 	ErrDurableName      = &Error{400, 10017, "consumer name in subject does not match durable name in request"}
 	ErrDurableNotSet    = &Error{400, 10018, "consumer expected to be durable but a durable name was not set"}
@@ -96,6 +97,9 @@ func UnsupportedConfig(format string, args ...any) *Error { return InvalidConfig
 func InvalidConsumer(format string, args ...any) *Error {
 	return &Error{400, 10094, fmt.Sprintf(format, args...)}
 }
+
+// InvalidUpdate refuses an update of a consumer that changes what must not change.
+func InvalidUpdate(why string) *Error { return &Error{500, 10012, why} }
 
 // UnsupportedConsumer refuses a consumer that nats-server accepts. Each text is in docs/nats.md.
 func UnsupportedConsumer(format string, args ...any) *Error {
