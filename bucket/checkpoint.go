@@ -242,6 +242,7 @@ func (s *Store) writeCheckpoint(cp *pendingCheckpoint, p pace) error {
 		}
 	}
 	if created {
+		vfs.Yield()
 		if err := s.segmentDir.Sync(); err != nil {
 			return fmt.Errorf("sync %s: %w", s.segments.Dir, vfs.WithoutRefusal(err))
 		}

@@ -83,6 +83,7 @@ func (s *Segment) Sync() error {
 // sync changes a sync's error so that nobody takes it for a full disk found before anything
 // happened: the pages are lost, and a second sync would not report that.
 func (s *Segment) sync() error {
+	vfs.Yield()
 	s.unsynced.Store(false)
 	return vfs.WithoutRefusal(s.file.Sync())
 }
@@ -97,6 +98,7 @@ func (s *Segment) Seal() error {
 	}
 	err := s.OpenFile()
 	if err == nil {
+		vfs.Yield()
 		err = s.file.Truncate(size)
 	}
 	if err == nil {
@@ -154,6 +156,7 @@ func shrink(fs vfs.FS, name string, step func()) error {
 	size, err := file.Size()
 	for err == nil && size > removeStep {
 		size -= removeStep
+		vfs.Yield()
 		if err = file.Truncate(size); err == nil {
 			step()
 		}

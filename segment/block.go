@@ -3,6 +3,7 @@ package segment
 import (
 	"fmt"
 
+	"kvd/internal/vfs"
 	"kvd/kv"
 )
 
@@ -143,7 +144,9 @@ func (s *Segment) WriteIndex(b *Block) error {
 	if prev := s.Desc().LastIndex; prev != b.prev.offset {
 		panic(fmt.Sprintf("segment: index block at %d written after the one at %d", b.at.offset, prev))
 	}
-	_, err := s.file.WriteAt(b.encode(s.seed, s.bucketID, s.number), b.from)
+	block := b.encode(s.seed, s.bucketID, s.number)
+	vfs.Yield()
+	_, err := s.file.WriteAt(block, b.from)
 	s.unsynced.Store(true)
 	if err != nil {
 		return fmt.Errorf("segment: write index to %s: %w", s.path, err)

@@ -43,6 +43,7 @@ func (l *Log) build(h header) (*openFile, error) {
 }
 
 func (f *openFile) fill() error {
+	vfs.Yield()
 	if err := f.Allocate(0, f.size); err != nil {
 		return fmt.Errorf("%d bytes: %w", f.size, err)
 	}
@@ -53,6 +54,7 @@ func (f *openFile) fill() error {
 		}
 		at += n
 		if at%fillStep == 0 && at < f.size {
+			vfs.Yield()
 			if err := f.Sync(); err != nil {
 				return err
 			}
@@ -63,6 +65,7 @@ func (f *openFile) fill() error {
 			return err
 		}
 	}
+	vfs.Yield()
 	return f.Sync()
 }
 
@@ -73,6 +76,7 @@ func (l *Log) publish(f *openFile) error {
 		return err
 	}
 	f.path = path
+	vfs.Yield()
 	return l.dir.Sync()
 }
 

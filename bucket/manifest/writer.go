@@ -124,6 +124,7 @@ func (w *Writer) Append(e EncodedEdit, makeRoom func() bool) error {
 		if err != nil {
 			return vfs.WithoutRefusal(fmt.Errorf("write %s: %w", Names[i], err))
 		}
+		vfs.Yield()
 		if err := f.Sync(); err != nil {
 			return vfs.WithoutRefusal(fmt.Errorf("sync %s: %w", Names[i], err))
 		}
