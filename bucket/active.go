@@ -19,8 +19,8 @@ const (
 )
 
 // segmentsMax bounds the segments that a bucket has between two opens: index.Version has
-// 24 bits for their numbers.
-const segmentsMax = 1 << 24
+// 24 bits for their numbers. A writer and a compaction may start the last two at once.
+const segmentsMax = 1<<24 - 1
 
 // reserve makes sure that the active segment has room for that many bytes of records. If
 // it is too full, reserve starts the next one. Its file stays open until endUses. The caller
@@ -83,8 +83,8 @@ func (s *Store) endUses(n int) {
 // startSegment makes a new active segment that takes at least size bytes.
 func (b *Bucket) startSegment(size int64) error {
 	s := b.store
-	if len(b.mu.segments) >= segmentsMax {
-		return fmt.Errorf("%w: bucket %q has had %d segments since it was opened: reopen the store", kv.ErrReadOnly, b.name, segmentsMax)
+	if err := b.mayStartSegment(); err != nil {
+		return err
 	}
 	if err := s.warm.enter(); err != nil {
 		return err
@@ -104,6 +104,16 @@ func (b *Bucket) startSegment(size int64) error {
 	s.warm.add(b.active)
 	s.path.using = append(s.path.using, b.active)
 	b.markUnsynced().created = true
+	return nil
+}
+
+// mayStartSegment returns an error if the bucket has had as many segments as it may have.
+func (b *Bucket) mayStartSegment() error {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if len(b.mu.segments) >= segmentsMax {
+		return fmt.Errorf("%w: bucket %q has had %d segments since it was opened: reopen the store", kv.ErrReadOnly, b.name, segmentsMax)
+	}
 	return nil
 }
 

@@ -368,6 +368,7 @@ func (c *rewrite) flush() error {
 		bound += int64(segment.EntryBound(len(e.Key), e.File != 0))
 	}
 	var start int64
+	vfs.Yield()
 	err := c.withReserve(func() (err error) {
 		if err = c.output.Reserve(int64(len(c.batch)), bound); err == nil {
 			start, err = c.output.Append(c.batch)
@@ -414,15 +415,14 @@ func (c *rewrite) create() error {
 	limit = segment.SizeFor(limit, limit) // an entry is smaller than its record
 	s, b := c.store, c.bucket
 	make := func() error {
-		s.path.Lock()
-		defer s.path.Unlock()
-		if len(b.mu.segments) >= segmentsMax {
-			return fmt.Errorf("%w: bucket %q has had %d segments since it was opened: reopen the store", kv.ErrReadOnly, b.name, segmentsMax)
+		if err := b.mayStartSegment(); err != nil {
+			return err
 		}
 		number, err := s.numbers.take()
 		if err != nil {
 			return err
 		}
+		vfs.Yield()
 		seg, err := segment.Create(b.disk, number, b.id, min(limit, segment.MaxSize))
 		if err == nil {
 			c.output = b.addSegment(seg, &manifest.Segment{}, false)
@@ -468,6 +468,7 @@ func (c *rewrite) finish() error {
 	if err := c.output.Seal(); err != nil {
 		return err
 	}
+	vfs.Yield()
 	if err := c.store.segmentDir.Sync(); err != nil {
 		return c.store.poison(fmt.Errorf("sync %s: %w", c.store.segments.Dir, err))
 	}

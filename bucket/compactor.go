@@ -55,12 +55,8 @@ func (m *maintainer) compact() {
 
 // wakeCompactor wakes the compactor. It is cheap if the compactor is awake.
 func (m *maintainer) wakeCompactor() {
-	if m.compactorAwake.Load() {
-		return
-	}
-	select {
-	case m.wakeCompaction <- struct{}{}:
-	default:
+	if !m.compactorAwake.Load() {
+		signal(m.wakeCompaction)
 	}
 }
 

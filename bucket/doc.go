@@ -251,7 +251,7 @@
 // # Room on the disk
 //
 // A new store takes 1.3 MiB: a log of one file of 256 KiB, and a reserve of 1 MiB. Under
-// load the files of the log grow to 16 MiB, and two spares are kept. After five seconds at
+// load the files of the log grow to 16 MiB, and four spares are kept. After five seconds at
 // rest, and at a clean close, the log is one small file again (settle.go). The reserve is an
 // eighth of the segments, from 1 to 64 MiB, and follows them at each checkpoint (reserve.go).
 // At rest, compaction leaves 1.3 times the live bytes. So a store at rest takes at most 1.5

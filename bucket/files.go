@@ -15,7 +15,7 @@ import (
 const (
 	filesOfStore   = 2 // LOCK and the reserve
 	filesManifest  = 5 // both copies, twice while they are rewritten, and their directory
-	filesLog       = 7 // the current file and the next, two spares, one that is made or removed, the mark, the directory
+	filesLog       = 9 // the current file and the next, four spares, one that is made or removed, the mark, the directory
 	filesSegments  = 1 // their directory
 	filesCompactor = 3 // an input, the output, and a file that is removed
 	filesValues    = valueWriters

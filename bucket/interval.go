@@ -160,10 +160,7 @@ func (t *syncTimer) syncWithin(interval time.Duration) {
 		return
 	}
 	t.syncBy.Store(by)
-	select {
-	case t.unsynced <- struct{}{}:
-	default: // the timer's goroutine has a wake-up pending
-	}
+	signal(t.unsynced)
 }
 
 // syncs is the goroutine of the timer.

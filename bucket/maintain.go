@@ -21,9 +21,9 @@ const vouchAfter = time.Second
 // each of them.
 const checkpointAfter = time.Minute
 
-// maintainer is the background work of an open store. It has five goroutines, or six. One runs
-// checkpoints, keeps a log file ready, confirms the end of an idle log and makes it small
-// (settle.go). One syncs the log for buckets with sync=interval (interval.go). One sweeps
+// maintainer is the background work of an open store. It has six goroutines, or seven. One runs
+// checkpoints, confirms the end of an idle log and makes it small (settle.go). One makes the
+// log's next file. One syncs the log for buckets with sync=interval (interval.go). One sweeps
 // expired records (sweep.go). One compacts (compactor.go). One completes the indexes' trees
 // after an open. One reads all segments, if that is wanted (scrub.go). Store.start starts them;
 // Store.Close stops them and waits for them.
@@ -31,6 +31,7 @@ type maintainer struct {
 	store *Store
 	wake  chan struct{} // holds one
 
+	wantsSpare     chan struct{} // holds one: the log needs a spare
 	expiring       chan struct{} // holds one: records may expire, so the sweep has work
 	wakeCompaction chan struct{} // holds one: there may be something to compact, or a file to remove
 	compactorAwake atomic.Bool   // the compactor is awake
@@ -44,7 +45,7 @@ type maintainer struct {
 
 func newMaintainer(s *Store) *maintainer {
 	return &maintainer{
-		store: s, wake: make(chan struct{}, 1), expiring: make(chan struct{}, 1), wakeCompaction: make(chan struct{}, 1), quit: make(chan struct{}),
+		store: s, wake: make(chan struct{}, 1), wantsSpare: make(chan struct{}, 1), expiring: make(chan struct{}, 1), wakeCompaction: make(chan struct{}, 1), quit: make(chan struct{}),
 		syncTimer: syncTimer{unsynced: make(chan struct{}, 1)},
 	}
 }
@@ -52,6 +53,7 @@ func newMaintainer(s *Store) *maintainer {
 func (m *maintainer) start() {
 	if m.store.log != nil {
 		m.done.Go(m.loop)
+		m.done.Go(m.prepareSpares)
 		m.done.Go(m.sweep)
 		m.done.Go(m.syncs)
 		m.done.Go(m.compact)
@@ -75,12 +77,19 @@ func (s *Store) noticeLog() {
 		return
 	}
 	m.wakeCompactor()
-	if m.timer.Load() && !s.logWantsWork() {
-		return
+	if s.log.NeedsSpare() {
+		signal(m.wantsSpare)
 	}
+	if !m.timer.Load() || s.checkpointDue() {
+		signal(m.wake)
+	}
+}
+
+// signal wakes the goroutine that receives from a channel that holds one.
+func signal(c chan<- struct{}) {
 	select {
-	case m.wake <- struct{}{}:
-	default: // it is awake
+	case c <- struct{}{}:
+	default: // a signal is pending
 	}
 }
 
@@ -89,8 +98,6 @@ func (s *Store) noticeLog() {
 func (s *Store) checkpointDue() bool {
 	return s.log.Used() > s.opts.LogMaxSize/4+s.opts.LogFileSize
 }
-
-func (s *Store) logWantsWork() bool { return s.checkpointDue() || s.log.NeedsSpare() }
 
 func (m *maintainer) loop() {
 	timer := time.NewTimer(vouchAfter)
@@ -104,7 +111,9 @@ func (m *maintainer) loop() {
 		case <-m.quit:
 			return
 		case <-m.wake:
-			m.work()
+			if m.store.checkpointDue() || m.store.unwritten.Load() {
+				m.checkpoint()
+			}
 			if !m.timer.Swap(true) {
 				timer.Reset(vouchAfter)
 			}
@@ -159,16 +168,18 @@ func (m *maintainer) checkpoint() {
 	}
 }
 
-// work does the work that the log needs.
-func (m *maintainer) work() {
-	s := m.store
-	if s.log.NeedsSpare() {
-		if err := s.log.Prepare(); err != nil {
-			s.opts.Logger.Warn("no log file could be made ready; the next rotation tries again", "cause", err)
+// prepareSpares makes the log's next file when its size is decided. It does not wait for a
+// checkpoint under way, because writers would have to make the file then.
+func (m *maintainer) prepareSpares() {
+	for {
+		select {
+		case <-m.quit:
+			return
+		case <-m.wantsSpare:
 		}
-	}
-	if s.checkpointDue() || s.unwritten.Load() {
-		m.checkpoint()
+		if err := m.store.log.Prepare(); err != nil {
+			m.store.opts.Logger.Warn("no log file could be made ready; the next rotation tries again", "cause", err)
+		}
 	}
 }
 

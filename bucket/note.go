@@ -38,10 +38,7 @@ func (b *Bucket) noted() {
 	if s.unwritten.Swap(true) || s.maintain == nil {
 		return
 	}
-	select {
-	case s.maintain.wake <- struct{}{}:
-	default: // it is awake
-	}
+	signal(s.maintain.wake)
 }
 
 // takeNotes marks the buckets dirty whose doubt has changed. The caller holds path.

@@ -58,11 +58,11 @@ type Options struct {
 	// eighth of the bucket. Files grow as they are written.
 	SegmentSize int64
 
-	// MaxFiles bounds the files that the store has open at a time, at least 36. Beyond some
+	// MaxFiles bounds the files that the store has open at a time, at least 38. Beyond some
 	// 30 they are the newest segments of buckets that are written to: where more buckets are
 	// written to at once, the file of the one that was not written to for the longest time is
 	// synced and closed. Default: half of what the system allows the process (RLIMIT_NOFILE),
-	// 36 to 16,420. The rest is the program's.
+	// 40 to 16,424. The rest is the program's.
 	MaxFiles int
 
 	// ImageKeys is the least number of keys for which Close writes the index of a bucket to a

@@ -41,10 +41,7 @@ func (s *Store) removeLater(segments []*openSegment) {
 // its file may now be removed.
 func (s *Store) segmentReleased() {
 	if m := s.maintain; m != nil {
-		select {
-		case m.wakeCompaction <- struct{}{}: // also if the compactor is awake: it may have looked before this
-		default:
-		}
+		signal(m.wakeCompaction) // also if the compactor is awake: it may have looked before this
 	}
 }
 

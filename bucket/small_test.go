@@ -146,6 +146,9 @@ func TestManySmallBucketsAreSmall(t *testing.T) {
 		for i := range n {
 			b := h.bucket(fmt.Sprintf("bucket-%05d", i))
 			mustPut(t, b, "k", "a small value")
+			if i%100 == 0 {
+				pass(100 * time.Millisecond) // for a checkpoint, which pauses
+			}
 		}
 		pass(5 * time.Minute)
 		h.wantSmall("at rest", int64(n)*(100<<20)/10_000+h.logAndReserve())

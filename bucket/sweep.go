@@ -90,10 +90,7 @@ func (b *Bucket) willExpire() {
 	}
 	b.expires.Store(true)
 	if m := b.store.maintain; m != nil {
-		select {
-		case m.expiring <- struct{}{}:
-		default: // it is awake
-		}
+		signal(m.expiring)
 	}
 }
 

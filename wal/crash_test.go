@@ -391,15 +391,17 @@ func TestPowerCutInRemovalOfAFileWithOneHeader(t *testing.T) {
 		for n := int64(1); ; n++ {
 			disk, h := newDisk(t), newHistory()
 			fault := simdisk.NewFault(disk)
-			l, err := h.recoverLog(crashOptions(fault, 1))
+			o := crashOptions(fault, 1)
+			o.MaxSize = 2 * sparesKept * o.FileSize
+			l, err := h.recoverLog(o)
 			check(t, err)
-			for range 4 {
+			for range sparesKept + 2 {
 				check(t, appendStep(5000)(h, l))
 				check(t, syncStep(h, l))
 			}
-			check(t, disk.Corrupt(path.Join(testDir, fileName(3)), torn+100, 1, func(b []byte) { b[0] ^= 1 }))
+			check(t, disk.Corrupt(path.Join(testDir, fileName(sparesKept+1)), torn+100, 1, func(b []byte) { b[0] ^= 1 }))
 			fault.Inject(simdisk.StopAt(fault.Calls() + n))
-			err = checkpointStep(0)(h, l) // two spares, and the third is removed
+			err = checkpointStep(0)(h, l) // there are spares enough, and the last of the released files is removed
 			images(disk, 8, func(image string, crashed *simdisk.Disk) {
 				if err := h.clone().run(crashOptions(crashed, 2), []step{appendStep(7), syncStep}); err != nil {
 					t.Fatalf("header at %d torn, call %d, %s: %v", torn, n, image, err)

@@ -48,6 +48,7 @@ type Log struct {
 		used      int64       // bytes of the old files with needed frames, and of the current file
 		next      int64       // size of the next file, bytes
 		wanted    bool        // a spare of that size should be made
+		preparing bool        // a spare is being made
 		maxFileID uint64      // highest file id in use
 		closed    bool
 	}
@@ -246,7 +247,7 @@ func (l *Log) Append(frame []byte, now int64, next Words) (LSN, error) {
 	}
 	l.now, l.pos = now, frameUp(end)
 	l.vouched, l.next = false, next
-	if !l.planned && pageUp(l.pos) > l.file.size/2 {
+	if !l.planned && l.shouldPlan() {
 		l.plan()
 	}
 	l.last.Store(uint64(h.lsn))

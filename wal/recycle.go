@@ -8,9 +8,10 @@ import (
 	"kvd/internal/vfs"
 )
 
-// sparesKept is the number of spares. There are two, so that the log can rotate before a
-// checkpoint has released the next file.
-const sparesKept = 2
+// sparesKept is the number of spares at most. With the sizes of a store, a checkpoint releases
+// three or four files, and the log needs as many until the next one. So a log under steady load
+// neither makes nor removes files.
+const sparesKept = 4
 
 // removeStep is how much a file is cut at a time before it is unlinked: freeing a large
 // file at once delays the concurrent syncs of the log.
@@ -25,7 +26,7 @@ type oldFile struct {
 	shrunk bool // its removal has begun, so it cannot be a spare
 }
 
-// NeedsSpare reports whether the current file is half full and there is no spare of the next
+// NeedsSpare reports whether the size of the next file is decided and there is no spare of that
 // size, so that the next rotation would have to make a file.
 func (l *Log) NeedsSpare() bool { return l.wantedSize() > 0 }
 
@@ -50,6 +51,8 @@ func (l *Log) Prepare() error {
 	if size == 0 {
 		return nil
 	}
+	l.setPreparing(true)
+	defer l.setPreparing(false)
 	f, err := l.buildSpare(size)
 	if err != nil {
 		l.mu.Lock()
@@ -62,6 +65,13 @@ func (l *Log) Prepare() error {
 		return wrap(err)
 	}
 	return wrap(l.addSpare(f))
+}
+
+// setPreparing records whether a spare is being made.
+func (l *Log) setPreparing(now bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mu.preparing = now
 }
 
 // buildSpare makes a file of that size, or of a smaller one if the disk has no room for it.
@@ -190,6 +200,7 @@ func (l *Log) remove(old oldFile) error {
 	shrinks := hasHeader(f, old.fileID, 0)
 	for size := old.size; shrinks && size > pageSize; {
 		size = max(pageSize, size-removeStep)
+		vfs.Yield()
 		if err := f.Truncate(size); err != nil {
 			f.Close()
 			return err

@@ -8,42 +8,74 @@ import (
 )
 
 // The size of the next file follows the load. At the rate at which the current file is
-// filled, a whole file of its size takes some time: less than quickFill doubles the size, and
-// more than slowFill halves it. A burst of writes is in large files soon, and an hour of
-// occasional ones does not keep them.
+// filled, a whole file of the planned size takes some time: less than quickFill doubles the
+// size, less than rapidFill makes it four times as large, and more than slowFill halves it. A
+// burst of writes is in large files soon, and an hour of occasional ones does not keep them.
 const (
+	rapidFill = time.Second
 	quickFill = 10 * time.Second
 	slowFill  = time.Minute
 )
 
-// plan decides how large the next file will be. It is called once for each file: when the
-// file is half full, so that a spare of that size can be made in time, or when it has no room.
-func (l *Log) plan() {
-	size := l.file.size
-	whole := 0.0 // nanoseconds to fill a file of this size
-	if l.pos > pageSize {
-		whole = float64(l.now-l.begun) * float64(size) / float64(l.pos-pageSize)
+// shouldPlan reports whether it is time to decide the size of the next file, so that a spare
+// of that size can be made before the current file is full: an eighth of it is written, and at
+// this rate it is full soon, or a half. The spare may be four times as large as the file, and
+// the log fills the rest of the file meanwhile.
+func (l *Log) shouldPlan() bool {
+	switch pos := pageUp(l.pos); {
+	case pos > l.file.size/2:
+		return true
+	case pos-pageSize >= l.file.size/8:
+		return l.timeToFill(l.file.size) < float64(quickFill)
+	default:
+		return false
 	}
-	switch {
+}
+
+// timeToFill returns how long frames would take to fill a file of that size, nanoseconds, at
+// the rate of those in the current file.
+func (l *Log) timeToFill(size int64) float64 {
+	if l.pos <= pageSize {
+		return 0
+	}
+	return float64(l.now-l.begun) * float64(size) / float64(l.pos-pageSize)
+}
+
+// plan decides how large the next file will be. It is called once for each file.
+func (l *Log) plan() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	size := l.mu.next // not the current file's: it may be smaller for want of a spare
+	switch whole := l.timeToFill(size); {
+	case whole < float64(rapidFill):
+		size *= 4
 	case whole < float64(quickFill):
 		size *= 2
 	case whole > float64(slowFill):
 		size = pageUp(size / 2)
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.planned, l.mu.wanted = true, true
 	l.mu.next = min(max(size, l.opts.FirstFileSize), l.opts.FileSize)
 }
 
-// sizeFor returns the size of the next file, of which the frames need that many bytes.
+// sizeFor returns the size of the next file, of which the frames need that many bytes. While a
+// spare is being made, it does not have the caller make another one of that size beside it, but
+// use one that is there, or make a small one.
 func (l *Log) sizeFor(need int64) int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for l.mu.next < need && l.mu.next < l.opts.FileSize {
 		l.mu.next = min(2*l.mu.next, l.opts.FileSize)
 	}
-	return max(l.mu.next, need)
+	size := max(l.mu.next, need)
+	if !l.mu.preparing || l.spareLocked(size) >= 0 {
+		return size
+	}
+	size = max(l.opts.FirstFileSize, need)
+	for _, f := range l.mu.spares {
+		size = max(size, f.size)
+	}
+	return size
 }
 
 // rotate moves to the next file. If the disk has no room for one of that size, it takes a

@@ -71,7 +71,7 @@ func newSettings() settings {
 		{name: "wal-file-size", def: "16MiB", usage: "largest size of one file of the write-ahead log; it begins with small ones"},
 		{name: "wal-max-size", def: "128MiB", usage: "size of the whole write-ahead log; writers wait when it is full"},
 		{name: "reserve-size", def: "64MiB", usage: "most disk space kept for deletes on a full disk, an eighth of the data from 1 MiB on; 0: none"},
-		{name: "max-files", def: "0", usage: "files that the store may have open at a time, at least 36; connections get what is left of the process's limit; 0: half of the limit"},
+		{name: "max-files", def: "0", usage: "files that the store may have open at a time, at least 38; connections get what is left of the process's limit; 0: half of the limit"},
 	}
 }
 

@@ -5,7 +5,7 @@ package descriptors
 const (
 	// StoreMin is the least share of a store: its log, manifest and lock, the files that reads,
 	// scans and a compaction have open, and a few active segments.
-	StoreMin = 36
+	StoreMin = 40
 	// storeMax is the most that a store has a use for.
 	storeMax = 16<<10 + StoreMin
 	// Admin is how many connections of the admin port are served beside those that count.

@@ -7,7 +7,7 @@ import (
 
 func TestShares(t *testing.T) {
 	for _, c := range []struct{ limit, store, connections int }{
-		{16, 36, 1}, {64, 36, 12}, {256, 128, 112}, {1024, 512, 496}, {1 << 20, 16420, 1<<20 - 16436}, {math.MaxInt, 16420, math.MaxInt - 16436},
+		{16, 40, 1}, {64, 40, 8}, {256, 128, 112}, {1024, 512, 496}, {1 << 20, 16424, 1<<20 - 16440}, {math.MaxInt, 16424, math.MaxInt - 16440},
 	} {
 		if s, n := Store(c.limit), Connections(c.limit); s != c.store || n != c.connections {
 			t.Errorf("of %d descriptors a store has %d, and connections %d; want %d and %d", c.limit, s, n, c.store, c.connections)
