@@ -37,6 +37,7 @@ func (b *Bucket) reserve(records, entries int64) error {
 		if !errors.Is(err, segment.ErrFull) {
 			return err
 		}
+		b.store.writeBehind(b.active, 1)
 		b.sealActive()
 		b.store.endUses(len(b.store.path.using) - 1)
 	}

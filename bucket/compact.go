@@ -65,13 +65,8 @@ type rewrite struct {
 	retired  []*openSegment // the inputs whose files are to be removed
 }
 
-const (
-	// compactBatch is how many bytes are written to an output at a time.
-	compactBatch = 256 << 10
-	// compactSync is how many bytes of an output may be un-synced if the compaction
-	// shares the disk with writers. A sync of more would delay the syncs of the log.
-	compactSync = 1 << 20
-)
+// compactBatch is how many bytes are written to an output at a time.
+const compactBatch = 256 << 10
 
 // errStale ends a compaction because the bucket's segments have changed.
 var errStale = errors.New("the segments changed")
@@ -390,7 +385,6 @@ func (c *rewrite) flush() error {
 			c.output.addMark(e.Revision, e.Offset)
 		}
 	}
-	before := c.output.records
 	c.output.records += int64(len(c.batch))
 	written := int64(len(c.batch))
 	clear(c.entries)
@@ -398,8 +392,8 @@ func (c *rewrite) flush() error {
 	if cap(c.batch) > 4*compactBatch {
 		c.batch = nil
 	}
-	if c.pace.shares() && before/compactSync != c.output.records/compactSync {
-		if err := c.output.Sync(); err != nil {
+	if b, ok := c.output.Behind(behindStep); ok && c.pace.shares() {
+		if err := b.Start(); err != nil {
 			return err
 		}
 	}

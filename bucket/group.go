@@ -379,6 +379,9 @@ func (b *Bucket) append(records []byte) (offset int64, err error) {
 	for errors.Is(err, vfs.ErrNoSpace) && b.store.spendReserve() {
 		offset, err = b.active.Append(records)
 	}
+	if err == nil && !b.memory {
+		b.store.writeBehind(b.active, behindStep)
+	}
 	return offset, err
 }
 

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -210,11 +211,12 @@ func (h *harness) fail(kind simdisk.OpKind, part string, err error) {
 }
 
 // gatedFS is a file system whose syncs can be held up, while everything else
-// goes on.
+// goes on. It counts the bytes that it is to begin to write.
 type gatedFS struct {
 	vfs.FS
-	mu   sync.Mutex
-	gate func(path string) // nil: syncs pass
+	mu      sync.Mutex
+	gate    func(path string) // nil: syncs pass
+	started atomic.Int64      // bytes
 }
 
 func (g *gatedFS) Open(path string, mode vfs.Mode) (vfs.File, error) {
@@ -239,6 +241,11 @@ func (f *gatedFile) Sync() error {
 		gate(f.path)
 	}
 	return f.File.Sync()
+}
+
+func (f *gatedFile) WriteBack(off, n int64, wait bool) error {
+	f.fs.started.Add(n)
+	return f.File.WriteBack(off, n, wait)
 }
 
 // gate holds up the log's syncs, one by one.

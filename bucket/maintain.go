@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"kvd/kv"
+	"kvd/segment"
 	"kvd/wal"
 )
 
@@ -21,9 +22,9 @@ const vouchAfter = time.Second
 // each of them.
 const checkpointAfter = time.Minute
 
-// maintainer is the background work of an open store. It has six goroutines, or seven. One runs
+// maintainer is the background work of an open store. It has seven goroutines, or eight. One runs
 // checkpoints, confirms the end of an idle log and makes it small (settle.go). One makes the
-// log's next file. One syncs the log for buckets with sync=interval (interval.go). One sweeps
+// log's next file. One has the system write segments (behind.go). One syncs the log for buckets with sync=interval (interval.go). One sweeps
 // expired records (sweep.go). One compacts (compactor.go). One completes the indexes' trees
 // after an open. One reads all segments, if that is wanted (scrub.go). Store.start starts them;
 // Store.Close stops them and waits for them.
@@ -31,10 +32,11 @@ type maintainer struct {
 	store *Store
 	wake  chan struct{} // holds one
 
-	wantsSpare     chan struct{} // holds one: the log needs a spare
-	expiring       chan struct{} // holds one: records may expire, so the sweep has work
-	wakeCompaction chan struct{} // holds one: there may be something to compact, or a file to remove
-	compactorAwake atomic.Bool   // the compactor is awake
+	wantsSpare     chan struct{}       // holds one: the log needs a spare
+	behind         chan segment.Behind // what was appended to segments, for writesBehind
+	expiring       chan struct{}       // holds one: records may expire, so the sweep has work
+	wakeCompaction chan struct{}       // holds one: there may be something to compact, or a file to remove
+	compactorAwake atomic.Bool         // the compactor is awake
 	quit           chan struct{}
 	done           sync.WaitGroup
 	timer          atomic.Bool // the vouching timer runs
@@ -45,7 +47,7 @@ type maintainer struct {
 
 func newMaintainer(s *Store) *maintainer {
 	return &maintainer{
-		store: s, wake: make(chan struct{}, 1), wantsSpare: make(chan struct{}, 1), expiring: make(chan struct{}, 1), wakeCompaction: make(chan struct{}, 1), quit: make(chan struct{}),
+		store: s, wake: make(chan struct{}, 1), wantsSpare: make(chan struct{}, 1), behind: make(chan segment.Behind, behindMax), expiring: make(chan struct{}, 1), wakeCompaction: make(chan struct{}, 1), quit: make(chan struct{}),
 		syncTimer: syncTimer{unsynced: make(chan struct{}, 1)},
 	}
 }
@@ -54,6 +56,7 @@ func (m *maintainer) start() {
 	if m.store.log != nil {
 		m.done.Go(m.loop)
 		m.done.Go(m.prepareSpares)
+		m.done.Go(m.writesBehind)
 		m.done.Go(m.sweep)
 		m.done.Go(m.syncs)
 		m.done.Go(m.compact)

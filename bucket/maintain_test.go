@@ -159,6 +159,33 @@ func TestALogFileIsKeptReady(t *testing.T) {
 	})
 }
 
+// The system begins to write segments while they grow: those of writers, and those that a
+// compaction makes.
+func TestSegmentsAreWrittenWhileTheyGrow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := background(t, asUsers)
+		b := h.bucket("b")
+		const size, n = 100_000, 100
+		for i := range n {
+			mustPut(t, b, fmt.Sprint(i), strings.Repeat("x", size))
+			pass(time.Millisecond)
+		}
+		appended := h.gates.started.Load()
+		if appended < size*n*8/10 || appended > size*n*11/10 {
+			t.Errorf("the system began to write %d bytes of %d", appended, size*n)
+		}
+		for i := 0; i < n; i += 2 {
+			mustPut(t, b, fmt.Sprint(i), "y")
+		}
+		if _, err := h.s.Reclaim(ctx, nil); err != nil {
+			t.Fatal(err)
+		}
+		if copied := h.gates.started.Load() - appended; copied < size*n/2*6/10 { // the rest of each output is left to its sync
+			t.Errorf("the system began to write %d bytes of the compaction's %d", copied, size*n/2)
+		}
+	})
+}
+
 func TestAManualStoreDoesNothingByItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)

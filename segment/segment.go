@@ -119,6 +119,7 @@ type Segment struct {
 
 	// Owned by the writer.
 	pending pending
+	behind  int64 // end of what Behind returned
 
 	// Shared by all goroutines.
 	size      atomic.Int64 // end of the appended bytes; readers stay below it
@@ -137,7 +138,7 @@ type Segment struct {
 func newSegment(o *Options, d Desc) *Segment {
 	s := &Segment{
 		fs: o.FS, path: o.path(d.Number), storeID: o.StoreID, seed: o.Seed,
-		number: d.Number, bucketID: d.BucketID, limit: d.Limit,
+		number: d.Number, bucketID: d.BucketID, limit: d.Limit, behind: d.Size,
 		pending:  pending{prev: d.lastBlock(), next: d.Size, about: d.summary()},
 		released: make(chan struct{}), reads: o.Reads, onRelease: o.Released,
 	}
