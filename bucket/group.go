@@ -52,6 +52,7 @@ type effect struct {
 	version index.Version // Segment and Offset are filled in once it is written
 	floor   kv.Revision
 	prev    int        // the effect on the same key before it, -1 none
+	next    int        // the next effect of the same part, 0 none
 	at      int        // where its record begins in the frame, or in group.kept
 	size    uint32     // of its record, bytes: version.Size without a value that has a file
 	file    uint64     // number of the file that has the value; 0: the record has it
@@ -65,11 +66,14 @@ type effect struct {
 type part struct {
 	bucket  *Bucket
 	first   kv.Revision // bucket.next before the group
-	size    int         // bytes of its records
-	taken   int64       // bytes of its records with their values, wherever these are
-	freed   int64       // bytes of older records that they replace, counted likewise; only where the bucket has a limit
-	entries int         // bytes at most of their index entries
-	offset  int64       // where its records begin in the active segment
+	records int
+	head    int   // the effect of its first record, in group.effects
+	tail    int   // the effect of its last record
+	size    int   // bytes of its records
+	taken   int64 // bytes of its records with their values, wherever these are
+	freed   int64 // bytes of older records that they replace, counted likewise; only where the bucket has a limit
+	entries int   // bytes at most of their index entries
+	offset  int64 // where its records begin in the active segment
 }
 
 // framePayloadMax bounds a group's records in bytes; a larger mutation has a group of
@@ -391,19 +395,19 @@ func (g *group) records(part int) []byte {
 	if g.parts[part].bucket.memory {
 		from = g.kept
 	}
-	if len(g.parts) == 1 { // the usual case; replay may have left records out in between
-		first, last := &g.effects[0], &g.effects[len(g.effects)-1]
-		if records := from[first.at : last.at+int(last.size)]; len(records) == g.parts[0].size {
-			return records
-		}
+	p := &g.parts[part]
+	first, last := &g.effects[p.head], &g.effects[p.tail]
+	if records := from[first.at : last.at+int(last.size)]; len(records) == p.size {
+		return records // there are no others in between
 	}
 	g.scratch = g.scratch[:0]
-	for i := range g.effects {
-		if e := &g.effects[i]; e.part == part {
-			g.scratch = append(g.scratch, from[e.at:e.at+int(e.size)]...)
+	for i := p.head; ; {
+		e := &g.effects[i]
+		g.scratch = append(g.scratch, from[e.at:e.at+int(e.size)]...)
+		if i = e.next; i == 0 {
+			return g.scratch
 		}
 	}
-	return g.scratch
 }
 
 // setPlace fills in where the record is, and adds its entry to the segment's index block.

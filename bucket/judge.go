@@ -223,5 +223,18 @@ func (g *group) encode(m *mutation, e *effect) {
 	p.taken += int64(e.version.Size)
 	p.entries += segment.EntryBound(len(m.key), m.large)
 	g.pending.set(len(g.effects), e)
+	g.addEffect(e)
+}
+
+// addEffect appends an effect to the group and to its part.
+func (g *group) addEffect(e *effect) {
+	p, n := &g.parts[e.part], len(g.effects)
+	if p.records == 0 {
+		p.head = n
+	} else {
+		g.effects[p.tail].next = n
+	}
+	p.tail = n
+	p.records++
 	g.effects = append(g.effects, *e)
 }

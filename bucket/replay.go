@@ -177,7 +177,7 @@ func (g *group) replayRecord(b *Bucket, rec *segment.Record, at, size int) {
 	p.entries += segment.EntryBound(len(rec.Key), rec.File.Number != 0)
 	b.next = max(b.next, rec.Revision+1)
 	g.store.clock.raise(rec.Created)
-	g.effects = append(g.effects, e)
+	g.addEffect(&e)
 }
 
 // writeSegments reserves room in the segments and writes the records to them, one bucket after
