@@ -97,6 +97,7 @@ func (p *spareValues) makeLocked() error {
 // nameLocked makes the names of all files durable.
 func (p *spareValues) nameLocked() error {
 	s := p.store
+	vfs.Yield()
 	if err := s.segmentDir.Sync(); err != nil {
 		_ = s.poison(fmt.Errorf("sync %s: %w", s.segments.Dir, vfs.WithoutRefusal(err))) // no mutation is in the log: its outcome is known
 		return s.checkFailure()

@@ -107,6 +107,7 @@ func WriteValue(o Options, number, bucketID uint64, value []byte) (ValueFile, er
 		_, err = file.WriteAt(h.encode(), 0)
 	}
 	if err == nil {
+		vfs.Yield()
 		err = file.Sync()
 	}
 	if err = errors.Join(err, file.Close()); err != nil {
@@ -132,6 +133,7 @@ func writeValue(file vfs.File, seed Seed, value []byte) (sum uint64, err error) 
 	offset, begun, before := int64(valueHeaderSize), int64(valueHeaderSize), int64(0)
 	for part := range slices.Chunk(value, valueStep) {
 		_, _ = d.Write(part)
+		vfs.Yield()
 		if _, err := file.WriteAt(part, offset); err != nil {
 			return 0, err
 		}
@@ -139,6 +141,7 @@ func writeValue(file vfs.File, seed Seed, value []byte) (sum uint64, err error) 
 		if n := offset - begun; n >= valueBurst {
 			err := file.WriteBack(begun, n, false)
 			if before > 0 && err == nil {
+				vfs.Yield()
 				err = file.WriteBack(begun-before, before, true)
 			}
 			if err != nil {
