@@ -4,7 +4,7 @@ package fuzz
 var valueMutants = []mutant{
 	{
 		name: "a value is not synced before its record is logged", test: "TestPowerCutAtEveryCallOfLargeValues", in: "bucket", file: "segment/valuefile.go",
-		old: "\tif err == nil {\n\t\terr = file.Sync()\n\t}\n", new: "\tif err == nil && !(mutant) {\n\t\terr = file.Sync()\n\t}\n",
+		old: "\tif err == nil {\n\t\tvfs.Yield()\n\t\terr = file.Sync()\n\t}\n", new: "\tif err == nil && !(mutant) {\n\t\tvfs.Yield()\n\t\terr = file.Sync()\n\t}\n",
 	},
 	{
 		name: "the name of a value file is not durable before its record is logged", test: "TestPowerCutAtEveryCallOfLargeValues", in: "bucket", file: "bucket/spares.go",
