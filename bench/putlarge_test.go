@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"kvd/bucket"
+	"kvd/internal/environment"
 	"kvd/internal/vfs"
 	"kvd/kv"
 )
@@ -20,10 +21,11 @@ const (
 
 // BenchmarkPutLarge measures durable overwrites of large values by one writer, beside bare writes
 // with a sync over old blocks of a file, and what they do to another writer of small values in
-// another bucket. One iteration measures all of it in interleaved rounds and reports medians.
+// another bucket. "logged" is a store in which no value has a file of its own. One iteration measures
+// all of it in interleaved rounds and reports medians.
 func BenchmarkPutLarge(b *testing.B) {
-	for _, size := range []int{1 << 20, 8 << 20, 64 << 20} {
-		b.Run(fmt.Sprintf("size=%dMiB", size>>20), func(b *testing.B) { putLarge(b, size) })
+	for _, size := range []int{256 << 10, 1 << 20, 8 << 20, 64 << 20} {
+		b.Run(fmt.Sprintf("size=%dKiB", size>>10), func(b *testing.B) { putLarge(b, size) })
 	}
 }
 
@@ -33,29 +35,23 @@ func putLarge(b *testing.B, size int) {
 		value[i] = byte(r.Uint32())
 	}
 	raw := largeFile(b, value)
-	s := openStore(b, b.TempDir())
-	large := createBucket(b, s, kv.Config{Bucket: "large", MaxValueSize: kv.MaxValueSizeLimit})
-	small := createBucket(b, s, kv.Config{Bucket: "small"})
-	keys := keys16(0, max(2, min(16, 128<<20/size)))
-	put := func(n int) {
-		if _, err := large.Put(ctx, keys[n%len(keys)], value); err != nil {
-			b.Error(err)
-		}
-	}
+	stores := map[string]*largeStore{"kvd": openLarge(b, value, 0), "logged": openLarge(b, value, kv.MaxValueSizeLimit+1)}
 	for b.Loop() {
 		figures := make(map[string][]float64)
 		add := func(name string, v float64) { figures[name] = append(figures[name], v) }
 		for range largeRounds {
 			bare := megabytes(size, raw)
-			stored := megabytes(size, put)
 			add("raw-MB/s", bare)
-			add("kvd-MB/s", stored)
-			add("kvd/raw", stored/bare)
-			quiet := putSmall(b, small, nil)
-			beside := putSmall(b, small, put)
-			add("quiet-p99-µs", quiet)
-			add("beside-p99-µs", beside)
-			add("beside/quiet", beside/quiet)
+			for name, s := range stores {
+				stored := megabytes(size, s.put)
+				add(name+"-MB/s", stored)
+				add(name+"/raw", stored/bare)
+				quiet := putSmall(b, s.small, nil)
+				beside := putSmall(b, s.small, s.put)
+				add(name+"-quiet-p99-µs", quiet)
+				add(name+"-beside-p99-µs", beside)
+				add(name+"-beside/quiet", beside/quiet)
+			}
 		}
 		for name, values := range figures {
 			slices.Sort(values)
@@ -63,9 +59,37 @@ func putLarge(b *testing.B, size int) {
 		}
 		b.ReportMetric(0, "ns/op")
 	}
-	if e, err := large.Get(ctx, keys[0]); err != nil || !slices.Equal(e.Value, value) {
-		b.Fatalf("%d bytes, %v", len(e.Value), err)
+	for name, s := range stores {
+		if e, err := s.large.Get(ctx, s.keys[0]); err != nil || !slices.Equal(e.Value, value) {
+			b.Fatalf("%s: %d bytes, %v", name, len(e.Value), err)
+		}
 	}
+}
+
+// largeStore is a store with a bucket of large and one of small values.
+type largeStore struct {
+	large, small *bucket.Bucket
+	keys         []string
+	put          func(n int) // of a large value
+}
+
+func openLarge(b *testing.B, value []byte, from int) *largeStore {
+	s, err := bucket.Open(b.TempDir(), environment.With(bucket.Options{}, environment.Env{LargeValue: from}))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = s.Close() }) // its directory is removed
+	l := &largeStore{
+		large: createBucket(b, s, kv.Config{Bucket: "large", MaxValueSize: kv.MaxValueSizeLimit}),
+		small: createBucket(b, s, kv.Config{Bucket: "small"}),
+		keys:  keys16(0, max(2, min(16, 128<<20/len(value)))),
+	}
+	l.put = func(n int) {
+		if _, err := l.large.Put(ctx, l.keys[n%len(l.keys)], value); err != nil {
+			b.Error(err)
+		}
+	}
+	return l
 }
 
 // megabytes runs op, which writes so many bytes, for a while, and returns its rate in MB/s.

@@ -3,6 +3,7 @@ package bucket
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"kvd/bucket/compaction"
@@ -115,7 +116,9 @@ func (c *compactor) work(idle bool) (did bool, err error) {
 	if v.usage.Bloated() || full {
 		c.pacer.rate *= restful
 	}
-	return idle || full, v.compact(c.pacer) // while there are writers, pause between two compactions
+	// While there are writers, pause between two compactions. Writers of large values use the files
+	// of removed ones again, so these do not wait for another pause once they are sealed.
+	return idle || full || v.unsealed && v.values, v.compact(c.pacer)
 }
 
 // victim is the work that is to be done next, in one bucket.
@@ -125,6 +128,7 @@ type victim struct {
 	usage    compaction.Usage
 	seal     bool             // the active segment is to be sealed first
 	unsealed bool             // nothing can be compacted before a checkpoint seals the full segments
+	values   bool             // the bucket has value files
 	runs     []compaction.Run // of segments; they do not overlap
 	garbage  int64
 }
@@ -148,6 +152,7 @@ func (b *Bucket) victim(by func(*compaction.Usage) compaction.Policy, within sco
 	v.usage.Sweeping = len(b.sweeping.lock) == 0
 	b.mu.RLock()
 	list := b.candidatesLocked(within)
+	v.values = slices.ContainsFunc(b.mu.order, func(sl *openSegment) bool { return len(sl.values) > 0 })
 	takes := b.checkWritableLocked() == nil
 	b.mu.RUnlock()
 	if !takes || len(list) == 0 {

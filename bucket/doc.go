@@ -36,13 +36,14 @@
 //
 // Durable comes before visible, so a crash never takes a record that a reader saw.
 //
-// Large values: a value of 256 KiB or more, as stored, is written to a file of its own by its
-// caller, before the mutation is queued (values.go). The file and its name are durable before the
-// frame with the record is written. So a large value is written once, log and segments get a
-// small record that names the file, and other groups pass meanwhile. Up to four callers write at
-// a time. Files of removed values are written to again, 128 MiB of them at most, because that is
-// twice as fast as new ones (spares.go); they are removed when there are hardly any writes.
-// Buckets in memory have no such files.
+// Large values: a value of 256 KiB or more, as stored, is written to a file of its own by
+// its caller, before the mutation is queued (values.go). The file and its name are durable
+// before the frame with the record is written. So a large value is written once, log and
+// segments get a small record that names the file, and other groups pass meanwhile. Up to
+// four callers write at a time. Files of removed values are written to again, because that
+// is twice as fast as new ones: up to twice the bytes of the largest log wait for that
+// (spares.go), 256 MiB, and are removed when there are hardly any writes. Buckets in memory
+// have no such files.
 //
 // Compression: in a bucket with compression, each caller compresses its value before
 // it queues the mutation (package segment says how, and when it pays). Each record
@@ -302,10 +303,11 @@
 // Up to 32 files are closed at a time, because their syncs share commits of the file system's
 // journal.
 //
-// Large values have files of their own for three reasons. Written through the log they are written
-// twice, and three or four times where a frame needs a new log file, so at most at half the rate
-// of the disk. A group waits for the whole value of one of its members. And compaction copies
-// them. 256 KiB is where the second write costs as much as a new file with its name.
+// Large values have files of their own for three reasons. Written through the log they are
+// written twice, and three or four times where a frame needs a new log file, so at most at
+// half the rate of the disk. A group waits for the whole value of one of its members. And
+// compaction copies them. 256 KiB is where the second write costs as much as a new file
+// with its name.
 //
 // Package index explains the layout of its tree.
 package bucket

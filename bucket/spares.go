@@ -22,6 +22,7 @@ type spareValues struct {
 	mu    sync.Mutex
 	files []spareValue
 	bytes int64 // of files
+	made  int   // how many empty files were made the last time
 }
 
 // spareValue is a file that is not open.
@@ -32,11 +33,13 @@ type spareValue struct {
 }
 
 const (
-	// sparesMade is how many empty files are made at a time.
+	// sparesMade is how many empty files are made at a time, at most. It is one at first, and
+	// doubles until the spares are dropped.
 	sparesMade = 8
-	// sparesMax and spareBytesMax bound the files that wait to be used again.
-	sparesMax     = 16
-	spareBytesMax = 128 << 20
+	// sparesMax bounds the files that wait to be used again. sparesPerLog is how many times as
+	// many bytes as the log they may have.
+	sparesMax    = 256
+	sparesPerLog = 2
 )
 
 // take returns the number of a file for a value of that many bytes, whose name is durable. It
@@ -76,7 +79,8 @@ func (f *spareValue) misfit(size int) int64 {
 // makeLocked makes empty files, at least one.
 func (p *spareValues) makeLocked() error {
 	s := p.store
-	for range sparesMade {
+	p.made = max(1, min(2*p.made, sparesMade))
+	for range p.made {
 		number, err := s.numbers.take()
 		if err == nil {
 			if err = segment.CreateValueFile(s.segments, number); err != nil {
@@ -114,6 +118,11 @@ func (p *spareValues) give(number uint64, step func()) error {
 	if p.keep(number) {
 		return nil
 	}
+	return p.remove(number, step)
+}
+
+// remove removes a file in steps, and calls step after each.
+func (p *spareValues) remove(number uint64, step func()) error {
 	return segment.RemoveValue(p.store.segments, number, step)
 }
 
@@ -123,7 +132,7 @@ func (p *spareValues) keep(number uint64) bool {
 	p.mu.Lock()
 	defer p.unlock()
 	s := p.store
-	if len(p.files) >= sparesMax || p.bytes >= spareBytesMax || s.closed.Load() {
+	if len(p.files) >= sparesMax || p.bytes >= sparesPerLog*s.opts.LogMaxSize || s.closed.Load() {
 		return false
 	}
 	to, err := s.numbers.take()
@@ -159,11 +168,11 @@ func (p *spareValues) drop() bool {
 	}
 	var failed error
 	for _, f := range p.files {
-		failed = errors.Join(failed, segment.RemoveValue(s.segments, f.number, func() {}))
+		failed = errors.Join(failed, p.remove(f.number, func() {}))
 	}
 	if failed != nil {
 		s.opts.Logger.Warn("files of large values that are not used stay until the next open", "cause", failed)
 	}
-	p.files, p.bytes = nil, 0
+	p.files, p.bytes, p.made = nil, 0, 0
 	return true
 }

@@ -154,7 +154,7 @@ func (v *valueFiles) create(m *mutation) (file segment.ValueFile, err error) {
 	}
 	if err == nil {
 		if file, err = segment.WriteValue(s.segments, number, m.bucket.id, m.value); err != nil {
-			v.removeLocked(number, segment.RemoveValue)
+			v.giveUp(number, v.spares.remove) // what is in it is unknown
 		}
 	}
 	return file, err
@@ -182,21 +182,20 @@ func (v *valueFiles) removeRefused(mutations []mutation, err error) {
 	}
 }
 
-// remove gives up a file that no record names.
+// remove makes a file that no record names a spare, or removes it.
 func (v *valueFiles) remove(number uint64) {
 	v.writing.RLock()
 	defer v.writing.RUnlock()
-	v.removeLocked(number, func(_ segment.Options, number uint64, step func()) error { return v.spares.give(number, step) })
+	v.giveUp(number, v.spares.give)
 }
 
-// removeLocked removes a file that no record names, or what else by does with it. The caller holds
-// writing.
-func (v *valueFiles) removeLocked(number uint64, by func(segment.Options, uint64, func()) error) {
+// giveUp removes a file that no record names, by the given function. The caller holds writing.
+func (v *valueFiles) giveUp(number uint64, by func(number uint64, step func()) error) {
 	s := v.store
 	if s.checkWritable() != nil {
 		return // another process may have the directory, or it must not be touched; the file is scratch
 	}
-	if err := by(s.segments, number, func() {}); err != nil {
+	if err := by(number, func() {}); err != nil {
 		s.opts.Logger.Warn("the file of a value that was not written stays until the next open", "cause", err)
 	}
 }
