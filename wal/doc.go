@@ -276,6 +276,9 @@
 // outran [Log.Prepare]: they made the files themselves, beside it, and the p99.9 of 64 writers
 // tripled in the first second of a store. Writers that outrun it now make small files.
 //
+// The zeros of a new file go to the disk 256 KiB at a time, with one sync at the end. With a sync
+// after each MiB, the p99 of one writer in the first second of a store was three times as high.
+//
 // What was left out: protection against an attacker who can write to the files (it would
 // need a keyed checksum), compression (the bytes of a frame go to the segments as they
 // are), and more than one sync in flight (the groups become smaller, and both syncs

@@ -14,9 +14,9 @@ type openFile struct {
 	path string
 }
 
-// fillStep is how much of a new file is written between two syncs: the disk makes the
-// log's own syncs wait for these.
-const fillStep = 1 << 20
+// fillStep is how much of a new file is handed to the disk at a time: the log's syncs wait for as
+// much.
+const fillStep = 256 << 10
 
 // zeros pads frames and fills new files.
 var zeros [64 << 10]byte
@@ -53,9 +53,9 @@ func (f *openFile) fill() error {
 			return err
 		}
 		at += n
-		if at%fillStep == 0 && at < f.size {
+		if at%fillStep == 0 {
 			vfs.Yield()
-			if err := f.Sync(); err != nil {
+			if err := f.WriteBack(at-fillStep, fillStep, true); err != nil {
 				return err
 			}
 		}
