@@ -14,6 +14,9 @@ const yields = 5
 // away. The monitor sleeps for up to 10 ms if it had nothing to do, and has to look twice. The
 // other processors do not help as long as each has work. So a sync in the background, which
 // began when a group of writers had just been woken, made them wait for up to 17 ms.
+//
+// To yield until two turns in a row take less than a microsecond, so that the queue is certainly
+// empty, made no difference to yielding five times.
 func Yield() {
 	for range yields {
 		runtime.Gosched()
