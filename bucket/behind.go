@@ -6,7 +6,7 @@ import (
 )
 
 // This file has the system write segments while they grow. Otherwise a checkpoint's sync of a
-// file has to write all bytes since the last checkpoint at once, some ten MiB under load, and
+// file has to write all bytes since the last checkpoint at once, some 40 MiB under load, and
 // the syncs of the log wait for as long.
 
 const (

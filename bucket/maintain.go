@@ -22,12 +22,18 @@ const vouchAfter = time.Second
 // each of them.
 const checkpointAfter = time.Minute
 
-// maintainer is the background work of an open store. It has seven goroutines, or eight. One runs
-// checkpoints, confirms the end of an idle log and makes it small (settle.go). One makes the
-// log's next file. One has the system write segments (behind.go). One syncs the log for buckets with sync=interval (interval.go). One sweeps
-// expired records (sweep.go). One compacts (compactor.go). One completes the indexes' trees
-// after an open. One reads all segments, if that is wanted (scrub.go). Store.start starts them;
-// Store.Close stops them and waits for them.
+// maintainer is the background work of an open store. It has seven goroutines, or eight:
+//
+//   - loop makes checkpoints, confirms the end of an idle log and makes it small (settle.go);
+//   - prepareSpares makes the log's next file;
+//   - writesBehind has the system write segments while they grow (behind.go);
+//   - syncs syncs the log for buckets with sync=interval (interval.go);
+//   - sweep sweeps expired records (sweep.go);
+//   - compact compacts (compactor.go);
+//   - buildTrees completes the indexes' trees after an open;
+//   - scrub reads all segments, if that is wanted (scrub.go).
+//
+// Store.start starts them; Store.Close stops them and waits for them.
 type maintainer struct {
 	store *Store
 	wake  chan struct{} // holds one
