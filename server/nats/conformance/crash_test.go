@@ -211,3 +211,53 @@ func TestKilledServerOfAMessageStream(t *testing.T) {
 		}
 	}
 }
+
+// TestKilledServerOfOrderedConsumers is the same with ordered consumers, one of every message
+// and one of a writer's. Each gets its messages once and in order.
+func TestKilledServerOfOrderedConsumers(t *testing.T) {
+	t.Parallel()
+	k := startKilled(t)
+	ctx := t.Context()
+	s, err := k.js.CreateStream(ctx, js.StreamConfig{Name: "S", Subjects: []string{"s.>"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	consume := func(filter string) js.MessagesContext {
+		c, err := s.OrderedConsumer(ctx, js.OrderedConsumerConfig{FilterSubjects: []string{filter}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		messages, err := c.Messages()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(messages.Stop)
+		return messages
+	}
+	all, some := consume("s.>"), consume("s.k3.*")
+	acked := k.publish(t, "s.")
+
+	next := func(from js.MessagesContext) (key string, sequence uint64) {
+		m, err := from.Next(js.NextMaxWait(2 * time.Minute))
+		if err != nil {
+			t.Fatal(err)
+		}
+		meta, err := m.Metadata()
+		if err != nil || m.Subject() != "s."+string(m.Data()) {
+			t.Fatalf("%s has %q: %v", m.Subject(), m.Data(), err)
+		}
+		return string(m.Data()), meta.Sequence.Stream
+	}
+	for n := range uint64(writers * each) {
+		key, sequence := next(all)
+		if want, ok := acked[key]; sequence != n+1 || ok && want != sequence {
+			t.Fatalf("message %d has sequence %d; %s was acknowledged as %d", n+1, sequence, key, want)
+		}
+	}
+	for n := range each {
+		want := fmt.Sprintf("k3.%d", n)
+		if key, sequence := next(some); key != want || sequence != acked[key] {
+			t.Fatalf("%s comes with sequence %d, want %s with %d", key, sequence, want, acked[want])
+		}
+	}
+}
