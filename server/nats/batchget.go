@@ -16,7 +16,8 @@ const (
 	selectedMax     = 1024     // messages of a request for the last of each subject
 	wildcardsMax    = 1024     // of such a request
 	getBytesDefault = 64 << 20 // that a request without max_bytes may have
-	getCost         = 1 << 10  // bytes that a request costs while it waits, and thrice its body
+	getCost         = 1 << 10  // bytes that a request costs while it waits, beside its body
+	filterCost      = 96       // bytes that one of its subjects costs, beside the text
 )
 
 // batchGet is a direct get of many messages. It is a cursor: its messages are read when the
@@ -75,7 +76,7 @@ func (c *conn) directGetMany(o *wire.Operation, s *stream, ask *getRequest) bool
 	if to == c && c.gets.first() == nil && c.beginGet(g) {
 		return true
 	}
-	if cost := getCost + 3*int64(len(o.Payload)); to.memory.charge(cost) {
+	if cost := int64(getCost + 2*len(o.Payload) + filterCost*len(ask.MultiLast)); to.memory.charge(cost) {
 		g.cost = cost
 		to.gets.add(g)
 	} else {
