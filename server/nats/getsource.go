@@ -9,8 +9,9 @@ import (
 
 // getSource is where the messages of a direct get come from. It holds no message.
 type getSource interface {
-	// read calls fn for the next records until fn returns false, but not for all that it may
-	// find. It reports whether there may be more.
+	// read calls fn for the next records, until fn returns false or there were enough for one
+	// turn. Records that were read together are passed to fn also after it has returned
+	// false. It reports whether there may be more.
 	read(ctx context.Context, fn func(*kv.Entry) bool) (more bool, err error)
 	upTo() kv.Revision // the newest record that it may find
 	close()
@@ -145,7 +146,9 @@ func (f *Front) countFrom(ctx context.Context, s *stream, pattern string, from k
 type lastSource struct{ msglog.Selection }
 
 func (l lastSource) read(_ context.Context, fn func(*kv.Entry) bool) (more bool, err error) {
-	err = l.Read(func(e *kv.Entry) { fn(e) })
+	for goesOn := true; goesOn && l.Len() > 0 && err == nil; {
+		err = l.Read(func(e *kv.Entry) { goesOn = fn(e) && goesOn })
+	}
 	return l.Len() > 0, err
 }
 
