@@ -656,3 +656,34 @@ func mustCreate(t *testing.T, s *Store, name string) *Bucket {
 	}
 	return b.(*Bucket)
 }
+
+// A damaged frame that names a value file is filled from the segment, and the file stays. Where
+// the segment does not have it either, the bucket is in doubt, and no file is removed.
+func TestADamagedFrameOfALargeValue(t *testing.T) {
+	for name, killed := range map[string]bool{"kill": true, "power cut": false} {
+		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
+			h := newHarness(t, withLargeValues)
+			b := h.bucket("b")
+			mustPut(t, b, "needle", largeText("n"))
+			mustPut(t, b, "later", largeText("l"))
+			mustPut(t, b, "last", "small")
+			files := len(h.valueFiles())
+			end := h.powerCut
+			if killed {
+				end = h.kill
+			}
+			end()
+			file, offset := h.locate(manifest.LogDir, "needle")
+			h.flip(file, offset, 2)
+			h.open()
+			b = h.find("b")
+			e, err := b.Get(ctx, "needle")
+			if sound := err == nil && string(e.Value) == largeText("n"); sound != killed || !killed && !errors.Is(err, kv.ErrCorrupt) {
+				t.Errorf("%d bytes, %v", len(e.Value), err)
+			}
+			if n := len(h.valueFiles()); n < files {
+				t.Errorf("%d value files of %d", n, files)
+			}
+		})
+	}
+}
