@@ -28,7 +28,7 @@ import (
 // openSegment.values.
 type valueFiles struct {
 	store   *Store
-	writers chan struct{} // a token for each file that is written
+	writers chan struct{} // a token for each file that is written or given up
 
 	// writing is held for reading while files are written or removed. Close waits for that. It is
 	// locked before Store.checkpoint.
@@ -41,7 +41,7 @@ type valueFiles struct {
 
 const (
 	// largeValue is the size in bytes, as stored, from which on a value has a file of its own.
-	largeValue = 256 << 10
+	largeValue = 768 << 10
 	// valueWriters bounds the value files that are written at a time.
 	valueWriters = 4
 )
@@ -184,6 +184,8 @@ func (v *valueFiles) removeRefused(mutations []mutation, err error) {
 
 // remove makes a file that no record names a spare, or removes it.
 func (v *valueFiles) remove(number uint64) {
+	v.writers <- struct{}{} // a removal has a file open for a moment
+	defer func() { <-v.writers }()
 	v.writing.RLock()
 	defer v.writing.RUnlock()
 	v.giveUp(number, v.spares.give)

@@ -47,7 +47,7 @@ func TestCrashAtEveryCallOfIntervalBuckets(t *testing.T) {
 // three buckets. A batch is for one bucket then: where it touches more than may be open, it is
 // several groups, and the model knows all of it or nothing.
 func withFewFiles(load *workload) {
-	load.maxFiles = 36
+	load.maxFiles = 38
 	for _, o := range load.ops {
 		for i := range o.batch {
 			o.batch[i].bucket = o.batch[0].bucket
@@ -106,6 +106,9 @@ func TestCrashAtEveryCallOfLargeValues(t *testing.T) {
 	trySeeds(t, 6000, effort(3), 24, func(load *workload) error {
 		withLargeValues(load)
 		load.imageKeys = int(load.seed % 2) // 0: no bucket has so many
+		if load.seed%3 == 0 {
+			withFewFiles(load)
+		}
 		return runSweep(load, p, checks)
 	})
 	report(t, checks, start)
