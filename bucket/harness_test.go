@@ -216,7 +216,7 @@ type gatedFS struct {
 	vfs.FS
 	mu      sync.Mutex
 	gate    func(path string) // nil: syncs pass
-	started atomic.Int64      // bytes
+	started atomic.Int64      // bytes of segments
 }
 
 func (g *gatedFS) Open(path string, mode vfs.Mode) (vfs.File, error) {
@@ -244,7 +244,9 @@ func (f *gatedFile) Sync() error {
 }
 
 func (f *gatedFile) WriteBack(off, n int64, wait bool) error {
-	f.fs.started.Add(n)
+	if path.Ext(f.path) == ".seg" {
+		f.fs.started.Add(n)
+	}
 	return f.File.WriteBack(off, n, wait)
 }
 
