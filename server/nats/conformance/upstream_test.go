@@ -24,21 +24,18 @@ var upstreamFails = map[string]string{
 	"test TestKeyValueMirrorDirectGet":                noMirrors,
 	"test TestKeyValueSourcing":                       noMirrors,
 	"test TestObjectStoreMirror":                      noMirrors,
-	"test TestKeyValueRePublish":                      noRepublish,
 	"jetstream/test TestKeyValueCrossAccounts":        noAccounts,
 	"jetstream/test TestKeyValueMirrorCrossDomains":   noAccounts,
 	"jetstream/test TestKeyValueMirrorDirectGet":      noMirrors,
 	"jetstream/test TestKeyValueWithSources":          noMirrors,
 	"jetstream/test TestKeyValueReusesSourceConfig":   noMirrors,
 	"jetstream/test TestObjectStoreMirror":            noMirrors,
-	"jetstream/test TestKeyValueRePublish":            noRepublish,
 	"jetstream/test TestObjectPutPermissionViolation": noAccounts,
 }
 
 const (
-	noAccounts  = "its servers are configured by files of nats-server"
-	noMirrors   = "mirrors and sources are refused"
-	noRepublish = "republish is refused"
+	noAccounts = "its servers are configured by files of nats-server"
+	noMirrors  = "mirrors and sources are refused"
 )
 
 // TestUpstream runs nats.go's own tests of key/value buckets and object stores, as they are in
