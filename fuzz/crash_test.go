@@ -10,37 +10,37 @@ import (
 // TestCrashAtEveryCall cuts the power before every call of random workloads, and before the
 // calls of some recoveries.
 func TestCrashAtEveryCall(t *testing.T) {
+	sweepAll(t, plan{samples: 3, nested: 20, goOn: 10}, 1, 6, 24, func(*workload) {})
+}
+
+// sweepAll sweeps workloads of seeds from a first one on, changed by a function. seeds and steps
+// are as effort and trySeeds take them.
+func sweepAll(t *testing.T, p plan, first uint64, seeds, steps int, change func(*workload)) {
+	t.Helper()
 	start, checks := time.Now(), newChecks()
 	defer checks.close()
-	p := plan{samples: 3, nested: 20, goOn: 10}
-	trySeeds(t, 1, effort(6), 24, func(load *workload) error { return runSweep(load, p, checks) })
+	trySeeds(t, first, effort(seeds), steps, func(load *workload) error {
+		change(load)
+		return runSweep(load, p, checks)
+	})
 	report(t, checks, start)
 }
 
 // TestCrashAtEveryCallOfRecovery cuts the power before every call of every
 // recovery of a few workloads.
 func TestCrashAtEveryCallOfRecovery(t *testing.T) {
-	start, checks := time.Now(), newChecks()
-	defer checks.close()
-	p := plan{samples: 1, nested: 1}
-	trySeeds(t, 2000, effort(2), 6, func(load *workload) error { return runSweep(load, p, checks) })
-	report(t, checks, start)
+	sweepAll(t, plan{samples: 1, nested: 1}, 2000, 2, 6, func(*workload) {})
 }
 
 // TestCrashAtEveryCallOfIntervalBuckets does the same with some buckets that acknowledge
 // before they sync. Edits change which buckets these are.
 func TestCrashAtEveryCallOfIntervalBuckets(t *testing.T) {
-	start, checks := time.Now(), newChecks()
-	defer checks.close()
-	p := plan{samples: 4, nested: 20, goOn: 10}
-	trySeeds(t, 3000, effort(3), 24, func(load *workload) error {
+	sweepAll(t, plan{samples: 4, nested: 20, goOn: 10}, 3000, 3, 24, func(load *workload) {
 		for i := range load.ops {
 			c := &load.ops[i].config
 			c.interval = (load.ops[i].bucket != bucketNames[1]) != (c.history == 5)
 		}
-		return runSweep(load, p, checks)
 	})
-	report(t, checks, start)
 }
 
 // withFewFiles gives a workload the least bucket.Options.MaxFiles: two segments may be open, of
@@ -58,27 +58,13 @@ func withFewFiles(load *workload) {
 // TestCrashAtEveryCallWithFewFiles does the same in a store that closes and opens again the
 // files of its buckets all the time.
 func TestCrashAtEveryCallWithFewFiles(t *testing.T) {
-	start, checks := time.Now(), newChecks()
-	defer checks.close()
-	p := plan{samples: 3, nested: 20, goOn: 10}
-	trySeeds(t, 5000, effort(2), 24, func(load *workload) error {
-		withFewFiles(load)
-		return runSweep(load, p, checks)
-	})
-	report(t, checks, start)
+	sweepAll(t, plan{samples: 3, nested: 20, goOn: 10}, 5000, 2, 24, withFewFiles)
 }
 
 // TestCrashAtEveryCallWithImages does the same in a store that writes the indexes of all buckets
 // to files when it is closed, and reads them when it is opened.
 func TestCrashAtEveryCallWithImages(t *testing.T) {
-	start, checks := time.Now(), newChecks()
-	defer checks.close()
-	p := plan{samples: 3, nested: 20, goOn: 10}
-	trySeeds(t, 7000, effort(2), 24, func(load *workload) error {
-		load.imageKeys = 1
-		return runSweep(load, p, checks)
-	})
-	report(t, checks, start)
+	sweepAll(t, plan{samples: 3, nested: 20, goOn: 10}, 7000, 2, 24, func(load *workload) { load.imageKeys = 1 })
 }
 
 // withLargeValues gives a third of a workload's values files of their own.
@@ -100,18 +86,13 @@ func withLargeValues(load *workload) {
 
 // TestCrashAtEveryCallOfLargeValues does the same with values in files of their own.
 func TestCrashAtEveryCallOfLargeValues(t *testing.T) {
-	start, checks := time.Now(), newChecks()
-	defer checks.close()
-	p := plan{samples: 3, nested: 20, goOn: 10}
-	trySeeds(t, 6000, effort(3), 24, func(load *workload) error {
+	sweepAll(t, plan{samples: 3, nested: 20, goOn: 10}, 6000, 3, 24, func(load *workload) {
 		withLargeValues(load)
 		load.imageKeys = int(load.seed % 2) // 0: no bucket has so many
 		if load.seed%3 == 0 {
 			withFewFiles(load)
 		}
-		return runSweep(load, p, checks)
 	})
-	report(t, checks, start)
 }
 
 // report logs the number of images and the speed.

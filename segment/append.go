@@ -137,10 +137,13 @@ const removeStep = 4 << 20
 // Remove removes a segment's file. It first shrinks it in steps of 4 MiB and calls step after
 // each; step may wait. The segment must be neither open nor mapped.
 func Remove(o Options, number uint64, step func()) error {
-	name := o.path(number)
-	err := shrink(o.FS, name, step)
+	return removeFile(o.FS, o.path(number), step)
+}
+
+func removeFile(fsys vfs.FS, name string, step func()) error {
+	err := shrink(fsys, name, step)
 	if err == nil {
-		err = o.FS.Remove(name)
+		err = fsys.Remove(name)
 	}
 	if err != nil {
 		return fmt.Errorf("segment: remove %s: %w", name, err)

@@ -156,15 +156,7 @@ func writeValue(file vfs.File, seed Seed, value []byte) (sum uint64, err error) 
 // RemoveValue removes a value file, in steps as [Remove] does. No record that anybody may read
 // names it.
 func RemoveValue(o Options, number uint64, step func()) error {
-	name := path.Join(o.Dir, ValueFileName(number))
-	err := shrink(o.FS, name, step)
-	if err == nil {
-		err = o.FS.Remove(name)
-	}
-	if err != nil {
-		return fmt.Errorf("segment: remove %s: %w", name, err)
-	}
-	return nil
+	return removeFile(o.FS, path.Join(o.Dir, ValueFileName(number)), step)
 }
 
 // openValue opens the value file of a record. The error is the system's, or a
