@@ -20,6 +20,7 @@ import (
 //	               subject of the Nth message with one that the connection got
 //	A<             the next message, which must be the same
 //	A<!            the same; kvd gives another one on purpose
+//	A<?            the same; what nats-server gives depends on its timing, so it is not compared
 //	# TEXT         why, or what it is about
 //
 // Times are not compared.
@@ -42,7 +43,7 @@ func TestPulls(t *testing.T) {
 					continue
 				}
 				want, got := theirs.play(t, line), ours.play(t, line)
-				if (want == got) == strings.HasSuffix(line, "<!") {
+				if !strings.HasSuffix(line, "<?") && (want == got) == strings.HasSuffix(line, "<!") {
 					t.Fatalf("line %d: %s\nnats-server %s\nkvd         %s", n+1, line, want, got)
 				}
 			}
