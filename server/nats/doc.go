@@ -160,7 +160,9 @@
 //   - A republished message is published after its acknowledgement, to the users who may watch
 //     its key. No stream stores it. A destination that a stream captures is refused (10052),
 //     and so are the functions of transforms but {{wildcard(n)}}. Nats-Last-Sequence is 0 if
-//     the publication fell behind by more than the messages in memory.
+//     the publication fell behind by more than the messages in memory, or if the message
+//     before was removed meanwhile, unless the limit max_msgs or a rollup of this message did
+//     that and it is among the newest 1,024.
 //   - A plain subscription to $KV.b.k gets what NATS' clients publish. Writes through other
 //     front ends are delivered to watches, and republished.
 //   - A client that reads its watches slowly is not disconnected: the watches wait. Of other

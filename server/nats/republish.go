@@ -87,6 +87,7 @@ type republisher struct {
 	touched map[*conn]struct{} // that got messages in this poll
 	count   int                // messages so far
 	inPoll  int                // messages of this poll
+	recent  recentSubjects     // where each message has a key of its own
 	subject []byte             // scratch
 	buf     []byte             // scratch: subjects and headers
 }
@@ -115,7 +116,8 @@ func newRepublisher(ctx context.Context, rs *republishers, s *stream) (*republis
 func (r *republisher) isOf(s *stream) bool {
 	have := r.stream
 	return have.status.ID == s.status.ID && reflect.DeepEqual(have.config.Republish, s.config.Republish) &&
-		reflect.DeepEqual(have.config.Subjects, s.config.Subjects) && have.status.Config.MarkerTTL == s.status.Config.MarkerTTL
+		reflect.DeepEqual(have.config.Subjects, s.config.Subjects) && have.config.MaxMsgs == s.config.MaxMsgs &&
+		have.status.Config.MarkerTTL == s.status.Config.MarkerTTL
 }
 
 // stop ends the watch, and with it the republisher.
@@ -154,6 +156,9 @@ func (r *republisher) ended(err error) {
 func (r *republisher) take(u kv.Update) bool {
 	if u.Entry != nil && u.Err == nil {
 		r.publish(u.Entry)
+		if r.stream.layout.OnePerMessage {
+			r.recent.add(r.stream.layout.SubjectPart(u.Entry.Key), u.Entry.Revision)
+		}
 	}
 	r.inPoll++
 	return r.inPoll < pollCount
@@ -220,19 +225,33 @@ func (r *republisher) encode(e *kv.Entry) outgoing {
 }
 
 // previous returns the sequence of the message before a record's, of the same subject; 0 if
-// there is none or it is not known.
+// there is none or it is not known. If each message has a key of its own, it is looked up.
 func (r *republisher) previous(e *kv.Entry) (previous kv.Revision) {
 	s := r.stream
 	if !s.layout.OnePerMessage || s.records == nil || e.Revision == 1 {
 		return e.Previous
 	}
-	q := msglog.Query{Patterns: []string{s.layout.SubjectPart(e.Key)}, UpTo: e.Revision - 1, Max: 1, Appended: true}
+	subject := s.layout.SubjectPart(e.Key)
+	q := msglog.Query{Patterns: []string{subject}, UpTo: e.Revision - 1, Max: 1, Appended: true}
 	found, err := s.records.Select(kv.WithStale(context.Background()), q)
 	if err != nil || found.Len() == 0 {
-		return 0
+		return r.replaced(subject, e)
 	}
 	_ = found.Read(func(e *kv.Entry) { previous = e.Revision }) // 0 after an error
 	return previous
+}
+
+// replaced returns the sequence of the message before a record's, of the same subject, if this one
+// had it removed, by the limit of the stream's messages or as a rollup; else 0.
+func (r *republisher) replaced(subject string, e *kv.Entry) kv.Revision {
+	last, limit := r.recent.last[subject], kv.Revision(max(r.stream.config.MaxMsgs, 0))
+	switch {
+	case limit > 0 && last+limit < e.Revision: // it was removed before
+		return 0
+	case limit > 0, wire.HeaderField(e.Headers, "Nats-Rollup") != nil:
+		return last
+	}
+	return 0
 }
 
 // checkRepublish refuses a destination whose messages a stream would have to store: a
