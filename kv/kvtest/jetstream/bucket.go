@@ -207,6 +207,24 @@ func (b *bucket) newestEntries(ctx context.Context, patterns []string) (map[stri
 // initial returns the entries of a watch up to the end of the initial ones. The
 // listings of nats.go do the same, but take a lost connection for that end.
 func (b *bucket) initial(ctx context.Context, filters []string, opts ...js.WatchOpt) ([]js.KeyValueEntry, error) {
+	for {
+		entries, err := b.tryInitial(ctx, filters, opts)
+		if !errors.Is(err, errStalled) {
+			return entries, err
+		}
+	}
+}
+
+// errStalled reports that a watch waits for an entry that has expired: nats.go counts the initial
+// entries by what the server says first, and waits without a limit for one that is removed before
+// it is delivered.
+var errStalled = errors.New("the watch stalls")
+
+// stallTime is how long an initial entry may take to come.
+const stallTime = 5 * time.Second
+
+// tryInitial is initial with one watch.
+func (b *bucket) tryInitial(ctx context.Context, filters []string, opts []js.WatchOpt) ([]js.KeyValueEntry, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -226,6 +244,8 @@ func (b *bucket) initial(ctx context.Context, filters []string, opts ...js.Watch
 				return entries, nil
 			}
 			entries = append(entries, e)
+		case <-time.After(stallTime):
+			return nil, errStalled
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
