@@ -7,8 +7,8 @@ import (
 )
 
 // supply gives the pages of one index. A small index has them in Go's heap. What a large one has
-// beyond that is in memory of package hugemem: it must not contain pointers of Go, and whoever
-// uses it has to keep the index reachable.
+// beyond that is in memory of package hugemem. That memory must not contain Go pointers, and is
+// valid only while the index is reachable.
 type supply struct {
 	held   int64 // bytes of the pages given
 	large  bool

@@ -202,7 +202,7 @@ func TestDoorsTellNothing(t *testing.T) {
 			}
 		}
 	}
-	// Their own subjects are free for them, whoever else captures these.
+	// Two users can capture the same subjects, if neither sees the stream of the other.
 	if got := d.ask(t, "nats", "stranger", `$JS.API.STREAM.CREATE.c {"name":"c","subjects":["s.x","s.y"]}`); !strings.Contains(got, `"did_create":true`) {
 		t.Errorf("a stream with another user's subjects: %s", got)
 	}

@@ -103,12 +103,13 @@
 //
 // # Republished messages
 //
-// The configuration republish of a stream has its messages published to other subjects too,
-// whoever wrote them: NATS' clients, other front ends, or the program that embeds the store.
-// A message keeps its headers, and gets Nats-Stream, Nats-Subject, Nats-Sequence,
-// Nats-Time-Stamp and Nats-Last-Sequence, the sequence of the message before it on the same
-// subject; with headers_only it has no payload but Nats-Msg-Size. No writer waits for a
-// subscriber. Messages that are written while the front end is closed are not published.
+// A stream with the configuration republish publishes each stored message to a second subject.
+// The message may come from a NATS client, from another front end, or from the program that
+// embeds the store. It keeps its headers, and gets Nats-Stream, Nats-Subject, Nats-Sequence,
+// Nats-Time-Stamp and Nats-Last-Sequence. The last is the sequence of the previous message on
+// the same subject. With headers_only the payload is replaced by the header Nats-Msg-Size. No
+// writer waits for a subscriber. Messages that are written while the front end is closed are
+// not published.
 //
 // # Durable consumers
 //
@@ -157,12 +158,14 @@
 //   - A direct get of a batch with no_hdr counts the messages that follow (Nats-Num-Pending)
 //     as it does with headers. One of multi_last has at most 1,024 filters with wildcards.
 //     A request that waits behind others may be refused for want of memory (429).
-//   - A republished message is published after its acknowledgement, to the users who may watch
-//     its key. No stream stores it. A destination that a stream captures is refused (10052),
-//     and so are the functions of transforms but {{wildcard(n)}}. Nats-Last-Sequence is 0 if
-//     the publication fell behind by more than the messages in memory, or if the message
-//     before was removed meanwhile, unless the limit max_msgs or a rollup of this message did
-//     that and it is among the newest 1,024.
+//   - Messages are republished after their acknowledgement. A user receives those whose keys
+//     the user is permitted to watch. No stream stores them. A destination that a stream
+//     captures is refused (10052). Of the functions of transforms, {{wildcard(n)}} alone is
+//     supported.
+//   - Nats-Last-Sequence of a republished message is 0 if kvd cannot tell the previous message
+//     any more. That happens if more messages wait to be republished than are in memory, or if
+//     the previous message was removed in the meantime. If the message itself caused the
+//     removal, by max_msgs or as a rollup, the previous message is found among the last 1,024.
 //   - A plain subscription to $KV.b.k gets what NATS' clients publish. Writes through other
 //     front ends are delivered to watches, and republished.
 //   - A client that reads its watches slowly is not disconnected: the watches wait. Of other

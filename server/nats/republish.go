@@ -16,8 +16,8 @@ import (
 	"kvd/server/nats/wire"
 )
 
-// republishers publish the messages of streams to other subjects once they are stored,
-// whoever wrote them. Safe for concurrent use.
+// republishers publish the stored messages of streams to other subjects. The messages may come
+// from any front end. Safe for concurrent use.
 type republishers struct {
 	front *Front
 	log   *slog.Logger // nil: nothing is logged
@@ -224,8 +224,8 @@ func (r *republisher) encode(e *kv.Entry) outgoing {
 	return m
 }
 
-// previous returns the sequence of the message before a record's, of the same subject; 0 if
-// there is none or it is not known. If each message has a key of its own, it is looked up.
+// previous returns the sequence of the previous message on the same subject. It returns 0 if
+// there is none or it is not known. If each message has a key of its own, previous looks it up.
 func (r *republisher) previous(e *kv.Entry) (previous kv.Revision) {
 	s := r.stream
 	if !s.layout.OnePerMessage || s.records == nil || e.Revision == 1 {
@@ -241,8 +241,8 @@ func (r *republisher) previous(e *kv.Entry) (previous kv.Revision) {
 	return previous
 }
 
-// replaced returns the sequence of the message before a record's, of the same subject, if this one
-// had it removed, by the limit of the stream's messages or as a rollup; else 0.
+// replaced returns the sequence of the previous message on the subject, if storing the record e
+// removed that message: by the limit max_msgs, or as a rollup. Otherwise it returns 0.
 func (r *republisher) replaced(subject string, e *kv.Entry) kv.Revision {
 	last, limit := r.recent.last[subject], kv.Revision(max(r.stream.config.MaxMsgs, 0))
 	switch {

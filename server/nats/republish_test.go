@@ -10,8 +10,8 @@ import (
 	"kvd/server"
 )
 
-// A republished message reaches the users who may watch its key, and one member of each
-// queue group of theirs.
+// A user receives a republished message if the user is permitted to watch its key. In a queue
+// group one member receives it.
 func TestWhomRepublishedMessagesReach(t *testing.T) {
 	addr := serve(t, server.Options{Users: usersOf(t, [][3]string{
 		{"admin", "nimda", "b=all"}, {"watcher", "rehctaw", "b/app.>=watch"}, {"getter", "retteg", "b=get"},
