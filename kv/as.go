@@ -2,7 +2,7 @@ package kv
 
 // As returns v as a T, or what v wraps as one. It is how a caller asks a [Store], a
 // [Bucket] or a [Watcher] for what only some of them have: [Submitter], [Reclaimer],
-// [Poller], [Watched] and others. A type assertion would not see through a wrapper.
+// [BucketImporter], [Poller], [Watched] and others. A type assertion would not see through a wrapper.
 //
 // A wrapper has a method that tells what is underneath: Unwrap() Store or Unwrap()
 // Bucket. So it passes on everything that it does not know itself. A wrapper that has

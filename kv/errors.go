@@ -22,6 +22,10 @@ var (
 	ErrHistoryTooLarge     = errors.New("history is limited to 64 revisions per key")
 	ErrValueTooLarge       = errors.New("value too large")
 	ErrBucketFull          = errors.New("bucket is at its size limit")
+	// ErrInvalidRecord refuses a record that no bucket would write; see Importer.
+	ErrInvalidRecord = errors.New("invalid record")
+	// ErrDigestMismatch is matched by every *DigestError.
+	ErrDigestMismatch = errors.New("digest differs")
 	// ErrNotSupported is returned for a request that a store cannot carry out; the text
 	// names it.
 	ErrNotSupported = errors.New("not supported")

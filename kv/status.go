@@ -17,6 +17,10 @@ type Status struct {
 	// restart it may be an older one's. Zero where none is known, and for a store that
 	// does not tell.
 	Written time.Time
+	// Digest is that of the records kept, as of Revision. Nil: it is not known while records that
+	// have expired or were trimmed wait for their removal, or in a bucket that is in doubt or was
+	// damaged; and for a store that does not tell.
+	Digest *Digest
 	// Doubt is the highest revision of which damage may have taken records, 0 for none:
 	// [Doubt].Bound. It is the highest number there is for a bucket that is in doubt as a
 	// whole.
