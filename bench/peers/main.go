@@ -38,7 +38,7 @@ func run(args []string) error {
 	f.IntVar(&m.rounds, "rounds", 5, "rounds")
 	f.StringVar(&m.dir, "dir", os.TempDir(), "where the stores are made; not a tmpfs")
 	results := f.String("results", "results", "directory of the samples, to which the rounds are added, and of tables and charts")
-	steps := f.String("steps", "", "only steps that begin with one of these words, after a comma each")
+	steps := f.String("steps", "", "only steps that begin with one of these words, after a comma each, and the steps that they need")
 	only := f.String("peers", "", "only these peers, after a comma each")
 	if err := f.Parse(args); err != nil {
 		return err

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"kvd/bench/report"
 	"kvd/bench/workload"
@@ -59,7 +58,7 @@ func (m *measurement) run() error {
 func (m *measurement) round(samples *report.Run, round int, base string, programs []program) (failed []error) {
 	order := slices.Concat(programs[round%len(programs):], programs[:round%len(programs)])
 	broken := make(map[string]bool)
-	for _, step := range m.chosen() {
+	for _, step := range workload.Choose(workload.Steps(m.Setting), m.steps) {
 		for _, p := range order {
 			if broken[p.peer] || p.putOnly && !step.PutOnly {
 				continue
@@ -85,15 +84,4 @@ func (m *measurement) round(samples *report.Run, round int, base string, program
 		os.RemoveAll(filepath.Join(base, p.peer))
 	}
 	return failed
-}
-
-// chosen returns the steps that were asked for.
-func (m *measurement) chosen() (steps []workload.Step) {
-	for _, s := range workload.Steps(m.Setting) {
-		asked := slices.ContainsFunc(m.steps, func(word string) bool { return strings.HasPrefix(s.Name, word) })
-		if len(m.steps) == 0 || asked {
-			steps = append(steps, s)
-		}
-	}
-	return steps
 }

@@ -15,7 +15,7 @@ func get(s Setting) Step {
 	if s.Kind == Server {
 		readers = []int{1, 16, 64}
 	}
-	step := Step{Name: "get", run: func(j *job) error { return j.get(readers) }}
+	step := Step{Name: "get", After: loading, run: func(j *job) error { return j.get(readers) }}
 	for _, n := range readers {
 		title := fmt.Sprintf("get of %%s keys, %d callers", n)
 		if n == 1 {

@@ -12,7 +12,7 @@ import (
 // list lists all keys of the loaded store: once to warm up, and three times that count.
 func list(s Setting) Step {
 	return Step{
-		Name: "list",
+		Name: "list", After: loading,
 		Rows: []report.Heading{{Name: "list", Title: s.of("list %s keys"), Unit: "keys/s"}},
 		run: func(j *job) error {
 			return j.with(loaded, func(e Engine) error {

@@ -11,10 +11,13 @@ import (
 // Batch is the number of values that PutAll is given.
 const Batch = 10_000
 
+// loading is the name of the step that makes the loaded store.
+const loading = "load"
+
 // load fills the store that the next steps read.
 func load(s Setting) Step {
 	return Step{
-		Name: "load",
+		Name: loading,
 		Rows: []report.Heading{{Name: "load", Title: s.of("bulk load of %s keys"), Unit: "puts/s"}},
 		run: func(j *job) error {
 			return j.with(loaded, func(e Engine) error {

@@ -16,7 +16,7 @@ import (
 // files do not count: the system takes their pages back when it needs them.
 func memory(s Setting) Step {
 	return Step{
-		Name: "memory",
+		Name: "memory", After: loading,
 		Rows: []report.Heading{{Name: "memory", Title: s.of("memory for each of %s keys"), Unit: "B", LowerIsBetter: true}},
 		run: func(j *job) error {
 			var empty, full int64

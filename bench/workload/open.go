@@ -16,7 +16,7 @@ import (
 // openClean opens the loaded store after a clean close.
 func openClean(s Setting) Step {
 	return Step{
-		Name: "open",
+		Name: "open", After: loading,
 		Rows: []report.Heading{{Name: "open", Title: s.of("open %s keys, cold, after a close"), Unit: "ms", LowerIsBetter: true}},
 		run:  func(j *job) error { return j.open("open", always(0)) },
 	}
@@ -26,7 +26,7 @@ func openClean(s Setting) Step {
 // puts were acknowledged. Then it waits to be killed.
 func dieAfterPuts() Step {
 	return Step{
-		Name:   "die",
+		Name: "die", After: loading,
 		Killed: true,
 		run: func(j *job) error {
 			e, err := j.peer.Open(filepath.Join(j.dir, loaded))
@@ -52,7 +52,7 @@ func dieAfterPuts() Step {
 // openKilled opens the loaded store after kill -9. Every write that was acknowledged is there.
 func openKilled(s Setting) Step {
 	return Step{
-		Name: "open-killed",
+		Name: "open-killed", After: "die",
 		Rows: []report.Heading{{Name: "open-killed", Title: s.of("open %s keys, cold, after kill -9"), Unit: "ms", LowerIsBetter: true}},
 		run: func(j *job) error {
 			text, err := os.ReadFile(filepath.Join(j.dir, "acknowledged"))

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"kvd/bench/report"
@@ -19,6 +21,8 @@ type Step struct {
 	Rows []report.Heading // what it reports
 	// Killed is set for a step that ends by SIGKILL, once it has reported that it is ready.
 	Killed bool
+	// After is the name of a step that has to run before, empty if there is none.
+	After string
 	// PutOnly is set for a step that a limit can do too, which cannot be read.
 	PutOnly bool
 
@@ -55,6 +59,21 @@ type job struct {
 func Steps(s Setting) []Step {
 	steps := puts()
 	return append(steps, load(s), get(s), list(s), memory(s), openClean(s), dieAfterPuts(), openKilled(s), disk())
+}
+
+// Choose returns the steps whose names begin with one of the words, and the steps that have to
+// run before them, in their order. Without words it returns all.
+func Choose(steps []Step, words []string) []Step {
+	if len(words) == 0 {
+		return steps
+	}
+	chosen := make(map[string]bool)
+	for _, s := range slices.Backward(steps) {
+		if chosen[s.Name] || slices.ContainsFunc(words, func(word string) bool { return strings.HasPrefix(s.Name, word) }) {
+			chosen[s.Name], chosen[s.After] = true, true
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(steps), func(s Step) bool { return !chosen[s.Name] })
 }
 
 // Message is a line that a step prints.

@@ -142,6 +142,24 @@ func TestStepsReportTheirRows(t *testing.T) {
 	}
 }
 
+// A step that was asked for runs after the steps that it needs.
+func TestChosenStepsHaveWhatTheyNeed(t *testing.T) {
+	for _, c := range []struct{ words, want []string }{
+		{[]string{"put-1"}, []string{"put-1", "put-16"}},
+		{[]string{"list", "get"}, []string{"load", "get", "list"}},
+		{[]string{"open-killed"}, []string{"load", "die", "open-killed"}},
+		{[]string{"unknown"}, nil},
+	} {
+		var names []string
+		for _, step := range Choose(Steps(Setting{Kind: Embedded}), c.words) {
+			names = append(names, step.Name)
+		}
+		if !slices.Equal(names, c.want) {
+			t.Errorf("%q: steps %q, want %q", c.words, names, c.want)
+		}
+	}
+}
+
 // A store that does not do the work is noticed.
 func TestFaultsAreNoticed(t *testing.T) {
 	for name, c := range map[string]struct {
