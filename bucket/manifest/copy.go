@@ -76,29 +76,16 @@ func recordSum(chain uint64, lengths, body []byte) uint64 {
 // decodeCopy reads a copy as far as it is valid. It returns an error if the header
 // or the first record is not valid.
 func decodeCopy(file string, b []byte) (Copy, error) {
-	var c Copy
+	h, err := decodeHeader(file, b)
+	c := Copy{Identity: h.Identity, Generation: h.Generation}
+	if err != nil {
+		return c, err
+	}
 	corrupt := func(offset int, detail string) *kv.CorruptError {
 		return &kv.CorruptError{File: file, Offset: int64(offset), Detail: detail}
 	}
-	if len(b) < headerSize || string(b[:8]) != magic {
-		return c, corrupt(0, "not a manifest")
-	}
-	sum := binary.LittleEndian.Uint64(b[48:])
-	if xxhash.Sum64(b[:48]) != sum {
-		return c, corrupt(0, "manifest header checksum")
-	}
-	switch v, features := binary.LittleEndian.Uint32(b[8:]), binary.LittleEndian.Uint32(b[12:]); {
-	case v == 1:
-		return c, fmt.Errorf("%w: %s has version 1, which was never released, and this program knows %d: copy the buckets with the program that wrote them, to a store in a new directory", kv.ErrVersion, file, version)
-	case v != version:
-		return c, fmt.Errorf("%w: %s has version %d, this program knows %d", kv.ErrVersion, file, v, version)
-	case features&^featuresKnown != 0:
-		return c, fmt.Errorf("%w: %s uses features %#x that this program does not know: a newer one wrote it", kv.ErrVersion, file, features&^featuresKnown)
-	}
-	copy(c.Identity.StoreID[:], b[16:])
-	c.Identity.Seed = binary.LittleEndian.Uint64(b[32:])
-	c.Generation = binary.LittleEndian.Uint64(b[40:])
 	c.State = NewState()
+	sum := h.Stored
 	for off := headerSize; off < len(b); {
 		body, next, chain, ok := cutRecord(b, off, sum)
 		if !ok {
@@ -123,6 +110,38 @@ func decodeCopy(file string, b []byte) (Copy, error) {
 		return c, c.Damage
 	}
 	return c, nil
+}
+
+// Header is the header of a copy.
+type Header struct {
+	Identity
+	Version, Features uint32
+	Generation        uint64
+	Stored, Computed  uint64 // checksums
+}
+
+// decodeHeader decodes the header of a copy. With an error that matches kv.ErrCorrupt the header
+// has what stands there, as far as there are bytes; it is not to be trusted.
+func decodeHeader(file string, b []byte) (h Header, err error) {
+	if len(b) < headerSize || string(b[:8]) != magic {
+		return h, &kv.CorruptError{File: file, Offset: 0, Detail: "not a manifest"}
+	}
+	h.Version, h.Features = binary.LittleEndian.Uint32(b[8:]), binary.LittleEndian.Uint32(b[12:])
+	copy(h.StoreID[:], b[16:])
+	h.Seed = binary.LittleEndian.Uint64(b[32:])
+	h.Generation = binary.LittleEndian.Uint64(b[40:])
+	h.Stored, h.Computed = binary.LittleEndian.Uint64(b[48:]), xxhash.Sum64(b[:48])
+	switch {
+	case h.Stored != h.Computed:
+		return h, &kv.CorruptError{File: file, Offset: 0, Detail: "manifest header checksum"}
+	case h.Version == 1:
+		return h, fmt.Errorf("%w: %s has version 1, which was never released, and this program knows %d: copy the buckets with the program that wrote them, to a store in a new directory", kv.ErrVersion, file, version)
+	case h.Version != version:
+		return h, fmt.Errorf("%w: %s has version %d, this program knows %d", kv.ErrVersion, file, h.Version, version)
+	case h.Features&^featuresKnown != 0:
+		return h, fmt.Errorf("%w: %s uses features %#x that this program does not know: a newer one wrote it", kv.ErrVersion, file, h.Features&^featuresKnown)
+	}
+	return h, nil
 }
 
 // cutRecord checks the record at off against the chain so far.
