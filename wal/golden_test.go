@@ -26,7 +26,7 @@ var golden1 string
 
 // goldenLog writes a log of two files with everything that the format has: packed and synced
 // frames, a frame over two pages, an empty one, and a vouching frame.
-func goldenLog(t *testing.T, disk *simdisk.Disk) *writer {
+func goldenLog(t testing.TB, disk *simdisk.Disk) *writer {
 	o := testOptions(disk)
 	salt := uint64(0)
 	o.FileSize, o.Salt = 5*pageSize, func() uint64 { salt += 0x0123456789abcdef; return salt }
