@@ -73,7 +73,7 @@ func decodeFileHeader(b []byte) (h fileHeader, err error) {
 	if xxhash.Sum64(b[:fileSum]) != le.Uint64(b[fileSum:]) {
 		return fileHeader{}, errFileSum
 	}
-	h.version, h.features = le.Uint32(b[fileVersion:]), le.Uint32(b[fileFeatures:])
+	h = fileHeaderFields(b)
 	switch {
 	case h.version < version:
 		return fileHeader{}, fmt.Errorf("%w: %d, of a program before the first release; only that program can read the store: copy the data out with it",
@@ -84,11 +84,17 @@ func decodeFileHeader(b []byte) (h fileHeader, err error) {
 		return fileHeader{}, fmt.Errorf("%w: features %#x, this program knows %#x; open the store with the program that wrote it",
 			kv.ErrVersion, h.features, featuresKnown)
 	}
+	return h, nil
+}
+
+// fileHeaderFields returns what the header b says, be it sound or not.
+func fileHeaderFields(b []byte) (h fileHeader) {
+	h.version, h.features = le.Uint32(b[fileVersion:]), le.Uint32(b[fileFeatures:])
 	copy(h.storeID[:], b[fileStoreID:])
 	h.bucketID = le.Uint64(b[fileBucketID:])
 	h.number = le.Uint64(b[fileNumber:])
 	h.seed = Seed(le.Uint64(b[fileSeed:]))
-	return h, nil
+	return h
 }
 
 var _ = [1]struct{}{}[fileSum+8-HeaderSize]

@@ -57,6 +57,7 @@ type walker struct {
 	blockAt int64       // offset of an index block at the end of the walk; 0: none. Zeros lead to it
 	values  bool        // check values, not only headers of records
 	last    kv.Revision // revision of the newest record found
+	tell    *Inspection // receives pages and gaps; nil: gaps are damage, and pages are passed
 	found   found       // the current record
 	key     []byte      // a copy of its key, because the window may move
 	damaged func(*kv.CorruptError)
@@ -71,6 +72,7 @@ type found struct {
 	layout
 	headSum uint64
 	bodySum uint64
+	bodyHas uint64 // the checksum that the body has, once it was checked
 	valueOK bool
 }
 
@@ -96,14 +98,28 @@ func (w *walker) walk(pos, to int64, fn func(*found) error) error {
 			}
 			pos += int64(w.found.size)
 		} else if next, ok := w.indexPage(pos, to); ok {
+			if err := w.tellPage(next - pageSize); err != nil {
+				return err
+			}
 			pos = next
 		} else if w.err == nil {
 			next := w.search(pos+alignment, to)
-			w.report(pos, next, "%d bytes hold no valid record", next-pos)
+			if err := w.gap(pos, next); err != nil {
+				return err
+			}
 			pos = next
 		}
 	}
 	return w.err
+}
+
+// gap reports a range without a valid record or index page.
+func (w *walker) gap(from, to int64) error {
+	if w.tell != nil {
+		return w.tellGap(from, to)
+	}
+	w.report(from, to, "%d bytes hold no valid record", to-from)
+	return nil
 }
 
 // record sets found to the head of the record at pos, if there is a valid one that ends at or
@@ -178,7 +194,8 @@ func (w *walker) check(f *found) {
 func (w *walker) checkValue(f *found) {
 	end := f.offset + int64(f.size)
 	padding := int64(f.size - f.head - f.headers - f.value)
-	f.valueOK = w.sum(w.s.seed, f.offset+int64(f.head), end) == f.bodySum && w.zero(end-padding, end)
+	f.bodyHas = w.sum(w.s.seed, f.offset+int64(f.head), end)
+	f.valueOK = f.bodyHas == f.bodySum && w.zero(end-padding, end)
 	if !f.valueOK {
 		w.report(f.offset, end, "key %q, revision %d, %s: %v",
 			w.key, f.record.Revision, w.s.bucket, errRecordBodySum)
