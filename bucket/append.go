@@ -13,12 +13,12 @@ import (
 // This file implements appends: puts whose key is made from their revision. The key is
 // unknown until the append is judged. If it is judged again, the key may differ.
 
-// judgeAppend is judgeOne for an append. It makes the append's key.
-func (g *group) judgeAppend(m *mutation, now int64) error {
+// judgeAppendLocked is judgeOneLocked for an append. It makes the append's key.
+func (g *group) judgeAppendLocked(m *mutation, now int64) error {
 	put := *m // m keeps the caller's key, since it may be judged again
 	put.key = g.appendedKey(m.key, m.bucket.next)
 	put.hash = index.Hash(put.key)
-	err := g.judgeOne(&put, now)
+	err := g.judgeOneLocked(&put, now)
 	m.revision = put.revision
 	return err
 }

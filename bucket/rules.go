@@ -145,9 +145,6 @@ func (b *Bucket) applyRulesToKeyLocked(hash uint64, key string) {
 // judged. The caller holds path.
 func (m *mutation) applyRulesBefore() {
 	b := m.bucket
-	if b.mu.rulesPending == 0 { // written under path and mu
-		return
-	}
 	b.mu.Lock()
 	b.applyRulesToKeyLocked(m.hash, m.key)
 	b.mu.Unlock()

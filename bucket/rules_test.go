@@ -56,7 +56,7 @@ func (w *twins) step() {
 	key := w.key()
 	switch x := w.rng.IntN(100); {
 	case x < 50:
-		w.write(key)
+		w.write(1 + w.rng.IntN(3))
 	case x < 55:
 		keep, below := uint64(w.rng.IntN(3)), kv.Revision(w.rng.IntN(30))
 		pattern := []string{">", key}[w.rng.IntN(2)]
@@ -104,8 +104,30 @@ func (w *twins) step() {
 
 func (w *twins) key() string { return string(rune('a' + w.rng.IntN(twinKeys))) }
 
-// write writes a key, on a condition or without.
-func (w *twins) write(key string) {
+// write makes one or several mutations, which are judged together.
+func (w *twins) write(count int) {
+	var list []kv.Mutation
+	what := "write"
+	for range count {
+		m := w.mutation(w.key())
+		list = append(list, m)
+		what += fmt.Sprint(" ", m.Op, " ", m.Key, " ", m.Last)
+	}
+	w.both(what, func(b *Bucket) (any, error) {
+		muts := slices.Clone(list)
+		if err := b.store.Submit(ctx, muts); err != nil {
+			return nil, err
+		}
+		var answers string
+		for _, m := range muts {
+			answers += fmt.Sprint(m.Revision, m.Err, " ")
+		}
+		return answers, nil
+	})
+}
+
+// mutation returns a mutation of a key, on a condition or without.
+func (w *twins) mutation(key string) kv.Mutation {
 	last := kv.Revision(w.rng.IntN(30))
 	if e, err := w.eager.find("b").Last(ctx, key); err == nil && w.rng.IntN(2) == 0 {
 		last = e.Revision
@@ -119,13 +141,7 @@ func (w *twins) write(key string) {
 	if m.Op == kv.MutateDelete || m.Op == kv.MutatePurge {
 		m.Value = nil
 	}
-	w.both(fmt.Sprint("write ", m.Op, " ", key, " ", m.Last), func(b *Bucket) (any, error) {
-		muts := []kv.Mutation{m}
-		if err := b.store.Submit(ctx, muts); err != nil {
-			return nil, err
-		}
-		return muts[0].Revision, muts[0].Err
-	})
+	return m
 }
 
 // both makes a call on both stores, and checks that the results are the same.
