@@ -78,6 +78,12 @@ func (s *Store) makeCheckpoint(p pace) error {
 func (s *Store) freeLog(p pace) (stuck, err error) {
 	s.checkpoint.Lock()
 	defer s.checkpoint.Unlock()
+	return s.checkpointLocked(p, nil)
+}
+
+// checkpointLocked is freeLog for a caller that holds checkpoint. If c is not nil, the checkpoint takes
+// the state of that cut's buckets at one position of the log.
+func (s *Store) checkpointLocked(p pace, c *heldCut) (stuck, err error) {
 	if err := s.checkFailure(); err != nil {
 		return nil, err
 	}
@@ -87,7 +93,7 @@ func (s *Store) freeLog(p pace) (stuck, err error) {
 	if err := s.checkPlaceNow(); err != nil {
 		return nil, err
 	}
-	cp, err := s.capture()
+	cp, err := s.capture(c)
 	if err != nil {
 		return nil, err
 	}
@@ -128,8 +134,9 @@ type pendingCheckpoint struct {
 
 // capture takes the state of every dirty bucket. A group may fail while capture waits for
 // the path, and leave records in segments that no index block names. That poisons the
-// store, and capture takes nothing from a poisoned store.
-func (s *Store) capture() (*pendingCheckpoint, error) {
+// store, and capture takes nothing from a poisoned store. The buckets of a cut are captured in the
+// first hold of the path.
+func (s *Store) capture(c *heldCut) (*pendingCheckpoint, error) {
 	cp := &pendingCheckpoint{}
 	s.path.Lock()
 	if err := s.checkFailure(); err != nil {
@@ -150,6 +157,9 @@ func (s *Store) capture() (*pendingCheckpoint, error) {
 	}
 	cp.edit.Deleted = append(cp.edit.Deleted, s.path.removedIDs...)
 	s.path.removedIDs = nil
+	if c != nil {
+		dirty = c.take(cp, dirty)
+	}
 	s.path.Unlock()
 	for len(dirty) > 0 {
 		n := min(len(dirty), checkpointGlance)

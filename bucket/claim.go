@@ -53,6 +53,11 @@ func checkDir(fsys vfs.FS, dir string) error {
 	}
 	var foreign string
 	for _, e := range entries {
+		if e.Name == manifest.RestoreFile {
+			return fmt.Errorf("%w: it holds %q: a restore into it was not finished. Remove what is in it, and restore again", kv.ErrNotStore, e.Name)
+		}
+	}
+	for _, e := range entries {
 		if strings.HasPrefix(e.Name, manifest.Names[0]) || strings.HasPrefix(e.Name, manifest.Names[1]) {
 			return nil
 		}

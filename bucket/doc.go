@@ -249,6 +249,14 @@
 // because of a newer record that only the log has, and the manifest must cover the newer
 // one before the dead one is removed.
 //
+// # Backups
+//
+// Store.Backup copies the store while it is used (backup.go). It makes a checkpoint that takes the
+// state of all its buckets in one hold of the path, so that they are as of one position of the log,
+// and pins all files that the manifest names then (heldcut.go). It reads and verifies them while
+// writes, checkpoints and compaction go on. What was pinned and is not needed any more is removed
+// afterwards. Package cut has what a copy consists of and how it becomes a store.
+//
 // # Room on the disk
 //
 // A new store takes 1.3 MiB: a log of one file of 256 KiB, and a reserve of 1 MiB. Under
@@ -309,6 +317,12 @@
 // compaction copies them. One writer of values of 512 KiB is a third faster through the
 // log. At 1 MiB both are level, and other writers wait a fifth as long beside files
 // (BenchmarkPutLarge). 768 KiB lies between.
+//
+// A backup has no frames of the log. The alternative is to copy the manifest of the last checkpoint
+// and the frames since: the log's files would have to be held while they are copied, which may take
+// long if the target is slow, and a backup of some buckets would have to encode frames anew without
+// the others. A checkpoint whose buckets are captured together needs none of this. It costs writers
+// one longer hold of the path, in which every bucket's files are pinned.
 //
 // Package index explains the layout of its tree.
 package bucket

@@ -107,6 +107,8 @@ func (f *storeFile) Close() error {
 	return f.File.Close()
 }
 
+func (f *storeFile) Forget(off, n int64) { vfs.Forget(f.File, off, n) }
+
 type storeDir struct {
 	vfs.Dir
 	handle

@@ -2,7 +2,6 @@ package bucket
 
 import (
 	"context"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -196,22 +195,12 @@ func (r *recovery) skipUnsynced() {
 	}
 }
 
-// skippedMax bounds the skipped ranges of a bucket.
-const skippedMax = 16
-
-// recordSkipped records a skipped range. A range that follows the last one directly is merged
-// with it. If there are more than skippedMax, the oldest is replaced by a bound: resuming
-// below its end is refused. The caller has the only reference to the bucket.
-func (b *Bucket) recordSkipped(l manifest.SkippedRange) {
-	list := slices.Clone(b.mu.skipped)
-	if n := len(list); n > 0 && list[n-1].UpTo == l.After {
-		l.After, list = list[n-1].After, list[:n-1]
-	}
-	if list = append(list, l); len(list) > skippedMax {
-		b.mu.compactedEndUpTo = max(b.mu.compactedEndUpTo, list[0].UpTo)
-		list = list[1:]
-	}
-	b.mu.skipped = list
+// recordSkipped records a skipped range. If there are too many, the oldest is replaced by a bound:
+// resuming below its end is refused. The caller has the only reference to the bucket.
+func (b *Bucket) recordSkipped(r manifest.SkippedRange) {
+	var forgotten kv.Revision
+	b.mu.skipped, forgotten = manifest.AddSkipped(b.mu.skipped, r)
+	b.mu.compactedEndUpTo = max(b.mu.compactedEndUpTo, forgotten)
 }
 
 // checkSkippedLocked returns a *kv.CompactedError if a watch that resumes from a revision

@@ -396,13 +396,13 @@ func TestEveryCallOfIntervalWritesFails(t *testing.T) {
 // After many crashes the oldest lost ranges are replaced by one bound.
 func TestSkippedRangesAreBounded(t *testing.T) {
 	b := &Bucket{}
-	for n := range kv.Revision(2 * skippedMax) {
+	for n := range kv.Revision(2 * manifest.SkippedMax) {
 		after := n * 2 * unsyncedMax
 		b.recordSkipped(manifest.SkippedRange{After: after, UpTo: after + unsyncedMax/2})
 		b.recordSkipped(manifest.SkippedRange{After: after + unsyncedMax/2, UpTo: after + unsyncedMax}) // nothing was written in between
 	}
-	first := kv.Revision(skippedMax * 2 * unsyncedMax)
-	if len(b.mu.skipped) != skippedMax || b.mu.skipped[0] != (manifest.SkippedRange{After: first, UpTo: first + unsyncedMax}) || b.mu.compactedEndUpTo != first-unsyncedMax {
+	first := kv.Revision(manifest.SkippedMax * 2 * unsyncedMax)
+	if len(b.mu.skipped) != manifest.SkippedMax || b.mu.skipped[0] != (manifest.SkippedRange{After: first, UpTo: first + unsyncedMax}) || b.mu.compactedEndUpTo != first-unsyncedMax {
 		t.Errorf("%d ranges from %+v on, and keys ended up to %d", len(b.mu.skipped), b.mu.skipped[0], b.mu.compactedEndUpTo)
 	}
 }

@@ -105,7 +105,7 @@ func (c *scrubber) read(t *scrubTarget) bool {
 		if !t.pin() {
 			break // replaced
 		}
-		next, values, err := t.segment.Check(at, size, scrubPart, &count, damaged)
+		next, values, err := t.segment.Check(at, size, scrubPart, segment.WithValueFiles, &count, damaged)
 		if err != nil {
 			damaged(&kv.CorruptError{File: holeFile(t.segment.Number()), Offset: at, Bucket: t.bucket.name, Detail: "unreadable", Err: err})
 			next = size

@@ -26,7 +26,9 @@ type mutant struct {
 }
 
 // allMutants returns every mutant.
-func allMutants() []mutant { return slices.Concat(mutants, damageMutants, valueMutants, kernelMutants) }
+func allMutants() []mutant {
+	return slices.Concat(mutants, damageMutants, valueMutants, backupMutants, kernelMutants)
+}
 
 const (
 	// mutantName is the environment variable with the name of the active mutant.

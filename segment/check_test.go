@@ -15,7 +15,7 @@ func checkParts(x *fixture, most int64) (count Count, damage []*kv.CorruptError,
 	x.s.Pin()
 	defer x.s.Unpin()
 	for at := int64(0); at < x.s.Size(); parts++ {
-		next, _, err := x.s.Check(at, x.s.Size(), most, &count, func(d *kv.CorruptError) { damage = append(damage, d) })
+		next, _, err := x.s.Check(at, x.s.Size(), most, WithValueFiles, &count, func(d *kv.CorruptError) { damage = append(damage, d) })
 		if err != nil || next <= at {
 			x.t.Fatalf("Check from %d goes on at %d, %v", at, next, err)
 		}

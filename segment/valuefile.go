@@ -171,7 +171,7 @@ func (s *Segment) openValue(f ValueFile) (vfs.File, error) {
 		return nil, fmt.Errorf("segment: open %s: %w", name, err)
 	}
 	size, err := file.Size()
-	if want := valueHeaderSize + int64(f.Size); err == nil && size < want {
+	if want := ValueFileBytes(f.Size); err == nil && size < want {
 		err = &kv.CorruptError{File: name, Offset: size, Detail: fmt.Sprintf("the file ends here, %d bytes belong to it", want)}
 	}
 	if err != nil {

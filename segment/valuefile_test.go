@@ -183,7 +183,7 @@ func TestValueFileDamage(t *testing.T) {
 			t.Error(err)
 		}
 		var count Count
-		if _, _, err := x.s.Check(0, x.s.Size(), 1<<20, &count, note(&checked)); err != nil || count.Records != 3 {
+		if _, _, err := x.s.Check(0, x.s.Size(), 1<<20, WithValueFiles, &count, note(&checked)); err != nil || count.Records != 3 {
 			t.Errorf("%+v, %v", count, err)
 		}
 		return read, walked, checked

@@ -185,13 +185,16 @@ func (w *walker) check(f *found) {
 	}
 	w.key = append(w.key[:0], f.record.Key...)
 	f.record.Key = w.key
-	if w.values {
-		w.checkValue(f)
+	if !w.values {
+		return
+	}
+	if w.checkBody(f); f.valueOK {
+		w.checkFile(f)
 	}
 }
 
-// checkValue checks what is behind the head of found, and the file that has its value.
-func (w *walker) checkValue(f *found) {
+// checkBody checks what is behind the head of found.
+func (w *walker) checkBody(f *found) {
 	end := f.offset + int64(f.size)
 	padding := int64(f.size - f.head - f.headers - f.value)
 	f.bodyHas = w.sum(w.s.seed, f.offset+int64(f.head), end)
@@ -199,8 +202,11 @@ func (w *walker) checkValue(f *found) {
 	if !f.valueOK {
 		w.report(f.offset, end, "key %q, revision %d, %s: %v",
 			w.key, f.record.Revision, w.s.bucket, errRecordBodySum)
-		return
 	}
+}
+
+// checkFile checks the file that has the value of found, if there is one.
+func (w *walker) checkFile(f *found) {
 	if f.record.File.Number == 0 {
 		return
 	}

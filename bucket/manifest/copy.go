@@ -73,6 +73,32 @@ func recordSum(chain uint64, lengths, body []byte) uint64 {
 	return d.Sum64()
 }
 
+// encode returns a copy with one record, and the checksum of that record.
+func encode(id Identity, generation uint64, state *State) ([]byte, uint64) {
+	content, sum := appendHeader(nil, id, generation)
+	return appendRecord(content, sum, state.snapshot())
+}
+
+// Encode returns a copy of generation 1 that says what the state says, in one record. It is for a copy
+// of a store, elsewhere than in a directory.
+func Encode(id Identity, state *State) []byte {
+	content, _ := encode(id, 1, state)
+	return content
+}
+
+// Decode reads what [Encode] returned. The error matches kv.ErrCorrupt if anything of it is damaged,
+// and kv.ErrVersion if a newer program wrote it. file is what errors call it.
+func Decode(file string, b []byte) (*Copy, error) {
+	c, err := decodeCopy(file, b)
+	if err == nil && c.Damage != nil {
+		err = c.Damage
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &c, nil
+}
+
 // decodeCopy reads a copy as far as it is valid. It returns an error if the header
 // or the first record is not valid.
 func decodeCopy(file string, b []byte) (Copy, error) {

@@ -57,6 +57,48 @@ func sampleManifest(generation uint64) (b []byte, ends []int, states []State) {
 	return b, ends, states
 }
 
+// A copy in one piece comes back, and no bit of it may change but in the padding.
+func TestAnEncodedManifest(t *testing.T) {
+	state := NewState()
+	state.Merge(sampleEdit())
+	b := Encode(testIdentity, &state)
+	c, err := Decode("m", b)
+	if err != nil || c.Identity != testIdentity || !reflect.DeepEqual(c.State, state) {
+		t.Fatalf("%+v, %v; want %+v", c, err, state)
+	}
+	for n := range b {
+		if _, err := Decode("m", b[:n]); n < len(b)-7 && !errors.Is(err, kv.ErrCorrupt) {
+			t.Errorf("the first %d bytes: %v", n, err)
+		}
+		b[n] ^= 4
+		if _, err := Decode("m", b); n < len(b)-8 && !errors.Is(err, kv.ErrCorrupt) && !errors.Is(err, kv.ErrVersion) {
+			t.Errorf("byte %d changed: %v", n, err)
+		}
+		b[n] ^= 4
+	}
+}
+
+func TestSkipTo(t *testing.T) {
+	b := Bucket{Next: 5}
+	b.SkipTo(5)
+	b.SkipTo(3)
+	if len(b.Skipped) != 0 || b.Next != 5 {
+		t.Errorf("nothing was to be skipped: %+v", b)
+	}
+	b.SkipTo(10)
+	b.SkipTo(20)
+	if want := []SkippedRange{{4, 19}}; !reflect.DeepEqual(b.Skipped, want) || b.Next != 20 {
+		t.Errorf("skipped %v, next %d; want %v", b.Skipped, b.Next, want)
+	}
+	for range SkippedMax + 3 {
+		b.Next++ // a record
+		b.SkipTo(b.Next + 10)
+	}
+	if len(b.Skipped) != SkippedMax || b.CompactedEndUpTo == 0 || b.CompactedEndUpTo >= b.Skipped[0].After {
+		t.Errorf("skipped %v, compacted up to %d", b.Skipped, b.CompactedEndUpTo)
+	}
+}
+
 func TestAManifestComesBackAsItWas(t *testing.T) {
 	b, _, states := sampleManifest(4)
 	c, err := decodeCopy("m", b)

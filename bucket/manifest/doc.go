@@ -12,6 +12,7 @@
 //	seg/                 the segments and value files: package segment
 //	reserve              disk set aside for deletes and checkpoints on a full disk
 //	lost/                files that Open found in seg/ and that are not the store's
+//	restoring            a restore into the directory has not ended: no store opens it
 //
 // # Format
 //

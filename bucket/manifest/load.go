@@ -15,11 +15,12 @@ var Names = [2]string{"manifest.1", "manifest.2"}
 
 // The other names inside a store's directory.
 const (
-	LockFile    = "LOCK"    // held by the process that has the store open; its pid
-	LogDir      = "wal"     // the log, of package wal
-	SegmentDir  = "seg"     // the segments, of package segment
-	LostDir     = "lost"    // files that were in seg and are not the store's
-	ReserveFile = "reserve" // disk set aside for deletes and checkpoints on a full disk
+	LockFile    = "LOCK"      // held by the process that has the store open; its pid
+	LogDir      = "wal"       // the log, of package wal
+	SegmentDir  = "seg"       // the segments, of package segment
+	LostDir     = "lost"      // files that were in seg and are not the store's
+	ReserveFile = "reserve"   // disk set aside for deletes and checkpoints on a full disk
+	RestoreFile = "restoring" // the directory is being restored from a snapshot: no store opens it
 )
 
 // Found is what [Load] found in the two copies.

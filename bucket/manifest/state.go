@@ -57,6 +57,36 @@ const LifeMax = 1<<53 - 1
 // taken: those above After and below UpTo. None of them was ever issued again.
 type SkippedRange struct{ After, UpTo kv.Revision }
 
+// SkippedMax bounds the skipped ranges of a bucket.
+const SkippedMax = 16
+
+// AddSkipped returns the ranges with another one, which is above them. A range that follows the last
+// one directly is merged with it. If there are more than SkippedMax, the oldest is given up:
+// forgotten is its end then, and a watch that resumes up to there has to be refused. It changes no
+// slice in place.
+func AddSkipped(ranges []SkippedRange, r SkippedRange) (all []SkippedRange, forgotten kv.Revision) {
+	all = slices.Clone(ranges)
+	if n := len(all); n > 0 && all[n-1].UpTo == r.After {
+		r.After, all = all[n-1].After, all[:n-1]
+	}
+	if all = append(all, r); len(all) > SkippedMax {
+		forgotten, all = all[0].UpTo, all[1:]
+	}
+	return all, forgotten
+}
+
+// SkipTo makes next the revision of the next mutation, which is not below that of before, and records
+// those in between as skipped.
+func (b *Bucket) SkipTo(next kv.Revision) {
+	if next <= b.Next {
+		return
+	}
+	var forgotten kv.Revision
+	b.Skipped, forgotten = AddSkipped(b.Skipped, SkippedRange{After: b.Next - 1, UpTo: next - 1})
+	b.CompactedEndUpTo = max(b.CompactedEndUpTo, forgotten)
+	b.Next = next
+}
+
 // NewState returns the state of a store without buckets.
 func NewState() State {
 	return State{Buckets: make(map[uint64]*Bucket)}

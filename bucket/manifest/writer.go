@@ -32,8 +32,8 @@ func Rewrite(fsys vfs.FS, dir string, id Identity, generation uint64, state *Sta
 		return nil, fmt.Errorf("manifest: %w", err)
 	}
 	defer func() { _ = d.Close() }() // it holds nothing
-	content, sum := appendHeader(nil, id, generation)
-	content, w.chain = appendRecord(content, sum, state.snapshot())
+	content, chain := encode(id, generation, state)
+	w.chain = chain
 	w.size, w.base = int64(len(content)), int64(len(content))
 	if err = w.build(content); err == nil {
 		err = vfs.WithoutRefusal(w.install(d))
@@ -48,7 +48,7 @@ func Rewrite(fsys vfs.FS, dir string, id Identity, generation uint64, state *Sta
 // build makes both copies under temporary names and syncs them.
 func (w *Writer) build(content []byte) error {
 	for i, name := range Names {
-		tmp := path.Join(w.dir, temporary(name))
+		tmp := path.Join(w.dir, Temporary(name))
 		if err := w.fs.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -70,7 +70,7 @@ func (w *Writer) build(content []byte) error {
 // install gives both copies their names, one after the other.
 func (w *Writer) install(dir vfs.Dir) error {
 	for _, name := range Names {
-		if err := w.fs.Rename(path.Join(w.dir, temporary(name)), path.Join(w.dir, name)); err != nil {
+		if err := w.fs.Rename(path.Join(w.dir, Temporary(name)), path.Join(w.dir, name)); err != nil {
 			return err
 		}
 		if err := dir.Sync(); err != nil {
@@ -80,7 +80,8 @@ func (w *Writer) install(dir vfs.Dir) error {
 	return nil
 }
 
-func temporary(name string) string { return name + ".tmp" }
+// Temporary returns the name under which a copy is written before it gets its own.
+func Temporary(name string) string { return name + ".tmp" }
 
 // EncodedEdit is an edit that is ready to be written behind the newest record.
 type EncodedEdit struct {

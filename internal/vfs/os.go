@@ -280,6 +280,11 @@ func (f *osFile) WriteBack(off, n int64, wait bool) error {
 	return f.call("write back", func(fd int) error { return writeBack(fd, off, n, wait) })
 }
 
+// Forget is posix_fadvise with POSIX_FADV_DONTNEED.
+func (f *osFile) Forget(off, n int64) {
+	_ = f.call("forget", func(fd int) error { return forget(fd, off, n) })
+}
+
 func (f *osFile) Sync() error { return f.call("sync", datasync) }
 
 // Allocate is fallocate. If the file system does not support it, Allocate writes zeros

@@ -15,3 +15,6 @@ func allocate(int, int64, int64) error { return unix.EOPNOTSUPP }
 
 // writeBack does nothing: Darwin has no such call.
 func writeBack(int, int64, int64, bool) error { return nil }
+
+// forget does nothing: Darwin has no such call.
+func forget(int, int64, int64) error { return nil }

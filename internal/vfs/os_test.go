@@ -64,6 +64,26 @@ func wantErr(t testing.TB, err, want error) {
 	}
 }
 
+// Forget is a wish: it changes no byte, also where it does nothing.
+func TestForget(t *testing.T) {
+	for name, fsys := range map[string]FS{filepath.Join(t.TempDir(), "f"): OS(), "f": NewRAM()} {
+		f, err := fsys.Open(name, Create)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteAt([]byte("bytes"), 0); err != nil {
+			t.Fatal(err)
+		}
+		Forget(f, 0, 5)
+		b := make([]byte, 5)
+		if _, err := f.ReadAt(b, 0); err != nil || string(b) != "bytes" {
+			t.Errorf("after Forget: %q, %v", b, err)
+		}
+		f.Close()
+		Forget(f, 0, 5)
+	}
+}
+
 func TestOSMapping(t *testing.T) {
 	t.Run("a_truncated_page_is_an_error_and_does_not_end_the_process", func(t *testing.T) {
 		_, f := create(t, strings.Repeat("x", 3*pageSize))
