@@ -172,7 +172,8 @@
 //	COUNT bucket patterns [stale=yes]            +OK count
 //	WATCH number bucket patterns                 +OK, then events
 //	      [mode=last|history|updates] [from=N] [deletes=no] [meta=yes] [stale=yes]
-//	UNWATCH number                               +OK, and no event of the watch afterwards
+//	UNWATCH number                               +OK after the events that are ready, 16 KiB and one
+//	                                             value at most, and no event of the watch afterwards
 //	PURGEDELETES bucket [older=D]                +OK       default 30m; 0s: markers of any age
 //	RECLAIM bucket                               +RECLAIMED … +END
 //	LOST bucket                                  +DOUBT, +MISSING and +LOSTRECORD … +END
@@ -261,8 +262,10 @@
 // from: with from=N and id=ID no event is lost and none comes twice. A from above the
 // revision that comes next is FUTURE_REVISION: the store is an older copy of the one that
 // told the client of N. A connection has
-// at most 1,024 watches. Events that a client does not read delay its replies, so a
-// watch should have a connection of its own.
+// at most 1,024 watches. Events that a client does not read delay its replies and those of
+// its other watches. So watches should not share the connection of other commands, and a
+// client that lets them share one reads on for a consumer that is slow: it ends that watch with
+// UNWATCH and begins it again on a connection of its own, from the next revision.
 //
 // # Errors
 //

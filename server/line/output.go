@@ -44,7 +44,8 @@ func (o *output) write(b []byte) bool {
 }
 
 // writeEvents writes all of b; no other bytes come between. It waits for a client that
-// does not read, without a limit until a reply waits too. Only the pump calls it.
+// does not read, without a limit until a reply waits too. Only the holder of the watches' turn
+// calls it.
 func (o *output) writeEvents(b []byte) bool {
 	o.setEvents(true)
 	defer o.setEvents(false)

@@ -114,6 +114,20 @@ func TestNoEventFollowsUnwatch(t *testing.T) {
 	}
 }
 
+// TestUnwatchSendsWhatIsReady stops a watch with events that nobody has polled.
+func TestUnwatchSendsWhatIsReady(t *testing.T) {
+	s, w := newFakeStore(), newFakeWatcher(event("k", 1))
+	s.bucket.watch = watching(w)
+	p := servePipes(t, s, server.Options{}).dial()
+	p.ask("WATCH 1 b >", "+OK")
+	p.expect("EVENT 1 k 1" + at + "0 1\nv")
+	w.mu.Lock()
+	w.fed = append(w.fed, event("k", 2), event("k", 3)) // the server is not told
+	w.mu.Unlock()
+	p.ask("UNWATCH 1", "EVENT 1 k 2"+at+"0 1\nv", "EVENT 1 k 3"+at+"0 1\nv", "+OK")
+	<-w.stopped
+}
+
 func TestWatchNumbers(t *testing.T) {
 	s := newFakeStore()
 	first, second := newFakeWatcher(), newFakeWatcher(event("k", 5))

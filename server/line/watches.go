@@ -2,6 +2,7 @@ package line
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 
 	"kvd/internal/lineproto"
@@ -134,6 +135,11 @@ func (ws *watches) write() {
 		}
 		ws.poll(w, buf)
 	}
+	ws.send(buf)
+}
+
+// send writes the events in the buffer. The caller holds turn.
+func (ws *watches) send(buf *buffer) {
 	if ws.conn.out.writeEvents(buf.b) {
 		for _, w := range ws.touched {
 			w.next = w.filled
@@ -172,16 +178,27 @@ func (ws *watches) remove(w *watch) bool {
 	return there
 }
 
-// stop ends a watch without an END: no event of it follows. A missing watch is no error,
-// because it may just have ended.
+// stop ends a watch without an END. It sends the events that are ready first, as many as one
+// turn has, and no event follows. A missing watch is no error, because it may just have ended.
 func (ws *watches) stop(number uint64) {
 	ws.mu.Lock()
 	w := ws.open[number]
-	delete(ws.open, number)
 	ws.mu.Unlock()
-	if w != nil {
+	if w == nil {
+		return
+	}
+	ws.conn.out.hurry()
+	defer ws.conn.out.replied()
+	ws.turn.take()
+	defer ws.turn.release()
+	if !slices.Contains(ws.waiting, w) { // else none of its events may come, before its +OK
+		buf := getBuffer()
+		defer putBuffer(buf)
+		ws.poll(w, buf)
+		ws.send(buf)
+	}
+	if ws.remove(w) {
 		_ = w.poller.Stop()
-		ws.drain()
 	}
 }
 
