@@ -95,8 +95,8 @@ func serveStore(b *testing.B) (addr string, s *bucket.Store) {
 	return l.Addr().String(), s
 }
 
-// BenchmarkWatchFanOut has 64 writers and watchers of the whole bucket. One operation is a
-// put that every watcher has received.
+// BenchmarkWatchFanOut has writers and watchers of the whole bucket. One operation is a put
+// that every watcher has received.
 func BenchmarkWatchFanOut(b *testing.B) {
 	b.Run("embedded/watchers=1000", func(b *testing.B) {
 		s := openStore(b, b.TempDir())
@@ -107,7 +107,7 @@ func BenchmarkWatchFanOut(b *testing.B) {
 		for range 1000 {
 			all = append(all, p.watch(b, bk, nil, &seen, kv.UpdatesOnly()))
 		}
-		fanOut(b, bk, 1000, &seen)
+		fanOut(b, bk, 64, 1000, &seen)
 		for _, w := range all {
 			w.stop()
 		}
@@ -120,14 +120,53 @@ func BenchmarkWatchFanOut(b *testing.B) {
 		for range 10 {
 			watchWire(b, addr, 100, &seen)
 		}
-		fanOut(b, bk, 1000, &seen)
+		fanOut(b, bk, 64, 1000, &seen)
 	})
+	for _, writers := range []int{1, 64} {
+		for _, watches := range []int{1, 100, 1000} {
+			b.Run(fmt.Sprintf("client/watches=%d/writers=%d", watches, writers), func(b *testing.B) {
+				addr, _ := serveStore(b)
+				clientFanOut(b, addr, writers, watches)
+			})
+		}
+	}
 }
 
-func fanOut(b *testing.B, bk kv.Bucket, watchers int, seen *atomic.Int64) {
+// clientFanOut has one client watch and write. Each watch has a goroutine that receives.
+func clientFanOut(b *testing.B, addr string, writers, watches int) {
+	c, err := client.Dial(ctx, addr, client.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	bk, err := c.CreateBucket(ctx, kv.Config{Bucket: "b"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	var seen atomic.Int64
+	var receivers sync.WaitGroup
+	for range watches {
+		w, err := bk.Watch(ctx, nil, kv.UpdatesOnly())
+		if err != nil {
+			b.Fatal(err)
+		}
+		receivers.Go(func() {
+			for range w.Updates() {
+				seen.Add(1)
+			}
+		})
+	}
+	fanOut(b, bk, writers, watches, &seen)
+	if err := c.Close(); err != nil {
+		b.Error(err)
+	}
+	receivers.Wait()
+}
+
+// fanOut puts, and waits until each watcher has received every put.
+func fanOut(b *testing.B, bk kv.Bucket, writers, watchers int, seen *atomic.Int64) {
 	start := time.Now()
 	// Each key is written once, so nothing is superseded and every watcher receives every put.
-	crowd(b, 64, func(_, n int) {
+	crowd(b, writers, func(_, n int) {
 		if _, err := bk.Put(ctx, key16(n), value128); err != nil {
 			b.Error(err)
 		}
