@@ -20,9 +20,10 @@ type Client struct {
 		id   [16]byte // zeros: unknown
 	}
 
-	link  link  // the connection that calls share
-	spare spare // idle connections for listings
-	calls callPool
+	link    link       // the connection that calls share
+	watches watchConns // the connections that watches share
+	spare   spare      // idle connections for listings and watches
+	calls   callPool
 }
 
 var (
@@ -40,6 +41,7 @@ func Dial(ctx context.Context, address string, opts Options) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{address: address, opts: opts}
+	c.watches.init(c)
 	c.link.maxWait = opts.MaxWait
 	c.link.backoff = c.newBackoff()
 	c.link.connect = c.connectShared

@@ -48,6 +48,7 @@ func TestCloseEndsWhatIsUnderWay(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		c.watches.usual = 0 // the third connection has the watch for good
 		b := &Bucket{client: c, name: "b", id: 7}
 		results := map[string]chan error{}
 		begin := func(name string, call func() error) {

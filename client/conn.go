@@ -4,6 +4,8 @@ import (
 	"context"
 	"runtime"
 	"sync"
+
+	"kvd/internal/lineproto"
 )
 
 // gatherMax bounds the commands that wait for a write, in bytes: a caller that finds
@@ -21,7 +23,8 @@ type conn struct {
 	*wire
 	address string
 	calls   *callPool
-	onLost  func(error) error // gets the cause, returns the error for callers
+	onLost  func(error) error            // gets the cause, returns the error for callers
+	onEvent func(*lineproto.Reply) error // gets the lines of watches; nil: there are none
 
 	work chan struct{} // capacity 1: there is something for writeLoop
 	over chan struct{} // closed when readLoop ended: no call is left on it
@@ -99,6 +102,20 @@ func (c *conn) send(ctx context.Context, k *call) error {
 			return err
 		}
 	}
+	return c.gather(k)
+}
+
+// post sends k without waiting for room, and skips its answer.
+func (c *conn) post(k *call) {
+	k.mu.abandoned = true
+	c.mu.Lock()
+	if c.gather(k) != nil {
+		k.free()
+	}
+}
+
+// gather is the end of send. The caller holds mu, and gather releases it.
+func (c *conn) gather(k *call) error {
 	if c.mu.lost != nil {
 		defer c.mu.Unlock()
 		return c.mu.lost
@@ -231,6 +248,12 @@ func (c *conn) deliver() ([]*call, error) {
 		r, err := c.replies.next()
 		if err != nil {
 			return queue[next:], err
+		}
+		if c.onEvent != nil && r.Kind.IsEvent() {
+			if err := c.onEvent(r); err != nil {
+				return queue[next:], err
+			}
+			continue
 		}
 		if next == len(queue) {
 			clear(queue)

@@ -16,12 +16,20 @@
 // without explicit batches, and a call makes at most one allocation: the value that a
 // Get returns.
 //
-// Each listing (Keys, History, BucketNames, Buckets) and each watch has a connection of
-// its own, so that it does not delay calls. Two connections of listings are kept for
-// the next ones. A listing is read ahead of its consumer, up to [Options.ReadAhead]
-// bytes; if the consumer stops early, at most that connection is lost. If nobody
-// receives the events of a watch, the client stops reading them; they stay in the store
-// of the server, and the watch goes on when its consumer does.
+// Each listing (Keys, History, BucketNames, Buckets) has a connection of its own, so that it
+// does not delay calls. Two connections of listings are kept for the next ones. A listing is
+// read ahead of its consumer, up to [Options.ReadAhead] bytes; if the consumer stops early,
+// at most that connection is lost.
+//
+// Watches share a few connections: two, and one more for each further 1,024 watches. The last
+// one is kept for the next watch. A watch that is not of updates only begins on a connection of
+// its own, because its initial entries may be many, and moves when it has delivered them.
+//
+// If nobody receives the events of a watch, they wait in the client, up to 1 MiB of a watch and
+// 32 MiB of a connection. Beyond that the watch ends on the shared connection, and delays
+// no other. When its consumer has received what waits, the watch goes on with a connection of
+// its own, from which no more is read than is received. The rest stays in the store of the
+// server. It moves again once its consumer has received most of what came.
 //
 // # When a connection breaks
 //
@@ -53,6 +61,10 @@
 // kv.ErrOutcomeUnknown and the error of the context.
 //
 // # Watches
+//
+// A watch that moves between connections runs on both until the new one has everything that
+// is written from then on. What comes on both is delivered once. So a watch that keeps up
+// receives every record, also those that are superseded at once.
 //
 // A watch names the id of its bucket, so it never continues in another bucket of the
 // same name. On a new connection it asks for the entries after the newest one that it
@@ -107,6 +119,15 @@
 //
 // After an unknown outcome in a Submit the later mutations are not sent on the next
 // connection: the server could execute them before earlier ones in its buffers.
+//
+// Watches share connections because each connection costs a write, a read and the waking of two
+// goroutines for every event. With 100 watches of a bucket and one writer on two cores, 2.5
+// times as many events were delivered as with a connection for each watch, and 5 times as many
+// with 1,000 watches.
+//
+// A connection's reader hands an event straight to the channel of its watch. Events that wait
+// are handed on by a goroutine of the watch. That goroutine handing on every event would
+// double the switches.
 //
 // Calls have no time limit but that of their contexts. If a server vanishes while a
 // call waits for it, the system detects that.

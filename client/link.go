@@ -139,6 +139,17 @@ func (l *link) spawn(f func()) error {
 	return nil
 }
 
+// serve runs the goroutines of a further connection, which close waits for.
+func (l *link) serve(c *conn) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.mu.closed {
+		return kv.ErrClosed
+	}
+	c.run(&l.tasks)
+	return nil
+}
+
 // close ends all connections of the client and waits for its goroutines. It reports
 // whether this was the first close.
 func (l *link) close() bool {

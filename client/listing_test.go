@@ -238,10 +238,10 @@ func TestLongestPatternsFitInALine(t *testing.T) {
 	if n, err := b.Count(stale, patterns...); n != 3 || err != nil {
 		t.Errorf("count is %d, %v", n, err)
 	}
-	w := watcher{bucket: b, parent: stale, patterns: strings.Join(patterns, ","), next: 1<<64 - 1}
+	w := watcher{bucket: b, parent: stale, patterns: strings.Join(patterns, ",")}
 	w.options = kv.WatchOptions{IncludeHistory: true, IgnoreDeletes: true, MetaOnly: true}
 	k := b.client.calls.get(0)
-	k.command = *w.command()
+	k.command = w.command(1<<64-1, 1<<64-1)
 	if _, err := k.appendCommands(nil); err != nil {
 		t.Error(err)
 	}

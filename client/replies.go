@@ -47,6 +47,9 @@ func (rs *replies) next() (*lineproto.Reply, error) {
 	}
 }
 
+// buffered reports whether more was read than handed out.
+func (rs *replies) buffered() bool { return rs.start < rs.end }
+
 // fill reads more of a reply of at least n bytes. It returns after each read, because
 // the part that has arrived may already be wrong.
 func (rs *replies) fill(n int) error {

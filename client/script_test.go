@@ -66,8 +66,17 @@ func (s *script) connections() int {
 
 const scriptAddress = "server.test:5830"
 
-// client returns a client of the script. It is closed when the test ends.
+// client returns a client of the script, each watch of which has a connection of its own. It
+// is closed when the test ends.
 func (s *script) client(opts Options) *Client {
+	s.t.Helper()
+	c := s.sharing(opts)
+	c.watches.usual = 0
+	return c
+}
+
+// sharing returns a client of the script whose watches share connections.
+func (s *script) sharing(opts Options) *Client {
 	s.t.Helper()
 	opts.Dialer = s
 	c, err := Dial(s.t.Context(), scriptAddress, opts)

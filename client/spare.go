@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// spareMax is how many idle connections are kept for listings.
+// spareMax is how many idle connections are kept for listings and watches.
 const spareMax = 2
 
 // spare is idle connections.
@@ -20,18 +20,26 @@ func (c *Client) takeSpare(ctx context.Context) (*wire, error) {
 	if _, err := c.link.get(ctx); err != nil { // waits out a restart, and knows when the client is closed
 		return nil, err
 	}
-	c.spare.Lock()
-	if n := len(c.spare.wires); n > 0 {
-		w := c.spare.wires[n-1]
-		c.spare.wires = c.spare.wires[:n-1]
-		c.spare.Unlock()
+	if w := c.keptWire(); w != nil {
 		return w, nil
 	}
-	c.spare.Unlock()
 	return c.dial(ctx)
 }
 
-// putSpare keeps a connection whose listing is complete, up to spareMax.
+// keptWire returns a connection that was kept, nil if there is none.
+func (c *Client) keptWire() *wire {
+	c.spare.Lock()
+	defer c.spare.Unlock()
+	n := len(c.spare.wires)
+	if n == 0 {
+		return nil
+	}
+	w := c.spare.wires[n-1]
+	c.spare.wires = c.spare.wires[:n-1]
+	return w
+}
+
+// putSpare keeps a connection without a listing and without a watch, up to spareMax.
 func (c *Client) putSpare(w *wire) {
 	c.spare.Lock()
 	kept := len(c.spare.wires) < spareMax

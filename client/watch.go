@@ -14,8 +14,8 @@ import (
 const updatesKept = 64
 
 // Watch sends the entries of all keys that match any of the patterns; see
-// [kv.Bucket]. It runs on a connection of its own and is resumed on another when
-// that breaks: see the package documentation. It ends with an error matching
+// [kv.Bucket]. It is resumed on another connection when its own breaks, and delays
+// nothing if nobody receives: see the package documentation. It ends with an error matching
 // kv.ErrBucketNotFound if the bucket is deleted, kv.ErrCompacted if the next entries were
 // removed, and kv.ErrFutureRevision if the store is an older copy now.
 func (b *Bucket) Watch(ctx context.Context, patterns []string, opts ...kv.WatchOption) (kv.Watcher, error) {
@@ -40,9 +40,9 @@ func (b *Bucket) Watch(ctx context.Context, patterns []string, opts ...kv.WatchO
 	w.next = w.options.ResumeFrom
 	w.synced = w.options.UpdatesOnly
 	w.ctx, w.cancel = context.WithCancel(ctx)
-	wire, err := w.start()
+	p, err := w.start()
 	if err == nil {
-		err = b.client.link.spawn(func() { w.run(wire) })
+		err = b.client.link.spawn(func() { w.run(p) })
 	}
 	if err != nil {
 		w.cancel()
@@ -68,10 +68,48 @@ type watcher struct {
 	updates chan kv.Update
 
 	// Owned by run, by Watch before it.
+	position
+	lagged bool // it had to leave a shared connection
+	wait   pace // before it moves to a shared connection
+}
+
+// position is how far a watch has come.
+type position struct {
 	next   kv.Revision // where to begin on the next connection; 0: as if for the first time
 	last   kv.Revision // newest that was delivered
 	floor  kv.Revision // revision of the bucket before the watch began on this connection
 	synced bool        // the initial entries were delivered, or none were asked for
+}
+
+// pass moves the position past an entry.
+func (p *position) pass(revision kv.Revision) {
+	p.last = revision
+	p.next = max(p.next, revision+1)
+}
+
+// sync moves the position past the initial entries, and so past the revision that the bucket
+// had when the watch began on this connection.
+func (p *position) sync() {
+	p.next = max(p.next, p.floor+1)
+	p.synced = true
+}
+
+// begin takes the revision of the bucket before the watch begins on a connection.
+func (p *position) begin(newest kv.Revision, updatesOnly bool) {
+	p.floor = newest
+	if updatesOnly && p.next == 0 {
+		p.next = newest + 1
+	}
+}
+
+// place is where a watch gets its events: on a connection of its own or on one that
+// watches share.
+type place interface {
+	// follow delivers what comes. It returns the place where the watch goes on without an
+	// interruption, or why it cannot go on here.
+	follow() (place, error)
+	// again takes such a place once more, after the connection was lost.
+	again() (place, error)
 }
 
 // Stop ends the watch. Events that were not received are dropped.
@@ -83,20 +121,22 @@ func (w *watcher) Stop() error {
 	return nil
 }
 
-// watchNumber names the one watch of a connection.
-const watchNumber = 1
-
-// start makes the watch's first connection.
-func (w *watcher) start() (*wire, error) {
+// start finds the watch's first place. A watch with initial entries begins on a connection of
+// its own: they may be many.
+func (w *watcher) start() (p place, err error) {
 	c := w.bucket.client
 	pauses := c.newBackoff()
 	for n := 0; ; n++ {
 		if _, err := c.link.get(w.ctx); err != nil {
 			return nil, err
 		}
-		wire, err := w.connect()
+		if w.options.UpdatesOnly && w.next == 0 {
+			p, err = w.join()
+		} else {
+			p, err = w.connect()
+		}
 		if err == nil || n+1 == attempts || !passing(err) {
-			return wire, err
+			return p, err
 		}
 		if err := pauses.pause(w.ctx); err != nil {
 			return nil, err
@@ -104,33 +144,44 @@ func (w *watcher) start() (*wire, error) {
 	}
 }
 
-// run delivers events, from one connection after the other, until the watch ends.
-func (w *watcher) run(wire *wire) {
+// run delivers events, from one place after the other, until the watch ends.
+func (w *watcher) run(p place) {
 	defer w.cancel()
 	pauses := w.bucket.client.newBackoff()
 	for {
 		before := w.last
-		err := w.follow(wire)
-		wire.close()
+		next, err := p.follow()
 		if w.last != before {
 			pauses.failures = 0
 		}
-		interrupted := false
-		for wire = nil; wire == nil; {
-			if !passing(err) || w.over() {
-				w.End(w.cause(err))
-				return
-			}
-			if !interrupted {
-				interrupted = true
-				w.bucket.client.interrupted(err)
-			}
-			if err = pauses.pause(w.ctx); err == nil {
-				wire, err = w.connect()
-			}
+		if err != nil {
+			next, err = w.recover(p, err, &pauses)
 		}
-		w.bucket.client.interrupted(nil)
+		if err != nil {
+			w.End(w.cause(err))
+			return
+		}
+		p = next
 	}
+}
+
+// recover finds a place after an error, unless the watch has to end.
+func (w *watcher) recover(from place, err error, pauses *backoff) (p place, _ error) {
+	interrupted := false
+	for p == nil {
+		if !passing(err) || w.over() {
+			return nil, err
+		}
+		if !interrupted {
+			interrupted = true
+			w.bucket.client.interrupted(err)
+		}
+		if err = pauses.pause(w.ctx); err == nil {
+			p, err = from.again()
+		}
+	}
+	w.bucket.client.interrupted(nil)
+	return p, nil
 }
 
 // interrupted tells the caller that a watch has lost its server, or goes on.
@@ -162,85 +213,40 @@ func passing(err error) bool {
 	return errors.As(err, &broken) && !broken.refused
 }
 
-// connect continues the watch on a new connection.
-func (w *watcher) connect() (*wire, error) {
-	c := w.bucket.client
-	wire, err := c.dial(w.ctx)
-	if err != nil {
-		return nil, err
-	}
-	stop := context.AfterFunc(w.ctx, wire.close)
-	defer stop()
-	if err := w.ask(wire); err != nil {
-		wire.close()
-		if w.ctx.Err() != nil {
-			err = w.ctx.Err()
-		}
-		return nil, err
-	}
-	return wire, nil
+// infoCommand returns the INFO that is sent before WATCH, for the floor.
+func (w *watcher) infoCommand() lineproto.Command {
+	return lineproto.Command{Verb: lineproto.VerbInfo, Bucket: w.bucket.name, BucketID: w.bucket.id}
 }
 
-// ask sends INFO and WATCH and reads the answers.
-func (w *watcher) ask(wire *wire) error {
-	info := &lineproto.Command{Verb: lineproto.VerbInfo, Bucket: w.bucket.name, BucketID: w.bucket.id}
-	if err := wire.write(info, w.command()); err != nil {
-		return w.broken(err)
-	}
-	r, err := w.answer(wire, lineproto.ReplyInfo)
-	if err != nil {
-		return err
-	}
-	st, err := r.Status()
-	if err != nil {
-		return w.broken(err)
-	}
-	if _, err = w.answer(wire, lineproto.ReplyOK); err != nil {
-		return err
-	}
-	w.floor = st.Revision
-	if w.options.UpdatesOnly && w.next == 0 {
-		w.next = w.floor + 1
-	}
-	return nil
-}
-
-// command returns the WATCH from the current position.
-func (w *watcher) command() *lineproto.Command {
-	c := &lineproto.Command{
-		Verb: lineproto.VerbWatch, Watch: watchNumber, Bucket: w.bucket.name, BucketID: w.bucket.id, Patterns: w.patterns,
-		Revision: w.next, HasRevision: w.next != 0,
+// command returns the WATCH from a position, which ends in SYNCED unless the watch is of
+// updates only and begins.
+func (w *watcher) command(number uint64, from kv.Revision) lineproto.Command {
+	c := lineproto.Command{
+		Verb: lineproto.VerbWatch, Watch: number, Bucket: w.bucket.name, BucketID: w.bucket.id, Patterns: w.patterns,
+		Revision: from, HasRevision: from != 0,
 		IgnoreDeletes: w.options.IgnoreDeletes, MetaOnly: w.options.MetaOnly, Stale: kv.IsStale(w.parent),
 	}
 	switch {
 	case w.options.IncludeHistory:
 		c.Mode = lineproto.WatchHistory
-	case w.options.UpdatesOnly:
+	case w.options.UpdatesOnly && from == 0:
 		c.Mode = lineproto.WatchUpdates
 	}
 	return c
 }
 
-// answer returns the next reply, which must be of that kind.
-func (w *watcher) answer(wire *wire, kind lineproto.ReplyKind) (*lineproto.Reply, error) {
-	r, err := wire.replies.next()
-	if err != nil {
-		return nil, w.broken(err)
-	}
-	if r.Kind != kind {
-		return nil, w.refusal(r)
-	}
-	return r, nil
-}
-
 // refusal is the error of an unexpected reply: the error with which the server ended the
 // watch, or a *ConnError if another connection can be tried.
 func (w *watcher) refusal(r *lineproto.Reply) error {
-	err := r.Err(w.bucket.name, "")
-	switch {
-	case err == nil:
-		return w.broken(errWrongReply)
-	case shutdown(err) != nil, errors.Is(err, ErrTooMany), errors.Is(err, lineproto.ErrTimeout):
+	if err := r.Err(w.bucket.name, ""); err != nil {
+		return w.refused(err)
+	}
+	return w.broken(errWrongReply)
+}
+
+// refused is refusal for the error of a reply.
+func (w *watcher) refused(err error) error {
+	if shutdown(err) != nil || errors.Is(err, ErrTooMany) || errors.Is(err, lineproto.ErrTimeout) {
 		return w.broken(err)
 	}
 	return err
@@ -248,60 +254,13 @@ func (w *watcher) refusal(r *lineproto.Reply) error {
 
 func (w *watcher) broken(err error) error { return &ConnError{Addr: w.bucket.client.address, Err: err} }
 
-// follow delivers what comes on one connection until it breaks or the watch ends.
-func (w *watcher) follow(wire *wire) error {
-	defer context.AfterFunc(w.ctx, wire.close)()
-	for {
-		r, err := wire.replies.next()
-		if err != nil {
-			return w.broken(err)
-		}
-		switch r.Kind {
-		case lineproto.ReplyEvent, lineproto.ReplyLostEvent:
-			err = w.event(r)
-		case lineproto.ReplySynced:
-			err = w.sync()
-		case lineproto.ReplyWatchEnd:
-			w.next = max(w.next, r.Next)
-			err = w.refusal(r)
-		default:
-			err = w.refusal(r)
-		}
-		if err != nil {
-			return err
-		}
+// update returns the event for an entry. ok is false if no pattern matches its key.
+func (w *watcher) update(r *lineproto.Reply) (u kv.Update, ok bool) {
+	if !kv.MatchAny(w.left, r.Entry.Key) {
+		return u, false
 	}
-}
-
-// event delivers an entry, unless it was delivered before.
-func (w *watcher) event(r *lineproto.Reply) error {
-	if r.Entry.Revision <= w.last {
-		return nil
-	}
-	if kv.MatchAny(w.left, r.Entry.Key) {
-		e := w.bucket.own(&r.Entry)
-		u := kv.Update{Entry: &e, ValueSize: int(r.Size), Err: kv.NameKey(w.bucket.name, e.Key, r.Err(w.bucket.name, e.Key))}
-		if err := w.send(u); err != nil {
-			return err
-		}
-	}
-	w.last = r.Entry.Revision
-	w.next = max(w.next, w.last+1)
-	return nil
-}
-
-// sync delivers the end of the initial entries, once. From now on the watch is past the
-// revision that the bucket had when it began on this connection.
-func (w *watcher) sync() error {
-	w.next = max(w.next, w.floor+1)
-	if w.synced {
-		return nil
-	}
-	if err := w.send(kv.Update{}); err != nil {
-		return err
-	}
-	w.synced = true
-	return nil
+	e := w.bucket.own(&r.Entry)
+	return kv.Update{Entry: &e, ValueSize: int(r.Size), Err: kv.NameKey(w.bucket.name, e.Key, r.Err(w.bucket.name, e.Key))}, true
 }
 
 // send hands an event to the consumer.

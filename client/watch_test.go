@@ -130,8 +130,8 @@ func TestWatchIsResumed(t *testing.T) {
 			opts: []kv.WatchOption{kv.UpdatesOnly()},
 			sessions: []func(*session){
 				watching(5, "mode=updates", sends()),
-				watching(8, "mode=updates from=6", sends(eventReply("a", 7, 0, "x"))),
-				watching(8, "mode=updates from=8", endsWith(synced, eventReply("a", 8, 0, "y"), goneEnd)),
+				watching(8, "from=6", sends(eventReply("a", 7, 0, "x"))),
+				watching(8, "from=8", endsWith(synced, eventReply("a", 8, 0, "y"), goneEnd)),
 			},
 			want: "a=x@7 a=y@8", err: kv.ErrBucketNotFound,
 		},

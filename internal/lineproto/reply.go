@@ -48,6 +48,10 @@ func (k ReplyKind) String() string {
 	return "unknown reply"
 }
 
+// IsEvent reports whether such a line belongs to a watch. It may come between any two lines
+// of replies.
+func (k ReplyKind) IsEvent() bool { return k >= ReplyEvent }
+
 // Reply is one line from the server, with its payload. The kind determines which fields
 // count.
 //
