@@ -4,21 +4,29 @@ import (
 	"fmt"
 
 	"kvd/kv"
+	"kvd/kv/digest"
 )
+
+// change is a change of the versions of one key.
+type change struct {
+	key     digest.Key
+	removed func(Version) // called for each version that is removed; nil: it is not called
+}
 
 // Apply makes v the newest version of key and removes the versions below floor. It
 // calls removed for each of those, in no order, if removed is not nil. removed must
 // not use the index. Apply panics if v.Revision is not above every revision of key.
 func (x *Index) Apply(hash uint64, key string, v Version, floor kv.Revision, removed func(Version)) {
 	s := x.table.find(hash, key, &x.keys)
+	c := change{digest.OfKey(hash, key), removed}
 	if s == nil {
-		ref := x.add(hash, key, v)
+		ref := x.add(hash, key, v, &c)
 		x.tree.insert(key, ref)
 	} else {
 		if newest := x.rows.revision(s.row); v.Revision <= newest {
 			panic(fmt.Sprintf("index: revision %d of %q applied after %d", v.Revision, key, newest))
 		}
-		x.supersede(s, v, floor, removed)
+		x.supersede(s, v, floor, &c)
 	}
 	x.drain()
 }
@@ -30,16 +38,16 @@ func (x *Index) Trim(hash uint64, key string, floor kv.Revision, removed func(Ve
 	if s == nil {
 		return
 	}
-	row, c := x.divide(s, floor)
+	row, d := x.divide(s, floor)
 	switch {
-	case c.stay == 0:
-		x.removeKey(*s, removed)
-	case c.rest != 0:
+	case d.stay == 0:
+		x.removeKey(*s, &change{digest.OfKey(hash, key), removed})
+	case d.rest != 0:
 		own := x.own(s)
-		x.cut(c, own, removed)
-		x.publish(s, row, c.stay, min(own, c.stay))
+		x.cut(d, own, &change{digest.OfKey(hash, key), removed})
+		x.publish(s, row, d.stay, min(own, d.stay))
 		if r, ok := x.ringOf(s.key); ok {
-			r.keep(c.stay)
+			r.keep(d.stay)
 		}
 	}
 	x.drain()
@@ -57,10 +65,11 @@ func (x *Index) Remove(hash uint64, key string, rev kv.Revision, removed func(Ve
 	if id == 0 {
 		return false
 	}
+	c := change{digest.OfKey(hash, key), removed}
 	if len(above)+len(below) == 0 {
-		x.removeKey(*s, removed)
+		x.removeKey(*s, &c)
 	} else {
-		x.excise(s, above, id, below, removed)
+		x.excise(s, above, id, below, &c)
 	}
 	x.drain()
 	return true
@@ -109,40 +118,40 @@ func (x *Index) Resize(hash uint64, key string, rev kv.Revision, size uint32) bo
 }
 
 // add makes a key's entry, row and slot. It does not put the key into the tree.
-func (x *Index) add(hash uint64, key string, v Version) (ref uint32) {
+func (x *Index) add(hash uint64, key string, v Version, c *change) (ref uint32) {
 	row := x.rows.put(v, 0)
 	ref = x.keys.put(key, row)
 	x.table.insert(slot{tag: tagOf(hash), key: ref, row: row, at: hintOf(v.Place())})
 	x.enqueue(row, ref, true)
-	x.account(v, 1)
+	x.admit(v, c)
 	x.live += puts(v.Op)
 	return ref
 }
 
 // supersede puts v in front of the key's versions.
-func (x *Index) supersede(s *slot, v Version, floor kv.Revision, removed func(Version)) {
-	newest, c := x.divide(s, floor)
+func (x *Index) supersede(s *slot, v Version, floor kv.Revision, c *change) {
+	newest, d := x.divide(s, floor)
 	own := x.own(s)
 	x.live += puts(v.Op) - x.puts(newest)
-	x.account(v, 1)
+	x.admit(v, c)
 	unseen := own > 0 || len(x.open) == 0
-	if c.stay == 0 && unseen && v.Deadline == 0 && !x.rows.hasDeadline(newest) {
-		x.report(newest, removed)
-		x.removeAll(x.rows.older(newest), c.left-1, max(own, 1)-1, removed)
+	if d.stay == 0 && unseen && v.Deadline == 0 && !x.rows.hasDeadline(newest) {
+		x.report(newest, c)
+		x.removeAll(x.rows.older(newest), d.left-1, max(own, 1)-1, c)
 		x.removeRing(s.key)
 		x.rows.rewrite(newest, v) // in place, as nearly every put with a history of one
 		x.publish(s, newest, 1, 1)
 		return
 	}
-	x.cut(c, own, removed)
-	if c.stay == 0 {
+	x.cut(d, own, c)
+	if d.stay == 0 {
 		newest = 0
 	}
 	x.requeue(newest, s.key, false)
 	row := x.rows.put(v, newest)
 	x.enqueue(row, s.key, true)
-	x.publish(s, row, c.stay+1, min(own, c.stay)+1)
-	x.extendRing(s.key, c.stay, row)
+	x.publish(s, row, d.stay+1, min(own, d.stay)+1)
+	x.extendRing(s.key, d.stay, row)
 }
 
 // own returns how many rows of the key, from the newest on, no open snapshot can
@@ -185,22 +194,22 @@ func (x *Index) divide(s *slot, floor kv.Revision) (newest uint32, c division) {
 
 // cut removes the versions that do not stay. Under a snapshot it does not change the
 // chain itself: the head that is published next has the number of rows kept.
-func (x *Index) cut(c division, own uint32, removed func(Version)) {
-	if c.rest == 0 {
+func (x *Index) cut(d division, own uint32, c *change) {
+	if d.rest == 0 {
 		return
 	}
-	x.removeAll(c.rest, c.left, own-min(own, c.stay), removed)
-	if c.stay > 0 && len(x.open) == 0 {
-		x.rows.cut(c.last, 0)
+	x.removeAll(d.rest, d.left, own-min(own, d.stay), c)
+	if d.stay > 0 && len(x.open) == 0 {
+		x.rows.cut(d.last, 0)
 	}
 }
 
 // removeAll removes up to n versions from id on. The rows of the first own are free
 // at once.
-func (x *Index) removeAll(id, n, own uint32, removed func(Version)) {
+func (x *Index) removeAll(id, n, own uint32, c *change) {
 	for ; id != 0 && n > 0; n-- {
 		older := x.rows.older(id) // before the row is released
-		x.report(id, removed)
+		x.report(id, c)
 		if own > 0 {
 			x.rows.remove(id)
 			own--
@@ -211,13 +220,20 @@ func (x *Index) removeAll(id, n, own uint32, removed func(Version)) {
 	}
 }
 
+// admit counts a version that is added.
+func (x *Index) admit(v Version, c *change) {
+	x.account(v, 1)
+	x.digest = x.digest.Add(c.key.Record(v.Revision, v.Created, v.Op))
+}
+
 // report takes a version out of the counts and its agenda, and reports it as removed.
-func (x *Index) report(id uint32, removed func(Version)) {
+func (x *Index) report(id uint32, c *change) {
 	v := x.rows.version(id)
 	x.dequeue(id)
 	x.account(v, -1)
-	if removed != nil {
-		removed(v)
+	x.digest = x.digest.Sub(c.key.Record(v.Revision, v.Created, v.Op))
+	if c.removed != nil {
+		c.removed(v)
 	}
 }
 
@@ -260,7 +276,7 @@ func (x *Index) around(s *slot, rev kv.Revision) (above []uint32, at uint32, bel
 
 // excise takes one of several versions out of a chain. It does not rewrite rows that
 // a snapshot may follow: it copies those above.
-func (x *Index) excise(s *slot, above []uint32, id uint32, below []uint32, removed func(Version)) {
+func (x *Index) excise(s *slot, above []uint32, id uint32, below []uint32, c *change) {
 	older := uint32(0)
 	if len(below) > 0 {
 		older = below[0]
@@ -286,18 +302,18 @@ func (x *Index) excise(s *slot, above []uint32, id uint32, below []uint32, remov
 		}
 	}
 	x.removeRing(s.key)
-	x.report(id, removed)
+	x.report(id, c)
 	x.retire(retiredRow, id)
 	x.publish(s, newest, uint32(len(above)+len(below)), own)
 }
 
 // removeKey removes all versions of a key and the key. Its heads and rows stay for
 // the snapshots whose tree has the key.
-func (x *Index) removeKey(s slot, removed func(Version)) {
+func (x *Index) removeKey(s slot, c *change) {
 	row, kept := x.present(&s)
 	x.removeRing(s.key)
 	x.live -= x.puts(row)
-	x.removeAll(row, kept, 0, removed)
+	x.removeAll(row, kept, 0, c)
 	x.table.remove(s.tag, s.key)
 	if x.removeLoaded(s.key) {
 		return

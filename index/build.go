@@ -5,6 +5,7 @@ import (
 	"unsafe"
 
 	"kvd/kv"
+	"kvd/kv/digest"
 )
 
 // build holds the loaded entries that are not yet in the tree. They are marked
@@ -34,8 +35,9 @@ func (x *Index) Grow(n int) {
 func (x *Index) Load(hash uint64, key []byte, v Version, floor kv.Revision) bool {
 	name := unsafe.String(unsafe.SliceData(key), len(key)) // nothing keeps it
 	s := x.table.find(hash, name, &x.keys)
+	c := change{key: digest.OfKey(hash, name)}
 	if s == nil {
-		ref := x.add(hash, name, v)
+		ref := x.add(hash, name, v, &c)
 		*x.keys.length(ref) |= entryPending
 		x.build.pending = append(x.build.pending, ref)
 		return true
@@ -43,7 +45,7 @@ func (x *Index) Load(hash uint64, key []byte, v Version, floor kv.Revision) bool
 	if x.rows.revision(s.row) >= v.Revision {
 		return false
 	}
-	x.supersede(s, v, floor, nil)
+	x.supersede(s, v, floor, &c)
 	return true
 }
 

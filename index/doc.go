@@ -4,7 +4,8 @@
 // It answers without reading a record: the newest version of a key, a given
 // revision, the newest at or below a revision, the history, the floor that a
 // further version should carry, ordered listings as of one moment, and the
-// number of live keys, versions and bytes. The engine decides which versions are
+// number of live keys, versions and bytes. It also keeps the digest of all versions (package
+// kv/digest), at a constant cost for each change. The engine decides which versions are
 // removed, and calls the index to remove them.
 //
 // # Structure

@@ -13,7 +13,7 @@ import (
 // index is read as fast as a disk delivers it.
 //
 //	version and layout
-//	counts    live, versions, bytes, epoch
+//	counts    live, versions, bytes, epoch, both halves of the digest
 //	arena     its numbers, lists of free blocks and marks · pages
 //	rows      next, free, held · pages
 //	table     count, used · for each bin: slots, used · the slots
@@ -29,7 +29,7 @@ import (
 
 // imageVersion changes with the meaning of the memory: with the hash, with [home], [binOf] or
 // the order of a structure's fields.
-const imageVersion = 1
+const imageVersion = 2
 
 // ErrImage is matched by the errors of [Read] for a stream that is no image of this version and
 // layout, or breaks off.
@@ -73,6 +73,8 @@ func (x *Index) Write(w io.Writer) error {
 	i.number(uint64(x.versions))
 	i.number(uint64(x.bytes))
 	i.number(x.epoch)
+	i.number(x.digest.High)
+	i.number(x.digest.Low)
 	i.arena(&x.keys)
 	i.rows(&x.rows)
 	i.table(&x.table)
@@ -96,6 +98,7 @@ func Read(r io.Reader, size int64) (*Index, error) {
 	x := New()
 	x.supply.large = size > smallIndex
 	x.live, x.versions, x.bytes, x.epoch = int(i.number()), int(i.number()), int64(i.number()), i.number()
+	x.digest.High, x.digest.Low = i.number(), i.number()
 	i.arena(&x.keys)
 	i.rows(&x.rows)
 	i.table(&x.table)

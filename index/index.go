@@ -31,6 +31,7 @@ type Index struct {
 	live     int // keys whose newest version is a put
 	versions int
 	bytes    int64
+	digest   kv.Digest // of the versions
 	uses     uses
 }
 
@@ -58,6 +59,9 @@ func (x *Index) Count() int { return x.versions }
 
 // Bytes returns the sum of Size of the versions kept. A read.
 func (x *Index) Bytes() int64 { return x.bytes }
+
+// Digest returns the digest of the versions kept (package kv/digest). A read.
+func (x *Index) Digest() kv.Digest { return x.digest }
 
 // Full reports that the index is nine tenths full: its references can name 2³¹
 // versions and 32 GiB of keys. Methods that add a key or version beyond that panic.

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"kvd/kv"
+	"kvd/kv/digest"
 )
 
 // model is what the index should be: per key its versions, oldest first.
@@ -302,6 +303,7 @@ func (p *pair) checkKey(key string) {
 func (p *pair) checkCounts() {
 	p.t.Helper()
 	keys, versions, size := 0, 0, int64(0)
+	var sum kv.Digest
 	uses := map[uint32]Use{}
 	for k, vs := range p.m {
 		if p.m.newest(k).Op == kv.Put {
@@ -309,6 +311,7 @@ func (p *pair) checkCounts() {
 		}
 		versions += len(vs)
 		for _, v := range vs {
+			sum = sum.Add(digest.Of(k, v.Revision, v.Created, v.Op))
 			size += int64(v.Size)
 			u := uses[v.Segment]
 			uses[v.Segment] = Use{Versions: u.Versions + 1, Bytes: u.Bytes + int64(v.Size)}
@@ -326,6 +329,9 @@ func (p *pair) checkCounts() {
 	if x.Keys() != keys || x.Len() != len(p.m) || x.Count() != versions || x.Bytes() != size {
 		p.t.Fatalf("Keys %d Len %d Count %d Bytes %d, want %d %d %d %d",
 			x.Keys(), x.Len(), x.Count(), x.Bytes(), keys, len(p.m), versions, size)
+	}
+	if x.Digest() != sum {
+		p.t.Fatalf("Digest %v, want %v", x.Digest(), sum)
 	}
 }
 
