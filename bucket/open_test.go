@@ -297,11 +297,11 @@ func TestANewerStoreIsRefusedUntouched(t *testing.T) {
 func TestANewerOperationInTheLogIsRefused(t *testing.T) {
 	h := newHarness(t)
 	b := h.bucket("b")
-	frame := journal.Append(wal.NewFrame(nil), &journal.Issue{Bucket: b.id})
+	frame := journal.Append(wal.NewFrame(nil), &journal.Reveal{Bucket: b.id, Next: 1})
 	frame[wal.FrameHeaderSize+4]++ // the kind, which is the newest
 	h.appendFrame(frame)
 	h.kill()
-	wantError(t, h.tryOpen(), kv.ErrVersion, "kind 10", "LSN")
+	wantError(t, h.tryOpen(), kv.ErrVersion, "kind 12", "LSN")
 }
 
 // appendFrame writes a frame to the log behind the store's back.

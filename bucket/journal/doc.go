@@ -20,15 +20,17 @@
 //
 // The kinds:
 //
-//	1  Records        records of any buckets in the order in which they were decided
-//	2  Create         a bucket is made
-//	3  Edit           a bucket's configuration changes
-//	4  Delete         a bucket is deleted
-//	5  PurgeDeletes   markers up to a revision lose their history, or are removed
-//	6  Expire         records up to a revision expired or were trimmed
-//	7  ExpireMarkers  purge markers with a deadline up to an instant expired
-//	8  Accept         the loss of records up to a revision is accepted
-//	9  Issue          revisions of a bucket in memory up to one may be issued
+//	1   Records        records of any buckets in the order in which they were decided
+//	2   Create         a bucket is made
+//	3   Edit           a bucket's configuration changes
+//	4   Delete         a bucket is deleted
+//	5   PurgeDeletes   markers up to a revision lose their history, or are removed
+//	6   Expire         records up to a revision expired or were trimmed
+//	7   ExpireMarkers  purge markers with a deadline up to an instant expired
+//	8   Accept         the loss of records up to a revision is accepted
+//	9   Issue          revisions of a bucket in memory up to one may be issued
+//	10  Create         a bucket is made, hidden: an import begins
+//	11  Reveal         the import of a hidden bucket is committed
 //
 // The body of kind 1 is records as package segment encodes them, one behind the
 // other. The store writes them to segments as they are. The body of any other kind is
@@ -38,10 +40,11 @@
 //	0       8     id of the bucket
 //	8       8     first argument
 //	16      8     second argument
-//	24      …     the configuration as JSON, for kinds 2 and 3 only (package manifest)
+//	24      …     the configuration as JSON, for kinds 2, 3 and 10 only (package manifest)
 //
 //	kind  first argument                       second argument
 //	2     time of creation, Unix time in ns    Bucket.Life
+//	10    as kind 2                            as kind 2
 //	3     Cut.UpTo, or 0                       Cut.Keep, or 0: no cut
 //	4     0                                    0
 //	5     PurgeDeletes.UpTo                    PurgeDeletes.MarkersUpTo
@@ -49,9 +52,11 @@
 //	7     Liveness.MarkersExpiredUpTo          Liveness.UnmarkedUpTo
 //	8     Doubt.Bound                          0
 //	9     the revision                         0
+//	11    revision of the last record, or 0    revision of the next record
 //
 // Package manifest has the meaning of these fields ("Liveness", "Doubt"). A bucket in
 // memory may issue revisions up to 2^20 once it is made, without an operation of kind 9.
+// A hidden bucket that no operation of kind 11 reveals is removed at the end of a replay.
 // An operation
 // carries what was decided and not what was asked for, so replay needs neither the
 // clock nor the configuration of the time.

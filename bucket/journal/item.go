@@ -25,6 +25,8 @@ const (
 	kindExpireMarkers Kind = 7
 	kindAccept        Kind = 8
 	kindIssue         Kind = 9
+	kindCreateHidden  Kind = 10
+	kindReveal        Kind = 11
 )
 
 // BeginRecords appends the head of an item of kind Records to dst. The caller

@@ -37,6 +37,13 @@ var sampleOperations = []Operation{
 // issues are operations that came after the golden file of sampleOperations.
 var issues = []Operation{&Issue{Bucket: 4, UpTo: 1 << 20}, &Issue{Bucket: 1<<64 - 1, UpTo: 1<<64 - 1}}
 
+// imports are operations that came after the golden files of those above.
+var imports = []Operation{
+	&Create{Bucket: 5, Created: 7, Life: 9, Config: fullConfig, Hidden: true},
+	&Reveal{Bucket: 5, Last: 1<<62 - 1, Next: 1 << 62},
+	&Reveal{Bucket: 1<<64 - 1, Next: 1},
+}
+
 func encodeOperations(ops ...Operation) []byte {
 	var b []byte
 	for _, op := range ops {
@@ -66,13 +73,14 @@ func TestOperationsComeBackAsTheyWere(t *testing.T) {
 	for _, ops := range [][]Operation{sampleOperations, {
 		&Expire{Bucket: 3, ExpiredUpTo: 18, UnmarkedUpTo: 17},
 		&ExpireMarkers{Bucket: 3, MarkersExpiredUpTo: 5, UnmarkedUpTo: 4},
-	}, issues} {
+	}, issues, imports} {
 		if got := decodeOperations(t, encodeOperations(ops...)); !reflect.DeepEqual(got, ops) {
 			t.Errorf("got %+v, want %+v", got, ops)
 		}
 	}
 	golden.Compare(t, "operations", encodeOperations(sampleOperations...))
 	golden.Compare(t, "issue", encodeOperations(issues...))
+	golden.Compare(t, "import", encodeOperations(imports...))
 }
 
 // The hex in the package documentation is a payload.
@@ -122,7 +130,7 @@ func TestACutOperationIsAnError(t *testing.T) {
 }
 
 func TestAnUnknownItemIsOfANewerVersion(t *testing.T) {
-	for _, kind := range []Kind{0, Records, kindIssue + 1, 1<<16 - 1} {
+	for _, kind := range []Kind{0, Records, kindReveal + 1, 1<<16 - 1} {
 		if _, err := Decode(kind, make([]byte, 64)); !errors.Is(err, kv.ErrVersion) {
 			t.Errorf("kind %d: error is %v, want kv.ErrVersion", kind, err)
 		}
@@ -132,7 +140,7 @@ func TestAnUnknownItemIsOfANewerVersion(t *testing.T) {
 func TestAnOperationsConfigurationIsChecked(t *testing.T) {
 	for _, text := range []string{"", "{", "[]", `{"bucket":"a b"}`, `{"bucket":"a","history":65}`, `{"bucket":"a","max_value_size":1e18}`, `{"bucket":"a","storage":9}`} {
 		body := append(make([]byte, operationSize), text...)
-		for _, kind := range []Kind{kindCreate, kindEdit} {
+		for _, kind := range []Kind{kindCreate, kindEdit, kindCreateHidden} {
 			if op, err := Decode(kind, body); err == nil {
 				t.Errorf("%q: decoded as %+v", text, op)
 			}
@@ -157,10 +165,27 @@ func TestAnEditsCutIsChecked(t *testing.T) {
 	}
 }
 
+// The next revision lies above all that were imported.
+func TestARevealsRevisionsAreChecked(t *testing.T) {
+	for _, c := range []struct {
+		last, next kv.Revision
+		ok         bool
+	}{{0, 0, false}, {0, 1, true}, {7, 7, false}, {7, 8, true}, {8, 7, false}} {
+		kind, body, _, err := Next(Append(nil, &Reveal{Bucket: 1, Last: c.last, Next: c.next}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Decode(kind, body); (err == nil) != c.ok {
+			t.Errorf("last %d, next %d: %v", c.last, c.next, err)
+		}
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	f.Add(encodeOperations(sampleOperations...))
 	f.Add(encodeOperations(sampleOperations[4]))
 	f.Add(encodeOperations(issues...))
+	f.Add(encodeOperations(imports...))
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for rest := b; len(rest) > 0; {

@@ -23,6 +23,7 @@ type Create struct {
 	Created int64  // Unix time in ns
 	Life    uint64 // what clients see as its id: manifest.Bucket.Life
 	Config  kv.Config
+	Hidden  bool // an import begins: the bucket is visible once it is revealed
 }
 
 // Edit replaces a bucket's configuration.
@@ -72,6 +73,13 @@ type Issue struct {
 	UpTo   kv.Revision
 }
 
+// Reveal commits the import of a hidden bucket.
+type Reveal struct {
+	Bucket uint64      // id
+	Last   kv.Revision // of the imported records; 0: there are none
+	Next   kv.Revision // of the first record that is written to the bucket
+}
+
 // BucketID implements Operation.
 func (o *Create) BucketID() uint64 { return o.Bucket }
 
@@ -96,6 +104,9 @@ func (o *Accept) BucketID() uint64 { return o.Bucket }
 // BucketID implements Operation.
 func (o *Issue) BucketID() uint64 { return o.Bucket }
 
+// BucketID implements Operation.
+func (o *Reveal) BucketID() uint64 { return o.Bucket }
+
 // Cuts reports whether the edit shortens the bucket's history.
 func (o *Edit) Cuts() bool { return o.Cut.Keep != 0 }
 
@@ -111,7 +122,11 @@ type fields struct {
 }
 
 func (o *Create) fields() fields {
-	return fields{kindCreate, o.Bucket, uint64(o.Created), o.Life, &o.Config}
+	kind := kindCreate
+	if o.Hidden {
+		kind = kindCreateHidden
+	}
+	return fields{kind, o.Bucket, uint64(o.Created), o.Life, &o.Config}
 }
 
 func (o *Edit) fields() fields {
@@ -136,6 +151,10 @@ func (o *Accept) fields() fields { return fields{kindAccept, o.Bucket, uint64(o.
 
 func (o *Issue) fields() fields { return fields{kindIssue, o.Bucket, uint64(o.UpTo), 0, nil} }
 
+func (o *Reveal) fields() fields {
+	return fields{kindReveal, o.Bucket, uint64(o.Last), uint64(o.Next), nil}
+}
+
 // Append appends an operation to dst as an item.
 func Append(dst []byte, op Operation) []byte {
 	f := op.fields()
@@ -152,7 +171,7 @@ func Append(dst []byte, op Operation) []byte {
 // Decode reads the body of an item that is not of kind Records. The operation keeps
 // no part of body. An unknown kind is kv.ErrVersion.
 func Decode(kind Kind, body []byte) (Operation, error) {
-	if kind < kindCreate || kind > kindIssue {
+	if kind < kindCreate || kind > kindReveal {
 		return nil, fmt.Errorf("%w: item kind %d", kv.ErrVersion, kind)
 	}
 	if len(body) < operationSize {
@@ -174,18 +193,27 @@ func Decode(kind Kind, body []byte) (Operation, error) {
 		return &Accept{bucket, kv.Revision(first)}, nil
 	case kindIssue:
 		return &Issue{bucket, kv.Revision(first)}, nil
+	case kindReveal:
+		return decodeReveal(bucket, first, second)
 	}
 	config, err := manifest.DecodeConfig(body[operationSize:])
 	if err != nil {
 		return nil, err
 	}
-	if kind == kindCreate {
+	if kind == kindCreate || kind == kindCreateHidden {
 		if second == 0 || second > manifest.LifeMax {
 			return nil, fmt.Errorf("bucket %d with life %d, must be 1 to %d", bucket, second, uint64(manifest.LifeMax))
 		}
-		return &Create{bucket, int64(first), second, config}, nil
+		return &Create{bucket, int64(first), second, config, kind == kindCreateHidden}, nil
 	}
 	return decodeEdit(bucket, config, kv.Revision(first), second)
+}
+
+func decodeReveal(bucket, last, next uint64) (Operation, error) {
+	if next <= last {
+		return nil, fmt.Errorf("bucket %d with a record of revision %d, and the next is %d", bucket, last, next)
+	}
+	return &Reveal{bucket, kv.Revision(last), kv.Revision(next)}, nil
 }
 
 func decodeEdit(bucket uint64, config kv.Config, upTo kv.Revision, keep uint64) (Operation, error) {

@@ -266,7 +266,7 @@ func TestAnUnknownFeatureIsRefused(t *testing.T) {
 func TestANewerRecordInAManifestIsRefused(t *testing.T) {
 	b, chain := appendHeader(nil, testIdentity, 1)
 	b, chain = appendRecord(b, chain, &Edit{Numbers: 1})
-	body := binary.AppendUvarint(nil, tagValueFiles+1)
+	body := binary.AppendUvarint(nil, tagHidden+1)
 	record := make([]byte, recordHeadSize)
 	binary.LittleEndian.PutUint32(record, uint32(len(body)))
 	binary.LittleEndian.PutUint64(record[8:], recordSum(chain, record[:8], body))
@@ -414,6 +414,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(whole)
 	f.Add(whole[:ends[0]])
 	f.Add(newerManifest())
+	f.Add(importEdit().append(nil))
 	f.Add([]byte(magic))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c, err := decodeCopy("m", b)

@@ -82,6 +82,8 @@
 //	16   no number. seg/ may have value files, which are written before the records that
 //	     name them (package segment). Programs that do not know this part would take them
 //	     for strays
+//	17   prefix of the next part 5: Bucket.Digest, its high and its low half
+//	18   prefix of the next part 5, no number: Bucket.Hidden
 //
 // A bucket is these numbers:
 //
@@ -100,6 +102,13 @@
 //	    index block, limit in bytes, 1 if sealed else 0, highest revision of a
 //	    record that compaction left out of it (0: none), number of its records,
 //	    sum of their head checksums mod 2^64, first and last revision (0: none)
+//
+// The digest (package kv/digest) is that of the records which are live by the floors and the
+// Liveness, as of the log position. It is left out where it was not known: records that the
+// rules remove were still to be removed from the index, or the bucket is in doubt.
+//
+// A hidden bucket is one that is being imported. The log may commit the import behind the
+// position of part 1. If it does not, the bucket is removed at the next open.
 //
 // Segments are in ascending order of revisions. Each but the last is sealed, or is
 // treated so.

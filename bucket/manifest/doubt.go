@@ -46,8 +46,11 @@ const (
 )
 
 // None reports whether nothing is in doubt or lost.
-func (d *Doubt) None() bool {
-	return d.Bound == 0 && !d.Unknown && len(d.Accepted) == 0 && len(d.Holes) == 0 && len(d.Lost) == 0
+func (d *Doubt) None() bool { return d.Whole() && len(d.Lost) == 0 }
+
+// Whole reports whether no record is missing or was accepted as missing.
+func (d *Doubt) Whole() bool {
+	return d.Bound == 0 && !d.Unknown && len(d.Accepted) == 0 && len(d.Holes) == 0
 }
 
 // AddHole adds a hole; the bound rises to its end. It replaces d.Holes and changes no slice in

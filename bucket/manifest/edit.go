@@ -44,6 +44,8 @@ const (
 	tagLogWords      = 14
 	tagAccepted      = 15
 	tagValueFiles    = 16
+	tagDigest        = 17
+	tagHidden        = 18
 )
 
 // append appends the encoded edit to dst.
@@ -115,6 +117,7 @@ func decodeEdit(body []byte) (*Edit, error) {
 			b := d.bucket()
 			if before != nil {
 				b.CompactedEndUpTo, b.Skipped, b.Doubt = before.CompactedEndUpTo, before.Skipped, before.Doubt
+				b.Digest, b.Hidden = before.Digest, before.Hidden
 				before = nil
 			}
 			e.Buckets = append(e.Buckets, b)
@@ -146,6 +149,14 @@ func (b *Bucket) appendBefore(dst []byte) []byte {
 		dst = binary.AppendUvarint(dst, uint64(s.After))
 		dst = binary.AppendUvarint(dst, uint64(s.UpTo))
 	}
+	if b.Digest != nil {
+		dst = binary.AppendUvarint(dst, tagDigest)
+		dst = binary.AppendUvarint(dst, b.Digest.High)
+		dst = binary.AppendUvarint(dst, b.Digest.Low)
+	}
+	if b.Hidden {
+		dst = binary.AppendUvarint(dst, tagHidden)
+	}
 	return b.Doubt.append(dst)
 }
 
@@ -157,6 +168,10 @@ func (d *decoder) before(tag uint64, b *Bucket) bool {
 		b.CompactedEndUpTo = kv.Revision(d.uvarint())
 	case tagSkipped:
 		b.Skipped = append(b.Skipped, SkippedRange{kv.Revision(d.uvarint()), kv.Revision(d.uvarint())})
+	case tagDigest:
+		b.Digest = &kv.Digest{High: d.uvarint(), Low: d.uvarint()}
+	case tagHidden:
+		b.Hidden = true
 	case tagDoubt:
 		b.Doubt.Bound, b.Doubt.Unknown = kv.Revision(d.uvarint()), d.uvarint() != 0
 	case tagAccepted:

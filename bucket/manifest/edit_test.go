@@ -39,6 +39,14 @@ func sampleEdit() *Edit {
 	}
 }
 
+// importEdit has what came after the golden file of sampleEdit.
+func importEdit() *Edit {
+	return &Edit{Buckets: []*Bucket{
+		{ID: 3, Life: 4, Next: 1, Config: kv.Config{Bucket: "empty"}.WithDefaults(), Digest: &kv.Digest{}},
+		{ID: 5, Life: 6, Next: 9, Config: kv.Config{Bucket: "hidden"}.WithDefaults(), Digest: &kv.Digest{High: 1<<64 - 1, Low: 7}, Hidden: true},
+	}}
+}
+
 func TestAnEditComesBackAsItWas(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -52,6 +60,7 @@ func TestAnEditComesBackAsItWas(t *testing.T) {
 		{"skipped revisions", &Edit{Buckets: []*Bucket{{ID: 1, Life: 3, Next: 9, Config: kv.Config{Bucket: "b"}.WithDefaults(), CompactedEndUpTo: 2, Skipped: []SkippedRange{{1, 5}, {6, 1 << 40}}}}}},
 		{"no operation is missing any more", &Edit{LostOperations: new(uint64)}},
 		{"value files", &Edit{ValueFiles: true}},
+		{"digests, and a bucket that is imported", importEdit()},
 		{"everything", sampleEdit()},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -65,6 +74,7 @@ func TestAnEditComesBackAsItWas(t *testing.T) {
 		})
 	}
 	golden.Compare(t, "edit", sampleEdit().append(nil))
+	golden.Compare(t, "import", importEdit().append(nil))
 }
 
 // A cut edit is an error or, between two parts, the parts before the cut: never
@@ -87,7 +97,7 @@ func TestACutEditHoldsNothingNew(t *testing.T) {
 }
 
 func TestAnUnknownTagIsOfANewerVersion(t *testing.T) {
-	for _, tag := range []uint64{0, tagValueFiles + 1, 1<<64 - 1} {
+	for _, tag := range []uint64{0, tagHidden + 1, 1<<64 - 1} {
 		_, err := decodeEdit(binary.AppendUvarint(sampleEdit().append(nil), tag))
 		wantError(t, err, kv.ErrVersion, "tag")
 	}

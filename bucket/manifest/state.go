@@ -40,7 +40,9 @@ type Bucket struct {
 	CompactedEndUpTo kv.Revision
 	Skipped          []SkippedRange // ascending
 	Doubt            Doubt
-	Segments         []Segment // in ascending order of revisions; the last may be the active one
+	Digest           *kv.Digest // of the live records, as of Position; nil: not known
+	Hidden           bool       // it is being imported, as of State.LogLow
+	Segments         []Segment  // in ascending order of revisions; the last may be the active one
 }
 
 // Segment is the entry of a segment file.
