@@ -47,6 +47,8 @@ type Bucket struct {
 	synced        kv.Revision     // all below it are durable
 	syncPending   bool            // stands in Store.path.unsure
 	stale         bool            // recovery still has to remove dead versions from the index
+	hidden        bool            // it is being imported
+	revealed      wal.LSN         // of the operation that committed its import; 0: none did, or the manifest has it
 
 	imaged image.Key // of the file in index/ that belongs to the bucket; zero: none. Guarded by Store.checkpoint
 
@@ -62,6 +64,7 @@ type Bucket struct {
 		config           kv.Config
 		live             manifest.Liveness
 		rulesPending     int // number of changes of the rules that are not applied to the index yet: rules.go
+		removalsPending  int // number of operations whose dead records are not removed from the index yet: digest.go
 		index            *index.Index
 		revision         kv.Revision                // of the newest record that can be read
 		written          int64                      // unix ns: the time of that record; after recovery the newest time in the segments. 0: unknown
@@ -216,7 +219,7 @@ func (b *Bucket) Status(ctx context.Context) (kv.Status, error) {
 	st := kv.Status{
 		Config: b.mu.config.WithDefaults(), ID: b.life, Created: time.Unix(0, b.created).UTC(),
 		Keys: uint64(b.mu.index.Keys()), Named: uint64(b.mu.index.Len()), Values: uint64(b.mu.index.Count()),
-		Bytes: uint64(b.mu.index.Bytes()), Revision: b.mu.revision,
+		Bytes: uint64(b.mu.index.Bytes()), Revision: b.mu.revision, Digest: b.digestLocked(),
 		ReadOnly: b.checkWritableLocked(), Doubt: b.mu.doubt.Bound, Stale: b.servesStale(),
 	}
 	if b.mu.doubt.Unknown {

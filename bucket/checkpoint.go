@@ -169,7 +169,7 @@ func (s *Store) capture(c *heldCut) (*pendingCheckpoint, error) {
 			if err != nil {
 				break
 			}
-			if c := b.capture(s.lastLSN()); c != nil {
+			if c := b.capture(s.lastLSN(), cp.edit.LogLow); c != nil {
 				cp.captures = append(cp.captures, c)
 			}
 		}
@@ -201,9 +201,9 @@ func (s *Store) restore(cp *pendingCheckpoint) {
 	}
 }
 
-// capture takes the bucket's state as of position. It returns nil if the bucket was
-// deleted. The caller holds path.
-func (b *Bucket) capture(position wal.LSN) *capture {
+// capture takes the bucket's state as of position, for a manifest behind whose position low the
+// log is replayed. It returns nil if the bucket was deleted. The caller holds path.
+func (b *Bucket) capture(position, low wal.LSN) *capture {
 	b.dirty = false
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -214,9 +214,11 @@ func (b *Bucket) capture(position wal.LSN) *capture {
 	c.desc = &manifest.Bucket{ID: b.id, Life: b.life, Created: b.created, Config: b.mu.config, Position: position, Next: b.unissued(), Keys: uint64(b.mu.index.Len()), Live: b.mu.live}
 	c.desc.CompactedEndUpTo, c.desc.Skipped, c.desc.Doubt = b.mu.compactedEndUpTo, b.mu.skipped, b.mu.doubt
 	c.desc.Doubt.Lost = b.lostLocked()
+	c.desc.Hidden = b.hidden || b.revealed > low // behind low the log deletes the bucket that had the name before
 	if b.memory {
 		return c
 	}
+	c.desc.Digest = b.digestLocked()
 	c.segments = slices.Clone(b.mu.order)
 	for sl := range b.files() {
 		sl.Pin() // the bucket may be deleted before they are written

@@ -174,23 +174,29 @@ func (s *Store) apply(op journal.Operation) {
 			l.MarkersExpiredUpTo = max(l.MarkersExpiredUpTo, op.MarkersExpiredUpTo)
 			l.UnmarkedUpTo = max(l.UnmarkedUpTo, op.UnmarkedUpTo)
 			b.recordForgottenLocked(op.UnmarkedUpTo)
+			b.awaitRemovalLocked()
 		})
 	case *journal.Issue:
 		b.issuable = max(b.issuable, op.UpTo)
+	case *journal.Reveal:
+		s.applyReveal(b, op)
 	}
 	b.markDirty()
 }
 
 func (s *Store) applyCreate(op *journal.Create) {
 	b := newBucket(s, op.Bucket, op.Life, op.Created, op.Config)
+	b.hidden = op.Hidden
 	close(b.ready)
 	if op.Config.TTL != 0 {
 		b.willExpire()
 	}
 	s.path.nextID = max(s.path.nextID, op.Bucket+1)
 	s.mu.Lock()
-	s.mu.buckets[b.name] = b
 	s.mu.ids[b.id] = b
+	if !b.hidden {
+		s.mu.buckets[b.name] = b
+	}
 	s.mu.Unlock()
 	b.markDirty()
 }
@@ -210,7 +216,9 @@ func (b *Bucket) applyEdit(op *journal.Edit) {
 
 func (s *Store) applyDelete(b *Bucket) {
 	s.mu.Lock()
-	delete(s.mu.buckets, b.name)
+	if s.mu.buckets[b.name] == b { // another one may have the name of a hidden bucket
+		delete(s.mu.buckets, b.name)
+	}
 	delete(s.mu.ids, b.id)
 	s.mu.Unlock()
 	s.path.deleted = append(s.path.deleted, b)
@@ -218,13 +226,16 @@ func (s *Store) applyDelete(b *Bucket) {
 }
 
 // applyExpire changes the rules, and removes the given versions from the index under the
-// same hold of mu.
+// same hold of mu. If there are none, the caller of the operation removes them later.
 func (b *Bucket) applyExpire(op *journal.Expire, versions []versionRef) {
 	b.changeRules(func(l *manifest.Liveness) {
 		l.ExpiredUpTo, l.UnmarkedUpTo = max(l.ExpiredUpTo, op.ExpiredUpTo), max(l.UnmarkedUpTo, op.UnmarkedUpTo)
 		b.recordForgottenLocked(op.UnmarkedUpTo)
 		for _, d := range versions {
 			b.removeIfDeadLocked(d)
+		}
+		if versions == nil {
+			b.awaitRemovalLocked()
 		}
 	})
 }
@@ -368,7 +379,12 @@ func (s *Store) decideCreate(config kv.Config, absent error) (journal.Operation,
 	if !errors.Is(absent, kv.ErrBucketNotFound) {
 		return nil, absent
 	}
-	return &journal.Create{Bucket: s.path.nextID, Created: s.clock.advance(), Life: s.newLife(), Config: config}, nil
+	return s.newBucketOperation(config), nil
+}
+
+// newBucketOperation returns the operation that makes a bucket. The caller holds path.
+func (s *Store) newBucketOperation(config kv.Config) *journal.Create {
+	return &journal.Create{Bucket: s.path.nextID, Created: s.clock.advance(), Life: s.newLife(), Config: config}
 }
 
 // newLife returns what clients will see as the id of a bucket.

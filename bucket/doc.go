@@ -118,6 +118,23 @@
 // (rules.go). Counts over all keys are right by the time the call returns. After a
 // crash in between, Open applies the rules.
 //
+// # Imports
+//
+// An import (import.go) makes a bucket of records that have revisions and times already. They
+// take the write path, a batch of 256 KiB at a time, so that other writers wait for no more. The
+// bucket is hidden until an operation reveals it: it has an id and no name. The name is looked up
+// when the bucket is revealed, so that a bucket of that name can serve until then. A hidden bucket
+// is not swept and not compacted. An open removes the hidden buckets that the log does not reveal,
+// unless it found damage.
+//
+// # Digests
+//
+// The index of each bucket keeps the digest of its records (package kv/digest): two buckets with
+// one digest have the same records. It is compared when an import is committed, Status shows it,
+// and the manifest has it as of the bucket's position, where package verify compares it with the
+// segments. Records that have expired or were trimmed leave the index a few at a time, after the
+// operation that says so. In between the digest is not known (digest.go).
+//
 // # Recovery
 //
 // For each bucket the manifest has a position of the log: the segments hold everything

@@ -111,7 +111,7 @@ func (e *evidence) unreadable() *kv.CorruptError {
 func (r *recovery) doubtAll() {
 	s := r.store
 	s.lostOperations.Add(1)
-	for _, b := range s.mu.buckets {
+	for _, b := range s.all() {
 		b.mu.Lock()
 		d := b.mu.doubt
 		d.Unknown = true
@@ -152,6 +152,7 @@ func (e *evidence) readFrame(f wal.Frame) error {
 		} else {
 			this.operation, this.second = true, journal.IsSecond(payload)
 			e.words.Operations++
+			err = e.readOperation(kind, body, f.LSN)
 		}
 		if err != nil {
 			return err
@@ -162,6 +163,20 @@ func (e *evidence) readFrame(f wal.Frame) error {
 		e.holes[n-1].Twins++
 	}
 	e.last = this
+	return nil
+}
+
+// readOperation notes where the revisions of an imported bucket go on. They have gaps, so the
+// number of its records does not tell how far they go.
+func (e *evidence) readOperation(kind journal.Kind, body []byte, lsn wal.LSN) error {
+	op, err := journal.Decode(kind, body)
+	if err != nil {
+		return err
+	}
+	if reveal, ok := op.(*journal.Reveal); ok && lsn > e.bucket(reveal.Bucket).Position {
+		b := e.bucket(reveal.Bucket)
+		b.Highest = max(b.Highest, reveal.Next-1)
+	}
 	return nil
 }
 
@@ -310,7 +325,7 @@ func (e *evidence) decide() (ids []uint64, verdicts []hole.Verdict, operations u
 // sealTails lets replay write to new segments, so that the tails stay as they are until
 // the checkpoint that names their records is durable.
 func (e *evidence) sealTails() {
-	for _, b := range e.recovery.store.mu.buckets {
+	for _, b := range e.recovery.store.all() {
 		if b.active != nil {
 			b.active.EndUnchanged()
 			b.active = nil

@@ -100,13 +100,16 @@ func (h *harness) open() {
 }
 
 func (h *harness) tryOpen() (err error) {
-	h.s, err = Open(testDir, h.opts)
+	if h.s, err = Open(testDir, h.opts); err == nil {
+		checkDigests(h.t, h.s)
+	}
 	return err
 }
 
 // close closes the store, if one is open, whatever became of it.
 func (h *harness) close() {
 	if h.s != nil && !h.s.closed.Load() {
+		checkDigests(h.t, h.s)
 		_ = h.s.Close() // a test that cares about the error closes the store itself
 	}
 }
@@ -114,6 +117,7 @@ func (h *harness) close() {
 // reopen closes the store and opens it again.
 func (h *harness) reopen() {
 	h.t.Helper()
+	checkDigests(h.t, h.s)
 	if err := h.s.Close(); err != nil {
 		h.t.Fatal(err)
 	}

@@ -74,7 +74,9 @@ func (c *heldCut) take(cp *pendingCheckpoint, dirty []*Bucket) []*Bucket {
 	if c.all {
 		s.mu.RLock()
 		for id, b := range s.mu.ids {
-			c.buckets[id] = &cutBucket{bucket: b}
+			if !b.hidden { // an import that is not committed is no part of the store
+				c.buckets[id] = &cutBucket{bucket: b}
+			}
 		}
 		s.mu.RUnlock()
 	}
@@ -86,7 +88,7 @@ func (c *heldCut) take(cp *pendingCheckpoint, dirty []*Bucket) []*Bucket {
 	for _, b := range dirty {
 		if c.buckets[b.id] == nil {
 			others = append(others, b)
-		} else if captured := b.capture(cp.edit.LogLow); captured != nil {
+		} else if captured := b.capture(cp.edit.LogLow, cp.edit.LogLow); captured != nil {
 			cp.captures = append(cp.captures, captured)
 		}
 	}

@@ -52,6 +52,8 @@ func (g *group) judgeSlice(mutations []*mutation, puts bool, now int64) (n int) 
 			m.err = g.store.fullDisk
 		case m.kind == writeAppended:
 			m.err = g.judgeAppendLocked(m, now)
+		case m.kind == writeRecord:
+			m.err = g.judgeRecordLocked(m)
 		default:
 			m.err = g.judgeOneLocked(m, now)
 		}
@@ -97,11 +99,11 @@ func (g *group) judgeOneLocked(m *mutation, now int64) error {
 	if got := b.next - 1; m.ifNewest && got != m.newest {
 		return &kv.RevisionMismatchError{Bucket: b.name, Want: m.newest, Got: got}
 	}
-	if m.operation() == kv.Put && b.mu.index.Full() {
-		return fmt.Errorf("%w: the index of %q takes no more records", kv.ErrBucketFull, b.name)
+	if err := b.checkIndexLocked(m); err != nil {
+		return err
 	}
 	e := m.effect(b.next, prev, now)
-	e.floor, e.first = g.floor(m, prev), first
+	e.floor, e.first = g.floor(m, prev, b.next), first
 	if present {
 		e.previous = newest.Revision
 	}
@@ -113,14 +115,47 @@ func (g *group) judgeOneLocked(m *mutation, now int64) error {
 	return nil
 }
 
-// floor returns the oldest revision of the key that is kept once the mutation is written.
-// The history allows the mutation's record and the newest few before it, including those
+// judgeRecordLocked judges a record of an import. It has a revision and a time, and nothing expires
+// in a hidden bucket. The caller holds the bucket's mu.
+func (g *group) judgeRecordLocked(m *mutation) error {
+	b := m.bucket
+	if err := b.checkWritableLocked(); err != nil {
+		return err
+	}
+	if m.record.revision < b.next {
+		return fmt.Errorf("%w: the next revision is %d", kv.ErrInvalidRecord, b.next)
+	}
+	if err := b.checkIndexLocked(m); err != nil {
+		return err
+	}
+	prev := g.pending.find(g, m)
+	e := m.effect(m.record.revision, prev, m.record.created)
+	e.version.Deadline = m.record.deadline
+	e.floor = g.floor(m, prev, m.record.revision)
+	if err := g.takeRoom(&e, b); err != nil {
+		return err
+	}
+	m.revision = m.record.revision
+	g.encode(m, &e)
+	return nil
+}
+
+// checkIndexLocked refuses a value if the index can name no more records. The caller holds mu.
+func (b *Bucket) checkIndexLocked(m *mutation) error {
+	if m.operation() == kv.Put && b.mu.index.Full() {
+		return fmt.Errorf("%w: the index of %q takes no more records", kv.ErrBucketFull, b.name)
+	}
+	return nil
+}
+
+// floor returns the oldest revision of the key that is kept once the mutation is written with
+// the revision own. The history allows the mutation's record and the newest few before it, including those
 // of this group. A record that has expired by the bucket's TTL is kept only while it is
 // the newest of its key. The caller holds the bucket's mu.
-func (g *group) floor(m *mutation, prev int) kv.Revision {
+func (g *group) floor(m *mutation, prev int, own kv.Revision) kv.Revision {
 	b := m.bucket
-	oldest, keep := b.next, b.mu.config.History-1
-	if m.kind == writePurge || m.rollup {
+	oldest, keep := own, b.mu.config.History-1
+	if m.operation() == kv.Purge || m.rollup {
 		return oldest
 	}
 	bound := max(min(b.mu.live.ExpiredUpTo+1, oldest), g.pendingFloor(prev)) // floors only rise

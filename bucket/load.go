@@ -59,8 +59,10 @@ func (r *recovery) loadBuckets() error {
 	group.Wait()
 	for _, b := range buckets {
 		if b != nil {
-			r.store.mu.buckets[b.name] = b
 			r.store.mu.ids[b.id] = b
+			if !b.hidden {
+				r.store.mu.buckets[b.name] = b
+			}
 		}
 	}
 	return errors.Join(errs...)
@@ -71,7 +73,7 @@ func (r *recovery) loadBuckets() error {
 func (r *recovery) loadBucket(d *manifest.Bucket, meter *progress.Meter) (*Bucket, error) {
 	b := newBucket(r.store, d.ID, d.Life, d.Created, d.Config)
 	b.next, b.mu.live, b.mu.compactedEndUpTo, b.mu.skipped, b.position = d.Next, d.Live, d.CompactedEndUpTo, d.Skipped, d.Position
-	b.mu.revision, b.issuable = d.Next-1, d.Next-1
+	b.mu.revision, b.issuable, b.hidden = d.Next-1, d.Next-1, d.Hidden
 	b.setDoubtLocked(withoutHolesOf(d.Doubt, d.Segments))
 	l := loading{recovery: r, bucket: b, batches: batches{bucket: b, batch: new(batch)}}
 	if err := l.load(d, meter); err != nil {
@@ -321,7 +323,7 @@ func (r *recovery) checkValues() error {
 			there[number] = true
 		}
 	}
-	for _, b := range s.list() {
+	for _, b := range s.all() {
 		for sl := range b.files() {
 			for _, v := range sl.values {
 				if !there[v.number] {

@@ -328,7 +328,7 @@ func (b *Bucket) memoryFile(sl *openSegment) string {
 // that are lost at a restart anyway.
 func (b *Bucket) volatile(op journal.Operation) bool {
 	switch op.(type) {
-	case *journal.Create, *journal.Edit, *journal.Delete, *journal.Issue:
+	case *journal.Create, *journal.Edit, *journal.Delete, *journal.Issue, *journal.Reveal:
 		return false
 	}
 	return b != nil && b.memory

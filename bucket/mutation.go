@@ -28,6 +28,7 @@ type mutation struct {
 	headers []byte
 	ttl     time.Duration // of the record; 0: the record has none of its own
 	floor   kv.Revision   // for eraseRecords: the records of the key below it are removed
+	record  *given        // for writeRecord
 	size    int           // of the record, bytes, without a value that has a file of its own
 
 	// What it expects besides expect. last belongs to expectLast.
@@ -51,6 +52,7 @@ const (
 	writePurge                 // a purge marker
 	writeExpiry                // an expiry marker if the key has expired, otherwise nothing
 	eraseRecords               // an erase record if there are records to remove
+	writeRecord                // a record of an import, with a given revision
 )
 
 // expectation is what a mutation expects of the newest record of its key.
@@ -116,11 +118,8 @@ func (b *Bucket) prepare(m *mutation) error {
 	if config.Kind == msglog.Kind && m.ttl != 0 {
 		return fmt.Errorf("%w: bucket %q is a message log, in which no record has a TTL of its own", kv.ErrInvalidOption, b.name)
 	}
-	if int64(len(m.value)) > config.MaxValueSize {
-		return &kv.LimitError{What: "value size", Got: int64(len(m.value)), Max: config.MaxValueSize, Err: kv.ErrValueTooLarge}
-	}
-	if len(m.headers) > kv.MaxHeadersSize {
-		return &kv.LimitError{What: "size of the headers", Got: int64(len(m.headers)), Max: kv.MaxHeadersSize, Err: kv.ErrValueTooLarge}
+	if err := checkSizes(&config, len(m.value), len(m.headers)); err != nil {
+		return err
 	}
 	m.given = m.value
 	if config.Compression {
@@ -130,11 +129,23 @@ func (b *Bucket) prepare(m *mutation) error {
 	}
 	m.bucket = b
 	m.hash = index.Hash(m.key)
+	deadline := m.ttl != 0 || m.record != nil && m.record.deadline != 0
 	if m.large = !b.memory && len(m.value) >= b.store.opts.env.LargeValue; m.large {
-		m.size = segment.FileRecordSize(m.recordKeySize(), len(m.headers), m.ttl != 0, m.rawLen != 0)
+		m.size = segment.FileRecordSize(m.recordKeySize(), len(m.headers), deadline, m.rawLen != 0)
 		return nil
 	}
-	m.size = segment.RecordSize(m.recordKeySize(), len(m.headers), len(m.value), m.ttl != 0, m.rawLen != 0)
+	m.size = segment.RecordSize(m.recordKeySize(), len(m.headers), len(m.value), deadline, m.rawLen != 0)
+	return nil
+}
+
+// checkSizes refuses a value or headers that are too large for a bucket.
+func checkSizes(config *kv.Config, value, headers int) error {
+	if int64(value) > config.MaxValueSize {
+		return &kv.LimitError{What: "value size", Got: int64(value), Max: config.MaxValueSize, Err: kv.ErrValueTooLarge}
+	}
+	if headers > kv.MaxHeadersSize {
+		return &kv.LimitError{What: "size of the headers", Got: int64(headers), Max: kv.MaxHeadersSize, Err: kv.ErrValueTooLarge}
+	}
 	return nil
 }
 
@@ -175,11 +186,16 @@ func (m *mutation) operation() kv.Operation {
 		return kv.Delete
 	case writePurge:
 		return kv.Purge
+	case writeRecord:
+		return m.record.op
 	}
 	return kv.Put
 }
 
 func (m *mutation) reason() kv.MarkerReason {
+	if m.kind == writeRecord {
+		return m.record.reason
+	}
 	if m.operation().IsMarker() {
 		return kv.ReasonClient
 	}

@@ -70,7 +70,9 @@ func (s *Store) recover() error {
 		s.failure.Store(&failure{fmt.Errorf("the file system takes no writes: %w", s.refusal)})
 		s.report.ReadOnly = s.checkFailure()
 	}
+	r.discardImports()
 	r.emptyMemory()
+	r.finishBuckets()
 	if s.checkFailure() == nil {
 		r.skipUnsynced()
 		r.renewMemory()
@@ -100,7 +102,7 @@ func (r *recovery) damaged(c *kv.CorruptError) {
 // begin makes the replayed records durable and starts a new log file after them.
 func (r *recovery) begin() error {
 	s := r.store
-	if s.path.replayed > r.found.State.LogLow || len(s.path.dirty) > 0 {
+	if s.path.replayed > r.found.State.LogLow || len(s.path.dirty)+len(s.path.deleted) > 0 {
 		s.opts.Progress(Progress{Stage: StageCheckpoint})
 		if err := s.makeCheckpoint(unpaced); err != nil {
 			if f := s.failure.Load(); f != nil {
@@ -125,7 +127,6 @@ func (r *recovery) begin() error {
 
 func (r *recovery) finish() {
 	s := r.store
-	r.finishBuckets()
 	r.startClock()
 	rep := &s.report
 	rep.Buckets = len(s.mu.buckets)
@@ -141,7 +142,7 @@ func (r *recovery) finish() {
 // finishBuckets does the work on buckets that has to wait until the whole log is
 // replayed.
 func (r *recovery) finishBuckets() {
-	for _, b := range r.store.mu.buckets {
+	for _, b := range r.store.all() {
 		if b.stale {
 			b.stale = false
 			b.applyRules()

@@ -113,8 +113,11 @@ func (r *recovery) replayOperation(kind journal.Kind, body []byte, lsn wal.LSN) 
 		r.deleted[op.BucketID()] = true
 	}
 	b := r.store.byID(op.BucketID())
+	_, reveals := op.(*journal.Reveal)
 	switch {
 	case creates && (b != nil || op.BucketID() <= r.high): // the first frame made it, or the manifest has it, or it was deleted since
+	case reveals: // the manifest may hide the bucket although its position is behind this frame
+		r.store.apply(op)
 	case b != nil && lsn <= b.position:
 	default:
 		r.store.apply(op)

@@ -19,11 +19,13 @@ type Report struct {
 	Records  int           // replayed
 	Torn     *wal.TornTail // an unfinished last write of the log, which was discarded: it was never acknowledged; nil: none
 	Damages  []*kv.CorruptError
-	ReadOnly error    // why the store takes no writes; nil: it takes them
-	Scratch  int      // files of unfinished work removed
-	Strays   []string // files that are not the store's, moved to lost/
-	Notes    []string // further facts for operators, a sentence each
-	Elapsed  time.Duration
+	ReadOnly error // why the store takes no writes; nil: it takes them
+	// Discarded names the buckets whose imports were not committed. They are removed.
+	Discarded []string
+	Scratch   int      // files of unfinished work removed
+	Strays    []string // files that are not the store's, moved to lost/
+	Notes     []string // further facts for operators, a sentence each
+	Elapsed   time.Duration
 }
 
 // String is the report in one line.
@@ -35,6 +37,9 @@ func (r Report) String() string {
 	}
 	if r.Torn != nil {
 		s += fmt.Sprintf("; unfinished write dropped at LSN %d (%s, offset %d)", r.Torn.LSN, r.Torn.File, r.Torn.Offset)
+	}
+	if n := len(r.Discarded); n > 0 {
+		s += fmt.Sprintf("; %d unfinished imports removed", n)
 	}
 	if n := len(r.Damages); n > 0 {
 		s += fmt.Sprintf("; damage in %d places, first: %v", n, r.Damages[0])

@@ -102,7 +102,7 @@ func (s *Store) refillReserve() error {
 // nothing from the deletes that spend it.
 func (s *Store) fitReserve() {
 	var segments int64
-	for _, b := range s.list() {
+	for _, b := range s.all() {
 		segments += b.diskSize()
 	}
 	for more := true; more; {

@@ -1,6 +1,7 @@
 package bucket
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -86,8 +87,8 @@ type Store struct {
 
 	mu struct {
 		sync.RWMutex
-		buckets map[string]*Bucket
-		ids     map[uint64]*Bucket
+		buckets map[string]*Bucket // without hidden ones
+		ids     map[uint64]*Bucket // all
 	}
 
 	hasImages      atomic.Bool   // in the directory of images
@@ -295,7 +296,7 @@ func (s *Store) release() {
 	defer s.checkpoint.Unlock()
 	s.path.Lock() // waits for a commit under way
 	defer s.path.Unlock()
-	for _, b := range s.list() {
+	for _, b := range s.all() {
 		b.retire(kv.ErrClosed)
 		b.release()
 	}
@@ -326,6 +327,13 @@ func (s *Store) list() []*Bucket {
 	list := slices.Collect(maps.Values(s.mu.buckets))
 	slices.SortFunc(list, func(a, b *Bucket) int { return strings.Compare(a.name, b.name) })
 	return list
+}
+
+// all returns the buckets in ascending order of ids, hidden ones too.
+func (s *Store) all() []*Bucket {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return slices.SortedFunc(maps.Values(s.mu.ids), func(a, b *Bucket) int { return cmp.Compare(a.id, b.id) })
 }
 
 // lookup returns the bucket of that name.

@@ -133,6 +133,9 @@ func (c *rewrite) describe(old *manifest.Bucket) (*manifest.Bucket, error) {
 	desc := *old
 	desc.Doubt = c.bucket.doubt() // newer than the one in old, which may lack holes of the inputs
 	c.salvage.addTo(&desc.Doubt)
+	if !desc.Doubt.Whole() {
+		desc.Digest = nil
+	}
 	desc.CompactedEndUpTo = max(desc.CompactedEndUpTo, c.endUpTo)
 	rest := slices.Clone(old.Segments[from+len(c.inputs):])
 	desc.Segments = slices.Clone(old.Segments[:from])

@@ -416,9 +416,9 @@ func (b *Bucket) hasDue(a index.Agenda) (due bool) {
 	return due
 }
 
-// removeVersions removes from the index versions that are dead by the bucket's rules. It
-// ends when next, which is called with mu held, returns none. Writers and readers run in
-// between; they no longer see these versions.
+// removeVersions removes from the index the versions that are dead by an operation which was
+// applied before. It ends when next, which is called with mu held, returns none. Writers and
+// readers run in between; they no longer see these versions.
 func (b *Bucket) removeVersions(next func() []versionRef) {
 	for more := true; more; {
 		b.store.path.Lock()
@@ -428,6 +428,9 @@ func (b *Bucket) removeVersions(next func() []versionRef) {
 			more = len(batch) > 0 && b.mu.gone == nil
 			for _, d := range batch {
 				b.removeIfDeadLocked(d)
+			}
+			if !more {
+				b.mu.removalsPending--
 			}
 			b.mu.Unlock()
 		}

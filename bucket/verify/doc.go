@@ -2,7 +2,9 @@
 //
 // It checks both copies of the manifest. It checks every segment that the manifest names:
 // every record with its value, every index block, whether the two agree, and whether
-// compressed values can be decompressed. It checks every frame of the log that the next
+// compressed values can be decompressed. It compares the digest of each bucket in the manifest
+// with the records that the index blocks list and the rules keep, which takes as much memory as
+// the largest bucket's index. It checks every frame of the log that the next
 // Open would replay, with each record and operation in it. It adds a note for each file
 // in the segments' directory that is not the store's. It does not read images of indexes,
 // because nothing depends on them.

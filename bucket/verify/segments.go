@@ -32,21 +32,31 @@ func (v *verification) checkSegments() error {
 	}
 	meter := progress.Start(StageRecords, total, v.opts.Progress)
 	for _, d := range v.buckets() {
-		v.report.Buckets++
+		if d.Hidden {
+			v.addNote("bucket %q is being imported: the next open removes it, unless the log commits the import", d.Config.Bucket)
+		} else {
+			v.report.Buckets++
+		}
+		before := v.report.Damage
+		c := content{bucket: d}
 		last := kv.Revision(0)
 		for i := range d.Segments {
-			if err := v.checkSegment(d, &d.Segments[i], &last); err != nil {
+			if err := v.checkSegment(d, &d.Segments[i], &last, &c); err != nil {
 				return err
 			}
 			meter.Add(d.Segments[i].Size)
+		}
+		if v.report.Damage == before {
+			v.checkDigest(&c)
 		}
 	}
 	return nil
 }
 
 // checkSegment reads a segment twice, by its records and by its index blocks, and
-// compares the two. last is the newest revision in the earlier segments.
-func (v *verification) checkSegment(b *manifest.Bucket, d *manifest.Segment, last *kv.Revision) error {
+// compares the two. last is the newest revision in the earlier segments. content gets the entries
+// of the index blocks.
+func (v *verification) checkSegment(b *manifest.Bucket, d *manifest.Segment, last *kv.Revision, c *content) error {
 	file := path.Join(v.segments.Dir, segment.FileName(d.Number))
 	opts := v.segments
 	opts.Bucket = b.Config.Bucket
@@ -66,7 +76,7 @@ func (v *verification) checkSegment(b *manifest.Bucket, d *manifest.Segment, las
 	v.report.Segments++
 	v.report.Bytes += d.Size
 	before := v.report.Damage
-	var records, entries digest
+	var records, entries sequence
 	err = seg.Walk(0, d.Size, func(offset int64, r *segment.Record, size int, valueOK bool) error {
 		if valueOK && v.decompresses(seg, offset, size, r) {
 			v.report.Records++
@@ -86,7 +96,7 @@ func (v *verification) checkSegment(b *manifest.Bucket, d *manifest.Segment, las
 	if v.report.Damage > before { // the index blocks would show the same damage again, but only they count the records
 		damaged = func(*kv.CorruptError) {}
 	}
-	err = seg.Entries(func(e *segment.Entry) error { entries.add(e); return nil }, damaged, func(h segment.Hole) {
+	err = seg.Entries(func(e *segment.Entry) error { entries.add(e); c.add(e); return nil }, damaged, func(h segment.Hole) {
 		h.Err.Bucket = b.Config.Bucket
 		v.damaged(h.Err)
 	})
@@ -137,28 +147,28 @@ func (v *verification) checkRevision(file string, offset int64, b *manifest.Buck
 	*last = max(*last, r.Revision)
 }
 
-// digest is a hash of a sequence of entries. It lets two sequences of any length be
+// sequence is a hash of a sequence of entries. It lets two sequences of any length be
 // compared in constant memory.
-type digest struct {
+type sequence struct {
 	hash  xxhash.Digest
 	count int
 	buf   []byte
 }
 
-func (d *digest) add(e *segment.Entry) {
-	if d.count == 0 {
-		d.hash.Reset()
+func (s *sequence) add(e *segment.Entry) {
+	if s.count == 0 {
+		s.hash.Reset()
 	}
-	d.count++
-	d.buf = d.buf[:0]
+	s.count++
+	s.buf = s.buf[:0]
 	for _, n := range []uint64{
 		uint64(e.Revision), uint64(e.Floor), uint64(e.Created), uint64(e.Deadline),
 		uint64(e.Offset), uint64(e.Size), uint64(e.Op)<<8 | uint64(e.Reason), uint64(len(e.Key)),
 		flag(e.First, 1) | flag(e.Lost, 2), e.File,
 	} {
-		d.buf = binary.LittleEndian.AppendUint64(d.buf, n)
+		s.buf = binary.LittleEndian.AppendUint64(s.buf, n)
 	}
-	_, _ = d.hash.Write(append(d.buf, e.Key...)) // never fails
+	_, _ = s.hash.Write(append(s.buf, e.Key...)) // never fails
 }
 
 func flag(set bool, bit uint64) uint64 {
@@ -168,11 +178,11 @@ func flag(set bool, bit uint64) uint64 {
 	return 0
 }
 
-func (d *digest) sum() [2]uint64 {
-	if d.count == 0 {
+func (s *sequence) sum() [2]uint64 {
+	if s.count == 0 {
 		return [2]uint64{}
 	}
-	return [2]uint64{uint64(d.count), d.hash.Sum64()}
+	return [2]uint64{uint64(s.count), s.hash.Sum64()}
 }
 
 // checkStrays adds a note for each file in the segments' directory that is neither a segment nor
