@@ -162,7 +162,7 @@ func (s *Store) apply(op journal.Operation) {
 		b.applyAccept(op)
 	case *journal.PurgeDeletes:
 		b.beginRules(func(l *manifest.Liveness) {
-			l.AddPurgeDeletes(op.Rule)
+			journal.ChangeRules(l, op)
 			b.recordForgottenLocked(op.Rule.MarkersUpTo)
 		})
 	case *trimOperation:
@@ -171,8 +171,7 @@ func (s *Store) apply(op journal.Operation) {
 		b.applyExpire(op, nil)
 	case *journal.ExpireMarkers:
 		b.changeRules(func(l *manifest.Liveness) {
-			l.MarkersExpiredUpTo = max(l.MarkersExpiredUpTo, op.MarkersExpiredUpTo)
-			l.UnmarkedUpTo = max(l.UnmarkedUpTo, op.UnmarkedUpTo)
+			journal.ChangeRules(l, op)
 			b.recordForgottenLocked(op.UnmarkedUpTo)
 			b.awaitRemovalLocked()
 		})
@@ -210,7 +209,7 @@ func (b *Bucket) applyEdit(op *journal.Edit) {
 	b.mu.Unlock()
 	b.setSync(&op.Config)
 	if op.Cuts() {
-		b.beginRules(func(l *manifest.Liveness) { l.AddCut(op.Cut) })
+		b.beginRules(func(l *manifest.Liveness) { journal.ChangeRules(l, op) })
 	}
 }
 
@@ -229,7 +228,7 @@ func (s *Store) applyDelete(b *Bucket) {
 // same hold of mu. If there are none, the caller of the operation removes them later.
 func (b *Bucket) applyExpire(op *journal.Expire, versions []versionRef) {
 	b.changeRules(func(l *manifest.Liveness) {
-		l.ExpiredUpTo, l.UnmarkedUpTo = max(l.ExpiredUpTo, op.ExpiredUpTo), max(l.UnmarkedUpTo, op.UnmarkedUpTo)
+		journal.ChangeRules(l, op)
 		b.recordForgottenLocked(op.UnmarkedUpTo)
 		for _, d := range versions {
 			b.removeIfDeadLocked(d)

@@ -216,3 +216,23 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// Replay applies both frames of an operation.
+func TestRulesThatAreChangedTwice(t *testing.T) {
+	var once manifest.Liveness
+	for _, op := range sampleOperations {
+		ChangeRules(&once, op)
+		twice := once
+		ChangeRules(&twice, op)
+		if !reflect.DeepEqual(once, twice) {
+			t.Errorf("%T: %+v, the second time %+v", op, once, twice)
+		}
+	}
+	want := manifest.Liveness{
+		ExpiredUpTo: 18, MarkersExpiredUpTo: 1<<63 - 1,
+		Cuts: []manifest.Cut{{UpTo: 9, Keep: 2}}, PurgedDeletes: manifest.PurgeDeletes{UpTo: 17, MarkersUpTo: 13},
+	}
+	if !reflect.DeepEqual(once, want) {
+		t.Errorf("the rules are %+v, want %+v", once, want)
+	}
+}
