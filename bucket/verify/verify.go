@@ -84,7 +84,7 @@ func Store(dir string, opts Options) (Report, error) {
 	if opts.Progress == nil {
 		opts.Progress = func(progress.Progress) {}
 	}
-	v := &verification{dir: dir, opts: opts, fs: &readOnlyFS{opts.env.FS}, began: time.Now()}
+	v := &verification{dir: dir, opts: opts, fs: vfs.ReadOnlyView(opts.env.FS, errReadOnly), began: time.Now()}
 	unlock, err := v.lock()
 	if err == nil {
 		defer unlock()
@@ -97,6 +97,8 @@ func Store(dir string, opts Options) (Report, error) {
 	}
 	return v.report, nil
 }
+
+var errReadOnly = fmt.Errorf("%w: the store is only looked at", kv.ErrReadOnly)
 
 // verification is one run of Store.
 type verification struct {

@@ -152,14 +152,7 @@ func (o *overlay) Stat(name string) (Info, error) {
 
 func (*overlay) OpenDir(string) (Dir, error) { return noDir{}, nil }
 
-func (o *overlay) Lock(name string) (io.Closer, error) {
-	if l, ok := o.base.(interface {
-		lockReadOnly(path string) (io.Closer, error)
-	}); ok {
-		return l.lockReadOnly(name)
-	}
-	return io.NopCloser(nil), nil
-}
+func (o *overlay) Lock(name string) (io.Closer, error) { return lockReadOnly(o.base, name) }
 
 func (f *overlayFile) info(name string) Info {
 	f.mu.RLock()
