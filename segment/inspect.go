@@ -12,6 +12,12 @@ import (
 	"kvd/kv"
 )
 
+// PageSize is the size of an index page, and of the header of a value file, bytes.
+const PageSize = pageSize
+
+// BodySum returns the second checksum of an encoded record, which covers headers and value.
+func BodySum(encoded []byte) uint64 { return le.Uint64(encoded[recordBodySum:]) }
+
 // FileHeader is what the header of a segment or a value file says, as [Inspect] and
 // [InspectValue] find it. If Err is not nil, the fields are what stands there, as far as there
 // are bytes, and are not to be trusted.

@@ -257,6 +257,18 @@ func CheckValue(o Options, r *Record) error {
 	return s.valueError(s.checkValueFile(r.File, r.BucketID), string(r.Key), r.Revision)
 }
 
+// ReadValueFile returns the value of a record that a file has, as stored. The caller owns it. The
+// error is a *kv.CorruptError that names bucket, key and revision, or the system's, of opening the
+// file.
+func ReadValueFile(o Options, r *Record) ([]byte, error) {
+	s := newSegment(&o, Desc{BucketID: r.BucketID})
+	value, err := s.appendValue(nil, r.File)
+	if err != nil {
+		return nil, s.valueError(err, string(r.Key), r.Revision)
+	}
+	return value, nil
+}
+
 // checkValueFile verifies header and value of a value file, a window at a time.
 func (s *Segment) checkValueFile(f ValueFile, bucketID uint64) error {
 	if s.reads != nil {

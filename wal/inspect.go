@@ -12,6 +12,13 @@ import (
 	"kvd/kv"
 )
 
+// Sizes of what stands in a log's directory, bytes, and the version of the format.
+const (
+	FileHeaderSize = pageSize
+	MarkSize       = markSize
+	Version        = formatVersion
+)
+
 // FileHeader is one of the two copies of a log file's header, as [Inspect] finds it.
 type FileHeader struct {
 	Offset           int64 // in the file, bytes

@@ -10,6 +10,9 @@ import (
 	"kvd/kv"
 )
 
+// HeaderSize is the size of a copy's header, bytes.
+const HeaderSize = headerSize
+
 // Record is a record of a copy, as [Inspect] finds it.
 type Record struct {
 	Offset           int64 // of its head in the file, bytes
