@@ -89,15 +89,21 @@ func crowd(b *testing.B, workers int, op func(worker, n int)) []time.Duration {
 }
 
 func crowdN(workers, ops int, op func(worker, n int)) []time.Duration {
+	return crowdWhile(workers, ops, func(n int) bool { return n < ops }, op)
+}
+
+// crowdWhile is crowd for calls 0 to n, where n is the first for which more returns false. about
+// is their expected number.
+func crowdWhile(workers, about int, more func(n int) bool, op func(worker, n int)) []time.Duration {
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	times := make([][]time.Duration, workers)
 	for w := range workers {
-		times[w] = make([]time.Duration, 0, ops/workers+ops/8+1)
+		times[w] = make([]time.Duration, 0, about/workers+about/8+1)
 		wg.Go(func() {
 			for {
 				n := int(next.Add(1)) - 1
-				if n >= ops {
+				if !more(n) {
 					return
 				}
 				start := time.Now()
