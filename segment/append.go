@@ -54,13 +54,13 @@ func (s *Segment) Reserve(records, entries int64) error {
 }
 
 // Append writes p, which consists of whole encoded records, at the end and returns the
-// offset of the first. Readers can read them from then on. The room must have been reserved.
-// After an error the segment is unchanged, but the bytes may be in the file.
+// offset of the first. Readers can read them from then on. The room must have been reserved,
+// and what is held must have been written. After an error the segment is unchanged, but the
+// bytes may be in the file.
 func (s *Segment) Append(p []byte) (offset int64, err error) {
 	offset = s.size.Load()
-	if len(p)%alignment != 0 || offset+int64(len(p)) > s.allocated.Load() {
-		panic("segment: append of unaligned bytes or without a reservation")
-	}
+	s.checkRoom(p, offset)
+	s.checkNothingHeld(offset)
 	_, err = s.file.WriteAt(p, offset)
 	s.unsynced.Store(true) // behind the write: a sync meanwhile does not cover all of it
 	if err != nil {
@@ -68,6 +68,13 @@ func (s *Segment) Append(p []byte) (offset int64, err error) {
 	}
 	s.size.Store(offset + int64(len(p)))
 	return offset, nil
+}
+
+// checkRoom panics if p cannot be appended at an offset.
+func (s *Segment) checkRoom(p []byte, offset int64) {
+	if len(p)%alignment != 0 || offset+int64(len(p)) > s.allocated.Load() {
+		panic("segment: append of unaligned bytes or without a reservation")
+	}
 }
 
 // Sync makes everything that was appended and written durable. The writer may append at the
@@ -96,6 +103,7 @@ func (s *Segment) Seal() error {
 	if d := s.Desc(); d.Size != size {
 		panic(fmt.Sprintf("segment: seal at %d where the index ends at %d", size, d.Size))
 	}
+	s.checkNothingHeld(size)
 	err := s.OpenFile()
 	if err == nil {
 		vfs.Yield()

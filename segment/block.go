@@ -138,12 +138,13 @@ func (b *Block) encode(seed Seed, bucketID, number uint64) []byte {
 	return buf
 }
 
-// WriteIndex writes a block that BeginIndex returned. The writer may append at the same
-// time.
+// WriteIndex writes a block that BeginIndex returned. What was held when the block began must have
+// been written. The writer may append at the same time.
 func (s *Segment) WriteIndex(b *Block) error {
 	if prev := s.Desc().LastIndex; prev != b.prev.offset {
 		panic(fmt.Sprintf("segment: index block at %d written after the one at %d", b.at.offset, prev))
 	}
+	s.checkNothingHeld(b.from)
 	block := b.encode(s.seed, s.bucketID, s.number)
 	vfs.Yield()
 	_, err := s.file.WriteAt(block, b.from)

@@ -230,6 +230,13 @@
 // In every later version magic, version, features and checksum of the header stay where they
 // are.
 //
+// # Held records
+//
+// A writer may append records in memory ([Segment.Hold]). Reads, scans and walks find them there, as
+// if they were in the file. [Segment.WriteHeld] writes them, in the order of their offsets. So a
+// file never has a record without those before it, except where a crash took them. Index
+// blocks, the end of a segment and appends to the file come after what is held.
+//
 // # Pins
 //
 // Reads copy records from a shared read-only mapping. The first read makes it, as long as

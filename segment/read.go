@@ -124,14 +124,10 @@ func (s *Segment) readStored(r *Record, dst []byte, offset int64, size uint32, k
 	if own < recordFixedSize || offset > end-int64(own) {
 		return dst, s.outside(offset, own, key, revision)
 	}
-	m, err := s.mapped()
-	if err != nil {
-		return dst, fmt.Errorf("segment: map %s: %w", s.path, err)
-	}
 	start := len(dst)
 	buf := slices.Grow(dst, int(own))[:start+int(own)]
-	if _, err := m.ReadAt(buf[start:], offset); err != nil {
-		return dst, s.lost(offset, key, revision, err, "unreadable")
+	if err := s.readAt(buf[start:], offset, key, revision); err != nil {
+		return dst, err
 	}
 	n, err := s.seed.decode(buf[start:], r)
 	if err != nil {
@@ -152,15 +148,11 @@ func (s *Segment) ReadHeader(dst []byte, offset int64, size uint32, revision kv.
 	if offset < HeaderSize || size < recordFixedSize || offset > end-recordFixedSize {
 		return Record{}, 0, dst, s.outside(offset, size, "", revision)
 	}
-	m, err := s.mapped()
-	if err != nil {
-		return Record{}, 0, dst, fmt.Errorf("segment: map %s: %w", s.path, err)
-	}
 	start := len(dst)
 	n := int(min(int64(size), recordFixedSize+recordOptionsSize+kv.MaxKeySize, end-offset))
 	buf := slices.Grow(dst, n)[:start+n]
-	if _, err := m.ReadAt(buf[start:], offset); err != nil {
-		return Record{}, 0, dst, s.lost(offset, "", revision, err, "unreadable")
+	if err := s.readAt(buf[start:], offset, "", revision); err != nil {
+		return Record{}, 0, dst, err
 	}
 	var r Record
 	l, err := s.seed.decodeHead(buf[start:], &r)
@@ -183,6 +175,21 @@ func (s *Segment) ReadHeader(dst []byte, offset int64, size uint32, revision kv.
 	}
 	r.Compressed, r.RawLen, r.File = false, 0, ValueFile{}
 	return r, valueSize, buf, nil
+}
+
+// readAt reads bytes of a record, from memory if they are held. Its errors are those of Read.
+func (s *Segment) readAt(p []byte, offset int64, key string, revision kv.Revision) error {
+	if s.readHeld(p, offset) {
+		return nil
+	}
+	m, err := s.mapped()
+	if err != nil {
+		return fmt.Errorf("segment: map %s: %w", s.path, err)
+	}
+	if _, err := m.ReadAt(p, offset); err != nil {
+		return s.lost(offset, key, revision, err, "unreadable")
+	}
+	return nil
 }
 
 // outside returns the error of a read of bytes that the segment does not have.

@@ -95,8 +95,8 @@ func (d *Desc) Check() error {
 }
 
 // Segment is one file of records. One goroutine at a time may append to it (Reserve,
-// Append, AddEntry, BeginIndex). At the same time one goroutine in the background may write
-// index blocks and sync (WriteIndex, Sync, Seal). Any number of goroutines may read while
+// Append, Hold, AddEntry, BeginIndex). At the same time one goroutine in the background may write
+// index blocks and sync (WriteIndex, Sync, Seal), and any may write what is held (WriteHeld). Any number of goroutines may read while
 // they have a pin (Read), and walk (Entries, Walk).
 type Segment struct {
 	// Immutable after Create or Open.
@@ -125,9 +125,12 @@ type Segment struct {
 	size      atomic.Int64 // end of the appended bytes; readers stay below it
 	allocated atomic.Int64 // end of the reserved disk space, as an offset in the file; only the writer changes it
 	unsynced  atomic.Bool  // something was written that no Sync covers
+	heldFrom  atomic.Int64 // offset of the first byte of held, or nothingHeld
 	pins      atomic.Int64 // number of readers' pins, plus one of the owner until Retire
 	mapping   atomic.Pointer[mapping]
 	released  chan struct{} // closed when the last pin is gone
+
+	held held
 
 	mu struct { // guards the creation of mapping, and the fields inside for Desc
 		sync.Mutex
@@ -144,6 +147,7 @@ func newSegment(o *Options, d Desc) *Segment {
 	}
 	s.bucket = o.bucketText(d.BucketID)
 	s.size.Store(d.Size)
+	s.heldFrom.Store(nothingHeld)
 	s.pins.Store(1)
 	s.mu.desc = d
 	return s

@@ -29,6 +29,7 @@ type fixture struct {
 	entries []Entry
 	records map[int64]Record // by offset
 	holes   []Hole           // found by the last list
+	holds   bool             // appended records are held
 }
 
 func memOptions(t testing.TB) Options {
@@ -83,8 +84,10 @@ func (x *fixture) append(records ...Record) {
 	if err := x.s.Reserve(int64(len(group)), entries); err != nil {
 		x.t.Fatal(err)
 	}
-	start, err := x.s.Append(group)
-	if err != nil {
+	start := x.s.Size()
+	if x.holds {
+		x.s.Hold(group)
+	} else if _, err := x.s.Append(group); err != nil {
 		x.t.Fatal(err)
 	}
 	offset := start

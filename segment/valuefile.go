@@ -231,13 +231,9 @@ func (s *Segment) recordSize(scratch []byte, offset int64, size uint32, key stri
 	if size < ValueFileMin {
 		return size, nil
 	}
-	m, err := s.mapped()
-	if err != nil {
-		return 0, fmt.Errorf("segment: map %s: %w", s.path, err)
-	}
 	fixed := slices.Grow(scratch, recordFixedSize)[len(scratch):][:recordFixedSize]
-	if _, err := m.ReadAt(fixed, offset); err != nil {
-		return 0, s.lost(offset, key, revision, err, "unreadable")
+	if err := s.readAt(fixed, offset, key, revision); err != nil {
+		return 0, err
 	}
 	if fixed[recordFlags]&flagFile == 0 {
 		return size, nil

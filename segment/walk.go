@@ -42,12 +42,13 @@ func (s *Segment) Walk(from, to int64, fn func(offset int64, r *Record, size int
 	})
 }
 
+// openToRead opens the file for reading. What the segment holds is read as if it were in the file.
 func (s *Segment) openToRead() (vfs.File, error) {
 	file, err := s.fs.Open(s.path, vfs.ReadOnly)
 	if err != nil {
 		return nil, fmt.Errorf("segment: read %s: %w", s.path, err)
 	}
-	return file, nil
+	return &wholeFile{file, s}, nil
 }
 
 // walker finds records by their checksums.
