@@ -6,6 +6,7 @@ import (
 	"math/bits"
 
 	"kvd/bucket/manifest"
+	"kvd/internal/vfs"
 	"kvd/kv"
 	"kvd/segment"
 )
@@ -38,7 +39,9 @@ func (b *Bucket) reserve(records, entries int64) error {
 			return err
 		}
 		b.store.writeBehind(b.active, 1)
-		b.sealActive()
+		if err := b.sealActive(); err != nil {
+			return err
+		}
 		b.store.endUses(len(b.store.path.using) - 1)
 	}
 	if err := b.startSegment(segment.SizeFor(records, entries)); err != nil {
@@ -47,14 +50,24 @@ func (b *Bucket) reserve(records, entries int64) error {
 	return b.active.Reserve(records, entries)
 }
 
-// sealActive ends the active segment: its last index block begins. The next checkpoint
-// writes the block and seals the segment.
-func (b *Bucket) sealActive() {
+// sealActive ends the active segment: what is held of it is written, and its last index block
+// begins. The next checkpoint writes the block and seals the segment. An error that matches
+// vfs.ErrNoSpace changes nothing, and any other has poisoned the store. The caller holds path.
+func (b *Bucket) sealActive() error {
+	err := b.store.tails.write(b.active)
+	switch {
+	case errors.Is(err, vfs.ErrNoSpace):
+		return err
+	case err != nil:
+		_ = b.store.poison(err) // nothing of the group at hand is written yet
+		return b.store.checkFailure()
+	}
 	f := b.markUnsynced()
 	f.beginIndex()
 	f.seal = true
 	b.store.warm.cool(b.active)
 	b.active = nil
+	return nil
 }
 
 // use opens the file of a segment, and keeps it open until the end of the group. It looks where

@@ -162,6 +162,7 @@ func (b *Bucket) checkOpen(ctx context.Context) error {
 func (b *Bucket) retire(why error) {
 	if !b.memory {
 		for _, sl := range b.handles() {
+			_ = b.store.tails.write(sl) // the bucket ends: what the file lacks is read from memory
 			b.store.warm.discard(sl)
 		}
 	}

@@ -289,6 +289,9 @@ func (s *Store) writeFile(f *unsyncedFile) error {
 		}
 	}
 	defer s.warm.release(f.segment)
+	if err := s.tails.write(f.segment); err != nil {
+		return err
+	}
 	return f.write()
 }
 

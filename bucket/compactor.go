@@ -283,7 +283,7 @@ func (b *Bucket) sealGarbage() {
 	gone := b.mu.gone != nil
 	b.mu.RUnlock()
 	if b.active != nil && !gone {
-		b.sealActive()
+		_ = b.sealActive() // it stays active if the disk is full
 	}
 }
 

@@ -30,7 +30,8 @@
 //	 3. It makes sure that log and segments have room.
 //	 4. It appends one frame to the log and syncs the log (group.go). The records are
 //	    durable once the sync has returned.
-//	 5. It appends the same bytes to the active segments of the buckets.
+//	 5. It appends the same bytes to the active segments of the buckets: to their files, or in
+//	    memory if the group touches more than eight buckets.
 //	 6. It applies the records to the indexes, a slice at a time (publish.go). A record
 //	    is visible once its slice of the index is unlocked.
 //
@@ -44,6 +45,13 @@
 // is twice as fast as new ones: up to twice the bytes of the largest log wait for that
 // (spares.go), 256 MiB, and are removed when there are hardly any writes. Buckets in memory
 // have no such files.
+//
+// Held tails: a write to each of many files would take most of such a group's time, so it is
+// answered before them. The log has the records, and the segments hold them in memory, where
+// reads find them (tails.go). At most 16 MiB are held. A goroutine writes what is held to the
+// files, each after at most 100 ms if the disk keeps up. A checkpoint, the end of a segment, the
+// closing of its file and a further write by a group of few buckets write it before they go on.
+// If the write fails, the store is poisoned as if it were a group's own.
 //
 // Compression: in a bucket with compression, each caller compresses its value before
 // it queues the mutation (package segment says how, and when it pays). Each record
@@ -176,7 +184,9 @@
 //     not appended to again, and an open that found damage removes no file.
 //   - Damage to the synced part of the log is a hole, and replay goes on behind it. After a
 //     kill the segments have what the hole held, behind the end that the manifest names: it
-//     is read from there before anything is written (evidence.go, fill.go). Package hole
+//     is read from there before anything is written (evidence.go, fill.go). The files lack
+//     tails that were held, so a damaged frame of the last 100 ms that touched more than eight
+//     buckets may leave these in doubt. Package hole
 //     decides what is missing then, and of which buckets; these are in doubt. An operation is
 //     in the log twice, so damage to one page of it loses none. If both copies are lost, the
 //     buckets that it may have concerned are in doubt as a whole, and so is the set of
@@ -288,6 +298,7 @@
 //
 //	Store.compacting → Store.checkpoint → Store.path → Store.mu → Bucket.mu → locks of watch.Hub
 //	warmFiles.mu is taken last; it is released while a file is opened, synced or closed
+//	heldTails.mu is taken last
 //	committer.mu is taken alone; code that holds Store.path does not take it
 //
 // No file is touched under Store.mu or Bucket.mu. Readers pin a segment under Bucket.mu,
@@ -320,6 +331,11 @@
 // A goroutine of the background, and the caller of a large value, yield right before calls that
 // may take long (vfs.Yield has the reason). A compaction and a listing that also yielded after every 8 KiB of records, so that
 // they did not keep a processor for 10 ms, made no difference to the latency of writers.
+//
+// With eight buckets or fewer the files are written to before the answer, because that takes 0.2 µs
+// a record, and because the files are evidence if the log is damaged. The writes of a group to many
+// files took a third of the leader's processor time, and waited for the file system's journal
+// besides: each file gets a new time of its last change.
 //
 // A file that becomes cold is closed alone. The alternative that lost is a checkpoint, which
 // closes all files that are clean after it: 64 writers of 10,000 buckets reached 5,000 puts a

@@ -344,12 +344,21 @@ func (g *group) answer(r *request) {
 	}
 }
 
-// writeSegments writes the records to the active segments.
+// writeSegments appends the records to the active segments, in the files or in memory.
 func (g *group) writeSegments() error {
+	tails := &g.store.tails
+	held := tails.holds(g)
 	for i := range g.parts {
-		if err := g.writePart(i); err != nil {
+		if p := &g.parts[i]; held && !p.bucket.memory {
+			p.offset = tails.hold(p.bucket.active, g.records(i))
+			p.bucket.markUnsynced()
+			g.store.writeBehind(p.bucket.active, behindStep)
+		} else if err := g.writePart(i); err != nil {
 			return err
 		}
+	}
+	if held {
+		signal(tails.wake)
 	}
 	g.setPlaces()
 	return nil
@@ -379,14 +388,24 @@ func (g *group) setPlaces() {
 // system copies what is overwritten, here the rest of a page, and has no room for that, append
 // spends the reserve. The caller holds path.
 func (b *Bucket) append(records []byte) (offset int64, err error) {
-	offset, err = b.active.Append(records)
+	offset, err = b.appendOnce(records)
 	for errors.Is(err, vfs.ErrNoSpace) && b.store.spendReserve() {
-		offset, err = b.active.Append(records)
+		offset, err = b.appendOnce(records)
 	}
 	if err == nil && !b.memory {
 		b.store.writeBehind(b.active, behindStep)
 	}
 	return offset, err
+}
+
+// appendOnce is append without the reserve. What is held of the segment is written before.
+func (b *Bucket) appendOnce(records []byte) (offset int64, err error) {
+	if !b.memory {
+		if err := b.store.tails.write(b.active); err != nil {
+			return 0, err
+		}
+	}
+	return b.active.Append(records)
 }
 
 // records returns the records of a part as one slice of bytes.

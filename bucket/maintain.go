@@ -22,11 +22,12 @@ const vouchAfter = time.Second
 // each of them.
 const checkpointAfter = time.Minute
 
-// maintainer is the background work of an open store. It has seven goroutines, or eight:
+// maintainer is the background work of an open store. It has eight goroutines, or nine:
 //
 //   - loop makes checkpoints, confirms the end of an idle log and makes it small (settle.go);
 //   - prepareSpares makes the log's next file;
 //   - writesBehind has the system write segments while they grow (behind.go);
+//   - writesTails writes what is held of segments (tails.go);
 //   - syncs syncs the log for buckets with sync=interval (interval.go);
 //   - sweep sweeps expired records (sweep.go);
 //   - compact compacts (compactor.go);
@@ -63,6 +64,7 @@ func (m *maintainer) start() {
 		m.done.Go(m.loop)
 		m.done.Go(m.prepareSpares)
 		m.done.Go(m.writesBehind)
+		m.done.Go(m.writesTails)
 		m.done.Go(m.sweep)
 		m.done.Go(m.syncs)
 		m.done.Go(m.compact)

@@ -82,6 +82,7 @@ type Store struct {
 	numbers    fileNumbers // of segments and value files
 	values     valueFiles
 	warm       warmFiles
+	tails      heldTails
 	compacting sync.Mutex // held by the one compaction under way. It is locked before checkpoint
 	retired    retiredFiles
 
@@ -144,6 +145,7 @@ func open(dir string, opts Options, refusal error) (*Store, error) {
 	opts.env.FS = s.files
 	s.opts = opts
 	s.warm.init(s, warmOf(opts.MaxFiles))
+	s.tails.init(s)
 	s.commit.init(s)
 	s.values.init(s)
 	s.mu.buckets = make(map[string]*Bucket)
@@ -296,6 +298,7 @@ func (s *Store) release() {
 	defer s.checkpoint.Unlock()
 	s.path.Lock() // waits for a commit under way
 	defer s.path.Unlock()
+	s.tails.release()
 	for _, b := range s.all() {
 		b.retire(kv.ErrClosed)
 		b.release()

@@ -2,7 +2,10 @@ package bucket
 
 import (
 	"container/list"
+	"errors"
 	"sync"
+
+	"kvd/internal/vfs"
 )
 
 // warmFiles are the segments that are not sealed and whose file is open. At most max files are
@@ -28,6 +31,7 @@ type warmFiles struct {
 type warmth struct {
 	at     *list.Element // in warmFiles.files; nil: the file is not open
 	moving bool          // it is being opened or closed
+	stays  error         // why it could not be closed: the disk has no room for what is held of it
 	users  int
 	gone   bool // it is closed once it has no user
 }
@@ -189,14 +193,15 @@ func (w *warmFiles) spare() bool {
 // makeRoomLocked closes some of the coldest files, or waits until one is not in use any more.
 func (w *warmFiles) makeRoomLocked() error {
 	closed, err := w.closeColdestLocked(min(max(w.max/16, 1), coolMax))
-	if closed == 0 {
+	if closed == 0 && err == nil {
 		w.changed.Wait()
 	}
 	return err
 }
 
 // closeColdestLocked syncs and closes up to n files that nobody uses, and returns how many. It
-// releases mu meanwhile. After a sync that fails the store takes no writes.
+// releases mu meanwhile. After a sync that fails the store takes no writes. A file stays open if
+// the disk has no room for what is held of its segment; if all do, the error matches vfs.ErrNoSpace.
 func (w *warmFiles) closeColdestLocked(n int) (closed int, err error) {
 	cold := make([]*openSegment, 0, n)
 	for e := w.files.Front(); e != nil && len(cold) < n; e = e.Next() {
@@ -215,12 +220,25 @@ func (w *warmFiles) closeColdestLocked(n int) (closed int, err error) {
 	w.mu.Unlock()
 	err = w.closeAll(cold)
 	w.mu.Lock()
+	var full error
 	for _, sl := range cold {
 		sl.moving = false
+		if sl.stays == nil {
+			closed++
+			continue
+		}
+		full = sl.stays
+		sl.stays, sl.at = nil, w.files.PushBack(sl)
+		if sl.gone {
+			w.removeLocked(sl)
+		}
 	}
-	w.open -= len(cold)
+	w.open -= closed
 	w.changed.Broadcast()
-	return len(cold), err
+	if err == nil && closed == 0 {
+		err = full
+	}
+	return closed, err
 }
 
 // closeAll syncs and closes files, and unpins their segments.
@@ -245,13 +263,24 @@ func (w *warmFiles) closeAll(files []*openSegment) error {
 	return w.store.checkFailure()
 }
 
-// close syncs and closes a file. In a store that takes no writes it only closes it.
+// close writes what is held of a segment, and syncs and closes its file. In a store that takes no
+// writes it only closes the file.
 func (w *warmFiles) close(sl *openSegment) {
 	if w.store.checkFailure() != nil {
 		sl.CloseUnsynced()
 		return
 	}
-	if err := sl.CloseFile(); err != nil {
+	err := w.store.tails.write(sl)
+	switch {
+	case errors.Is(err, vfs.ErrNoSpace): // the caller may hold the path or not, so the reserve is its business
+		sl.stays = err
+		return
+	case err == nil:
+		err = sl.CloseFile()
+	default:
+		sl.CloseUnsynced()
+	}
+	if err != nil {
 		_ = w.store.poison(err) // no write is under way
 	}
 }

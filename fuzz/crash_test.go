@@ -67,6 +67,22 @@ func TestCrashAtEveryCallWithImages(t *testing.T) {
 	sweepAll(t, plan{samples: 3, nested: 20, goOn: 10}, 7000, 2, 24, func(load *workload) { load.imageKeys = 1 })
 }
 
+// withTails holds what a workload's groups append to segments in memory: of all groups, or of
+// those that touch two buckets.
+func withTails(load *workload) {
+	load.tailBuckets = 1 + int(load.seed%2)
+	if load.seed%3 == 0 {
+		withFewFiles(load)
+		load.tailBuckets = 1
+	}
+}
+
+// TestCrashAtEveryCallWithTails does the same in a store that holds what it appends to segments in
+// memory.
+func TestCrashAtEveryCallWithTails(t *testing.T) {
+	sweepAll(t, plan{samples: 3, nested: 20, goOn: 10}, 8000, 3, 24, withTails)
+}
+
 // withLargeValues gives a third of a workload's values files of their own.
 func withLargeValues(load *workload) {
 	load.largeValue = segment.ValueFileMin

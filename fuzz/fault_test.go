@@ -100,6 +100,18 @@ func TestFailEveryCallWithFewFiles(t *testing.T) {
 	report(t, checks, start)
 }
 
+// TestFailEveryCallWithTails does the same in a store that holds what it appends to segments in
+// memory.
+func TestFailEveryCallWithTails(t *testing.T) {
+	start, checks := time.Now(), newChecks()
+	defer checks.close()
+	trySeeds(t, 1300, effort(3), 14, func(load *workload) error {
+		withTails(load)
+		return failEvery(load, checks)
+	})
+	report(t, checks, start)
+}
+
 // TestFailEveryCallOfLargeValues does the same with values in files of their own. A batch has none:
 // if one file of it cannot be written, the others of the batch are, and the model takes a batch
 // as a whole.

@@ -197,6 +197,28 @@ func TestDamageMatrixOfImages(t *testing.T) {
 	}
 }
 
+// TestDamageMatrixOfHeldTails damages every page and every sector of a killed store that had in
+// memory what the checkpoint does not cover. What only a damaged part of the log had is an error.
+func TestDamageMatrixOfHeldTails(t *testing.T) {
+	m := newMatrixStore(t, false, func(m *matrixStore) { m.held = true })
+	if len(m.tails) > 0 {
+		t.Fatalf("%d records are in the tails", len(m.tails))
+	}
+	r := rand.New(rand.NewPCG(*matrixSeed, 8))
+	for _, size := range []int64{4096, 512} {
+		var c tally
+		for _, u := range m.units(t, size) {
+			for _, d := range damages {
+				m.try(t, u, d.name, func(b []byte) bool { return d.f(m, u, b, r) }, m.mayRefuse(u), &c)
+			}
+		}
+		c.log(t)
+		if c.refused == 0 {
+			t.Error("nothing was refused: the damage takes nothing")
+		}
+	}
+}
+
 // TestDamagedLogAfterAPowerCut damages each page and each sector of the log where the segments have nothing
 // of what it holds. What is missing is an error, and nothing else is a lie.
 func TestDamagedLogAfterAPowerCut(t *testing.T) {

@@ -31,6 +31,7 @@ type matrixStore struct {
 	operations []unit            // of the log: the frames of each operation, both copies
 	last       unit              // the last frame of the log
 	imageKeys  int               // bucket.Options.ImageKeys
+	held       bool              // the segments' files lack what no checkpoint covers
 }
 
 type keyOf struct{ bucket, key string }
@@ -47,8 +48,12 @@ var matrixKeys = []string{
 }
 
 func (m *matrixStore) options(fs vfs.FS) bucket.Options {
+	tails := 0
+	if m.held {
+		tails = 1
+	}
 	return environment.With(bucket.Options{LogFileSize: 64 << 10, ReserveSize: -1, SegmentSize: 16 << 10, ImageKeys: m.imageKeys}, environment.Env{
-		FS: fs, Manual: true, Now: func() time.Time { return m.now },
+		FS: fs, Manual: true, Now: func() time.Time { return m.now }, TailBuckets: tails,
 	})
 }
 
@@ -276,7 +281,8 @@ func (m *matrixStore) holdsOperation(u unit) bool {
 
 // mayRefuse returns which questions need what a unit holds: the values of a segment's
 // records. The log and one copy of the manifest are needed by nothing, since the segments'
-// tails have the records, and the other copy the same. Of a unit of two pages a bucket may
+// tails have the records, and the other copy the same. If the tails were held, anything may need
+// the log. Of a unit of two pages a bucket may
 // lose its records together with the page that names them: then everything about it. A
 // condition needs no value.
 func (m *matrixStore) mayRefuse(u unit) func(question) bool {
@@ -292,6 +298,9 @@ func (m *matrixStore) mayRefuse(u unit) func(question) bool {
 			q.bucket = r.bucket
 			may[q] = true
 		}
+	}
+	if m.held && strings.HasSuffix(u.file, ".wal") {
+		return func(question) bool { return true }
 	}
 	owner := m.owners[u.file]
 	return func(q question) bool {

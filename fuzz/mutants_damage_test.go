@@ -79,8 +79,8 @@ var damageMutants = []mutant{
 	// Open files (bucket/warm.go, bucket/files.go).
 	{
 		name: "a cold file is closed without a sync", test: "TestColdFilesAreClosed", in: "bucket", file: "bucket/warm.go",
-		old: "\tif err := sl.CloseFile(); err != nil {",
-		new: "\tif mutant {\n\t\tsl.CloseUnsynced()\n\t\treturn\n\t}\n\tif err := sl.CloseFile(); err != nil {",
+		old: "\t\terr = sl.CloseFile()\n",
+		new: "\t\tif mutant {\n\t\t\tsl.CloseUnsynced()\n\t\t\treturn\n\t\t}\n\t\terr = sl.CloseFile()\n",
 	},
 	{
 		name: "the file of a deleted bucket stays open", test: "TestDeletedBucketsHaveNoFileOpen", in: "bucket", file: "bucket/warm.go",

@@ -190,6 +190,7 @@ type workload struct {
 	maxFiles    int   // 0: many
 	imageKeys   int   // bucket.Options.ImageKeys
 	largeValue  int   // bytes from which on a value has a file of its own; 0: no value has one
+	tailBuckets int   // buckets of a group whose records are held in memory; 0: none are
 	aging       bool  // records expire
 	copies      bool  // the disk copies what is overwritten
 	ops         []op
@@ -200,7 +201,7 @@ type workload struct {
 // String lists the workload for a report.
 func (w *workload) String() string {
 	var s strings.Builder
-	fmt.Fprintf(&s, "seed %d, log %d of %d, reserve %d, segments %d, files %d, images from %d keys, large values from %d, %d steps:\n", w.seed, w.logFileSize, w.logMaxSize, w.reserveSize, w.segmentSize, w.maxFiles, w.imageKeys, w.largeValue, len(w.ops))
+	fmt.Fprintf(&s, "seed %d, log %d of %d, reserve %d, segments %d, files %d, images from %d keys, large values from %d, tails of %d buckets, %d steps:\n", w.seed, w.logFileSize, w.logMaxSize, w.reserveSize, w.segmentSize, w.maxFiles, w.imageKeys, w.largeValue, w.tailBuckets, len(w.ops))
 	for i, o := range w.ops {
 		fmt.Fprintf(&s, "%4d  %v\n", i, o)
 	}

@@ -135,7 +135,7 @@ func TestFullDiskThatCopies(t *testing.T) {
 	for room := int64(0); room < 120; room += sample(2) {
 		for _, fileSize := range []int64{16 << 10, 256 << 10} {
 			checks.add(func(count func()) error {
-				load := &workload{seed: uint64(room), logFileSize: fileSize, logMaxSize: 4 * fileSize, reserveSize: 2 << 20, copies: true}
+				load := &workload{seed: uint64(room), logFileSize: fileSize, logMaxSize: 4 * fileSize, reserveSize: 2 << 20, copies: true, tailBuckets: int(room / 2 % 2)}
 				if err := fillDisk(load, room*4096, count); err != nil {
 					return fmt.Errorf("disk with room for %d pages, log files of %d bytes: %w", room, fileSize, err)
 				}

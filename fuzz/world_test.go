@@ -72,7 +72,7 @@ func (w *world) options() bucket.Options {
 		Manual: true, FS: &countingFS{FS: fs, open: &w.open, during: &w.during},
 		Now:     func() time.Time { return time.Unix(0, w.now).Add(w.skew) },
 		Elapsed: func() time.Duration { return time.Duration(w.now - epoch) },
-		Random:  w.random.Uint64, LargeValue: w.workload.largeValue,
+		Random:  w.random.Uint64, LargeValue: w.workload.largeValue, TailBuckets: w.workload.tailBuckets,
 	})
 }
 

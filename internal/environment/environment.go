@@ -44,6 +44,12 @@ type Env struct {
 	// file system have a repeatable order.
 	Manual bool
 
+	// TailBuckets is how many buckets a group of writes touches at least whose records are held in
+	// memory before they are written to the segments' files; 0: the store's choice, and none with
+	// Manual. With Manual they are held until something needs them in the files, such as a
+	// checkpoint.
+	TailBuckets int
+
 	// LargeValue is the size in bytes from which on a value has a file of its own; 0: the
 	// store's choice.
 	LargeValue int
