@@ -31,6 +31,7 @@ type Bucket struct {
 	Revision kv.Revision // the newest one that was issued; 0: none. Of a bucket in memory: none above it was
 	Keys     uint64      // with a record, deleted ones included
 	Config   kv.Config
+	Digest   *kv.Digest // of its records (package kv/digest); nil: not known
 }
 
 // File is a file of a cut: a segment, or a value file (package segment).
@@ -81,17 +82,33 @@ func (r *Report) Damaged(d *kv.CorruptError) {
 
 // Describe returns the content of a manifest. The caller adds the files.
 func Describe(id manifest.Identity, state *manifest.State) *Content {
-	c := &Content{
-		LSN: state.LogLow, Time: time.Unix(0, state.Clock).UTC(), StoreID: id.StoreID,
-		Manifest: manifest.Encode(id, state),
-	}
+	c := &Content{Manifest: manifest.Encode(id, state)}
+	c.describe(id, state)
+	return c
+}
+
+// describe sets everything that the manifest tells.
+func (c *Content) describe(id manifest.Identity, state *manifest.State) {
+	c.LSN, c.Time, c.StoreID = state.LogLow, time.Unix(0, state.Clock).UTC(), id.StoreID
+	c.Buckets = nil
 	for _, b := range state.Buckets {
 		c.Buckets = append(c.Buckets, Bucket{
-			ID: b.ID, Life: b.Life, Created: time.Unix(0, b.Created).UTC(), Revision: b.Next - 1, Keys: b.Keys, Config: b.Config,
+			ID: b.ID, Life: b.Life, Created: time.Unix(0, b.Created).UTC(), Revision: b.Next - 1, Keys: b.Keys, Config: b.Config, Digest: b.Digest,
 		})
 	}
 	slices.SortFunc(c.Buckets, func(a, b Bucket) int { return cmp.Compare(a.ID, b.ID) })
-	return c
+}
+
+// Complete sets everything that the manifest tells, in a content that has manifest and files alone, and
+// checks that a store makes such a content. file is what errors call it. The error matches
+// kv.ErrCorrupt, or kv.ErrVersion.
+func (c *Content) Complete(file string) error {
+	m, err := c.decode(file)
+	if err != nil {
+		return err
+	}
+	c.describe(m.Identity, &m.State)
+	return nil
 }
 
 // Compare orders files as a content has them: by bucket, then segments before value files, then by
