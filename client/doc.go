@@ -81,6 +81,13 @@
 // the bucket was deleted, kv.ErrFutureRevision if it has issued fewer revisions than the
 // watch has seen, because an older copy of the store was put in its place.
 //
+// # Imports
+//
+// An import has a connection of its own, which ends with Commit or Discard. If it breaks, the
+// server discards the import, and its methods return errors that match kv.ErrReadOnly. Only a
+// Commit that was not answered may have been carried out: its error matches
+// kv.ErrOutcomeUnknown.
+//
 // # Handles
 //
 // A [Bucket] sends the id of its bucket with every command. After the bucket was

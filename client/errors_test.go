@@ -28,6 +28,8 @@ func TestServersErrors(t *testing.T) {
 		"HISTORY_TOO_LARGE : x":                     kv.ErrHistoryTooLarge,
 		"VALUE_TOO_LARGE : x":                       kv.ErrValueTooLarge,
 		"BUCKET_FULL : x":                           kv.ErrBucketFull,
+		"INVALID_RECORD : x":                        kv.ErrInvalidRecord,
+		"DIGEST_MISMATCH : x":                       kv.ErrDigestMismatch,
 		"NOT_SUPPORTED : x":                         kv.ErrNotSupported,
 		"CORRUPT : x":                               kv.ErrCorrupt,
 		"DENIED : x":                                ErrDenied,

@@ -36,7 +36,8 @@ type Importer interface {
 	//   - Deadline is after Created. A Delete has none, and no record of a message log.
 	//
 	// Other errors come from the store. Then the import can only be discarded. [ErrBucketFull]
-	// is one of them.
+	// is one of them. Over a network, records of more than 4 MiB as text are written in parts. If a
+	// part behind the first is refused, the import can only be discarded too.
 	//
 	// A record takes the room of older ones of its key, as a write does: a history keeps the
 	// newest, and a Purge ends it. Times to live begin to count at the commit.

@@ -273,6 +273,7 @@ type statusJSON struct {
 	Bytes        uint64            `json:"bytes"`
 	Disk         uint64            `json:"disk"`
 	Revision     kv.Revision       `json:"revision"`
+	Digest       string            `json:"digest,omitempty"` // of the records kept; empty: not known
 	ClockLeap    string            `json:"clock_leap,omitempty"`
 	Doubt        kv.Revision       `json:"doubt,omitempty"`
 	Stale        bool              `json:"stale,omitempty"` // served in spite of it
@@ -288,6 +289,9 @@ func newStatusJSON(s *kv.Status) statusJSON {
 		Compression: c.Compression, Sync: c.Sync.String(), SyncInterval: optionalAge(c.SyncInterval),
 		Metadata: shownMetadata(c), Keys: s.Keys, Values: s.Values, Bytes: s.Bytes, Disk: s.Disk, Revision: s.Revision,
 		ClockLeap: optionalAge(s.ClockLeap), Doubt: s.Doubt, Stale: s.Stale,
+	}
+	if s.Digest != nil {
+		j.Digest = s.Digest.String()
 	}
 	if s.ReadOnly != nil {
 		j.ReadOnly = s.ReadOnly.Error()
@@ -331,6 +335,7 @@ func (a *app) printStatus(ctx context.Context, b kv.Bucket) error {
 		{"Bucket Size", bytesText(s.Bytes)},
 		{"On Disk", diskText(&s)},
 		{"Newest Revision", fmt.Sprint(s.Revision)},
+		{"Digest", digestText(&s)},
 		{"Bucket ID", fmt.Sprint(s.ID)},
 	})
 	if metadata := shownMetadata(c); len(metadata) > 0 {
@@ -347,6 +352,14 @@ func (a *app) printStatus(ctx context.Context, b kv.Bucket) error {
 		a.printFields("Fault", faults)
 	}
 	return nil
+}
+
+// digestText describes the digest of the records kept.
+func digestText(s *kv.Status) string {
+	if s.Digest == nil {
+		return "not known"
+	}
+	return s.Digest.String()
 }
 
 // faultsOf returns what is wrong with a bucket.

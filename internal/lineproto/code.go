@@ -54,6 +54,8 @@ var codes = []struct {
 	{"HISTORY_TOO_LARGE", kv.ErrHistoryTooLarge},
 	{"VALUE_TOO_LARGE", kv.ErrValueTooLarge},
 	{"BUCKET_FULL", kv.ErrBucketFull},
+	{"INVALID_RECORD", kv.ErrInvalidRecord},
+	{"DIGEST_MISMATCH", kv.ErrDigestMismatch},
 	{"NOT_SUPPORTED", kv.ErrNotSupported},
 	{"COMPACTED", kv.ErrCompacted},
 	{"FUTURE_REVISION", kv.ErrFutureRevision},

@@ -18,7 +18,7 @@ type Command struct {
 	Bucket   string
 	Key      string
 	Patterns string // as JoinPatterns returns them; KEYS, COUNT, WATCH
-	Value    []byte // the payload; ADD and EDIT: a part of the configuration
+	Value    []byte // the payload; ADD, EDIT and IMPORT: a part of the configuration
 
 	BucketID    uint64 // the command is for the bucket with this id only; 0: any bucket with the name
 	Revision    kv.Revision
@@ -34,7 +34,11 @@ type Command struct {
 	Status    bool          // BUCKETS: with the status of each, as INFO has it
 	Stale     bool          // GET, HISTORY, KEYS, COUNT, WATCH: as for a context of kv.WithStale
 
-	// Options are the options of ADD and EDIT that configure the bucket, as on the wire:
+	Import uint64      // the client's number of the import; IMPORT, RECORDS, COMMIT, DISCARD
+	Next   kv.Revision // IMPORT, as kv.BucketImporter takes it; ApplyConfig sets it in a parsed command
+	Digest kv.Digest   // COMMIT
+
+	// Options are the options of ADD, EDIT and IMPORT that configure the bucket, as on the wire:
 	// see SetConfig and ApplyConfig.
 	Options string
 
@@ -44,6 +48,8 @@ type Command struct {
 	HeaderSize int   // bytes of the line with its CRLF
 	Length     int   // bytes of the payload; -1: the command has none
 	Refused    error // why the command cannot be carried out although it parsed
+
+	hasDigest bool // of a COMMIT that was parsed
 }
 
 // WatchMode determines the initial entries of a watch.
@@ -109,6 +115,9 @@ func (c *Command) parseLine(line []byte) (Verb, error) {
 	if c.Length < 0 && s.payload == hasPayload {
 		return 0, syntaxError("the length is missing: %s", s.usage())
 	}
+	if verb == VerbCommit && !c.hasDigest {
+		c.refuse(invalidOption("the digest is missing: %s", s.usage()))
+	}
 	c.refuseLength(verb)
 	return verb, nil
 }
@@ -152,6 +161,8 @@ func (c *Command) setArgument(a argument, word []byte) (ok bool) {
 		c.Password, ok = parseText(word)
 	case argWatch:
 		c.Watch, ok = parseNumber(word)
+	case argImport:
+		c.Import, ok = parseNumber(word)
 	case argRevision:
 		c.HasRevision = true
 		ok = parseRevision(word, &c.Revision)

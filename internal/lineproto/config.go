@@ -23,7 +23,7 @@ type configText struct {
 // string. A longer one is sent in the payload.
 const descriptionInline = 1024
 
-// SetConfig puts every field of the configuration into the command, which is ADD or EDIT.
+// SetConfig puts every field of the configuration into the command, which is ADD, EDIT or IMPORT.
 // It sets Bucket, Options and Value. With orEdit an ADD changes a bucket that exists. The
 // defaults are filled in first. The error matches kv.ErrInvalidConfig if a text is not
 // UTF-8 or a field's value has no name on the wire, and kv.ErrNotSupported if the
@@ -95,8 +95,8 @@ func appendConfigText(dst []byte, cfg *kv.Config, all bool) (line []byte, text c
 	return dst, text, nil
 }
 
-// ApplyConfig sets the fields of cfg that the command ADD or EDIT names. Their strings
-// are in memory of their own. It returns an error matching
+// ApplyConfig sets the fields of cfg that the command ADD, EDIT or IMPORT names. Their strings
+// are in memory of their own. It also sets Next of an IMPORT. It returns an error matching
 // kv.ErrInvalidConfig or kv.ErrInvalidOption.
 func (c *Command) ApplyConfig(cfg *kv.Config) (orEdit bool, err error) {
 	seen := make(map[string]bool)
@@ -116,6 +116,8 @@ func (c *Command) ApplyConfig(cfg *kv.Config) (orEdit bool, err error) {
 		switch {
 		case string(name) == "edit" && c.Verb == VerbAdd:
 			orEdit, ok = parseYesNo(value)
+		case string(name) == "next" && c.Verb == VerbImport:
+			ok = parseRevision(value, &c.Next)
 		default:
 			ok, err = setConfig(cfg, string(name), string(value))
 		}

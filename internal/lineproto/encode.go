@@ -6,13 +6,14 @@ import (
 	"unicode/utf8"
 
 	"kvd/kv"
+	"kvd/kv/records"
 )
 
 // AppendCommand appends the command to dst and returns the extended slice. It refuses a
 // command that would not parse as the same command, and then returns dst unchanged. The
 // error is a *kv.NameError for a bad name of a bucket, a *SyntaxError for another word
 // that a line cannot hold or for a line over MaxLine, and a *kv.LimitError for a value
-// over kv.MaxValueSizeLimit.
+// over kv.MaxValueSizeLimit, or records over records.LineMax.
 func AppendCommand(dst []byte, c *Command) ([]byte, error) {
 	start := len(dst)
 	if c.Verb == 0 || int(c.Verb) >= len(shapes) {
@@ -27,8 +28,8 @@ func AppendCommand(dst []byte, c *Command) ([]byte, error) {
 	line = c.appendOptions(line, s.options)
 	withPayload := s.payload == hasPayload || s.payload == mayHavePayload && c.Value != nil
 	if withPayload {
-		if len(c.Value) > kv.MaxValueSizeLimit {
-			return dst, &kv.LimitError{What: "value size", Got: int64(len(c.Value)), Max: kv.MaxValueSizeLimit, Err: kv.ErrValueTooLarge}
+		if limit := payloadLimit(c.Verb); len(c.Value) > limit {
+			return dst, &kv.LimitError{What: "value size", Got: int64(len(c.Value)), Max: int64(limit), Err: kv.ErrValueTooLarge}
 		}
 		line = strconv.AppendInt(append(line, ' '), int64(len(c.Value)), 10)
 	}
@@ -44,12 +45,22 @@ func AppendCommand(dst []byte, c *Command) ([]byte, error) {
 
 const crlf = "\r\n"
 
+// payloadLimit returns the size in bytes of the largest payload of a verb.
+func payloadLimit(v Verb) int {
+	if v == VerbRecords {
+		return records.LineMax
+	}
+	return kv.MaxValueSizeLimit
+}
+
 func (c *Command) appendArguments(dst []byte, s *shape) ([]byte, error) {
 	for _, a := range s.args {
 		dst = append(dst, ' ')
 		switch a {
 		case argWatch:
 			dst = strconv.AppendUint(dst, c.Watch, 10)
+		case argImport:
+			dst = strconv.AppendUint(dst, c.Import, 10)
 		case argRevision:
 			dst = strconv.AppendUint(dst, uint64(c.Revision), 10)
 		case argPassword:
@@ -102,6 +113,12 @@ func (c *Command) word(a argument) string {
 func (c *Command) appendOptions(dst []byte, has optionSet) []byte {
 	if has&optConfig != 0 && c.Options != "" {
 		dst = append(append(dst, ' '), c.Options...)
+	}
+	if c.Verb == VerbImport && c.Next != 0 {
+		dst = appendNumberOption(dst, "next=", uint64(c.Next))
+	}
+	if has&optDigest != 0 {
+		dst = append(append(dst, " digest="...), c.Digest.String()...)
 	}
 	if has&optTTL != 0 && c.TTL > 0 {
 		dst = appendDuration(dst, "ttl=", c.TTL)

@@ -71,6 +71,7 @@ func appendDetails(dst []byte, err error) []byte {
 	var corrupt *kv.CorruptError
 	var compacted *kv.CompactedError
 	var future *kv.FutureRevisionError
+	var digest *kv.DigestError
 	if errors.As(err, &mismatch) {
 		dst = appendNumberOption(dst, "actual=", uint64(mismatch.Got))
 		if !mismatch.Create {
@@ -97,6 +98,10 @@ func appendDetails(dst []byte, err error) []byte {
 	if errors.As(err, &compacted) {
 		dst = appendNumberOption(dst, "first=", uint64(compacted.First))
 		dst = appendNumberOption(dst, "wanted=", uint64(compacted.Wanted))
+	}
+	if errors.As(err, &digest) {
+		dst = append(append(dst, " digest="...), digest.Got.String()...)
+		dst = append(append(dst, " wanted="...), digest.Want.String()...)
 	}
 	if errors.As(err, &future) {
 		dst = appendNumberOption(dst, "newest=", uint64(future.Newest))
@@ -273,6 +278,12 @@ func (f *failure) typed(kind error, text, bucket, key string) []error {
 	}
 	if d.has("first") {
 		typed = append(typed, &kv.CompactedError{Bucket: bucket, Wanted: kv.Revision(d.number("wanted")), First: kv.Revision(d.number("first"))})
+	}
+	if d.has("digest") {
+		digest := &kv.DigestError{Bucket: bucket}
+		digest.Got, _ = kv.ParseDigest(d["digest"])
+		digest.Want, _ = kv.ParseDigest(d["wanted"])
+		typed = append(typed, digest)
 	}
 	if d.has("newest") {
 		typed = append(typed, &kv.FutureRevisionError{Bucket: bucket, Wanted: kv.Revision(d.number("wanted")), Newest: kv.Revision(d.number("newest"))})

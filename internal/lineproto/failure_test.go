@@ -18,7 +18,7 @@ var sentinels = map[lineproto.Code]error{
 	"KEY_EXISTS": kv.ErrKeyExists, "REVISION_MISMATCH": kv.ErrKeyRevisionMismatch, "INVALID_BUCKET_NAME": kv.ErrInvalidBucketName,
 	"INVALID_KEY": kv.ErrInvalidKey, "INVALID_PATTERN": kv.ErrInvalidPattern, "INVALID_CONFIG": kv.ErrInvalidConfig,
 	"INVALID_OPTION": kv.ErrInvalidOption, "HISTORY_TOO_LARGE": kv.ErrHistoryTooLarge, "VALUE_TOO_LARGE": kv.ErrValueTooLarge,
-	"BUCKET_FULL": kv.ErrBucketFull, "NOT_SUPPORTED": kv.ErrNotSupported, "COMPACTED": kv.ErrCompacted, "CLOSED": kv.ErrClosed,
+	"BUCKET_FULL": kv.ErrBucketFull, "INVALID_RECORD": kv.ErrInvalidRecord, "DIGEST_MISMATCH": kv.ErrDigestMismatch, "NOT_SUPPORTED": kv.ErrNotSupported, "COMPACTED": kv.ErrCompacted, "CLOSED": kv.ErrClosed,
 	"READ_ONLY": kv.ErrReadOnly, "OUTCOME_UNKNOWN": kv.ErrOutcomeUnknown, "NO_SPACE": kv.ErrNoSpace, "TOO_MANY_FILES": kv.ErrTooManyFiles, "LOCKED": kv.ErrLocked,
 	"NOT_STORE": kv.ErrNotStore, "VERSION": kv.ErrVersion, "CORRUPT": kv.ErrCorrupt,
 	"AUTH_REQUIRED": lineproto.ErrAuthRequired, "AUTH_FAILED": lineproto.ErrAuthFailed, "DENIED": lineproto.ErrDenied,

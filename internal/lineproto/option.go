@@ -5,6 +5,7 @@ import (
 
 	"kvd/internal/view"
 	"kvd/kv"
+	"kvd/kv/records"
 )
 
 // parseOptions reads the rest of the line after the arguments: the options and, if the
@@ -96,6 +97,11 @@ func (c *Command) setOption(o optionSet, value []byte) (ok bool) {
 		c.Status, ok = parseYesNo(value)
 	case optStale:
 		c.Stale, ok = parseYesNo(value)
+	case optDigest:
+		var err error
+		c.hasDigest = true
+		c.Digest, err = kv.ParseDigest(view.String(value))
+		return err == nil
 	case optOlder:
 		if string(value) == olderAll {
 			c.OlderThan = -1
@@ -127,7 +133,11 @@ func (c *Command) setTTL(value []byte) error {
 func (c *Command) refuseLength(v Verb) {
 	switch {
 	case c.Length < 0:
-	case v == VerbAdd || v == VerbEdit:
+	case v == VerbRecords:
+		if c.Length > records.LineMax {
+			c.refuse(&kv.LimitError{What: "size of the records", Got: int64(c.Length), Min: 0, Max: records.LineMax, Err: kv.ErrInvalidRecord})
+		}
+	case v == VerbAdd || v == VerbEdit || v == VerbImport:
 		if c.Length > maxConfigPayload {
 			c.refuse(&kv.LimitError{What: "size of the configuration", Got: int64(c.Length), Max: maxConfigPayload, Err: kv.ErrInvalidConfig})
 		}

@@ -57,6 +57,10 @@ func setStatus(st *kv.Status, name, value string) (ok bool, err error) {
 	case "stale":
 		st.Stale, ok = parseYesNo([]byte(value))
 		return ok, nil
+	case "digest":
+		d, err := kv.ParseDigest(value)
+		st.Digest = &d
+		return err == nil, nil
 	}
 	n, ok = parseNumber([]byte(value))
 	switch name {
@@ -92,6 +96,9 @@ func AppendInfo(dst []byte, st *kv.Status) []byte {
 	dst = appendNumberOption(dst, "bytes=", st.Bytes)
 	dst = appendNumberOption(dst, "disk=", st.Disk)
 	dst = appendNumberOption(dst, "revision=", uint64(st.Revision))
+	if st.Digest != nil {
+		dst = append(append(dst, " digest="...), st.Digest.String()...)
+	}
 	if st.Doubt != 0 {
 		dst = appendNumberOption(dst, "doubt=", uint64(st.Doubt))
 	}

@@ -30,6 +30,10 @@ const (
 	VerbReclaim
 	VerbLost
 	VerbAccept
+	VerbImport
+	VerbRecords
+	VerbCommit
+	VerbDiscard
 )
 
 // String returns the verb as on the wire.
@@ -60,9 +64,10 @@ const (
 	argWatch
 	argUser
 	argPassword
+	argImport
 )
 
-var argumentNames = [...]string{"", "BUCKET", "KEY", "REVISION", "PATTERNS", "WATCH", "USER", "PASSWORD"}
+var argumentNames = [...]string{"", "BUCKET", "KEY", "REVISION", "PATTERNS", "WATCH", "USER", "PASSWORD", "NUMBER"}
 
 // payloadRule determines whether a verb has a length and a payload.
 type payloadRule uint8
@@ -87,6 +92,7 @@ const (
 	optOlder
 	optStatus
 	optStale
+	optDigest
 	optConfig // those of a configuration: config.go
 )
 
@@ -103,6 +109,7 @@ var (
 	noArgs       []argument
 	aBucket      = []argument{argBucket}
 	aKey         = []argument{argBucket, argKey}
+	anImport     = []argument{argImport}
 	somePatterns = []argument{argBucket, argPatterns}
 	shapes       = [...]shape{
 		VerbHello:        {"HELLO", noArgs, 0, noPayload},
@@ -130,6 +137,10 @@ var (
 		VerbReclaim:      {"RECLAIM", aBucket, optID, noPayload},
 		VerbLost:         {"LOST", aBucket, optID, noPayload},
 		VerbAccept:       {"ACCEPT", aBucket, optID, noPayload},
+		VerbImport:       {"IMPORT", []argument{argImport, argBucket}, optConfig, mayHavePayload},
+		VerbRecords:      {"RECORDS", anImport, 0, hasPayload},
+		VerbCommit:       {"COMMIT", anImport, optDigest, noPayload},
+		VerbDiscard:      {"DISCARD", anImport, 0, noPayload},
 	}
 )
 
@@ -179,6 +190,8 @@ func optionNamed(name string) optionSet {
 		return optStatus
 	case "stale":
 		return optStale
+	case "digest":
+		return optDigest
 	}
 	return 0
 }

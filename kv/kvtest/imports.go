@@ -24,7 +24,9 @@ var importFacts = []fact{
 					want.Bucket, got.Delta, found = b.Name(), 0, true
 					t.entry(got, want)
 					equal(t, "time of "+want.Key, got.Created.Equal(want.Created), true)
-					equal(t, "headers of "+want.Key, string(got.Headers), string(want.Headers))
+					if got.Headers != nil { // not every front end shows them
+						equal(t, "headers of "+want.Key, string(got.Headers), string(want.Headers))
+					}
 				}
 			}
 			equal(t, fmt.Sprintf("that %q has revision %d", want.Key, want.Revision), found, true)

@@ -28,6 +28,7 @@ type conn struct {
 	names   map[string]string // names of buckets, so that each is allocated once
 	last    handle            // in this round
 	watches watches
+	imports imports
 	read    int       // bytes consumed before the login
 	wrote   int       // bytes of replies; limited before the login
 	since   time.Time // when the first byte of an incomplete command came; zero: there is none
@@ -48,6 +49,7 @@ func newConn(ctx context.Context, p *Protocol, sc *server.Conn) *conn {
 func (c *conn) end() {
 	c.Close() // first: a watch may be writing to a client that does not read
 	c.watches.stopAll()
+	c.imports.discardAll(c)
 	c.in.Release()
 }
 

@@ -91,12 +91,28 @@
 //	C: EDIT labels history=3
 //	S: +OK
 //	C: INFO labels
-//	S: +INFO labels id=20 created=2026-11-22T18:00:00.123456789Z keys=0 values=0 bytes=0 disk=0 revision=0 history=3 ttl=0s marker-ttl=15m0s max-value-size=1048576 max-bytes=-1 storage=file compression=no sync=always description="two words" 27
+//	S: +INFO labels id=20 created=2026-11-22T18:00:00.123456789Z keys=0 values=0 bytes=0 disk=0 revision=0 digest=00000000000000000000000000000000 history=3 ttl=0s marker-ttl=15m0s max-value-size=1048576 max-bytes=-1 storage=file compression=no sync=always description="two words" 27
 //	S: {"metadata":{"owner":"me"}}
+//	C: IMPORT 1 copy next=1000 history=2
+//	S: +OK
+//	C: RECORDS 1 187
+//	C: {"key":"Key1","rev":4,"op":"put","created":"2026-01-01T00:00:00Z","value":"Value1"}
+//	C: {"key":"Key1","rev":9,"op":"purge","created":"2026-01-01T00:00:01Z","deadline":"2026-01-01T01:00:01Z"}
+//	S: +OK 2
+//	C: GET copy Key1
+//	S: -ERR BUCKET_NOT_FOUND : "copy"
+//	C: COMMIT 1 digest=00000000000000000000000000000000
+//	S: -ERR DIGEST_MISMATCH digest=aee11a3e5db6e3850a095fb3c48d7d59 wanted=00000000000000000000000000000000 : bucket "copy" has aee11a3e5db6e3850a095fb3c48d7d59, expected 00000000000000000000000000000000: records are missing or other ones were written; discard the import and begin anew
+//	C: COMMIT 1 digest=aee11a3e5db6e3850a095fb3c48d7d59
+//	S: +OK
 //	C: BUCKETS
+//	S: +BUCKET copy
 //	S: +BUCKET labels
 //	S: +BUCKET my-kv
-//	S: +END 2
+//	S: +END 3
+//	C: PUT copy Key2 1
+//	C: x
+//	S: +OK 1000
 //	C: PUT labels user:1,ключ 1
 //	C: x
 //	S: +OK 1
@@ -178,6 +194,11 @@
 //	RECLAIM bucket                               +RECLAIMED … +END
 //	LOST bucket                                  +DOUBT, +MISSING and +LOSTRECORD … +END
 //	ACCEPT bucket                                the same, of what was given up
+//	IMPORT number bucket [next=N] [config …] [length]
+//	                                             +OK
+//	RECORDS number length                        +OK count
+//	COMMIT number digest=HEX                     +OK
+//	DISCARD number                               +OK
 //
 // The methods of the same names in package kv define the meaning. Every command that
 // names a bucket also takes id=N, except ADD and EDIT. It then works on the bucket of
@@ -201,7 +222,7 @@
 //	+MISSING after upto [records=N] file=TEXT offset=N
 //	+LOSTRECORD key revision
 //	+END count                                                             of a listing
-//	+INFO bucket [doubt=N] [stale=yes] option … [length]                   and JSON
+//	+INFO bucket [digest=HEX] [doubt=N] [stale=yes] option … [length]                   and JSON
 //	+HELLO version server=TEXT store=HEX sync=always auth=yes|no
 //	-ERR error
 //
@@ -267,13 +288,35 @@
 // client that lets them share one reads on for a consumer that is slow: it ends that watch with
 // UNWATCH and begins it again on a connection of its own, from the next revision.
 //
+// # Imports
+//
+// An import makes a bucket of records that have their revisions and times already. IMPORT begins
+// it, with the options and the payload of ADD. The client chooses the number. next=N is the
+// revision of the first write to the bucket once it is committed; without it, that behind the last
+// record. Nothing sees the bucket before COMMIT, and its name is free.
+//
+// The payload of RECORDS is records in the form of package kvd/kv/records: a line of JSON each, the
+// last one with or without a line feed. It has at most 4 MiB, or is one record. Their revisions
+// ascend, over all commands of the import. The answer is their number. If any of them breaks a rule
+// (package kv, under Importer), none of the command is written, and the import goes on:
+// INVALID_RECORD, INVALID_KEY or VALUE_TOO_LARGE names the record. After any other error the import
+// can only be discarded.
+//
+// COMMIT makes the bucket visible. digest=HEX is the digest of its records in 32 hexadecimal
+// digits (package kvd/kv/digest); +INFO has it for a bucket where it is known. If the bucket has
+// another one, the answer is DIGEST_MISMATCH, and the import goes on. So it does after
+// BUCKET_EXISTS: a bucket of that name has to be deleted before. DISCARD removes the import, and so
+// does the end of the connection. A number that has no import is discarded already. A connection
+// has at most 16 imports.
+//
 // # Errors
 //
 // The codes never change. The errors of package kv have these codes:
 //
 //	BUCKET_NOT_FOUND  BUCKET_EXISTS  KEY_NOT_FOUND  KEY_EXISTS  REVISION_MISMATCH
 //	INVALID_BUCKET_NAME  INVALID_KEY  INVALID_PATTERN  INVALID_CONFIG  INVALID_OPTION
-//	HISTORY_TOO_LARGE  VALUE_TOO_LARGE  BUCKET_FULL  NOT_SUPPORTED  COMPACTED
+//	HISTORY_TOO_LARGE  VALUE_TOO_LARGE  BUCKET_FULL  INVALID_RECORD  DIGEST_MISMATCH
+//	NOT_SUPPORTED  COMPACTED
 //	FUTURE_REVISION  CLOSED  READ_ONLY  OUTCOME_UNKNOWN  NO_SPACE  TOO_MANY_FILES  LOCKED  NOT_STORE
 //	VERSION  CORRUPT
 //
@@ -292,7 +335,8 @@
 // (the byte in question) and reason; what, got, min and max of a limit; file, offset
 // and detail of damage, and bucket, after and upto of missing records: those above the
 // revision after and not above upto; first, the revision from which on nothing is missing,
-// newest, the revision that the bucket is at, and wanted, the requested revision.
+// newest, the revision that the bucket is at, and wanted, the requested revision; digest,
+// that of a bucket, and wanted, the expected one.
 //
 // A line that does not parse gets one error, and the connection is closed, because the
 // begin of the next command is unknown. That ends an HTTP request at its first line,
@@ -308,11 +352,13 @@
 // # Limits
 //
 //	value                            64 MiB, and the bucket's own limit
+//	records of a RECORDS             4 MiB, or one record
 //	a command, from its first byte   10 s, and 1 s more for each 128 KiB of payload
 //	a client that does not read      closed if a reply waits and the client takes less than
 //	                                 256 KiB in 5 to 10 s; never while only events wait
 //	before AUTH, if it is required   2 s, 4 KiB each way; HELLO, AUTH, PING, QUIT only
 //	watches of a connection          1,024
+//	imports of a connection          16
 //
 // An idle connection has no time limit: it costs the server a few KiB, and the
 // keep-alive of TCP detects an unreachable peer. The server buffers at most 64 KiB of
@@ -332,7 +378,8 @@
 //	put    PUT CREATE UPDATE TOUCH, of the key
 //	del    DEL PURGE, of the key
 //	watch  WATCH, of each pattern
-//	admin  ADD EDIT RM PURGEDELETES RECLAIM ACCEPT, of the bucket
+//	admin  ADD EDIT RM PURGEDELETES RECLAIM ACCEPT, of the bucket; with put in all its keys,
+//	       IMPORT RECORDS COMMIT
 //
 // A permission can be granted on the keys that match a pattern. Then it holds for these
 // keys, and for patterns that match no other. DENIED names the missing grant:

@@ -17,6 +17,10 @@ func (c *conn) precheck(cmd *lineproto.Command) error {
 	if err := c.permit(cmd); err != nil {
 		return err
 	}
+	if cmd.Verb == lineproto.VerbRecords && cmd.Refused == nil {
+		_, err := c.imports.find(cmd.Import)
+		return err
+	}
 	if cmd.Refused != nil || cmd.Length <= server.InputSize || !cmd.Verb.Writes() {
 		return cmd.Refused
 	}
@@ -99,6 +103,8 @@ func (c *conn) dispatch(cmd *lineproto.Command) error {
 		c.reclaim(cmd)
 	case lineproto.VerbLost, lineproto.VerbAccept:
 		c.doubt(cmd)
+	case lineproto.VerbImport, lineproto.VerbRecords, lineproto.VerbCommit, lineproto.VerbDiscard:
+		c.importing(cmd)
 	case lineproto.VerbHello:
 		hello := c.protocol.hello
 		hello.Auth = c.HasUsers()

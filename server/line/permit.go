@@ -7,7 +7,7 @@ import (
 	"kvd/server"
 )
 
-// permissions are those that a verb needs. HELLO, AUTH, PING, QUIT and UNWATCH need none;
+// permissions are those that a verb needs. HELLO, AUTH, PING, QUIT, UNWATCH and DISCARD need none;
 // BUCKETS lists the buckets in which the user has any.
 var permissions = [...]struct {
 	may server.Permission
@@ -19,6 +19,9 @@ var permissions = [...]struct {
 	lineproto.VerbPurgeDeletes: {server.MayAdmin, ofBucket},
 	lineproto.VerbReclaim:      {server.MayAdmin, ofBucket},
 	lineproto.VerbAccept:       {server.MayAdmin, ofBucket},
+	lineproto.VerbImport:       {server.MayAdmin, ofImport},
+	lineproto.VerbRecords:      {server.MayAdmin, ofImport},
+	lineproto.VerbCommit:       {server.MayAdmin, ofImport},
 	lineproto.VerbLost:         {server.MayGet, ofBucket},
 	lineproto.VerbInfo:         {server.MayAny, ofAnything},
 	lineproto.VerbPut:          {server.MayPut, ofKey},
@@ -42,6 +45,7 @@ const (
 	ofKey                   // the key of the command
 	ofPatterns              // every key that one of its patterns can match
 	ofAnything              // the bucket, or some keys of it
+	ofImport                // the bucket of the import as a whole; put is needed too
 )
 
 // permit returns nil, or why the client may not give the command.
@@ -60,11 +64,29 @@ func (c *conn) permit(cmd *lineproto.Command) error {
 		err = c.permitPatterns(needs.may, cmd.Bucket, lineproto.SplitPatterns(cmd.Patterns))
 	case ofAnything:
 		err = c.PermitAny(needs.may, cmd.Bucket)
+	case ofImport:
+		err = c.permitImport(needs.may, cmd)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", lineproto.ErrDenied, err)
 	}
 	return nil
+}
+
+// permitImport checks the permissions for an import. Another user may have logged in since it began.
+func (c *conn) permitImport(p server.Permission, cmd *lineproto.Command) error {
+	bucket := cmd.Bucket
+	if cmd.Verb != lineproto.VerbImport {
+		o := c.imports.open[cmd.Import]
+		if o == nil {
+			return nil // it is refused later
+		}
+		bucket = o.bucket
+	}
+	if err := c.Permit(p, bucket); err != nil {
+		return err
+	}
+	return c.PermitPattern(server.MayPut, bucket, lineproto.AllPatterns)
 }
 
 // permitPatterns checks patterns as lineproto.SplitPatterns returns them.
