@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"runtime"
 	"slices"
 	"sync"
@@ -356,6 +357,52 @@ func BenchmarkIdleWatchers(b *testing.B) {
 			_ = w.Stop()
 		}
 	}
+}
+
+// BenchmarkIdleClientWatches has one client watch a bucket 1,000 times. Client and server are
+// one process: memory, goroutines and descriptors are those of both.
+func BenchmarkIdleClientWatches(b *testing.B) {
+	const watches = 1000
+	addr, _ := serveStore(b)
+	for b.Loop() {
+		c, err := client.Dial(ctx, addr, client.Options{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		bk, err := c.CreateBucket(ctx, kv.Config{Bucket: "b"})
+		if err != nil {
+			b.Fatal(err)
+		}
+		before, goroutines, files := inUse(), runtime.NumGoroutine(), descriptors(b)
+		for range watches {
+			if _, err := bk.Watch(ctx, nil, kv.UpdatesOnly()); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(float64(inUse()-before)/watches, "B/watch")
+		b.ReportMetric(float64(runtime.NumGoroutine()-goroutines), "goroutines")
+		b.ReportMetric(float64(descriptors(b)-files), "descriptors")
+		if err := c.Close(); err != nil {
+			b.Error(err)
+		}
+	}
+}
+
+// inUse returns the bytes of the heap and of stacks.
+func inUse() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc + m.StackInuse
+}
+
+func descriptors(b *testing.B) int {
+	files, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		b.Fatal(err)
+	}
+	return len(files)
 }
 
 func heap() uint64 {
