@@ -42,6 +42,7 @@ type rewrite struct {
 	count  int            // of the inputs
 	size   int64          // of them all, bytes
 	pace   *pacer
+	turns  turns
 	began  time.Time
 
 	decider   *compaction.Decider
@@ -227,6 +228,7 @@ func (c *rewrite) look() error {
 
 // looked counts an entry that was read.
 func (c *rewrite) looked(e *segment.Entry) error {
+	c.turns.count()
 	const about = 16 // bytes of an entry in its index block, without the key
 	c.read += int64(len(e.Key)) + about
 	return c.spend(int64(len(e.Key)) + about)

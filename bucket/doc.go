@@ -329,8 +329,13 @@
 // bytes since the last one, some 40 MiB under load.
 //
 // A goroutine of the background, and the caller of a large value, yield right before calls that
-// may take long (vfs.Yield has the reason). A compaction and a listing that also yielded after every 8 KiB of records, so that
-// they did not keep a processor for 10 ms, made no difference to the latency of writers.
+// may take long (vfs.Yield has the reason). A compaction also yields after some 50 µs of work
+// (turns.go), and after each slice of the index that it changes: the p99.9 of 64 and 256 writers
+// falls by an eighth. A yield after every 8 KiB of records that it keeps made no difference, because
+// most of its work is records that it does not keep.
+//
+// Mutations are judged 32 per hold of the bucket's lock. With a hold for each, a slice of the index that
+// a compaction moves came between any two judgements, and the p99.9 of 256 writers was 2.5 times as high.
 //
 // With eight buckets or fewer the files are written to before the answer, because that takes 0.2 µs
 // a record, and because the files are evidence if the log is damaged. The writes of a group to many

@@ -3,6 +3,7 @@ package bucket
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 
 	"kvd/bucket/manifest"
@@ -218,6 +219,7 @@ func (c *rewrite) move() error {
 		m.entries = append(m.entries, *e)
 		if len(m.entries) == applySlice {
 			c.apply(&m)
+			runtime.Gosched() // a judge, or a reader, may wait for the lock
 		}
 		return nil
 	}, func(d *kv.CorruptError) { damaged = d }, nil)

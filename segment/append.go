@@ -151,6 +151,7 @@ func Remove(o Options, number uint64, step func()) error {
 func removeFile(fsys vfs.FS, name string, step func()) error {
 	err := shrink(fsys, name, step)
 	if err == nil {
+		vfs.Yield()
 		err = fsys.Remove(name)
 	}
 	if err != nil {
