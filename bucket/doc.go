@@ -332,7 +332,8 @@
 // may take long (vfs.Yield has the reason). A compaction also yields after some 50 µs of work
 // (turns.go), and after each slice of the index that it changes: the p99.9 of 64 and 256 writers
 // falls by an eighth. A yield after every 8 KiB of records that it keeps made no difference, because
-// most of its work is records that it does not keep.
+// most of its work is records that it does not keep. A listing yields after 1,024 keys: beside it 64
+// writers make a tenth more puts, with a p99.9 of two thirds.
 //
 // Mutations are judged 32 per hold of the bucket's lock. With a hold for each, a slice of the index that
 // a compaction moves came between any two judgements, and the p99.9 of 256 writers was 2.5 times as high.

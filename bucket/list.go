@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -22,6 +23,9 @@ const (
 	snapshotMax = time.Second
 	// contextCheck is the number of keys after which a listing checks its context.
 	contextCheck = 256
+	// listTurn is the number of keys after which a listing lets other goroutines run: some
+	// 100 µs of work. See turns for the reason.
+	listTurn = 1024
 	// snapshotsOpen bounds the snapshots of a store at a time. Further ones wait.
 	snapshotsOpen = 64
 )
@@ -120,6 +124,9 @@ func (l *listing) run() error {
 func (l *listing) visit(key []byte, newest index.Version) bool {
 	if l.seen++; l.seen%contextCheck == 0 && l.ctx.Err() != nil {
 		return false
+	}
+	if l.seen%listTurn == 0 {
+		runtime.Gosched()
 	}
 	if newest.Op != kv.Put || hasExpired(&newest, l.ttl, l.now, true) {
 		return true
