@@ -191,6 +191,14 @@ func harmless(v []byte) []byte {
 // timeLayout is the layout of times for people. Programs get RFC 3339.
 const timeLayout = "2006-01-02 15:04:05"
 
+// size returns a number of bytes: short for people, exact elsewhere.
+func (l *list) size(n int64) string {
+	if l.table != nil {
+		return bytesText(uint64(n))
+	}
+	return strconv.FormatInt(n, 10)
+}
+
 func (l *list) time(t time.Time) string {
 	if l.table != nil {
 		return t.Local().Format(timeLayout)

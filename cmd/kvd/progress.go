@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"strings"
 	"time"
+
+	"kvd/bucket"
 )
 
 // progress shows the progress of long work: a line that is rewritten on a terminal, a
@@ -18,6 +20,7 @@ type progress struct {
 	stage    string
 	logged   time.Time // when the last line of the log was written
 	shown    bool
+	bytes    bool // the stage counts bytes
 }
 
 const (
@@ -50,6 +53,13 @@ func (p *progress) show(stage string, done, total int64) {
 	}
 }
 
+// showBytes is show for a stage that counts bytes.
+func (p *progress) showBytes(b bucket.Progress) {
+	p.bytes = true
+	p.show(string(b.Stage), b.Done, b.Total)
+	p.bytes = false
+}
+
 func (p *progress) line(done, total int64, now time.Time) string {
 	if total <= 0 {
 		return fmt.Sprintf("%s: %d", p.stage, done)
@@ -58,6 +68,9 @@ func (p *progress) line(done, total int64, now time.Time) string {
 	s := fmt.Sprintf("%s: %3.0f %%", p.stage, 100*share)
 	if share > 0 {
 		left := time.Duration(float64(now.Sub(p.began)) * (1 - share) / share)
+		if p.bytes {
+			s += fmt.Sprintf(", %s/s", bytesText(uint64(float64(done)/now.Sub(p.began).Seconds())))
+		}
 		s += fmt.Sprintf(", %v left", left.Round(time.Second))
 	}
 	return s

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"kvd/backup"
+	"kvd/bucket/cut"
+	"kvd/kv"
+)
+
+func (a *app) restoreCommand() *cobra.Command {
+	var r restoration
+	c := &cobra.Command{
+		Use:   "restore FILE --dir NEW",
+		Short: "Make a store of a backup",
+		Long: `Make a store of a backup in a new or empty directory, with all buckets or those of
+--bucket. The directory is a store only once the whole backup was read and checked.
+"-" is standard input.
+
+The store is another one for its clients: store and buckets have new ids, and each
+bucket goes on far above the revisions that were told after the backup was made, so
+that no old revision is given away again. A watch that resumes with an id is told that
+its bucket is gone, and one that resumes by a revision alone that records are missing.
+For a store that moves, and is not used any more where it was, --same-ids and --bump 0
+keep ids and revisions. Deadlines pass while a store is a backup.`,
+		Example: `  kvd restore kvd-2026-11-30.tar --dir ./new-data
+  kvd restore kvd-2026-11-30.tar --dir ./new-data --bucket orders=orders-old
+  kvd restore kvd-2026-11-30.tar --dir ./new-data --dry-run`,
+		Args: takes(1, 1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if r.dir == "" && !r.dryRun {
+				return usageOf(c, errors.New("--dir is missing: name a new directory"))
+			}
+			o, err := r.options(c.Flags().Changed("bump"))
+			if err != nil {
+				return usageOf(c, err)
+			}
+			return archiveError(a.restore(c.Context(), args[0], r.dir, o))
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&r.dir, "dir", "", "new directory of the store")
+	f.StringArrayVar(&r.buckets, "bucket", nil, "BUCKET or BUCKET=NAME: restore this bucket alone, under that name (several times: these)")
+	f.Var(&r.bump, "bump", "skip so many revisions of each bucket (default: a billion, or a million for each second since the backup)")
+	f.BoolVar(&r.sameIDs, "same-ids", false, "keep the ids of store and buckets: the old store is not used any more")
+	f.BoolVar(&r.dryRun, "dry-run", false, "check the backup and print what would be restored")
+	_ = c.MarkFlagDirname("dir") // it exists
+	a.addJSON(c)
+	return c
+}
+
+// restoration is the flags of restore.
+type restoration struct {
+	dir     string
+	buckets []string
+	bump    revisionFlag
+	sameIDs bool
+	dryRun  bool
+}
+
+func (r *restoration) options(bumped bool) (backup.RestoreOptions, error) {
+	o := backup.RestoreOptions{Options: cut.Options{SameIDs: r.sameIDs}, DryRun: r.dryRun}
+	if bumped {
+		n := uint64(r.bump)
+		o.Bump = &n
+	}
+	for _, text := range r.buckets {
+		from, to, renamed := strings.Cut(text, "=")
+		if !renamed {
+			to = from
+		}
+		if o.Buckets == nil {
+			o.Buckets = make(map[string]string)
+		}
+		if _, twice := o.Buckets[from]; twice {
+			return o, fmt.Errorf("--bucket %s is given twice", from)
+		}
+		o.Buckets[from] = to
+	}
+	return o, nil
+}
+
+// restoredJSON is a restored bucket in JSON.
+type restoredJSON struct {
+	Bucket   string      `json:"bucket"`
+	From     string      `json:"from"` // its name in the backup
+	Keys     uint64      `json:"keys"`
+	Revision kv.Revision `json:"revision"` // the newest one in the backup
+	Next     kv.Revision `json:"next"`     // that of the next record
+	Memory   bool        `json:"memory,omitempty"`
+}
+
+func (a *app) restore(ctx context.Context, name, dir string, o backup.RestoreOptions) error {
+	r, err := a.openArchive(name)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	p := a.newProgress(a.newLogger(formatAuto, slog.LevelInfo))
+	o.Progress = p.showBytes
+	done, err := backup.Restore(ctx, name, r, dir, o)
+	p.clear()
+	if err != nil {
+		return err
+	}
+	l := a.newList("Restored from "+name, "Bucket", "From", "Keys", "Revision", "Next revision")
+	for _, b := range done.Buckets {
+		if a.json {
+			if err := a.printJSON(restoredJSON{b.To, b.From, b.Keys, b.Revision, b.Next, b.Memory}); err != nil {
+				return err
+			}
+			continue
+		}
+		l.add(b.To, b.From, b.Keys, b.Revision, b.Next)
+	}
+	if err := a.endList(l, len(done.Buckets) > 0, "The backup has no buckets."); err != nil {
+		return err
+	}
+	a.remarkRestored(dir, o, &done)
+	return a.sourceDamaged(done.Damage, done.Damages)
+}
+
+// remarkRestored says on standard error what changes for clients.
+func (a *app) remarkRestored(dir string, o backup.RestoreOptions, done *backup.Restored) {
+	if a.json {
+		return
+	}
+	if o.DryRun {
+		fmt.Fprintln(a.err, "Nothing was written (--dry-run).")
+		return
+	}
+	fmt.Fprintf(a.err, "%s is a store as of %s. Serve it with: kvd serve --data %s\n", dir, done.Content.Time.Format("2006-01-02T15:04:05Z07:00"), dir)
+	if o.SameIDs {
+		fmt.Fprintln(a.err, "It has the ids of the old store, which must not be used any more.")
+		return
+	}
+	fmt.Fprintln(a.err, `Watches of the old store begin anew. Compare-and-sets with revisions told after the backup fail. Mirrors
+and consumers of NATS clients have to be made anew.`)
+}
