@@ -150,7 +150,7 @@ func (c *conn) refuseLevel(*request) (any, *jsapi.Error) { return nil, jsapi.Err
 
 // refuseBackup refuses the requests of the CLI's backup and restore.
 func (c *conn) refuseBackup(*request) (any, *jsapi.Error) {
-	return nil, jsapi.NewError(501, 10052, "stream backups are not supported: a backup of kvd is a copy of its data directory, made while it is stopped")
+	return nil, jsapi.NewError(501, 10052, "stream backups are not supported: take a backup with kvd backup, and restore it with kvd restore")
 }
 
 // now returns the time for an answer.
