@@ -19,8 +19,9 @@ type listing[T any] struct {
 	command lineproto.Command
 	check   error // why it cannot be sent; nil: it can
 	decode  func(*lineproto.Reply) (item[T], error)
-	name    func(error) error // adds bucket and key to an error; nil: adds nothing
-	changes bool              // the command writes: it is sent once, on a new connection
+	name    func(error) error      // adds bucket and key to an error; nil: adds nothing
+	ended   func(*lineproto.Reply) // is given the last reply, before the sequence ends; nil: it is not
+	changes bool                   // the command writes: it is sent once, on a new connection
 }
 
 // item is one result of a listing, in memory of its own.
@@ -158,6 +159,9 @@ func (s *stream[T]) readOne() (complete bool, err error) {
 	case err != nil:
 		return false, s.broken(err)
 	case r.Kind == lineproto.ReplyEnd:
+		if s.listing.ended != nil {
+			s.listing.ended(r)
+		}
 		return true, io.EOF
 	case r.Kind == lineproto.ReplyError:
 		err = r.Err(s.listing.command.Bucket, s.listing.command.Key)

@@ -28,13 +28,14 @@ func (a *app) backupCommand() *cobra.Command {
 Reads and writes go on meanwhile. FILE appears once it is whole and on the disk; it
 must not exist yet. "-" is standard output, which must not be a terminal. Buckets in
 memory are in the backup with their configurations alone. The file holds values in
-plain: only you can read it. The users file and certificates are not in it.
+plain: only you can read it. The users file and certificates are not in it. A server
+with users wants the permissions admin and get in each bucket, or for the pattern "*".
 
 What is copied is verified. If the store is damaged, the backup has everything that
 can be read, says what is damaged, and the exit code is 8.`,
-		Example: `  kvd backup kvd-2026-11-30.tar --dir ./kvd-data
+		Example: `  kvd backup kvd-2026-11-30.tar
   kvd backup orders.tar --bucket orders --rate 50M --dir ./kvd-data
-  kvd backup - --dir ./kvd-data | age -r RECIPIENT > kvd.tar.age`,
+  kvd backup - | age -r RECIPIENT > kvd.tar.age`,
 		Args: takes(1, 1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if args[0] == "-" && a.outTTY {
@@ -71,7 +72,7 @@ func (a *app) backup(ctx context.Context, name string, o bucket.BackupOptions) e
 	return a.withStore(ctx, mustExist, func(ctx context.Context, s store) error {
 		source, ok := kv.As[backup.Source](s)
 		if !ok {
-			return fmt.Errorf("%w: name the directory with --dir", kv.ErrNotSupported)
+			return a.backupServer(ctx, s, name, o)
 		}
 		var report cut.Report
 		size, err := a.writeBackup(name, func(w io.Writer) (err error) {
@@ -84,6 +85,44 @@ func (a *app) backup(ctx context.Context, name string, o bucket.BackupOptions) e
 		}
 		return a.printTaken(name, size, &report)
 	})
+}
+
+// backupServer has a server write the backup.
+func (a *app) backupServer(ctx context.Context, s store, name string, o bucket.BackupOptions) error {
+	source, ok := kv.As[kv.Backuper](s)
+	if !ok {
+		return fmt.Errorf("%w: backups", kv.ErrNotSupported)
+	}
+	began := time.Now()
+	report := cut.Report{}
+	p := a.newProgress(a.newLogger(formatAuto, slog.LevelInfo))
+	size, err := a.writeBackup(name, func(w io.Writer) error {
+		received := countingWriter{w: w, told: func(n int64) { p.show("bytes received", n, 0) }}
+		taken, err := source.WriteBackup(ctx, &received, kv.BackupOptions{Buckets: o.Buckets, Rate: o.Rate})
+		report.Damage = taken.Damage
+		p.clear()
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	report.Elapsed = time.Since(began)
+	if name == "-" {
+		return a.sourceDamaged(report.Damage, nil)
+	}
+	r, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	archive, err := backup.Open(name, r)
+	if err != nil {
+		return archiveError(err)
+	}
+	defer archive.Close()
+	report.Content = archive.Content()
+	report.Bytes = report.Content.Bytes()
+	return a.printTaken(name, size, &report)
 }
 
 // writeBackup has a file written, or standard output, and returns its size.
@@ -106,13 +145,17 @@ func (a *app) writeBackup(name string, write func(io.Writer) error) (size int64,
 
 // countingWriter counts bytes.
 type countingWriter struct {
-	w io.Writer
-	n int64
+	w    io.Writer
+	n    int64
+	told func(int64) // is called with n after each write; nil: it is not
 }
 
 func (c *countingWriter) Write(p []byte) (int, error) {
 	n, err := c.w.Write(p)
 	c.n += int64(n)
+	if c.told != nil {
+		c.told(c.n)
+	}
 	return n, err
 }
 

@@ -15,7 +15,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvd/backup"
 	"kvd/bucket"
+	"kvd/bucket/cut"
 	"kvd/internal/descriptors"
 	"kvd/kv"
 	"kvd/server"
@@ -105,7 +107,7 @@ func (a *app) serve(ctx context.Context, load func() (*serveConfig, error)) erro
 	}
 	d.warnExposed()
 	store := d.metrics.Observe(d.store)
-	if err := d.startLine(store, build.Version); err != nil {
+	if err := d.startLine(backup.Of(store, d.store, d.backedUp), build.Version); err != nil {
 		return errors.Join(err, d.stop())
 	}
 	if err := d.startNATS(store, build.Version); err != nil {
@@ -169,6 +171,12 @@ func (d *daemon) openStore(p *progress) error {
 	d.metrics.Files(store.Files)
 	d.metrics.Clock(func() time.Duration { return store.Clock().Leap }, func() time.Duration { return store.Clock().Suspended })
 	return nil
+}
+
+// backedUp is called after a backup was sent.
+func (d *daemon) backedUp(r cut.Report) {
+	d.metrics.BackedUp(r.Content.Time)
+	d.log.Info("backup sent", "buckets", len(r.Content.Buckets), "lsn", r.Content.LSN, "bytes", r.Bytes, "damage", r.Damage, "elapsed", r.Elapsed)
 }
 
 // clockRemarks returns what an operator should know of a store's clock.

@@ -18,6 +18,7 @@ type Command struct {
 	Bucket   string
 	Key      string
 	Patterns string // as JoinPatterns returns them; KEYS, COUNT, WATCH
+	Buckets  string // as JoinBuckets returns them; BACKUP
 	Value    []byte // the payload; ADD, EDIT and IMPORT: a part of the configuration
 
 	BucketID    uint64 // the command is for the bucket with this id only; 0: any bucket with the name
@@ -32,6 +33,7 @@ type Command struct {
 
 	OlderThan time.Duration // PURGEDELETES, as kv.Bucket.PurgeDeletes takes it
 	Status    bool          // BUCKETS: with the status of each, as INFO has it
+	Rate      int64         // BACKUP: most bytes a second; 0: no bound
 	Stale     bool          // GET, HISTORY, KEYS, COUNT, WATCH: as for a context of kv.WithStale
 
 	Import uint64      // the client's number of the import; IMPORT, RECORDS, COMMIT, DISCARD
@@ -155,6 +157,9 @@ func (c *Command) setArgument(a argument, word []byte) (ok bool) {
 	case argPatterns:
 		c.Patterns = view.String(word)
 		_, ok = cutPatterns(c.Patterns)
+	case argBuckets:
+		c.Buckets = view.String(word)
+		ok = checkBuckets(c.Buckets) == nil
 	case argUser:
 		c.User = view.String(word)
 	case argPassword:

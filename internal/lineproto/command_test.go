@@ -51,6 +51,8 @@ var commands = []struct {
 	{"COUNT b > stale=yes\r\n", lineproto.Command{Verb: lineproto.VerbCount, Bucket: "b", Patterns: ">", Stale: true}},
 	{"WATCH 1 b > stale=yes\r\n", lineproto.Command{Verb: lineproto.VerbWatch, Watch: 1, Bucket: "b", Patterns: ">", Stale: true}},
 	{"LOST b\r\n", lineproto.Command{Verb: lineproto.VerbLost, Bucket: "b"}},
+	{"BACKUP *\r\n", lineproto.Command{Verb: lineproto.VerbBackup, Buckets: "*"}},
+	{"BACKUP a,b rate=7\r\n", lineproto.Command{Verb: lineproto.VerbBackup, Buckets: "a,b", Rate: 7}},
 	{"ACCEPT b id=3\r\n", lineproto.Command{Verb: lineproto.VerbAccept, Bucket: "b", BucketID: 3}},
 	{"HISTORY b k\r\n", lineproto.Command{Verb: lineproto.VerbHistory, Bucket: "b", Key: "k"}},
 	{"KEYS b a.*,b.>\r\n", lineproto.Command{Verb: lineproto.VerbKeys, Bucket: "b", Patterns: "a.*,b.>"}},

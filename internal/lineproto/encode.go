@@ -96,15 +96,21 @@ func (c *Command) appendArguments(dst []byte, s *shape) ([]byte, error) {
 func isBlankOrControl(r rune) bool { return r <= ' ' || r == 0x7f }
 
 func checkBucket(a argument, word string) error {
-	if a != argBucket {
-		return nil
+	switch a {
+	case argBucket:
+		return kv.CheckBucketName(word)
+	case argBuckets:
+		return checkBuckets(word)
 	}
-	return kv.CheckBucketName(word)
+	return nil
 }
 
 func (c *Command) word(a argument) string {
-	if a == argBucket {
+	switch a {
+	case argBucket:
 		return c.Bucket
+	case argBuckets:
+		return c.Buckets
 	}
 	return c.User
 }
@@ -138,6 +144,9 @@ func (c *Command) appendOptions(dst []byte, has optionSet) []byte {
 	dst = appendYes(dst, "meta", has&optMeta != 0 && c.MetaOnly)
 	dst = appendYes(dst, "status", has&optStatus != 0 && c.Status)
 	dst = appendYes(dst, "stale", has&optStale != 0 && c.Stale)
+	if has&optRate != 0 && c.Rate > 0 {
+		dst = appendNumberOption(dst, "rate=", uint64(c.Rate))
+	}
 	if has&optOlder != 0 {
 		dst = c.appendOlder(dst)
 	}

@@ -1,6 +1,7 @@
 package lineproto
 
 import (
+	"math"
 	"time"
 
 	"kvd/internal/view"
@@ -102,6 +103,10 @@ func (c *Command) setOption(o optionSet, value []byte) (ok bool) {
 		c.hasDigest = true
 		c.Digest, err = kv.ParseDigest(view.String(value))
 		return err == nil
+	case optRate:
+		n, ok := parseNumber(value)
+		c.Rate = int64(n)
+		return ok && 0 < n && n <= math.MaxInt64
 	case optOlder:
 		if string(value) == olderAll {
 			c.OlderThan = -1

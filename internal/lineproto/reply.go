@@ -31,6 +31,7 @@ const (
 	ReplyLostEvent                       // LOST: of a watch, a record whose value is damaged
 	ReplySynced                          // SYNCED: a watch has delivered its initial entries
 	ReplyWatchEnd                        // END: of a watch
+	ReplyData                            // +DATA: a part of a backup
 )
 
 var replyNames = [...]string{
@@ -38,6 +39,7 @@ var replyNames = [...]string{
 	ReplyDoubt: "+DOUBT", ReplyMissing: "+MISSING", ReplyLostRecord: "+LOSTRECORD", ReplyEnd: "+END",
 	ReplyInfo: "+INFO", ReplyHello: "+HELLO", ReplyError: "-ERR",
 	ReplyEvent: "EVENT", ReplyLostEvent: "LOST", ReplySynced: "SYNCED", ReplyWatchEnd: "END",
+	ReplyData: "+DATA",
 }
 
 // String returns the first word of such a line.
@@ -71,6 +73,7 @@ type Reply struct {
 	Bound      kv.Revision     // +DOUBT, as kv.Doubt has it
 	Unknown    bool            // +DOUBT
 	Missing    kv.MissingRange // +MISSING
+	Taken      kv.BackupTaken  // +END of a backup; its Size is Number
 	LostRecord kv.LostRecord   // +LOSTRECORD
 
 	failure failure // -ERR, +LOST, LOST, END
@@ -147,7 +150,11 @@ func (r *Reply) parse(kind ReplyKind, w *words) (length int, err error) {
 	case ReplyOK:
 		ok = !w.more || r.takeNumber(w, &r.Number) && !w.more
 	case ReplyEnd:
-		ok = r.takeNumber(w, &r.Number) && !w.more
+		ok = r.takeNumber(w, &r.Number) && (!w.more || r.parseTaken(w))
+	case ReplyData:
+		if word, err := w.next(); err == nil && !w.more {
+			return parseLength(word)
+		}
 	case ReplyKey:
 		ok = takeKey(w, &r.Name) && !w.more
 	case ReplyBucket:

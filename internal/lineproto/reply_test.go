@@ -22,6 +22,8 @@ var (
 	purge    = kv.Entry{Key: "k", Value: []byte{}, Revision: 6, Created: created, Operation: kv.Purge, Reason: kv.ReasonClient, Deadline: deadline}
 )
 
+var taken = kv.BackupTaken{LSN: 5, Size: 9, SHA256: [32]byte(bytes.Repeat([]byte{7}, 32)), Damage: 2}
+
 // replies has the exported fields of every reply, and its spelling.
 var replies = []struct {
 	text string
@@ -32,6 +34,8 @@ var replies = []struct {
 	{"+OK\r\n", lineproto.AppendOK(nil), lineproto.Reply{Kind: lineproto.ReplyOK}, nil},
 	{"+OK 7\r\n", lineproto.AppendNumber(nil, 7), lineproto.Reply{Kind: lineproto.ReplyOK, Number: 7}, nil},
 	{"+END 2\r\n", lineproto.AppendEnd(nil, 2), lineproto.Reply{Kind: lineproto.ReplyEnd, Number: 2}, nil},
+	{"+DATA 3\r\nabc\r\n", lineproto.AppendData(nil, []byte("abc")), lineproto.Reply{Kind: lineproto.ReplyData, Entry: kv.Entry{Value: []byte("abc")}}, nil},
+	{"+END 9 lsn=5 sha256=" + strings.Repeat("07", 32) + " damage=2\r\n", lineproto.AppendTaken(nil, &taken), lineproto.Reply{Kind: lineproto.ReplyEnd, Number: 9, Taken: taken}, nil},
 	{"+KEY a.b\r\n", lineproto.AppendKey(nil, "a.b"), lineproto.Reply{Kind: lineproto.ReplyKey, Name: "a.b"}, nil},
 	{"+KEY a,b\"\u00e9\r\n", lineproto.AppendKey(nil, "a,b\"é"), lineproto.Reply{Kind: lineproto.ReplyKey, Name: "a,b\"é"}, nil},
 	{`+KEY "\"a\\\""` + "\r\n", lineproto.AppendKey(nil, `"a\"`), lineproto.Reply{Kind: lineproto.ReplyKey, Name: `"a\"`}, nil},

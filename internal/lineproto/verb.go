@@ -34,6 +34,7 @@ const (
 	VerbRecords
 	VerbCommit
 	VerbDiscard
+	VerbBackup
 )
 
 // String returns the verb as on the wire.
@@ -65,9 +66,10 @@ const (
 	argUser
 	argPassword
 	argImport
+	argBuckets
 )
 
-var argumentNames = [...]string{"", "BUCKET", "KEY", "REVISION", "PATTERNS", "WATCH", "USER", "PASSWORD", "NUMBER"}
+var argumentNames = [...]string{"", "BUCKET", "KEY", "REVISION", "PATTERNS", "WATCH", "USER", "PASSWORD", "NUMBER", "BUCKETS"}
 
 // payloadRule determines whether a verb has a length and a payload.
 type payloadRule uint8
@@ -93,6 +95,7 @@ const (
 	optStatus
 	optStale
 	optDigest
+	optRate
 	optConfig // those of a configuration: config.go
 )
 
@@ -141,6 +144,7 @@ var (
 		VerbRecords:      {"RECORDS", anImport, 0, hasPayload},
 		VerbCommit:       {"COMMIT", anImport, optDigest, noPayload},
 		VerbDiscard:      {"DISCARD", anImport, 0, noPayload},
+		VerbBackup:       {"BACKUP", []argument{argBuckets}, optRate, noPayload},
 	}
 )
 
@@ -192,6 +196,8 @@ func optionNamed(name string) optionSet {
 		return optStale
 	case "digest":
 		return optDigest
+	case "rate":
+		return optRate
 	}
 	return 0
 }

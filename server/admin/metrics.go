@@ -24,6 +24,7 @@ type Metrics struct {
 	expired     prometheus.Counter
 	compactions compactions
 	scrubs      scrubs
+	backups     backups
 	ready       atomic.Pointer[func() bool]
 	operations  operations
 }
@@ -77,6 +78,7 @@ func NewMetrics(version, revision string) *Metrics {
 	build.Set(1)
 	m.compactions.register(m.registry)
 	m.scrubs.register(m.registry)
+	m.backups.register(m.registry)
 	m.registry.MustRegister(
 		durations, m.sync, m.batch, m.commitBytes, m.expired, ready, build, &m.operations,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),

@@ -199,6 +199,7 @@
 //	RECORDS number length                        +OK count
 //	COMMIT number digest=HEX                     +OK
 //	DISCARD number                               +OK
+//	BACKUP buckets [rate=N]                      +DATA … +END; buckets: names with commas between, or *
 //
 // The methods of the same names in package kv define the meaning. Every command that
 // names a bucket also takes id=N, except ADD and EDIT. It then works on the bucket of
@@ -221,7 +222,9 @@
 //	+DOUBT bound [all=yes]
 //	+MISSING after upto [records=N] file=TEXT offset=N
 //	+LOSTRECORD key revision
+//	+DATA length                                                           and a part of a backup
 //	+END count                                                             of a listing
+//	+END size lsn=N sha256=HEX [damage=N]                                  of a backup
 //	+INFO bucket [digest=HEX] [doubt=N] [stale=yes] option … [length]                   and JSON
 //	+HELLO version server=TEXT store=HEX sync=always auth=yes|no
 //	-ERR error
@@ -254,6 +257,12 @@
 // A listing that ends in -ERR is not complete. RECLAIM frees the disk space of removed
 // records that the bucket has when it begins. It answers with its progress, once a second at
 // most; the last +RECLAIMED has the result, and comes when the files are removed.
+//
+// BACKUP answers with the bytes of a backup (package backup of kvd), as the store was at one moment, in parts of at
+// most 64 KiB. The parts together are the backup only if +END follows, and their size and SHA-256 are those of
+// +END; after -ERR they are nothing. lsn is the position of the store's log. damage is the number of places at which the
+// store is damaged: the backup says where. rate bounds the bytes a second that the server reads from its disk. Reads
+// and writes go on, however slowly the client reads; the server keeps the files meanwhile.
 //
 // # Doubt
 //
@@ -380,6 +389,7 @@
 //	watch  WATCH, of each pattern
 //	admin  ADD EDIT RM PURGEDELETES RECLAIM ACCEPT, of the bucket; with put in all its keys,
 //	       IMPORT RECORDS COMMIT
+//	admin and get  BACKUP, of each bucket; BACKUP * needs them for the pattern *, since it has everything
 //
 // A permission can be granted on the keys that match a pattern. Then it holds for these
 // keys, and for patterns that match no other. DENIED names the missing grant:

@@ -101,6 +101,8 @@ func (c *conn) dispatch(cmd *lineproto.Command) error {
 		c.answer(c.purgeDeletes(cmd), cmd)
 	case lineproto.VerbReclaim:
 		c.reclaim(cmd)
+	case lineproto.VerbBackup:
+		c.backup(cmd)
 	case lineproto.VerbLost, lineproto.VerbAccept:
 		c.doubt(cmd)
 	case lineproto.VerbImport, lineproto.VerbRecords, lineproto.VerbCommit, lineproto.VerbDiscard:

@@ -2,6 +2,7 @@ package line
 
 import (
 	"fmt"
+	"strings"
 
 	"kvd/internal/lineproto"
 	"kvd/server"
@@ -22,6 +23,7 @@ var permissions = [...]struct {
 	lineproto.VerbImport:       {server.MayAdmin, ofImport},
 	lineproto.VerbRecords:      {server.MayAdmin, ofImport},
 	lineproto.VerbCommit:       {server.MayAdmin, ofImport},
+	lineproto.VerbBackup:       {server.MayAdmin, ofBuckets},
 	lineproto.VerbLost:         {server.MayGet, ofBucket},
 	lineproto.VerbInfo:         {server.MayAny, ofAnything},
 	lineproto.VerbPut:          {server.MayPut, ofKey},
@@ -46,6 +48,7 @@ const (
 	ofPatterns              // every key that one of its patterns can match
 	ofAnything              // the bucket, or some keys of it
 	ofImport                // the bucket of the import as a whole; put is needed too
+	ofBuckets               // each bucket of the command as a whole, and get in it too
 )
 
 // permit returns nil, or why the client may not give the command.
@@ -66,6 +69,8 @@ func (c *conn) permit(cmd *lineproto.Command) error {
 		err = c.PermitAny(needs.may, cmd.Bucket)
 	case ofImport:
 		err = c.permitImport(needs.may, cmd)
+	case ofBuckets:
+		err = c.permitBuckets(cmd.Buckets, needs.may, server.MayGet)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", lineproto.ErrDenied, err)
@@ -87,6 +92,19 @@ func (c *conn) permitImport(p server.Permission, cmd *lineproto.Command) error {
 		return err
 	}
 	return c.PermitPattern(server.MayPut, bucket, lineproto.AllPatterns)
+}
+
+// permitBuckets checks several permissions in each bucket of a word. All buckets need a grant for the
+// pattern that matches every bucket.
+func (c *conn) permitBuckets(word string, needs ...server.Permission) error {
+	for name := range strings.SplitSeq(word, ",") {
+		for _, p := range needs {
+			if err := c.Permit(p, name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // permitPatterns checks patterns as lineproto.SplitPatterns returns them.
