@@ -41,9 +41,9 @@ type archiver struct {
 	zstd    *zstd.Encoder
 	seconds int64 // the time in all headers
 	sums    []byte
-	raw     []byte // a part
-	packed  []byte // the part, compressed
-	block   []byte // scratch: a header, or padding
+	raw     [2][]byte // parts
+	packed  []byte    // the part, compressed
+	block   []byte    // scratch: a header, or padding
 }
 
 func newArchiver(w io.Writer) (*archiver, error) {
@@ -52,7 +52,7 @@ func newArchiver(w io.Writer) (*archiver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("backup: %w", err)
 	}
-	return &archiver{w: w, zstd: z, raw: make([]byte, partSize)}, nil
+	return &archiver{w: w, zstd: z, raw: [2][]byte{make([]byte, partSize), make([]byte, partSize)}}, nil
 }
 
 // Begin writes what the archive holds, and the manifest.
@@ -77,23 +77,43 @@ func (a *archiver) Begin(c *cut.Content) error {
 	return nil
 }
 
-// File writes the parts of a file.
+// File writes the parts of a file. The next part is read while one is compressed.
 func (a *archiver) File(f cut.File, data io.Reader) error {
-	for part := 0; ; part++ {
-		n, err := io.ReadFull(data, a.raw)
-		last := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
-		if err != nil && !last {
+	count := partsOf(f.Size)
+	read := a.read(data, 0)
+	for part := range count {
+		p := <-read
+		if p.err != nil && !errors.Is(p.err, io.ErrUnexpectedEOF) {
+			return p.err
+		}
+		if part+1 < count {
+			read = a.read(data, part+1)
+		}
+		if err := a.part(fileName(f), part, p.raw); err != nil {
+			if part+1 < count {
+				<-read // data is the caller's again
+			}
 			return err
 		}
-		if n > 0 {
-			if err := a.part(fileName(f), part, a.raw[:n]); err != nil {
-				return err
-			}
-		}
-		if last {
-			return nil
-		}
 	}
+	return nil
+}
+
+// readPart is a part of a file that was read, and io.ErrUnexpectedEOF if it is a short one.
+type readPart struct {
+	raw []byte
+	err error
+}
+
+// read reads a part in a goroutine, which ends once it is read.
+func (a *archiver) read(data io.Reader, part int) <-chan readPart {
+	done := make(chan readPart, 1)
+	buf := a.raw[part%len(a.raw)]
+	go func() {
+		n, err := io.ReadFull(data, buf)
+		done <- readPart{buf[:n], err}
+	}()
+	return done
 }
 
 func (a *archiver) part(name string, part int, raw []byte) error {
