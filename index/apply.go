@@ -9,7 +9,7 @@ import (
 
 // change is a change of the versions of one key.
 type change struct {
-	key     digest.Key
+	hash    uint64        // of the key
 	removed func(Version) // called for each version that is removed; nil: it is not called
 }
 
@@ -18,7 +18,7 @@ type change struct {
 // not use the index. Apply panics if v.Revision is not above every revision of key.
 func (x *Index) Apply(hash uint64, key string, v Version, floor kv.Revision, removed func(Version)) {
 	s := x.table.find(hash, key, &x.keys)
-	c := change{digest.OfKey(hash, key), removed}
+	c := change{hash, removed}
 	if s == nil {
 		ref := x.add(hash, key, v, &c)
 		x.tree.insert(key, ref)
@@ -41,10 +41,10 @@ func (x *Index) Trim(hash uint64, key string, floor kv.Revision, removed func(Ve
 	row, d := x.divide(s, floor)
 	switch {
 	case d.stay == 0:
-		x.removeKey(*s, &change{digest.OfKey(hash, key), removed})
+		x.removeKey(*s, &change{hash, removed})
 	case d.rest != 0:
 		own := x.own(s)
-		x.cut(d, own, &change{digest.OfKey(hash, key), removed})
+		x.cut(d, own, &change{hash, removed})
 		x.publish(s, row, d.stay, min(own, d.stay))
 		if r, ok := x.ringOf(s.key); ok {
 			r.keep(d.stay)
@@ -65,7 +65,7 @@ func (x *Index) Remove(hash uint64, key string, rev kv.Revision, removed func(Ve
 	if id == 0 {
 		return false
 	}
-	c := change{digest.OfKey(hash, key), removed}
+	c := change{hash, removed}
 	if len(above)+len(below) == 0 {
 		x.removeKey(*s, &c)
 	} else {
@@ -223,7 +223,7 @@ func (x *Index) removeAll(id, n, own uint32, c *change) {
 // admit counts a version that is added.
 func (x *Index) admit(v Version, c *change) {
 	x.account(v, 1)
-	x.digest = x.digest.Add(c.key.Record(v.Revision, v.Created, v.Op))
+	x.digest = x.digest.Add(digest.OfHash(c.hash, v.Revision, v.Created, v.Op))
 }
 
 // report takes a version out of the counts and its agenda, and reports it as removed.
@@ -231,7 +231,7 @@ func (x *Index) report(id uint32, c *change) {
 	v := x.rows.version(id)
 	x.dequeue(id)
 	x.account(v, -1)
-	x.digest = x.digest.Sub(c.key.Record(v.Revision, v.Created, v.Op))
+	x.digest = x.digest.Sub(digest.OfHash(c.hash, v.Revision, v.Created, v.Op))
 	if c.removed != nil {
 		c.removed(v)
 	}

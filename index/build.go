@@ -5,7 +5,6 @@ import (
 	"unsafe"
 
 	"kvd/kv"
-	"kvd/kv/digest"
 )
 
 // build holds the loaded entries that are not yet in the tree. They are marked
@@ -35,7 +34,7 @@ func (x *Index) Grow(n int) {
 func (x *Index) Load(hash uint64, key []byte, v Version, floor kv.Revision) bool {
 	name := unsafe.String(unsafe.SliceData(key), len(key)) // nothing keeps it
 	s := x.table.find(hash, name, &x.keys)
-	c := change{key: digest.OfKey(hash, name)}
+	c := change{hash: hash}
 	if s == nil {
 		ref := x.add(hash, name, v, &c)
 		*x.keys.length(ref) |= entryPending

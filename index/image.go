@@ -29,7 +29,7 @@ import (
 
 // imageVersion changes with the meaning of the memory: with the hash, with [home], [binOf] or
 // the order of a structure's fields.
-const imageVersion = 2
+const imageVersion = 3
 
 // ErrImage is matched by the errors of [Read] for a stream that is no image of this version and
 // layout, or breaks off.

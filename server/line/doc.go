@@ -102,8 +102,8 @@
 //	C: GET copy Key1
 //	S: -ERR BUCKET_NOT_FOUND : "copy"
 //	C: COMMIT 1 digest=00000000000000000000000000000000
-//	S: -ERR DIGEST_MISMATCH digest=aee11a3e5db6e3850a095fb3c48d7d59 wanted=00000000000000000000000000000000 : bucket "copy" has aee11a3e5db6e3850a095fb3c48d7d59, expected 00000000000000000000000000000000: records are missing or other ones were written; discard the import and begin anew
-//	C: COMMIT 1 digest=aee11a3e5db6e3850a095fb3c48d7d59
+//	S: -ERR DIGEST_MISMATCH digest=5e46411e84b527740a095fb3c48d7d59 wanted=00000000000000000000000000000000 : bucket "copy" has 5e46411e84b527740a095fb3c48d7d59, expected 00000000000000000000000000000000: records are missing or other ones were written; discard the import and begin anew
+//	C: COMMIT 1 digest=5e46411e84b527740a095fb3c48d7d59
 //	S: +OK
 //	C: BUCKETS
 //	S: +BUCKET copy
