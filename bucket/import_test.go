@@ -745,3 +745,45 @@ func TestABackupLeavesOutImports(t *testing.T) {
 		}
 	}
 }
+
+// Imports and creations that want one name at the same time: one of them gets it, and the others
+// learn that.
+func TestImportsRaceForAName(t *testing.T) {
+	h := newHarness(t)
+	records := []kv.Entry{imported("k", 1, "v")}
+	for range 20 {
+		const imports, creations = 4, 2
+		errs := make(chan error, imports+creations)
+		for n := range imports {
+			i := beginImport(t, h.s, kv.Config{Bucket: "b", Description: fmt.Sprint(n)}, 0)
+			go func() {
+				err := errors.Join(i.Write(ctx, records), i.Commit(ctx, sum(records)))
+				if err != nil {
+					err = errors.Join(err, i.Discard(ctx))
+				}
+				errs <- err
+			}()
+		}
+		for n := range creations {
+			go func() {
+				_, err := h.s.CreateBucket(ctx, kv.Config{Bucket: "b", Description: fmt.Sprint("created", n)})
+				errs <- err
+			}()
+		}
+		won := 0
+		for range imports + creations {
+			switch err := <-errs; {
+			case err == nil:
+				won++
+			case !errors.Is(err, kv.ErrBucketExists):
+				t.Error(err)
+			}
+		}
+		if won != 1 || len(h.s.mu.ids) != 1 {
+			t.Fatalf("%d of them have the name, and there are %d buckets", won, len(h.s.mu.ids))
+		}
+		if err := h.s.DeleteBucket(ctx, "b"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
