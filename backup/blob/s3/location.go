@@ -64,6 +64,13 @@ func (l Location) name(key string) (string, bool) { return strings.CutPrefix(key
 // endpointAWS is the service that is asked if none is named.
 const endpointAWS = "https://s3.amazonaws.com"
 
+// CheckEndpoint returns an error that matches ErrEndpoint, ErrSecretURL or ErrPlainHTTP if no service is
+// reached at a URL. Empty is right: environment, AWS files or AWS.
+func CheckEndpoint(raw string, insecure bool) error {
+	_, err := parseEndpoint(raw, insecure)
+	return err
+}
+
 // parseEndpoint reads an endpoint. insecure allows http to other machines.
 func parseEndpoint(raw string, insecure bool) (*url.URL, error) {
 	if raw == "" {

@@ -1,0 +1,111 @@
+package repo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"kvd/backup/blob"
+	"kvd/wal"
+)
+
+// generation is what one writer adds to a repository.
+type generation struct {
+	repo  *Repository
+	epoch epoch
+	token string
+	began time.Time // by the clock of the place
+}
+
+// ownerJSON is owner.json.
+type ownerJSON struct {
+	Format int       `json:"format"`
+	Store  string    `json:"store"`
+	Token  string    `json:"token"`
+	Time   time.Time `json:"time"`
+}
+
+// closedJSON is closed.json.
+type closedJSON struct {
+	Format int    `json:"format"`
+	Token  string `json:"token"`
+}
+
+// claim begins a generation for a writer whose store is at lsn and shows that time.
+func (r *Repository) claim(ctx context.Context, lsn wal.LSN, now time.Time) (*generation, error) {
+	objects, err := r.generations(ctx)
+	if err != nil {
+		return nil, err
+	}
+	highest, newest := epoch(0), wal.LSN(0)
+	for _, o := range objects {
+		highest, newest = max(highest, o.epoch), max(newest, o.lsn)
+	}
+	if lsn < newest {
+		return nil, fmt.Errorf("%w: %s has the store at LSN %d, and this one is at LSN %d: it is an older copy, or was restored; use another place for it",
+			ErrRepoTaken, r, newest, lsn)
+	}
+	g := &generation{repo: r, epoch: highest + 1, token: random()}
+	err = put(ctx, r.place, g.epoch.owner(), ownerJSON{format, r.store, g.token, now})
+	if errors.Is(err, blob.ErrExists) {
+		return nil, g.taken()
+	}
+	if err != nil {
+		return nil, err
+	}
+	info, err := r.place.Stat(ctx, g.epoch.owner())
+	if err != nil {
+		return nil, err
+	}
+	g.began = info.Modified
+	if err := r.checkPruning(ctx, g.began); err != nil {
+		g.close(ctx)
+		return nil, err
+	}
+	return g, nil
+}
+
+func (g *generation) taken() error {
+	return fmt.Errorf("%w: another process writes in %s, as generation %d", ErrRepoTaken, g.repo, g.epoch)
+}
+
+// check returns ErrRepoTaken if another writer has claimed a later generation.
+func (g *generation) check(ctx context.Context) error {
+	objects, err := g.repo.generations(ctx)
+	if err != nil {
+		return err
+	}
+	for _, o := range objects {
+		if o.epoch > g.epoch {
+			return fmt.Errorf("%w: another process began to write in %s, as generation %d, while this one did", ErrRepoTaken, g.repo, o.epoch)
+		}
+	}
+	return nil
+}
+
+// close says that the writer has finished. If that fails, the generation counts as open for a day.
+func (g *generation) close(ctx context.Context) {
+	_ = put(context.WithoutCancel(ctx), g.repo.place, g.epoch.closed(), closedJSON{format, g.token})
+}
+
+// listedObject is an object in a generation, with what the place knows of it.
+type listedObject struct {
+	generationObject
+	blob.Info
+}
+
+// generations returns the objects in all generations, ascending by name.
+func (r *Repository) generations(ctx context.Context) ([]listedObject, error) {
+	infos, err := r.place.List(ctx, generationDir)
+	if err != nil {
+		return nil, err
+	}
+	var objects []listedObject
+	for _, info := range infos {
+		if o, ok := parseGeneration(info.Name); ok {
+			objects = append(objects, listedObject{o, info})
+		}
+	}
+	return objects, nil
+}
