@@ -140,6 +140,7 @@ func (t *heldTails) writeAll() {
 func (t *heldTails) writeOpen(sl *openSegment) {
 	s := t.store
 	for s.warm.useOpen(sl) {
+		vfs.Yield() // as all background work does before it may keep a processor
 		err := t.write(sl)
 		s.warm.release(sl)
 		switch {
