@@ -29,7 +29,7 @@ type Restored struct {
 // Restore makes a store of an archive, or of some of its buckets, in a directory, which is new or empty.
 // The directory is a store only once the whole archive was read and every bit of it was right; after an
 // error it is as it was before, as far as the system allows, and no store opens what is left. The errors
-// are those of [Open], of [cut.NewPlan], kv.ErrNotStore for a directory that is not empty, and the
+// are those of [Open], of [cut.NewPlan], [cut.ErrNotEmpty], and the
 // system's.
 func Restore(ctx context.Context, name string, r io.Reader, dir string, o RestoreOptions) (Restored, error) {
 	a, err := Open(name, r)

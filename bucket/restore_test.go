@@ -118,7 +118,7 @@ func TestARestoreIntoADirectoryInUse(t *testing.T) {
 	if err := h.tryRestore(k, cut.Options{}); err != nil {
 		t.Fatal(err)
 	}
-	wantError(t, h.tryRestore(k, cut.Options{}), kv.ErrNotStore, "manifest.1", "empty directory")
+	wantError(t, h.tryRestore(k, cut.Options{}), cut.ErrNotEmpty, "manifest.1", "empty directory")
 	if !h.checkRestored("after a refused restore", want) {
 		t.Error("a refused restore has changed the directory")
 	}

@@ -187,8 +187,11 @@ type Restore struct {
 // copyPart is how much of a file is written at a time, bytes.
 const copyPart = 1 << 20
 
+// ErrNotEmpty is returned for a directory that something is in: a restore never changes what is there.
+var ErrNotEmpty = errors.New("the directory is not empty")
+
 // Begin begins a restore into a directory, which is new or empty. Its parent exists. The error matches
-// kv.ErrNotStore if the directory holds something; then nothing was changed. After any other error,
+// [ErrNotEmpty] if the directory holds something; then nothing was changed. After any other error,
 // and after one of a later call, the caller calls Abort.
 func (p *Plan) Begin(dir string) (*Restore, error) {
 	r := &Restore{plan: p, fs: p.opts.env.FS, dir: dir, buf: make([]byte, copyPart)}
@@ -224,7 +227,7 @@ func (p *Plan) Begin(dir string) (*Restore, error) {
 func (r *Restore) checkEmpty() error {
 	entries, err := r.fs.List(r.dir)
 	if err == nil && len(entries) > 0 {
-		err = fmt.Errorf("%w: it holds %q: name a new or an empty directory", kv.ErrNotStore, entries[0].Name)
+		err = fmt.Errorf("%w: it holds %q: name a new or an empty directory", ErrNotEmpty, entries[0].Name)
 	}
 	return err
 }
