@@ -19,6 +19,7 @@ import (
 	"kvd/internal/vfs"
 	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
+	"kvd/kv/digest"
 	"kvd/kv/msglog"
 )
 
@@ -75,10 +76,34 @@ func history(t testing.TB, r *rand.Rand, disk vfs.FS, c *clock) *bucket.Store {
 		_, err := s.CreateBucket(ctx, config)
 		check(t, err)
 	}
-	for range 60 + r.IntN(60) {
+	for n := range 60 + r.IntN(60) {
 		step(t, r, s, c)
+		if n%50 == 10 {
+			beginImport(t, r, s, fmt.Sprintf("import%d", n), c.now)
+		}
 	}
 	return s
+}
+
+// beginImport imports a bucket, and commits that or not.
+func beginImport(t testing.TB, r *rand.Rand, s *bucket.Store, name string, now time.Time) {
+	t.Helper()
+	im, err := s.ImportBucket(t.Context(), kv.Config{Bucket: name, History: 2}, 100)
+	check(t, err)
+	var sum kv.Digest
+	for n := range kv.Revision(3) {
+		e := kv.Entry{Key: "k", Revision: 10 + n, Created: now, Operation: kv.Put, Value: []byte(name)}
+		check(t, im.Write(t.Context(), []kv.Entry{e}))
+		if n > 0 { // the history is two
+			sum = sum.Add(digest.OfEntry(&e))
+		}
+		if r.IntN(3) == 0 {
+			check(t, s.Checkpoint(t.Context()))
+		}
+	}
+	if r.IntN(2) == 0 {
+		check(t, im.Commit(t.Context(), sum))
+	}
 }
 
 // step takes one random step.

@@ -33,6 +33,8 @@ type Bucket struct {
 	Keys     uint64          `json:"keys"`
 	Rules    Rules           `json:"rules"`
 	Doubt    *Doubt          `json:"doubt,omitempty"`
+	Digest   string          `json:"digest,omitempty"` // of the live records, as of Position; empty: not known
+	Hidden   bool            `json:"hidden,omitempty"` // it is being imported
 	Config   json.RawMessage `json:"config"`
 	Segments []Segment       `json:"segments"`
 }
@@ -106,7 +108,10 @@ func newEdit(e *manifest.Edit, wanted func(name string) bool) *Edit {
 		}
 		own := Bucket{
 			ID: b.ID, Life: b.Life, Name: b.Config.Bucket, Created: b.Created, Position: b.Position, Next: b.Next, Keys: b.Keys,
-			Rules: newRules(&b.Live), Doubt: newDoubt(&b.Doubt), Config: manifest.EncodeConfig(b.Config), Segments: []Segment{},
+			Rules: newRules(&b.Live), Doubt: newDoubt(&b.Doubt), Config: manifest.EncodeConfig(b.Config), Segments: []Segment{}, Hidden: b.Hidden,
+		}
+		if b.Digest != nil {
+			own.Digest = b.Digest.String()
 		}
 		for i := range b.Segments {
 			s := &b.Segments[i]

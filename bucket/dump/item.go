@@ -149,6 +149,9 @@ type Operation struct {
 	UnmarkedUpTo       kv.Revision     `json:"unmarked_up_to,omitempty"`
 	MarkersExpiredUpTo int64           `json:"markers_expired_up_to,omitempty"` // Unix time in ns
 	Keep               int             `json:"keep,omitempty"`
+	Hidden             bool            `json:"hidden,omitempty"` // an import begins
+	Last               kv.Revision     `json:"last,omitempty"`   // of the imported records
+	Next               kv.Revision     `json:"next,omitempty"`   // of the first record behind the import
 	Config             json.RawMessage `json:"config,omitempty"`
 }
 

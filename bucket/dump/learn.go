@@ -35,7 +35,7 @@ func (r *reader) learn() error {
 	for _, id := range slices.Sorted(maps.Keys(r.state.Buckets)) {
 		b := r.state.Buckets[id]
 		l := newLife(b.ID, b.Config.Bucket)
-		l.position, l.rules = b.Position, b.Live
+		l.position, l.rules, l.hidden = b.Position, b.Live, b.Hidden
 		r.lives[b.ID] = l
 		for i := range b.Segments { // in the order of revisions; their numbers have another one
 			n := &namedSegment{b.Segments[i], b}
@@ -179,10 +179,13 @@ func (r *reader) learnFrame(f *wal.Frame) {
 func (r *reader) learnOperation(op journal.Operation, lsn wal.LSN) {
 	l := r.lives[op.BucketID()]
 	if create, ok := op.(*journal.Create); ok && l == nil && create.Bucket > r.state.MaxBucketID {
-		r.lives[create.Bucket] = newLife(create.Bucket, create.Config.Bucket)
+		l = newLife(create.Bucket, create.Config.Bucket)
+		l.hidden = create.Hidden
+		r.lives[create.Bucket] = l
 		return
 	}
-	if l != nil && lsn > l.position {
+	_, reveals := op.(*journal.Reveal) // the manifest calls a bucket hidden as of its position in the log
+	if l != nil && (lsn > l.position || reveals) {
 		l.apply(op, lsn)
 	}
 }

@@ -19,6 +19,7 @@ type life struct {
 	position wal.LSN // the segments hold everything up to it
 	rules    manifest.Liveness
 	deleted  string // what deleted it; empty: nothing did
+	hidden   bool   // it is being imported: the next open throws it away unless its import was committed
 	keys     map[string]*biography
 }
 
@@ -78,9 +79,13 @@ func (b *biography) from(revision kv.Revision) int {
 // judge asks the rules about every version.
 func (l *life) judge(b *biography) {
 	b.verdicts = make([]Verdict, len(b.versions))
-	if l.deleted != "" {
+	why := l.deleted
+	if why == "" && l.hidden {
+		why = "the import of the bucket was not committed"
+	}
+	if why != "" {
 		for i := range b.verdicts {
-			b.verdicts[i] = Verdict{StateDead, "deleted", l.deleted}
+			b.verdicts[i] = Verdict{StateDead, "deleted", why}
 		}
 		return
 	}
@@ -142,6 +147,8 @@ func (l *life) apply(op journal.Operation, lsn wal.LSN) {
 		l.deleted = fmt.Sprintf("the bucket was deleted by LSN %d", lsn)
 	case *journal.Edit:
 		l.name = op.Config.Bucket
+	case *journal.Reveal:
+		l.hidden = false
 	}
 	journal.ChangeRules(&l.rules, op)
 }

@@ -122,6 +122,9 @@ func newOperation(op journal.Operation) *Operation {
 	switch op := op.(type) {
 	case *journal.Create:
 		told.Name, told.Created, told.Life, told.Config = "Create", op.Created, op.Life, manifest.EncodeConfig(op.Config)
+		told.Hidden = op.Hidden
+	case *journal.Reveal:
+		told.Name, told.Last, told.Next = "Reveal", op.Last, op.Next
 	case *journal.Edit:
 		told.Name, told.UpTo, told.Keep, told.Config = "Edit", op.Cut.UpTo, op.Cut.Keep, manifest.EncodeConfig(op.Config)
 	case *journal.Delete:

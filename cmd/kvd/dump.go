@@ -302,6 +302,8 @@ func operationText(o *dump.Operation) string {
 		part{o.MarkersUpTo != 0, fmt.Sprintf("markers up to revision %d", o.MarkersUpTo)},
 		part{o.UnmarkedUpTo != 0, fmt.Sprintf("unmarked up to revision %d", o.UnmarkedUpTo)},
 		part{o.MarkersExpiredUpTo != 0, "deadlines up to " + nanosText(o.MarkersExpiredUpTo)},
+		part{o.Hidden, "an import begins"},
+		part{o.Name == "Reveal", fmt.Sprintf("the import up to revision %d is committed, the next is %d", o.Last, o.Next)},
 		part{o.Life != 0, fmt.Sprintf("life %d", o.Life)},
 		part{o.Config != nil, string(o.Config)},
 	)
