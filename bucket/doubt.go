@@ -200,7 +200,7 @@ func (s *Store) checkOperations(ctx context.Context) error {
 		return nil
 	}
 	return &kv.CorruptError{File: path.Join(s.dir, manifest.LogDir), Offset: -1, Detail: fmt.Sprintf(
-		"%d changes of buckets are missing: buckets that are listed may be deleted, and others may be missing. Ways out: a copy of the store; a listing that accepts this (--stale, kv.WithStale, kvd serve --serve-stale '*'); to give up what is missing, kvd accept --buckets", n)}
+		"%d changes of buckets are missing: buckets that are listed may be deleted, and others may be missing. Ways out: a backup; kvd repair, which copies what is sound; a listing that accepts this (--stale, kv.WithStale, kvd serve --serve-stale '*'); to give up what is missing, kvd accept --buckets", n)}
 }
 
 // AcceptOperations gives up the changes of buckets that damage took; see

@@ -36,3 +36,6 @@ func readOnlyFS(err error) error {
 	}
 	return err
 }
+
+// waysOut is what a log line about damage tells operators to do.
+const waysOut = "kvd lost lists what is lost; restore a backup, or copy what is sound with kvd repair"

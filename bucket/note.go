@@ -85,7 +85,7 @@ func (b *Bucket) examine(sl *openSegment, met *kv.CorruptError) {
 	b.mu.RUnlock()
 	defer sl.Unpin()
 	log := b.store.opts.Logger
-	log.Error("damage found", "bucket", b.name, "cause", met)
+	log.Error("damage found", "bucket", b.name, "cause", met, "ways out", waysOut)
 	x := examination{bucket: b, segment: sl}
 	if err := sl.Entries(x.entry, func(*kv.CorruptError) {}, x.hole); err != nil {
 		log.Error("what a damaged segment has lost is not known", "bucket", b.name, "cause", err)

@@ -135,7 +135,7 @@ func (r *recovery) finish() {
 	}
 	rep.Elapsed = time.Since(r.began)
 	for _, d := range rep.Damages {
-		s.opts.Logger.Error("damage found", "cause", d)
+		s.opts.Logger.Error("damage found", "cause", d, "ways out", waysOut)
 	}
 }
 

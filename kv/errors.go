@@ -216,7 +216,7 @@ func (e *CorruptError) waysOut() string {
 	if e.UpTo == doubtAll {
 		works = ""
 	}
-	return works + fmt.Sprintf("Ways out: a copy of the store; reads that accept an old value (--stale, kv.WithStale, "+
+	return works + fmt.Sprintf("Ways out: a backup; kvd repair, which copies what is sound; reads that accept an old value (--stale, kv.WithStale, "+
 		"kvd serve --serve-stale %s); kvd accept %[1]s gives up what is missing, and kvd lost %[1]s lists it", e.Bucket)
 }
 

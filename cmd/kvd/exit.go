@@ -113,7 +113,7 @@ var waysOut = []struct {
 	{kv.ErrOutcomeUnknown, "the write may have happened or not: read before you write again"},
 	{syscall.EADDRINUSE, "stop the process that listens there, or choose another port: 0 picks a free one"},
 	{syscall.ECONNREFUSED, `no server is listening there: start one with "kvd", name another with --server, or use a directory with --dir`},
-	{kv.ErrCorrupt, `"kvd verify" lists all damage`},
+	{kv.ErrCorrupt, `"kvd verify" lists all damage; restore a backup, or copy what is sound into a new store with "kvd repair"`},
 	{lineproto.ErrAuthRequired, "pass --user, and the password in KVD_PASSWORD or --password-file"},
 	{lineproto.ErrDenied, "\"kvd user --help\" explains grants"},
 	{server.ErrExposed, "set --users and --tls-cert, or --insecure"},

@@ -24,7 +24,9 @@ revisions, number of records, and key or damaged place. What is:
   missing   records with these revisions are missing, and nobody knows of which keys
   lost      the value of this record is lost
 
-The exit code is 0 if nothing is lost or in doubt, and 8 otherwise.`,
+A put or a delete of a key ends its loss. A backup may have the values; "kvd repair"
+copies what is sound into a new store. The exit code is 0 if nothing is lost or in doubt,
+and 8 otherwise.`,
 		Example: `  kvd lost
   kvd lost my-kv --json`,
 		Args:              takes(0, 1),
@@ -67,7 +69,8 @@ func (a *app) lost(ctx context.Context, s store, buckets []string) error {
 	}
 	l.end("Nothing is lost or in doubt.")
 	if affected > 0 {
-		return fmt.Errorf("%w: %s lost records, or may have", errDamaged, counted(uint64(affected), "bucket", "buckets"))
+		return fmt.Errorf("%w: %s lost records, or may have: a backup may have them; \"kvd repair\" copies what is sound into a new store",
+			errDamaged, counted(uint64(affected), "bucket", "buckets"))
 	}
 	return nil
 }

@@ -173,7 +173,7 @@ func (a *app) openDir() (store, error) {
 		fmt.Fprintln(a.err, "kvd: warning:", &own)
 	}
 	if doubtful {
-		fmt.Fprintln(a.err, "kvd: warning: records are missing. \"kvd lost\" lists them. Ways out: a copy of the store; reads with --stale; \"kvd accept BUCKET\" gives up what is missing")
+		fmt.Fprintln(a.err, "kvd: warning: records are missing. \"kvd lost\" lists them. Ways out: a backup; \"kvd repair\" copies what is sound into a new store; reads with --stale; \"kvd accept BUCKET\" gives up what is missing")
 	}
 	if report.ReadOnly != nil {
 		fmt.Fprintln(a.err, "kvd: warning:", report.ReadOnly)

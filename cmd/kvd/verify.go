@@ -134,7 +134,7 @@ type damagedError struct {
 }
 
 func (e *damagedError) Error() string {
-	return fmt.Sprintf("store %s is damaged in %d places: restore it from a backup, or copy what can be read with \"kvd ls\" and \"kvd get\" over --dir", e.dir, e.places)
+	return fmt.Sprintf("store %s is damaged in %d places: restore a backup, or copy what is sound into a new store with \"kvd repair\"", e.dir, e.places)
 }
 
 // Unwrap returns errDamaged, for the exit code.

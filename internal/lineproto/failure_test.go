@@ -133,7 +133,7 @@ func TestTypedErrorsCrossTheWire(t *testing.T) {
 		{
 			&kv.CorruptError{File: "f", Offset: 4096, Detail: "2 records are missing", Bucket: "my-kv", After: 2, UpTo: 4},
 			"-ERR CORRUPT file=f offset=4096 detail=\"2 records are missing\" bucket=my-kv after=2 upto=4 : f at offset 4096: 2 records are missing. " +
-				"Newer records are served, and writes without a condition are taken. Ways out: a copy of the store; " +
+				"Newer records are served, and writes without a condition are taken. Ways out: a backup; kvd repair, which copies what is sound; " +
 				"reads that accept an old value (--stale, kv.WithStale, kvd serve --serve-stale my-kv); " +
 				"kvd accept my-kv gives up what is missing, and kvd lost my-kv lists it\r\n",
 		},
