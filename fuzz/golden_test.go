@@ -22,16 +22,25 @@ var updateStores = flag.Bool("kvd.update-stores", false, "write the golden store
 
 // goldenStores are stores that earlier programs wrote, and what their readers were told.
 // Every later program opens them.
-var goldenStores = []string{"testdata/store2-closed", "testdata/store2-killed"}
+var goldenStores = []goldenStore{
+	{"testdata/store2-closed", func(t *testing.T) *matrixStore { return newMatrixStore(t, true) }},
+	{"testdata/store2-killed", func(t *testing.T) *matrixStore { return newMatrixStore(t, false) }},
+	{"testdata/store2-imported", newImportedStore},
+}
+
+type goldenStore struct {
+	name string
+	make func(*testing.T) *matrixStore
+}
 
 // TestGoldenStores opens each of them and asks everything.
 func TestGoldenStores(t *testing.T) {
-	for i, name := range goldenStores {
-		t.Run(path.Base(name), func(t *testing.T) {
+	for _, g := range goldenStores {
+		t.Run(path.Base(g.name), func(t *testing.T) {
 			if *updateStores {
-				writeGolden(t, name, newMatrixStore(t, i == 0))
+				writeGolden(t, g.name, g.make(t))
 			}
-			m := readGolden(t, name)
+			m := readGolden(t, g.name)
 			for range 2 {
 				s, err := bucket.Open("store", m.options(m.disk))
 				if err != nil {
