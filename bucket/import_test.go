@@ -787,3 +787,29 @@ func TestImportsRaceForAName(t *testing.T) {
 		}
 	}
 }
+
+// A bucket in memory is empty after a restart, as any other of its kind, and its revisions go on
+// above those of the import. An import that was not committed is gone.
+func TestImportsIntoMemoryAfterARestart(t *testing.T) {
+	for name, end := range map[string]func(*harness){"a clean close": (*harness).close, "kill -9": (*harness).kill} {
+		t.Run(name, func(t *testing.T) {
+			h := newHarness(t)
+			memory := kv.Config{Bucket: "b", Storage: kv.MemoryStorage}
+			importAll(t, h.s, memory, 1<<30, imported("k", 7, "v"))
+			memory.Bucket = "left"
+			if err := beginImport(t, h.s, memory, 0).Write(ctx, []kv.Entry{imported("k", 7, "v")}); err != nil {
+				t.Fatal(err)
+			}
+			h.checkpoint()
+			end(h)
+			h.open()
+			b := h.find("b")
+			if n := b.mu.index.Len(); n != 0 || len(h.s.mu.ids) != 1 {
+				t.Errorf("%d keys, %d buckets", n, len(h.s.mu.ids))
+			}
+			if got := mustPut(t, b, "k", "v"); got <= 1<<30 {
+				t.Errorf("revision %d is not above the import's next", got)
+			}
+		})
+	}
+}
