@@ -109,7 +109,7 @@ func Decode(text []byte) (kv.Entry, error) {
 		}
 	}
 	if err != nil {
-		return kv.Entry{}, fmt.Errorf("%w: %w: %.64q", kv.ErrInvalidRecord, err, text)
+		return kv.Entry{}, fmt.Errorf("%w: %w", kv.ErrInvalidRecord, err) // without the text: it has the value
 	}
 	return l.entry()
 }
