@@ -133,7 +133,8 @@ Exit codes: 0 ok, 1 other, 2 usage, 3 not found, 4 conflict or exists,
 	}
 	root.AddCommand(a.kvCommand())
 	for _, c := range []*cobra.Command{
-		a.backupCommand(), a.restoreCommand(), a.verifyCommand(), a.dumpCommand(), a.repairCommand(), a.lostCommand(), a.acceptCommand(), a.reclaimCommand(), a.benchCommand(), a.userCommand(),
+		a.backupCommand(), a.restoreCommand(), a.exportCommand(), a.importCommand(),
+		a.verifyCommand(), a.dumpCommand(), a.repairCommand(), a.lostCommand(), a.acceptCommand(), a.reclaimCommand(), a.benchCommand(), a.userCommand(),
 	} {
 		c.GroupID = groupCare
 		root.AddCommand(c)

@@ -12,6 +12,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
+	"kvd/backup/lines"
 	"kvd/bucket/cut"
 	"kvd/client"
 	"kvd/internal/lineproto"
@@ -54,9 +55,9 @@ var codeRules = []struct {
 	errs []error
 }{
 	{exitInterrupted, []error{errInterrupted}},
-	{exitCorrupt, []error{kv.ErrCorrupt, errDamaged}},
+	{exitCorrupt, []error{kv.ErrCorrupt, errDamaged, lines.ErrIncomplete}},
 	{exitNotFound, []error{kv.ErrBucketNotFound, kv.ErrKeyNotFound, kv.ErrCompacted, kv.ErrFutureRevision, errNoStore, errNoUser, errNoUsersFile, fs.ErrNotExist}},
-	{exitConflict, []error{kv.ErrKeyExists, kv.ErrKeyRevisionMismatch, kv.ErrBucketExists, kv.ErrDigestMismatch, kv.ErrLocked, errUserExists, cut.ErrNotEmpty, fs.ErrExist, syscall.EADDRINUSE}},
+	{exitConflict, []error{kv.ErrKeyExists, kv.ErrKeyRevisionMismatch, kv.ErrBucketExists, kv.ErrDigestMismatch, kv.ErrLocked, lines.ErrChanged, errUserExists, cut.ErrNotEmpty, fs.ErrExist, syscall.EADDRINUSE}},
 	{exitLimit, []error{kv.ErrValueTooLarge, kv.ErrBucketFull, kv.ErrHistoryTooLarge, kv.ErrNoSpace, kv.ErrTooManyFiles}},
 	{exitUsage, []error{kv.ErrInvalidBucketName, kv.ErrInvalidKey, kv.ErrInvalidPattern, kv.ErrInvalidConfig, kv.ErrInvalidOption, kv.ErrInvalidRecord}},
 	{exitDenied, []error{lineproto.ErrDenied, lineproto.ErrAuthFailed, lineproto.ErrAuthRequired, server.ErrExposed, fs.ErrPermission}},

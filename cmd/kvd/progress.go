@@ -20,7 +20,8 @@ type progress struct {
 	stage    string
 	logged   time.Time // when the last line of the log was written
 	shown    bool
-	bytes    bool // the stage counts bytes
+
+	rate func(perSecond float64) string // of the stage; nil: it is not shown
 }
 
 const (
@@ -55,22 +56,30 @@ func (p *progress) show(stage string, done, total int64) {
 
 // showBytes is show for a stage that counts bytes.
 func (p *progress) showBytes(b bucket.Progress) {
-	p.bytes = true
+	p.rate = func(perSecond float64) string { return bytesText(uint64(perSecond)) + "/s" }
 	p.show(string(b.Stage), b.Done, b.Total)
-	p.bytes = false
+	p.rate = nil
+}
+
+// showRecords is show for a stage that counts records.
+func (p *progress) showRecords(stage string, done, total uint64) {
+	p.rate = func(perSecond float64) string { return fmt.Sprintf("%.0f records/s", perSecond) }
+	p.show(stage, int64(done), int64(total))
+	p.rate = nil
 }
 
 func (p *progress) line(done, total int64, now time.Time) string {
+	rate := ""
+	if p.rate != nil {
+		rate = ", " + p.rate(float64(done)/now.Sub(p.began).Seconds())
+	}
 	if total <= 0 {
-		return fmt.Sprintf("%s: %d", p.stage, done)
+		return fmt.Sprintf("%s: %d%s", p.stage, done, rate)
 	}
 	share := min(1, float64(done)/float64(total))
-	s := fmt.Sprintf("%s: %3.0f %%", p.stage, 100*share)
+	s := fmt.Sprintf("%s: %3.0f %%%s", p.stage, 100*share, rate)
 	if share > 0 {
 		left := time.Duration(float64(now.Sub(p.began)) * (1 - share) / share)
-		if p.bytes {
-			s += fmt.Sprintf(", %s/s", bytesText(uint64(float64(done)/now.Sub(p.began).Seconds())))
-		}
 		s += fmt.Sprintf(", %v left", left.Round(time.Second))
 	}
 	return s
