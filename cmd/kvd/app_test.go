@@ -332,6 +332,16 @@ func TestProgressOnATerminal(t *testing.T) {
 	if got := terminal.String(); got != "reading: 3" {
 		t.Errorf("work of unknown length shows %q", got)
 	}
+	p.began = p.began.Add(-time.Hour)
+	terminal.Reset()
+	p.showBytes(bucket.Progress{Stage: "reading", Done: 4 << 30, Total: 8 << 30})
+	if got := terminal.String(); !strings.HasSuffix(got, "reading:  50 %, 1.1 MiB/s, 1h0m6s left") {
+		t.Errorf("a rate is shown as %q", got)
+	}
+	p.showRecords("reading", 7200, 0)
+	if got := terminal.String(); !strings.HasSuffix(got, "reading: 7200, 2 records/s") {
+		t.Errorf("a rate is shown as %q", got)
+	}
 }
 
 func TestProgressInALog(t *testing.T) {
