@@ -19,6 +19,7 @@ import (
 
 	"kvd/bucket/cut"
 	"kvd/internal/environment"
+	"kvd/internal/vfs"
 	"kvd/internal/vfs/simdisk"
 	"kvd/kv"
 )
@@ -566,3 +567,50 @@ type failingSink struct{ err error }
 
 func (f failingSink) Begin(*cut.Content) error           { return nil }
 func (f failingSink) File(_ cut.File, _ io.Reader) error { return f.err }
+
+// When any call of the source fails, a backup fails, names damage or is whole, and the store keeps
+// everything.
+func TestEveryCallOfABackupFails(t *testing.T) {
+	count := newHarness(t, withLargeValues)
+	count.bucket("memory", func(c *kv.Config) { c.Storage = kv.MemoryStorage })
+	for _, b := range []*Bucket{count.bucket("plain"), count.bucket("deep", withHistory(2))} {
+		mustPut(t, b, "k", "value")
+		count.checkpoint()
+		mustPut(t, b, "k", largeText("value"))
+	}
+	before := count.fs.Calls()
+	count.backup(&keptCut{})
+	calls := count.fs.Calls() - before
+	want := content(t, count.s)
+	want["memory"] = map[string][]string{"": want["memory"][""]}
+	image := count.disk.Clone()
+	for n := int64(1); n <= calls; n++ {
+		cause := []error{syscall.EIO, vfs.ErrNoSpace, vfs.ErrTooManyFiles}[n%3]
+		h := &harness{t: t, opts: count.opts}
+		h.insert(image.Clone())
+		h.open()
+		mustPut(t, h.find("plain"), "late", "value")
+		h.fs.Inject(simdisk.FailNth(h.fs.Calls()+n, cause))
+		var k keptCut
+		report, err := h.s.Backup(ctx, BackupOptions{}, &k)
+		h.fs.Inject(nil)
+		what := fmt.Sprintf("call %d of %d fails with %v", n, calls, cause)
+		if err == nil && report.Damage == 0 {
+			s := h.restore(&k, cut.Options{})
+			got := content(t, s)
+			delete(got["plain"], "late")
+			sameContent(t, got, want)
+			s.Close()
+		}
+		h.powerCut()
+		h.open()
+		mustGet(t, h.find("plain"), "late", "value")
+		if _, err := h.s.Backup(ctx, BackupOptions{}, &k); err != nil {
+			t.Errorf("%s: a backup after that: %v", what, err)
+		}
+		h.close()
+		if t.Failed() {
+			t.Fatal(what, err)
+		}
+	}
+}

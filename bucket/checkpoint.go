@@ -215,6 +215,9 @@ func (b *Bucket) capture(position, low wal.LSN) *capture {
 	c.desc.CompactedEndUpTo, c.desc.Skipped, c.desc.Doubt = b.mu.compactedEndUpTo, b.mu.skipped, b.mu.doubt
 	c.desc.Doubt.Lost = b.lostLocked()
 	c.desc.Hidden = b.hidden || b.revealed > low // behind low the log deletes the bucket that had the name before
+	if b.revealed > low {
+		b.markDirty() // the next checkpoint takes the log that reveals it
+	}
 	if b.memory {
 		return c
 	}

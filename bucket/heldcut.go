@@ -122,10 +122,6 @@ func (c *heldCut) describe() error {
 		if entry == nil {
 			return b.bucket.notFound()
 		}
-		if entry.Hidden { // as of the log's position its import was committed
-			revealed := *entry
-			revealed.Hidden, entry = false, &revealed
-		}
 		c.state.Buckets[id] = entry
 		for i := range entry.Segments {
 			c.addFiles(b, &entry.Segments[i])
