@@ -386,3 +386,12 @@ func TestExampleFile(t *testing.T) {
 		}
 	}
 }
+
+// A backup holds bytes of any kind, which a terminal would act on.
+func TestABackupDoesNotGoToATerminal(t *testing.T) {
+	a := newTestApp("")
+	a.outTTY = true
+	if code := a.execute(t.Context(), []string{"backup", "-", "--dir", newStoreDir(t)}); code != exitUsage || a.out.Len() > 0 {
+		t.Errorf("exit code %d, %d bytes on the terminal: %s", code, a.out.Len(), a.err.String())
+	}
+}
