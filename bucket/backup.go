@@ -13,6 +13,7 @@ import (
 	"kvd/internal/vfs"
 	"kvd/kv"
 	"kvd/segment"
+	"kvd/wal"
 )
 
 // BackupOptions says what [Store.Backup] copies, and how fast. The zero value copies everything, as
@@ -22,7 +23,8 @@ type BackupOptions struct {
 	// alone.
 	Buckets []string
 
-	// Rate bounds the bytes a second that are read from the disk. 0: there is no bound.
+	// Rate bounds the bytes a second that are read from the disk. 0: there is no bound, but while there
+	// are writers the backup rests as long as it works.
 	Rate int64
 
 	// Progress is called at the beginning and a few times a second, from the goroutine of Backup. Nil:
@@ -86,6 +88,8 @@ type backup struct {
 	meter  *progress.Meter
 	rate   int64     // bytes a second; 0: no bound
 	began  time.Time // of the copying
+	seen   wal.LSN   // the log's position, and the time, when the last part was read
+	seenAt time.Time
 }
 
 // backupPart is how much of a file is read at a time, at most, bytes.
@@ -107,18 +111,19 @@ func (b *backup) copy(f *cutFile, sink cut.Sink) error {
 	return nil
 }
 
-// spend counts bytes that were read, and waits if the backup is ahead of its rate.
+// spend counts bytes that were read, and waits if the backup is ahead of its rate, or for the writers.
 func (b *backup) spend(n int) error {
 	b.report.Bytes += int64(n)
 	b.meter.Add(int64(n))
-	if b.rate <= 0 {
+	rest := b.writersTurn()
+	if b.rate > 0 {
+		rest = time.Duration(float64(b.report.Bytes)/float64(b.rate)*float64(time.Second)) - time.Since(b.began)
+	}
+	if rest <= 0 {
 		return nil
 	}
-	ahead := time.Duration(float64(b.report.Bytes)/float64(b.rate)*float64(time.Second)) - time.Since(b.began)
-	if ahead <= 0 {
-		return nil
-	}
-	timer := time.NewTimer(ahead)
+	defer func() { b.seenAt = time.Now() }()
+	timer := time.NewTimer(rest)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -126,6 +131,22 @@ func (b *backup) spend(n int) error {
 	case <-b.ctx.Done():
 		return b.ctx.Err()
 	}
+}
+
+// backupRest bounds a rest, so that a sink that takes long does not make the backup slower still.
+const backupRest = 100 * time.Millisecond
+
+// writersTurn returns how long to leave disk and processors to the writers: as long as the last part took,
+// if something was written meanwhile.
+func (b *backup) writersTurn() time.Duration {
+	last, now := b.store.log.Last(), time.Now()
+	took := now.Sub(b.seenAt)
+	wrote := last != b.seen && !b.seenAt.IsZero()
+	b.seen, b.seenAt = last, now
+	if !wrote {
+		return 0
+	}
+	return min(took, backupRest)
 }
 
 // fileCopy reads a file of a cut, and verifies it. It has the file open during a read alone, as one of

@@ -282,7 +282,8 @@
 // state of all its buckets in one hold of the path, so that they are as of one position of the log,
 // and pins all files that the manifest names then (heldcut.go). It reads and verifies them while
 // writes, checkpoints and compaction go on. What was pinned and is not needed any more is removed
-// afterwards. Package cut has what a copy consists of and how it becomes a store.
+// afterwards. While there are writers it rests after each part as long as the part took. Package cut has
+// what a copy consists of and how it becomes a store.
 //
 // # Room on the disk
 //
