@@ -84,7 +84,8 @@
 // keeps what restores use. A writer and a restore first put their own marker, and then look for pruning/. So of
 // two that begin at once at least one sees the other. Markers end after an hour, and the generations
 // of writers that ended without closing them after a day. Ages are computed from the times that the place
-// itself gave to its objects.
+// itself gave to its objects. A restore that may not write to the place puts no marker: if its base is removed
+// meanwhile it fails.
 //
 // # Why
 //

@@ -3,7 +3,6 @@ package repo
 import (
 	"cmp"
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -194,10 +193,4 @@ func (t Target) compare(p *Point) int {
 		return p.Time.Compare(t.Time)
 	}
 	return 0
-}
-
-// storeID returns the id of the repository's store.
-func (r *Repository) storeID() (id [16]byte) {
-	_, _ = hex.Decode(id[:], []byte(r.store)) // Open has checked it
-	return id
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
+	"syscall"
 	"time"
 
 	"kvd/backup"
@@ -60,7 +62,7 @@ func (x *reader) begin() error {
 	if err := x.content.Complete(name); err != nil {
 		return err
 	}
-	if x.content.LSN != x.point.LSN || x.content.StoreID != x.repo.storeID() || !x.content.Time.Equal(x.point.Time) {
+	if x.content.LSN != x.point.LSN || x.content.StoreID != x.repo.StoreID() || !x.content.Time.Equal(x.point.Time) {
 		return corrupt(x.repo.place, name, "it is not about this manifest")
 	}
 	return nil
@@ -73,6 +75,9 @@ func (x *reader) mark() error {
 	}
 	old := x.marker
 	info, err := x.repo.mark(x.ctx, restoringDir, markerJSON{Epoch: uint64(x.point.id.epoch), LSN: uint64(x.point.LSN)})
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
+		return nil // a place that is only read: what is removed meanwhile is an error of the read
+	}
 	if err != nil {
 		return err
 	}

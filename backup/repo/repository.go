@@ -13,7 +13,7 @@ import (
 // Errors that callers branch on.
 var (
 	ErrRepoTaken   = errors.New("repository taken")
-	ErrNoRepo      = fmt.Errorf("no repository: %w", blob.ErrNotFound)
+	ErrNoRepo      = errors.New("no repository")
 	ErrUnsafePlace = errors.New("the place lets two writers put one object")
 	ErrBusy        = errors.New("repository busy")
 	ErrNoPoint     = errors.New("no restore point")
@@ -95,6 +95,12 @@ func probe(ctx context.Context, place blob.Store) error {
 		return second
 	}
 	return nil
+}
+
+// StoreID returns the id of the repository's store.
+func (r *Repository) StoreID() (id [16]byte) {
+	_, _ = hex.Decode(id[:], []byte(r.store)) // Open has checked it
+	return id
 }
 
 // String names the place.

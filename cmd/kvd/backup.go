@@ -21,9 +21,10 @@ import (
 func (a *app) backupCommand() *cobra.Command {
 	var o bucket.BackupOptions
 	var rate sizeFlag
+	var place placeOptions
 	c := &cobra.Command{
-		Use:   "backup FILE",
-		Short: "Copy a store to one file while it is used",
+		Use:   "backup FILE|REPOSITORY",
+		Short: "Copy a store to one file, or to a repository, while it is used",
 		Long: `Write all buckets, or those of --bucket, to one file, as they were at one moment.
 Reads and writes go on meanwhile. FILE appears once it is whole and on the disk; it
 must not exist yet. "-" is standard output, which must not be a terminal. Buckets in
@@ -31,22 +32,32 @@ memory are in the backup with their configurations alone. The file holds values 
 plain: only you can read it. The users file and certificates are not in it. A server
 with users wants the permissions admin and get in each bucket, or for the pattern "*".
 
+A repository is a directory that exists or ends with "/", or s3://bucket/prefix. It keeps
+many backups of one store, and each uploads what is new. S3 credentials come from the
+environment, the AWS files or the machine's role. "kvd serve --backup" makes backups at
+regular times.
+
 What is copied is verified. If the store is damaged, the backup has everything that
 can be read, says what is damaged, and the exit code is 8.`,
 		Example: `  kvd backup kvd-2026-11-30.tar
   kvd backup orders.tar --bucket orders --rate 50M --dir ./kvd-data
-  kvd backup - | age -r RECIPIENT > kvd.tar.age`,
+  kvd backup - | age -r RECIPIENT > kvd.tar.age
+  kvd backup s3://my-backups/kvd`,
 		Args: takes(1, 1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if args[0] == "-" && a.outTTY {
 				return usageOf(c, errors.New("standard output is a terminal: name a file, or a pipe"))
 			}
 			o.Rate = int64(rate)
+			if isPlace(args[0]) {
+				return a.backupToRepository(c.Context(), args[0], place, o)
+			}
 			return a.backup(c.Context(), args[0], o)
 		},
 	}
 	c.Flags().StringArrayVar(&o.Buckets, "bucket", nil, "back up this bucket alone (several times: these)")
 	c.Flags().Var(&rate, "rate", "most bytes to read from the disk a second (0: no bound)")
+	place.addFlags(c.Flags())
 	a.addTarget(c)
 	a.addJSON(c)
 	c.AddCommand(a.backupVerifyCommand(), a.backupLsCommand())
@@ -224,17 +235,28 @@ func (a *app) openArchive(name string) (io.ReadCloser, error) {
 func (a *app) backupVerifyCommand() *cobra.Command {
 	var deep bool
 	var scratch string
+	var at pointFlags
 	c := &cobra.Command{
-		Use:   "verify FILE",
+		Use:   "verify FILE|REPOSITORY",
 		Short: "Check every bit of a backup",
 		Long: `Read a whole backup and check every bit of it. With --deep, also make a store of it in
 a directory below --scratch, recover it as the server would, verify every record, and
 remove it again: that takes the room of the store. The exit code is 0 if the backup is
 whole and sound, and 8 otherwise, also if the store was damaged when it was made. "-" is
-standard input.`,
+standard input. Of a repository it checks the newest backup, or that of --lsn or --at.`,
 		Example: "  kvd backup verify kvd-2026-11-30.tar --deep",
 		Args:    takes(1, 1),
 		RunE: func(c *cobra.Command, args []string) error {
+			switch {
+			case !isPlace(args[0]):
+				if err := at.checkUnused(); err != nil {
+					return usageOf(c, err)
+				}
+			case deep:
+				return usageOf(c, errors.New("--deep is for files: restore a backup of a repository, and verify that"))
+			default:
+				return a.verifyRepository(c.Context(), args[0], at)
+			}
 			if deep {
 				return archiveError(a.verifyDeep(c.Context(), args[0], scratch))
 			}
@@ -244,6 +266,7 @@ standard input.`,
 	c.Flags().BoolVar(&deep, "deep", false, "make a store of it, recover and verify that")
 	c.Flags().StringVar(&scratch, "scratch", os.TempDir(), "directory for that store")
 	_ = c.MarkFlagDirname("scratch") // it exists
+	at.addFlags(c.Flags())
 	a.addJSON(c)
 	return c
 }
@@ -335,16 +358,25 @@ func recoverAndVerify(dir string, p *progress) (verify.Report, error) {
 }
 
 func (a *app) backupLsCommand() *cobra.Command {
+	var place placeOptions
 	c := &cobra.Command{
-		Use:   "ls FILE",
+		Use:   "ls FILE|REPOSITORY",
 		Short: "List what a backup holds",
 		Long: `List the buckets of a backup: name, keys with a record, newest revision, bytes of files,
 and when the bucket was created. It reads the beginning of the file alone: "kvd backup
-verify" says whether the rest is there. "-" is standard input.`,
+verify" says whether the rest is there. "-" is standard input. Of a repository it lists
+the backups: LSN, time, buckets, bytes of files, bytes of its objects, and whether it is
+sound.`,
 		Example: "  kvd backup ls kvd-2026-11-30.tar",
 		Args:    takes(1, 1),
-		RunE:    func(_ *cobra.Command, args []string) error { return archiveError(a.listBackup(args[0])) },
+		RunE: func(c *cobra.Command, args []string) error {
+			if isPlace(args[0]) {
+				return a.listRepository(c.Context(), args[0], place)
+			}
+			return archiveError(a.listBackup(args[0]))
+		},
 	}
+	place.addFlags(c.Flags())
 	a.addJSON(c)
 	return c
 }

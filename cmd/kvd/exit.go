@@ -12,7 +12,10 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
+	"kvd/backup/blob"
+	"kvd/backup/blob/s3"
 	"kvd/backup/lines"
+	"kvd/backup/repo"
 	"kvd/bucket/cut"
 	"kvd/client"
 	"kvd/internal/lineproto"
@@ -56,12 +59,12 @@ var codeRules = []struct {
 }{
 	{exitInterrupted, []error{errInterrupted}},
 	{exitCorrupt, []error{kv.ErrCorrupt, errDamaged, lines.ErrIncomplete}},
-	{exitNotFound, []error{kv.ErrBucketNotFound, kv.ErrKeyNotFound, kv.ErrCompacted, kv.ErrFutureRevision, errNoStore, errNoUser, errNoUsersFile, fs.ErrNotExist}},
-	{exitConflict, []error{kv.ErrKeyExists, kv.ErrKeyRevisionMismatch, kv.ErrBucketExists, kv.ErrDigestMismatch, kv.ErrLocked, lines.ErrChanged, errUserExists, cut.ErrNotEmpty, fs.ErrExist, syscall.EADDRINUSE}},
-	{exitLimit, []error{kv.ErrValueTooLarge, kv.ErrBucketFull, kv.ErrHistoryTooLarge, kv.ErrNoSpace, kv.ErrTooManyFiles}},
-	{exitUsage, []error{kv.ErrInvalidBucketName, kv.ErrInvalidKey, kv.ErrInvalidPattern, kv.ErrInvalidConfig, kv.ErrInvalidOption, kv.ErrInvalidRecord}},
-	{exitDenied, []error{lineproto.ErrDenied, lineproto.ErrAuthFailed, lineproto.ErrAuthRequired, server.ErrExposed, fs.ErrPermission}},
-	{exitConnection, []error{context.DeadlineExceeded, lineproto.ErrTimeout, lineproto.ErrTooMany, lineproto.ErrShutdown, errUnhealthy}},
+	{exitNotFound, []error{kv.ErrBucketNotFound, kv.ErrKeyNotFound, kv.ErrCompacted, kv.ErrFutureRevision, errNoStore, errNoUser, errNoUsersFile, repo.ErrNoRepo, repo.ErrNoPoint, fs.ErrNotExist}},
+	{exitConflict, []error{kv.ErrKeyExists, kv.ErrKeyRevisionMismatch, kv.ErrBucketExists, kv.ErrDigestMismatch, kv.ErrLocked, lines.ErrChanged, errUserExists, cut.ErrNotEmpty, fs.ErrExist, repo.ErrRepoTaken, repo.ErrBusy, syscall.EADDRINUSE}},
+	{exitLimit, []error{kv.ErrValueTooLarge, kv.ErrBucketFull, kv.ErrHistoryTooLarge, kv.ErrNoSpace, kv.ErrTooManyFiles, syscall.ENOSPC, syscall.EDQUOT}},
+	{exitUsage, []error{kv.ErrInvalidBucketName, kv.ErrInvalidKey, kv.ErrInvalidPattern, kv.ErrInvalidConfig, kv.ErrInvalidOption, kv.ErrInvalidRecord, s3.ErrURL, s3.ErrSecretURL, s3.ErrEndpoint, s3.ErrPlainHTTP}},
+	{exitDenied, []error{lineproto.ErrDenied, lineproto.ErrAuthFailed, lineproto.ErrAuthRequired, server.ErrExposed, s3.ErrNoCredentials, fs.ErrPermission}},
+	{exitConnection, []error{context.DeadlineExceeded, lineproto.ErrTimeout, lineproto.ErrTooMany, lineproto.ErrShutdown, errUnhealthy, blob.ErrUnavailable}},
 }
 
 // codeOf returns the code for an error; nil is exitOK.
@@ -117,6 +120,8 @@ var waysOut = []struct {
 	{kv.ErrCorrupt, `"kvd verify" lists all damage; restore a backup, or copy what is sound into a new store with "kvd repair"`},
 	{lineproto.ErrAuthRequired, "pass --user, and the password in KVD_PASSWORD or --password-file"},
 	{lineproto.ErrDenied, "\"kvd user --help\" explains grants"},
+	{repo.ErrNoRepo, `"kvd backup" makes one`},
+	{repo.ErrNoPoint, `"kvd backup ls" lists the backups`},
 	{server.ErrExposed, "set --users and --tls-cert, or --insecure"},
 }
 

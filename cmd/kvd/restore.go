@@ -17,11 +17,13 @@ import (
 func (a *app) restoreCommand() *cobra.Command {
 	var r restoration
 	c := &cobra.Command{
-		Use:   "restore FILE --dir NEW",
+		Use:   "restore FILE|REPOSITORY --dir NEW",
 		Short: "Make a store of a backup",
 		Long: `Make a store of a backup in a new or empty directory, with all buckets or those of
 --bucket. The directory is a store only once the whole backup was read and checked.
-"-" is standard input.
+"-" is standard input. Of a repository it restores the newest backup, or that of --lsn or
+--at: "kvd backup ls" lists them. If there is none of exactly that position or time, the
+error names the nearest ones, and nothing is restored.
 
 The store is another one for its clients: store and buckets have new ids, and each
 bucket goes on far above the revisions that were told after the backup was made, so
@@ -31,7 +33,8 @@ For a store that moves, and is not used any more where it was, --same-ids and --
 keep ids and revisions. Deadlines pass while a store is a backup.`,
 		Example: `  kvd restore kvd-2026-11-30.tar --dir ./new-data
   kvd restore kvd-2026-11-30.tar --dir ./new-data --bucket orders=orders-old
-  kvd restore kvd-2026-11-30.tar --dir ./new-data --dry-run`,
+  kvd restore kvd-2026-11-30.tar --dir ./new-data --dry-run
+  kvd restore s3://my-backups/kvd --dir ./new-data`,
 		Args: takes(1, 1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if r.dir == "" && !r.dryRun {
@@ -39,6 +42,12 @@ keep ids and revisions. Deadlines pass while a store is a backup.`,
 			}
 			o, err := r.options(c.Flags().Changed("bump"))
 			if err != nil {
+				return usageOf(c, err)
+			}
+			if isPlace(args[0]) {
+				return a.restoreRepository(c.Context(), args[0], r.at, r.dir, o)
+			}
+			if err := r.at.checkUnused(); err != nil {
 				return usageOf(c, err)
 			}
 			return archiveError(a.restore(c.Context(), args[0], r.dir, o))
@@ -51,6 +60,7 @@ keep ids and revisions. Deadlines pass while a store is a backup.`,
 	f.BoolVar(&r.sameIDs, "same-ids", false, "keep the ids of store and buckets: the old store is not used any more")
 	f.BoolVar(&r.dryRun, "dry-run", false, "check the backup and print what would be restored")
 	_ = c.MarkFlagDirname("dir") // it exists
+	r.at.addFlags(f)
 	a.addJSON(c)
 	return c
 }
@@ -62,6 +72,7 @@ type restoration struct {
 	bump    revisionFlag
 	sameIDs bool
 	dryRun  bool
+	at      pointFlags
 }
 
 func (r *restoration) options(bumped bool) (backup.RestoreOptions, error) {
@@ -109,6 +120,11 @@ func (a *app) restore(ctx context.Context, name, dir string, o backup.RestoreOpt
 	if err != nil {
 		return err
 	}
+	return a.printRestored(name, dir, o, &done)
+}
+
+// printRestored prints what was restored, and what changes.
+func (a *app) printRestored(name, dir string, o backup.RestoreOptions, done *backup.Restored) error {
 	l := a.newList("Restored from "+name, "Bucket", "From", "Keys", "Revision", "Next revision")
 	for _, b := range done.Buckets {
 		if a.json {
@@ -122,7 +138,7 @@ func (a *app) restore(ctx context.Context, name, dir string, o backup.RestoreOpt
 	if err := a.endList(l, len(done.Buckets) > 0, "The backup has no buckets."); err != nil {
 		return err
 	}
-	a.remarkRestored(dir, o, &done)
+	a.remarkRestored(dir, o, done)
 	return a.sourceDamaged(done.Damage, done.Damages)
 }
 

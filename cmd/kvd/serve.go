@@ -70,6 +70,8 @@ type daemon struct {
 	front    *nats.Front    // nil: off
 	admin    *admin.Server  // nil: off
 
+	stopSchedule func() // ends the backups; nil: there are none
+
 	lineAddr, natsAddr, adminAddr net.Addr   // nil: off
 	natsNote                      string     // why nats is off although it is not switched off
 	failed                        chan error // why a listener ended; has room for all
@@ -111,6 +113,9 @@ func (a *app) serve(ctx context.Context, load func() (*serveConfig, error)) erro
 		return errors.Join(err, d.stop())
 	}
 	if err := d.startNATS(store, build.Version); err != nil {
+		return errors.Join(err, d.stop())
+	}
+	if err := d.startSchedule(); err != nil {
 		return errors.Join(err, d.stop())
 	}
 	hangups := make(chan os.Signal, 1)
@@ -308,6 +313,9 @@ func (d *daemon) stop() error {
 	var err error
 	if d.front != nil {
 		err = d.front.Close(ctx)
+	}
+	if d.stopSchedule != nil {
+		d.stopSchedule()
 	}
 	if d.store != nil {
 		closing := d.store.Close()

@@ -26,6 +26,11 @@ type serveConfig struct {
 	cert, key       string // empty: no TLS
 	clientCA        string
 	insecure        bool
+	backup          string // repository; empty: none
+	backupEvery     time.Duration
+	backupKeep      time.Duration
+	backupRate      int64 // bytes a second; 0: no bound
+	s3Endpoint      string
 	pprof           bool
 	level           slog.Level
 	format          logFormat
@@ -47,6 +52,11 @@ func (ss settings) config(c *cobra.Command, lookupEnv func(string) (string, bool
 		natsMaxPayload: read(r, "nats-max-payload", parseSize), natsConnMemory: read(r, "nats-conn-memory", parseSize),
 		users: r.text("users"), cert: r.text("tls-cert"), key: r.text("tls-key"), clientCA: r.text("tls-client-ca"),
 		insecure:        read(r, "insecure", parseBool),
+		backup:          read(r, "backup", checkPlace),
+		backupEvery:     read(r, "backup-every", parsePositive),
+		backupKeep:      read(r, "backup-keep", parsePositive),
+		backupRate:      read(r, "backup-rate", parseSize),
+		s3Endpoint:      read(r, "s3-endpoint", parseEndpoint(read(r, "insecure", parseBool))),
 		pprof:           read(r, "pprof", parseBool),
 		level:           read(r, "log-level", parseLevel),
 		format:          read(r, "log-format", parseFormat),

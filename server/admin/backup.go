@@ -7,12 +7,24 @@ import (
 )
 
 // backups are the metrics of backups.
-type backups struct{ last prometheus.Gauge }
-
-func (b *backups) register(r prometheus.Registerer) {
-	b.last = prometheus.NewGauge(prometheus.GaugeOpts{Name: "kvd_last_backup_timestamp_seconds", Help: "Time of the newest backup that this server has sent as a whole, Unix time; 0: none."})
-	r.MustRegister(b.last)
+type backups struct {
+	last     prometheus.Gauge
+	failures prometheus.Counter
+	uploaded prometheus.Counter
 }
 
-// BackedUp says that a backup was sent, with the state of that time. Safe for concurrent use.
+func (b *backups) register(r prometheus.Registerer) {
+	b.last = prometheus.NewGauge(prometheus.GaugeOpts{Name: "kvd_last_backup_timestamp_seconds", Help: "Time of the newest backup that this server has sent as a whole, or has made in its repository, Unix time; 0: none."})
+	b.failures = prometheus.NewCounter(prometheus.CounterOpts{Name: "kvd_backup_failures_total", Help: "Attempts to make a backup in the repository of --backup that failed."})
+	b.uploaded = prometheus.NewCounter(prometheus.CounterOpts{Name: "kvd_backup_uploaded_bytes_total", Help: "Bytes that backups put into the repository of --backup."})
+	r.MustRegister(b.last, b.failures, b.uploaded)
+}
+
+// BackedUp says that a backup was sent or made, with the state of that time. Safe for concurrent use.
 func (m *Metrics) BackedUp(at time.Time) { m.backups.last.Set(float64(at.UnixMilli()) / 1000) }
+
+// BackupUploaded counts bytes that a backup put into the server's repository. Safe for concurrent use.
+func (m *Metrics) BackupUploaded(bytes int64) { m.backups.uploaded.Add(float64(bytes)) }
+
+// BackupFailed counts a backup that failed. Safe for concurrent use.
+func (m *Metrics) BackupFailed() { m.backups.failures.Inc() }
