@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -296,16 +297,19 @@ func TestTwoWritersAtOnce(t *testing.T) {
 	s, place := newSource(t), blobtest.NewMemory()
 	s.put("k", "v")
 	second := false
-	b := &between{Store: place, put: func(name string) {
-		if strings.HasPrefix(name, partDir) && !second {
-			second = true
-			r, err := openFor(t.Context(), place, openRepo(t, place).StoreID())
-			if err == nil {
-				_, err = r.claim(t.Context(), 1<<40, time.Now())
-			}
-			if err != nil {
-				t.Error(err)
-			}
+	claim := sync.OnceFunc(func() {
+		second = true
+		r, err := openFor(t.Context(), place, openRepo(t, place).StoreID())
+		if err == nil {
+			_, err = r.claim(t.Context(), 1<<40, time.Now())
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	b := &between{Store: place, put: func(name string) { // by several goroutines
+		if strings.HasPrefix(name, partDir) {
+			claim()
 		}
 	}}
 	_, err := Write(t.Context(), b, s, bucket.BackupOptions{})
