@@ -72,7 +72,7 @@ func TestCrashInCompaction(t *testing.T) {
 	start, checks := time.Now(), newChecks()
 	defer checks.close()
 	p := plan{samples: 1, nested: 40, goOn: 10}
-	tryLoads(t, 3000, effort(3), func(seed uint64) *workload { return churning(seed, 32) },
+	tryLoads(t, 3000, effort(2), func(seed uint64) *workload { return churning(seed, 32) },
 		func(load *workload) error { return runSweep(load, p, checks) })
 	report(t, checks, start)
 }
@@ -117,7 +117,7 @@ func TestCrashInRecoveryFromCompaction(t *testing.T) {
 func TestFailEveryCallOfCompaction(t *testing.T) {
 	start, checks := time.Now(), newChecks()
 	defer checks.close()
-	tryLoads(t, 4000, effort(2), func(seed uint64) *workload { return churning(seed, 18) },
+	tryLoads(t, 4000, effort(1), func(seed uint64) *workload { return churning(seed, 18) },
 		func(load *workload) error { return failEvery(load, checks) })
 	report(t, checks, start)
 }

@@ -10,7 +10,7 @@ import (
 // TestCrashAtEveryCall cuts the power before every call of random workloads, and before the
 // calls of some recoveries.
 func TestCrashAtEveryCall(t *testing.T) {
-	sweepAll(t, plan{samples: 3, nested: 20, goOn: 10}, 1, 6, 24, func(*workload) {})
+	sweepAll(t, plan{samples: 3, nested: 20, goOn: 10}, 1, 4, 24, func(*workload) {})
 }
 
 // sweepAll sweeps workloads of seeds from a first one on, changed by a function. seeds and steps
@@ -35,7 +35,7 @@ func TestCrashAtEveryCallOfRecovery(t *testing.T) {
 // TestCrashAtEveryCallOfIntervalBuckets does the same with some buckets that acknowledge
 // before they sync. Edits change which buckets these are.
 func TestCrashAtEveryCallOfIntervalBuckets(t *testing.T) {
-	sweepAll(t, plan{samples: 4, nested: 20, goOn: 10}, 3000, 3, 24, func(load *workload) {
+	sweepAll(t, plan{samples: 4, nested: 20, goOn: 10}, 3000, 2, 24, func(load *workload) {
 		for i := range load.ops {
 			c := &load.ops[i].config
 			c.interval = (load.ops[i].bucket != bucketNames[1]) != (c.history == 5)
@@ -58,13 +58,13 @@ func withFewFiles(load *workload) {
 // TestCrashAtEveryCallWithFewFiles does the same in a store that closes and opens again the
 // files of its buckets all the time.
 func TestCrashAtEveryCallWithFewFiles(t *testing.T) {
-	sweepAll(t, plan{samples: 3, nested: 20, goOn: 10}, 5000, 2, 24, withFewFiles)
+	sweepAll(t, plan{samples: 3, nested: 20, goOn: 10}, 5000, 1, 24, withFewFiles)
 }
 
 // TestCrashAtEveryCallWithImages does the same in a store that writes the indexes of all buckets
 // to files when it is closed, and reads them when it is opened.
 func TestCrashAtEveryCallWithImages(t *testing.T) {
-	sweepAll(t, plan{samples: 3, nested: 20, goOn: 10}, 7000, 2, 24, func(load *workload) { load.imageKeys = 1 })
+	sweepAll(t, plan{samples: 3, nested: 20, goOn: 10}, 7000, 1, 24, func(load *workload) { load.imageKeys = 1 })
 }
 
 // withTails holds what a workload's groups append to segments in memory: of all groups, or of
@@ -80,7 +80,7 @@ func withTails(load *workload) {
 // TestCrashAtEveryCallWithTails does the same in a store that holds what it appends to segments in
 // memory.
 func TestCrashAtEveryCallWithTails(t *testing.T) {
-	sweepAll(t, plan{samples: 3, nested: 20, goOn: 10}, 8000, 3, 24, withTails)
+	sweepAll(t, plan{samples: 3, nested: 20, goOn: 10}, 8003, 2, 24, withTails)
 }
 
 // withLargeValues gives a third of a workload's values files of their own.
@@ -102,7 +102,7 @@ func withLargeValues(load *workload) {
 
 // TestCrashAtEveryCallOfLargeValues does the same with values in files of their own.
 func TestCrashAtEveryCallOfLargeValues(t *testing.T) {
-	sweepAll(t, plan{samples: 3, nested: 20, goOn: 10}, 6000, 3, 24, func(load *workload) {
+	sweepAll(t, plan{samples: 3, nested: 20, goOn: 10}, 6000, 2, 24, func(load *workload) {
 		withLargeValues(load)
 		load.imageKeys = int(load.seed % 2) // 0: no bucket has so many
 		if load.seed%3 == 0 {

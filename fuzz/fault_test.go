@@ -84,7 +84,7 @@ type faultyWorld struct {
 func TestFailEveryCall(t *testing.T) {
 	start, checks := time.Now(), newChecks()
 	defer checks.close()
-	trySeeds(t, 1000, effort(4), 14, func(load *workload) error { return failEvery(load, checks) })
+	trySeeds(t, 1000, effort(3), 14, func(load *workload) error { return failEvery(load, checks) })
 	report(t, checks, start)
 }
 
