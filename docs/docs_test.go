@@ -52,6 +52,17 @@ func TestLinksLeadToFiles(t *testing.T) {
 // code is a word in backticks that looks like a file of the project.
 var code = regexp.MustCompile("`((?:[a-z0-9_]+/)+[a-z0-9_]+(?:\\.go|\\.md)?|\\.ci/run)`")
 
+// No page has what git leaves of two versions that it could not join.
+func TestPagesHaveNoConflicts(t *testing.T) {
+	for name, text := range pages(t) {
+		for n, line := range strings.Split(text, "\n") {
+			if strings.HasPrefix(line, "<<<<<<< ") || strings.HasPrefix(line, ">>>>>>> ") {
+				t.Errorf("%s:%d: %s", name, n+1, line)
+			}
+		}
+	}
+}
+
 // Files and packages that a page names exist.
 func TestPagesNameFilesThatExist(t *testing.T) {
 	names := 0
