@@ -63,6 +63,7 @@ func Store(ctx context.Context, dir, into string, opts Options) (report Report, 
 		opts.Found = func(*Finding) error { return nil }
 	}
 	if into != "" {
+		into = path.Clean(into) // new/ + ".partial" would be in it
 		if err := checkTarget(opts.env.FS, into); err != nil {
 			return report, fmt.Errorf("repair store %s: %w", dir, err)
 		}
@@ -128,7 +129,7 @@ func (r *repair) makeTarget(ctx context.Context, into string) error {
 	if err := fsys.Rename(into+partial, into); err != nil {
 		return err
 	}
-	return vfs.SyncDir(fsys, path.Dir(path.Clean(into)))
+	return vfs.SyncDir(fsys, path.Dir(into))
 }
 
 // buckets audits all buckets and copies them to the target.

@@ -618,6 +618,18 @@ func TestTargetsThatAreRefused(t *testing.T) {
 	}
 }
 
+// A new store whose name ends with a slash is made beside its place all the same.
+func TestTargetWithASlash(t *testing.T) {
+	disk := lostStore(t)
+	check(t, disk.Mkdir("new"))
+	if _, err := Store(t.Context(), dir, "new/", environment.With(Options{}, environment.Env{FS: disk})); err != nil {
+		t.Fatal(err)
+	}
+	s, err := bucket.Open("new", storeOptions(disk))
+	check(t, err)
+	check(t, s.Close())
+}
+
 // wantNew fails the test unless the new store has what the repair of a sound store recovers.
 func wantNew(t testing.TB, disk vfs.FS, x *sample) {
 	t.Helper()
