@@ -73,12 +73,16 @@ const restoredDir = "restored"
 
 // tryRestore makes a store of a cut on the harness's disk.
 func (h *harness) tryRestore(k *keptCut, o cut.Options) error {
+	return h.tryRestoreInto(restoredDir, k, o)
+}
+
+func (h *harness) tryRestoreInto(dir string, k *keptCut, o cut.Options) error {
 	o = environment.With(o, environment.Env{FS: h.fs, Random: h.opts.env.Random, Now: h.opts.env.Now})
 	plan, err := cut.NewPlan("cut", k.content, o)
 	if err != nil {
 		return err
 	}
-	r, err := plan.Begin(restoredDir)
+	r, err := plan.Begin(dir)
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,7 @@ import (
 // stay as long as the cut is held, also those of deleted buckets.
 type heldCut struct {
 	store   *Store
-	buckets map[uint64]*cutBucket // by id; nil values until take
+	buckets map[uint64]*cutBucket // by id; their segments are known from take on
 	all     bool                  // all buckets, whatever buckets has
 	state   manifest.State        // with these buckets alone
 	files   []cutFile

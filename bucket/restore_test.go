@@ -166,6 +166,29 @@ func TestTheBumpOfARestore(t *testing.T) {
 	}
 }
 
+// A bump that leads past the greatest revision is refused: it would skip nothing.
+func TestABumpThatIsTooLarge(t *testing.T) {
+	h, k, _ := toRestore(t)
+	for bump, want := range map[uint64]error{1 << 62: nil, 1<<62 + 1: kv.ErrInvalidOption, 1<<64 - 1: kv.ErrInvalidOption} {
+		h.insert(simdisk.New())
+		if err := h.tryRestore(k, cut.Options{Bump: &bump}); !errors.Is(err, want) {
+			t.Errorf("bump %d: %v, want %v", bump, err, want)
+		}
+	}
+}
+
+// A restore whose directory is named with a slash survives a power cut as every other one.
+func TestARestoreIntoANameWithASlash(t *testing.T) {
+	h, k, want := toRestore(t)
+	if err := h.tryRestoreInto(restoredDir+"/", k, cut.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	h.insert(h.disk.Crash(simdisk.KeepNone()))
+	if !h.checkRestored("after a power cut", want) {
+		t.Error("there is no store")
+	}
+}
+
 // A content that no store makes is refused before anything is written.
 func TestAContentThatDoesNotFit(t *testing.T) {
 	h, k, _ := toRestore(t)

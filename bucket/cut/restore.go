@@ -29,7 +29,7 @@ type Options struct {
 
 	// Bump is how many revisions of each bucket are skipped. Nil: 10^9, or 10^6 for each second since
 	// the cut if that is more, and then up to a multiple of 10^6. The old store may have issued
-	// as many after the cut. 0 is right only if it has issued none.
+	// as many after the cut. 0 is right only if it has issued none. At most 2^62.
 	Bump *uint64
 
 	// SameIDs keeps the ids of store and buckets. It is right only for a store that moves: the old one
@@ -65,6 +65,8 @@ const (
 	// at once, and a second. A store that is far faster than that does not exist.
 	bumpMin  = 1e9
 	bumpRate = 1e6
+	// bumpMax is the greatest Bump. A greater one could lead past the greatest revision.
+	bumpMax = 1 << 62
 	// bumpRound makes the first revision after a restore easy to recognize.
 	bumpRound = 1e6
 )
@@ -102,9 +104,12 @@ type Plan struct {
 
 // NewPlan decides what becomes of a cut. file is what errors call it. The error matches
 // kv.ErrCorrupt if the content is not one that a store makes, kv.ErrBucketNotFound for a bucket that
-// it lacks, kv.ErrBucketExists if two buckets would get one name, kv.ErrInvalidBucketName, or
-// kv.ErrVersion.
+// it lacks, kv.ErrBucketExists if two buckets would get one name, kv.ErrInvalidBucketName,
+// kv.ErrInvalidOption for a Bump that is too large, or kv.ErrVersion.
 func NewPlan(file string, c *Content, o Options) (*Plan, error) {
+	if o.Bump != nil && *o.Bump > bumpMax {
+		return nil, fmt.Errorf("%w: a bump of %d revisions, at most %d are allowed", kv.ErrInvalidOption, *o.Bump, uint64(bumpMax))
+	}
 	m, err := c.decode(file)
 	if err != nil {
 		return nil, err
@@ -194,6 +199,7 @@ var ErrNotEmpty = errors.New("the directory is not empty")
 // [ErrNotEmpty] if the directory holds something; then nothing was changed. After any other error,
 // and after one of a later call, the caller calls Abort.
 func (p *Plan) Begin(dir string) (*Restore, error) {
+	dir = path.Clean(dir) // so that the directory of new/ is not new
 	r := &Restore{plan: p, fs: p.opts.env.FS, dir: dir, buf: make([]byte, copyPart)}
 	err := r.fs.Mkdir(dir)
 	switch {
