@@ -15,7 +15,6 @@ type generation struct {
 	repo  *Repository
 	epoch epoch
 	token string
-	began time.Time // by the clock of the place
 }
 
 // ownerJSON is owner.json.
@@ -55,11 +54,10 @@ func (r *Repository) claim(ctx context.Context, lsn wal.LSN, now time.Time) (*ge
 		return nil, err
 	}
 	info, err := r.place.Stat(ctx, g.epoch.owner())
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = r.checkPruning(ctx, info.Modified)
 	}
-	g.began = info.Modified
-	if err := r.checkPruning(ctx, g.began); err != nil {
+	if err != nil {
 		g.close(ctx)
 		return nil, err
 	}

@@ -21,7 +21,7 @@ type reader struct {
 	packer  *packer
 	content *cut.Content
 	marker  string    // name of the object
-	marked  time.Time // when it was put
+	marked  time.Time // when it was put, or refused
 }
 
 // read opens a base, and says in the repository that it is read. The caller closes the reader.
@@ -70,12 +70,13 @@ func (x *reader) begin() error {
 
 // mark puts a marker, or another one when that is getting old.
 func (x *reader) mark() error {
-	if x.marker != "" && time.Since(x.marked) < markerRenewal {
+	if !x.marked.IsZero() && time.Since(x.marked) < markerRenewal {
 		return nil
 	}
 	old := x.marker
 	info, err := x.repo.mark(x.ctx, restoringDir, markerJSON{Epoch: uint64(x.point.id.epoch), LSN: uint64(x.point.LSN)})
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
+		x.marked = time.Now()
 		return nil // a place that is only read: what is removed meanwhile is an error of the read
 	}
 	if err != nil {
@@ -155,7 +156,7 @@ func (r *Repository) Verify(ctx context.Context, p *Point, report func(progress.
 // Restore makes a store of a base, or of some of its buckets, in a directory, which is new or empty. The
 // directory is a store only once all was read and right; after an error it is as it was before, as far as
 // the system allows, and no store opens what is left. The errors are those of the place, kv.ErrCorrupt, those
-// of cut.NewPlan, kv.ErrNotStore for a directory that is not empty, and the system's.
+// of cut.NewPlan, cut.ErrNotEmpty, and the system's.
 func (r *Repository) Restore(ctx context.Context, p *Point, dir string, o backup.RestoreOptions) (backup.Restored, error) {
 	x, err := r.read(ctx, p)
 	if err != nil {

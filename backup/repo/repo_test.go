@@ -538,18 +538,60 @@ func TestFind(t *testing.T) {
 }
 
 // readOnly is a place that takes no writes.
-type readOnly struct{ blob.Store }
+type readOnly struct {
+	blob.Store
+	puts int // that were refused
+}
 
-func (readOnly) Put(_ context.Context, name string, _ []byte) error {
+func (r *readOnly) Put(_ context.Context, name string, _ []byte) error {
+	r.puts++
 	return &blob.Error{Op: "put", Place: "read-only", Name: name, Err: blob.ErrDenied}
 }
 
-// A restore needs no permission to write to the place.
+// A restore needs no permission to write to the place, and does not try it again for each part.
 func TestAPlaceThatIsOnlyRead(t *testing.T) {
-	s, place := newSource(t), blobtest.NewMemory()
+	s, original := newSource(t), blobtest.NewMemory()
 	s.put("k", "v")
-	s.write(place)
-	if got := restored(t, readOnly{place}, points(t, readOnly{place})[0]); got["k"] != "v" {
-		t.Errorf("it has %v", got)
+	s.put("large", text(1, 1<<20))
+	s.write(original)
+	place := &readOnly{Store: original}
+	if got := restored(t, place, points(t, place)[0]); got["k"] != "v" || place.puts != 1 {
+		t.Errorf("k is %q, after %d puts", got["k"], place.puts)
+	}
+}
+
+// A writer that has claimed a generation, and cannot go on, closes it: nobody waits for it.
+func TestAFailedClaimIsClosed(t *testing.T) {
+	s, place := newSource(t), blobtest.NewMemory()
+	owner := epoch(1).owner()
+	f := &blobtest.Fault{Store: place, Fail: func(_ int, op, name string) blobtest.Outcome {
+		if op == "stat" && name == owner {
+			return blobtest.Refuse
+		}
+		return blobtest.Works
+	}}
+	if _, err := Write(t.Context(), f, s, bucket.BackupOptions{}); !errors.Is(err, blobtest.ErrRefused) {
+		t.Fatal(err)
+	}
+	if _, err := place.Stat(t.Context(), epoch(1).closed()); err != nil {
+		t.Error(err)
+	}
+}
+
+// The error of an upload is told once.
+func TestAFailedUploadIsToldOnce(t *testing.T) {
+	s, place := newSource(t), blobtest.NewMemory()
+	for i := range 2 * uploadsAtOnce {
+		s.put(fmt.Sprint("k", i), text(i, 1<<20))
+	}
+	f := &blobtest.Fault{Store: place, Fail: func(_ int, op, name string) blobtest.Outcome {
+		if op == "put" && strings.HasPrefix(name, partDir) {
+			return blobtest.Refuse
+		}
+		return blobtest.Works
+	}}
+	_, err := Write(t.Context(), f, s, bucket.BackupOptions{})
+	if !errors.Is(err, blobtest.ErrRefused) || strings.Count(err.Error(), blobtest.ErrRefused.Error()) != 1 {
+		t.Error(err)
 	}
 }

@@ -33,7 +33,9 @@ func Write(ctx context.Context, place blob.Store, s backup.Source, o bucket.Back
 	w := &writer{ctx: ctx, place: place, raw: make([]byte, partSize)}
 	report, err := s.Backup(ctx, o, w)
 	if w.uploads != nil {
-		err = errors.Join(err, w.uploads.wait())
+		if failed := w.uploads.wait(); err == nil {
+			err = failed // otherwise the backup ended with that one already, or with one of its own
+		}
 	}
 	if err == nil {
 		err = w.finish(&report)
