@@ -1,7 +1,7 @@
 // Package backup keeps a cut of a store (package cut) in one file, the archive: [Write] makes one,
 // [Verify] reads all of it, and [Restore] makes a store of it. An archive is a tar file, so that
-// anybody can list it. It holds values: a file is made with mode 0600, and whoever reads it can
-// read the store. Nothing in it is encrypted.
+// anybody can list it. It holds values, and nothing in it is encrypted. So a file is made
+// with mode 0600.
 //
 // # Format
 //

@@ -9,7 +9,6 @@ import (
 	"kvd/bucket/cut"
 	"kvd/bucket/manifest"
 	"kvd/kv"
-	"kvd/segment"
 )
 
 // Names of the entries that are no parts.
@@ -101,13 +100,8 @@ func newInfo(c *cut.Content) *infoJSON {
 func (i *infoJSON) content() (*cut.Content, error) {
 	c := &cut.Content{Time: i.Time}
 	for _, f := range i.Files {
-		file := cut.File{Bucket: f.Bucket, Size: f.Size}
-		var isSegment bool
-		file.Number, isSegment = segment.ParseFileName(f.Name)
-		if !isSegment {
-			file.Number, file.Value = segment.ParseValueFileName(f.Name)
-		}
-		if !isSegment && !file.Value {
+		file, ok := cut.ParseFile(f.Bucket, f.Name, f.Size)
+		if !ok {
 			return nil, fmt.Errorf("%.40q is no name of a file", f.Name)
 		}
 		c.Files = append(c.Files, file)

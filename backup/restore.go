@@ -48,7 +48,7 @@ func Restore(ctx context.Context, name string, r io.Reader, dir string, o Restor
 			return done, err
 		}
 	}
-	meter := startMeter(StageRestore, a.Content().Bytes(), o.Progress)
+	meter := progress.Start(StageRestore, a.Content().Bytes(), o.Progress)
 	err = a.Files(ctx, func(f cut.File, data io.Reader) error {
 		meter.Add(f.Size)
 		if to == nil || !plan.Wants(f) {

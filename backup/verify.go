@@ -31,7 +31,7 @@ func Verify(ctx context.Context, name string, r io.Reader, report func(progress.
 	}
 	defer a.Close()
 	v := Verified{Content: a.Content()}
-	meter := startMeter(StageVerify, v.Content.Bytes(), report)
+	meter := progress.Start(StageVerify, v.Content.Bytes(), report)
 	err = a.Files(ctx, func(f cut.File, data io.Reader) error {
 		n, err := io.Copy(io.Discard, data)
 		meter.Add(n)
@@ -39,11 +39,4 @@ func Verify(ctx context.Context, name string, r io.Reader, report func(progress.
 	})
 	v.Damage, v.Damages = a.Damage()
 	return v, err
-}
-
-func startMeter(s progress.Stage, total int64, report func(progress.Progress)) *progress.Meter {
-	if report == nil {
-		report = func(progress.Progress) {}
-	}
-	return progress.Start(s, total, report)
 }

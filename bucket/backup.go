@@ -65,9 +65,6 @@ func (s *Store) Backup(ctx context.Context, o BackupOptions, sink cut.Sink) (rep
 	if err := sink.Begin(report.Content); err != nil {
 		return report, err
 	}
-	if o.Progress == nil {
-		o.Progress = func(Progress) {}
-	}
 	b := &backup{
 		ctx: ctx, store: s, report: &report, rate: o.Rate, began: time.Now(),
 		meter: progress.Start(StageBackup, report.Content.Bytes(), o.Progress),

@@ -97,7 +97,7 @@ func newList(c *cut.Content) *listJSON {
 	return l
 }
 
-// check returns an error if no writer makes the list. What the manifest tells is checked by whoever reads it.
+// check returns an error if no writer makes the list. The reader of a base checks what the manifest tells.
 func (l *listJSON) check(id baseID) error {
 	switch {
 	case l.LSN != id.lsn:
@@ -134,13 +134,8 @@ func (p *partsJSON) check(name string) error {
 func (l *listJSON) files() ([]cut.File, error) {
 	files := make([]cut.File, 0, len(l.Files))
 	for _, f := range l.Files {
-		file := cut.File{Bucket: f.Bucket, Size: f.Size}
-		var isSegment bool
-		file.Number, isSegment = segment.ParseFileName(f.Name)
-		if !isSegment {
-			file.Number, file.Value = segment.ParseValueFileName(f.Name)
-		}
-		if !isSegment && !file.Value {
+		file, ok := cut.ParseFile(f.Bucket, f.Name, f.Size)
+		if !ok {
 			return nil, fmt.Errorf("%.40q is no name of a file", f.Name)
 		}
 		if n := len(files); n > 0 && files[n-1].Compare(file) >= 0 {

@@ -127,7 +127,7 @@ func TestPruneBesideARestore(t *testing.T) {
 	checkWhole(t, place)
 }
 
-// A writer and a pruning exclude each other, whoever begins first, and what a crash leaves ends.
+// A writer and a pruning exclude each other, in either order, and what a crash leaves ends.
 func TestPruneBesideAWriter(t *testing.T) {
 	s, place := newSource(t), blobtest.NewMemory()
 	s.put("k", "v")

@@ -144,7 +144,7 @@ func (r *Repository) Verify(ctx context.Context, p *Point, report func(progress.
 		return backup.Verified{}, err
 	}
 	defer x.close()
-	meter := startMeter(backup.StageVerify, x.content.Bytes(), report)
+	meter := progress.Start(backup.StageVerify, x.content.Bytes(), report)
 	err = x.files(func(f cut.File, data io.Reader) error {
 		n, err := io.Copy(io.Discard, data)
 		meter.Add(n)
@@ -168,7 +168,7 @@ func (r *Repository) Restore(ctx context.Context, p *Point, dir string, o backup
 		return backup.Restored{}, err
 	}
 	done := backup.Restored{Verified: backup.Verified{Content: x.content, Damage: p.Damage}, Buckets: plan.Buckets, Bytes: plan.Bytes}
-	meter := startMeter(backup.StageRestore, plan.Bytes, o.Progress)
+	meter := progress.Start(backup.StageRestore, plan.Bytes, o.Progress)
 	if o.DryRun {
 		return done, x.files(func(f cut.File, data io.Reader) error {
 			if !plan.Wants(f) {
@@ -197,11 +197,4 @@ func (r *Repository) Restore(ctx context.Context, p *Point, dir string, o backup
 		to.Abort()
 	}
 	return done, err
-}
-
-func startMeter(s progress.Stage, total int64, report func(progress.Progress)) *progress.Meter {
-	if report == nil {
-		report = func(progress.Progress) {}
-	}
-	return progress.Start(s, total, report)
 }

@@ -50,6 +50,17 @@ func (f File) Name() string {
 	return segment.FileName(f.Number)
 }
 
+// ParseFile returns the file of a bucket with the name that Name made, and that size. ok is false for
+// any other name.
+func ParseFile(bucket uint64, name string, size int64) (f File, ok bool) {
+	f = File{Bucket: bucket, Size: size}
+	if f.Number, ok = segment.ParseFileName(name); !ok {
+		f.Number, ok = segment.ParseValueFileName(name)
+		f.Value = ok
+	}
+	return f, ok
+}
+
 // Sink takes a cut. The calls come from one goroutine, in this order. An error of the sink
 // ends the cut, and is returned as it is.
 type Sink interface {

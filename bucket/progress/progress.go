@@ -33,8 +33,12 @@ type Meter struct {
 const pause = 200 * time.Millisecond
 
 // Start reports the start of a stage of that total, 0 if it is not known, and returns
-// its meter. report runs under the meter's lock, in the goroutine that calls Add.
+// its meter. report runs under the meter's lock, in the goroutine that calls Add; nil: nothing is
+// reported.
 func Start(stage Stage, total int64, report func(Progress)) *Meter {
+	if report == nil {
+		report = func(Progress) {}
+	}
 	report(Progress{Stage: stage})
 	return &Meter{report: report, stage: stage, total: total, last: time.Now()}
 }
