@@ -9,7 +9,8 @@ import (
 	"kvd/internal/vfs"
 )
 
-// File is an archive that is being written to a file. It is for one goroutine.
+// File is a file that appears under its name once it is whole: an archive, or an export. It is for one
+// goroutine.
 type File struct {
 	fs      vfs.FS
 	file    vfs.File
@@ -18,23 +19,23 @@ type File struct {
 	started int64 // up to where the system was asked to write
 }
 
-// writeBackStep is how much of an archive is handed to the disk at a time, so that the sync at the end
+// writeBackStep is how much of a file is handed to the disk at a time, so that the sync at the end
 // does not have to write all of it, and the page cache is left to others.
 const writeBackStep = 8 << 20
 
 // Create begins a file, under the name FILE.partial and with mode 0600. The error matches fs.ErrExist if
-// there is a file of either name: no backup replaces another. The caller calls Commit or Abort.
+// there is a file of either name: none is replaced. The caller calls Commit or Abort.
 func Create(name string) (*File, error) { return create(vfs.OS(), name) }
 
 func create(fsys vfs.FS, name string) (*File, error) {
 	if _, err := fsys.Stat(name); err == nil {
-		return nil, fmt.Errorf("%s: %w: a backup replaces no file", name, fs.ErrExist)
+		return nil, fmt.Errorf("%s: %w: name another file, or remove it first", name, fs.ErrExist)
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	f, err := fsys.Open(partial(name), vfs.Create)
 	if errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("%s: %w: another backup is writing it, or was interrupted; if there is none, remove it", partial(name), fs.ErrExist)
+		return nil, fmt.Errorf("%s: %w: another process writes it, or was interrupted: if none does, remove it", partial(name), fs.ErrExist)
 	}
 	if err != nil {
 		return nil, err
@@ -77,5 +78,5 @@ func (f *File) Commit() error {
 // Abort removes the file.
 func (f *File) Abort() {
 	_ = f.file.Close()
-	_ = f.fs.Remove(partial(f.name)) // what stays is no backup
+	_ = f.fs.Remove(partial(f.name)) // what stays is not whole, and has another name
 }

@@ -86,7 +86,7 @@ func (a *app) backup(ctx context.Context, name string, o bucket.BackupOptions) e
 			return a.backupServer(ctx, s, name, o)
 		}
 		var report cut.Report
-		size, err := a.writeBackup(name, func(w io.Writer) (err error) {
+		size, err := a.writeWhole(name, func(w io.Writer) (err error) {
 			report, err = backup.Write(ctx, w, source, o)
 			p.clear()
 			return err
@@ -107,7 +107,7 @@ func (a *app) backupServer(ctx context.Context, s store, name string, o bucket.B
 	began := time.Now()
 	report := cut.Report{}
 	p := a.newProgress(a.newLogger(formatAuto, slog.LevelInfo))
-	size, err := a.writeBackup(name, func(w io.Writer) error {
+	size, err := a.writeWhole(name, func(w io.Writer) error {
 		received := countingWriter{w: w, told: func(n int64) { p.show("bytes received", n, 0) }}
 		taken, err := source.WriteBackup(ctx, &received, kv.BackupOptions{Buckets: o.Buckets, Rate: o.Rate})
 		report.Damage = taken.Damage
@@ -136,8 +136,8 @@ func (a *app) backupServer(ctx context.Context, s store, name string, o bucket.B
 	return a.printTaken(name, size, &report)
 }
 
-// writeBackup has a file written, or standard output, and returns its size.
-func (a *app) writeBackup(name string, write func(io.Writer) error) (size int64, err error) {
+// writeWhole has a file written, which appears once it is whole, or standard output. It returns the size.
+func (a *app) writeWhole(name string, write func(io.Writer) error) (size int64, err error) {
 	if name == "-" {
 		w := countingWriter{w: a.out}
 		err := write(&w)

@@ -112,7 +112,7 @@ func (a *app) writeExport(ctx context.Context, b kv.Bucket, f *exportFlags, dama
 			damaged.skip(a, e, err)
 		}
 	}
-	_, err = a.writeBackup(f.out, func(w io.Writer) (err error) {
+	_, err = a.writeWhole(f.out, func(w io.Writer) (err error) {
 		records, err = lines.Export(ctx, b, w, o)
 		return err
 	})
