@@ -146,11 +146,13 @@ func (e *GapError) Error() string {
 		what = e.Target.Time.UTC().Format(time.RFC3339Nano)
 	}
 	text := fmt.Sprintf("%v at %s", ErrNoPoint, what)
+	separator := ": "
 	if e.Before != nil {
-		text += fmt.Sprintf(": the last good instant before is %s", e.Before)
+		text += fmt.Sprintf(": the last one before is %s", e.Before)
+		separator = "; "
 	}
 	if e.After != nil {
-		text += fmt.Sprintf(": the next one is %s", e.After)
+		text += fmt.Sprintf("%sthe next one is %s", separator, e.After)
 	}
 	return text
 }

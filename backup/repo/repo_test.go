@@ -529,7 +529,7 @@ func TestFind(t *testing.T) {
 			t.Errorf("%v: %v", c.target, err)
 		}
 		if c.before >= 0 && !strings.Contains(err.Error(), all[c.before].Time.Format(time.RFC3339Nano)) {
-			t.Errorf("the error does not name the last good instant: %v", err)
+			t.Errorf("the error does not name the last one before: %v", err)
 		}
 	}
 	if _, err := Find(nil, Target{}); !errors.Is(err, ErrNoPoint) {
