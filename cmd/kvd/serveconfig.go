@@ -46,17 +46,18 @@ func (ss settings) config(c *cobra.Command, lookupEnv func(string) (string, bool
 		return nil, err
 	}
 	r := &reader{settings: ss}
+	insecure := read(r, "insecure", parseBool)
 	cfg := &serveConfig{
 		data: r.text("data"), listen: read(r, "listen", parseAddr), admin: read(r, "admin", parseAddr),
 		nats: read(r, "nats", parseAddr), natsAsked: r.find("nats").origin != originDefault,
 		natsMaxPayload: read(r, "nats-max-payload", parseSize), natsConnMemory: read(r, "nats-conn-memory", parseSize),
 		users: r.text("users"), cert: r.text("tls-cert"), key: r.text("tls-key"), clientCA: r.text("tls-client-ca"),
-		insecure:        read(r, "insecure", parseBool),
+		insecure:        insecure,
 		backup:          read(r, "backup", checkPlace),
 		backupEvery:     read(r, "backup-every", parsePositive),
 		backupKeep:      read(r, "backup-keep", parsePositive),
 		backupRate:      read(r, "backup-rate", parseSize),
-		s3Endpoint:      read(r, "s3-endpoint", parseEndpoint(read(r, "insecure", parseBool))),
+		s3Endpoint:      read(r, "s3-endpoint", parseEndpoint(insecure)),
 		pprof:           read(r, "pprof", parseBool),
 		level:           read(r, "log-level", parseLevel),
 		format:          read(r, "log-format", parseFormat),

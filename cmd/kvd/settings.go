@@ -60,7 +60,7 @@ func newSettings() settings {
 		{name: "tls-cert", usage: "certificate file; switches TLS on"},
 		{name: "tls-key", usage: "key file of the certificate"},
 		{name: "tls-client-ca", usage: "CA file that client certificates must be signed by"},
-		{name: "insecure", def: "false", bool: true, usage: "allow addresses that are not loopback without users and TLS"},
+		{name: "insecure", def: "false", bool: true, usage: "allow addresses that are not loopback without users and TLS, and an S3 endpoint that is http on another machine"},
 		{name: "accept-clock", def: "false", bool: true, usage: "trust a clock that is more than a day ahead of the store: what expired meanwhile is removed"},
 		{name: "pprof", def: "false", bool: true, usage: "serve profiles under /debug/pprof on the admin address"},
 		{name: "serve-stale", list: true, usage: "buckets to serve in spite of damage, by what is known: values may be old; '*': all; may be repeated"},
