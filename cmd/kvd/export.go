@@ -32,7 +32,7 @@ the disk; it must not exist yet, and only you can read it. "kvd import" makes a 
 it, or puts its records into one that exists. It holds values in plain.
 
 If many records are superseded while a large bucket is read, the export fails, and can
-be tried again; "kvd backup" always succeeds. With --stale a bucket in doubt is exported
+be tried again; "kvd backup" does not fail so. With --stale a bucket in doubt is exported
 as it is known, without the values that cannot be read: they are named, and the exit code
 is 8.`,
 		Example: `  kvd export my-kv --out my-kv.jsonl
