@@ -84,7 +84,17 @@ func (g *generation) check(ctx context.Context) error {
 
 // close says that the writer has finished. If that fails, the generation counts as open for a day.
 func (g *generation) close(ctx context.Context) {
-	_ = put(context.WithoutCancel(ctx), g.repo.place, g.epoch.closed(), closedJSON{format, g.token})
+	ctx, cancel := lastCall(ctx)
+	defer cancel()
+	_ = put(ctx, g.repo.place, g.epoch.closed(), closedJSON{format, g.token})
+}
+
+// lastCallTime bounds what is said to the place at the end: a server that stops waits for it.
+const lastCallTime = 5 * time.Second
+
+// lastCall returns a context for a call that is made although ctx may have ended.
+func lastCall(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), lastCallTime)
 }
 
 // listedObject is an object in a generation, with what the place knows of it.

@@ -35,7 +35,9 @@ func (r *Repository) mark(ctx context.Context, dir string, j markerJSON) (blob.I
 
 // unmark removes a marker. If that fails, it ends by its age.
 func (r *Repository) unmark(ctx context.Context, name string) {
-	_ = r.place.Delete(context.WithoutCancel(ctx), name)
+	ctx, cancel := lastCall(ctx)
+	defer cancel()
+	_ = r.place.Delete(ctx, name)
 }
 
 // checkPruning returns ErrBusy while objects are being removed; now is by the clock of the place.

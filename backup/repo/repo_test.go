@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"kvd/backup"
@@ -576,6 +577,43 @@ func TestAFailedClaimIsClosed(t *testing.T) {
 	if _, err := place.Stat(t.Context(), epoch(1).closed()); err != nil {
 		t.Error(err)
 	}
+}
+
+// unanswered is a place whose puts have no answer once the test says so.
+type unanswered struct {
+	blob.Store
+	now    func() bool
+	asking func()
+}
+
+func (u *unanswered) Put(ctx context.Context, name string, data []byte) error {
+	if !u.now() {
+		return u.Store.Put(ctx, name, data)
+	}
+	u.asking()
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// A backup that is interrupted ends soon, although the place does not answer any more.
+func TestAnInterruptedWriteEndsSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSource(t)
+		s.put("k", "v")
+		ctx, cancel := context.WithCancel(t.Context())
+		memory := blobtest.NewMemory()
+		place := &unanswered{Store: memory, asking: cancel, now: func() bool {
+			_, err := memory.Stat(t.Context(), epoch(1).owner())
+			return err == nil
+		}}
+		began := time.Now()
+		if _, err := Write(ctx, blob.Retry(place, blob.Backoff{}), s, bucket.BackupOptions{}); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		if took := time.Since(began); took > time.Minute {
+			t.Errorf("it took %v", took)
+		}
+	})
 }
 
 // The error of an upload is told once.
