@@ -2,6 +2,7 @@ package repo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -55,7 +56,8 @@ func (r *Repository) checkPruning(ctx context.Context, now time.Time) error {
 }
 
 // restoring returns the bases that restores read at the moment; now is by the clock of the place. A marker
-// that cannot be read is an error: it may protect any base.
+// that cannot be read is an error: it may protect any base. The error matches ErrBusy for one that is removed
+// meanwhile.
 func (r *Repository) restoring(ctx context.Context, now time.Time) (map[baseID]bool, error) {
 	infos, err := r.place.List(ctx, restoringDir)
 	if err != nil {
@@ -68,7 +70,11 @@ func (r *Repository) restoring(ctx context.Context, now time.Time) (map[baseID]b
 			continue
 		}
 		var j markerJSON
-		if _, err := get(ctx, r.place, info.Name, smallMax, &j); err != nil {
+		_, err := get(ctx, r.place, info.Name, smallMax, &j)
+		if errors.Is(err, blob.ErrNotFound) { // the restore has ended, or put another marker
+			return nil, fmt.Errorf("%w: a restore reads from %s: try again later", ErrBusy, r)
+		}
+		if err != nil {
 			return nil, err
 		}
 		ids[baseID{epoch(j.Epoch), wal.LSN(j.LSN)}] = true

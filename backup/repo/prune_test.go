@@ -211,6 +211,27 @@ func TestEveryCallOfAPruningFails(t *testing.T) {
 	}
 }
 
+// A restore that ends, or renews its marker, while a pruning looks is no failure.
+func TestPruneWhileAMarkerGoes(t *testing.T) {
+	s, place := newSource(t), blobtest.NewMemory()
+	s.put("k", "v")
+	s.write(place)
+	if _, err := openRepo(t, place).mark(t.Context(), restoringDir, markerJSON{}); err != nil {
+		t.Fatal(err)
+	}
+	f := &blobtest.Fault{Store: place, Fail: func(_ int, op, name string) blobtest.Outcome {
+		if op == "stat" && strings.HasPrefix(name, restoringDir) {
+			if err := place.Delete(t.Context(), name); err != nil {
+				t.Error(err)
+			}
+		}
+		return blobtest.Works
+	}}
+	if _, err := openRepo(t, f).Prune(t.Context(), 0); !errors.Is(err, ErrBusy) {
+		t.Error(err)
+	}
+}
+
 // If a list cannot be read, its parts are not known: none is removed.
 func TestPruneWithADamagedList(t *testing.T) {
 	s, place := newSource(t), blobtest.NewMemory()
