@@ -60,7 +60,7 @@ func (a *Reader) begin() error {
 	}
 	var info infoJSON
 	if err := json.Unmarshal(b, &info); err != nil {
-		return a.corrupt("entry %q: %v", infoName, err)
+		return a.corrupt("entry %q: %.300s", infoName, err)
 	}
 	if info.Format > format {
 		return fmt.Errorf("%w: %s has format %d, this program knows %d: restore it with the program that wrote it", kv.ErrVersion, a.name, info.Format, format)

@@ -99,7 +99,7 @@ func get(ctx context.Context, place blob.Store, name string, sizeMax int64, v an
 		return "", fmt.Errorf("%s in %s: %w", name, place, err)
 	}
 	if err != nil {
-		return "", corrupt(place, name, "%v", err)
+		return "", corrupt(place, name, "%.300s", err) // a name in it may be long
 	}
 	return sum, nil
 }

@@ -109,7 +109,7 @@ func Decode(text []byte) (kv.Entry, error) {
 		}
 	}
 	if err != nil {
-		return kv.Entry{}, fmt.Errorf("%w: %w", kv.ErrInvalidRecord, err) // without the text: it has the value
+		return kv.Entry{}, fmt.Errorf("%w: %.300s", kv.ErrInvalidRecord, err.Error()) // without the text, which has the value; a name may be long
 	}
 	return l.entry()
 }

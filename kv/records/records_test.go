@@ -178,3 +178,11 @@ func Benchmark(b *testing.B) {
 		}
 	})
 }
+
+// The error of a line is short, whatever names the line has.
+func TestErrorsAreShort(t *testing.T) {
+	_, err := records.Decode([]byte(`{"` + strings.Repeat("x", 1<<20) + `":1}`))
+	if !errors.Is(err, kv.ErrInvalidRecord) || len(err.Error()) > 400 {
+		t.Errorf("an error of %d bytes: %.100v", len(err.Error()), err)
+	}
+}
