@@ -103,6 +103,7 @@ type openSegment struct {
 	unfit       atomic.Bool       // compaction leaves it as it is until the next open
 	removed     atomic.Bool       // its file is gone
 	examined    atomic.Bool       // its damage is noted
+	held        atomic.Int64      // bytes that heldTails counts
 	warmth                        // of its file, while it is not sealed
 	lost        *manifest.Segment // the manifest's entry for a file that could not be opened; Segment is nil then. Immutable
 }
@@ -162,7 +163,7 @@ func (b *Bucket) checkOpen(ctx context.Context) error {
 func (b *Bucket) retire(why error) {
 	if !b.memory {
 		for _, sl := range b.handles() {
-			_ = b.store.tails.write(sl) // the bucket ends: what the file lacks is read from memory
+			b.store.tails.end(sl)
 			b.store.warm.discard(sl)
 		}
 	}

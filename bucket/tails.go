@@ -69,8 +69,10 @@ func (t *heldTails) holds(g *group) bool {
 // hold appends records to the bucket's active segment, in memory. The caller holds path, and uses
 // the segment's file.
 func (t *heldTails) hold(sl *openSegment, records []byte) (offset int64) {
+	size := int64(len(records))
+	sl.held.Add(size) // before a write can take them off
 	offset = sl.Hold(records)
-	if t.bytes.Add(int64(len(records))) > tailsMax/2 {
+	if t.bytes.Add(size) > tailsMax/2 {
 		signal(t.full)
 	}
 	t.mu.Lock()
@@ -87,11 +89,40 @@ func (t *heldTails) hold(sl *openSegment, records []byte) (offset int64) {
 // the store. The file must be open if something is held.
 func (t *heldTails) write(sl *openSegment) error {
 	n, err := sl.WriteHeld()
-	t.bytes.Add(-n)
+	t.uncount(sl, n)
 	if n > 0 && t.remove(sl) {
 		sl.Unpin()
 	}
 	return err
+}
+
+// end is write for a segment whose bucket ends. What its file lacks then is no longer counted:
+// the readers that are left have it in memory. The caller holds path.
+func (t *heldTails) end(sl *openSegment) {
+	if t.write(sl) == nil {
+		return
+	}
+	t.uncount(sl, math.MaxInt64)
+	t.mu.Lock()
+	_, known := t.segments[sl]
+	delete(t.segments, sl)
+	t.mu.Unlock()
+	if known {
+		sl.Unpin()
+	}
+}
+
+// uncount takes up to n bytes of a segment off the bytes that are held. A segment that has ended
+// has none.
+func (t *heldTails) uncount(sl *openSegment, n int64) {
+	for {
+		held := sl.held.Load()
+		less := min(n, held)
+		if sl.held.CompareAndSwap(held, held-less) {
+			t.bytes.Add(-less)
+			return
+		}
+	}
 }
 
 // remove removes a segment of which nothing is held. It reports whether the caller has to unpin it.

@@ -152,6 +152,25 @@ func TestAHeldTailOfADeletedBucket(t *testing.T) {
 	}
 }
 
+// The end of a bucket on a full disk leaves nothing in the account of what is held, and no file.
+func TestAHeldTailOfADeletedBucketOnAFullDisk(t *testing.T) {
+	h := newHarness(t, withTails(1))
+	b := h.bucket("b")
+	mustPut(t, b, "k", "v")
+	h.fail(simdisk.OpWriteAt, "/seg/", syscall.ENOSPC)
+	if err := h.s.DeleteBucket(ctx, "b"); err != nil {
+		t.Fatal(err)
+	}
+	if n := h.s.tails.bytes.Load(); n != 0 || len(h.s.tails.segments) != 0 {
+		t.Errorf("%d bytes of %d segments are held", n, len(h.s.tails.segments))
+	}
+	h.fs.Inject(nil)
+	h.checkpoint()
+	if files := h.names(manifest.SegmentDir); len(files) != 0 {
+		t.Errorf("files %q stay", files)
+	}
+}
+
 // A segment ends only once its file has all of it. Otherwise a crash would leave a file with later
 // records and none of what was held, and a damaged frame between them would go unnoticed.
 func TestASegmentEndsWithItsTailInTheFile(t *testing.T) {
