@@ -17,6 +17,9 @@ const (
 	importsMax = 16
 	// recordsMax bounds the records of a command in bytes. One record may be larger.
 	recordsMax = 4 << 20
+	// entriesKept is how many entries are kept for the next command, so that an idle import keeps
+	// less than a MiB.
+	entriesKept = 4096
 )
 
 // imports are the imports of a connection, by the client's numbers.
@@ -45,6 +48,14 @@ func (i *imports) find(number uint64) (*openImport, error) {
 		return o, nil
 	}
 	return nil, fmt.Errorf("%w: no import has the number %d", kv.ErrInvalidOption, number)
+}
+
+// keep keeps the memory of a list for the next command, unless it is much.
+func (i *imports) keep(list []kv.Entry) {
+	clear(list) // the values
+	if i.entries = list[:0]; cap(list) > entriesKept {
+		i.entries = nil
+	}
 }
 
 // importing returns the answer to IMPORT, RECORDS, COMMIT and DISCARD.
@@ -108,10 +119,7 @@ func (c *conn) writeRecords(cmd *lineproto.Command) (int, error) {
 	}
 	lines := cmd.Value
 	list := c.imports.entries[:0]
-	defer func() {
-		clear(list) // the values
-		c.imports.entries = list[:0]
-	}()
+	defer func() { c.imports.keep(list) }()
 	for len(lines) > 0 {
 		var line []byte
 		line, lines = records.Cut(lines)

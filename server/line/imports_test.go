@@ -186,6 +186,16 @@ func TestTheEndOfAConnectionDiscardsItsImports(t *testing.T) {
 	}
 }
 
+// A command with many records leaves little memory behind.
+func TestAnIdleImportKeepsLittle(t *testing.T) {
+	var i imports
+	for n, kept := range map[int]int{entriesKept: entriesKept, entriesKept + 1: 0} {
+		if i.keep(make([]kv.Entry, n)); cap(i.entries) != kept || len(i.entries) != 0 {
+			t.Errorf("%d of %d entries are kept", cap(i.entries), n)
+		}
+	}
+}
+
 func TestAStoreWithoutImports(t *testing.T) {
 	p := serveTCP(t, newFakeStore(), server.Options{}).dial()
 	p.ask("IMPORT 1 b", "-ERR NOT_SUPPORTED : IMPORT")
