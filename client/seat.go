@@ -211,10 +211,9 @@ func (s *seat) take(r *lineproto.Reply) {
 	}
 }
 
+// syncLocked takes SYNCED. The consumer gets no marker: a watch comes here only once it has its
+// initial entries, or asked for none.
 func (s *seat) syncLocked() {
-	if !s.mu.synced {
-		s.giveLocked(kv.Update{}, 0)
-	}
 	s.mu.sync()
 	s.mu.live = true
 	if s.mu.reserved {
