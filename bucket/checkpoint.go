@@ -81,8 +81,8 @@ func (s *Store) freeLog(p pace) (stuck, err error) {
 	return s.checkpointLocked(p, nil)
 }
 
-// checkpointLocked is freeLog for a caller that holds checkpoint. If c is not nil, the checkpoint takes
-// the state of that cut's buckets at one position of the log.
+// checkpointLocked is freeLog for a caller that holds checkpoint. If c is not nil, the checkpoint
+// takes the state of that cut's buckets at one position of the log.
 func (s *Store) checkpointLocked(p pace, c *heldCut) (stuck, err error) {
 	if err := s.checkFailure(); err != nil {
 		return nil, err

@@ -336,8 +336,9 @@
 // most of its work is records that it does not keep. A listing yields after 1,024 keys: beside it 64
 // writers make a tenth more puts, with a p99.9 of two thirds.
 //
-// Mutations are judged 32 per hold of the bucket's lock. With a hold for each, a slice of the index that
-// a compaction moves came between any two judgements, and the p99.9 of 256 writers was 2.5 times as high.
+// Mutations are judged 32 per hold of the bucket's lock. With a hold for each, a slice of the index
+// that a compaction moves came between any two judgements, and the p99.9 of 256 writers was 2.5
+// times as high.
 //
 // With eight buckets or fewer the files are written to before the answer, because that takes 0.2 µs
 // a record, and because the files are evidence if the log is damaged. The writes of a group to many

@@ -149,9 +149,9 @@ func (b *Bucket) checkIndexLocked(m *mutation) error {
 }
 
 // floor returns the oldest revision of the key that is kept once the mutation is written with
-// the revision own. The history allows the mutation's record and the newest few before it, including those
-// of this group. A record that has expired by the bucket's TTL is kept only while it is
-// the newest of its key. The caller holds the bucket's mu.
+// the revision own. The history allows the mutation's record and the newest few before it,
+// including those of this group. A record that has expired by the bucket's TTL is kept only
+// while it is the newest of its key. The caller holds the bucket's mu.
 func (g *group) floor(m *mutation, prev int, own kv.Revision) kv.Revision {
 	b := m.bucket
 	oldest, keep := own, b.mu.config.History-1

@@ -13,8 +13,8 @@ import (
 
 var _ kv.Backuper = (*Client)(nil)
 
-// WriteBackup writes a backup of the server's store, or of some of its buckets, to w; see [kv.Backuper]. If the
-// connection breaks after the first byte, it is not repeated.
+// WriteBackup writes a backup of the server's store, or of some of its buckets, to w; see
+// [kv.Backuper]. If the connection breaks after the first byte, it is not repeated.
 func (c *Client) WriteBackup(ctx context.Context, w io.Writer, o kv.BackupOptions) (kv.BackupTaken, error) {
 	var taken kv.BackupTaken
 	l := listing[[]byte]{

@@ -13,8 +13,8 @@ type Behind struct {
 }
 
 // Behind returns what was appended since the last call that returned something, except what is
-// held. ok is false if that is less than least bytes. Only the goroutine that appends may call it, and the file must be
-// open.
+// held. ok is false if that is less than least bytes. Only the goroutine that appends may call
+// it, and the file must be open.
 func (s *Segment) Behind(least int64) (b Behind, ok bool) {
 	end := min(s.size.Load(), s.heldFrom.Load())
 	if end-s.behind < least {

@@ -9,9 +9,10 @@ import (
 // CloseFile closes the descriptor of a segment that is not sealed, so that ten thousand buckets
 // do not need as many. It first makes durable what was written since the last Sync: once no
 // descriptor is left, the system may forget that it could not write a page. Entries that no
-// index block names yet stay pending. What is held must have been written. The error is that of the sync, after which nothing may be
-// tried again; the file is closed then too. Neither the writer nor the background may use the
-// segment meanwhile, and OpenFile must be called before they do.
+// index block names yet stay pending. What is held must have been written. The error is that of
+// the sync, after which nothing may be tried again; the file is closed then too. Neither the
+// writer nor the background may use the segment meanwhile, and OpenFile must be called before
+// they do.
 func (s *Segment) CloseFile() error {
 	if s.file == nil {
 		return nil

@@ -95,9 +95,10 @@ func (d *Desc) Check() error {
 }
 
 // Segment is one file of records. One goroutine at a time may append to it (Reserve,
-// Append, Hold, AddEntry, BeginIndex). At the same time one goroutine in the background may write
-// index blocks and sync (WriteIndex, Sync, Seal), and any may write what is held (WriteHeld). Any number of goroutines may read while
-// they have a pin (Read), and walk (Entries, Walk).
+// Append, Hold, AddEntry, BeginIndex). At the same time one goroutine in the background may
+// write index blocks and sync (WriteIndex, Sync, Seal), and any may write what is held
+// (WriteHeld). Any number of goroutines may read while they have a pin (Read), and walk
+// (Entries, Walk).
 type Segment struct {
 	// Immutable after Create or Open.
 	fs        vfs.FS

@@ -279,12 +279,13 @@
 // The zeros of a new file go to the disk 256 KiB at a time, with one sync at the end. With a sync
 // after each MiB, the p99 of one writer in the first second of a store was three times as high.
 //
-// Frames go through the page cache. Direct writes (O_DIRECT) of whole pages, with the same sync, were tried:
-// bare writes of 12 and 40 KiB with a sync each, in turns of 0.4 s on a virtual disk with ext4, took 0.85 to
-// 1.05 times as long (p50), and 0.28 to 1.35 times at p99, best beside a program that appends to another file. In a store
-// with 64 and 256 writers on a disk with other load, both ways in turns of 50 ms, the rates were 0.98 to 1.14 and 1.00 to
-// 1.04 times, and no percentile differed clearly. A frame of a group that is not synced would wait for the
-// disk, and the next one read its page again.
+// Frames go through the page cache. Direct writes (O_DIRECT) of whole pages, with the same sync,
+// were tried. Bare writes of 12 and 40 KiB with a sync each, in turns of 0.4 s on a virtual disk
+// with ext4, took 0.85 to 1.05 times as long at p50, and 0.28 to 1.35 times at p99, best beside a
+// program that appends to another file. In a store on a disk with other load, both ways in turns
+// of 50 ms, 64 writers had 0.98 to 1.14 times the rate and 256 writers 1.00 to 1.04 times, and no
+// percentile differed clearly. A frame of a group that is not synced would wait for the disk, and
+// the next one would read its page again.
 //
 // What was left out: protection against an attacker who can write to the files (it would
 // need a keyed checksum), compression (the bytes of a frame go to the segments as they

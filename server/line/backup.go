@@ -10,8 +10,8 @@ import (
 	"kvd/kv"
 )
 
-// backup answers BACKUP with the backup in parts. It ends when the client disconnects. The store does not
-// wait for a client that reads slowly: it keeps the files of the backup until the end.
+// backup answers BACKUP with the backup in parts. It ends when the client disconnects. The store
+// does not wait for a client that reads slowly: it keeps the files of the backup until the end.
 func (c *conn) backup(cmd *lineproto.Command) {
 	store, ok := kv.As[kv.Backuper](c.protocol.store)
 	if !ok {

@@ -258,11 +258,12 @@
 // records that the bucket has when it begins. It answers with its progress, once a second at
 // most; the last +RECLAIMED has the result, and comes when the files are removed.
 //
-// BACKUP answers with the bytes of a backup (package backup of kvd), as the store was at one moment, in parts of at
-// most 64 KiB. The parts together are the backup only if +END follows, and their size and SHA-256 are those of
-// +END; after -ERR they are nothing. lsn is the position of the store's log. damage is the number of places at which the
-// store is damaged: the backup says where. rate bounds the bytes a second that the server reads from its disk. Reads
-// and writes go on, however slowly the client reads; the server keeps the files meanwhile.
+// BACKUP answers with the bytes of a backup (package backup of kvd), as the store was at one
+// moment, in parts of at most 64 KiB. The parts together are the backup only if +END follows, and
+// their size and SHA-256 are those of +END; after -ERR they are nothing. lsn is the position of
+// the store's log. damage is the number of places at which the store is damaged: the backup says
+// where. rate bounds the bytes a second that the server reads from its disk. Reads and writes go
+// on, however slowly the client reads; the server keeps the files meanwhile.
 //
 // # Doubt
 //
