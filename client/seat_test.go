@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -385,4 +386,37 @@ func TestWatchThatIsGivenUpIsUnwatched(t *testing.T) {
 		}
 		wantEvents(t, w, "k@7")
 	})
+}
+
+// TestNoSeatOnAConnectionThatIsNotServed closes the client while a shared connection is made. A
+// watch that had a seat on it would wait for an answer for ever, and Close for the watch.
+func TestNoSeatOnAConnectionThatIsNotServed(t *testing.T) {
+	c := play(t, idle, func(s *session) {
+		s.hello()
+		s.rest()
+	}).sharingBucket(Options{}).client
+	cs := &c.watches
+	c.link.mu.Lock()
+	dialed := make(chan error)
+	go func() {
+		_, err := cs.dial(t.Context())
+		dialed <- err
+	}()
+	for cs.mu.TryLock() { // until dial waits for the link
+		seats := len(cs.mu.conns)
+		cs.mu.Unlock()
+		if seats > 0 {
+			t.Error("watches can take seats before the connection is served")
+			break
+		}
+		runtime.Gosched()
+	}
+	c.link.mu.closed = true
+	c.link.mu.Unlock()
+	if err := <-dialed; !errors.Is(err, kv.ErrClosed) {
+		t.Errorf("dial: %v", err)
+	}
+	if cs.take(cs.usual) != nil {
+		t.Error("the connection stays")
+	}
 }

@@ -28,7 +28,7 @@ type watchConns struct {
 
 	dialing chan struct{} // capacity 1: held by the watch that dials, so that others use its connection
 
-	mu struct { // guards the fields inside
+	mu struct { // guards the fields inside; it comes before the lock of the link
 		sync.Mutex
 		conns []*watchConn
 	}
@@ -97,15 +97,23 @@ func (cs *watchConns) dial(ctx context.Context) (*watchConn, error) {
 	}
 	c := newWatchConn(cs, w)
 	c.taken = 1
-	cs.mu.Lock()
-	cs.mu.conns = append(cs.mu.conns, c)
-	cs.mu.Unlock()
-	if err := cs.client.link.serve(c.conn); err != nil {
-		cs.drop(c)
+	if err := cs.add(c); err != nil {
 		c.conn.close()
 		return nil, err
 	}
 	return c, nil
+}
+
+// add adds a connection that is served: it ends the calls of every watch that takes a seat. If the
+// connection breaks at once, it is dropped behind that.
+func (cs *watchConns) add(c *watchConn) error {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if err := cs.client.link.serve(c.conn); err != nil {
+		return err
+	}
+	cs.mu.conns = append(cs.mu.conns, c)
+	return nil
 }
 
 // release gives a seat back. A connection without a seat is closed if there are others.
