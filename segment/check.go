@@ -23,11 +23,12 @@ const (
 
 // Check reads the part of a segment that begins at an offset, 0 or what an earlier Check
 // returned, and verifies all of it, as [Segment.Walk] does: records, index pages, the zeros
-// in between, and perhaps the files of values. It reads about most bytes, more where damage or a large value
-// goes on, but not beyond to, the Size of a [Desc] of the segment. It returns the offset at which
-// the next Check goes on, which is to at the end, and how many bytes of value files it has read.
-// It adds the records that it finds to sum, and calls damaged as Walk does. The error is the
-// system's of opening a file, or matches kv.ErrVersion. The caller must have a pin.
+// in between, and perhaps the files of values. It reads about most bytes, more where damage or a
+// large value goes on, but not beyond to, the Size of a [Desc] of the segment. It returns the
+// offset at which the next Check goes on, which is to at the end, and how many bytes of value
+// files it has read. It adds the records that it finds to sum, and calls damaged as Walk does.
+// The error is the system's of opening a file, or matches kv.ErrVersion. The caller must have a
+// pin.
 func (s *Segment) Check(from, to, most int64, files CheckFiles, sum *Count, damaged func(*kv.CorruptError)) (next, values int64, err error) {
 	file, err := s.openToRead()
 	if err != nil {
