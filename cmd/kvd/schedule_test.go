@@ -6,6 +6,8 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -24,8 +26,26 @@ type scheduled struct {
 	*schedule
 	t     *testing.T
 	place *blobtest.Memory
-	log   bytes.Buffer
+	log   sharedText
 	stop  func()
+}
+
+// sharedText is what several goroutines write and read.
+type sharedText struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (s *sharedText) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(p)
+}
+
+func (s *sharedText) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
 }
 
 // startScheduled starts backups of a store, one a day, and keeps a week.
@@ -135,14 +155,19 @@ func TestScheduledBackupsAfterAFailure(t *testing.T) {
 		s := startScheduled(t)
 		synctest.Wait()
 		s.stop()
-		fault := &blobtest.Fault{Store: s.place, Fail: func(int, string, string) blobtest.Outcome { return blobtest.Refuse }}
-		s.schedule.place = fault
+		var works atomic.Bool
+		s.schedule.place = &blobtest.Fault{Store: s.place, Fail: func(int, string, string) blobtest.Outcome {
+			if works.Load() {
+				return blobtest.Works
+			}
+			return blobtest.Refuse
+		}}
 		s.start()
 		s.pass(31 * time.Minute) // at 0, 1, 3, 7, 15 and 31 minutes
 		if n := strings.Count(s.log.String(), "backup failed"); n != 6 {
 			t.Errorf("%d attempts\n%s", n, s.log.String())
 		}
-		fault.Fail = nil
+		works.Store(true)
 		s.pass(33 * time.Minute)
 		s.want(2)
 	})
