@@ -9,7 +9,7 @@
 // # Objects
 //
 //	repo.json                        what the repository is
-//	gen/EPOCH/owner.json             who has written in it, from when on
+//	gen/EPOCH/owner.json             the writer of a generation, and when it began
 //	gen/EPOCH/closed.json            that writer has finished
 //	gen/EPOCH/base/LSN.json          a base: its list of files
 //	gen/EPOCH/base/LSN.verified.json the base was read back, and is whole

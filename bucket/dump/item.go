@@ -73,7 +73,7 @@ func (h Hex) MarshalJSON() ([]byte, error) { return json.Marshal(h.String()) }
 // Verdict is what becomes of a record or a frame.
 type Verdict struct {
 	State State  `json:"state"`
-	Rule  string `json:"rule,omitempty"` // that removed it: floor, expired, cut, forgotten, lapsed or deleted
+	Rule  string `json:"rule,omitempty"` // why it is dead: floor, expired, cut, forgotten, marker expired or deleted
 	By    string `json:"by,omitempty"`   // what decided that, a phrase
 }
 

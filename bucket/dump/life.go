@@ -124,7 +124,7 @@ func (l *life) explain(rule manifest.Rule, revision kv.Revision) Verdict {
 		return Verdict{State: StateLive}
 	case manifest.RuleExpired:
 		v.By = fmt.Sprintf("records up to revision %d expired or were trimmed", r.ExpiredUpTo)
-	case manifest.RuleLapsed:
+	case manifest.RuleMarkerExpired:
 		v.By = fmt.Sprintf("markers with a deadline up to %s expired", timeOf(r.MarkersExpiredUpTo).Format(timeLayout))
 	case manifest.RuleForgotten:
 		v.By = fmt.Sprintf("a purge-deletes of markers up to revision %d", r.PurgedDeletes.UpTo)

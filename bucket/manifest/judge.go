@@ -7,22 +7,22 @@ type Rule uint8
 
 // The rules, in the order in which they are asked.
 const (
-	RuleNone      Rule = iota // no rule removes the record
-	RuleExpired               // ExpiredUpTo
-	RuleLapsed                // MarkersExpiredUpTo
-	RuleForgotten             // PurgedDeletes
-	RuleCut                   // a cut
+	RuleNone          Rule = iota // no rule removes the record
+	RuleExpired                   // ExpiredUpTo
+	RuleMarkerExpired             // MarkersExpiredUpTo
+	RuleForgotten                 // PurgedDeletes
+	RuleCut                       // a cut
 )
 
-// String returns live, expired, lapsed, forgotten or cut.
+// String returns the name of the rule that removed a record, or "live".
 func (r Rule) String() string {
 	switch r {
 	case RuleNone:
 		return "live"
 	case RuleExpired:
 		return "expired"
-	case RuleLapsed:
-		return "lapsed"
+	case RuleMarkerExpired:
+		return "marker expired"
 	case RuleForgotten:
 		return "forgotten"
 	case RuleCut:
@@ -47,7 +47,7 @@ func (l *Liveness) Judge(versions []index.Version) []Rule {
 		case byTTL.Removes(v, isNewest):
 			rules[i] = RuleExpired
 		case l.Removes(v, isNewest):
-			rules[i] = RuleLapsed
+			rules[i] = RuleMarkerExpired
 		default:
 			live = append(live, *v)
 		}

@@ -35,7 +35,7 @@ Each record has a verdict:
 
   live      the store keeps it
   dead      a rule removed it: floor (a newer record of its key), expired, cut (a shorter
-            history), forgotten (purge-deletes), lapsed (a marker's time), deleted (the
+            history), forgotten (purge-deletes), marker expired (its deadline), deleted (the
             bucket). The line says what decided that
   covered   a record of the log that the segments have
   damaged   the store keeps it, and its value cannot be read

@@ -114,7 +114,8 @@ func TestRecordsThatAreRefused(t *testing.T) {
 	p.ask("COUNT b >", "+OK 1")
 }
 
-// An import needs admin in its bucket and put in all its keys, whoever is logged in by now.
+// The user of a connection needs admin in the bucket of an import, and put in all its keys. Each
+// command is checked for the user who is logged in then.
 func TestWhoMayImport(t *testing.T) {
 	store := openStore(t)
 	r := servePipes(t, store, server.Options{Users: users(t, "both b=admin,put", "admin b=admin", "put b=put", "some b=admin b/k.*=put")})
