@@ -157,20 +157,8 @@ func run(t testing.TB, disk *simdisk.Disk, opts Options) *outcome {
 
 func contents(t testing.TB, disk *simdisk.Disk) map[string]string {
 	t.Helper()
-	found := map[string]string{}
-	for _, sub := range []string{"", "wal", "seg", "index", "lost"} {
-		entries, err := disk.List(path.Join(dir, sub))
-		if err != nil {
-			continue
-		}
-		for _, e := range entries {
-			if !e.Dir {
-				b, err := disk.ReadFile(path.Join(dir, sub, e.Name))
-				check(t, err)
-				found[path.Join(dir, sub, e.Name)] = string(b)
-			}
-		}
-	}
+	found, err := disk.Contents(dir)
+	check(t, err)
 	return found
 }
 
