@@ -14,7 +14,6 @@ import (
 	"kvd/bucket/cut"
 	"kvd/bucket/manifest"
 	"kvd/index"
-	"kvd/internal/vfs"
 	"kvd/internal/vfs/simdisk"
 	"kvd/internal/view"
 	"kvd/kv"
@@ -559,27 +558,13 @@ func TestPowerCutAtEveryCallOfAnImport(t *testing.T) {
 }
 
 func TestEveryCallOfAnImportFails(t *testing.T) {
-	count := newHarness(t, withLargeValues)
-	before := count.fs.Calls()
-	if _, err := importWork(count.s); err != nil {
+	if _, err := importWork(newHarness(t, withLargeValues).s); err != nil {
 		t.Fatal(err)
 	}
-	calls := count.fs.Calls() - before
-	for n := int64(1); n <= calls; n++ {
-		for name, err := range map[string]error{"no space": vfs.ErrNoSpace, "too many files": vfs.ErrTooManyFiles, "broken": errors.New("injected")} {
-			h := newHarness(t, withLargeValues)
-			h.fs.Inject(simdisk.FailNth(h.fs.Calls()+n, err))
-			records, committed := importWork(h.s)
-			h.fs.Inject(nil)
-			disk := h.disk
-			h.close()
-			h.insert(disk.Crash(simdisk.KeepNone()))
-			h.checkImportWork(fmt.Sprintf("call %d of %d, %s", n, calls, name), records, committed)
-		}
-		if t.Failed() {
-			return
-		}
-	}
+	failEveryCall(t, func(s *Store) func(*harness, string) {
+		records, committed := importWork(s)
+		return func(h *harness, what string) { h.checkImportWork(what, records, committed) }
+	})
 }
 
 // A checkpoint takes the buckets one after the other. It may have the bucket that replaces another

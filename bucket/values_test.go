@@ -490,20 +490,30 @@ func TestPowerCutAtEveryCallOfLargeValues(t *testing.T) {
 
 // When any call fails, the values that were acknowledged before and after it are there.
 func TestEveryCallOfLargeValuesFails(t *testing.T) {
+	failEveryCall(t, func(s *Store) func(*harness, string) {
+		acked, unsure := largeWork(s)
+		return func(h *harness, what string) { h.checkLargeWork(what, acked, unsure) }
+	})
+}
+
+// failEveryCall does some work in a new store for each call that it makes, of which that call
+// fails. Then the power is cut. The work returns what checks the disk.
+func failEveryCall(t *testing.T, work func(*Store) (check func(h *harness, what string))) {
+	t.Helper()
 	count := newHarness(t, withLargeValues)
 	before := count.fs.Calls()
-	largeWork(count.s)
+	work(count.s)
 	calls := count.fs.Calls() - before
 	for n := int64(1); n <= calls; n++ {
 		for name, err := range map[string]error{"no space": vfs.ErrNoSpace, "too many files": vfs.ErrTooManyFiles, "broken": errors.New("injected")} {
 			h := newHarness(t, withLargeValues)
 			h.fs.Inject(simdisk.FailNth(h.fs.Calls()+n, err))
-			acked, unsure := largeWork(h.s)
+			check := work(h.s)
 			h.fs.Inject(nil)
 			disk := h.disk
 			h.close()
 			h.insert(disk.Crash(simdisk.KeepNone()))
-			h.checkLargeWork(fmt.Sprintf("call %d of %d, %s", n, calls, name), acked, unsure)
+			check(h, fmt.Sprintf("call %d of %d, %s", n, calls, name))
 		}
 		if t.Failed() {
 			return
