@@ -102,7 +102,7 @@ func withLargeValues(load *workload) {
 
 // TestCrashAtEveryCallOfLargeValues does the same with values in files of their own.
 func TestCrashAtEveryCallOfLargeValues(t *testing.T) {
-	sweepAll(t, plan{samples: 3, nested: 20, goOn: 10}, 6000, 2, 24, func(load *workload) {
+	sweepAll(t, plan{samples: 3, nested: 20, goOn: 10}, 6000, 2, 14, func(load *workload) {
 		withLargeValues(load)
 		load.imageKeys = int(load.seed % 2) // 0: no bucket has so many
 		if load.seed%3 == 0 {

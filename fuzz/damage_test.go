@@ -113,7 +113,7 @@ func garble(b []byte) {
 
 // TestLogPrefixes cuts and zeroes every file of the log at every byte.
 func TestLogPrefixes(t *testing.T) {
-	stride, zeroed := sample(7), sample(1)
+	stride, zeroed := sample(14), sample(2)
 	sweepDamage(t, tolerance{}, func(d *damageSweep, f stored) {
 		if !strings.HasSuffix(f.path, ".wal") {
 			return

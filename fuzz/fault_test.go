@@ -84,7 +84,7 @@ type faultyWorld struct {
 func TestFailEveryCall(t *testing.T) {
 	start, checks := time.Now(), newChecks()
 	defer checks.close()
-	trySeeds(t, 1000, effort(3), 14, func(load *workload) error { return failEvery(load, checks) })
+	trySeeds(t, 1000, effort(2), 14, func(load *workload) error { return failEvery(load, checks) })
 	report(t, checks, start)
 }
 
@@ -105,7 +105,7 @@ func TestFailEveryCallWithFewFiles(t *testing.T) {
 func TestFailEveryCallWithTails(t *testing.T) {
 	start, checks := time.Now(), newChecks()
 	defer checks.close()
-	trySeeds(t, 1300, effort(3), 14, func(load *workload) error {
+	trySeeds(t, 1300, effort(2), 14, func(load *workload) error {
 		withTails(load)
 		return failEvery(load, checks)
 	})

@@ -148,7 +148,7 @@ func TestCrashInLife(t *testing.T) {
 	start, checks := time.Now(), newChecks()
 	defer checks.close()
 	p := plan{samples: 2, nested: 40, goOn: 10}
-	tryLives(t, 9000, effort(4), 40, func(load *workload) error { return runSweep(load, p, checks) })
+	tryLives(t, 9000, effort(2), 40, func(load *workload) error { return runSweep(load, p, checks) })
 	report(t, checks, start)
 }
 
@@ -156,7 +156,7 @@ func TestCrashInLife(t *testing.T) {
 func TestFailEveryCallOfLife(t *testing.T) {
 	start, checks := time.Now(), newChecks()
 	defer checks.close()
-	tryLives(t, 9500, effort(3), 14, func(load *workload) error { return failEvery(load, checks) })
+	tryLives(t, 9500, effort(2), 14, func(load *workload) error { return failEvery(load, checks) })
 	report(t, checks, start)
 }
 

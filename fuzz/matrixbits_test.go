@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// bitsOfAnEffort is how many bits of each store are flipped: together a twentieth of the
-// 524,288 bits of 64 KiB. An effort of 80 flips every bit of both stores.
-const bitsOfAnEffort = 8 * (64 << 10) / 40
+// bitsOfAnEffort is how many bits of each store are flipped: together a fortieth of the
+// 524,288 bits of 64 KiB. An effort of 160 flips every bit of both stores.
+const bitsOfAnEffort = 8 * (64 << 10) / 80
 
 // TestDamageMatrixOfBits flips bits of a store that has 64 KiB in use.
 func TestDamageMatrixOfBits(t *testing.T) {

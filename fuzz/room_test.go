@@ -89,7 +89,7 @@ func TestCrashWhileTheLogGrowsAndShrinks(t *testing.T) {
 	start, checks := time.Now(), newChecks()
 	defer checks.close()
 	p := plan{samples: 2, nested: 60, goOn: 20}
-	tryLoads(t, 14000, effort(3), func(seed uint64) *workload { return growing(seed, 40) }, func(load *workload) error {
+	tryLoads(t, 14000, effort(2), func(seed uint64) *workload { return growing(seed, 40) }, func(load *workload) error {
 		return runSweep(load, p, checks)
 	})
 	report(t, checks, start)
@@ -99,7 +99,7 @@ func TestCrashWhileTheLogGrowsAndShrinks(t *testing.T) {
 func TestFailEveryCallWhileTheLogGrows(t *testing.T) {
 	start, checks := time.Now(), newChecks()
 	defer checks.close()
-	tryLoads(t, 14500, effort(2), func(seed uint64) *workload { return growing(seed, 16) }, func(load *workload) error {
+	tryLoads(t, 14500, effort(1), func(seed uint64) *workload { return growing(seed, 16) }, func(load *workload) error {
 		return failEvery(load, checks)
 	})
 	report(t, checks, start)

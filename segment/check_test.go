@@ -45,7 +45,7 @@ func TestCheckInPartsFindsWhatAWalkFinds(t *testing.T) {
 		}
 	}
 	sound := x.bytes()
-	for at := int64(0); at < int64(len(sound)); at += 5 {
+	for at := int64(0); at < int64(len(sound)); at += 11 {
 		x.write(at, []byte{^sound[at]})
 		var want []*kv.CorruptError
 		err := x.s.Walk(0, x.s.Size(), func(int64, *Record, int, bool) error { return nil }, func(d *kv.CorruptError) { want = append(want, d) })
