@@ -155,6 +155,7 @@ func (s *Store) commitGroup(g *group) {
 			g.fail(err)
 			return
 		}
+		s.path.tail.addValues(g)
 		s.logged.Add(int64(len(g.frame)))
 		took, err := s.makeDurable(g)
 		if err != nil {
@@ -184,6 +185,7 @@ func (s *Store) appendFrame(frame []byte, now int64, t tally) error {
 	_, err := s.log.Append(frame, now, s.path.totals.words)
 	switch {
 	case err == nil:
+		s.path.tail.add(now, before.words, s.path.totals.words, frame[wal.FrameHeaderSize:])
 		return nil
 	case s.log.Err() != nil:
 		return s.poisonLog(err)

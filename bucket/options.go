@@ -85,6 +85,8 @@ type Options struct {
 	ServeStale []string
 
 	env environment.Env // of tests
+
+	replaying bool // for Replay
 }
 
 // ServeStaleAll stands for all buckets in Options.ServeStale.

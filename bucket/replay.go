@@ -116,6 +116,8 @@ func (r *recovery) replayOperation(kind journal.Kind, body []byte, lsn wal.LSN) 
 	_, reveals := op.(*journal.Reveal)
 	switch {
 	case creates && (b != nil || op.BucketID() <= r.high): // the first frame made it, or the manifest has it, or it was deleted since
+	case reveals && b == nil && r.store.opts.replaying && !r.deleted[op.BucketID()]:
+		return errImportUnknown
 	case reveals: // the manifest may hide the bucket although its position is behind this frame
 		r.store.apply(op)
 	case b != nil && lsn <= b.position:

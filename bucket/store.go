@@ -69,6 +69,7 @@ type Store struct {
 		frame        []byte         // scratch for operations
 		reserve      reserve
 		totals       totals  // of the log up to its last frame
+		tail         *Tail   // takes the frames; nil: nobody wants them
 		replayed     wal.LSN // while recovering: the newest frame replayed
 	}
 
@@ -157,7 +158,7 @@ func open(dir string, opts Options, refusal error) (*Store, error) {
 	}
 	err := makeDir(opts.env.FS, dir)
 	if err == nil {
-		err = checkDir(opts.env.FS, dir)
+		err = checkDir(opts.env.FS, dir, opts.replaying)
 	}
 	if err != nil {
 		return nil, err
@@ -287,6 +288,9 @@ func (s *Store) vouchLocked(now int64) error {
 	if errors.Is(err, vfs.ErrNoSpace) {
 		s.path.totals = before
 		return nil
+	}
+	if err == nil {
+		s.path.tail.add(now, before.words, s.path.totals.words, nil)
 	}
 	return err
 }

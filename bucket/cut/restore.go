@@ -100,6 +100,7 @@ type Plan struct {
 	state    manifest.State
 	wanted   map[uint64]bool // ids of the buckets
 	files    int
+	replays  bool // frames of the log are added: see NewReplay
 }
 
 // NewPlan decides what becomes of a cut. file is what errors call it. The error matches
@@ -121,10 +122,20 @@ func NewPlan(file string, c *Content, o Options) (*Plan, error) {
 		binary.LittleEndian.PutUint64(p.identity.StoreID[:], p.opts.env.Random())
 		binary.LittleEndian.PutUint64(p.identity.StoreID[8:], p.opts.env.Random())
 	}
-	since := p.opts.env.Now().Sub(c.Time)
+	if err := p.choose(file, m.State.Buckets, c.Time); err != nil {
+		return nil, err
+	}
+	p.count(c.Files)
+	return p, nil
+}
+
+// choose adds the buckets that are wanted to the plan. at is the time of their state.
+func (p *Plan) choose(file string, buckets map[uint64]*manifest.Bucket, at time.Time) error {
+	o := &p.opts
+	since := o.env.Now().Sub(at)
 	taken := make(map[string]bool)
 	found := make(map[string]bool)
-	for _, b := range m.State.Buckets {
+	for _, b := range buckets {
 		from := b.Config.Bucket
 		to, ok := o.Buckets[from]
 		if o.Buckets == nil {
@@ -135,34 +146,40 @@ func NewPlan(file string, c *Content, o Options) (*Plan, error) {
 		}
 		found[from] = true
 		if err := kv.CheckBucketName(to); err != nil {
-			return nil, err
+			return err
 		}
 		if taken[to] {
-			return nil, fmt.Errorf("%w: %q would be the name of two buckets", kv.ErrBucketExists, to)
+			return fmt.Errorf("%w: %q would be the name of two buckets", kv.ErrBucketExists, to)
 		}
 		taken[to] = true
 		p.add(b, to, since)
 	}
 	for name := range o.Buckets {
 		if !found[name] {
-			return nil, fmt.Errorf("%w: %q is not in %s", kv.ErrBucketNotFound, name, file)
+			return fmt.Errorf("%w: %q is not in %s", kv.ErrBucketNotFound, name, file)
 		}
 	}
 	slices.SortFunc(p.Buckets, func(a, b Restored) int { return bytes.Compare([]byte(a.From), []byte(b.From)) })
-	for _, f := range c.Files {
+	return nil
+}
+
+// count counts the files that the plan wants.
+func (p *Plan) count(files []File) {
+	for _, f := range files {
 		if p.Wants(f) {
 			p.files++
 			p.Bytes += f.Size
 		}
 	}
-	return p, nil
 }
 
 // add adds a bucket under a name.
 func (p *Plan) add(old *manifest.Bucket, to string, since time.Duration) {
 	b := *old
 	b.Config.Bucket = to
-	b.Position = 0 // of the new log, which is empty
+	if !p.replays {
+		b.Position = 0 // of the new log, which is empty
+	}
 	if !p.opts.SameIDs {
 		for b.Life = 0; b.Life == 0; {
 			b.Life = p.opts.env.Random() & manifest.LifeMax
@@ -187,6 +204,7 @@ type Restore struct {
 	made  []string // paths of files and directories, in the order in which they were made
 	files int
 	buf   []byte
+	log   *log // of a restore with frames of the log; nil: there were none yet
 }
 
 // copyPart is how much of a file is written at a time, bytes.
@@ -316,25 +334,9 @@ func (r *Restore) rehome(f File, b []byte) {
 // Commit writes the manifest and makes the directory a store. Every file that the plan wants has been
 // written. The caller has checked that the cut is whole.
 func (r *Restore) Commit() error {
-	if r.files != r.plan.files {
-		panic(fmt.Sprintf("cut: commit after %d of %d files", r.files, r.plan.files))
-	}
-	err := vfs.SyncDir(r.fs, path.Join(r.dir, manifest.SegmentDir))
+	err := r.commit()
 	if err == nil {
-		for _, name := range manifest.Names {
-			r.made = append(r.made, path.Join(r.dir, name), path.Join(r.dir, manifest.Temporary(name)))
-		}
-		var w *manifest.Writer
-		if w, err = manifest.Rewrite(r.fs, r.dir, r.plan.identity, 1, &r.plan.state); err == nil {
-			w.Close()
-		}
-	}
-	if err == nil {
-		err = r.fs.Remove(path.Join(r.dir, manifest.RestoreFile))
-	}
-	if err == nil {
-		r.made = nil // it is a store now, durable or not
-		err = vfs.SyncDir(r.fs, r.dir)
+		err = r.reveal()
 	}
 	if err != nil {
 		return fmt.Errorf("restore into %s: %w", r.dir, err)
@@ -342,9 +344,39 @@ func (r *Restore) Commit() error {
 	return nil
 }
 
+// commit writes the manifest.
+func (r *Restore) commit() error {
+	if r.files != r.plan.files {
+		panic(fmt.Sprintf("cut: commit after %d of %d files", r.files, r.plan.files))
+	}
+	if err := vfs.SyncDir(r.fs, path.Join(r.dir, manifest.SegmentDir)); err != nil {
+		return err
+	}
+	for _, name := range manifest.Names {
+		r.made = append(r.made, path.Join(r.dir, name), path.Join(r.dir, manifest.Temporary(name)))
+	}
+	w, err := manifest.Rewrite(r.fs, r.dir, r.plan.identity, 1, &r.plan.state)
+	if err == nil {
+		w.Close()
+	}
+	return err
+}
+
+// reveal makes the directory a store.
+func (r *Restore) reveal() error {
+	if err := r.fs.Remove(path.Join(r.dir, manifest.RestoreFile)); err != nil {
+		return err
+	}
+	r.made = nil // it is a store now, durable or not
+	return vfs.SyncDir(r.fs, r.dir)
+}
+
 // Abort removes what a restore that failed has made, as far as it can, the mark last. What stays is no
 // store.
 func (r *Restore) Abort() {
+	if r.plan.replays && len(r.made) > 0 {
+		r.removeAll()
+	}
 	for _, name := range slices.Backward(r.made) {
 		_ = r.fs.Remove(name) // what stays is refused
 	}
