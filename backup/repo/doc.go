@@ -1,10 +1,12 @@
 // Package repo keeps many backups of one store in one place (package blob): a repository. A backup in
 // it is a base: a cut of the whole store (package cut). Bases share what they have in common, so
-// a base uploads what is new since the one before, and each is a backup of its own all the same.
+// a base uploads what is new since the one before, and each is a backup of its own all the same. The
+// repository may have the log of the store too: then it has every state behind a base.
 //
-// [Write] adds a base, [Open] reads a repository, [Repository.Points] lists what it can restore,
-// [Repository.Restore] makes a store of a base, [Repository.Verify] reads one completely and
-// [Repository.Prune] removes old ones.
+// [Write] adds a base, [Shipper] copies the log, [Open] reads a repository, [Repository.Points] and
+// [Repository.Logs] list what it has, [Repository.Plan] finds the state at a position or a time,
+// [Repository.RestorePlan] makes a store of it, [Repository.VerifyPlan] reads it completely and
+// [Repository.Prune] removes what is old.
 //
 // # Objects
 //
@@ -13,6 +15,8 @@
 //	gen/EPOCH/closed.json            that writer has finished
 //	gen/EPOCH/base/LSN.json          a base: its list of files
 //	gen/EPOCH/base/LSN.verified.json the base was read back, and is whole
+//	gen/EPOCH/log/LSN-LSN.kvl.zst    frames of the log: the first and the last
+//	gen/EPOCH/gap.json               the log of that generation was given up
 //	seg/SUM.zst                      a part of files of bases
 //	probe/RANDOM                     for a moment, when the repository is made
 //	restoring/RANDOM.json            a restore reads a base
@@ -39,6 +43,7 @@
 //	               that were damaged), buckets (each name, revision, keys), manifest (size, parts), files
 //	               (each bucket, name, size, parts), in the order of package cut
 //	verified.json  format, sum (of the list's JSON line)
+//	gap.json       format, token, lsn and time (of the last frame that is in the repository)
 //	restoring      format, epoch, lsn
 //	pruning        format
 //
@@ -60,6 +65,54 @@
 // Its size unpacked follows from its place in the file. So equal parts exist once, and a reader
 // knows that a part is right without trusting the place. "zstd -d" unpacks a part.
 //
+// # Log objects
+//
+// A log object has frames of the store's log (package wal) with LSNs that follow each other. It is packed as
+// a part is: a frame of Zstandard, and a skippable frame with the SHA-256 of the first. Unpacked it has
+// at most 120 MiB. Numbers are unsigned and little-endian unless said otherwise:
+//
+//	offset  size  field
+//	0       8     magic: "kvd.kvl\n"
+//	8       4     version: 1
+//	12      4     features: a set of bits; none is defined
+//	16      16    store id
+//	32      8     LSN of the first frame
+//	40      8     LSN of the last frame
+//	48      40    words of the first frame: five numbers
+//	88      …     frames
+//	        32    SHA-256 of all bytes before
+//
+// A frame:
+//
+//	offset  size  field
+//	0       8     time, signed: of the store when it was written, Unix time in ns; never less than before
+//	8       40    words of the frame behind it
+//	48      4     length of the payload (package journal), at most 80 MiB; 0 in a vouching frame
+//	52      4     number of values
+//	56      …     payload
+//	        …     values, one behind the other
+//
+// A value is one that a record of the frame has in a file of its own (package segment):
+//
+//	offset  size  field
+//	0       8     id of the bucket
+//	8       8     number of the file
+//	16      4     length, bytes
+//	20      4     zero
+//	24      …     the value, as it is stored
+//
+// An object of another version or with an unknown feature is kv.ErrVersion. Nothing is padded. A
+// field that no writer makes, or a byte behind the last frame, is damage.
+//
+// A state behind a base is made of the base, and of the frames from the base's LSN on. They may be in objects
+// of several generations; frames that were read already are skipped. If the next frame is in no object, there is a
+// gap: the states from there to the next base cannot be made. The words of a frame are those that the frame before
+// gave, except for the last one. Otherwise the frames are of two stores, which is damage. The state at a time is
+// that of the last frame which is not younger. It is known if a younger frame follows, or a base of the same LSN.
+//
+// A cut has no bucket whose import is under way. So a state behind the end of such an import cannot be made
+// of a base that is older than that end: a shipper makes a new base then.
+//
 // # Writers
 //
 // A writer claims a generation: it puts owner.json under the epoch after the highest, which only one can do.
@@ -68,7 +121,12 @@
 //   - of another store than that of repo.json,
 //   - whose store is at a lower LSN than the newest base: it is an older copy of the store's
 //     directory, or one that was restored,
-//   - that finds a higher epoch than its own before it completes its base.
+//   - that finds a higher epoch than its own, with another token, before it completes its base,
+//   - that ships, and finds a higher epoch with another token before it puts a log object, or its name taken.
+//
+// A shipper has a generation for each run of log objects, and one for each base, all with one token. If the place
+// is away until 64 MiB of frames wait, the shipper discards them, and begins another run with a base of its own
+// when the place is back. gap.json in the generation of the run before says so.
 //
 // A base is complete once its list exists, and counts once verified.json exists: before that every new
 // part was read back, and every other one was seen in its place with the right size.
@@ -79,7 +137,7 @@
 //
 // # Removing
 //
-// [Repository.Prune] removes bases, and parts that no base names. It first puts a marker under pruning/,
+// [Repository.Prune] removes bases, log objects before the oldest base that stays, and parts that no base names. It first puts a marker under pruning/,
 // and then looks for others: it does nothing while another writer's generation is not closed, and
 // keeps what restores use. A writer and a restore first put their own marker, and then look for pruning/. So of
 // two that begin at once at least one sees the other. Markers end after an hour, and the generations
@@ -88,6 +146,9 @@
 // meanwhile it fails.
 //
 // # Why
+//
+// The frames that are to be shipped are kept in memory and not read from the log's files: a file that is held back
+// fills the log, and then writers wait. A restart needs a base for that, which uploads little.
 //
 // Parts of fixed size, and not whole files: the active segment of a bucket grows, and of one that grew by a
 // record only the last part is new. Whole files would have to fit into memory, or be read twice.

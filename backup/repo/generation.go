@@ -31,21 +31,36 @@ type closedJSON struct {
 	Token  string `json:"token"`
 }
 
-// claim begins a generation for a writer whose store is at lsn and shows that time.
-func (r *Repository) claim(ctx context.Context, lsn wal.LSN, now time.Time) (*generation, error) {
+// claim begins a generation for a writer whose store is at lsn and shows that time. token names the writer.
+func (r *Repository) claim(ctx context.Context, lsn wal.LSN, now time.Time, token string) (*generation, error) {
 	objects, err := r.generations(ctx)
 	if err != nil {
 		return nil, err
 	}
-	highest, newest := epoch(0), wal.LSN(0)
+	highest, newest, shipped := epoch(0), wal.LSN(0), listedObject{}
 	for _, o := range objects {
-		highest, newest = max(highest, o.epoch), max(newest, o.lsn)
+		highest = max(highest, o.epoch)
+		switch {
+		case o.log.first == 0:
+			newest = max(newest, o.lsn)
+		case o.lsn >= shipped.lsn:
+			shipped = o
+		}
+	}
+	if shipped.lsn > lsn { // the log of the same shipper may be ahead of its base
+		owner, err := r.owner(ctx, shipped.epoch)
+		if err != nil {
+			return nil, err
+		}
+		if owner != token {
+			newest = max(newest, shipped.lsn)
+		}
 	}
 	if lsn < newest {
 		return nil, fmt.Errorf("%w: %s has the store at LSN %d, and this one is at LSN %d: it is an older copy, or was restored; use another place for it",
 			ErrRepoTaken, r, newest, lsn)
 	}
-	g := &generation{repo: r, epoch: highest + 1, token: random()}
+	g := &generation{repo: r, epoch: highest + 1, token: token}
 	err = put(ctx, r.place, g.epoch.owner(), ownerJSON{format, r.store, g.token, now})
 	if errors.Is(err, blob.ErrExists) {
 		return nil, g.taken()
@@ -68,6 +83,13 @@ func (g *generation) taken() error {
 	return fmt.Errorf("%w: another process writes in %s, as generation %d", ErrRepoTaken, g.repo, g.epoch)
 }
 
+// owner returns the token of a generation's writer. The error matches blob.ErrNotFound if nobody has claimed it.
+func (r *Repository) owner(ctx context.Context, e epoch) (token string, err error) {
+	var j ownerJSON
+	_, err = get(ctx, r.place, e.owner(), smallMax, &j)
+	return j.Token, err
+}
+
 // check returns ErrRepoTaken if another writer has claimed a later generation.
 func (g *generation) check(ctx context.Context) error {
 	objects, err := g.repo.generations(ctx)
@@ -75,7 +97,14 @@ func (g *generation) check(ctx context.Context) error {
 		return err
 	}
 	for _, o := range objects {
-		if o.epoch > g.epoch {
+		if !o.owner || o.epoch <= g.epoch {
+			continue
+		}
+		token, err := g.repo.owner(ctx, o.epoch)
+		if err != nil {
+			return err
+		}
+		if token != g.token {
 			return fmt.Errorf("%w: another process began to write in %s, as generation %d, while this one did", ErrRepoTaken, g.repo, o.epoch)
 		}
 	}

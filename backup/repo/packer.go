@@ -18,12 +18,17 @@ type packer struct {
 }
 
 func newPacker() (*packer, error) {
+	return newPackerMax(partSize)
+}
+
+// newPackerMax returns a packer of parts with at most that many bytes.
+func newPackerMax(sizeMax uint64) (*packer, error) {
 	// One goroutine: a backup leaves the other processors to the writers.
 	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false))
 	if err != nil {
 		return nil, fmt.Errorf("repository: %w", err)
 	}
-	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxMemory(partSize), zstd.WithDecoderMaxWindow(8<<20))
+	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxMemory(sizeMax), zstd.WithDecoderMaxWindow(8<<20))
 	if err != nil {
 		return nil, fmt.Errorf("repository: %w", err)
 	}
@@ -44,6 +49,20 @@ func (p *packer) pack(raw []byte) []byte {
 
 // unpack returns the part of size bytes that an object has, appended to dst, which is empty.
 func (p *packer) unpack(object []byte, sum string, size int64, dst []byte) ([]byte, error) {
+	raw, err := p.open(object, dst)
+	switch {
+	case err != nil:
+		return nil, err
+	case int64(len(raw)) != size:
+		return nil, fmt.Errorf("it has %d bytes unpacked, %d belong to it", len(raw), size)
+	case sumOf(raw) != sum:
+		return nil, errors.New("its SHA-256 does not match its name")
+	}
+	return raw, nil
+}
+
+// open returns what an object has, appended to dst, which is empty.
+func (p *packer) open(object, dst []byte) ([]byte, error) {
 	end := len(object) - len(sumFrame) - sha256.Size
 	if end < 0 {
 		return nil, fmt.Errorf("it has %d bytes, which is less than a sum", len(object))
@@ -53,13 +72,8 @@ func (p *packer) unpack(object []byte, sum string, size int64, dst []byte) ([]by
 		return nil, errors.New("its SHA-256 does not match")
 	}
 	raw, err := p.decoder.DecodeAll(object, dst)
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, fmt.Errorf("it cannot be unpacked: %w", err)
-	case int64(len(raw)) != size:
-		return nil, fmt.Errorf("it has %d bytes unpacked, %d belong to it", len(raw), size)
-	case sumOf(raw) != sum:
-		return nil, errors.New("its SHA-256 does not match its name")
 	}
 	return raw, nil
 }

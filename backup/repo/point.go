@@ -75,13 +75,30 @@ func (r *Repository) list(ctx context.Context, id baseID) (*Point, error) {
 	return p, nil
 }
 
-// Points returns what the repository can restore, ascending by LSN. broken are the errors of bases whose
+// Points returns the bases that the repository can restore, ascending by LSN. broken are the errors of bases whose
 // objects are damaged; they match kv.ErrCorrupt or kv.ErrVersion.
 func (r *Repository) Points(ctx context.Context) (points []*Point, broken []error, err error) {
-	objects, err := r.generations(ctx)
+	c, err := r.contents(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
+	return c.points, c.broken, nil
+}
+
+// contents is what a repository has.
+type contents struct {
+	points []*Point    // ascending by LSN
+	broken []error     // of bases
+	logs   []storedLog // ascending by LSN
+}
+
+// contents lists the generations, and reads the lists of the bases.
+func (r *Repository) contents(ctx context.Context) (*contents, error) {
+	objects, err := r.generations(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c := &contents{logs: logsOf(objects)}
 	verified := make(map[baseID]bool)
 	for _, o := range objects {
 		if o.verified {
@@ -101,18 +118,18 @@ func (r *Repository) Points(ctx context.Context) (points []*Point, broken []erro
 		case errors.Is(err, blob.ErrNotFound): // removed meanwhile
 			continue
 		case err != nil && isDamage(err):
-			broken = append(broken, err)
+			c.broken = append(c.broken, err)
 			continue
 		case err != nil:
-			return nil, nil, err
+			return nil, err
 		}
 		p.Put = o.Modified
-		points = append(points, p)
+		c.points = append(c.points, p)
 	}
-	slices.SortFunc(points, func(a, b *Point) int {
+	slices.SortFunc(c.points, func(a, b *Point) int {
 		return cmp.Or(cmp.Compare(a.LSN, b.LSN), cmp.Compare(a.id.epoch, b.id.epoch))
 	})
-	return points, broken, nil
+	return c, nil
 }
 
 // checkVerified reads the object that says that a point counts.
@@ -137,7 +154,8 @@ type Target struct {
 // GapError says that the repository does not have the state at a target. It matches ErrNoPoint.
 type GapError struct {
 	Target        Target
-	Before, After *Point // the nearest ones; nil: there is none
+	Before, After *Point  // the nearest ones; nil: there is none
+	Last          Instant // the last state before that is known: of the log behind Before; zero: Before itself
 }
 
 func (e *GapError) Error() string {
@@ -148,7 +166,11 @@ func (e *GapError) Error() string {
 	text := fmt.Sprintf("%v at %s", ErrNoPoint, what)
 	separator := ": "
 	if e.Before != nil {
-		text += fmt.Sprintf(": the last one before is %s", e.Before)
+		last := Instant{e.Before.LSN, e.Before.Time}
+		if e.Last.LSN > last.LSN {
+			last = e.Last
+		}
+		text += fmt.Sprintf(": the last one before is %s", last)
 		separator = "; "
 	}
 	if e.After != nil {

@@ -10,6 +10,7 @@ import (
 type Pruned struct {
 	Bases int
 	Parts int
+	Logs  int   // log objects
 	Bytes int64 // of objects
 }
 
@@ -22,20 +23,29 @@ const (
 
 // Prune removes each base for which a newer verified base is at least that old: so every state from that
 // age on is still there, as far as it ever was. It never removes the newest verified base, nor one that a
-// restore reads. Then it removes the parts that no base needs. The error matches ErrBusy while another
+// restore reads. Then it removes the log objects before the oldest base that stays, and the parts that no base
+// needs. The error matches ErrBusy while another
 // process writes or removes, and kv.ErrCorrupt if a base cannot be read: then its parts are not
 // known, and no part is removed.
 func (r *Repository) Prune(ctx context.Context, keep time.Duration) (Pruned, error) {
+	return r.prune(ctx, keep, "")
+}
+
+// prune is Prune for the writer with a token, whose generations may be open.
+func (r *Repository) prune(ctx context.Context, keep time.Duration, token string) (Pruned, error) {
 	marker, err := r.mark(ctx, pruningDir, markerJSON{})
 	if err != nil {
 		return Pruned{}, err
 	}
 	defer r.unmark(ctx, marker.Name)
-	p := &pruning{repo: r, now: marker.Modified, marker: marker.Name, began: time.Now()}
+	p := &pruning{repo: r, token: token, now: marker.Modified, marker: marker.Name, began: time.Now()}
 	if err := p.checkAlone(ctx); err != nil {
 		return p.done, err
 	}
 	err = p.removeBases(ctx, keep)
+	if err == nil {
+		err = p.removeLogs(ctx)
+	}
 	if err == nil {
 		err = p.removeParts(ctx)
 	}
@@ -45,10 +55,12 @@ func (r *Repository) Prune(ctx context.Context, keep time.Duration) (Pruned, err
 // pruning is one call of Prune.
 type pruning struct {
 	repo   *Repository
+	token  string    // of the caller's generations; empty: it has none
 	now    time.Time // by the clock of the place
 	marker string
 	began  time.Time
-	kept   []*Point
+	kept   []*Point // descending by LSN
+	logs   []storedLog
 	done   Pruned
 }
 
@@ -76,7 +88,14 @@ func (p *pruning) checkAlone(ctx context.Context) error {
 		closed[o.epoch] = closed[o.epoch] || o.closed
 	}
 	for _, o := range objects {
-		if o.owner && !closed[o.epoch] && p.now.Sub(o.Modified) < openAge {
+		if !o.owner || closed[o.epoch] || p.now.Sub(o.Modified) >= openAge {
+			continue
+		}
+		token, err := p.repo.owner(ctx, o.epoch)
+		if err != nil {
+			return err
+		}
+		if token != p.token {
 			return fmt.Errorf("%w: another process writes in %s, as generation %d, or has ended within a day without saying so", ErrBusy, p.repo, o.epoch)
 		}
 	}
@@ -85,13 +104,15 @@ func (p *pruning) checkAlone(ctx context.Context) error {
 
 // removeBases removes what is superseded, and remembers what stays.
 func (p *pruning) removeBases(ctx context.Context, keep time.Duration) error {
-	points, broken, err := p.repo.Points(ctx)
+	c, err := p.repo.contents(ctx)
 	if err != nil {
 		return err
 	}
-	if len(broken) > 0 {
-		return fmt.Errorf("nothing is removed: %w", broken[0])
+	if len(c.broken) > 0 {
+		return fmt.Errorf("nothing is removed: %w", c.broken[0])
 	}
+	points := c.points
+	p.logs = c.logs
 	restoring, err := p.repo.restoring(ctx, p.now)
 	if err != nil {
 		return err
@@ -117,6 +138,25 @@ func (p *pruning) removeBase(ctx context.Context, x *Point) error {
 		}
 	}
 	p.done.Bases++
+	return nil
+}
+
+// removeLogs removes the log objects that no base needs.
+func (p *pruning) removeLogs(ctx context.Context) error {
+	if len(p.kept) == 0 {
+		return nil
+	}
+	oldest := p.kept[len(p.kept)-1].LSN
+	for _, l := range p.logs {
+		if l.last > oldest {
+			continue
+		}
+		if err := p.remove(ctx, l.name()); err != nil {
+			return err
+		}
+		p.done.Logs++
+		p.done.Bytes += l.size
+	}
 	return nil
 }
 

@@ -158,7 +158,7 @@ func TestPruneBesideAWriter(t *testing.T) {
 	}
 	place.Advance(markerAge)
 	s.write(place)
-	if _, err := r.claim(t.Context(), 1<<40, time.Now()); err != nil { // and the process ends
+	if _, err := r.claim(t.Context(), 1<<40, time.Now(), random()); err != nil { // and the process ends
 		t.Fatal(err)
 	}
 	if _, err := r.Prune(t.Context(), 0); !errors.Is(err, ErrBusy) {

@@ -91,7 +91,9 @@ func (x *reader) mark() error {
 }
 
 func (x *reader) close() {
-	x.packer.close()
+	if x.packer != nil {
+		x.packer.close()
+	}
 	if x.marker != "" {
 		x.repo.unmark(x.ctx, x.marker)
 	}

@@ -302,7 +302,7 @@ func TestTwoWritersAtOnce(t *testing.T) {
 		second = true
 		r, err := openFor(t.Context(), place, openRepo(t, place).StoreID())
 		if err == nil {
-			_, err = r.claim(t.Context(), 1<<40, time.Now())
+			_, err = r.claim(t.Context(), 1<<40, time.Now(), random())
 		}
 		if err != nil {
 			t.Error(err)
