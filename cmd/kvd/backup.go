@@ -243,7 +243,8 @@ func (a *app) backupVerifyCommand() *cobra.Command {
 a directory below --scratch, recover it as the server would, verify every record, and
 remove it again: that takes the room of the store. The exit code is 0 if the backup is
 whole and sound, and 8 otherwise, also if the store was damaged when it was made. "-" is
-standard input. Of a repository it checks the newest backup, or that of --lsn or --at.`,
+standard input. Of a repository it checks what the newest state needs, or that of --lsn
+or --at: a backup, and the log behind it.`,
 		Example: "  kvd backup verify kvd-2026-11-30.tar --deep",
 		Args:    takes(1, 1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -366,7 +367,8 @@ func (a *app) backupLsCommand() *cobra.Command {
 and when the bucket was created. It reads the beginning of the file alone: "kvd backup
 verify" says whether the rest is there. "-" is standard input. Of a repository it lists
 the backups: LSN, time, buckets, bytes of files, bytes of its objects, and whether it is
-sound.`,
+sound. Then it lists the ranges of the log that were shipped: first and last LSN, objects
+and their bytes. Between two ranges is a gap.`,
 		Example: "  kvd backup ls kvd-2026-11-30.tar",
 		Args:    takes(1, 1),
 		RunE: func(c *cobra.Command, args []string) error {

@@ -18,7 +18,7 @@ import (
 	"kvd/wal"
 )
 
-// pointFlags name a backup of a repository, and how the repository is reached.
+// pointFlags name a state in a repository, and how the repository is reached.
 type pointFlags struct {
 	placeOptions
 	lsn revisionFlag
@@ -26,8 +26,8 @@ type pointFlags struct {
 }
 
 func (p *pointFlags) addFlags(f *pflag.FlagSet) {
-	f.Var(&p.lsn, "lsn", "of a repository: the backup of this position of the log")
-	f.StringVar(&p.at, "at", "", "of a repository: the backup of this time, such as 2026-11-30T20:00:00.123456789Z")
+	f.Var(&p.lsn, "lsn", "of a repository: the state at this position of the log")
+	f.StringVar(&p.at, "at", "", "of a repository: the state at this time, such as 2026-11-30T20:00:00.123456789Z")
 	p.placeOptions.addFlags(f)
 }
 
@@ -39,8 +39,8 @@ func (p *pointFlags) checkUnused() error {
 	return nil
 }
 
-// find returns the backup that the flags name, or the newest one.
-func (p *pointFlags) find(ctx context.Context, r *repo.Repository) (*repo.Point, error) {
+// find returns how the state that the flags name is made, or the newest one.
+func (p *pointFlags) find(ctx context.Context, r *repo.Repository) (*repo.Plan, error) {
 	target := repo.Target{LSN: wal.LSN(p.lsn)}
 	if p.at != "" {
 		at, err := time.Parse(time.RFC3339Nano, p.at)
@@ -49,15 +49,7 @@ func (p *pointFlags) find(ctx context.Context, r *repo.Repository) (*repo.Point,
 		}
 		target.Time = at
 	}
-	points, broken, err := r.Points(ctx)
-	if err != nil {
-		return nil, err
-	}
-	point, err := repo.Find(points, target)
-	if err != nil && len(broken) > 0 {
-		err = fmt.Errorf("%w; of damaged backups: %w", err, broken[0])
-	}
-	return point, err
+	return r.Plan(ctx, target)
 }
 
 // repositoryJSON is what backup prints in JSON for a repository.
@@ -192,8 +184,47 @@ func (a *app) listRepository(ctx context.Context, name string, o placeOptions) e
 		if err := a.endList(l, len(points) > 0, "The repository has no backups."); err != nil {
 			return err
 		}
-		return errors.Join(broken...)
+		return errors.Join(append(broken, a.listRanges(ctx, name, r))...)
 	})
+}
+
+// rangeJSON is a range of the log of a repository in JSON.
+type rangeJSON struct {
+	First   uint64 `json:"first"`
+	Last    uint64 `json:"last"`
+	Objects int    `json:"objects"`
+	Size    int64  `json:"size"` // of the objects
+}
+
+// listRanges lists the ranges of the log that a repository has, if it has any. Between two of them is a gap.
+func (a *app) listRanges(ctx context.Context, name string, r *repo.Repository) error {
+	ranges, err := r.Logs(ctx)
+	if err != nil || len(ranges) == 0 {
+		return err
+	}
+	l := a.newList("Log in "+name+": behind a backup, each of its positions can be restored", "First", "Last", "Objects", "Stored")
+	for _, x := range ranges {
+		if a.json {
+			if err := a.printJSON(rangeJSON{uint64(x.First), uint64(x.Last), x.Objects, x.Stored}); err != nil {
+				return err
+			}
+			continue
+		}
+		l.add(uint64(x.First), uint64(x.Last), x.Objects, l.size(x.Stored))
+	}
+	return a.endList(l, true, "")
+}
+
+// remarkPlan says on standard error which state was restored, and what follows it.
+func (a *app) remarkPlan(p *repo.Plan) {
+	if a.json {
+		return
+	}
+	next := "It is the newest one in the repository."
+	if p.Next.LSN != 0 {
+		next = fmt.Sprintf("The next one is %s.", p.Next)
+	}
+	fmt.Fprintf(a.err, "The state of %s. %s\n", p.Instant, next)
 }
 
 // stateText says whether a backup can be relied on.
@@ -210,12 +241,12 @@ func stateText(p *repo.Point) string {
 // verifyRepository checks a backup of a repository.
 func (a *app) verifyRepository(ctx context.Context, name string, at pointFlags) error {
 	return withRepository(ctx, name, at.placeOptions, func(r *repo.Repository) error {
-		point, err := at.find(ctx, r)
+		plan, err := at.find(ctx, r)
 		if err != nil {
-			return err
+			return archiveError(err)
 		}
 		p := a.newProgress(a.newLogger(formatAuto, slog.LevelInfo))
-		v, err := r.Verify(ctx, point, p.showBytes)
+		v, err := r.VerifyPlan(ctx, plan, p.showBytes)
 		p.clear()
 		if err != nil {
 			return archiveError(err)
@@ -227,17 +258,18 @@ func (a *app) verifyRepository(ctx context.Context, name string, at pointFlags) 
 // restoreRepository makes a store of a backup of a repository.
 func (a *app) restoreRepository(ctx context.Context, name string, at pointFlags, dir string, o backup.RestoreOptions) error {
 	return withRepository(ctx, name, at.placeOptions, func(r *repo.Repository) error {
-		point, err := at.find(ctx, r)
+		plan, err := at.find(ctx, r)
 		if err != nil {
-			return err
+			return archiveError(err)
 		}
 		p := a.newProgress(a.newLogger(formatAuto, slog.LevelInfo))
 		o.Progress = p.showBytes
-		done, err := r.Restore(ctx, point, dir, o)
+		done, err := r.RestorePlan(ctx, plan, dir, o)
 		p.clear()
 		if err != nil {
 			return archiveError(err)
 		}
+		a.remarkPlan(plan)
 		return a.printRestored(name, dir, o, &done)
 	})
 }

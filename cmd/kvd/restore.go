@@ -21,9 +21,10 @@ func (a *app) restoreCommand() *cobra.Command {
 		Short: "Make a store of a backup",
 		Long: `Make a store of a backup in a new or empty directory, with all buckets or those of
 --bucket. The directory is a store only once the whole backup was read and checked.
-"-" is standard input. Of a repository it restores the newest backup, or that of --lsn or
---at: "kvd backup ls" lists them. If there is none of exactly that position or time, the
-error names the nearest ones, and nothing is restored.
+"-" is standard input. Of a repository it restores the newest state, or that of --lsn or
+--at: "kvd backup ls" lists them. Between two backups there are states only of a log that
+was shipped ("kvd serve --ship"). If the repository does not know the state, the error
+names the last one before, and nothing is restored.
 
 The store is another one for its clients: store and buckets have new ids, and each
 bucket goes on far above the revisions that were told after the backup was made, so

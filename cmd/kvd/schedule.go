@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"time"
 
@@ -99,14 +98,7 @@ func (s *schedule) backUp(ctx context.Context) error {
 		return err
 	}
 	removed, err := r.Prune(ctx, s.keep)
-	switch {
-	case errors.Is(err, repo.ErrBusy): // later
-		s.log.Info("old backups stay for now", "cause", err)
-	case err != nil:
-		s.log.Error("old backups cannot be removed", "repository", s.place.String(), "cause", err)
-	case removed.Bases > 0:
-		s.log.Info("old backups removed", "backups", removed.Bases, "bytes", removed.Bytes)
-	}
+	logPruned(s.log.With("repository", s.place.String()), removed, err)
 	return nil
 }
 

@@ -71,6 +71,7 @@ type daemon struct {
 	admin    *admin.Server  // nil: off
 
 	stopSchedule func() // ends the backups; nil: there are none
+	stopShipping func() // ends shipping; nil: there is none
 
 	lineAddr, natsAddr, adminAddr net.Addr   // nil: off
 	natsNote                      string     // why nats is off although it is not switched off
@@ -115,7 +116,7 @@ func (a *app) serve(ctx context.Context, load func() (*serveConfig, error)) erro
 	if err := d.startNATS(store, build.Version); err != nil {
 		return errors.Join(err, d.stop())
 	}
-	if err := d.startSchedule(); err != nil {
+	if err := errors.Join(d.startSchedule(), d.startShipping()); err != nil {
 		return errors.Join(err, d.stop())
 	}
 	hangups := make(chan os.Signal, 1)
@@ -316,6 +317,9 @@ func (d *daemon) stop() error {
 	}
 	if d.stopSchedule != nil {
 		d.stopSchedule()
+	}
+	if d.stopShipping != nil {
+		d.stopShipping()
 	}
 	if d.store != nil {
 		closing := d.store.Close()

@@ -29,7 +29,11 @@ type serveConfig struct {
 	backup          string // repository; empty: none
 	backupEvery     time.Duration
 	backupKeep      time.Duration
-	backupRate      int64 // bytes a second; 0: no bound
+	backupRate      int64  // bytes a second; 0: no bound
+	ship            string // repository; empty: none
+	shipInterval    time.Duration
+	shipBase        time.Duration
+	shipKeep        time.Duration
 	s3Endpoint      string
 	pprof           bool
 	level           slog.Level
@@ -57,6 +61,10 @@ func (ss settings) config(c *cobra.Command, lookupEnv func(string) (string, bool
 		backupEvery:     read(r, "backup-every", parsePositive),
 		backupKeep:      read(r, "backup-keep", parsePositive),
 		backupRate:      read(r, "backup-rate", parseSize),
+		ship:            read(r, "ship", checkPlace),
+		shipInterval:    read(r, "ship-interval", parsePositive),
+		shipBase:        read(r, "ship-base", parsePositive),
+		shipKeep:        read(r, "ship-keep", parsePositive),
 		s3Endpoint:      read(r, "s3-endpoint", parseEndpoint(insecure)),
 		pprof:           read(r, "pprof", parseBool),
 		level:           read(r, "log-level", parseLevel),
@@ -72,6 +80,9 @@ func (ss settings) config(c *cobra.Command, lookupEnv func(string) (string, bool
 	}
 	if cfg.clientCA != "" && cfg.cert == "" {
 		r.errs = append(r.errs, errors.New("tls-client-ca needs tls-cert"))
+	}
+	if cfg.backup != "" && cfg.ship != "" {
+		r.errs = append(r.errs, errors.New("backup and ship are both set: ship makes backups too, so set one of them"))
 	}
 	if cfg.natsMaxPayload < 1 || cfg.natsMaxPayload > kv.MaxValueSizeLimit {
 		r.errs = append(r.errs, errors.New("nats-max-payload must be 1 to 64MiB"))
