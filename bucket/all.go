@@ -3,7 +3,6 @@ package bucket
 import (
 	"context"
 	"iter"
-	"time"
 
 	"kvd/index"
 	"kvd/kv"
@@ -33,7 +32,7 @@ func (l *listing) read(key string, v index.Version) (kv.Entry, error) {
 	b := l.bucket
 	e, err := b.readVersion(l.held.segment(v.Segment), key, v)
 	if err != nil {
-		e = kv.Entry{Bucket: b.name, Key: key, Revision: v.Revision, Created: time.Unix(0, v.Created).UTC(), Operation: v.Op, Reason: v.Reason}
+		e = b.withoutValue(key, v)
 	}
 	return e, err
 }

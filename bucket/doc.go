@@ -295,9 +295,26 @@
 // times its live records and 8 MiB, and a closed one up to 80 bytes more for each key of the
 // buckets with images, beside the key.
 //
+// # Snapshots
+//
+// Store.Snapshot shows buckets as they were at one moment (snapshot.go, frozen.go). It takes the locks
+// of all of them, and then a snapshot of each index, a pin on each segment, the rules and the clock.
+// Pinned segments stay readable after compaction has replaced them and after their bucket was deleted;
+// outputs of compactions are pinned too, because a snapshot of the index shows where a record is now
+// (held.go). So compaction does not wait for a snapshot, and the disk gets the room back when the
+// snapshot is released. A snapshot does not end by itself: one that is older than ten minutes is
+// logged, a store has at most 1,024, and Close ends them. Expiry is judged by the time of the snapshot.
+//
+// A group of more than 32 records, or of several buckets, becomes visible in slices. So a snapshot may
+// lie between two mutations of one Submit, but never shows a mutation without those that were
+// acknowledged before it began.
+//
 // # Lock order
 //
 //	Store.compacting → Store.checkpoint → Store.path → Store.mu → Bucket.mu → locks of watch.Hub
+//	several Bucket.mu are taken in ascending order of ids, by snapshots
+//	frozen.held is taken before Bucket.mu, by readers of a snapshot
+//	heldSnapshots and heldSnapshot.mu are taken alone
 //	warmFiles.mu is taken last; it is released while a file is opened, synced or closed
 //	heldTails.mu is taken last
 //	committer.mu is taken alone; code that holds Store.path does not take it

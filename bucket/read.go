@@ -139,6 +139,18 @@ func (b *Bucket) readInto(e *kv.Entry, s *segment.Segment, dst []byte, key strin
 	return buf, nil
 }
 
+// withoutValue returns the entry of a version without what only its record has.
+func (b *Bucket) withoutValue(key string, v index.Version) kv.Entry {
+	e := kv.Entry{
+		Bucket: b.name, Key: key, Revision: v.Revision, Created: time.Unix(0, v.Created).UTC(),
+		Operation: v.Op, Reason: v.Reason,
+	}
+	if v.Deadline != 0 {
+		e.Deadline = time.Unix(0, v.Deadline).UTC()
+	}
+	return e
+}
+
 // History yields the kept entries of key, oldest first.
 func (b *Bucket) History(ctx context.Context, key string) iter.Seq2[kv.Entry, error] {
 	return func(yield func(kv.Entry, error) bool) {
@@ -160,7 +172,7 @@ func (b *Bucket) History(ctx context.Context, key string) iter.Seq2[kv.Entry, er
 			}
 			if err != nil {
 				// Damage affects this entry only: the caller may go on.
-				e = kv.Entry{Bucket: b.name, Key: key, Revision: v.Revision, Created: time.Unix(0, v.Created).UTC(), Operation: v.Op, Reason: v.Reason}
+				e = b.withoutValue(key, v)
 			}
 			e.Delta = uint64(len(versions) - 1 - i)
 			if !yield(e, err) || ctx.Err() != nil {

@@ -98,6 +98,7 @@ type Store struct {
 	lostOperations atomic.Uint64 // manifest.State.LostOperations, and those that this open found
 
 	snapshots   chan struct{}         // a token for each listing that holds a snapshot
+	held        heldSnapshots         // those of callers
 	scanners    chan *segment.Scanner // scanners that are not in use
 	watchBudget watch.Budget
 }
@@ -225,6 +226,7 @@ func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return kv.ErrClosed
 	}
+	s.held.close()
 	if s.maintain != nil {
 		s.maintain.stop()
 	}

@@ -67,7 +67,7 @@ func (h heldClone) check(t *testing.T) {
 		t.Errorf("the clone has %d keys, had %d", len(keys), len(h.keys))
 	}
 	for i := 0; i < len(h.keys); i += 50 {
-		if _, ok := h.s.newest(h.keys[i]); !ok {
+		if _, ok := h.s.Newest(h.keys[i]); !ok {
 			t.Errorf("the clone does not find %q", h.keys[i])
 		}
 	}

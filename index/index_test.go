@@ -123,7 +123,7 @@ func TestSnapshotKeepsSeparators(t *testing.T) {
 	}
 	for i := range n {
 		key := fmt.Sprintf("a%d", i)
-		if v, ok := s.newest(key); !ok || v.Revision != kv.Revision(i+1) {
+		if v, ok := s.Newest(key); !ok || v.Revision != kv.Revision(i+1) {
 			t.Fatalf("%q: %v, %v", key, v, ok)
 		}
 	}

@@ -383,6 +383,7 @@ func (p *pair) check(s pairSnapshot) {
 			p.t.Fatalf("Ascend(%q) ended before %q", from, keys[i])
 		}
 	}
+	p.checkDescend(s, keys)
 	p.checkPrefix(s, from)
 	for range 20 {
 		key := p.key()
@@ -390,8 +391,31 @@ func (p *pair) check(s pairSnapshot) {
 		if !slices.EqualFunc(got, s.m[key], same) {
 			p.t.Fatalf("snapshot's Versions(%q) = %v, want %v", key, got, s.m[key])
 		}
-		if v, ok := s.s.newest(key); ok != (len(s.m[key]) > 0) || ok && !same(v, s.m.newest(key)) {
+		if v, ok := s.s.Newest(key); ok != (len(s.m[key]) > 0) || ok && !same(v, s.m.newest(key)) {
 			p.t.Fatalf("snapshot's Newest(%q) = %v, want the last of %v", key, v, s.m[key])
+		}
+	}
+}
+
+// checkDescend walks down from a few places, between keys, at keys and above all of them.
+func (p *pair) checkDescend(s pairSnapshot, keys []string) {
+	p.t.Helper()
+	for _, to := range []string{"", p.key(), p.key() + "0", "\xff", string(make([]byte, 1))} {
+		i, _ := slices.BinarySearch(keys, to)
+		if to == "" {
+			i = len(keys)
+		}
+		s.s.Descend(to, func(key []byte, newest Version) bool {
+			if i--; i < 0 || string(key) != keys[i] {
+				p.t.Fatalf("Descend(%q) yielded %q as number %d of %d", to, key, i, len(keys))
+			}
+			if want := s.m.newest(keys[i]); !same(newest, want) {
+				p.t.Fatalf("Descend(%q) yielded %v for %q, want %v", to, newest, key, want)
+			}
+			return true
+		})
+		if i > 0 {
+			p.t.Fatalf("Descend(%q) ended before %q", to, keys[i-1])
 		}
 	}
 }

@@ -60,6 +60,14 @@ func (s *Snapshot) AscendPrefix(prefix string, fn func(key []byte, newest Versio
 	})
 }
 
+// Descend calls fn for every key below to in descending order of bytes, with its newest version,
+// marker or not, until fn returns false. An empty to is above all keys. The key belongs to the
+// index and is valid until fn returns.
+func (s *Snapshot) Descend(to string, fn func(key []byte, newest Version) bool) {
+	s.walk(func(fn func([]uint32) bool) { descend(s.leaves, &s.x.keys, to, fn) },
+		func(ref, row, _ uint32) bool { return fn(s.x.keys.key(ref), s.x.rows.version(row)) })
+}
+
 // AscendVersions is [Snapshot.AscendPrefix] with all kept versions of each key, oldest
 // first. The slice is valid until fn returns.
 func (s *Snapshot) AscendVersions(prefix string, fn func(key []byte, versions []Version) bool) {
@@ -74,8 +82,8 @@ func (s *Snapshot) AscendVersions(prefix string, fn func(key []byte, versions []
 	})
 }
 
-// newest returns the newest version of key, marker or not.
-func (s *Snapshot) newest(key string) (Version, bool) {
+// Newest returns the newest version of key, marker or not.
+func (s *Snapshot) Newest(key string) (Version, bool) {
 	row, _ := s.find(key)
 	if row == 0 {
 		return Version{}, false

@@ -164,6 +164,41 @@ func ascend(all *leaves, keys *arena, from string, fn func(refs []uint32) bool) 
 	})
 }
 
+// descend calls fn for the keys below to, in descending order, those of one leaf after the other,
+// until it returns false. An empty to is above all keys. The slice is valid until fn returns.
+func descend(all *leaves, keys *arena, to string, fn func(refs []uint32) bool) {
+	if all == nil {
+		return
+	}
+	var room [leafKeys]uint32
+	show := func(refs []uint32) bool {
+		down := room[:len(refs)]
+		for i, ref := range refs {
+			down[len(refs)-1-i] = ref
+		}
+		return fn(down)
+	}
+	whole := func(i item) bool {
+		l := i.leaf()
+		return show(l.refs[:l.count])
+	}
+	if to == "" {
+		all.Descend(whole)
+		return
+	}
+	at := new(probe).set(to)
+	more := true
+	all.AscendGreaterOrEqual(at, func(i item) bool { // the leaf between whose bounds to lies
+		l := i.leaf()
+		n, _ := l.search(keys, to)
+		more = show(l.refs[:n])
+		return false
+	})
+	if more {
+		all.DescendLessOrEqual(at, whole)
+	}
+}
+
 // find returns the entry of key, 0 if the leaves do not have it.
 func find(all *leaves, keys *arena, key string) (ref uint32) {
 	if all == nil {

@@ -29,9 +29,14 @@ const (
 // with the newest row that the snapshot sees and the number of versions kept from there
 // on.
 func (s *Snapshot) each(from string, fn func(ref, row, kept uint32) bool) {
+	s.walk(func(fn func([]uint32) bool) { ascend(s.leaves, &s.x.keys, from, fn) }, fn)
+}
+
+// walk calls fn as each does, for the keys that keys shows.
+func (s *Snapshot) walk(keys func(func(refs []uint32) bool), fn func(ref, row, kept uint32) bool) {
 	w := window{snapshot: s, show: fn}
 	more := true
-	ascend(s.leaves, &s.x.keys, from, func(refs []uint32) bool {
+	keys(func(refs []uint32) bool {
 		for _, ref := range refs {
 			w.add(ref)
 			lag := min(lagLeast+w.added/4, lagMost)

@@ -34,6 +34,11 @@ var (
 	// ErrFutureRevision refuses to resume a watch behind revisions that the bucket never
 	// issued.
 	ErrFutureRevision = errors.New("revision was never issued")
+	// ErrSnapshotExpired is returned by reads of a snapshot that was released, or that the store
+	// ended.
+	ErrSnapshotExpired = errors.New("snapshot has ended")
+	// ErrTooManySnapshots refuses a further snapshot.
+	ErrTooManySnapshots = errors.New("too many open snapshots")
 	// ErrWatchStopped is what Poller.Poll returns after Stop.
 	ErrWatchStopped = errors.New("watch was stopped")
 )
