@@ -1,7 +1,7 @@
 // Package bucket is kvd's storage engine: a directory of buckets with the
 // semantics of package kv. A write is durable before it is acknowledged, except in
 // buckets with sync=interval or storage=memory. [Open] opens a directory; the
-// [Store] it returns implements kv.Store.
+// [Store] it returns implements kv.Store and kv.Transactor.
 //
 // # A directory
 //
@@ -58,6 +58,16 @@
 // says whether its value is compressed, so an edit of the configuration concerns later
 // writes only. The size limit of a bucket counts the stored bytes. The size limit of a
 // value counts the bytes that the caller gave.
+//
+// Transactions: a transaction is one mutation of the queue, and a group takes all of it or none
+// (txn.go). The judge decides which branch it is and judges the writes; where one is refused, a
+// savepoint takes back what the others added to the group (savepoint.go). All its records are in
+// one frame, which a crash leaves whole or not at all. They are applied while the locks of all its
+// buckets are held (txnpublish.go), and its reads are looked up there too. So nobody sees a part
+// of it, in no bucket, at the price that readers of these buckets wait: a put of an existing key
+// takes about 1 µs. A transaction that writes nothing and depends on no record of its group is
+// answered without the sync. Conditions on values are compared by the caller: the judge only
+// checks that the value is still the one that was compared.
 //
 // sync=interval: a group whose buckets all have it is not synced. Its frame shares a
 // page of the log with the frame before. A timer, or any other sync of the log, makes
@@ -312,7 +322,7 @@
 // # Lock order
 //
 //	Store.compacting → Store.checkpoint → Store.path → Store.mu → Bucket.mu → locks of watch.Hub
-//	several Bucket.mu are taken in ascending order of ids, by snapshots
+//	several Bucket.mu are taken in ascending order of ids, by snapshots and transactions
 //	frozen.held is taken before Bucket.mu, by readers of a snapshot
 //	heldSnapshots and heldSnapshot.mu are taken alone
 //	warmFiles.mu is taken last; it is released while a file is opened, synced or closed

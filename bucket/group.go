@@ -28,6 +28,9 @@ type group struct {
 	files       int         // of the buckets of mutations
 	filesMax    int         // at most
 
+	inTransactions int            // writes of those mutations that are transactions, at most
+	transactions   []*transaction // that have effects or wait for the sync, in the order of effects
+
 	frame   []byte // the log's frame; its records are the segments' too
 	tally   tally  // of the frame
 	kept    []byte // records of memory buckets, which the log does not get
@@ -84,7 +87,7 @@ func (g *group) reset() {
 	clear(g.members)
 	clear(g.mutations)
 	g.members, g.mutations, g.size, g.lowPriority = g.members[:0], g.mutations[:0], 0, 0
-	g.leader, g.answered, g.synced, g.worked = nil, 0, 0, 0
+	g.leader, g.answered, g.synced, g.worked, g.inTransactions = nil, 0, 0, 0, 0
 	g.number, g.files = g.number+1, 0
 	g.resetEffects()
 	if cap(g.frame) > 2*framePayloadMax { // do not keep the memory of one huge value
@@ -99,7 +102,8 @@ func (g *group) reset() {
 func (g *group) resetEffects() {
 	clear(g.effects)
 	clear(g.parts)
-	g.effects, g.parts, g.frame, g.expired = g.effects[:0], g.parts[:0], g.frame[:0], 0
+	clear(g.transactions)
+	g.effects, g.parts, g.transactions, g.frame, g.expired = g.effects[:0], g.parts[:0], g.transactions[:0], g.frame[:0], 0
 	g.kept, g.keys, g.tally = g.kept[:0], g.keys[:0], tally{}
 	g.pending.reset()
 }
@@ -110,6 +114,9 @@ func (g *group) logs() bool { return g.tally.records > 0 }
 // add adds a mutation if the group then has at most limit bytes, or is empty, and needs at most
 // filesMax files. It counts the expiry marker that judging may put before it.
 func (g *group) add(m *mutation, limit int) bool {
+	if m.txn != nil {
+		return g.addTransaction(m, limit)
+	}
 	files := g.files
 	if b := m.bucket; !b.memory && b.taken != g.number {
 		files++
@@ -127,6 +134,23 @@ func (g *group) add(m *mutation, limit int) bool {
 	g.mutations = append(g.mutations, m)
 	g.size += size
 	g.files, m.bucket.taken = files, g.number
+	return true
+}
+
+// addTransaction is add for a transaction, of which a group has all or nothing.
+func (g *group) addTransaction(m *mutation, limit int) bool {
+	t := m.txn
+	files := g.files + t.files(g.number)
+	if files > g.filesMax || g.size > 0 && g.size+t.size > limit {
+		return false
+	}
+	g.mutations = append(g.mutations, m)
+	g.size += t.size
+	g.inTransactions += t.writes
+	g.files = files
+	for _, b := range t.written {
+		b.taken = g.number
+	}
 	return true
 }
 
@@ -310,12 +334,16 @@ func (g *group) fail(err error) {
 	}
 }
 
-// answerEarly answers the requests whose condition failed against durable state. They
-// write nothing, so they need not wait for the sync. Requests that failed because of a
-// mutation of this group have to wait: their error tells of records that may yet be lost.
+// answerEarly answers the requests whose condition failed against durable state, and the
+// transactions that only read it. They write nothing, so they need not wait for the sync.
+// Requests that failed because of a mutation of this group have to wait: their error tells of
+// records that may yet be lost.
 func (g *group) answerEarly() {
 	for i, r := range g.members {
 		if len(r.mutations) == 1 && g.failedBefore(&r.mutations[0]) {
+			if t := r.mutations[0].txn; t != nil && r.mutations[0].err == nil {
+				t.lookUp()
+			}
 			g.members[i], g.mutations[r.at] = nil, nil // the request is its caller's again
 			g.answer(r)
 		}
@@ -323,14 +351,22 @@ func (g *group) answerEarly() {
 }
 
 // failedBefore reports whether a mutation failed for a reason that was durable before the
-// group: neither a record of the group nor the room that it takes.
+// group: neither a record of the group nor the room that it takes. A transaction that writes
+// nothing counts as failed.
 func (g *group) failedBefore(m *mutation) bool {
+	if t := m.txn; t != nil {
+		return !t.waits && (m.err != nil || t.from == t.to)
+	}
 	return m.err != nil && !g.touches(m) && !errors.Is(m.err, kv.ErrBucketFull)
 }
 
 // touches reports whether the group can affect the mutation's condition: it has a record
-// of the key, or any record of the bucket if the condition is about its newest revision.
+// of the key, or any record of the bucket if the condition is about its newest revision. Of a
+// transaction it has a record in any bucket.
 func (g *group) touches(m *mutation) bool {
+	if m.txn != nil {
+		return m.txn.waits
+	}
 	return g.pending.has(g, m) || m.ifNewest && g.has(m.bucket)
 }
 

@@ -22,7 +22,7 @@ const judgeMost = 32
 // then only the mutations of passesFullDisk are admitted.
 func (g *group) judge(puts bool) {
 	g.resetEffects()
-	g.pending.grow(len(g.mutations))
+	g.pending.grow(len(g.mutations) + g.inTransactions)
 	g.frame = wal.NewFrame(g.frame)
 	frame, head := journal.BeginRecords(g.frame)
 	g.frame = frame
@@ -34,8 +34,12 @@ func (g *group) judge(puts bool) {
 }
 
 // judgeSlice judges the first of the mutations, and those after it that concern the same bucket,
-// under one hold of the bucket's lock. It returns how many.
+// under one hold of the bucket's lock. It returns how many. A transaction is judged alone.
 func (g *group) judgeSlice(mutations []*mutation, puts bool, now int64) (n int) {
+	if t := mutations[0].txn; t != nil {
+		mutations[0].err = g.judgeTransaction(t, puts, now)
+		return 1
+	}
 	b := mutations[0].bucket
 	most := min(len(mutations), judgeMost)
 	if b.mu.rulesPending > 0 { // written under path and mu

@@ -29,6 +29,7 @@ type mutation struct {
 	ttl     time.Duration // of the record; 0: the record has none of its own
 	floor   kv.Revision   // for eraseRecords: the records of the key below it are removed
 	record  *given        // for writeRecord
+	txn     *transaction  // for runTransaction, which has none of the other fields
 	size    int           // of the record, bytes, without a value that has a file of its own
 
 	// What it expects besides expect. last belongs to expectLast.
@@ -46,13 +47,14 @@ type mutation struct {
 type mutationKind uint8
 
 const (
-	writeValue    mutationKind = iota + 1
-	writeAppended              // a value under a key that is made from its revision
-	writeDelete                // a delete marker
-	writePurge                 // a purge marker
-	writeExpiry                // an expiry marker if the key has expired, otherwise nothing
-	eraseRecords               // an erase record if there are records to remove
-	writeRecord                // a record of an import, with a given revision
+	writeValue     mutationKind = iota + 1
+	writeAppended               // a value under a key that is made from its revision
+	writeDelete                 // a delete marker
+	writePurge                  // a purge marker
+	writeExpiry                 // an expiry marker if the key has expired, otherwise nothing
+	eraseRecords                // an erase record if there are records to remove
+	writeRecord                 // a record of an import, with a given revision
+	runTransaction              // what a transaction writes
 )
 
 // expectation is what a mutation expects of the newest record of its key.

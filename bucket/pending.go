@@ -77,3 +77,14 @@ func (t *pendingTable) set(n int, e *effect) {
 	}
 	t.slots[i] = int32(n + 1)
 }
+
+// unset takes back the set of effect n, e, which is the last that was made: the effect before it
+// is the newest on its key again. Taken back in the reverse order, no probe loses its way.
+func (t *pendingTable) unset(n int, e *effect) {
+	mask := uint64(len(t.slots) - 1)
+	i := e.hash & mask
+	for t.slots[i] != int32(n+1) {
+		i = (i + 1) & mask
+	}
+	t.slots[i] = int32(e.prev + 1)
+}

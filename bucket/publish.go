@@ -6,15 +6,27 @@ import "kvd/segment"
 // readers waited for 250 to 300 µs.
 const applySlice = 32
 
-// publish makes the group's records visible, in the order of revisions, a slice at a
-// time. So a reader always sees the bucket as it was at some revision. Watchers get the
-// records of a slice once the slice is visible.
+// publish makes the group's records visible, in the order of revisions: those of a transaction
+// at once, the others a slice at a time. So a reader always sees the bucket as it was at some
+// revision, and never a part of a transaction. Watchers get the records of a slice once the slice
+// is visible.
 func (g *group) publish() {
-	for i := 0; i < len(g.effects); {
+	from := 0
+	for _, t := range g.transactions {
+		g.publishSlices(from, t.from)
+		g.publishTransaction(t)
+		from = t.to
+	}
+	g.publishSlices(from, len(g.effects))
+}
+
+// publishSlices makes the effects from one number up to another visible, a slice at a time.
+func (g *group) publishSlices(i, end int) {
+	for i < end {
 		from, part := i, g.effects[i].part
 		b := g.parts[part].bucket
 		b.mu.Lock()
-		for n := 0; n < applySlice && i < len(g.effects) && g.effects[i].part == part; n++ {
+		for n := 0; n < applySlice && i < end && g.effects[i].part == part; n++ {
 			g.effects[i].applyLocked(b)
 			i++
 		}

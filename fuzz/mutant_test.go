@@ -27,7 +27,7 @@ type mutant struct {
 
 // allMutants returns every mutant.
 func allMutants() []mutant {
-	return slices.Concat(mutants, damageMutants, valueMutants, tailMutants, backupMutants, importMutants, repairMutants, kernelMutants)
+	return slices.Concat(mutants, damageMutants, valueMutants, tailMutants, backupMutants, importMutants, repairMutants, txnMutants, kernelMutants)
 }
 
 const (

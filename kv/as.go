@@ -1,7 +1,7 @@
 package kv
 
 // As returns v as a T, or what v wraps as one. It is how a caller asks a [Store], a
-// [Bucket] or a [Watcher] for what only some of them have: [Submitter], [Reclaimer],
+// [Bucket] or a [Watcher] for what only some of them have: [Submitter], [Transactor], [Reclaimer],
 // [BucketImporter], [Poller], [Watched] and others. A type assertion would not see through a wrapper.
 //
 // A wrapper has a method that tells what is underneath: Unwrap() Store or Unwrap()

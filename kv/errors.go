@@ -26,6 +26,13 @@ var (
 	ErrInvalidRecord = errors.New("invalid record")
 	// ErrDigestMismatch is matched by every *DigestError.
 	ErrDigestMismatch = errors.New("digest differs")
+	// ErrInvalidTxn refuses a transaction that breaks the rules of Txn.
+	ErrInvalidTxn = errors.New("invalid transaction")
+	// ErrTxnTooLarge refuses a transaction that is above a limit; nothing was written.
+	ErrTxnTooLarge = errors.New("transaction too large")
+	// ErrContended is returned where others wrote a key again and again while its value was
+	// compared. Nothing was written, and the call may be tried again.
+	ErrContended = errors.New("too many concurrent writes")
 	// ErrNotSupported is returned for a request that a store cannot carry out; the text
 	// names it.
 	ErrNotSupported = errors.New("not supported")
@@ -120,8 +127,8 @@ func (e *NameError) Error() string {
 func (e *NameError) Unwrap() error { return e.Err }
 
 // LimitError is a value outside its limits. It matches the sentinel in Err:
-// ErrInvalidConfig, ErrHistoryTooLarge, ErrValueTooLarge, ErrBucketFull or
-// ErrInvalidOption.
+// ErrInvalidConfig, ErrHistoryTooLarge, ErrValueTooLarge, ErrBucketFull, ErrInvalidOption
+// or ErrTxnTooLarge.
 type LimitError struct {
 	What     string
 	Got      int64

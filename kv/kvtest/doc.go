@@ -22,7 +22,7 @@
 //
 // # Optional parts
 //
-// The facts of [kv.Submitter] run for a store that implements it, those about closing for
+// The facts of [kv.Submitter] and [kv.Transactor] run for a store that implements them, those about closing for
 // a store with a method Close() error, and those about reopening if the Harness has
 // Reopen. The facts of [kv.Doubtful] run if buckets implement it. The facts of [kv.Poller] run if a watch made with [kv.Notify] implements it.
 //

@@ -206,6 +206,9 @@ func groupsFor(t *testing.T, h *Harness, store kv.Store) []group {
 	if _, ok := kv.As[kv.Submitter](store); ok {
 		groups = append(groups, group{"submit", submitFacts})
 	}
+	if _, ok := kv.As[kv.Transactor](store); ok {
+		groups = append(groups, group{"transaction", txnFacts}, group{"atomically", atomicallyFacts})
+	}
 	if _, ok := kv.As[kv.BucketImporter](store); ok {
 		groups = append(groups, group{"import", importFacts})
 	}

@@ -62,9 +62,9 @@ var resultRules = []struct {
 	errs   []error
 }{
 	{resultNotFound, []error{kv.ErrKeyNotFound, kv.ErrBucketNotFound, kv.ErrCompacted, kv.ErrFutureRevision}},
-	{resultConflict, []error{kv.ErrKeyExists, kv.ErrKeyRevisionMismatch, kv.ErrBucketExists, kv.ErrDigestMismatch}},
-	{resultLimit, []error{kv.ErrValueTooLarge, kv.ErrBucketFull, kv.ErrHistoryTooLarge, kv.ErrNoSpace, kv.ErrTooManyFiles}},
-	{resultInvalid, []error{kv.ErrInvalidBucketName, kv.ErrInvalidKey, kv.ErrInvalidPattern, kv.ErrInvalidConfig, kv.ErrInvalidOption, kv.ErrInvalidRecord, kv.ErrNotSupported}},
+	{resultConflict, []error{kv.ErrKeyExists, kv.ErrKeyRevisionMismatch, kv.ErrBucketExists, kv.ErrDigestMismatch, kv.ErrContended}},
+	{resultLimit, []error{kv.ErrValueTooLarge, kv.ErrBucketFull, kv.ErrHistoryTooLarge, kv.ErrTxnTooLarge, kv.ErrNoSpace, kv.ErrTooManyFiles}},
+	{resultInvalid, []error{kv.ErrInvalidBucketName, kv.ErrInvalidKey, kv.ErrInvalidPattern, kv.ErrInvalidConfig, kv.ErrInvalidOption, kv.ErrInvalidRecord, kv.ErrInvalidTxn, kv.ErrNotSupported}},
 }
 
 func resultOf(err error) result {
