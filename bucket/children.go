@@ -15,7 +15,7 @@ import (
 // more than that.
 func (f *frozen) Children(ctx context.Context, prefix, separators string, limit int) iter.Seq2[kv.Child, error] {
 	return func(yield func(kv.Child, error) bool) {
-		err := f.within(ctx, checkChildren(prefix, separators, limit), func() error {
+		err := f.within(ctx, kv.CheckChildren(prefix, separators, limit), func() error {
 			c := children{frozen: f, ctx: ctx, prefix: prefix, separators: separators}
 			return c.run(limit, yield)
 		})
@@ -23,20 +23,6 @@ func (f *frozen) Children(ctx context.Context, prefix, separators string, limit 
 			yield(kv.Child{}, err)
 		}
 	}
-}
-
-// checkChildren checks the arguments of Children. A key has at most kv.MaxKeySize bytes, so that a
-// longer prefix is a mistake.
-func checkChildren(prefix, separators string, limit int) error {
-	switch {
-	case separators == "":
-		return &kv.LimitError{What: "number of separators", Min: 1, Err: kv.ErrInvalidOption}
-	case len(prefix) > kv.MaxKeySize:
-		return &kv.LimitError{What: "size of the prefix", Got: int64(len(prefix)), Max: kv.MaxKeySize, Err: kv.ErrInvalidOption}
-	case limit < 0:
-		return &kv.LimitError{What: "limit", Got: int64(limit), Err: kv.ErrInvalidOption}
-	}
-	return nil
 }
 
 // children is one pass over a level of the tree of keys.

@@ -141,7 +141,7 @@ func (f *frozen) segment(number uint32) *segment.Segment {
 
 // GetMany yields the newest entry of each key.
 func (f *frozen) GetMany(ctx context.Context, keys []string) iter.Seq2[kv.Entry, error] {
-	return f.sequence(ctx, checkGetMany(keys), func(yield func(kv.Entry, error) bool) error {
+	return f.sequence(ctx, kv.CheckGetMany(keys), func(yield func(kv.Entry, error) bool) error {
 		for _, key := range keys {
 			if err := f.goesOn(ctx); err != nil {
 				return err
@@ -152,13 +152,6 @@ func (f *frozen) GetMany(ctx context.Context, keys []string) iter.Seq2[kv.Entry,
 		}
 		return nil
 	})
-}
-
-func checkGetMany(keys []string) error {
-	if len(keys) > kv.GetManyMax {
-		return &kv.LimitError{What: "number of keys", Got: int64(len(keys)), Max: kv.GetManyMax, Err: kv.ErrInvalidOption}
-	}
-	return nil
 }
 
 // goesOn returns nil, or why a sequence ends.

@@ -16,10 +16,11 @@
 // without explicit batches, and a call makes at most one allocation: the value that a
 // Get returns.
 //
-// Each listing (Keys, History, BucketNames, Buckets) has a connection of its own, so that it
-// does not delay calls. Two connections of listings are kept for the next ones. A listing is
-// read ahead of its consumer, up to [Options.ReadAhead] bytes; if the consumer stops early,
-// at most that connection is lost.
+// Each listing (Keys, History, GetMany, Range, Children, BucketNames, Buckets) has a connection of
+// its own, so that it does not delay calls. Two connections of listings are kept for the next ones.
+// A listing is read ahead of its consumer, up to [Options.ReadAhead] bytes; if the consumer stops
+// early, at most that connection is lost. The server closes a connection that is not read for ten
+// seconds: a consumer that may be slower reads a range in pages (Limit or MaxBytes, and After).
 //
 // Watches share a few connections: two, and one more for each further 1,024 watches. The last
 // one is kept for the next watch. A watch that is not of updates only begins on a connection of

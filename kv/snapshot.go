@@ -126,3 +126,25 @@ type Child struct {
 	Keys int    // with a value that begin with prefix, Name and a separator; at most ChildKeysMax
 	More bool   // there are more than Keys
 }
+
+// CheckGetMany returns an error matching ErrInvalidOption if the keys are more than GetManyMax, or nil.
+func CheckGetMany(keys []string) error {
+	if len(keys) > GetManyMax {
+		return &LimitError{What: "number of keys", Got: int64(len(keys)), Max: GetManyMax, Err: ErrInvalidOption}
+	}
+	return nil
+}
+
+// CheckChildren returns an error matching ErrInvalidOption for arguments that Children refuses, or nil.
+// A prefix over MaxKeySize is a mistake: no key is longer.
+func CheckChildren(prefix, separators string, limit int) error {
+	switch {
+	case separators == "":
+		return &LimitError{What: "number of separators", Min: 1, Err: ErrInvalidOption}
+	case len(prefix) > MaxKeySize:
+		return &LimitError{What: "size of the prefix", Got: int64(len(prefix)), Max: MaxKeySize, Err: ErrInvalidOption}
+	case limit < 0:
+		return &LimitError{What: "limit", Got: int64(limit), Err: ErrInvalidOption}
+	}
+	return nil
+}

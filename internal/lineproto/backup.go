@@ -25,8 +25,8 @@ func AppendTaken(dst []byte, t *kv.BackupTaken) []byte {
 	return append(dst, crlf...)
 }
 
-// parseTaken reads the options of +END of a backup.
-func (r *Reply) parseTaken(w *words) (ok bool) {
+// parseEnd reads the options of +END: those of a backup, and of a page of a range.
+func (r *Reply) parseEnd(w *words) (ok bool) {
 	t := &r.Taken
 	t.Size = int64(min(r.Number, math.MaxInt64))
 	for w.more {
@@ -47,6 +47,8 @@ func (r *Reply) parseTaken(w *words) (ok bool) {
 			places, ok = parseNumber(value)
 			t.Damage = int(min(places, math.MaxInt32))
 			ok = ok && places > 0
+		case string(name) == "more":
+			r.More, ok = parseText(value)
 		}
 		if !ok {
 			return false

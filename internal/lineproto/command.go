@@ -17,9 +17,9 @@ type Command struct {
 	Verb     Verb
 	Bucket   string
 	Key      string
-	Patterns string // as JoinPatterns returns them; KEYS, COUNT, WATCH
+	Patterns string // as JoinPatterns returns them; KEYS, COUNT, WATCH, RANGE
 	Buckets  string // as JoinBuckets returns them; BACKUP
-	Value    []byte // the payload; ADD, EDIT and IMPORT: a part of the configuration
+	Value    []byte // the payload; MGET: as JoinWords returns the keys; RANGE: further patterns likewise; ADD, EDIT and IMPORT: a part of the configuration
 
 	BucketID    uint64 // the command is for the bucket with this id only; 0: any bucket with the name
 	Revision    kv.Revision
@@ -34,7 +34,11 @@ type Command struct {
 	OlderThan time.Duration // PURGEDELETES, as kv.Bucket.PurgeDeletes takes it
 	Status    bool          // BUCKETS: with the status of each, as INFO has it
 	Rate      int64         // BACKUP: most bytes a second; 0: no bound
-	Stale     bool          // GET, HISTORY, KEYS, COUNT, WATCH: as for a context of kv.WithStale
+	Stale     bool          // GET, HISTORY, KEYS, COUNT, WATCH, MGET, RANGE, CHILDREN: as for a context of kv.WithStale
+
+	Range      kv.RangeOptions // RANGE, without patterns: see Ranges. CHILDREN: only Limit
+	Prefix     string          // CHILDREN
+	Separators string          // CHILDREN; empty: "."
 
 	Import uint64      // the client's number of the import; IMPORT, RECORDS, COMMIT, DISCARD
 	Next   kv.Revision // IMPORT, as kv.BucketImporter takes it; ApplyConfig sets it in a parsed command
@@ -128,7 +132,7 @@ func (c *Command) parseArguments(w *words, s *shape) error {
 	for _, a := range s.args {
 		var word []byte
 		var err error
-		if a == argPassword || a == argKey {
+		if a == argPassword || a == argKey || a == argPrefix {
 			word, err = w.nextText()
 		} else {
 			word, err = w.next()
@@ -164,6 +168,8 @@ func (c *Command) setArgument(a argument, word []byte) (ok bool) {
 		c.User = view.String(word)
 	case argPassword:
 		c.Password, ok = parseText(word)
+	case argPrefix:
+		c.Prefix, ok = parseText(word)
 	case argWatch:
 		c.Watch, ok = parseNumber(word)
 	case argImport:

@@ -59,6 +59,13 @@ var commands = []struct {
 	{"GET b user:1,\u043a\u043b\u044e\u0447\\\r\n", lineproto.Command{Verb: lineproto.VerbGet, Bucket: "b", Key: "user:1,ключ\\"}},
 	{`GET b "\"a\\" rev=1` + "\r\n", lineproto.Command{Verb: lineproto.VerbGet, Bucket: "b", Key: `"a\`, HasRevision: true, Revision: 1}},
 	{`KEYS b "a,b.*",c,"\"d.>"` + "\r\n", lineproto.Command{Verb: lineproto.VerbKeys, Bucket: "b", Patterns: `"a,b.*",c,"\"d.>"`}},
+	{"MGET b stale=yes id=3 3\r\nk l\r\n", lineproto.Command{Verb: lineproto.VerbGetMany, Bucket: "b", Stale: true, BucketID: 3, Value: []byte("k l")}},
+	{"RANGE b >\r\n", lineproto.Command{Verb: lineproto.VerbRange, Bucket: "b", Patterns: ">"}},
+	{"RANGE b a.*,b meta=yes from=\"a b\" to=b after=\"\\\"\" order=desc limit=7 bytes=9 markers=yes changed=4 id=3 3\r\nc.*\r\n", lineproto.Command{
+		Verb: lineproto.VerbRange, Bucket: "b", Patterns: "a.*,b", MetaOnly: true, BucketID: 3, Value: []byte("c.*"),
+		Range: kv.RangeOptions{From: "a b", To: "b", After: `"`, Reverse: true, Limit: 7, MaxBytes: 9, Markers: true, ChangedAfter: 4}}},
+	{"CHILDREN b \"\" by=./ limit=5\r\n", lineproto.Command{Verb: lineproto.VerbChildren, Bucket: "b", Separators: "./", Range: kv.RangeOptions{Limit: 5}}},
+	{"CHILDREN b a.\r\n", lineproto.Command{Verb: lineproto.VerbChildren, Bucket: "b", Prefix: "a."}},
 	{"COUNT b >\r\n", lineproto.Command{Verb: lineproto.VerbCount, Bucket: "b", Patterns: ">"}},
 	{"WATCH 7 b > mode=history from=2 deletes=no meta=yes id=3\r\n", lineproto.Command{
 		Verb: lineproto.VerbWatch, Watch: 7, Bucket: "b", Patterns: ">", Mode: lineproto.WatchHistory,

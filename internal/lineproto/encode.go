@@ -25,6 +25,9 @@ func AppendCommand(dst []byte, c *Command) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
+	if err := c.checkRange(); err != nil {
+		return dst, err
+	}
 	line = c.appendOptions(line, s.options)
 	withPayload := s.payload == hasPayload || s.payload == mayHavePayload && c.Value != nil
 	if withPayload {
@@ -47,8 +50,13 @@ const crlf = "\r\n"
 
 // payloadLimit returns the size in bytes of the largest payload of a verb.
 func payloadLimit(v Verb) int {
-	if v == VerbRecords {
+	switch v {
+	case VerbRecords:
 		return records.LineMax
+	case VerbGetMany:
+		return keysPayloadMax
+	case VerbRange:
+		return PatternsPayloadMax
 	}
 	return kv.MaxValueSizeLimit
 }
@@ -63,6 +71,8 @@ func (c *Command) appendArguments(dst []byte, s *shape) ([]byte, error) {
 			dst = strconv.AppendUint(dst, c.Import, 10)
 		case argRevision:
 			dst = strconv.AppendUint(dst, uint64(c.Revision), 10)
+		case argPrefix:
+			dst = appendText(dst, c.Prefix)
 		case argPassword:
 			if !utf8.ValidString(c.Password) {
 				return dst, syntaxError("the password is not UTF-8")
@@ -146,6 +156,9 @@ func (c *Command) appendOptions(dst []byte, has optionSet) []byte {
 	dst = appendYes(dst, "stale", has&optStale != 0 && c.Stale)
 	if has&optRate != 0 && c.Rate > 0 {
 		dst = appendNumberOption(dst, "rate=", uint64(c.Rate))
+	}
+	if has&(optLimit|optFromKey) != 0 {
+		dst = c.appendRangeOptions(dst)
 	}
 	if has&optOlder != 0 {
 		dst = c.appendOlder(dst)

@@ -54,6 +54,9 @@ func (c *Command) refuse(err error) {
 
 func (c *Command) parseOption(s *shape, seen *optionSet, name string, value []byte) error {
 	o := optionNamed(name)
+	if o == optFrom && s.options&optFromKey != 0 {
+		o = optFromKey
+	}
 	if o == 0 || s.options&o == 0 {
 		return invalidOption("%s has no option %.32q", s.name, name)
 	}
@@ -115,6 +118,8 @@ func (c *Command) setOption(o optionSet, value []byte) (ok bool) {
 		d, err := time.ParseDuration(view.String(value))
 		c.OlderThan = d
 		return err == nil && d > 0
+	default:
+		return c.setRangeOption(o, value)
 	}
 	return ok
 }
@@ -141,6 +146,14 @@ func (c *Command) refuseLength(v Verb) {
 	case v == VerbRecords:
 		if c.Length > records.LineMax {
 			c.refuse(&kv.LimitError{What: "size of the records", Got: int64(c.Length), Min: 0, Max: records.LineMax, Err: kv.ErrInvalidRecord})
+		}
+	case v == VerbGetMany:
+		if c.Length > keysPayloadMax {
+			c.refuse(&kv.LimitError{What: "size of the keys", Got: int64(c.Length), Max: keysPayloadMax, Err: kv.ErrInvalidOption})
+		}
+	case v == VerbRange:
+		if c.Length > PatternsPayloadMax {
+			c.refuse(&kv.LimitError{What: "size of the patterns", Got: int64(c.Length), Max: PatternsPayloadMax, Err: kv.ErrInvalidPattern})
 		}
 	case v == VerbAdd || v == VerbEdit || v == VerbImport:
 		if c.Length > maxConfigPayload {

@@ -27,6 +27,8 @@ const (
 	ReplyInfo                            // +INFO
 	ReplyHello                           // +HELLO
 	ReplyError                           // -ERR
+	ReplyNone                            // +NONE KEY [ERROR]: a key of MGET without a value
+	ReplyChild                           // +CHILD NAME keys=N [more=yes] [key=yes]
 	ReplyEvent                           // EVENT: of a watch
 	ReplyLostEvent                       // LOST: of a watch, a record whose value is damaged
 	ReplySynced                          // SYNCED: a watch has delivered its initial entries
@@ -39,7 +41,7 @@ var replyNames = [...]string{
 	ReplyDoubt: "+DOUBT", ReplyMissing: "+MISSING", ReplyLostRecord: "+LOSTRECORD", ReplyEnd: "+END",
 	ReplyInfo: "+INFO", ReplyHello: "+HELLO", ReplyError: "-ERR",
 	ReplyEvent: "EVENT", ReplyLostEvent: "LOST", ReplySynced: "SYNCED", ReplyWatchEnd: "END",
-	ReplyData: "+DATA",
+	ReplyData: "+DATA", ReplyNone: "+NONE", ReplyChild: "+CHILD",
 }
 
 // String returns the first word of such a line.
@@ -62,7 +64,7 @@ func (k ReplyKind) IsEvent() bool { return k >= ReplyEvent }
 type Reply struct {
 	Kind      ReplyKind
 	Number    uint64       // +OK: a revision or count, 0 if there is none. +END: the count
-	Name      string       // +KEY, +BUCKET, +INFO
+	Name      string       // +KEY, +BUCKET, +INFO, +NONE
 	Watch     uint64       // EVENT, LOST, SYNCED, END
 	Next      kv.Revision  // END: the revision to resume from; 0: begin anew
 	Entry     kv.Entry     // +ENTRY, +LOST, EVENT, LOST; its Bucket is not on the wire
@@ -76,7 +78,10 @@ type Reply struct {
 	Taken      kv.BackupTaken  // +END of a backup; its Size is Number
 	LostRecord kv.LostRecord   // +LOSTRECORD
 
-	failure failure // -ERR, +LOST, LOST, END
+	Child kv.Child // +CHILD
+	More  string   // +END of a page: the key to go on after; empty: nothing follows
+
+	failure failure // -ERR, +LOST, LOST, END, +NONE
 	failed  bool
 	info    []byte // +INFO: options
 	payload []byte // +INFO
@@ -91,7 +96,7 @@ type Hello struct {
 	Auth     bool        // clients have to send AUTH first
 }
 
-// Err returns the error of -ERR, +LOST, LOST or END, nil if there is none: a watch may
+// Err returns the error of -ERR, +LOST, LOST, END or +NONE, nil if there is none: a watch may
 // end without an error. bucket and key are those of the answered command.
 func (r *Reply) Err(bucket, key string) error {
 	if !r.failed {
@@ -150,13 +155,17 @@ func (r *Reply) parse(kind ReplyKind, w *words) (length int, err error) {
 	case ReplyOK:
 		ok = !w.more || r.takeNumber(w, &r.Number) && !w.more
 	case ReplyEnd:
-		ok = r.takeNumber(w, &r.Number) && (!w.more || r.parseTaken(w))
+		ok = r.takeNumber(w, &r.Number) && (!w.more || r.parseEnd(w))
 	case ReplyData:
 		if word, err := w.next(); err == nil && !w.more {
 			return parseLength(word)
 		}
 	case ReplyKey:
 		ok = takeKey(w, &r.Name) && !w.more
+	case ReplyNone:
+		ok = takeKey(w, &r.Name) && (!w.more || r.parseFailure(w))
+	case ReplyChild:
+		ok = r.parseChild(w)
 	case ReplyBucket:
 		ok = takeName(w, &r.Name) && !w.more
 	case ReplyReclaimed:

@@ -39,6 +39,11 @@ var replies = []struct {
 	{"+KEY a.b\r\n", lineproto.AppendKey(nil, "a.b"), lineproto.Reply{Kind: lineproto.ReplyKey, Name: "a.b"}, nil},
 	{"+KEY a,b\"\u00e9\r\n", lineproto.AppendKey(nil, "a,b\"é"), lineproto.Reply{Kind: lineproto.ReplyKey, Name: "a,b\"é"}, nil},
 	{`+KEY "\"a\\\""` + "\r\n", lineproto.AppendKey(nil, `"a\"`), lineproto.Reply{Kind: lineproto.ReplyKey, Name: `"a\"`}, nil},
+	{"+NONE k\r\n", lineproto.AppendNone(nil, "k", nil), lineproto.Reply{Kind: lineproto.ReplyNone, Name: "k"}, nil},
+	{"+NONE k CORRUPT : gone\r\n", lineproto.AppendNone(nil, "k", fmt.Errorf("%w: gone", kv.ErrCorrupt)), lineproto.Reply{Kind: lineproto.ReplyNone, Name: "k"}, kv.ErrCorrupt},
+	{"+CHILD \"\" keys=0 key=yes\r\n", lineproto.AppendChild(nil, &kv.Child{Key: true}), lineproto.Reply{Kind: lineproto.ReplyChild, Child: kv.Child{Key: true}}, nil},
+	{"+CHILD a keys=1000 more=yes\r\n", lineproto.AppendChild(nil, &kv.Child{Name: "a", Keys: 1000, More: true}), lineproto.Reply{Kind: lineproto.ReplyChild, Child: kv.Child{Name: "a", Keys: 1000, More: true}}, nil},
+	{"+END 7 more=\"\\\"k\"\r\n", lineproto.AppendPageEnd(nil, 7, `"k`), lineproto.Reply{Kind: lineproto.ReplyEnd, Number: 7, More: `"k`, Taken: kv.BackupTaken{Size: 7}}, nil},
 	{"+BUCKET my-kv\r\n", lineproto.AppendBucket(nil, "my-kv"), lineproto.Reply{Kind: lineproto.ReplyBucket, Name: "my-kv"}, nil},
 	{"+RECLAIMED 5 9 3\r\n", lineproto.AppendReclaimed(nil, &kv.Reclaimed{Done: 5, Total: 9, Freed: 3}), lineproto.Reply{Kind: lineproto.ReplyReclaimed, Reclaimed: kv.Reclaimed{Done: 5, Total: 9, Freed: 3}}, nil},
 	{"+DOUBT 0\r\n", doubtLine(&kv.Doubt{}, 0), lineproto.Reply{Kind: lineproto.ReplyDoubt}, nil},
@@ -156,6 +161,7 @@ func TestRepliesThatDoNotParse(t *testing.T) {
 		"+HELLO 1 store=000102030405060708090a0b0c0d0e0f00\r\n",
 		"+DOUBT\r\n", "+DOUBT x\r\n", "+DOUBT 1 x\r\n", "+DOUBT 1 all=maybe\r\n", "+MISSING 1\r\n", "+MISSING 1 2 x\r\n", "+MISSING 1 2 records=x\r\n",
 		"+MISSING 1 2 offset=x\r\n", "+LOSTRECORD k\r\n", "+LOSTRECORD k x\r\n", "+LOSTRECORD k 1 x\r\n",
+		"+NONE\r\n", "+NONE k CODE\r\n", "+CHILD\r\n", "+CHILD a x\r\n", "+CHILD a keys=x\r\n", "+CHILD a key=maybe\r\n", "+CHILD \"\r\n",
 		"+INFO\r\n", "+INFO b x y\r\n", "+INFO b 1x\r\n",
 	} {
 		var r lineproto.Reply
@@ -170,6 +176,7 @@ func TestNewerServersMayTellMore(t *testing.T) {
 		"+ENTRY k 1 PUT 2026-11-22T18:00:00Z color=red 1\r\nx\r\n",
 		"+HELLO 1 color=red server=kvd\r\n",
 		"+DOUBT 1 color=red\r\n",
+		"+CHILD a keys=1 color=red\r\n",
 		"+MISSING 1 2 color=red file=f offset=1\r\n",
 		"+INFO b id=1 color=red keys=2\r\n",
 	} {

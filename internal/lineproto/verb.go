@@ -35,6 +35,9 @@ const (
 	VerbCommit
 	VerbDiscard
 	VerbBackup
+	VerbGetMany
+	VerbRange
+	VerbChildren
 )
 
 // String returns the verb as on the wire.
@@ -67,9 +70,10 @@ const (
 	argPassword
 	argImport
 	argBuckets
+	argPrefix
 )
 
-var argumentNames = [...]string{"", "BUCKET", "KEY", "REVISION", "PATTERNS", "WATCH", "USER", "PASSWORD", "NUMBER", "BUCKETS"}
+var argumentNames = [...]string{"", "BUCKET", "KEY", "REVISION", "PATTERNS", "WATCH", "USER", "PASSWORD", "NUMBER", "BUCKETS", "PREFIX"}
 
 // payloadRule determines whether a verb has a length and a payload.
 type payloadRule uint8
@@ -81,7 +85,7 @@ const (
 )
 
 // optionSet is a set of options.
-type optionSet uint16
+type optionSet uint32
 
 const (
 	optID optionSet = 1 << iota
@@ -96,6 +100,15 @@ const (
 	optStale
 	optDigest
 	optRate
+	optFromKey
+	optTo
+	optAfter
+	optOrder
+	optLimit
+	optBytes
+	optMarkers
+	optChanged
+	optBy
 	optConfig // those of a configuration: config.go
 )
 
@@ -114,6 +127,7 @@ var (
 	aKey         = []argument{argBucket, argKey}
 	anImport     = []argument{argImport}
 	somePatterns = []argument{argBucket, argPatterns}
+	rangeOptions = optFromKey | optTo | optAfter | optOrder | optLimit | optBytes | optMarkers | optChanged | optMeta
 	shapes       = [...]shape{
 		VerbHello:        {"HELLO", noArgs, 0, noPayload},
 		VerbAuth:         {"AUTH", []argument{argUser, argPassword}, 0, noPayload},
@@ -145,6 +159,9 @@ var (
 		VerbCommit:       {"COMMIT", anImport, optDigest, noPayload},
 		VerbDiscard:      {"DISCARD", anImport, 0, noPayload},
 		VerbBackup:       {"BACKUP", []argument{argBuckets}, optRate, noPayload},
+		VerbGetMany:      {"MGET", aBucket, optStale | optID, hasPayload},
+		VerbRange:        {"RANGE", somePatterns, rangeOptions | optStale | optID, mayHavePayload},
+		VerbChildren:     {"CHILDREN", []argument{argBucket, argPrefix}, optBy | optLimit | optStale | optID, noPayload},
 	}
 )
 
@@ -198,6 +215,22 @@ func optionNamed(name string) optionSet {
 		return optDigest
 	case "rate":
 		return optRate
+	case "to":
+		return optTo
+	case "after":
+		return optAfter
+	case "order":
+		return optOrder
+	case "limit":
+		return optLimit
+	case "bytes":
+		return optBytes
+	case "markers":
+		return optMarkers
+	case "changed":
+		return optChanged
+	case "by":
+		return optBy
 	}
 	return 0
 }

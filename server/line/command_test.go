@@ -48,6 +48,15 @@ PURGE s empty
 HISTORY s k1
 KEYS s *,k1
 COUNT s >
+MGET s 10
+k1 k2 none
+MGET s 3
+a.*
+RANGE s > limit=1
+RANGE s k1 3
+k2 
+RANGE s > after=k1 markers=yes meta=yes
+CHILDREN s ""
 EDIT s history=1
 HISTORY s k1
 PURGEDELETES s older=0s
@@ -83,7 +92,7 @@ func TestEverySplitGivesTheSame(t *testing.T) {
 		return string(got)
 	}
 	whole := converse()
-	if !strings.Contains(whole, "+END") || strings.Count(whole, "-ERR") != 7 {
+	if !strings.Contains(whole, "+END") || strings.Count(whole, "-ERR") != 9 {
 		t.Fatalf("the session went\n%s", whole)
 	}
 	for cut := 1; cut < len(text); cut++ {

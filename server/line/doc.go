@@ -59,6 +59,33 @@
 //	S: +END 2
 //	C: COUNT my-kv >
 //	S: +OK 2
+//	C: MGET my-kv 17
+//	C: b.c.d nothing a.b
+//	S: +ENTRY b.c.d 6 PUT 2026-11-22T18:00:00.123456789Z 2
+//	S: {}
+//	S: +NONE nothing
+//	S: +ENTRY a.b 5 PUT 2026-11-22T18:00:00.123456789Z 0
+//	S:
+//	S: +END 3
+//	C: RANGE my-kv > limit=1
+//	S: +ENTRY a.b 5 PUT 2026-11-22T18:00:00.123456789Z 0
+//	S:
+//	S: +END 1 more=a.b
+//	C: RANGE my-kv > limit=1 after=a.b
+//	S: +ENTRY b.c.d 6 PUT 2026-11-22T18:00:00.123456789Z 2
+//	S: {}
+//	S: +END 1
+//	C: RANGE my-kv a.> from=b meta=yes
+//	S: +END 0
+//	C: RANGE my-kv > order=desc to=b meta=yes markers=yes
+//	S: +ENTRY a.b 5 PUT 2026-11-22T18:00:00.123456789Z 0
+//	S:
+//	S: +ENTRY Key1 4 DEL 2026-11-22T18:00:00.123456789Z 0
+//	S:
+//	S: +END 2
+//	C: CHILDREN my-kv b.
+//	S: +CHILD c keys=1
+//	S: +END 1
 //	C: PURGE my-kv a.b
 //	S: +OK 7
 //	C: PURGEDELETES my-kv older=0s
@@ -186,6 +213,13 @@
 //	HISTORY bucket key [stale=yes]               +ENTRY or +LOST … +END
 //	KEYS bucket patterns [stale=yes]             +KEY … +END
 //	COUNT bucket patterns [stale=yes]            +OK count
+//	MGET bucket [stale=yes] length               +ENTRY, +NONE or +LOST, in the order of the keys … +END
+//	RANGE bucket patterns [from=K] [to=K]        +ENTRY or +LOST … +END
+//	      [after=K] [order=asc|desc] [limit=N]
+//	      [bytes=N] [meta=yes] [markers=yes]
+//	      [changed=N] [stale=yes] [length]
+//	CHILDREN bucket prefix [by=CHARS] [limit=N]  +CHILD … +END
+//	      [stale=yes]
 //	WATCH number bucket patterns                 +OK, then events
 //	      [mode=last|history|updates] [from=N] [deletes=no] [meta=yes] [stale=yes]
 //	UNWATCH number                               +OK after the events that are ready, 16 KiB and one
@@ -217,13 +251,15 @@
 //	+ENTRY key revision operation created [delta=N] [deadline=T] length     and the value
 //	+LOST key revision operation created [delta=N] error
 //	+KEY key
+//	+NONE key [error]                                                      no value, or nobody knows
+//	+CHILD name keys=N [more=yes] [key=yes]
 //	+BUCKET bucket
 //	+RECLAIMED done total freed                                            bytes
 //	+DOUBT bound [all=yes]
 //	+MISSING after upto [records=N] file=TEXT offset=N
 //	+LOSTRECORD key revision
 //	+DATA length                                                           and a part of a backup
-//	+END count                                                             of a listing
+//	+END count [more=K]                                                    of a listing
 //	+END size lsn=N sha256=HEX [damage=N]                                  of a backup
 //	+INFO bucket [digest=HEX] [doubt=N] [stale=yes] option … [length]                   and JSON
 //	+HELLO version server=TEXT store=HEX sync=always auth=yes|no
@@ -247,7 +283,7 @@
 // acknowledged write is durable (sync=always in +HELLO), except in a bucket whose +INFO
 // has sync=interval or storage=memory.
 //
-// +LOST is a damaged entry of a history, and LOST one of a watch; the other entries are
+// +LOST is a damaged entry of a listing, and LOST one of a watch; the other entries are
 // sound. The size of an event is that of the value, which meta=yes omits.
 //
 // +INFO has clock-leap=D where the wall clock leapt by D while the store was closed, nobody
@@ -265,13 +301,35 @@
 // where. rate bounds the bytes a second that the server reads from its disk. Reads and writes go
 // on, however slowly the client reads; the server keeps the files meanwhile.
 //
+// # Ranges
+//
+// MGET, RANGE and CHILDREN show a bucket as it is at one moment, in which a single command reads.
+//
+// The payload of MGET is the keys, with a blank between them. An invalid key refuses the command.
+// +NONE is the answer for a key without a value; with an error nobody knows whether it has one.
+//
+// RANGE answers the newest entries of the keys that match the patterns, in ascending order of their
+// bytes. A payload has further patterns, with blanks between them: for those that do not fit the
+// line. from is included and to is not; they need not be keys. order=desc begins at the other end.
+// limit bounds the entries of the answer, and bytes the sum of their keys and values, but one entry
+// always comes. If more follows, +END has more=K: the same command with after=K goes on there, also
+// if the key K is gone by then. Each page is what is there when it is read. No key comes twice.
+// meta=yes leaves out the values and reads no record; markers=yes adds the keys whose newest record
+// is a marker; changed=N leaves out entries whose revision is not above N.
+//
+// CHILDREN answers what follows the prefix in the keys that begin with it, up to the next separator:
+// a level of a tree. by is the separators, each byte one; by default "." is. The prefix of the root is
+// "", and others end with a separator. keys=N is how many keys begin with prefix, name and a
+// separator; more=yes says that they are more than that, since the count ends at 1,000. key=yes says
+// that prefix and name together are a key.
+//
 // # Doubt
 //
 // Damage may have taken records of which nobody knows the keys. Such a bucket has a
 // bound, the option doubt=N of +INFO: no record with a revision above it is missing. A
 // read answers CORRUPT if its answer depends on what may be missing: that of a key whose
 // newest record is not above the bound, of an absent key, of a history that may be longer,
-// each KEYS and COUNT, and a WATCH that begins with such entries. So do writes with a
+// each KEYS, COUNT, RANGE and CHILDREN, and a WATCH that begins with such entries. So do writes with a
 // condition on such a key. Other writes are executed, and take their key out of doubt.
 // With stale=yes a read is answered from the records that are there, as in package kv
 // under WithStale; a condition never is. Only where +INFO has stale=yes, the operator lets
@@ -367,6 +425,8 @@
 //	a client that does not read      closed if a reply waits and the client takes less than
 //	                                 256 KiB in 5 to 10 s; never while only events wait
 //	before AUTH, if it is required   2 s, 4 KiB each way; HELLO, AUTH, PING, QUIT only
+//	keys of an MGET                  4,096
+//	patterns in a RANGE's payload    64 KiB
 //	watches of a connection          1,024
 //	imports of a connection          16
 //
@@ -384,7 +444,8 @@
 //
 // # Permissions
 //
-//	get    GET HISTORY, of the key; KEYS COUNT, of each pattern; LOST, of the bucket
+//	get    GET HISTORY, of the key; MGET, of each key; KEYS COUNT RANGE, of each pattern;
+//	       CHILDREN, of the pattern ">" behind the last point of the prefix; LOST, of the bucket
 //	put    PUT CREATE UPDATE TOUCH, of the key
 //	del    DEL PURGE, of the key
 //	watch  WATCH, of each pattern
@@ -412,6 +473,9 @@
 //
 // The patterns of KEYS are a required argument: a key may contain =, so an optional
 // argument could not be distinguished from an option.
+//
+// MGET has its keys in the payload, and not in the line, because a hundred keys do not fit one. A
+// blank separates them, since no key has one, and so a person can type it.
 //
 // EDIT changes the fields that it names, unlike kv.Store.UpdateBucket, which replaces
 // the whole configuration: a person who types it wants to change one field. A program

@@ -82,6 +82,12 @@ func (c *conn) dispatch(cmd *lineproto.Command) error {
 		c.keys(cmd)
 	case lineproto.VerbCount:
 		c.count(cmd)
+	case lineproto.VerbGetMany:
+		c.getMany(cmd)
+	case lineproto.VerbRange:
+		c.ranges(cmd)
+	case lineproto.VerbChildren:
+		c.children(cmd)
 	case lineproto.VerbWatch:
 		c.watch(cmd)
 	case lineproto.VerbUnwatch:

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"kvd/internal/lineproto"
+	"kvd/kv"
 	"kvd/server"
 )
 
@@ -36,6 +37,9 @@ var permissions = [...]struct {
 	lineproto.VerbHistory:      {server.MayGet, ofKey},
 	lineproto.VerbKeys:         {server.MayGet, ofPatterns},
 	lineproto.VerbCount:        {server.MayGet, ofPatterns},
+	lineproto.VerbGetMany:      {server.MayGet, ofAnything}, // and each key: conn.keysOf
+	lineproto.VerbRange:        {server.MayGet, ofPatterns}, // and those in the payload: conn.rangeOf
+	lineproto.VerbChildren:     {server.MayGet, ofPrefix},
 	lineproto.VerbWatch:        {server.MayWatch, ofPatterns},
 }
 
@@ -48,6 +52,7 @@ const (
 	ofPatterns              // every key that one of its patterns can match
 	ofAnything              // the bucket, or some keys of it
 	ofImport                // the bucket of the import as a whole; put is needed too
+	ofPrefix                // every key that begins with the prefix of the command
 	ofBuckets               // each bucket of the command as a whole, and get in it too
 )
 
@@ -65,6 +70,8 @@ func (c *conn) permit(cmd *lineproto.Command) error {
 		err = c.PermitKey(needs.may, cmd.Bucket, cmd.Key)
 	case ofPatterns:
 		err = c.permitPatterns(needs.may, cmd.Bucket, lineproto.SplitPatterns(cmd.Patterns))
+	case ofPrefix:
+		err = c.PermitPattern(needs.may, cmd.Bucket, patternOver(cmd.Prefix))
 	case ofAnything:
 		err = c.PermitAny(needs.may, cmd.Bucket)
 	case ofImport:
@@ -72,10 +79,25 @@ func (c *conn) permit(cmd *lineproto.Command) error {
 	case ofBuckets:
 		err = c.permitBuckets(cmd.Buckets, needs.may, server.MayGet)
 	}
-	if err != nil {
-		return fmt.Errorf("%w: %w", lineproto.ErrDenied, err)
+	return denied(err)
+}
+
+// denied returns the error of a command that a missing permission refuses, or nil.
+func denied(err error) error {
+	if err == nil {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("%w: %w", lineproto.ErrDenied, err)
+}
+
+// patternOver returns a pattern that matches all keys that begin with the prefix. It is the narrowest
+// one if a point ends the prefix.
+func patternOver(prefix string) string {
+	pattern := prefix[:strings.LastIndexByte(prefix, '.')+1] + lineproto.AllPatterns
+	if kv.CheckPattern(pattern) != nil { // no key begins so
+		return lineproto.AllPatterns
+	}
+	return pattern
 }
 
 // permitImport checks the permissions for an import. Another user may have logged in since it began.
