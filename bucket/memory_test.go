@@ -420,7 +420,7 @@ func TestReadersOfMemoryThatMoves(t *testing.T) {
 	for w := range writers {
 		all.Go(func() {
 			rng := rand.New(rand.NewPCG(1, uint64(w)))
-			for range 5000 {
+			for range 5000 / slowness {
 				i := rng.IntN(keys)
 				if _, err := b.PutString(ctx, fmt.Sprint(i), value(i)); err != nil {
 					t.Error(err)

@@ -8,3 +8,6 @@ const putAllocs = 6
 
 // underRace says that the race detector is on: tests do less then.
 const underRace = true
+
+// slowness divides the work of some tests under the race detector.
+const slowness = 8

@@ -33,7 +33,7 @@ const (
 )
 
 func TestAnIndexThatFollowsLaterTellsNobody(t *testing.T) {
-	for seed := range uint64(twinRuns) {
+	for seed := range uint64(twinRuns / slowness) {
 		w := &twins{t: t, rng: rand.New(rand.NewPCG(seed, 1)), eager: newHarness(t, smallSegments), late: newHarness(t, smallSegments)}
 		for _, h := range []*harness{w.eager, w.late} {
 			h.bucket("b", withHistory(twinHistory))

@@ -96,7 +96,7 @@ func runAging(load *workload) error {
 func TestCrashAtEveryCallOfAging(t *testing.T) {
 	start, checks := time.Now(), newChecks()
 	defer checks.close()
-	p := plan{samples: 3, nested: 20, goOn: 10}
+	p := plan{every: sample(2), samples: 3, nested: 20, goOn: 10}
 	trySeeds(t, 6000, effort(1), 24, func(load *workload) error { return runSweep(age(load), p, checks) })
 	report(t, checks, start)
 }

@@ -38,6 +38,9 @@ func effort(n int) int {
 // slowness divides the work under the race detector and with -short.
 const slowness = 8
 
+// chosen reports whether a random number is one of every n; it is if n is 0.
+func chosen(random uint64, n int64) bool { return n == 0 || random>>32%uint64(n) == 0 }
+
 // sample makes a sweep smaller: it takes every n-th element.
 func sample(n int64) int64 {
 	if testing.Short() || raceEnabled {

@@ -71,7 +71,7 @@ func churn(c *rand.Rand, bucket string) op {
 func TestCrashInCompaction(t *testing.T) {
 	start, checks := time.Now(), newChecks()
 	defer checks.close()
-	p := plan{samples: 1, nested: 40, goOn: 10}
+	p := plan{every: sample(2), samples: 1, nested: 40, goOn: 10}
 	tryLoads(t, 3000, effort(2), func(seed uint64) *workload { return churning(seed, 32) },
 		func(load *workload) error { return runSweep(load, p, checks) })
 	report(t, checks, start)
@@ -118,7 +118,7 @@ func TestFailEveryCallOfCompaction(t *testing.T) {
 	start, checks := time.Now(), newChecks()
 	defer checks.close()
 	tryLoads(t, 4000, effort(1), func(seed uint64) *workload { return churning(seed, 18) },
-		func(load *workload) error { return failEvery(load, checks) })
+		func(load *workload) error { return failEvery(load, sample(2), checks) })
 	report(t, checks, start)
 }
 

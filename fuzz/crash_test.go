@@ -19,6 +19,7 @@ func sweepAll(t *testing.T, p plan, first uint64, seeds, steps int, change func(
 	t.Helper()
 	start, checks := time.Now(), newChecks()
 	defer checks.close()
+	p.every = sample(2)
 	trySeeds(t, first, effort(seeds), steps, func(load *workload) error {
 		change(load)
 		return runSweep(load, p, checks)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"syscall"
@@ -84,7 +85,7 @@ type faultyWorld struct {
 func TestFailEveryCall(t *testing.T) {
 	start, checks := time.Now(), newChecks()
 	defer checks.close()
-	trySeeds(t, 1000, effort(2), 14, func(load *workload) error { return failEvery(load, checks) })
+	trySeeds(t, 1000, effort(2), 14, func(load *workload) error { return failEvery(load, sample(2), checks) })
 	report(t, checks, start)
 }
 
@@ -95,7 +96,7 @@ func TestFailEveryCallWithFewFiles(t *testing.T) {
 	defer checks.close()
 	trySeeds(t, 1100, effort(1), 14, func(load *workload) error {
 		withFewFiles(load)
-		return failEvery(load, checks)
+		return failEvery(load, sample(2), checks)
 	})
 	report(t, checks, start)
 }
@@ -107,7 +108,7 @@ func TestFailEveryCallWithTails(t *testing.T) {
 	defer checks.close()
 	trySeeds(t, 1300, effort(2), 14, func(load *workload) error {
 		withTails(load)
-		return failEvery(load, checks)
+		return failEvery(load, sample(2), checks)
 	})
 	report(t, checks, start)
 }
@@ -125,17 +126,22 @@ func TestFailEveryCallOfLargeValues(t *testing.T) {
 				o.batch[i].size %= load.largeValue
 			}
 		}
-		return failEvery(load, checks)
+		return failEvery(load, sample(2), checks)
 	})
 	report(t, checks, start)
 }
 
-func failEvery(load *workload, checks *checks) error {
+// failEvery fails calls of a workload, of every n chosen by the seed, each in every way.
+func failEvery(load *workload, every int64, checks *checks) error {
 	kinds, err := callsOf(load)
 	if err != nil {
 		return err
 	}
+	random := rand.New(rand.NewPCG(load.seed, 3))
 	for n, kind := range kinds {
+		if !chosen(random.Uint64(), every) {
+			continue
+		}
 		for i := range faults {
 			if !faults[i].applies(kind) {
 				continue

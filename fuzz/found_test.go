@@ -248,7 +248,7 @@ func TestRefusedForSpaceAndFailed(t *testing.T) {
 	}}
 	c := newChecks()
 	defer c.close()
-	if err := failEvery(load, c); err != nil {
+	if err := failEvery(load, 0, c); err != nil {
 		t.Error(err)
 	}
 }

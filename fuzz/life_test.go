@@ -147,7 +147,7 @@ func TestModelOfLife(t *testing.T) {
 func TestCrashInLife(t *testing.T) {
 	start, checks := time.Now(), newChecks()
 	defer checks.close()
-	p := plan{samples: 2, nested: 40, goOn: 10}
+	p := plan{every: sample(2), samples: 2, nested: 40, goOn: 10}
 	tryLives(t, 9000, effort(2), 40, func(load *workload) error { return runSweep(load, p, checks) })
 	report(t, checks, start)
 }
@@ -156,7 +156,7 @@ func TestCrashInLife(t *testing.T) {
 func TestFailEveryCallOfLife(t *testing.T) {
 	start, checks := time.Now(), newChecks()
 	defer checks.close()
-	tryLives(t, 9500, effort(2), 14, func(load *workload) error { return failEvery(load, checks) })
+	tryLives(t, 9500, effort(2), 14, func(load *workload) error { return failEvery(load, sample(2), checks) })
 	report(t, checks, start)
 }
 

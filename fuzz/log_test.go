@@ -66,7 +66,7 @@ func TestModelOfLogs(t *testing.T) {
 func TestCrashInLogs(t *testing.T) {
 	start, checks := time.Now(), newChecks()
 	defer checks.close()
-	p := plan{samples: 2, nested: 40, goOn: 10}
+	p := plan{every: sample(2), samples: 2, nested: 40, goOn: 10}
 	tryLogs(t, 11000, effort(1), 40, func(load *workload) error { return runSweep(load, p, checks) })
 	report(t, checks, start)
 }
@@ -75,7 +75,7 @@ func TestCrashInLogs(t *testing.T) {
 func TestFailEveryCallOfLogs(t *testing.T) {
 	start, checks := time.Now(), newChecks()
 	defer checks.close()
-	tryLogs(t, 11500, effort(1), 14, func(load *workload) error { return failEvery(load, checks) })
+	tryLogs(t, 11500, effort(1), 14, func(load *workload) error { return failEvery(load, sample(2), checks) })
 	report(t, checks, start)
 }
 

@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// bitsOfAnEffort is how many bits of each store are flipped: together a fortieth of the
-// 524,288 bits of 64 KiB. An effort of 160 flips every bit of both stores.
-const bitsOfAnEffort = 8 * (64 << 10) / 80
+// bitsOfAnEffort is how many bits of each store are flipped: together a sixty-fourth of the
+// 524,288 bits of 64 KiB. An effort of 200 flips every bit of both stores.
+const bitsOfAnEffort = 8 * (64 << 10) / 128
 
 // TestDamageMatrixOfBits flips bits of a store that has 64 KiB in use.
 func TestDamageMatrixOfBits(t *testing.T) {

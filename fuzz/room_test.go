@@ -88,7 +88,7 @@ func TestCrashWhileTheReserveGrowsAndShrinks(t *testing.T) {
 func TestCrashWhileTheLogGrowsAndShrinks(t *testing.T) {
 	start, checks := time.Now(), newChecks()
 	defer checks.close()
-	p := plan{samples: 2, nested: 60, goOn: 20}
+	p := plan{every: sample(2), samples: 2, nested: 60, goOn: 20}
 	tryLoads(t, 14000, effort(2), func(seed uint64) *workload { return growing(seed, 40) }, func(load *workload) error {
 		return runSweep(load, p, checks)
 	})
@@ -100,7 +100,7 @@ func TestFailEveryCallWhileTheLogGrows(t *testing.T) {
 	start, checks := time.Now(), newChecks()
 	defer checks.close()
 	tryLoads(t, 14500, effort(1), func(seed uint64) *workload { return growing(seed, 16) }, func(load *workload) error {
-		return failEvery(load, checks)
+		return failEvery(load, sample(2), checks)
 	})
 	report(t, checks, start)
 }

@@ -14,9 +14,10 @@ import (
 
 // plan says how thorough a sweep is.
 type plan struct {
-	samples int // random images per call, in addition to the extreme ones
-	nested  int // of every n-th image the recovery is crashed too; 0: never
-	goOn    int // after every n-th image the recovered store is written to; 0: never
+	every   int64 // crashes before one of so many calls, chosen by the seed; 0: before each
+	samples int   // random images per call, in addition to the extreme ones
+	nested  int   // of every n-th image the recovery is crashed too; 0: never
+	goOn    int   // after every n-th image the recovered store is written to; 0: never
 }
 
 // sweep is one run of a workload, with crashes before every call.
@@ -111,7 +112,9 @@ func (s *sweep) do(i int) error {
 func (s *sweep) call(call simdisk.Op) simdisk.Action {
 	s.calls++
 	if s.changed {
-		s.look(call)
+		if seed := s.random.Uint64(); chosen(seed, s.every) {
+			s.look(call, seed)
+		}
 	}
 	s.changed = mutates(call.Kind)
 	if s.crashIn > 0 && s.calls == s.crashIn {
@@ -122,8 +125,8 @@ func (s *sweep) call(call simdisk.Op) simdisk.Action {
 }
 
 // look queues checks of the images of a crash at this moment.
-func (s *sweep) look(call simdisk.Op) {
-	for _, c := range cuts(s.disk.Pending(), s.random.Uint64(), s.samples) {
+func (s *sweep) look(call simdisk.Op, seed uint64) {
+	for _, c := range cuts(s.disk.Pending(), seed, s.samples) {
 		s.images++
 		f := s.finding(c)
 		if s.nested > 0 && s.images%uint64(s.nested) == 0 {
