@@ -46,18 +46,19 @@ func (b *Bucket) freezeLocked(owner *heldSnapshot) *frozen {
 	return f
 }
 
-// freeze returns the bucket as it is now, for one call of a reader. The caller releases its owner. It
-// counts as a listing: further ones than a store may have wait.
+// freeze returns the bucket as it is now, for one call of a reader. The caller releases its owner. A
+// call holds its snapshot for as long as its consumer takes, so it takes no place of a listing, which
+// watches and trims wait for. There may be snapshotsHeld calls at a time; further ones wait.
 func (b *Bucket) freeze(ctx context.Context) (*frozen, error) {
 	if err := b.checkOpen(ctx); err != nil {
 		return nil, err
 	}
 	select {
-	case b.store.snapshots <- struct{}{}:
+	case b.store.readings <- struct{}{}:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	x := &heldSnapshot{store: b.store, freed: func() { <-b.store.snapshots }}
+	x := &heldSnapshot{store: b.store, freed: func() { <-b.store.readings }}
 	if err := x.take(ctx, []*Bucket{b}, false); err != nil {
 		x.freed()
 		return nil, err

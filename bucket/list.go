@@ -26,7 +26,7 @@ const (
 	// listTurn is the number of keys after which a listing lets other goroutines run: some
 	// 100 µs of work. See turns for the reason.
 	listTurn = 1024
-	// snapshotsOpen bounds the snapshots of a store at a time. Further ones wait.
+	// snapshotsOpen bounds the snapshots of a store's listings at a time. Further ones wait.
 	snapshotsOpen = 64
 )
 

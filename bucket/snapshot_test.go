@@ -1,6 +1,7 @@
 package bucket
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"iter"
@@ -273,8 +274,8 @@ func (h *harness) wantNothingHeld() {
 	if n := len(h.s.held.open); n != 0 {
 		h.t.Errorf("%d snapshots are open", n)
 	}
-	if n := len(h.s.snapshots); n != 0 {
-		h.t.Errorf("%d listings hold a snapshot", n)
+	if n := len(h.s.snapshots) + len(h.s.readings); n != 0 {
+		h.t.Errorf("%d listings and calls hold a snapshot", n)
 	}
 	h.s.removeRetired(func() {})
 	if n := len(h.s.retired.segments); n != 0 {
@@ -410,6 +411,25 @@ func TestSnapshotBesideTheEnd(t *testing.T) {
 			}
 			h.wantNothingHeld()
 		})
+	}
+}
+
+// TestSlowRangesDelayNoListing has more ranges wait for their consumers than there may be listings.
+func TestSlowRangesDelayNoListing(t *testing.T) {
+	h := newHarness(t)
+	b := h.bucket("b")
+	mustPut(t, b, "k", "v")
+	limited, cancel := context.WithTimeout(ctx, 10*time.Second) // a test that fails ends
+	defer cancel()
+	for range snapshotsOpen + 1 {
+		next, stop := iter.Pull2(b.Range(limited, kv.RangeOptions{}))
+		defer stop()
+		if _, err, _ := next(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if key, err := oneOf(b.Keys(limited)); key != "k" || err != nil {
+		t.Errorf("%q, %v", key, err)
 	}
 }
 

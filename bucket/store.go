@@ -98,6 +98,7 @@ type Store struct {
 	lostOperations atomic.Uint64 // manifest.State.LostOperations, and those that this open found
 
 	snapshots   chan struct{}         // a token for each listing that holds a snapshot
+	readings    chan struct{}         // likewise, for each call of a Bucket as a kv.Reader
 	held        heldSnapshots         // those of callers
 	scanners    chan *segment.Scanner // scanners that are not in use
 	watchBudget watch.Budget
@@ -153,6 +154,7 @@ func open(dir string, opts Options, refusal error) (*Store, error) {
 	s.mu.buckets = make(map[string]*Bucket)
 	s.mu.ids = make(map[uint64]*Bucket)
 	s.snapshots = make(chan struct{}, snapshotsOpen)
+	s.readings = make(chan struct{}, snapshotsHeld)
 	s.scanners = make(chan *segment.Scanner, scannersMax)
 	for range scannersMax {
 		s.scanners <- new(segment.Scanner)
