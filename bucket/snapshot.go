@@ -14,7 +14,8 @@ import (
 )
 
 const (
-	// snapshotsHeld bounds the snapshots of a store that callers hold at a time.
+	// snapshotsHeld bounds the snapshots of a store that callers hold at a time, and those that
+	// calls of readers hold.
 	snapshotsHeld = 1024
 	// snapshotWarning is the age at which an open snapshot is logged: its caller may have lost it.
 	snapshotWarning = 10 * time.Minute
@@ -59,22 +60,27 @@ func (s *Store) Snapshot(ctx context.Context, names ...string) (kv.Snapshot, err
 		return nil, err
 	}
 	x := &heldSnapshot{store: s}
+	x.freed = func() { s.held.remove(x) }
+	x.mu.readers = 1 // this call: a Close frees nothing before all is taken
 	if err := s.held.add(x); err != nil {
 		return nil, err
 	}
-	x.freed = func() { s.held.remove(x) }
-	if err := x.take(ctx, buckets, len(names) == 0); err != nil {
-		x.freed()
+	err = x.take(ctx, buckets, len(names) == 0)
+	if err != nil {
+		x.end(err)
+	} else {
+		x.warning = time.AfterFunc(snapshotWarning, x.warn)
+	}
+	x.leave()
+	if err := x.why(); err != nil {
 		return nil, err
 	}
-	x.warning = time.AfterFunc(snapshotWarning, func() {
-		s.opts.Logger.Warn("a snapshot has been open for long: the store keeps what was replaced since", "taken", x.Taken(), "buckets", len(buckets))
-	})
-	if s.closed.Load() { // since it was added, so that Close may have missed it
-		x.end(kv.ErrClosed)
-		return nil, kv.ErrClosed
-	}
 	return x, nil
+}
+
+// warn logs that the snapshot has been open for long.
+func (x *heldSnapshot) warn() {
+	x.store.opts.Logger.Warn("a snapshot has been open for long: the store keeps what was replaced since", "taken", x.Taken(), "buckets", len(x.buckets))
 }
 
 // choose returns the buckets of those names, or all if there are none.

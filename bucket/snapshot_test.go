@@ -7,6 +7,7 @@ import (
 	"iter"
 	"maps"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -412,6 +413,28 @@ func TestSnapshotBesideTheEnd(t *testing.T) {
 			h.wantNothingHeld()
 		})
 	}
+}
+
+// TestSnapshotBesideClose has Close come while a snapshot waits for one of its buckets.
+func TestSnapshotBesideClose(t *testing.T) {
+	h := newHarness(t)
+	b := h.bucket("b")
+	mustPut(t, b, "k", "v")
+	b.ready = make(chan struct{})
+	done := make(chan error)
+	go func() {
+		_, err := h.s.Snapshot(ctx, "b")
+		done <- err
+	}()
+	for added := false; !added; runtime.Gosched() {
+		h.s.held.Lock()
+		added = len(h.s.held.open) == 1
+		h.s.held.Unlock()
+	}
+	h.s.held.close()
+	close(b.ready)
+	wantError(t, <-done, kv.ErrClosed)
+	h.wantNothingHeld()
 }
 
 // TestSlowRangesDelayNoListing has more ranges wait for their consumers than there may be listings.
