@@ -55,7 +55,7 @@ func (s *Store) Snapshot(ctx context.Context, names ...string) (kv.Snapshot, err
 	if err := s.open(ctx); err != nil {
 		return nil, err
 	}
-	buckets, err := s.choose(names)
+	buckets, err := s.choose(ctx, names)
 	if err != nil {
 		return nil, err
 	}
@@ -83,10 +83,11 @@ func (x *heldSnapshot) warn() {
 	x.store.opts.Logger.Warn("a snapshot has been open for long: the store keeps what was replaced since", "taken", x.Taken(), "buckets", len(x.buckets))
 }
 
-// choose returns the buckets of those names, or all if there are none.
-func (s *Store) choose(names []string) ([]*Bucket, error) {
+// choose returns the buckets of those names, or all if there are none. It refuses to choose all if
+// there may be others, unless ctx accepts that.
+func (s *Store) choose(ctx context.Context, names []string) ([]*Bucket, error) {
 	if len(names) == 0 {
-		return s.list(), nil
+		return s.list(), s.checkOperations(ctx)
 	}
 	buckets := make([]*Bucket, 0, len(names))
 	for _, name := range names {

@@ -456,6 +456,23 @@ func TestSlowRangesDelayNoListing(t *testing.T) {
 	}
 }
 
+// TestSnapshotOfAllInDoubt has damage take changes of the set of buckets.
+func TestSnapshotOfAllInDoubt(t *testing.T) {
+	h := newHarness(t)
+	h.bucket("b")
+	h.s.lostOperations.Store(1)
+	_, err := h.s.Snapshot(ctx)
+	wantError(t, err, kv.ErrCorrupt, "changes of buckets are missing")
+	for ctx, names := range map[context.Context][]string{ctx: {"b"}, kv.WithStale(ctx): nil} {
+		x, err := h.s.Snapshot(ctx, names...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x.Release()
+	}
+	h.wantNothingHeld()
+}
+
 // TestSnapshotPassesDamage has a damaged record cost its own entry alone.
 func TestSnapshotPassesDamage(t *testing.T) {
 	h := newHarness(t)

@@ -15,7 +15,8 @@ type Snapshotter interface {
 	// on the disk, or in memory. So a snapshot is for minutes, not for days.
 	//
 	// ErrBucketNotFound for a name that no bucket has, ErrTooManySnapshots for one more
-	// than the store allows.
+	// than the store allows. Without names ErrCorrupt, if damage took changes of the set of
+	// buckets and ctx does not accept that ([WithStale]).
 	Snapshot(ctx context.Context, buckets ...string) (Snapshot, error)
 }
 
