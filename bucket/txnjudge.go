@@ -2,7 +2,9 @@ package bucket
 
 import (
 	"errors"
+	"fmt"
 
+	"kvd/index"
 	"kvd/kv"
 )
 
@@ -24,6 +26,7 @@ func (g *group) judgeTransaction(t *transaction, puts bool, now int64) error {
 	}
 	if err != nil {
 		g.cut(t)
+		g.restate(t, err)
 		t.waits = t.waits || errors.Is(err, kv.ErrBucketFull)
 		return err
 	}
@@ -35,6 +38,39 @@ func (g *group) judgeTransaction(t *transaction, puts bool, now int64) error {
 		g.transactions = append(g.transactions, t)
 	}
 	return nil
+}
+
+// restate makes the error of a refused write name the newest revision that there is. The write was
+// judged behind the writes before it, and behind the expiry marker of its key. These were taken back:
+// others will get their revisions.
+func (g *group) restate(t *transaction, err error) {
+	var refused *kv.TxnError
+	var mismatch *kv.RevisionMismatchError
+	if !errors.As(err, &refused) || !errors.As(err, &mismatch) {
+		return
+	}
+	m := t.branch.order[refused.Op]
+	judged, why := mismatch.Got, "a write before it in the transaction changed that"
+	if mismatch.Key == "" {
+		mismatch.Got = m.bucket.next - 1
+	} else if newest, present, expired := g.newestAt(m, t.now); expired {
+		mismatch.Got, why = 0, "the key has expired"
+	} else if mismatch.Got = 0; present {
+		mismatch.Got = newest.Revision
+	}
+	if mismatch.Got != judged {
+		refused.Err = fmt.Errorf("%w: %s", mismatch, why)
+	}
+}
+
+// newestAt returns the newest record of the mutation's key with all mutations that the group has so
+// far, whether there is one, and whether it has expired.
+func (g *group) newestAt(m *mutation, now int64) (newest index.Version, present, expired bool) {
+	b := m.bucket
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	newest, present = g.newest(m, g.pending.find(g, m))
+	return newest, present, present && hasExpired(&newest, b.mu.config.TTL, now, true)
 }
 
 // hasAny reports whether the group has records of any of the buckets.

@@ -3,7 +3,8 @@ package kv
 import "fmt"
 
 // TxnError is a transaction that was refused because of one of its conditions, writes or
-// reads. It matches what Err matches.
+// reads. It matches what Err matches. A *[RevisionMismatchError] of a write names the newest
+// revision without the writes of the transaction, since none of them was done.
 type TxnError struct {
 	Part TxnPart
 	Op   int  // of the part, from 0
