@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"kvd/index"
-	"kvd/internal/view"
 	"kvd/kv"
 )
 
@@ -16,7 +15,7 @@ import (
 func (f *frozen) Children(ctx context.Context, prefix, separators string, limit int) iter.Seq2[kv.Child, error] {
 	return func(yield func(kv.Child, error) bool) {
 		err := f.within(ctx, kv.CheckChildren(prefix, separators, limit), func() error {
-			c := children{frozen: f, ctx: ctx, prefix: prefix, separators: separators}
+			c := children{walk: walk{frozen: f, ctx: ctx}, prefix: prefix, separators: separators}
 			return c.run(limit, yield)
 		})
 		if err != nil {
@@ -27,8 +26,7 @@ func (f *frozen) Children(ctx context.Context, prefix, separators string, limit 
 
 // children is one pass over a level of the tree of keys.
 type children struct {
-	frozen             *frozen
-	ctx                context.Context
+	walk
 	prefix, separators string
 }
 
@@ -44,7 +42,7 @@ func (c *children) run(limit int, yield func(kv.Child, error) bool) error {
 		}
 		key, found := c.first(span{from, end})
 		if !found {
-			return nil
+			return c.err
 		}
 		at := strings.IndexAny(key[len(c.prefix):], c.separators)
 		child, name := kv.Child{Key: at < 0}, key
@@ -54,11 +52,13 @@ func (c *children) run(limit int, yield func(kv.Child, error) bool) error {
 		if from = key + "\x00"; at >= 0 { // behind all keys below the child with this separator
 			from = endOf(key[:len(name)+1])
 		}
-		if at >= 0 && c.known(name, key[len(name)]) || len(name) == len(c.prefix) && at < 0 {
+		if at >= 0 && c.known(name, key[len(name)]) {
 			continue
 		}
 		child.Name = name[len(c.prefix):]
-		c.count(&child, name)
+		if c.count(&child, name); c.err != nil {
+			return c.err
+		}
 		if shown++; !yield(child, nil) {
 			return nil
 		}
@@ -121,7 +121,7 @@ func (c *children) count(child *kv.Child, name string) {
 func (c *children) visit(s span, fn func(key []byte) bool) {
 	c.frozen.index.Ascend(s.from, func(key []byte, v index.Version) bool {
 		switch {
-		case s.to != "" && view.String(key) >= s.to:
+		case !s.below(key) || !c.goesOn():
 			return false
 		case !c.frozen.shows(&v, false):
 			return true

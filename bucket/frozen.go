@@ -189,7 +189,7 @@ func (f *frozen) within(ctx context.Context, refused error, fn func() error) err
 // Range yields the newest entries of a range of keys.
 func (f *frozen) Range(ctx context.Context, o kv.RangeOptions) iter.Seq2[kv.Entry, error] {
 	return f.sequence(ctx, o.Validate(), func(yield func(kv.Entry, error) bool) error {
-		r := ranging{frozen: f, ctx: ctx, options: &o, yield: yield}
+		r := ranging{walk: walk{frozen: f, ctx: ctx}, options: &o, yield: yield}
 		return r.run()
 	})
 }
@@ -198,7 +198,7 @@ func (f *frozen) Range(ctx context.Context, o kv.RangeOptions) iter.Seq2[kv.Entr
 func (f *frozen) Count(ctx context.Context, patterns ...string) (n uint64, err error) {
 	o := kv.RangeOptions{Patterns: patterns, KeysOnly: true}
 	err = f.within(ctx, o.Validate(), func() error {
-		r := ranging{frozen: f, ctx: ctx, options: &o, found: func(string, index.Version) bool { n++; return true }}
+		r := ranging{walk: walk{frozen: f, ctx: ctx}, options: &o, found: func(string, index.Version) bool { n++; return true }}
 		return r.run()
 	})
 	return n, err

@@ -11,16 +11,33 @@ import (
 
 // ranging is one pass over a range of keys of a frozen bucket.
 type ranging struct {
-	frozen  *frozen
-	ctx     context.Context
+	walk
 	options *kv.RangeOptions                   // valid
 	found   func(string, index.Version) bool   // is given what the range has, and reports whether to go on; nil: yield is
 	yield   func(entry kv.Entry, _ error) bool // the same, of entries
 
-	seen, shown int
-	bytes       int64 // shown
-	stopped     bool  // nothing more is to be shown
-	err         error // why the pass ends early
+	shown   int
+	bytes   int64 // shown
+	stopped bool  // nothing more is to be shown
+}
+
+// walk is a pass over keys of a frozen bucket, as ranges and children make it.
+type walk struct {
+	frozen *frozen
+	ctx    context.Context
+	seen   int   // keys
+	err    error // why it ends early
+}
+
+// goesOn counts a key and reports whether the walk goes on. Now and then it lets other goroutines run.
+func (w *walk) goesOn() bool {
+	if w.seen++; w.seen%listTurn == 0 {
+		runtime.Gosched()
+	}
+	if w.seen%contextCheck == 0 || w.frozen.owner.over.Load() {
+		w.err = w.frozen.goesOn(w.ctx)
+	}
+	return w.err == nil
 }
 
 // span is a range of keys, in bytes: from is included, to is not. An empty to is above all keys.
@@ -55,13 +72,8 @@ func (s *span) below(key []byte) bool { return s.to == "" || view.String(key) < 
 
 // visit shows a key of the span if the options select it, and reports whether to go on.
 func (r *ranging) visit(key []byte, newest index.Version) bool {
-	if r.seen++; r.seen%listTurn == 0 {
-		runtime.Gosched()
-	}
-	if r.seen%contextCheck == 0 || r.frozen.owner.over.Load() {
-		if r.err = r.frozen.goesOn(r.ctx); r.err != nil {
-			return false
-		}
+	if !r.goesOn() {
+		return false
 	}
 	if newest.Revision <= r.options.ChangedAfter || !r.frozen.shows(&newest, r.options.Markers) ||
 		!kv.MatchAny(r.options.Patterns, view.String(key)) {

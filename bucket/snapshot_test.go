@@ -66,11 +66,7 @@ func (c copied) check(t *testing.T, rng *rand.Rand, keys []string) {
 		for range 4 {
 			checkRange(t, r, entries, randomRange(rng, keys))
 		}
-		prefix := ""
-		if rng.IntN(2) == 0 {
-			prefix = "a."
-		}
-		checkChildrenOf(t, r, entries, prefix, []string{".", "/", "./"}[rng.IntN(3)])
+		checkChildrenOf(t, r, entries, []string{"", "", "a.", "a/", "a"}[rng.IntN(5)], []string{".", "/", "./"}[rng.IntN(3)])
 	}
 }
 
@@ -157,7 +153,7 @@ func checkChildrenOf(t *testing.T, r kv.Reader, entries map[string]kv.Entry, pre
 	var want []kv.Child
 	for _, key := range slices.Sorted(maps.Keys(entries)) {
 		rest, ok := strings.CutPrefix(key, prefix)
-		if !ok || rest == "" {
+		if !ok {
 			continue
 		}
 		at := strings.IndexAny(rest, separators)
@@ -205,7 +201,7 @@ func snapshotProgram(t *testing.T, storage kv.Storage, seed uint64) {
 	a := newAging(t)
 	defer a.close()
 	var keys []string
-	for _, token := range []string{"a", "b", "a.b", "a.b.c", "a.b/c", "a-b", "a/b", "a.c", "b.c", "c/d.e", "c.d", "c"} {
+	for _, token := range []string{"a", "b", "a.b", "a.b.c", "a.b/c", "a-b", "a/b", "a/", "a//b", "a.c", "b.c", "c/d.e", "c.d", "c"} {
 		keys = append(keys, token, token+"1", token+".x")
 	}
 	makeBoth := func() {
@@ -526,6 +522,38 @@ func TestRangeOfMarkers(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// TestChildrenEndWithTheContext has a pass over keys without values be cancelled on its way.
+func TestChildrenEndWithTheContext(t *testing.T) {
+	h := newHarness(t)
+	h.bucket("b")
+	mutations := make([]kv.Mutation, 2*contextCheck)
+	for i := range mutations {
+		mutations[i] = kv.Mutation{Bucket: "b", Op: kv.MutateDelete, Key: fmt.Sprint("k", i)}
+	}
+	h.submit(mutations...)
+	x, err := h.s.Snapshot(ctx, "b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Release()
+	r, _ := x.Bucket("b")
+	_, err = oneOf(r.Children(&endingContext{ctx, 2}, "", ".", 0))
+	wantError(t, err, context.Canceled)
+}
+
+// endingContext ends once Err was called some times.
+type endingContext struct {
+	context.Context
+	calls int
+}
+
+func (c *endingContext) Err() error {
+	if c.calls--; c.calls < 0 {
+		return context.Canceled
+	}
+	return nil
 }
 
 // TestChildrenAreCapped has a child with more keys than are counted.

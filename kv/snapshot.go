@@ -71,7 +71,8 @@ type Reader interface {
 	// Children yields what follows prefix in the keys that begin with it, up to the next
 	// separator: the level of a tree. Each byte of separators is one, such as "." or "./".
 	// They come in ascending order of the first key of each. limit bounds their number; 0
-	// does not. The prefix of the root is empty, that of others ends with a separator.
+	// does not. The prefix of the root is empty, that of others ends with a separator. Where the
+	// prefix itself is a key, or another separator follows it, that child has an empty Name.
 	Children(ctx context.Context, prefix, separators string, limit int) iter.Seq2[Child, error]
 }
 
