@@ -61,8 +61,13 @@ func (g *group) durable() bool {
 func (s *Store) makeDurable(g *group) (time.Duration, error) {
 	if g.durable() {
 		began := time.Now()
-		err := s.syncPathLocked()
-		return time.Since(began), err
+		if err := s.syncPathLocked(); err != nil {
+			return 0, err
+		}
+		for i := range g.parts { // those that waited for no sync too
+			g.parts[i].bucket.synced = g.parts[i].bucket.next
+		}
+		return time.Since(began), nil
 	}
 	for i := range g.parts {
 		b := g.parts[i].bucket

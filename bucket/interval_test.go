@@ -332,6 +332,29 @@ func TestAFailedSyncReportsWhatMayBeLost(t *testing.T) {
 	}
 }
 
+// A transaction with one bucket that is synced is synced as a whole: then nothing of the others waits.
+func TestATransactionOfIntervalAndDurableBuckets(t *testing.T) {
+	h := newHarness(t)
+	h.bucket("a")
+	b := h.bucket("b", lax)
+	syncs := h.count(simdisk.OpSync, manifest.LogDir)
+	mustTxn(t, h.s, &kv.Txn{Then: kv.Branch{Writes: []kv.Mutation{putOf("b", "k", "1"), putOf("a", "k", "1"), putOf("b", "k", "2")}}})
+	if n := syncs(); n != 1 || b.synced != 3 || b.syncPending {
+		t.Errorf("%d syncs, all revisions below %d are durable, pending %v", n, b.synced, b.syncPending)
+	}
+	mustTxn(t, h.s, &kv.Txn{Then: kv.Branch{Writes: []kv.Mutation{putOf("b", "k", "3"), putOf("b", "l", "3")}}})
+	if n := syncs(); n != 1 || b.synced != 3 || !b.syncPending {
+		t.Errorf("of the interval alone: %d syncs, all revisions below %d are durable, pending %v", n, b.synced, b.syncPending)
+	}
+	h.powerCut()
+	h.open()
+	mustGet(t, h.find("a"), "k", "1")
+	mustGet(t, h.find("b"), "k", "2")
+	if _, err := h.find("b").Get(ctx, "l"); !errors.Is(err, kv.ErrKeyNotFound) {
+		t.Errorf("half a transaction is there: %v", err)
+	}
+}
+
 // After an error of another file the log is still synced within the interval.
 func TestIntervalIsKeptInAReadOnlyStore(t *testing.T) {
 	h := newHarness(t)
