@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"kvd/index"
 	"kvd/kv"
@@ -75,12 +74,6 @@ var _ kv.Transactor = (*Store)(nil)
 
 // Txn carries out a transaction; see [kv.Transactor].
 func (s *Store) Txn(ctx context.Context, t *kv.Txn) (kv.TxnResult, error) {
-	if err := s.open(ctx); err != nil {
-		return kv.TxnResult{}, err
-	}
-	if err := t.Check(); err != nil {
-		return kv.TxnResult{}, err
-	}
 	own, err := s.newTransaction(ctx, t)
 	if err == nil {
 		err = s.runTransaction(ctx, own)
@@ -120,12 +113,18 @@ func (s *Store) carryOutTransaction(ctx context.Context, t *transaction) error {
 	return carrier.err
 }
 
-// newTransaction translates a transaction of the contract, and writes the large values of its
+// newTransaction checks and translates a transaction of the contract, and writes the large values of its
 // branches to files. It never returns nil.
 func (s *Store) newTransaction(ctx context.Context, t *kv.Txn) (*transaction, error) {
 	own := &transaction{stale: kv.IsStale(ctx)}
 	own.branches[0].write, own.branches[0].read = kv.ThenWrite, kv.ThenRead
 	own.branches[1].write, own.branches[1].read = kv.ElseWrite, kv.ElseRead
+	if err := s.open(ctx); err != nil {
+		return own, err
+	}
+	if err := t.Check(); err != nil {
+		return own, err
+	}
 	if err := own.addConditions(s, t.If); err != nil {
 		return own, err
 	}
@@ -326,9 +325,8 @@ func (r *read) entry() (kv.Entry, error) {
 	}
 	defer r.segment.Unpin()
 	e, err := m.bucket.readVersion(r.segment, m.key, r.version)
-	if err != nil { // everything but the value is known
-		v := &r.version
-		e = kv.Entry{Bucket: m.bucket.name, Key: m.key, Revision: v.Revision, Created: time.Unix(0, v.Created).UTC(), Operation: v.Op}
+	if err != nil {
+		e = m.bucket.withoutValue(m.key, r.version)
 	}
 	return e, err
 }

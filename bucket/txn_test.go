@@ -289,9 +289,19 @@ func TestTransactionsThatAreRefusedAtOnce(t *testing.T) {
 		"a missing bucket":      {kv.Txn{Else: kv.Branch{Writes: []kv.Mutation{putOf("none", "k", "")}}}, kv.ErrBucketNotFound},
 		"a condition elsewhere": {kv.Txn{If: []kv.Cond{{Bucket: "none", Key: "k", Is: kv.Exists}}}, kv.ErrBucketNotFound},
 	} {
+		for _, b := range []*kv.Branch{&c.txn.Then, &c.txn.Else} {
+			for i := range b.Writes {
+				b.Writes[i].Revision = 7 // of a transaction before
+			}
+		}
 		_, err := h.s.Txn(ctx, &c.txn)
 		if !errors.Is(err, c.want) {
 			t.Errorf("%s: %v", name, err)
+		}
+		for _, m := range append(c.txn.Then.Writes, c.txn.Else.Writes...) {
+			if m.Revision != 0 {
+				t.Fatalf("%s: a write that was not done has revision %d", name, m.Revision)
+			}
 		}
 	}
 	mustTxn(t, h.s, &kv.Txn{Then: kv.Branch{Writes: many(kv.MaxTxnOps)}})
