@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"slices"
 
 	"kvd/bucket/manifest"
 	"kvd/internal/vfs"
@@ -140,11 +141,18 @@ func (b *Bucket) addSegment(seg *segment.Segment, d *manifest.Segment, newest bo
 	if seg == nil {
 		sl.lost = d
 	}
-	b.mu.segments = append(b.mu.segments, sl)
+	b.mu.segments, b.mu.numbered = append(b.mu.segments, sl), append(b.mu.numbered, sl)
 	if newest {
 		b.mu.order = append(b.mu.order, sl)
 	}
 	return sl
+}
+
+// removeNumberLocked ends the use of a segment's number. No version in the index has it. The caller
+// holds mu.
+func (b *Bucket) removeNumberLocked(sl *openSegment) {
+	b.mu.segments[sl.number] = nil
+	b.mu.numbered = slices.DeleteFunc(b.mu.numbered, func(other *openSegment) bool { return other == sl })
 }
 
 // segmentSize returns the size of the next segment, bytes: a power of two.

@@ -68,7 +68,8 @@ type Bucket struct {
 		index            *index.Index
 		revision         kv.Revision                // of the newest record that can be read
 		written          int64                      // unix ns: the time of that record; after recovery the newest time in the segments. 0: unknown
-		segments         []*openSegment             // by index.Version.Segment
+		segments         []*openSegment             // by index.Version.Segment; nil: it is gone
+		numbered         []*openSegment             // those of segments that are not gone
 		order            []*openSegment             // those that the manifest names, in ascending order of revisions
 		held             map[*heldSegments]struct{} // by listings of entries that go on; nil: never any
 		replaced         []*openSegment             // those that compaction replaced while the index could not follow

@@ -479,7 +479,7 @@ func (c *rewrite) discardOutput() {
 	c.bucket.mu.Lock()
 	c.output.Pin()
 	c.output.released = c.output.Retire()
-	c.bucket.mu.segments[c.output.number] = nil
+	c.bucket.removeNumberLocked(c.output)
 	c.output.values, c.output.valueBytes = nil, 0 // the inputs have them still
 	c.bucket.mu.Unlock()
 	if c.store.closed.Load() || c.store.checkFailure() != nil {

@@ -7,14 +7,15 @@ import "kvd/segment"
 // the place where a record is now, so a record that was moved is in one of the outputs.
 type heldSegments struct {
 	bucket   *Bucket
-	segments []*segment.Segment // by index.Version.Segment. Owned by the listing
-	outputs  []*openSegment     // pinned and not yet in segments. Guarded by Bucket.mu
+	segments map[uint32]*segment.Segment // by index.Version.Segment. Owned by the listing
+	outputs  []*openSegment              // pinned and not yet in segments. Guarded by Bucket.mu
 }
 
 // beginLocked pins the segments of this moment. The caller holds mu.
 func (h *heldSegments) beginLocked() {
 	b := h.bucket
-	for _, sl := range b.mu.segments { // not order: it lacks the inputs of a compaction that is being installed
+	h.segments = make(map[uint32]*segment.Segment, len(b.mu.numbered))
+	for _, sl := range b.mu.numbered { // not order: it lacks the inputs of a compaction that is being installed
 		if sl.readable() {
 			h.addLocked(sl)
 		}
@@ -34,9 +35,6 @@ func (h *heldSegments) addLocked(sl *openSegment) {
 // takeOutputs moves outputs to segments. The caller holds mu, shared at least, so that nobody adds one.
 func (h *heldSegments) takeOutputs() {
 	for _, sl := range h.outputs {
-		for int(sl.number) >= len(h.segments) {
-			h.segments = append(h.segments, nil)
-		}
 		if h.segments[sl.number] != nil {
 			sl.Unpin() // it was not yet in the order when the listing began
 			continue
@@ -48,7 +46,7 @@ func (h *heldSegments) takeOutputs() {
 
 // segment returns the segment with that number.
 func (h *heldSegments) segment(number uint32) *segment.Segment {
-	if int(number) >= len(h.segments) || h.segments[number] == nil {
+	if h.segments[number] == nil {
 		h.bucket.mu.RLock()
 		h.takeOutputs()
 		h.bucket.mu.RUnlock()
@@ -63,9 +61,7 @@ func (h *heldSegments) end() {
 	h.takeOutputs()
 	h.bucket.mu.Unlock()
 	for _, s := range h.segments {
-		if s != nil {
-			s.Unpin()
-		}
+		s.Unpin()
 	}
 }
 

@@ -250,7 +250,7 @@ func (b *Bucket) takeImage(i *loadedImage, segments []*segment.Segment, d *manif
 		for int(sl.number) >= len(b.mu.segments) {
 			b.mu.segments = append(b.mu.segments, nil)
 		}
-		b.mu.segments[sl.number] = sl
+		b.mu.segments[sl.number], b.mu.numbered = sl, append(b.mu.numbered, sl)
 		b.mu.order = append(b.mu.order, sl)
 		if n == len(i.segments)-1 && !d.Segments[n].Sealed {
 			b.active = sl

@@ -301,7 +301,7 @@ func (b *Bucket) replaceMemory(old, by *openSegment, forgottenUpTo kv.Revision) 
 	b.mu.order = slices.Concat(b.mu.order[:at], between, b.mu.order[at+1:])
 	b.mu.compactedEndUpTo = max(b.mu.compactedEndUpTo, forgottenUpTo)
 	old.released = old.Retire()
-	b.mu.segments[old.number] = nil
+	b.removeNumberLocked(old)
 	b.retiredMemory = append(b.retiredMemory, old)
 	b.freeMemory()
 }

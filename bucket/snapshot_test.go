@@ -469,6 +469,29 @@ func TestSnapshotOfAllInDoubt(t *testing.T) {
 	h.wantNothingHeld()
 }
 
+// TestAReaderOfABucketThatHadManySegments has a bucket whose segments were rewritten a million times: a
+// call of a reader takes no time and memory for those that are gone.
+func TestAReaderOfABucketThatHadManySegments(t *testing.T) {
+	h := newHarness(t)
+	b := h.bucket("b", func(c *kv.Config) { c.Storage = kv.MemoryStorage })
+	mustPut(t, b, "k", "in the first segment")
+	b.mu.segments = append(b.mu.segments, make([]*openSegment, 1<<20)...)
+	b.active = nil
+	mustPut(t, b, "l", "in the newest")
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for e, err := range b.GetMany(ctx, []string{"k", "l"}) {
+		if err != nil || len(e.Value) == 0 {
+			t.Errorf("%+v, %v", e, err)
+		}
+	}
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; n > 1<<20 {
+		t.Errorf("two records took %d bytes", n)
+	}
+	h.wantNothingHeld()
+}
+
 // TestSnapshotPassesDamage has a damaged record cost its own entry alone.
 func TestSnapshotPassesDamage(t *testing.T) {
 	h := newHarness(t)

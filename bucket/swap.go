@@ -283,7 +283,7 @@ func (c *rewrite) retire() {
 			sl.Pin() // for removeLater
 			sl.released = sl.Retire()
 			sl.marks = nil
-			b.mu.segments[sl.number] = nil
+			b.removeNumberLocked(sl)
 			dead = append(dead, sl)
 		default:
 			b.mu.replaced = append(b.mu.replaced, sl)
