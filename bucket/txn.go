@@ -29,7 +29,7 @@ type transaction struct {
 	// Its outcome. The leader writes it.
 	now      int64
 	branch   *branch       // the one that is carried out
-	waits    bool          // the group may have changed what the outcome depends on, so nobody may learn of it before the sync
+	waits    bool          // the group has records of its buckets, and the outcome, of which at is a part, may tell of them: it is told after the sync
 	from, to int           // its effects are group.effects[from:to]
 	saved    savepoint     // of the group before its writes
 	at       []kv.Revision // of buckets: their newest revisions after it

@@ -20,6 +20,14 @@ var txnMutants = []mutant{
 		old: "\t\t\tg.parts[b.part] = saved.part\n", new: "\t\t\tfreed := g.parts[b.part].freed\n\t\t\tif g.parts[b.part] = saved.part; mutant {\n\t\t\t\tg.parts[b.part].freed = freed\n\t\t\t}\n",
 	},
 	{
+		name: "a refused transaction names a revision that was taken back", test: "TestARefusalNamesWhatIsThere", in: "bucket", file: "bucket/txnjudge.go",
+		old: "\t\tg.restate(t, err)\n", new: "\t\tif !(mutant) {\n\t\t\tg.restate(t, err)\n\t\t}\n",
+	},
+	{
+		name: "Close frees a snapshot that is being taken", test: "TestSnapshotBesideClose", in: "bucket", file: "bucket/snapshot.go",
+		old: "\tx.mu.readers = 1 // this call", new: "\tx.mu.readers = map[bool]int{true: 0, false: 1}[mutant] // this call",
+	},
+	{
 		name: "a transaction is decided by a value that was written again", test: "TestAValueIsComparedAtTheNewestRevision", in: "bucket", file: "bucket/txnjudge.go",
 		old: "exists && newest.Revision != c.seen {", new: "exists && newest.Revision != c.seen && !(mutant) {",
 	},
