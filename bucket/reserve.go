@@ -197,6 +197,7 @@ const spaceLogged = time.Minute
 func (s *Store) recordFull(cause error) {
 	if !s.path.full {
 		s.path.full, s.path.fullCause = true, cause
+		s.full.Store(true)
 		if s.maintain != nil {
 			s.maintain.wakeCompactor()
 		}
@@ -209,6 +210,7 @@ func (s *Store) recordFull(cause error) {
 func (s *Store) recordRoom(puts bool) {
 	if puts && (s.path.full || s.path.fullLogged) {
 		s.path.full = false
+		s.full.Store(false)
 		s.logSpace()
 	}
 }

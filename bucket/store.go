@@ -93,6 +93,7 @@ type Store struct {
 		ids     map[uint64]*Bucket // all
 	}
 
+	full           atomic.Bool   // path.full, for Space
 	hasImages      atomic.Bool   // in the directory of images
 	unwritten      atomic.Bool   // the doubt of a bucket has changed: Bucket.unwritten
 	lostOperations atomic.Uint64 // manifest.State.LostOperations, and those that this open found
