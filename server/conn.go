@@ -33,6 +33,8 @@ type Conn struct {
 
 	plain    net.Conn // below the encryption
 	server   *Server
+	id       uint64 // of ConnInfo
+	since    time.Time
 	from     netip.Prefix
 	draining atomic.Bool
 	session  atomic.Pointer[session] // nil: not logged in
@@ -59,7 +61,7 @@ func (c *Conn) StartTLS(ctx context.Context) error {
 	defer cancel()
 	err := t.HandshakeContext(ctx)
 	if err != nil {
-		c.Logger().Debug("TLS handshake", "remote", c.RemoteAddr(), "cause", err)
+		c.Logger().Debug("TLS handshake", "remote", c.RemoteAddr().String(), "cause", err)
 	}
 	return err
 }
@@ -111,7 +113,7 @@ func (c *Conn) Recover() {
 }
 
 func (c *Conn) logPanic(r any) {
-	c.Logger().Error("panic while serving a connection", "remote", c.RemoteAddr(), "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+	c.Logger().Error("panic while serving a connection", "remote", c.RemoteAddr().String(), "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
 }
 
 // Linger ends a connection so that the client can read the last reply. If a connection
@@ -130,6 +132,7 @@ func (c *Conn) Linger() {
 // counts for the user and the address.
 func (c *Conn) Login(ctx context.Context, name, password string) error {
 	s, err := c.server.logins.password(ctx, c.from, name, password)
+	c.server.logins.count(err)
 	if err != nil {
 		c.logFailure(name, err)
 		return err
@@ -142,6 +145,7 @@ func (c *Conn) Login(ctx context.Context, name, password string) error {
 // matching ErrLogin.
 func (c *Conn) LoginKey(publicKey string, nonce, signature []byte) error {
 	s, err := c.server.logins.key(publicKey, nonce, signature)
+	c.server.logins.count(err)
 	if err != nil {
 		c.logFailure(publicKey[:min(len(publicKey), userNameMax)], err)
 		return err
@@ -153,7 +157,7 @@ func (c *Conn) LoginKey(publicKey string, nonce, signature []byte) error {
 // logFailure logs each wrong password. Attempts that were refused without a check of
 // the password cost a client nothing, so many of them share one line.
 func (c *Conn) logFailure(name string, err error) {
-	log := c.Logger().With("remote", c.RemoteAddr(), "user", name, "cause", err)
+	log := c.Logger().With("remote", c.RemoteAddr().String(), "user", name, "cause", err)
 	if errors.Is(err, errWrong) {
 		log.Warn("login failed")
 		return
@@ -169,7 +173,7 @@ func (c *Conn) NeedsLogin() bool {
 }
 
 // HasUsers reports whether the server has users.
-func (c *Conn) HasUsers() bool { return c.server.logins.users.Load() != nil }
+func (c *Conn) HasUsers() bool { return c.server.logins.HasUsers() }
 
 // User returns the name of the user who has logged in; empty before the login.
 func (c *Conn) User() string {

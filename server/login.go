@@ -28,6 +28,7 @@ type Logins struct {
 	guesses  guesses
 	turns    turns
 	verified verified
+	counts   loginCounts
 
 	mu      sync.Mutex
 	running map[attempt]*check

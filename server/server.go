@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -45,6 +46,8 @@ type Server struct {
 	cutOff     context.CancelFunc
 	refused    throttle
 	turnedAway throttle
+	accepted   atomic.Uint64 // connections
+	overLimit  atomic.Uint64
 
 	serving sync.WaitGroup // a count for each connection
 
@@ -97,7 +100,7 @@ func (s *Server) Serve(l net.Listener) error {
 			return fmt.Errorf("server: %w", err)
 		default:
 			if pause.first() {
-				s.opts.Logger.Warn("accepting connections paused", "addr", l.Addr(), "cause", err)
+				s.opts.Logger.Warn("accepting connections paused", "addr", l.Addr().String(), "cause", err)
 			}
 			pause.wait(s.ctx)
 		}
@@ -143,7 +146,7 @@ func (s *Server) start(nc net.Conn) {
 		s.refuse(nc, err)
 		return
 	}
-	c := &Conn{Conn: nc, plain: nc, server: s, from: from}
+	c := &Conn{Conn: nc, plain: nc, server: s, id: connIDs.Add(1), since: time.Now(), from: from}
 	if s.opts.TLS != nil {
 		c.Conn = tls.Server(nc, s.opts.TLS) // writes nothing before the handshake
 	}
@@ -152,14 +155,16 @@ func (s *Server) start(nc net.Conn) {
 		nc.Close()
 		return
 	}
+	s.accepted.Add(1)
 	go s.run(c)
 }
 
 // refuse sends the reason to a client and closes the connection. It does not wait: the
 // send buffer of a new connection has room.
 func (s *Server) refuse(nc net.Conn, err error) {
+	s.overLimit.Add(1)
 	if n, ok := s.refused.pass(); ok {
-		s.opts.Logger.Warn("connection refused", "remote", nc.RemoteAddr(), "cause", err, "unlogged", n)
+		s.opts.Logger.Warn("connection refused", "remote", nc.RemoteAddr().String(), "cause", err, "unlogged", n)
 	}
 	if s.opts.TLS == nil {
 		_ = nc.SetWriteDeadline(time.Now().Add(time.Second))
@@ -176,7 +181,7 @@ func (s *Server) run(c *Conn) {
 	defer s.removeConn(c)
 	defer c.Conn.Close()
 	defer s.recoverFrom(c)
-	ctx, cancel := context.WithCancel(s.ctx)
+	ctx, cancel := context.WithCancel(context.WithValue(s.ctx, originKey{}, c))
 	defer cancel()
 	if _, ok := s.protocol.(Upgrader); !ok {
 		if err := c.StartTLS(ctx); err != nil {

@@ -211,7 +211,7 @@ func TestSomeReadsAreTimed(t *testing.T) {
 	if want := fmt.Sprintf("kvd_operations_total{bucket=\"b\",op=\"get\",result=\"ok\"} %d\n", reads); !strings.Contains(text, want) {
 		t.Errorf("there is no %s", want)
 	}
-	if strings.Contains(text, "kvd_operation_duration_seconds_count{kind=\"read\"} 0\n") {
+	if strings.Contains(text, "kvd_operation_duration_seconds_count{op=\"get\"} 0\n") {
 		t.Error("no read was timed")
 	}
 }
@@ -252,7 +252,8 @@ func TestMetricsOfOperations(t *testing.T) {
 		`kvd_operations_total{bucket="",op="put",result="not_found"} 1`,
 		`kvd_operations_total{bucket="",op="put",result="invalid"} 1`, // or clients would choose the series
 		`kvd_cas_conflicts_total 3`,
-		`kvd_operation_duration_seconds_count{kind="admin"} 3`,
+		`kvd_operation_duration_seconds_count{op="configure"} 2`,
+		`kvd_operation_duration_seconds_count{op="compact"} 1`,
 		`kvd_commit_batch_size_count 7`,
 		`kvd_commit_batch_size_sum 8`, // the two of Submit shared one
 		`kvd_fsync_duration_seconds_count 7`,

@@ -11,7 +11,10 @@ import (
 
 // bucketCollector describes the buckets of a store. It implements
 // prometheus.Collector.
-type bucketCollector struct{ store kv.Store }
+type bucketCollector struct {
+	store      kv.Store
+	operations *operations // decides which buckets have series of their own
+}
 
 var (
 	byBucket     = []string{"bucket"}
@@ -43,26 +46,28 @@ func (c *bucketCollector) Describe(ch chan<- *prometheus.Desc) {
 func (c *bucketCollector) Collect(ch chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), collectTimeout)
 	defer cancel()
-	count := 0
+	count, inRest := 0, 0
 	var rest kv.Status // the sum of the buckets without series of their own
 	for st, err := range c.store.Buckets(ctx) {
 		if err != nil {
 			ch <- prometheus.NewInvalidMetric(bucketsDesc, err)
 			return
 		}
-		if count++; count <= talliesMax {
+		count++
+		if c.operations.of(st.Config.Bucket) != &c.operations.rest {
 			sizes(ch, st.Config.Bucket, &st)
 			describe(ch, &st)
 			c.watchers(ctx, ch, st.Config.Bucket)
 			c.damage(ctx, ch, st.Config.Bucket)
 			continue
 		}
+		inRest++
 		rest.Keys += st.Keys
 		rest.Values += st.Values
 		rest.Bytes += st.Bytes
 		rest.Disk += st.Disk
 	}
-	if count > talliesMax {
+	if inRest > 0 {
 		sizes(ch, "", &rest)
 	}
 	gauge(ch, bucketsDesc, float64(count))

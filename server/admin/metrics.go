@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"net/http"
 	"runtime"
 	"sync/atomic"
@@ -17,7 +18,7 @@ import (
 type Metrics struct {
 	registry *prometheus.Registry
 
-	durations   [kinds]prometheus.Observer
+	durations   [operationKinds]prometheus.Histogram
 	sync        prometheus.Histogram
 	batch       prometheus.Histogram
 	commitBytes prometheus.Counter
@@ -27,30 +28,20 @@ type Metrics struct {
 	backups     backups
 	ready       atomic.Pointer[func() bool]
 	operations  operations
+	slow        slowLog
 }
-
-// kind is what a call into the store is, for its duration.
-type kind int
-
-const (
-	kindRead kind = iota
-	kindWrite
-	kindAdmin
-	kinds
-)
-
-var kindNames = [kinds]string{"read", "write", "admin"}
 
 // NewMetrics returns the metrics of a program of that version and source revision.
 func NewMetrics(version, revision string) *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry()}
 	durations := prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "kvd_operation_duration_seconds", Help: "Duration of calls into the store. One read in 16 is timed.",
+		Name: "kvd_operation_duration_seconds", Help: "Duration of calls into the store, by operation. One get in 16 is timed.",
 		Buckets: prometheus.ExponentialBuckets(1e-6, 4, 12), // 1 µs to 4 s
-	}, []string{"kind"})
-	for k, name := range kindNames {
-		m.durations[k] = durations.WithLabelValues(name)
+	}, []string{"op"})
+	for op, name := range operationNames {
+		m.durations[op] = durations.WithLabelValues(name).(prometheus.Histogram)
 	}
+	m.slow.set(SlowDefault)
 	m.sync = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "kvd_fsync_duration_seconds", Help: "Duration of syncs of groups of writes.",
 		Buckets: prometheus.ExponentialBuckets(50e-6, 2, 16), // 50 µs to 1.6 s
@@ -76,11 +67,14 @@ func NewMetrics(version, revision string) *Metrics {
 		ConstLabels: prometheus.Labels{"version": version, "revision": revision, "goversion": runtime.Version()},
 	})
 	build.Set(1)
+	slow := prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "kvd_slow_calls_total", Help: "Calls into the store that took at least the threshold of the slow log.",
+	}, func() float64 { return float64(m.slow.count.Load()) })
 	m.compactions.register(m.registry)
 	m.scrubs.register(m.registry)
 	m.backups.register(m.registry)
 	m.registry.MustRegister(
-		durations, m.sync, m.batch, m.commitBytes, m.expired, ready, build, &m.operations,
+		durations, m.sync, m.batch, m.commitBytes, m.expired, ready, build, slow, &m.operations,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return m
@@ -137,13 +131,23 @@ func (m *Metrics) Files(count func() (open, limit int)) {
 }
 
 // Describe registers the store whose buckets each scrape describes. It is called once.
-func (m *Metrics) Describe(s kv.Store) { m.registry.MustRegister(&bucketCollector{s}) }
+func (m *Metrics) Describe(s kv.Store) {
+	m.registry.MustRegister(&bucketCollector{s, &m.operations})
+}
 
 func (m *Metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
 }
 
-// observe records the duration of a call that began at start.
-func (m *Metrics) observe(k kind, start time.Time) {
-	m.durations[k].Observe(time.Since(start).Seconds())
+// observe records the duration of a call that began at start. t is the tally of its bucket; nil:
+// none counts it.
+func (m *Metrics) observe(ctx context.Context, t *tally, c call, start time.Time, err error) {
+	took := time.Since(start)
+	m.durations[c.op].Observe(took.Seconds())
+	if t != nil {
+		t.time(c.op, took)
+	}
+	if int64(took) >= m.slow.threshold.Load() {
+		m.slow.add(ctx, c, start, took, err)
+	}
 }

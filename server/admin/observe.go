@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"iter"
 	"math/rand/v2"
@@ -65,23 +66,30 @@ func (o *observedStore) Bucket(ctx context.Context, name string) (kv.Bucket, err
 }
 
 func (o *observedStore) CreateBucket(ctx context.Context, cfg kv.Config) (kv.Bucket, error) {
-	defer o.metrics.observe(kindAdmin, time.Now())
-	return o.handle(o.Store.CreateBucket(ctx, cfg))
+	start := time.Now()
+	b, err := o.Store.CreateBucket(ctx, cfg)
+	o.metrics.observe(ctx, nil, call{op: opConfigure, bucket: cfg.Bucket}, start, err)
+	return o.handle(b, err)
 }
 
 func (o *observedStore) UpdateBucket(ctx context.Context, cfg kv.Config) (kv.Bucket, error) {
-	defer o.metrics.observe(kindAdmin, time.Now())
-	return o.handle(o.Store.UpdateBucket(ctx, cfg))
+	start := time.Now()
+	b, err := o.Store.UpdateBucket(ctx, cfg)
+	o.metrics.observe(ctx, nil, call{op: opConfigure, bucket: cfg.Bucket}, start, err)
+	return o.handle(b, err)
 }
 
 func (o *observedStore) CreateOrUpdateBucket(ctx context.Context, cfg kv.Config) (kv.Bucket, error) {
-	defer o.metrics.observe(kindAdmin, time.Now())
-	return o.handle(o.Store.CreateOrUpdateBucket(ctx, cfg))
+	start := time.Now()
+	b, err := o.Store.CreateOrUpdateBucket(ctx, cfg)
+	o.metrics.observe(ctx, nil, call{op: opConfigure, bucket: cfg.Bucket}, start, err)
+	return o.handle(b, err)
 }
 
 func (o *observedStore) DeleteBucket(ctx context.Context, name string) error {
-	defer o.metrics.observe(kindAdmin, time.Now())
+	start := time.Now()
 	err := o.Store.DeleteBucket(ctx, name)
+	o.metrics.observe(ctx, nil, call{op: opConfigure, bucket: name}, start, err)
 	if err == nil {
 		o.handles.Delete(name)
 		o.metrics.operations.remove(name)
@@ -96,8 +104,14 @@ type observedReclaimer struct {
 }
 
 func (o *observedReclaimer) Reclaim(ctx context.Context, progress func(kv.Reclaimed), buckets ...string) (kv.Reclaimed, error) {
-	defer o.metrics.observe(kindAdmin, time.Now())
-	return o.inside.Reclaim(ctx, progress, buckets...)
+	start := time.Now()
+	done, err := o.inside.Reclaim(ctx, progress, buckets...)
+	c := call{op: opReclaim}
+	if len(buckets) > 0 {
+		c.bucket = buckets[0]
+	}
+	o.metrics.observe(ctx, nil, c, start, err)
+	return done, err
 }
 
 // observedSubmitter counts the mutations of Submit.
@@ -109,13 +123,35 @@ type observedSubmitter struct {
 func (o *observedSubmitter) Submit(ctx context.Context, mutations []kv.Mutation) error {
 	start := time.Now()
 	err := o.inside.Submit(ctx, mutations)
-	o.metrics.observe(kindWrite, start)
+	took := time.Since(start)
+	var timed [operationKinds]bool // once for all mutations of an operation: they have waited together
 	for i := range mutations {
-		if m := &mutations[i]; m.Op > 0 && int(m.Op) < len(mutationOps) {
-			o.metrics.operations.ofMutation(m).count(mutationOps[m.Op], m.Err)
+		m := &mutations[i]
+		if m.Op <= 0 || int(m.Op) >= len(mutationOps) {
+			continue
+		}
+		op, t := mutationOps[m.Op], o.metrics.operations.ofMutation(m)
+		t.count(op, m.Err)
+		if !timed[op] {
+			timed[op] = true
+			o.metrics.durations[op].Observe(took.Seconds())
+			t.time(op, took)
 		}
 	}
+	if slow := &o.metrics.slow; int64(took) >= slow.threshold.Load() && len(mutations) > 0 {
+		slow.add(ctx, callOf(mutations), start, took, cmp.Or(err, mutations[0].Err))
+	}
 	return err
+}
+
+// callOf describes mutations that were submitted together.
+func callOf(mutations []kv.Mutation) call {
+	m := &mutations[0]
+	c := call{bucket: m.Bucket, key: m.Key, writes: len(mutations)}
+	if m.Op > 0 && int(m.Op) < len(mutationOps) {
+		c.op = mutationOps[m.Op]
+	}
+	return c
 }
 
 // observedBucket counts the calls of a bucket.
@@ -138,111 +174,129 @@ func (b *observedBucket) begin() (start time.Time) {
 }
 
 // end counts a get.
-func (b *observedBucket) end(start time.Time, err error) {
+func (b *observedBucket) end(ctx context.Context, key string, start time.Time, err error) {
 	if err == nil {
 		b.tally.gets.add()
 	} else {
 		b.tally.count(opGet, err)
 	}
 	if !start.IsZero() {
-		b.metrics.observe(kindRead, start)
+		b.observe(ctx, opGet, key, start, err)
 	}
 }
 
 func (b *observedBucket) Get(ctx context.Context, key string) (kv.Entry, error) {
 	start := b.begin()
 	e, err := b.Bucket.Get(ctx, key)
-	b.end(start, err)
+	b.end(ctx, key, start, err)
 	return e, err
 }
 
 func (b *observedBucket) GetRevision(ctx context.Context, key string, revision kv.Revision) (kv.Entry, error) {
 	start := b.begin()
 	e, err := b.Bucket.GetRevision(ctx, key, revision)
-	b.end(start, err)
+	b.end(ctx, key, start, err)
 	return e, err
 }
 
 func (b *observedBucket) GetAppend(ctx context.Context, dst []byte, key string) ([]byte, kv.Entry, error) {
 	start := b.begin()
 	dst, e, err := b.Bucket.GetAppend(ctx, dst, key)
-	b.end(start, err)
+	b.end(ctx, key, start, err)
 	return dst, e, err
 }
 
+// observe records the duration of a call of the bucket.
+func (b *observedBucket) observe(ctx context.Context, op operation, key string, start time.Time, err error) {
+	b.metrics.observe(ctx, b.tally, call{op: op, bucket: b.Name(), key: key}, start, err)
+}
+
 // write counts a write of one key.
-func (b *observedBucket) write(op operation, write func() (kv.Revision, error)) (kv.Revision, error) {
+func (b *observedBucket) write(ctx context.Context, op operation, key string, write func() (kv.Revision, error)) (kv.Revision, error) {
 	start := time.Now()
 	revision, err := write()
-	b.metrics.observe(kindWrite, start)
+	b.observe(ctx, op, key, start, err)
 	b.tally.count(op, err)
 	return revision, err
 }
 
 func (b *observedBucket) Put(ctx context.Context, key string, value []byte, opts ...kv.WriteOption) (kv.Revision, error) {
-	return b.write(opPut, func() (kv.Revision, error) { return b.Bucket.Put(ctx, key, value, opts...) })
+	return b.write(ctx, opPut, key, func() (kv.Revision, error) { return b.Bucket.Put(ctx, key, value, opts...) })
 }
 
 func (b *observedBucket) PutString(ctx context.Context, key, value string, opts ...kv.WriteOption) (kv.Revision, error) {
-	return b.write(opPut, func() (kv.Revision, error) { return b.Bucket.PutString(ctx, key, value, opts...) })
+	return b.write(ctx, opPut, key, func() (kv.Revision, error) { return b.Bucket.PutString(ctx, key, value, opts...) })
 }
 
 func (b *observedBucket) Create(ctx context.Context, key string, value []byte, opts ...kv.WriteOption) (kv.Revision, error) {
-	return b.write(opCreate, func() (kv.Revision, error) { return b.Bucket.Create(ctx, key, value, opts...) })
+	return b.write(ctx, opCreate, key, func() (kv.Revision, error) { return b.Bucket.Create(ctx, key, value, opts...) })
 }
 
 func (b *observedBucket) Update(ctx context.Context, key string, value []byte, last kv.Revision, opts ...kv.WriteOption) (kv.Revision, error) {
-	return b.write(opUpdate, func() (kv.Revision, error) { return b.Bucket.Update(ctx, key, value, last, opts...) })
+	return b.write(ctx, opUpdate, key, func() (kv.Revision, error) { return b.Bucket.Update(ctx, key, value, last, opts...) })
 }
 
 func (b *observedBucket) Touch(ctx context.Context, key string, opts ...kv.WriteOption) (kv.Revision, error) {
-	return b.write(opTouch, func() (kv.Revision, error) { return b.Bucket.Touch(ctx, key, opts...) })
+	return b.write(ctx, opTouch, key, func() (kv.Revision, error) { return b.Bucket.Touch(ctx, key, opts...) })
 }
 
 func (b *observedBucket) Delete(ctx context.Context, key string, opts ...kv.WriteOption) (kv.Revision, error) {
-	return b.write(opDelete, func() (kv.Revision, error) { return b.Bucket.Delete(ctx, key, opts...) })
+	return b.write(ctx, opDelete, key, func() (kv.Revision, error) { return b.Bucket.Delete(ctx, key, opts...) })
 }
 
 func (b *observedBucket) Purge(ctx context.Context, key string, opts ...kv.WriteOption) (kv.Revision, error) {
-	return b.write(opPurge, func() (kv.Revision, error) { return b.Bucket.Purge(ctx, key, opts...) })
+	return b.write(ctx, opPurge, key, func() (kv.Revision, error) { return b.Bucket.Purge(ctx, key, opts...) })
 }
 
 func (b *observedBucket) PurgeDeletes(ctx context.Context, olderThan time.Duration) error {
-	defer b.metrics.observe(kindAdmin, time.Now())
+	start := time.Now()
 	err := b.Bucket.PurgeDeletes(ctx, olderThan)
+	b.observe(ctx, opCompact, "", start, err)
 	b.tally.count(opCompact, err)
 	return err
 }
 
 func (b *observedBucket) History(ctx context.Context, key string) iter.Seq2[kv.Entry, error] {
-	return counted(b.tally, opHistory, b.Bucket.History(ctx, key))
+	return counted(ctx, b, opHistory, key, b.Bucket.History(ctx, key))
 }
 
 func (b *observedBucket) Keys(ctx context.Context, patterns ...string) iter.Seq2[string, error] {
-	return counted(b.tally, opKeys, b.Bucket.Keys(ctx, patterns...))
+	return counted(ctx, b, opKeys, first(patterns), b.Bucket.Keys(ctx, patterns...))
 }
 
 func (b *observedBucket) All(ctx context.Context, patterns ...string) iter.Seq2[kv.Entry, error] {
-	return counted(b.tally, opAll, b.Bucket.All(ctx, patterns...))
+	return counted(ctx, b, opAll, first(patterns), b.Bucket.All(ctx, patterns...))
 }
 
-// counted counts a listing at its end, by its error.
-func counted[T any](t *tally, op operation, seq iter.Seq2[T, error]) iter.Seq2[T, error] {
+// first returns the first of some patterns; empty if there is none.
+func first(patterns []string) string {
+	if len(patterns) == 0 {
+		return ""
+	}
+	return patterns[0]
+}
+
+// counted counts a listing at its end, by its error. Its duration has that of the loop's body.
+func counted[T any](ctx context.Context, b *observedBucket, op operation, key string, seq iter.Seq2[T, error]) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
+		start := time.Now()
 		var failed error
 		for v, err := range seq {
-			t.countDamage(failed) // the listing went on behind it
+			b.tally.countDamage(failed) // the listing went on behind it
 			failed = err
 			if !yield(v, err) {
 				break
 			}
 		}
-		t.count(op, failed)
+		b.observe(ctx, op, key, start, failed)
+		b.tally.count(op, failed)
 	}
 }
 
 func (b *observedBucket) Watch(ctx context.Context, patterns []string, opts ...kv.WatchOption) (kv.Watcher, error) {
+	start := time.Now()
 	w, err := b.Bucket.Watch(ctx, patterns, opts...)
+	b.observe(ctx, opWatch, first(patterns), start, err)
 	b.tally.count(opWatch, err)
 	return w, err
 }

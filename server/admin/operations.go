@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -28,11 +29,13 @@ const (
 	opAll
 	opWatch
 	opCompact
+	opConfigure
+	opReclaim
 	operationKinds
 )
 
 var operationNames = [operationKinds]string{
-	"put", "create", "update", "delete", "purge", "touch", "get", "history", "keys", "all", "watch", "compact",
+	"put", "create", "update", "delete", "purge", "touch", "get", "history", "keys", "all", "watch", "compact", "configure", "reclaim",
 }
 
 // mutationOps maps a mutation to its operation.
@@ -87,6 +90,14 @@ type tally struct {
 	gets   counter // successful ones; a shared number would slow concurrent reads
 
 	damaged atomic.Uint64 // entries and answers that damage made an error
+
+	timed [operationKinds]struct{ calls, nanos atomic.Uint64 } // the calls whose duration is known
+}
+
+// time counts the duration of a call.
+func (t *tally) time(op operation, took time.Duration) {
+	t.timed[op].calls.Add(1)
+	t.timed[op].nanos.Add(uint64(max(took, 0)))
 }
 
 func (t *tally) count(op operation, err error) {

@@ -24,8 +24,18 @@ type Options struct {
 	// Insecure allows an address that is not loopback.
 	Insecure bool
 
+	// Hosts are names of the server, in lower case and without a port, that requests may have in
+	// their header Host beside localhost and IP addresses.
+	Hosts []string
+
+	// AnyHost answers all requests whatever their header Host is.
+	AnyHost bool
+
 	// Metrics are served under /metrics. Nil: no metrics.
 	Metrics *Metrics
+
+	// Operator is what the API under /api/v1/ shows and does. It needs Metrics. Nil: no API.
+	Operator *Operator
 
 	// Together bounds the connections together with those of other servers that have the
 	// same one. A few connections do not count, so that probes are answered at the limit.
@@ -155,6 +165,27 @@ func (s *Server) Shutdown(ctx context.Context) error {
 
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
+	s.registerHealth(mux)
+	if s.opts.Operator != nil {
+		(&api{s, s.opts.Operator, s.opts.Metrics}).register(mux)
+	}
+	if s.opts.Metrics != nil {
+		mux.Handle("GET /metrics", s.opts.Metrics.handler())
+	}
+	if s.opts.Pprof {
+		mux.HandleFunc("/debug/pprof/", pprof.Index)
+		mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	}
+	if s.opts.AnyHost {
+		return mux
+	}
+	return knownHost(s.opts.Hosts, mux)
+}
+
+func (s *Server) registerHealth(mux *http.ServeMux) {
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, nil) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		err := s.unready(r.Context())
@@ -173,17 +204,6 @@ func (s *Server) handler() http.Handler {
 		}
 		answer(w, err)
 	})
-	if s.opts.Metrics != nil {
-		mux.Handle("GET /metrics", s.opts.Metrics.handler())
-	}
-	if s.opts.Pprof {
-		mux.HandleFunc("/debug/pprof/", pprof.Index)
-		mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
-		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
-		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
-		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
-	}
-	return mux
 }
 
 // answer answers 200 and ok, or 503 and the reason.

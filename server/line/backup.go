@@ -33,6 +33,7 @@ func (c *conn) backup(cmd *lineproto.Command) {
 	if err == nil {
 		err = parts.flush()
 	}
+	c.audit(cmd, cmd.Buckets, err)
 	if err != nil {
 		c.fail(err, "")
 		return

@@ -26,6 +26,7 @@ func (c *conn) doubt(cmd *lineproto.Command) {
 	}
 	var d kv.Doubt
 	c.InStore(func() { d, err = ask(c.ctx) })
+	c.audit(cmd, cmd.Bucket, err)
 	if err != nil {
 		c.fail(err, cmd.Bucket)
 		return

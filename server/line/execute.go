@@ -130,8 +130,14 @@ func (c *conn) dispatch(cmd *lineproto.Command) error {
 
 func (c *conn) ok() { c.replies.b = lineproto.AppendOK(c.replies.b) }
 
-// answer answers with +OK or the error.
+// answer logs an administrative act, and answers it with +OK or the error.
 func (c *conn) answer(err error, cmd *lineproto.Command) {
+	c.audit(cmd, cmd.Bucket, err)
+	c.reply(err, cmd)
+}
+
+// reply answers with +OK or the error.
+func (c *conn) reply(err error, cmd *lineproto.Command) {
 	if err != nil {
 		c.fail(err, cmd.Bucket)
 		return

@@ -78,7 +78,7 @@ func (c *conn) importing(cmd *lineproto.Command) {
 	case lineproto.VerbDiscard:
 		err = c.discardImport(cmd)
 	}
-	c.answer(err, cmd)
+	c.reply(err, cmd)
 }
 
 func (c *conn) beginImport(cmd *lineproto.Command) error {
@@ -149,6 +149,7 @@ func (c *conn) commitImport(cmd *lineproto.Command) error {
 		return err
 	}
 	c.InStore(func() { err = o.importer.Commit(c.ctx, cmd.Digest) })
+	c.audit(cmd, o.bucket, err)
 	if err == nil {
 		delete(c.imports.open, cmd.Import)
 		c.last = handle{} // it may be another bucket of that name

@@ -78,7 +78,7 @@ func (o *output) writePart(part []byte) {
 	o.broken.Store(true)
 	o.conn.Close()
 	if server.IsTimeout(err) {
-		o.conn.Logger().Warn("client does not read: closed", "remote", o.conn.RemoteAddr())
+		o.conn.Logger().Warn("client does not read: closed", "remote", o.conn.RemoteAddr().String())
 	}
 }
 

@@ -42,6 +42,7 @@ func (c *conn) reclaim(cmd *lineproto.Command) {
 	var done kv.Reclaimed
 	var err error
 	c.InStore(func() { done, err = store.Reclaim(ctx, progress, c.name(cmd.Bucket)) })
+	c.audit(cmd, cmd.Bucket, err)
 	if err != nil {
 		c.fail(err, cmd.Bucket)
 		return

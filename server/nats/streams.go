@@ -172,7 +172,9 @@ func (c *conn) streamCreate(r *request) (any, *jsapi.Error) {
 		if refused := c.checkRepublish(cfg); refused != nil {
 			return nil, refused
 		}
-		if _, err = c.front.store.CreateBucket(c.ctx, cfg.BucketConfig(c.front.maxPayload)); err != nil {
+		_, err = c.front.store.CreateBucket(c.ctx, cfg.BucketConfig(c.front.maxPayload))
+		c.Audit("bucket created", cfg.Bucket(), err)
+		if err != nil {
 			return nil, jsapi.ErrorOf(err)
 		}
 		c.front.messageStreams.set(cfg.Bucket(), cfg.Subjects) // before anything else can fail: it exists
@@ -227,11 +229,13 @@ func (c *conn) streamUpdate(r *request) (any, *jsapi.Error) {
 	to := cfg.BucketConfig(c.front.maxPayload)
 	to.Sync, to.SyncInterval = s.status.Config.Sync, s.status.Config.SyncInterval
 	streamconfig.ClearExtras(&to, &s.status.Config)
-	if _, err := c.front.store.UpdateBucket(c.ctx, to); err != nil {
+	_, err := c.front.store.UpdateBucket(c.ctx, to)
+	c.Audit("bucket edited", s.name, err)
+	if err != nil {
 		return nil, jsapi.ErrorOf(err)
 	}
 	c.front.messageStreams.set(s.name, cfg.Subjects)
-	s, err := c.front.stream(c.ctx, s.name)
+	s, err = c.front.stream(c.ctx, s.name)
 	if err == nil {
 		err = errors.Join(s.trim(c.ctx), c.front.republishers.set(c.ctx, s))
 	}
@@ -255,7 +259,9 @@ func (c *conn) streamDelete(r *request) (any, *jsapi.Error) {
 		return nil, refused
 	}
 	defer c.front.messageStreams.lockChanges(s.config)()
-	if err := c.front.store.DeleteBucket(c.ctx, s.name); err != nil {
+	err := c.front.store.DeleteBucket(c.ctx, s.name)
+	c.Audit("bucket deleted", s.name, err)
+	if err != nil {
 		return nil, jsapi.ErrorOf(err)
 	}
 	c.front.messageStreams.remove(s.name)
@@ -292,6 +298,7 @@ func (c *conn) streamPurge(r *request) (any, *jsapi.Error) {
 	}
 	purged, err := s.purge(c.ctx, ask.Filter, kv.Revision(ask.Seq), ask.Keep)
 	c.front.consumers.purged(s.name)
+	c.Audit("messages erased", s.name, err)
 	if err != nil {
 		return nil, jsapi.ErrorOf(err)
 	}

@@ -156,7 +156,7 @@ func (o *Output) write(b []byte) error {
 		if _, err := o.conn.Write(part); err != nil {
 			o.conn.Close()
 			if server.IsTimeout(err) {
-				o.conn.Logger().Warn("client does not read: closed", "remote", o.conn.RemoteAddr())
+				o.conn.Logger().Warn("client does not read: closed", "remote", o.conn.RemoteAddr().String())
 			}
 			return err
 		}
@@ -241,7 +241,7 @@ func (o *Output) FlushAsync() {
 	}
 	o.mu.Unlock()
 	if overrun {
-		o.conn.Logger().Warn("client reads too slowly: closed", "remote", o.conn.RemoteAddr())
+		o.conn.Logger().Warn("client reads too slowly: closed", "remote", o.conn.RemoteAddr().String())
 		o.conn.Close()
 		return
 	}
