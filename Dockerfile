@@ -7,6 +7,9 @@
 # In a container the server has to listen on every address, and it refuses to do
 # that without users and TLS. On a network of your own, -e KVD_INSECURE=true says
 # that this is known; publish the port as 127.0.0.1:5830:5830 then.
+#
+# -e KVD_METRICS=0.0.0.0:9222 lets a Prometheus in another container scrape it, without a change
+# to the rules of the other ports. contrib/compose.yaml has both.
 
 FROM golang:1.26 AS build
 WORKDIR /src
@@ -24,7 +27,7 @@ COPY --from=build --chown=65532:65532 /out/data /data
 USER 65532:65532
 ENV KVD_DATA=/data KVD_LISTEN=0.0.0.0:5830 KVD_NATS=0.0.0.0:4222 KVD_ADMIN=127.0.0.1:8222
 VOLUME /data
-EXPOSE 5830 4222
+EXPOSE 5830 4222 9222
 STOPSIGNAL SIGTERM
 # The start period covers a recovery; readiness is asked inside the container, so
 # the admin address need not be published.

@@ -135,6 +135,7 @@ Exit codes: 0 ok, 1 other, 2 usage, 3 not found, 4 conflict or exists,
 	for _, c := range []*cobra.Command{
 		a.backupCommand(), a.restoreCommand(), a.exportCommand(), a.importCommand(),
 		a.verifyCommand(), a.dumpCommand(), a.repairCommand(), a.lostCommand(), a.acceptCommand(), a.reclaimCommand(), a.benchCommand(), a.userCommand(),
+		a.topCommand(), a.slowCommand(), a.connsCommand(),
 	} {
 		c.GroupID = groupCare
 		root.AddCommand(c)

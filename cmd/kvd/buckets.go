@@ -236,18 +236,30 @@ func shownMetadata(c *kv.Config) map[string]string {
 }
 
 func (a *app) infoCommand() *cobra.Command {
+	var addr string
 	c := &cobra.Command{
-		Use:               "info BUCKET",
-		Aliases:           []string{"status", "view"},
-		Short:             "Show a bucket's configuration and size",
-		Example:           "  kvd info my-kv --json",
-		Args:              takes(1, 1),
+		Use:     "info [BUCKET]",
+		Aliases: []string{"status", "view"},
+		Short:   "Show a bucket's configuration and size, or a server",
+		Long: `Show a bucket's configuration and size. Without BUCKET, show the server at the admin
+address: version, uptime, store, disk, connections, memory and settings. On a server with
+users that needs a user with "admin" on "*".`,
+		Example: `  kvd info my-kv --json
+  kvd info --admin 127.0.0.1:8222`,
+		Args:              takes(0, 1),
 		ValidArgsFunction: a.completeArgs(completeBucket),
 		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				if a.target.dir != "" {
+					return usageOf(c, errors.New("BUCKET is missing"))
+				}
+				return a.serverInfo(c.Context(), addr)
+			}
 			return a.withBucket(c.Context(), args[0], a.printStatus)
 		},
 	}
 	a.addTarget(c)
+	a.addAdmin(c, &addr)
 	a.addJSON(c)
 	return c
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -14,22 +15,35 @@ import (
 // TestCommandsOfTheDocs runs the console blocks of pages one after the other, and compares what
 // they print. "…" in a page stands for anything.
 func TestCommandsOfTheDocs(t *testing.T) {
-	for _, page := range []string{"repair.md"} {
+	for _, page := range []string{"repair.md", "operations.md"} {
 		t.Run(page, func(t *testing.T) {
 			text, err := os.ReadFile(filepath.Join("..", "..", "docs", page))
 			if err != nil {
 				t.Fatal(err)
 			}
+			line, admin := freeAddr(t), freeAddr(t)
 			file := filepath.Join(t.TempDir(), "docs.txtar")
 			if err := os.WriteFile(file, []byte(scriptOf(string(text))), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			testscript.Run(t, testscript.Params{Files: []string{file}, Setup: func(e *testscript.Env) error {
-				e.Vars = append(e.Vars, "KVD_WAL_FILE_SIZE=64KiB", "KVD_WAL_MAX_SIZE=1MiB", "KVD_RESERVE_SIZE=0", "TZ=UTC")
+				e.Vars = append(e.Vars, "KVD_WAL_FILE_SIZE=64KiB", "KVD_WAL_MAX_SIZE=1MiB", "KVD_RESERVE_SIZE=0", "TZ=UTC",
+					"KVD_NATS=", "KVD_LISTEN="+line, "KVD_SERVER="+line, "KVD_ADMIN="+admin)
 				return nil
 			}})
 		})
 	}
+}
+
+// freeAddr returns an address on which nothing listens, for servers of a page that has no ports.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }
 
 // scriptOf turns the console blocks of a page into a script: each line that begins with "$ " is

@@ -5,15 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
-
-	"kvd/kv"
 )
 
 // errUnhealthy is the answer of a server that is not healthy.
@@ -51,24 +47,17 @@ so that the check works with the settings of the server in the same container.`,
 // askHealth returns the answer of a server about its health. If the server is not
 // healthy, the answer is in the error.
 func askHealth(ctx context.Context, addr string) (string, error) {
-	host, port, err := net.SplitHostPort(addr)
+	url, err := adminURL(addr, "/healthz")
 	if err != nil {
-		return "", fmt.Errorf("%w: --admin %q is not HOST:PORT", kv.ErrInvalidOption, addr)
+		return "", err
 	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "127.0.0.1"
-	}
-	url := "http://" + net.JoinHostPort(host, port) + "/healthz"
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return "", err
 	}
 	response, err := http.DefaultClient.Do(request)
-	if errors.Is(err, syscall.ECONNREFUSED) {
-		return "", &hintedError{fmt.Errorf("cannot connect to %s: %w (start the server, or name its admin address with --admin)", addr, syscall.ECONNREFUSED)}
-	}
 	if err != nil {
-		return "", err
+		return "", explainAdmin(addr, err)
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, 4<<10))

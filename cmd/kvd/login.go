@@ -32,14 +32,20 @@ type login struct {
 }
 
 func (l *login) addFlags(a *app, c *cobra.Command) {
+	l.addUser(a, c)
 	f := c.Flags()
-	l.password = a.env("KVD_PASSWORD", "")
-	f.StringVar(&l.user, "user", a.env("KVD_USER", ""), "user name (KVD_USER); the password comes from KVD_PASSWORD or --password-file")
-	f.StringVar(&l.passwordFile, "password-file", "", "file whose first line is the password")
 	f.BoolVar(&l.tls, "tls", a.env("KVD_TLS", "") == "true", "connect with TLS (KVD_TLS=true)")
 	f.StringVar(&l.ca, "tls-ca", a.env("KVD_TLS_CA", ""), "CA file to trust instead of the CAs of the system; implies --tls (KVD_TLS_CA)")
 	f.StringVar(&l.cert, "tls-cert", "", "client certificate file; implies --tls")
 	f.StringVar(&l.key, "tls-key", "", "key file of --tls-cert")
+}
+
+// addUser adds the flags of the user alone.
+func (l *login) addUser(a *app, c *cobra.Command) {
+	f := c.Flags()
+	l.password = a.env("KVD_PASSWORD", "")
+	f.StringVar(&l.user, "user", a.env("KVD_USER", ""), "user name (KVD_USER); the password comes from KVD_PASSWORD or --password-file")
+	f.StringVar(&l.passwordFile, "password-file", "", "file whose first line is the password")
 }
 
 // dial connects to the server.

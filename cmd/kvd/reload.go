@@ -1,6 +1,10 @@
 package main
 
-import "slices"
+import (
+	"slices"
+
+	"kvd/server"
+)
 
 // reloaded are the settings that a reload applies. A file of users or certificates can be
 // another one then, but neither appear nor vanish.
@@ -16,6 +20,7 @@ func (d *daemon) reload() {
 	}
 	if err != nil {
 		d.log.Error("reload failed; previous settings, users and certificate stay in force", "cause", err)
+		d.auditReload(err)
 		return
 	}
 	if names := d.cfg.needRestart(cfg); len(names) > 0 {
@@ -24,6 +29,12 @@ func (d *daemon) reload() {
 	d.cfg = d.cfg.reloadedBy(cfg)
 	d.level.Set(d.cfg.level)
 	d.log.Info("users and certificate reloaded", "log-level", d.cfg.level)
+	d.auditReload(nil)
+}
+
+// auditReload logs a reload as an administrative act.
+func (d *daemon) auditReload(err error) {
+	server.Act{What: "users and certificate reloaded", Err: err}.Log(d.log, "by", "SIGHUP")
 }
 
 // reloadedBy returns the settings in force after a reload of others.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"sync/atomic"
+	"time"
 
 	"kvd/server"
 )
@@ -43,6 +44,15 @@ func newSecurity(cfg *serveConfig) (*security, error) {
 		s.tls.ClientAuth = tls.RequireAndVerifyClientCert
 	}
 	return s, nil
+}
+
+// expires returns when the certificate expires; zero: there is none.
+func (s *security) expires() time.Time {
+	c := s.certificate.Load()
+	if c == nil || c.Leaf == nil {
+		return time.Time{}
+	}
+	return c.Leaf.NotAfter
 }
 
 func (s *security) loadUsers() (*server.Users, error) {

@@ -9,7 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strings"
+	"slices"
 	"syscall"
 	"time"
 
@@ -69,13 +69,16 @@ type daemon struct {
 	nats     *server.Server // nil: off
 	front    *nats.Front    // nil: off
 	admin    *admin.Server  // nil: off
+	scraped  *admin.Server  // the listener of --metrics; nil: off
+	dataDir  string
 
 	stopSchedule func() // ends the backups; nil: there are none
 	stopShipping func() // ends shipping; nil: there is none
 
-	lineAddr, natsAddr, adminAddr net.Addr   // nil: off
-	natsNote                      string     // why nats is off although it is not switched off
-	failed                        chan error // why a listener ended; has room for all
+	lineAddr, natsAddr, adminAddr, metricsAddr net.Addr // nil: off
+
+	natsNote string     // why nats is off although it is not switched off
+	failed   chan error // why a listener ended; has room for all
 }
 
 // serve runs a server until the context ends, which a signal does, or a listener
@@ -85,7 +88,7 @@ func (a *app) serve(ctx context.Context, load func() (*serveConfig, error)) erro
 	if err != nil {
 		return err
 	}
-	d := &daemon{cfg: cfg, load: load, failed: make(chan error, 3)}
+	d := &daemon{cfg: cfg, load: load, dataDir: cfg.data, failed: make(chan error, 4)}
 	d.level.Set(cfg.level)
 	d.log = a.newLogger(cfg.format, &d.level)
 	d.manager = notifier(a.env("NOTIFY_SOCKET", ""))
@@ -96,14 +99,16 @@ func (a *app) serve(ctx context.Context, load func() (*serveConfig, error)) erro
 	d.conns = server.NewConnLimit(descriptors.Beside(limit, cfg.store.MaxFiles))
 	build := thisBuild()
 	d.metrics = admin.NewMetrics(build.Version, build.Revision)
+	d.metrics.SetSlow(cfg.slow, d.log)
 	if d.security, err = newSecurity(cfg); err != nil {
 		return err
 	}
+	d.countLogins()
 	if err := bucket.CheckUnlocked(cfg.data); err != nil { // before a port in use, which follows from it
 		return err
 	}
 	if err := d.startAdmin(); err != nil {
-		return err
+		return errors.Join(err, d.stop())
 	}
 	if err := d.openStore(a.newProgress(d.log)); err != nil {
 		return errors.Join(err, d.stop())
@@ -129,23 +134,62 @@ func (a *app) serve(ctx context.Context, load func() (*serveConfig, error)) erro
 
 // startAdmin serves health before the store is opened, so that a long recovery can be
 // observed.
-func (d *daemon) startAdmin() error {
-	if d.cfg.admin == "" {
-		return nil
+func (d *daemon) startAdmin() (err error) {
+	if d.cfg.admin != "" {
+		opts := d.healthOptions(d.cfg.admin)
+		opts.Insecure, opts.Pprof, opts.Hosts, opts.Operator = d.cfg.insecure, d.cfg.pprof, d.cfg.adminHosts, d.operator()
+		if d.admin, d.adminAddr, err = d.serveHTTP(opts); err != nil {
+			return err
+		}
 	}
-	s := admin.New(admin.Options{
-		Addr: d.cfg.admin, Insecure: d.cfg.insecure, Together: d.conns, Metrics: d.metrics, Pprof: d.cfg.pprof,
-		Health: func(ctx context.Context) error { return admin.FirstFault(ctx, d.store) }, Logger: d.log,
+	if d.cfg.metrics != "" {
+		opts := d.healthOptions(d.cfg.metrics)
+		opts.Insecure, opts.AnyHost = true, true // it shows names of buckets and figures alone
+		if d.scraped, d.metricsAddr, err = d.serveHTTP(opts); err != nil {
+			return fmt.Errorf("metrics: %w", err)
+		}
+	}
+	return nil
+}
+
+// healthOptions returns the options of a listener that serves health and metrics.
+func (d *daemon) healthOptions(addr string) admin.Options {
+	return admin.Options{
+		Addr: addr, Together: d.conns, Metrics: d.metrics, Logger: d.log,
+		Health:  func(ctx context.Context) error { return admin.FirstFault(ctx, d.store) },
 		Ready:   func(ctx context.Context) error { return admin.FirstInDoubt(ctx, d.store) },
 		Remarks: func() []string { return clockRemarks(d.store.Clock()) },
-	})
+	}
+}
+
+// serveHTTP starts a listener for HTTP.
+func (d *daemon) serveHTTP(opts admin.Options) (*admin.Server, net.Addr, error) {
+	s := admin.New(opts)
 	l, err := s.Listen()
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	d.admin, d.adminAddr = s, l.Addr()
 	d.run(func() error { return s.Serve(l) })
-	return nil
+	return s, l.Addr(), nil
+}
+
+// overHTTP returns the servers that speak HTTP.
+func (d *daemon) overHTTP() []*admin.Server {
+	var on []*admin.Server
+	for _, s := range []*admin.Server{d.admin, d.scraped} {
+		if s != nil {
+			on = append(on, s)
+		}
+	}
+	return on
+}
+
+// countLogins adds the metrics of logins and of the certificate.
+func (d *daemon) countLogins() {
+	d.metrics.Logins(d.security.logins.Counts)
+	if d.security.tls != nil {
+		d.metrics.Certificate(d.security.expires)
+	}
 }
 
 // run serves a listener in a goroutine, which ends with the listener. A failure goes to
@@ -175,6 +219,7 @@ func (d *daemon) openStore(p *progress) error {
 	d.store = store
 	d.metrics.Describe(d.store)
 	d.metrics.Files(store.Files)
+	d.metrics.Space(d.space)
 	d.metrics.Clock(func() time.Duration { return store.Clock().Leap }, func() time.Duration { return store.Clock().Suspended })
 	return nil
 }
@@ -229,6 +274,7 @@ func (d *daemon) startLine(store kv.Store, version string) error {
 	}
 	d.line, d.lineAddr = s, l.Addr()
 	d.metrics.Connections("line", s.Conns)
+	d.metrics.Admissions("line", s.Counts)
 	d.run(func() error { return s.Serve(l) })
 	return nil
 }
@@ -259,6 +305,7 @@ func (d *daemon) startNATS(store kv.Store, version string) error {
 	}
 	d.nats, d.front, d.natsAddr = s, front, l.Addr()
 	d.metrics.Connections("nats", s.Conns)
+	d.metrics.Admissions("nats", s.Counts)
 	d.run(func() error { return s.Serve(l) })
 	return nil
 }
@@ -303,8 +350,8 @@ func (d *daemon) stop() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), d.cfg.shutdownTimeout)
 	defer cancel()
-	if d.admin != nil {
-		d.admin.SetReady(errStopping)
+	for _, s := range d.overHTTP() {
+		s.SetReady(errStopping)
 	}
 	for _, s := range d.servers() {
 		if err := s.Shutdown(ctx); err != nil {
@@ -327,8 +374,8 @@ func (d *daemon) stop() error {
 			err = errors.Join(err, closing)
 		}
 	}
-	if d.admin != nil {
-		err = errors.Join(err, d.admin.Shutdown(ctx))
+	for _, s := range d.overHTTP() {
+		err = errors.Join(err, s.Shutdown(ctx))
 	}
 	if d.store != nil {
 		d.log.Info("stopped")
@@ -341,58 +388,56 @@ var errStopping = errors.New("stopping")
 // announce prints or logs that the server is ready: its addresses, the recovery, and
 // when writes are durable.
 func (d *daemon) announce(a *app) {
-	if d.admin != nil {
-		d.admin.SetReady(nil)
+	for _, s := range d.overHTTP() {
+		s.SetReady(nil)
 	}
 	weaker, doubtful := d.remarks()
-	stale := strings.Join(d.cfg.store.ServeStale, ",")
 	d.manager.notify("READY=1", "STATUS=serving "+d.cfg.data)
-	data, err := filepath.Abs(d.cfg.data)
-	if err != nil {
-		data = d.cfg.data
-	}
+	data := absolute(d.cfg.data)
 	report := d.store.Report()
+	warnings := d.warnings(&report, doubtful)
 	if !a.isText(d.cfg.format) {
 		log := d.log
 		if len(weaker) > 0 {
 			log = log.With("except", weaker)
 		}
 		log.Info("serving", "version", thisBuild().Version, "listen", addrText(d.lineAddr), "nats", d.natsText(), "admin", addrText(d.adminAddr),
-			"data", data, "recovery", report.String(), "promise", promiseText)
-		for _, text := range doubtful {
-			d.log.Warn("in doubt after damage", "what", text)
-		}
-		if stale != "" {
-			d.log.Warn("serving stale", "buckets", stale, "what", staleText)
+			"metrics", addrText(d.metricsAddr), "data", data, "recovery", report.String(), "promise", promiseText)
+		for _, w := range warnings {
+			w.log(d.log)
 		}
 		return
 	}
 	fmt.Fprintf(a.err, "kvd %s\n", thisBuild().Version)
-	for _, l := range [][2]string{
+	lines := [][2]string{
 		{"listen", addrText(d.lineAddr)},
 		{"nats", d.natsText()},
 		{"admin", addrText(d.adminAddr)},
 		{"data", data},
 		{"recovery", report.String()},
 		{"promise", promiseText},
-	} {
+	}
+	if d.metricsAddr != nil {
+		lines = slices.Insert(lines, 3, [2]string{"metrics", d.metricsAddr.String()})
+	}
+	for _, l := range lines {
 		fmt.Fprintf(a.err, "  %-9s %s\n", l[0], l[1])
 	}
 	for _, w := range weaker {
 		fmt.Fprintf(a.err, "  %-9s %s\n", "except", w)
 	}
-	for _, text := range doubtful {
-		fmt.Fprintf(a.err, "  %-9s %s\n", "DOUBT", text)
+	for _, w := range warnings {
+		fmt.Fprintf(a.err, "  %-9s %s\n", w.label, w.text)
 	}
-	if stale != "" {
-		fmt.Fprintf(a.err, "  %-9s %s: %s\n", "WARNING", "--serve-stale "+stale, staleText)
+}
+
+// absolute returns the absolute path of a directory, or the path itself if the system does not
+// tell where the process is.
+func absolute(dir string) string {
+	if path, err := filepath.Abs(dir); err == nil {
+		return path
 	}
-	if d.cfg.insecure {
-		fmt.Fprintf(a.err, "  %-9s %s\n", "WARNING", "--insecure: anyone who can reach these addresses may have full access")
-	}
-	for _, n := range append(report.Notes, report.Strays...) {
-		fmt.Fprintf(a.err, "  %-9s %s\n", "note", n)
-	}
+	return dir
 }
 
 // promiseText says when a write is durable.

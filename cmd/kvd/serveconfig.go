@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -11,6 +12,7 @@ import (
 	"kvd/bucket"
 	"kvd/kv"
 	"kvd/server"
+	"kvd/server/admin"
 )
 
 // serveConfig is the configuration of a server.
@@ -22,8 +24,11 @@ type serveConfig struct {
 	natsMaxPayload  int64  // bytes, 1 to 64 MiB
 	natsConnMemory  int64  // bytes
 	admin           string // empty: off
-	users           string // empty: none
-	cert, key       string // empty: no TLS
+	adminHosts      []string
+	metrics         string        // empty: off
+	slow            time.Duration // threshold of the slow log; 0: off
+	users           string        // empty: none
+	cert, key       string        // empty: no TLS
 	clientCA        string
 	insecure        bool
 	backup          string // repository; empty: none
@@ -41,7 +46,8 @@ type serveConfig struct {
 	shutdownTimeout time.Duration
 	store           bucket.Options
 
-	values map[string]string // of all settings, by name
+	values  map[string]string // of all settings, by name
+	origins []admin.Setting   // all settings, in the order in which they are shown
 }
 
 // config loads the settings and checks them as far as that needs no other file.
@@ -53,6 +59,7 @@ func (ss settings) config(c *cobra.Command, lookupEnv func(string) (string, bool
 	insecure := read(r, "insecure", parseBool)
 	cfg := &serveConfig{
 		data: r.text("data"), listen: read(r, "listen", parseAddr), admin: read(r, "admin", parseAddr),
+		adminHosts: read(r, "admin-host", parseHosts), metrics: read(r, "metrics", parseAddr), slow: read(r, "slow", parseAge),
 		nats: read(r, "nats", parseAddr), natsAsked: r.find("nats").origin != originDefault,
 		natsMaxPayload: read(r, "nats-max-payload", parseSize), natsConnMemory: read(r, "nats-conn-memory", parseSize),
 		users: r.text("users"), cert: r.text("tls-cert"), key: r.text("tls-key"), clientCA: r.text("tls-client-ca"),
@@ -84,6 +91,9 @@ func (ss settings) config(c *cobra.Command, lookupEnv func(string) (string, bool
 	if cfg.backup != "" && cfg.ship != "" {
 		r.errs = append(r.errs, errors.New("backup and ship are both set: ship makes backups too, so set one of them"))
 	}
+	if cfg.slow < 0 {
+		r.errs = append(r.errs, errors.New("slow must be a duration, or 0 for no slow log"))
+	}
 	if cfg.natsMaxPayload < 1 || cfg.natsMaxPayload > kv.MaxValueSizeLimit {
 		r.errs = append(r.errs, errors.New("nats-max-payload must be 1 to 64MiB"))
 	}
@@ -100,6 +110,7 @@ func (ss settings) config(c *cobra.Command, lookupEnv func(string) (string, bool
 	cfg.values = make(map[string]string, len(ss))
 	for _, s := range ss {
 		cfg.values[s.name] = s.value
+		cfg.origins = append(cfg.origins, admin.Setting{Name: s.name, Value: s.value, Origin: s.origin})
 	}
 	return cfg, cfg.checkExposed(r)
 }
@@ -113,8 +124,22 @@ func parseAddr(s string) (string, error) {
 	return s, err
 }
 
+// parseHosts reads names of the server, as the header Host of HTTP has them.
+func parseHosts(s string) ([]string, error) {
+	if s == "" {
+		return nil, nil
+	}
+	names := strings.Split(strings.ToLower(s), ",")
+	for _, name := range names {
+		if name == "" || strings.ContainsAny(name, ":/ *") {
+			return nil, fmt.Errorf("%q is not the name of a host, without a port", name)
+		}
+	}
+	return names, nil
+}
+
 // addrSettings are the addresses to listen on.
-var addrSettings = []string{"listen", "nats", "admin"}
+var addrSettings = []string{"listen", "nats", "admin", "metrics"}
 
 // checkSamePort returns an error for each two addresses that are the same.
 func checkSamePort(r *reader) (errs []error) {
@@ -133,12 +158,13 @@ func checkSamePort(r *reader) (errs []error) {
 }
 
 // checkExposed returns an error matching server.ErrExposed for an address that others can
-// reach, where nothing protects it. The admin address has neither users nor TLS.
+// reach, where nothing protects it. The admin address has no TLS. That of the metrics needs no
+// protection: it shows names of buckets and figures alone.
 func (cfg *serveConfig) checkExposed(r *reader) error {
 	secured := cfg.users != "" && cfg.cert != ""
 	for _, name := range addrSettings {
 		s := r.find(name)
-		if s.value == "" {
+		if s.value == "" || name == "metrics" {
 			continue
 		}
 		addr, err := server.ResolveAddr(s.value)
