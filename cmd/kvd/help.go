@@ -71,6 +71,13 @@ func verbFlags(all *pflag.FlagSet) *pflag.FlagSet {
 	return own
 }
 
+// showFlag makes the help of a verb show a flag of the connection, which means something else there.
+func showFlag(f *pflag.FlagSet, name, usage string) {
+	flag := f.Lookup(name)
+	flag.Usage = usage
+	delete(flag.Annotations, connectionFlag)
+}
+
 // rootUsage makes the usage of kvd leave out the flags of the server. The verbs inherit it,
 // and show all of theirs.
 func rootUsage(c *cobra.Command) {

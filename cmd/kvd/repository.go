@@ -256,20 +256,21 @@ func (a *app) verifyRepository(ctx context.Context, name string, at pointFlags) 
 }
 
 // restoreRepository makes a store of a backup of a repository.
-func (a *app) restoreRepository(ctx context.Context, name string, at pointFlags, dir string, o backup.RestoreOptions) error {
-	return withRepository(ctx, name, at.placeOptions, func(r *repo.Repository) error {
+func (a *app) restoreRepository(ctx context.Context, name string, at pointFlags, dir string, o backup.RestoreOptions) (done backup.Restored, err error) {
+	err = withRepository(ctx, name, at.placeOptions, func(r *repo.Repository) error {
 		plan, err := at.find(ctx, r)
 		if err != nil {
 			return archiveError(err)
 		}
 		p := a.newProgress(a.newLogger(formatAuto, slog.LevelInfo))
 		o.Progress = p.showBytes
-		done, err := r.RestorePlan(ctx, plan, dir, o)
+		done, err = r.RestorePlan(ctx, plan, dir, o)
 		p.clear()
 		if err != nil {
 			return archiveError(err)
 		}
 		a.remarkPlan(plan)
-		return a.printRestored(name, dir, o, &done)
+		return nil
 	})
+	return done, err
 }

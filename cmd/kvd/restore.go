@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -17,7 +18,7 @@ import (
 func (a *app) restoreCommand() *cobra.Command {
 	var r restoration
 	c := &cobra.Command{
-		Use:   "restore FILE|REPOSITORY --dir NEW",
+		Use:   "restore FILE|REPOSITORY --dir NEW|--server ADDRESS",
 		Short: "Make a store of a backup",
 		Long: `Make a store of a backup in a new or empty directory, with all buckets or those of
 --bucket. The directory is a store only once the whole backup was read and checked.
@@ -31,49 +32,71 @@ bucket goes on far above the revisions that were told after the backup was made,
 that no old revision is given away again. A watch that resumes with an id is told that
 its bucket is gone, and one that resumes by a revision alone that records are missing.
 For a store that moves, and is not used any more where it was, --same-ids and --bump 0
-keep ids and revisions. Deadlines pass while a store is a backup.`,
+keep ids and revisions. Deadlines pass while a store is a backup.
+
+With --server the buckets of --bucket are restored into a running server, one after the
+other. Each appears there once it is whole, and none is replaced: name another one with
+BUCKET=NAME. A store of the backup is made in a directory below --scratch meanwhile, which
+takes its room. A server with users wants the permissions admin and put in each bucket.`,
 		Example: `  kvd restore kvd-2026-11-30.tar --dir ./new-data
   kvd restore kvd-2026-11-30.tar --dir ./new-data --bucket orders=orders-old
   kvd restore kvd-2026-11-30.tar --dir ./new-data --dry-run
+  kvd restore kvd-2026-11-30.tar --server 127.0.0.1:5830 --bucket orders=orders-old
   kvd restore s3://my-backups/kvd --dir ./new-data`,
 		Args: takes(1, 1),
 		RunE: func(c *cobra.Command, args []string) error {
-			if r.dir == "" && !r.dryRun {
-				return usageOf(c, errors.New("--dir is missing: name a new directory"))
-			}
+			intoServer := c.Flags().Changed("server")
 			o, err := r.options(c.Flags().Changed("bump"))
+			if err == nil {
+				err = r.check(args[0], a.target.dir, intoServer)
+			}
 			if err != nil {
 				return usageOf(c, err)
 			}
-			if isPlace(args[0]) {
-				return a.restoreRepository(c.Context(), args[0], r.at, r.dir, o)
+			if intoServer {
+				return a.restoreIntoServer(c.Context(), args[0], &r, o)
 			}
-			if err := r.at.checkUnused(); err != nil {
-				return usageOf(c, err)
-			}
-			return archiveError(a.restore(c.Context(), args[0], r.dir, o))
+			return a.restoreIntoDir(c.Context(), args[0], &r, o)
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&r.dir, "dir", "", "new directory of the store")
+	f.StringVar(&r.scratch, "scratch", os.TempDir(), "with --server: directory for the store that is made meanwhile")
 	f.StringArrayVar(&r.buckets, "bucket", nil, "BUCKET or BUCKET=NAME: restore this bucket alone, under that name (several times: these)")
 	f.Var(&r.bump, "bump", "skip so many revisions of each bucket (default: a billion, or a million for each second since the backup)")
 	f.BoolVar(&r.sameIDs, "same-ids", false, "keep the ids of store and buckets: the old store is not used any more")
 	f.BoolVar(&r.dryRun, "dry-run", false, "check the backup and print what would be restored")
-	_ = c.MarkFlagDirname("dir") // it exists
+	_ = c.MarkFlagDirname("scratch") // it exists
 	r.at.addFlags(f)
+	a.addTarget(c)
+	showFlag(f, "dir", "new directory of the store")
+	showFlag(f, "server", "restore the buckets of --bucket into the server at this address or URL")
 	a.addJSON(c)
 	return c
 }
 
 // restoration is the flags of restore.
 type restoration struct {
-	dir     string
+	scratch string
 	buckets []string
 	bump    revisionFlag
 	sameIDs bool
 	dryRun  bool
 	at      pointFlags
+}
+
+// check returns what is wrong with the flags for a backup of that name.
+func (r *restoration) check(name, dir string, intoServer bool) error {
+	switch {
+	case !intoServer && dir == "" && !r.dryRun:
+		return errors.New("name a new directory with --dir, or a running server with --server")
+	case intoServer && len(r.buckets) == 0:
+		return errors.New("--bucket is missing: name each bucket to restore into the server")
+	case intoServer && r.sameIDs:
+		return errors.New("--same-ids is for --dir: a server gives its buckets new ids")
+	case !isPlace(name):
+		return r.at.checkUnused()
+	}
+	return nil
 }
 
 func (r *restoration) options(bumped bool) (backup.RestoreOptions, error) {
@@ -108,24 +131,39 @@ type restoredJSON struct {
 	Memory   bool        `json:"memory,omitempty"`
 }
 
-func (a *app) restore(ctx context.Context, name, dir string, o backup.RestoreOptions) error {
-	r, err := a.openArchive(name)
+// restoreIntoDir makes a store of a backup.
+func (a *app) restoreIntoDir(ctx context.Context, name string, r *restoration, o backup.RestoreOptions) error {
+	dir := a.target.dir
+	done, err := a.makeStore(ctx, name, r, dir, o)
 	if err != nil {
 		return err
 	}
-	defer r.Close()
-	p := a.newProgress(a.newLogger(formatAuto, slog.LevelInfo))
-	o.Progress = p.showBytes
-	done, err := backup.Restore(ctx, name, r, dir, o)
-	p.clear()
-	if err != nil {
+	if err := a.printRestored(name, &done); err != nil {
 		return err
 	}
-	return a.printRestored(name, dir, o, &done)
+	a.remarkRestored(dir, o, &done)
+	return a.sourceDamaged(done.Damage, done.Damages)
 }
 
-// printRestored prints what was restored, and what changes.
-func (a *app) printRestored(name, dir string, o backup.RestoreOptions, done *backup.Restored) error {
+// makeStore makes a store of a backup, which is a file or in a repository.
+func (a *app) makeStore(ctx context.Context, name string, r *restoration, dir string, o backup.RestoreOptions) (done backup.Restored, err error) {
+	if isPlace(name) {
+		return a.restoreRepository(ctx, name, r.at, dir, o)
+	}
+	in, err := a.openArchive(name)
+	if err != nil {
+		return done, err
+	}
+	defer in.Close()
+	p := a.newProgress(a.newLogger(formatAuto, slog.LevelInfo))
+	o.Progress = p.showBytes
+	done, err = backup.Restore(ctx, name, in, dir, o)
+	p.clear()
+	return done, archiveError(err)
+}
+
+// printRestored prints what was restored.
+func (a *app) printRestored(name string, done *backup.Restored) error {
 	l := a.newList("Restored from "+name, "Bucket", "From", "Keys", "Revision", "Next revision")
 	for _, b := range done.Buckets {
 		if a.json {
@@ -136,11 +174,7 @@ func (a *app) printRestored(name, dir string, o backup.RestoreOptions, done *bac
 		}
 		l.add(b.To, b.From, b.Keys, b.Revision, b.Next)
 	}
-	if err := a.endList(l, len(done.Buckets) > 0, "The backup has no buckets."); err != nil {
-		return err
-	}
-	a.remarkRestored(dir, o, done)
-	return a.sourceDamaged(done.Damage, done.Damages)
+	return a.endList(l, len(done.Buckets) > 0, "The backup has no buckets.")
 }
 
 // remarkRestored says on standard error what changes for clients.
