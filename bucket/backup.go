@@ -59,7 +59,7 @@ func (s *Store) Backup(ctx context.Context, o BackupOptions, sink cut.Sink) (rep
 	}
 	defer c.release()
 	report.Content = c.content()
-	for _, d := range c.lostSegments() {
+	for _, d := range c.lost {
 		report.Damaged(d)
 	}
 	if err := sink.Begin(report.Content); err != nil {

@@ -111,6 +111,25 @@ func (g *group) resetEffects() {
 // logs reports whether the group has a frame.
 func (g *group) logs() bool { return g.tally.records > 0 }
 
+// logged yields the mutations whose records the group has, those of transactions included.
+func (g *group) logged(yield func(*mutation) bool) {
+	for _, m := range g.mutations {
+		switch {
+		case m == nil || m.err != nil:
+		case m.txn == nil:
+			if !yield(m) {
+				return
+			}
+		case m.txn.from < m.txn.to:
+			for _, w := range m.txn.branch.order {
+				if !yield(w) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // add adds a mutation if the group then has at most limit bytes, or is empty, and needs at most
 // filesMax files. It counts the expiry marker that judging may put before it.
 func (g *group) add(m *mutation, limit int) bool {

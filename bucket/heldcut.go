@@ -19,6 +19,7 @@ type heldCut struct {
 	all     bool                  // all buckets, whatever buckets has
 	state   manifest.State        // with these buckets alone
 	files   []cutFile
+	lost    []*kv.CorruptError // segments that the source has not got either
 }
 
 // cutBucket is a bucket of a cut.
@@ -116,6 +117,9 @@ func (c *heldCut) describe() error {
 	state := &c.store.checkpoint.state
 	c.state.LogLow, c.state.Numbers, c.state.MaxBucketID = state.LogLow, state.Numbers, state.MaxBucketID
 	c.state.ValueFiles, c.state.LostOperations = state.ValueFiles, state.LostOperations
+	if c.all { // they tell of all buckets
+		c.state.LogWords = state.LogWords
+	}
 	c.state.Buckets = make(map[uint64]*manifest.Bucket, len(c.buckets))
 	for id, b := range c.buckets {
 		entry := state.Buckets[id]
@@ -123,29 +127,35 @@ func (c *heldCut) describe() error {
 			return b.bucket.notFound()
 		}
 		c.state.Buckets[id] = entry
-		for i := range entry.Segments {
-			c.addFiles(b, &entry.Segments[i])
-		}
+		c.addFiles(b, entry)
 	}
 	return nil
 }
 
-// addFiles lists a segment of the manifest with its value files. One that is lost has none.
-func (c *heldCut) addFiles(b *cutBucket, d *manifest.Segment) {
-	i := slices.IndexFunc(b.segments, func(x cutSegment) bool { return x.segment.Number() == d.Number })
-	if i < 0 {
-		return
+// addFiles lists the segments that the manifest has of a bucket, with their value files. One that is lost has none.
+func (c *heldCut) addFiles(b *cutBucket, entry *manifest.Bucket) {
+	held := make(map[uint64]*cutSegment, len(b.segments))
+	for i := range b.segments {
+		held[b.segments[i].segment.Number()] = &b.segments[i]
 	}
-	x := &b.segments[i]
-	c.files = append(c.files, cutFile{
-		File:   cut.File{Bucket: d.BucketID, Number: d.Number, Size: d.Size},
-		bucket: b.bucket, segment: x.segment, desc: d.Desc,
-	})
-	for _, v := range x.values {
+	for i := range entry.Segments {
+		d := &entry.Segments[i]
+		x := held[d.Number]
+		if x == nil {
+			c.lost = append(c.lost, &kv.CorruptError{File: holeFile(d.Number), Offset: -1, Bucket: entry.Config.Bucket,
+				Detail: fmt.Sprintf("a segment of bucket %q is missing", entry.Config.Bucket)})
+			continue
+		}
 		c.files = append(c.files, cutFile{
-			File:   cut.File{Bucket: d.BucketID, Number: v.number, Value: true, Size: segment.ValueFileBytes(v.size)},
-			bucket: b.bucket,
+			File:   cut.File{Bucket: d.BucketID, Number: d.Number, Size: d.Size},
+			bucket: b.bucket, segment: x.segment, desc: d.Desc,
 		})
+		for _, v := range x.values {
+			c.files = append(c.files, cutFile{
+				File:   cut.File{Bucket: d.BucketID, Number: v.number, Value: true, Size: segment.ValueFileBytes(v.size)},
+				bucket: b.bucket,
+			})
+		}
 	}
 }
 
@@ -169,18 +179,4 @@ func (c *heldCut) release() {
 	if s := c.store; !s.closed.Load() {
 		s.removeLater(nil) // what was pinned
 	}
-}
-
-// lostSegments returns the damage of segments that the source has not got either.
-func (c *heldCut) lostSegments() (damages []*kv.CorruptError) {
-	for _, b := range c.state.Buckets {
-		for i := range b.Segments {
-			d := &b.Segments[i]
-			if !slices.ContainsFunc(c.files, func(f cutFile) bool { return f.Number == d.Number }) {
-				damages = append(damages, &kv.CorruptError{File: holeFile(d.Number), Offset: -1, Bucket: b.Config.Bucket,
-					Detail: fmt.Sprintf("a segment of bucket %q is missing", b.Config.Bucket)})
-			}
-		}
-	}
-	return damages
 }

@@ -151,6 +151,8 @@ func (r *recovery) replayRecords(g *group, records []byte, lsn wal.LSN) error {
 			return &kv.CorruptError{File: "log", Offset: -1, Detail: fmt.Sprintf("record of bucket %d, which nothing made", rec.BucketID)}
 		case b == nil: // deleted since
 		case lsn <= b.position: // its segments have the record already
+		case r.store.opts.replaying && rec.Revision < b.next: // somebody has changed the frames
+			return &kv.CorruptError{File: "log", Offset: -1, Bucket: b.name, Detail: fmt.Sprintf("revision %d follows revision %d", rec.Revision, b.next-1)}
 		default:
 			g.replayRecord(b, &rec, at, size)
 			r.store.report.Records++

@@ -15,8 +15,9 @@ var errImportUnknown = fmt.Errorf("%w: the import of a bucket was under way when
 
 // Replay is the second step of a restore with frames of the log (package cut): it recovers the store in the
 // restore's directory, as after a crash, removes the buckets that are not wanted, and closes it. last is the
-// newest frame. No bucket expires or is compacted. The error matches kv.ErrBucketNotFound for a bucket that is
-// wanted and was not there, or kv.ErrCorrupt if the frames do not fit the cut.
+// newest frame. No bucket expires or is compacted. A bucket that is wanted and was not there is an error of
+// [cut.Restore.Renew]. The error matches kv.ErrCorrupt if the frames do not fit the cut, or kv.ErrNotSupported if
+// they commit an import that was under way when the cut was made.
 func Replay(ctx context.Context, r *cut.Restore, last wal.LSN, progress func(Progress)) (err error) {
 	o := Options{ReserveSize: -1, ImageKeys: -1, Progress: progress, env: r.Env(), replaying: true}
 	o.env.Manual = true

@@ -17,16 +17,17 @@ import (
 // elsewhere. Its methods are safe for concurrent use.
 type Tail struct {
 	// Immutable.
-	store   *Store
-	sizeMax int64
-	after   wal.LSN
-	grown   chan struct{} // has a token once there is much to take
+	store *Store
+	limit TailLimit
+	after wal.LSN
+	grown chan struct{} // has a token once there is much to take
 
 	mu struct { // guards the fields inside; a leaf: it is locked under Store.path
 		sync.Mutex
 		frames []TailFrame
-		size   int64
-		lost   bool // frames were discarded
+		size   int64 // bytes of frames
+		newest int64 // bytes of the newest one
+		lost   bool  // frames were discarded
 		closed bool
 	}
 }
@@ -58,16 +59,21 @@ func (f *TailFrame) Size() (n int64) {
 	return n
 }
 
+// TailLimit bounds the memory of a tail, bytes. A frame that does not fit discards all, and ends the tail.
+type TailLimit struct {
+	Waiting int64 // of the frames before the newest one
+	Frame   int64 // of one frame
+}
+
 // ErrTailLost is returned by [Tail.Take] if frames were discarded because they were not taken.
 var ErrTailLost = errors.New("frames of the log were discarded before they were taken")
 
 // tailGrown is how many bytes of frames are much.
 const tailGrown = 1 << 20
 
-// Tail begins to keep the frames of the log behind its newest one, at most sizeMax bytes of them: a frame
-// that does not fit discards all, and ends the tail. A store has one tail at a time: a second one is
-// kv.ErrInvalidOption. The caller closes the tail.
-func (s *Store) Tail(ctx context.Context, sizeMax int64) (*Tail, error) {
+// Tail begins to keep the frames of the log behind its newest one, within a limit. A store has one tail at a
+// time: a second one is kv.ErrInvalidOption. The caller closes the tail.
+func (s *Store) Tail(ctx context.Context, limit TailLimit) (*Tail, error) {
 	if err := s.open(ctx); err != nil {
 		return nil, err
 	}
@@ -79,7 +85,7 @@ func (s *Store) Tail(ctx context.Context, sizeMax int64) (*Tail, error) {
 	if s.path.tail != nil {
 		return nil, fmt.Errorf("%w: the log is shipped already", kv.ErrInvalidOption)
 	}
-	t := &Tail{store: s, sizeMax: sizeMax, after: s.log.Last(), grown: make(chan struct{}, 1)}
+	t := &Tail{store: s, limit: limit, after: s.log.Last(), grown: make(chan struct{}, 1)}
 	s.path.tail = t
 	return t, nil
 }
@@ -111,6 +117,9 @@ func (t *Tail) Take(sizeMax int64) ([]TailFrame, error) {
 	taken := slices.Clone(t.mu.frames[:n])
 	t.mu.frames = slices.Delete(t.mu.frames, 0, n)
 	t.mu.size -= size
+	if len(t.mu.frames) == 0 {
+		t.mu.newest = 0
+	}
 	return taken, nil
 }
 
@@ -149,7 +158,10 @@ func (t *Tail) add(now int64, words, next wal.Words, payload []byte) {
 	if t == nil {
 		return
 	}
-	t.keep(int64(len(payload)), func() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.mu.newest = 0
+	t.keepLocked(int64(len(payload)), func() {
 		t.mu.frames = append(t.mu.frames, TailFrame{
 			LSN: t.store.log.Last(), Time: now, Words: words, Next: next, Payload: slices.Clone(payload), Reveals: reveals(payload),
 		})
@@ -176,34 +188,33 @@ func (t *Tail) addValues(g *group) {
 	if t == nil {
 		return
 	}
-	for _, m := range g.mutations {
-		if m == nil || m.err != nil || m.file.Number == 0 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for m := range g.logged {
+		if m.file.Number == 0 {
 			continue
 		}
-		t.keep(int64(len(m.value)), func() {
+		t.keepLocked(int64(len(m.value)), func() {
 			f := &t.mu.frames[len(t.mu.frames)-1]
 			f.Values = append(f.Values, TailValue{Bucket: m.bucket.id, Number: m.file.Number, Value: slices.Clone(m.value)})
 		})
 	}
 }
 
-// keep adds so many bytes, or discards all.
-func (t *Tail) keep(size int64, add func()) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+// keepLocked adds so many bytes to the newest frame, or discards all. The caller holds mu.
+func (t *Tail) keepLocked(size int64, add func()) {
 	if t.mu.lost || t.mu.closed {
 		return
 	}
-	if t.mu.size+size > t.sizeMax {
-		t.mu.lost, t.mu.frames, t.mu.size = true, nil, 0
+	waiting := t.mu.size - t.mu.newest
+	if waiting > t.limit.Waiting || t.mu.newest+size > t.limit.Frame {
+		t.mu.lost, t.mu.frames, t.mu.size, t.mu.newest = true, nil, 0, 0
 	} else {
 		add()
 		t.mu.size += size
+		t.mu.newest += size
 	}
 	if t.mu.lost || t.mu.size >= tailGrown {
-		select {
-		case t.grown <- struct{}{}:
-		default:
-		}
+		signal(t.grown)
 	}
 }

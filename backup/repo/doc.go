@@ -37,7 +37,7 @@
 // know are an error: a new field raises the format. The fields:
 //
 //	repo.json      format (1), store (id of the store, 32 hex digits)
-//	owner.json     format, store, token (32 random hex digits), time
+//	owner.json     format, store, token (32 random hex digits), time, ships (of a writer that copies the log: true)
 //	closed.json    format, token
 //	LSN.json       format, store, lsn, time (of the store at that position), damage (places of the store
 //	               that were damaged), buckets (each name, revision, keys), manifest (size, parts), files
@@ -107,8 +107,12 @@
 // A state behind a base is made of the base, and of the frames from the base's LSN on. They may be in objects
 // of several generations; frames that were read already are skipped. If the next frame is in no object, there is a
 // gap: the states from there to the next base cannot be made. The words of a frame are those that the frame before
-// gave, except for the last one. Otherwise the frames are of two stores, which is damage. The state at a time is
-// that of the last frame which is not younger. It is known if a younger frame follows, or a base of the same LSN.
+// gave, except for the last one, and the words of the first are those of the base's manifest, if it has any.
+// Otherwise they are of two copies of the store, which is damage. Of two generations that have one LSN the later one
+// counts, from its first frame on: the writer of the other one put its frame before it found out that it was replaced.
+//
+// The state at a time is that of the last frame which is not younger. It is known if a younger frame follows, or a
+// base of the same LSN.
 //
 // A cut has no bucket whose import is under way. So a state behind the end of such an import cannot be made
 // of a base that is older than that end: a shipper makes a new base then.
@@ -121,12 +125,17 @@
 //   - of another store than that of repo.json,
 //   - whose store is at a lower LSN than the newest base: it is an older copy of the store's
 //     directory, or one that was restored,
-//   - that finds a higher epoch than its own, with another token, before it completes its base,
-//   - that ships, and finds a higher epoch with another token before it puts a log object, or its name taken.
+//   - that finds a higher epoch than its own, with another token, before it completes its base.
 //
-// A shipper has a generation for each run of log objects, and one for each base, all with one token. If the place
-// is away until 64 MiB of frames wait, the shipper discards them, and begins another run with a base of its own
-// when the place is back. gap.json in the generation of the run before says so.
+// A shipper has a generation for each run of log objects, and one for each base, all with one token. Before it puts a
+// log object it looks for the owner of the next epoch; so owner.json is never removed. If that is another writer, or
+// the name of its object is taken, the run ends. The shipper begins another one, which ends a writer of a base. But if
+// the other writer ships too, and has not closed its generations, the shipper gets [ErrRepoTaken] for good: of two
+// shippers the one that began later goes on. Each run begins with a base of its own.
+//
+// If the place is away until 64 MiB of frames wait, the shipper discards them, and begins another run when the place
+// is back. gap.json in the generation of the run before says so. A frame of more than 112 MiB, with its values, is not
+// shipped: it ends the run too.
 //
 // A base is complete once its list exists, and counts once verified.json exists: before that every new
 // part was read back, and every other one was seen in its place with the right size.
@@ -137,9 +146,9 @@
 //
 // # Removing
 //
-// [Repository.Prune] removes bases, log objects before the oldest base that stays, and parts that no base names. It first puts a marker under pruning/,
-// and then looks for others: it does nothing while another writer's generation is not closed, and
-// keeps what restores use. A writer and a restore first put their own marker, and then look for pruning/. So of
+// [Repository.Prune] removes bases, log objects before the oldest base that stays, and parts that no base names. It
+// first puts a marker under pruning/, and then looks for others: it does nothing while another writer's generation is
+// not closed, and keeps what restores use. A writer and a restore first put their own marker, and then look for pruning/. So of
 // two that begin at once at least one sees the other. Markers end after an hour, and the generations
 // of writers that ended without closing them after a day. Ages are computed from the times that the place
 // itself gave to its objects. A restore that may not write to the place puts no marker: if its base is removed

@@ -23,6 +23,7 @@ type ownerJSON struct {
 	Store  string    `json:"store"`
 	Token  string    `json:"token"`
 	Time   time.Time `json:"time"`
+	Ships  bool      `json:"ships,omitempty"`
 }
 
 // closedJSON is closed.json.
@@ -31,43 +32,39 @@ type closedJSON struct {
 	Token  string `json:"token"`
 }
 
-// claim begins a generation for a writer whose store is at lsn and shows that time. token names the writer.
-func (r *Repository) claim(ctx context.Context, lsn wal.LSN, now time.Time, token string) (*generation, error) {
+// claimant is a writer that claims generations. It is for one goroutine.
+type claimant struct {
+	token string // of all its generations
+	since epoch  // its newest one; 0: it has none yet
+	ships bool   // it copies the log
+}
+
+// claim begins a generation for a writer whose store is at that position. The error matches errFenced if another
+// shipper has claimed one since the newest of this writer, and has not finished.
+func (r *Repository) claim(ctx context.Context, at Instant, by *claimant) (*generation, error) {
 	objects, err := r.generations(ctx)
+	if err == nil {
+		err = r.checkFence(ctx, objects, by)
+	}
+	if err == nil {
+		err = r.checkPosition(ctx, objects, at.LSN, by.token)
+	}
 	if err != nil {
 		return nil, err
 	}
-	highest, newest, shipped := epoch(0), wal.LSN(0), listedObject{}
+	highest := epoch(0)
 	for _, o := range objects {
 		highest = max(highest, o.epoch)
-		switch {
-		case o.log.first == 0:
-			newest = max(newest, o.lsn)
-		case o.lsn >= shipped.lsn:
-			shipped = o
-		}
 	}
-	if shipped.lsn > lsn { // the log of the same shipper may be ahead of its base
-		owner, err := r.owner(ctx, shipped.epoch)
-		if err != nil {
-			return nil, err
-		}
-		if owner != token {
-			newest = max(newest, shipped.lsn)
-		}
-	}
-	if lsn < newest {
-		return nil, fmt.Errorf("%w: %s has the store at LSN %d, and this one is at LSN %d: it is an older copy, or was restored; use another place for it",
-			ErrRepoTaken, r, newest, lsn)
-	}
-	g := &generation{repo: r, epoch: highest + 1, token: token}
-	err = put(ctx, r.place, g.epoch.owner(), ownerJSON{format, r.store, g.token, now})
+	g := &generation{repo: r, epoch: highest + 1, token: by.token}
+	err = put(ctx, r.place, g.epoch.owner(), ownerJSON{format, r.store, g.token, at.Time, by.ships})
 	if errors.Is(err, blob.ErrExists) {
 		return nil, g.taken()
 	}
 	if err != nil {
 		return nil, err
 	}
+	by.since = g.epoch
 	info, err := r.place.Stat(ctx, g.epoch.owner())
 	if err == nil {
 		err = r.checkPruning(ctx, info.Modified)
@@ -79,15 +76,73 @@ func (r *Repository) claim(ctx context.Context, lsn wal.LSN, now time.Time, toke
 	return g, nil
 }
 
+// checkFence returns errFenced if another shipper has claimed a generation since that of this writer, and has not
+// finished: this one would end it, and then it would end this one.
+func (r *Repository) checkFence(ctx context.Context, objects []listedObject, by *claimant) error {
+	if by.since == 0 {
+		return nil
+	}
+	closed := closedAmong(objects)
+	for _, o := range objects {
+		if !o.owner || o.epoch <= by.since || closed[o.epoch] {
+			continue
+		}
+		owner, err := r.owner(ctx, o.epoch)
+		if err != nil {
+			return err
+		}
+		if owner.Ships && owner.Token != by.token {
+			return fmt.Errorf("%w, as generation %d", errFenced, o.epoch)
+		}
+	}
+	return nil
+}
+
+// closedAmong returns the generations whose writers have finished.
+func closedAmong(objects []listedObject) map[epoch]bool {
+	closed := make(map[epoch]bool)
+	for _, o := range objects {
+		closed[o.epoch] = closed[o.epoch] || o.closed
+	}
+	return closed
+}
+
+// checkPosition refuses a store that is behind what the repository has. The log of the same writer may be ahead
+// of its base.
+func (r *Repository) checkPosition(ctx context.Context, objects []listedObject, lsn wal.LSN, token string) error {
+	newest, shipped := wal.LSN(0), listedObject{}
+	for _, o := range objects {
+		switch {
+		case o.log.first == 0:
+			newest = max(newest, o.lsn)
+		case o.lsn >= shipped.lsn:
+			shipped = o
+		}
+	}
+	if shipped.lsn > lsn {
+		owner, err := r.owner(ctx, shipped.epoch)
+		if err != nil {
+			return err
+		}
+		if owner.Token != token {
+			newest = max(newest, shipped.lsn)
+		}
+	}
+	if lsn < newest {
+		return fmt.Errorf("%w: %s has the store at LSN %d, and this one is at LSN %d: it is an older copy, or was restored; use another place for it",
+			ErrRepoTaken, r, newest, lsn)
+	}
+	return nil
+}
+
 func (g *generation) taken() error {
 	return fmt.Errorf("%w: another process writes in %s, as generation %d", ErrRepoTaken, g.repo, g.epoch)
 }
 
-// owner returns the token of a generation's writer. The error matches blob.ErrNotFound if nobody has claimed it.
-func (r *Repository) owner(ctx context.Context, e epoch) (token string, err error) {
-	var j ownerJSON
+// owner returns the writer of a generation. The error matches blob.ErrNotFound if nobody has claimed it.
+func (r *Repository) owner(ctx context.Context, e epoch) (j ownerJSON, err error) {
 	_, err = get(ctx, r.place, e.owner(), smallMax, &j)
-	return j.Token, err
+	return j, err
 }
 
 // check returns ErrRepoTaken if another writer has claimed a later generation.
@@ -100,11 +155,11 @@ func (g *generation) check(ctx context.Context) error {
 		if !o.owner || o.epoch <= g.epoch {
 			continue
 		}
-		token, err := g.repo.owner(ctx, o.epoch)
+		owner, err := g.repo.owner(ctx, o.epoch)
 		if err != nil {
 			return err
 		}
-		if token != g.token {
+		if owner.Token != g.token {
 			return fmt.Errorf("%w: another process began to write in %s, as generation %d, while this one did", ErrRepoTaken, g.repo, o.epoch)
 		}
 	}

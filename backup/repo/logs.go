@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
@@ -43,20 +45,44 @@ func parseLog(name string) (id logID, ok bool) {
 // storedLog is a log object as the place lists it.
 type storedLog struct {
 	logID
-	size int64 // bytes
+	size  int64   // bytes
+	until wal.LSN // the frames up to it count
 }
 
-// logs returns the log objects among the objects of all generations, ascending by LSN.
+// logsOf returns the log objects among the objects of all generations, ascending by LSN.
 func logsOf(objects []listedObject) (logs []storedLog) {
 	for _, o := range objects {
 		if o.log.first != 0 {
-			logs = append(logs, storedLog{o.log, o.Size})
+			logs = append(logs, storedLog{o.log, o.Size, o.log.last})
 		}
 	}
 	slices.SortFunc(logs, func(a, b storedLog) int {
 		return cmp.Or(cmp.Compare(a.first, b.first), cmp.Compare(a.last, b.last), cmp.Compare(a.epoch, b.epoch))
 	})
 	return logs
+}
+
+// counting returns the objects whose frames count, or some of them: of two generations with one LSN that is the
+// later one. The earlier writer put its frame after it was replaced, and before it found out.
+func counting(logs []storedLog) (some []storedLog) {
+	begins := make(map[epoch]wal.LSN)
+	for _, l := range logs { // ascending
+		if begins[l.epoch] == 0 {
+			begins[l.epoch] = l.first
+		}
+	}
+	ends := make(map[epoch]wal.LSN)
+	end := wal.LSN(math.MaxUint64)
+	for _, e := range slices.Backward(slices.Sorted(maps.Keys(begins))) {
+		ends[e] = end
+		end = min(end, begins[e]-1)
+	}
+	for _, l := range logs {
+		if l.until = min(l.last, ends[l.epoch]); l.until >= l.first {
+			some = append(some, l)
+		}
+	}
+	return some
 }
 
 // logPacker makes objects of logs, and logs of objects. It is for one goroutine.

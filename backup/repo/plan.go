@@ -27,6 +27,7 @@ type Plan struct {
 	Frames  int     // behind the base
 	Bytes   int64   // of their content
 	Next    Instant // the next state that is known; zero: none
+	Cut     wal.LSN // of the newest state: the newest frame behind a gap, to which no base leads; 0: there is none
 
 	logs    []storedLog // ascending; behind the base
 	words   wal.Words   // of the first frame
@@ -36,34 +37,29 @@ type Plan struct {
 // Plan finds the newest state at a target: of an LSN that one, of a time that of the last frame which is
 // not younger. It reads the log objects that the state needs, and checks every bit of them. The error is a
 // *[GapError] if the repository does not know the state, never another state; it matches kv.ErrCorrupt if
-// an object is missing or not right.
+// an object is missing or not right, also if a damaged base is newer than the newest state.
 func (r *Repository) Plan(ctx context.Context, t Target) (*Plan, error) {
 	c, err := r.contents(ctx)
 	if err != nil {
 		return nil, err
 	}
 	p, err := r.plan(ctx, c, t)
-	if err != nil && len(c.broken) > 0 {
-		err = fmt.Errorf("%w; of damaged backups: %w", err, c.broken[0])
+	switch newest := c.newestBroken(); {
+	case newest == nil:
+	case err != nil:
+		err = fmt.Errorf("%w; of damaged backups: %w", err, newest)
+	case t == Target{} && p.LSN < newest.id.lsn:
+		return nil, fmt.Errorf("the newest backup cannot be read: name an older state, such as LSN %d: %w", p.LSN, newest)
 	}
 	return p, err
 }
 
 func (r *Repository) plan(ctx context.Context, c *contents, t Target) (*Plan, error) {
-	var base, after *Point
-	for _, p := range c.points {
-		switch {
-		case !p.Verified:
-		case t.compare(p) <= 0:
-			base, after = p, nil // the last one
-		case after == nil:
-			after = p
-		}
-	}
+	base, after := Nearest(c.points, t)
 	if base == nil {
 		return nil, &GapError{Target: t, After: after}
 	}
-	p := &Plan{Base: base, Instant: Instant{base.LSN, base.Time}, logs: c.logs}
+	p := &Plan{Base: base, Instant: Instant{base.LSN, base.Time}, logs: counting(c.logs)}
 	reached, err := p.scan(ctx, r, t)
 	if err != nil {
 		return nil, err
@@ -75,16 +71,27 @@ func (r *Repository) plan(ctx context.Context, c *contents, t Target) (*Plan, er
 	if !reached {
 		return nil, &GapError{Target: t, Before: base, Last: p.Instant, After: after}
 	}
+	if newest := newestOf(p.logs); t == (Target{}) && newest > p.LSN {
+		p.Cut = newest
+	}
 	return p, nil
+}
+
+// newestOf returns the newest frame of log objects; 0: there is none.
+func newestOf(logs []storedLog) (newest wal.LSN) {
+	for _, l := range logs {
+		newest = max(newest, l.until)
+	}
+	return newest
 }
 
 // scan goes from the base to the target. It reports whether that is a state that is known.
 func (p *Plan) scan(ctx context.Context, r *Repository, t Target) (reached bool, err error) {
-	x := &reader{ctx: ctx, repo: r, point: p.Base}
-	defer x.close()
-	if err := x.mark(); err != nil {
+	x, err := r.read(ctx, p.Base)
+	if err != nil {
 		return false, err
 	}
+	defer x.close()
 	reached = t.compare(p.Base) == 0
 	err = x.frames(p.logs, func(f *bucket.TailFrame) (more bool, err error) {
 		at := Instant{f.LSN, time.Unix(0, f.Time).UTC()}
@@ -126,10 +133,9 @@ func (x *reader) frames(logs []storedLog, fn func(f *bucket.TailFrame) (more boo
 		return err
 	}
 	defer p.close()
-	next := x.point.LSN + 1
-	var words wal.Words // of the next frame
+	next, words := x.point.LSN+1, x.content.Words // of the next frame
 	for _, l := range logs {
-		if l.last < next {
+		if l.until < next {
 			continue
 		}
 		if l.first > next {
@@ -142,12 +148,12 @@ func (x *reader) frames(logs []storedLog, fn func(f *bucket.TailFrame) (more boo
 		if err != nil {
 			return err
 		}
-		for i := range o.frames {
+		for i := range o.frames[:l.until-l.first+1] {
 			f := &o.frames[i]
 			if f.LSN < next {
 				continue
 			}
-			if next > x.point.LSN+1 && !follows(words, f.Words) {
+			if words != (wal.Words{}) && !follows(words, f.Words) {
 				return corrupt(x.repo.place, l.name(), "LSN %d does not follow the frame before: it is of another copy of the store", f.LSN)
 			}
 			if more, err := fn(f); err != nil || !more {

@@ -82,13 +82,35 @@ func (r *Repository) Points(ctx context.Context) (points []*Point, broken []erro
 	if err != nil {
 		return nil, nil, err
 	}
-	return c.points, c.broken, nil
+	for _, b := range c.broken {
+		broken = append(broken, b)
+	}
+	return c.points, broken, nil
+}
+
+// brokenBase is a base whose objects are damaged, and the error.
+type brokenBase struct {
+	id       baseID
+	verified bool // once
+	error
+}
+
+func (b brokenBase) Unwrap() error { return b.error }
+
+// newestBroken returns the newest base that was verified and is damaged now, or nil.
+func (c *contents) newestBroken() (newest *brokenBase) {
+	for i := range c.broken {
+		if b := &c.broken[i]; b.verified && (newest == nil || b.id.lsn > newest.id.lsn) {
+			newest = b
+		}
+	}
+	return newest
 }
 
 // contents is what a repository has.
 type contents struct {
-	points []*Point    // ascending by LSN
-	broken []error     // of bases
+	points []*Point // ascending by LSN
+	broken []brokenBase
 	logs   []storedLog // ascending by LSN
 }
 
@@ -118,7 +140,7 @@ func (r *Repository) contents(ctx context.Context) (*contents, error) {
 		case errors.Is(err, blob.ErrNotFound): // removed meanwhile
 			continue
 		case err != nil && isDamage(err):
-			c.broken = append(c.broken, err)
+			c.broken = append(c.broken, brokenBase{id, verified[id], err})
 			continue
 		case err != nil:
 			return nil, err
@@ -186,26 +208,19 @@ func (p *Point) String() string {
 	return fmt.Sprintf("LSN %d of %s", p.LSN, p.Time.UTC().Format(time.RFC3339Nano))
 }
 
-// Find returns the verified point at a target, or a *GapError: never another state silently.
-func Find(points []*Point, t Target) (*Point, error) {
-	gap := &GapError{Target: t}
+// Nearest returns the last verified point that is not behind a target, and the first verified one behind it; nil:
+// there is none. The points are ascending.
+func Nearest(points []*Point, t Target) (before, after *Point) {
 	for _, p := range points {
-		if !p.Verified {
-			continue
-		}
-		switch order := t.compare(p); {
-		case order == 0:
-			gap.Before, gap.After = p, nil // the last one that matches
-		case order < 0:
-			gap.Before = p
-		case gap.After == nil:
-			gap.After = p
+		switch {
+		case !p.Verified:
+		case t.compare(p) <= 0:
+			before = p
+		case after == nil:
+			after = p
 		}
 	}
-	if p := gap.Before; p != nil && t.compare(p) == 0 {
-		return p, nil
-	}
-	return nil, gap
+	return before, after
 }
 
 // compare tells whether a point is before, at or behind the target. Every point is at the zero target.

@@ -24,9 +24,8 @@ const (
 // Prune removes each base for which a newer verified base is at least that old: so every state from that
 // age on is still there, as far as it ever was. It never removes the newest verified base, nor one that a
 // restore reads. Then it removes the log objects before the oldest base that stays, and the parts that no base
-// needs. The error matches ErrBusy while another
-// process writes or removes, and kv.ErrCorrupt if a base cannot be read: then its parts are not
-// known, and no part is removed.
+// needs. The error matches ErrBusy while another process writes or removes, and kv.ErrCorrupt if a base cannot be
+// read: then its parts are not known, and nothing is removed.
 func (r *Repository) Prune(ctx context.Context, keep time.Duration) (Pruned, error) {
 	return r.prune(ctx, keep, "")
 }
@@ -83,19 +82,16 @@ func (p *pruning) checkAlone(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	closed := make(map[epoch]bool)
-	for _, o := range objects {
-		closed[o.epoch] = closed[o.epoch] || o.closed
-	}
+	closed := closedAmong(objects)
 	for _, o := range objects {
 		if !o.owner || closed[o.epoch] || p.now.Sub(o.Modified) >= openAge {
 			continue
 		}
-		token, err := p.repo.owner(ctx, o.epoch)
+		owner, err := p.repo.owner(ctx, o.epoch)
 		if err != nil {
 			return err
 		}
-		if token != p.token {
+		if owner.Token != p.token {
 			return fmt.Errorf("%w: another process writes in %s, as generation %d, or has ended within a day without saying so", ErrBusy, p.repo, o.epoch)
 		}
 	}

@@ -26,15 +26,15 @@ func (r *Repository) Logs(ctx context.Context) ([]Range, error) {
 		gaps[o.epoch] = gaps[o.epoch] || o.gap
 	}
 	var ranges []Range
-	for _, l := range logsOf(objects) {
+	for _, l := range counting(logsOf(objects)) {
 		n := len(ranges)
 		if n == 0 || l.first > ranges[n-1].Last+1 {
 			ranges = append(ranges, Range{First: l.first})
 			n++
 		}
 		x := &ranges[n-1]
-		if l.last >= x.Last {
-			x.Last, x.Gap = l.last, gaps[l.epoch]
+		if l.until >= x.Last {
+			x.Last, x.Gap = l.until, gaps[l.epoch]
 		}
 		x.Objects++
 		x.Stored += l.size

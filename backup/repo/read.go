@@ -91,9 +91,7 @@ func (x *reader) mark() error {
 }
 
 func (x *reader) close() {
-	if x.packer != nil {
-		x.packer.close()
-	}
+	x.packer.close()
 	if x.marker != "" {
 		x.repo.unmark(x.ctx, x.marker)
 	}

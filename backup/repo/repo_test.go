@@ -302,7 +302,7 @@ func TestTwoWritersAtOnce(t *testing.T) {
 		second = true
 		r, err := openFor(t.Context(), place, openRepo(t, place).StoreID())
 		if err == nil {
-			_, err = r.claim(t.Context(), 1<<40, time.Now(), random())
+			_, err = r.claim(t.Context(), Instant{1 << 40, time.Now()}, &claimant{token: random()})
 		}
 		if err != nil {
 			t.Error(err)
@@ -458,10 +458,11 @@ func TestEveryFlippedBitIsFound(t *testing.T) {
 		if err != nil || len(broken) > 0 {
 			return errors.Join(append(broken, err)...)
 		}
-		p, err := Find(all, Target{})
-		if err == nil {
-			_, err = r.Verify(t.Context(), p, nil)
+		p, _ := Nearest(all, Target{})
+		if p == nil {
+			return ErrNoPoint
 		}
+		_, err = r.Verify(t.Context(), p, nil)
 		return err
 	}
 	if err := verify(place); err != nil {
@@ -500,42 +501,37 @@ func TestEveryFlippedBitIsFound(t *testing.T) {
 	}
 }
 
-func TestFind(t *testing.T) {
+func TestNearest(t *testing.T) {
 	at := func(s int64) time.Time { return time.Unix(s, 0).UTC() }
 	all := []*Point{
 		{LSN: 10, Time: at(100), Verified: true}, {LSN: 20, Time: at(200)}, {LSN: 30, Time: at(300), Verified: true}, {LSN: 40, Time: at(400)},
 	}
 	for _, c := range []struct {
 		target        Target
-		want          int // index; -1: a gap
-		before, after int
+		before, after int // indexes; -1: none
 	}{
-		{Target{}, 2, 0, 0}, {Target{LSN: 10}, 0, 0, 0}, {Target{LSN: 30}, 2, 0, 0}, {Target{Time: at(100)}, 0, 0, 0},
-		{Target{LSN: 9}, -1, -1, 0}, {Target{LSN: 20}, -1, 0, 2}, {Target{LSN: 40}, -1, 2, -1},
-		{Target{Time: at(99)}, -1, -1, 0}, {Target{Time: at(250)}, -1, 0, 2}, {Target{Time: at(301)}, -1, 2, -1},
+		{Target{}, 2, -1}, {Target{LSN: 10}, 0, 2}, {Target{LSN: 30}, 2, -1}, {Target{Time: at(100)}, 0, 2},
+		{Target{LSN: 9}, -1, 0}, {Target{LSN: 20}, 0, 2}, {Target{LSN: 40}, 2, -1},
+		{Target{Time: at(99)}, -1, 0}, {Target{Time: at(250)}, 0, 2}, {Target{Time: at(301)}, 2, -1},
 	} {
-		p, err := Find(all, c.target)
-		if c.want >= 0 {
-			if p != all[c.want] || err != nil {
-				t.Errorf("%v: %v, %v", c.target, p, err)
-			}
-			continue
-		}
-		var gap *GapError
-		if !errors.As(err, &gap) || !errors.Is(err, ErrNoPoint) {
-			t.Errorf("%v: %v, %v", c.target, p, err)
-			continue
-		}
-		if slices.Index(all, gap.Before) != c.before || slices.Index(all, gap.After) != c.after {
-			t.Errorf("%v: %v", c.target, err)
-		}
-		if c.before >= 0 && !strings.Contains(err.Error(), all[c.before].Time.Format(time.RFC3339Nano)) {
-			t.Errorf("the error does not name the last one before: %v", err)
+		before, after := Nearest(all, c.target)
+		if slices.Index(all, before) != c.before || slices.Index(all, after) != c.after {
+			t.Errorf("%v: %v, %v", c.target, before, after)
 		}
 	}
-	if _, err := Find(nil, Target{}); !errors.Is(err, ErrNoPoint) {
-		t.Error(err)
+	if before, after := Nearest(nil, Target{}); before != nil || after != nil {
+		t.Error(before, after)
 	}
+}
+
+// newest returns the newest point that counts.
+func newest(t *testing.T, all []*Point) *Point {
+	t.Helper()
+	p, _ := Nearest(all, Target{})
+	if p == nil {
+		t.Fatal("there is no point")
+	}
+	return p
 }
 
 // readOnly is a place that takes no writes.

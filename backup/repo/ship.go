@@ -20,7 +20,6 @@ type Shipper struct {
 	place  blob.Store
 	store  ShipSource
 	opts   ShipOptions
-	token  string // of all its generations
 	packer *logPacker
 
 	tail    atomic.Pointer[bucket.Tail] // of the run under way; nil: there is none
@@ -28,15 +27,15 @@ type Shipper struct {
 	down    atomic.Int64                // when the last run ended, Unix time in ns
 
 	// Owned by Run.
-	highest epoch   // that the shipper has seen
-	lost    *gapped // to be written once the place is back
+	claimant claimant
+	lost     *gapped // to be written once the place is back
 }
 
 // ShipSource is a store whose log is shipped: a *bucket.Store.
 type ShipSource interface {
 	backup.Source
 	ID() [16]byte
-	Tail(ctx context.Context, sizeMax int64) (*bucket.Tail, error)
+	Tail(ctx context.Context, limit bucket.TailLimit) (*bucket.Tail, error)
 }
 
 // ShipOptions says how a log is shipped. Zero is the default.
@@ -62,6 +61,8 @@ const (
 	shipHold = 64 << 20
 	// shipBatch is how many bytes of frames an object has, about.
 	shipBatch = 1 << 20
+	// shipFrame is the largest frame, bytes: an object has room for a batch before it, and for what is around frames.
+	shipFrame = logMax - 8*shipBatch
 
 	shipRetry    = time.Second // the first wait after a failure; every further one is twice as long
 	shipRetryMax = time.Minute
@@ -87,7 +88,7 @@ func NewShipper(place blob.Store, s ShipSource, o ShipOptions) (*Shipper, error)
 	if err != nil {
 		return nil, err
 	}
-	x := &Shipper{place: place, store: s, opts: o, token: random(), packer: p}
+	x := &Shipper{place: place, store: s, opts: o, packer: p, claimant: claimant{token: random(), ships: true}}
 	x.down.Store(time.Now().UnixNano())
 	return x, nil
 }
@@ -144,13 +145,13 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// errFenced is the ErrRepoTaken of a shipper that has begun: it does not begin again, or two would take the
-// repository from each other in turn.
+// errFenced is the ErrRepoTaken of a shipper beside one that began later and has not finished. It does not begin
+// again, or two would take the repository from each other in turn.
 var errFenced = fmt.Errorf("%w by a process that began later", ErrRepoTaken)
 
 // run ships the log from now on, with a base of its own, until something ends it.
 func (s *Shipper) run(ctx context.Context) error {
-	tail, err := s.store.Tail(ctx, shipHold)
+	tail, err := s.store.Tail(ctx, bucket.TailLimit{Waiting: shipHold, Frame: shipFrame})
 	if err != nil {
 		return err
 	}
@@ -159,17 +160,17 @@ func (s *Shipper) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	g, err := r.claim(ctx, tail.After(), tail.Time(), s.token)
+	began := Instant{tail.After(), tail.Time()}
+	g, err := r.claim(ctx, began, &s.claimant)
 	if err != nil {
 		return err
 	}
 	defer g.close(ctx)
-	s.highest = max(s.highest, g.epoch)
 	if err := s.markGap(ctx, r); err != nil {
 		return err
 	}
 	s.tail.Store(tail)
-	x := &shipment{Shipper: s, repo: r, generation: g, tail: tail, last: Instant{tail.After(), tail.Time()}, more: make(chan struct{}, 1)}
+	x := newShipment(s, g, tail, began)
 	bases, stop := context.WithCancel(ctx)
 	var done sync.WaitGroup
 	done.Go(func() { x.makeBases(bases) })
@@ -198,7 +199,7 @@ func (s *Shipper) markGap(ctx context.Context, r *Repository) error {
 	if s.lost == nil {
 		return nil
 	}
-	err := put(ctx, r.place, s.lost.epoch.gap(), gapJSON{format, s.token, s.lost.last.LSN, s.lost.last.Time})
+	err := put(ctx, r.place, s.lost.epoch.gap(), gapJSON{format, s.claimant.token, s.lost.last.LSN, s.lost.last.Time})
 	if err == nil {
 		s.lost = nil
 	}

@@ -56,21 +56,29 @@ func shipTo(t *testing.T, s *source, place *blobtest.Memory, through blob.Store)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if x.tail, err = s.Tail(t.Context(), shipHold); err != nil {
+	if x.tail, err = s.Tail(t.Context(), bucket.TailLimit{Waiting: shipHold, Frame: shipFrame}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(x.tail.Close)
-	r, err := openFor(t.Context(), through, s.ID())
-	if err != nil {
+	if x.run, err = begin(t, shipper, x.tail); err != nil {
 		t.Fatal(err)
 	}
-	g, err := r.claim(t.Context(), x.tail.After(), x.tail.Time(), shipper.token)
-	if err != nil {
-		t.Fatal(err)
-	}
-	shipper.highest = g.epoch
-	x.run = &shipment{Shipper: shipper, repo: r, generation: g, tail: x.tail, more: make(chan struct{}, 1)}
 	return x
+}
+
+// begin begins a run of a shipper by hand.
+func begin(t *testing.T, s *Shipper, tail *bucket.Tail) (*shipment, error) {
+	t.Helper()
+	r, err := openFor(t.Context(), s.place, s.store.ID())
+	if err != nil {
+		return nil, err
+	}
+	began := Instant{tail.After(), tail.Time()}
+	g, err := r.claim(t.Context(), began, &s.claimant)
+	if err != nil {
+		return nil, err
+	}
+	return newShipment(s, g, tail, began), nil
 }
 
 func (s *shipped) flush() {
@@ -83,7 +91,7 @@ func (s *shipped) flush() {
 // base adds a base.
 func (s *shipped) base() {
 	s.t.Helper()
-	w, err := writeAs(s.t.Context(), s.run.place, s.source, bucket.BackupOptions{}, s.run.token)
+	w, err := writeAs(s.t.Context(), s.run.place, s.source, bucket.BackupOptions{}, &s.run.bases)
 	if err != nil || w.Damage > 0 {
 		s.t.Fatal(w, err)
 	}
@@ -339,7 +347,7 @@ func TestTwoShippers(t *testing.T) {
 	s.put("k", "1")
 	s.base()
 	s.flush()
-	if _, err := source.Tail(t.Context(), 1); !errors.Is(err, kv.ErrInvalidOption) {
+	if _, err := source.Tail(t.Context(), bucket.TailLimit{}); !errors.Is(err, kv.ErrInvalidOption) {
 		t.Error("a second tail:", err)
 	}
 	s.tail.Close()
@@ -347,7 +355,7 @@ func TestTwoShippers(t *testing.T) {
 	second.put("k", "2")
 	second.flush()
 	frames := []bucket.TailFrame{{LSN: second.run.last.LSN + 1}}
-	if err := s.run.put(t.Context(), &logObject{store: s.ID(), frames: frames}); !errors.Is(err, ErrRepoTaken) || !errors.Is(err, errFenced) {
+	if err := s.run.put(t.Context(), &logObject{store: s.ID(), frames: frames}); !errors.Is(err, ErrRepoTaken) {
 		t.Error(err)
 	}
 }
@@ -372,7 +380,7 @@ func TestPruneKeepsTheLogOfItsBases(t *testing.T) {
 	if _, err := openRepo(t, place).Prune(t.Context(), 0); !errors.Is(err, ErrBusy) {
 		t.Error("another process prunes beside a shipper:", err)
 	}
-	done, err := s.run.repo.prune(t.Context(), time.Minute, s.run.token)
+	done, err := s.run.repo.prune(t.Context(), time.Minute, s.run.bases.token)
 	if err != nil || done.Bases+done.Logs != 0 {
 		t.Error(done, err)
 	}
@@ -380,7 +388,7 @@ func TestPruneKeepsTheLogOfItsBases(t *testing.T) {
 		t.Error(err)
 	}
 	reading.close()
-	done, err = s.run.repo.prune(t.Context(), time.Minute, s.run.token)
+	done, err = s.run.repo.prune(t.Context(), time.Minute, s.run.bases.token)
 	if err != nil || done.Bases != 1 || done.Logs == 0 {
 		t.Error(done, err)
 	}
@@ -436,22 +444,16 @@ func killed(t *testing.T, s *source, place blob.Store) (last Instant) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tail, err := s.Tail(t.Context(), shipHold)
+	tail, err := s.Tail(t.Context(), bucket.TailLimit{Waiting: shipHold, Frame: shipFrame})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer tail.Close()
-	r, err := openFor(t.Context(), place, s.ID())
+	x, err := begin(t, shipper, tail)
 	if err != nil {
 		return last
 	}
-	g, err := r.claim(t.Context(), tail.After(), tail.Time(), shipper.token)
-	if err != nil {
-		return last
-	}
-	shipper.highest = g.epoch
-	x := &shipment{Shipper: shipper, repo: r, generation: g, tail: tail, more: make(chan struct{}, 1)}
-	if _, err := writeAs(t.Context(), place, s, bucket.BackupOptions{}, shipper.token); err != nil {
+	if _, err := writeAs(t.Context(), place, s, bucket.BackupOptions{}, &x.bases); err != nil {
 		return last
 	}
 	for i := range 3 {

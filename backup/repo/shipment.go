@@ -16,11 +16,23 @@ type shipment struct {
 	repo       *Repository
 	generation *generation
 	tail       *bucket.Tail
+	taken      *logObject    // frames that were taken from the tail, and are not in the repository yet; nil: none
 	last       Instant       // the newest state that is in the repository
 	more       chan struct{} // has a token if a base is needed soon
+	fenced     chan error    // why no base can be made any more
+
+	bases claimant // owned by makeBases
 }
 
-// ship puts frames until the context ends, or until they have to be given up.
+// newShipment returns a run that begins behind a state, with a generation of its own.
+func newShipment(s *Shipper, g *generation, tail *bucket.Tail, began Instant) *shipment {
+	return &shipment{
+		Shipper: s, repo: g.repo, generation: g, tail: tail, last: began,
+		more: make(chan struct{}, 1), fenced: make(chan error, 1), bases: s.claimant,
+	}
+}
+
+// ship puts frames until the context ends, or until it cannot go on.
 func (x *shipment) ship(ctx context.Context) error {
 	ticker := time.NewTicker(x.opts.Interval)
 	defer ticker.Stop()
@@ -28,15 +40,20 @@ func (x *shipment) ship(ctx context.Context) error {
 		select {
 		case <-ticker.C:
 		case <-x.tail.Grown():
+		case err := <-x.fenced:
+			return err
 		case <-ctx.Done():
+		}
+		err := x.putAll(ctx, x.putAgain)
+		switch {
+		case ctx.Err() != nil:
 			x.rest(ctx)
 			return nil
-		}
-		if err := x.putAll(ctx, x.putAgain); err != nil {
-			if errors.Is(err, bucket.ErrTailLost) {
-				x.lost = &gapped{x.generation.epoch, x.last}
-				x.opts.Observer.GaveUp(x.last)
-			}
+		case errors.Is(err, bucket.ErrTailLost):
+			x.lost = &gapped{x.generation.epoch, x.last}
+			x.opts.Observer.GaveUp(x.last)
+			return err
+		case err != nil:
 			return err
 		}
 	}
@@ -51,27 +68,40 @@ func (x *shipment) rest(ctx context.Context) {
 	}
 }
 
-// putAll puts all frames that are durable.
+// putAll puts all frames that are durable. After an error it begins with those that it could not put.
 func (x *shipment) putAll(ctx context.Context, put func(context.Context, *logObject) error) error {
 	for {
-		frames, err := x.tail.Take(shipBatch)
-		if err != nil || len(frames) == 0 {
+		if err := x.take(); err != nil || x.taken == nil {
 			return err
 		}
-		x.pending.Store(frames[0].Time)
-		o := &logObject{store: x.repo.StoreID(), frames: frames}
+		o := x.taken
 		if err := put(ctx, o); err != nil {
 			return err
 		}
+		x.taken = nil
 		x.pending.Store(0)
-		end := &frames[len(frames)-1]
+		end := &o.frames[len(o.frames)-1]
 		x.last = Instant{end.LSN, time.Unix(0, end.Time).UTC()}
-		for i := range frames {
-			if frames[i].Reveals {
+		for i := range o.frames {
+			if o.frames[i].Reveals {
 				x.wantBase()
 			}
 		}
 	}
+}
+
+// take takes frames from the tail, unless some are taken.
+func (x *shipment) take() error {
+	if x.taken != nil {
+		return nil
+	}
+	frames, err := x.tail.Take(shipBatch)
+	if err != nil || len(frames) == 0 {
+		return err
+	}
+	x.pending.Store(frames[0].Time)
+	x.taken = &logObject{store: x.repo.StoreID(), frames: frames}
+	return nil
 }
 
 // wantBase has a base made soon.
@@ -88,7 +118,7 @@ func (x *shipment) putAgain(ctx context.Context, o *logObject) error {
 	for {
 		err := x.put(ctx, o)
 		switch {
-		case err == nil, errors.Is(err, errFenced), ctx.Err() != nil:
+		case err == nil, errors.Is(err, ErrRepoTaken), ctx.Err() != nil:
 			return err
 		case x.tail.Lost():
 			return fmt.Errorf("%w: %w", bucket.ErrTailLost, err)
@@ -101,18 +131,16 @@ func (x *shipment) putAgain(ctx context.Context, o *logObject) error {
 	}
 }
 
-// put puts frames, unless another process has taken the repository.
+// put puts frames. The error matches ErrRepoTaken if another process has claimed a generation: the next run finds
+// out whether it ships.
 func (x *shipment) put(ctx context.Context, o *logObject) error {
-	if o.size() > logMax {
-		return fmt.Errorf("%w: LSN %d has %d bytes, at most %d can be shipped", bucket.ErrTailLost, o.first(), o.size(), logMax)
-	}
-	if err := x.checkFence(ctx); err != nil {
+	if err := x.checkOwner(ctx); err != nil {
 		return err
 	}
 	object := x.packer.pack(o.append(nil))
 	err := x.place.Put(ctx, logID{x.generation.epoch, o.first(), o.last()}.name(), object)
 	if errors.Is(err, blob.ErrExists) {
-		return fmt.Errorf("%w: %w", errFenced, err)
+		return fmt.Errorf("%w: %w", ErrRepoTaken, err)
 	}
 	if err == nil {
 		x.opts.Observer.Shipped(o.first(), o.last(), int64(len(object)))
@@ -120,36 +148,40 @@ func (x *shipment) put(ctx context.Context, o *logObject) error {
 	return err
 }
 
-// checkFence returns errFenced if another process has claimed a generation.
-func (x *shipment) checkFence(ctx context.Context) error {
+// checkOwner returns ErrRepoTaken if another process has claimed a generation.
+func (x *shipment) checkOwner(ctx context.Context) error {
 	for {
-		token, err := x.repo.owner(ctx, x.highest+1)
+		next := x.claimant.since + 1
+		owner, err := x.repo.owner(ctx, next)
 		switch {
 		case errors.Is(err, blob.ErrNotFound):
 			return nil
 		case err != nil:
 			return err
-		case token != x.token:
-			return fmt.Errorf("%w, as generation %d", errFenced, x.highest+1)
+		case owner.Token != x.claimant.token:
+			return fmt.Errorf("%w: another process wrote in it, as generation %d", ErrRepoTaken, next)
 		}
-		x.highest++ // a base of this shipper
+		x.claimant.since = next // a base of this shipper
 	}
 }
 
 // makeBases makes a base at once, and then at regular times and when one is wanted. run starts it in a goroutine,
-// and waits for its end, which is that of the context.
+// and waits for its end, which is that of the context, or that of the shipper.
 func (x *shipment) makeBases(ctx context.Context) {
 	retry := baseRetry
 	for {
 		again := x.opts.Base
-		w, err := writeAs(ctx, x.place, x.store, bucket.BackupOptions{Rate: x.opts.Rate}, x.token)
+		w, err := writeAs(ctx, x.place, x.store, bucket.BackupOptions{Rate: x.opts.Rate}, &x.bases)
 		switch {
 		case ctx.Err() != nil:
+			return
+		case errors.Is(err, errFenced):
+			x.fenced <- err
 			return
 		case err == nil:
 			retry = baseRetry
 			x.opts.Observer.BaseMade(w)
-			pruned, err := x.repo.prune(ctx, x.opts.Keep, x.token)
+			pruned, err := x.repo.prune(ctx, x.opts.Keep, x.bases.token)
 			if ctx.Err() == nil {
 				x.opts.Observer.Pruned(pruned, err)
 			}

@@ -27,15 +27,15 @@ type Written struct {
 // bucket.Store.Backup and of the place, ErrRepoTaken, ErrBusy, and ErrUnsafePlace. The report names the
 // damage that the store has; the base has it too. Options that name buckets are kv.ErrInvalidOption.
 func Write(ctx context.Context, place blob.Store, s backup.Source, o bucket.BackupOptions) (Written, error) {
-	return writeAs(ctx, place, s, o, random())
+	return writeAs(ctx, place, s, o, &claimant{token: random()})
 }
 
-// writeAs is Write for the writer with a token.
-func writeAs(ctx context.Context, place blob.Store, s backup.Source, o bucket.BackupOptions, token string) (Written, error) {
+// writeAs is Write for a writer that may have generations.
+func writeAs(ctx context.Context, place blob.Store, s backup.Source, o bucket.BackupOptions, by *claimant) (Written, error) {
 	if len(o.Buckets) > 0 {
 		return Written{}, fmt.Errorf("%w: a repository holds the whole store: buckets can be chosen for an archive, or when it is restored", kv.ErrInvalidOption)
 	}
-	w := &writer{ctx: ctx, place: place, token: token, raw: make([]byte, partSize)}
+	w := &writer{ctx: ctx, place: place, claimant: by, raw: make([]byte, partSize)}
 	report, err := s.Backup(ctx, o, w)
 	if w.uploads != nil {
 		if failed := w.uploads.wait(); err == nil {
@@ -62,7 +62,7 @@ func writeAs(ctx context.Context, place blob.Store, s backup.Source, o bucket.Ba
 type writer struct {
 	ctx        context.Context
 	place      blob.Store
-	token      string
+	claimant   *claimant
 	repo       *Repository
 	generation *generation
 	uploads    *uploads
@@ -78,7 +78,7 @@ func (w *writer) Begin(c *cut.Content) (err error) {
 	if w.repo, err = openFor(w.ctx, w.place, c.StoreID); err != nil {
 		return err
 	}
-	if w.generation, err = w.repo.claim(w.ctx, c.LSN, c.Time, w.token); err != nil {
+	if w.generation, err = w.repo.claim(w.ctx, Instant{c.LSN, c.Time}, w.claimant); err != nil {
 		return err
 	}
 	known, err := w.repo.parts(w.ctx)

@@ -18,9 +18,10 @@ type Content struct {
 	LSN      wal.LSN   // it has every frame of the log up to it, and nothing of a later one
 	Time     time.Time // of the store at that position
 	StoreID  [16]byte
-	Manifest []byte   // the manifest with these buckets alone: one copy of it, as a file has it
-	Buckets  []Bucket // ascending by ID
-	Files    []File   // in the order in which they follow
+	Words    wal.Words // of the log's frame behind LSN; zero: not known, as of a cut of some buckets
+	Manifest []byte    // the manifest with these buckets alone: one copy of it, as a file has it
+	Buckets  []Bucket  // ascending by ID
+	Files    []File    // in the order in which they follow
 }
 
 // Bucket describes a bucket of a cut. All of it is in the manifest too.
@@ -100,7 +101,7 @@ func Describe(id manifest.Identity, state *manifest.State) *Content {
 
 // describe sets everything that the manifest tells.
 func (c *Content) describe(id manifest.Identity, state *manifest.State) {
-	c.LSN, c.Time, c.StoreID = state.LogLow, time.Unix(0, state.Clock).UTC(), id.StoreID
+	c.LSN, c.Time, c.StoreID, c.Words = state.LogLow, time.Unix(0, state.Clock).UTC(), id.StoreID, state.LogWords
 	c.Buckets = nil
 	for _, b := range state.Buckets {
 		c.Buckets = append(c.Buckets, Bucket{

@@ -28,8 +28,9 @@ import (
 // numbers is above the number of every value file that the frames name. Which buckets there are is known after
 // the replay: until then the plan wants all.
 func NewReplay(file string, c *Content, o Options, words wal.Words, numbers uint64) (*Plan, error) {
-	for _, to := range o.Buckets {
-		if err := kv.CheckBucketName(to); err != nil {
+	taken := make(names)
+	for _, to := range o.Buckets { // Renew would find it after hours of work
+		if err := taken.take(to); err != nil {
 			return nil, err
 		}
 	}
@@ -51,10 +52,10 @@ func NewReplay(file string, c *Content, o Options, words wal.Words, numbers uint
 	return p, nil
 }
 
-// log is the log of a restore, and where its values go.
+// log is the log of a restore.
 type log struct {
 	*wal.Log
-	frame []byte
+	frame []byte // scratch
 }
 
 // Frame adds the next frame of the log. The caller made a value file for each that its records name.
@@ -75,6 +76,7 @@ func (r *Restore) Frame(lsn wal.LSN, now int64, payload []byte, next wal.Words) 
 	if err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
+	r.at = time.Unix(0, now)
 	return nil
 }
 
@@ -167,7 +169,7 @@ func (r *Restore) renew() error {
 	p.state, p.Buckets = found.Best.State, nil
 	buckets := p.state.Buckets
 	p.state.Buckets = make(map[uint64]*manifest.Bucket)
-	if err := p.choose(r.dir, buckets, time.Unix(0, p.state.Clock)); err != nil {
+	if err := p.choose(r.dir, buckets, r.at); err != nil {
 		return err
 	}
 	w, err := manifest.Rewrite(r.fs, r.dir, p.identity, found.Best.Generation+1, &p.state)

@@ -129,11 +129,26 @@ func NewPlan(file string, c *Content, o Options) (*Plan, error) {
 	return p, nil
 }
 
+// names are those that buckets get.
+type names map[string]bool
+
+// take adds a name.
+func (n names) take(to string) error {
+	if err := kv.CheckBucketName(to); err != nil {
+		return err
+	}
+	if n[to] {
+		return fmt.Errorf("%w: %q would be the name of two buckets", kv.ErrBucketExists, to)
+	}
+	n[to] = true
+	return nil
+}
+
 // choose adds the buckets that are wanted to the plan. at is the time of their state.
 func (p *Plan) choose(file string, buckets map[uint64]*manifest.Bucket, at time.Time) error {
 	o := &p.opts
 	since := o.env.Now().Sub(at)
-	taken := make(map[string]bool)
+	taken := make(names)
 	found := make(map[string]bool)
 	for _, b := range buckets {
 		from := b.Config.Bucket
@@ -145,13 +160,9 @@ func (p *Plan) choose(file string, buckets map[uint64]*manifest.Bucket, at time.
 			continue
 		}
 		found[from] = true
-		if err := kv.CheckBucketName(to); err != nil {
+		if err := taken.take(to); err != nil {
 			return err
 		}
-		if taken[to] {
-			return fmt.Errorf("%w: %q would be the name of two buckets", kv.ErrBucketExists, to)
-		}
-		taken[to] = true
 		p.add(b, to, since)
 	}
 	for name := range o.Buckets {
@@ -204,7 +215,10 @@ type Restore struct {
 	made  []string // paths of files and directories, in the order in which they were made
 	files int
 	buf   []byte
-	log   *log // of a restore with frames of the log; nil: there were none yet
+
+	// Of a restore with frames of the log.
+	log *log      // nil: there is none yet, or it is complete
+	at  time.Time // of the store at the newest frame
 }
 
 // copyPart is how much of a file is written at a time, bytes.

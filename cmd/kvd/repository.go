@@ -221,8 +221,11 @@ func (a *app) remarkPlan(p *repo.Plan) {
 		return
 	}
 	next := "It is the newest one in the repository."
-	if p.Next.LSN != 0 {
+	switch {
+	case p.Next.LSN != 0:
 		next = fmt.Sprintf("The next one is %s.", p.Next)
+	case p.Cut != 0:
+		next = fmt.Sprintf("The repository has the log up to LSN %d, but not all of it: no backup follows the gap yet.", p.Cut)
 	}
 	fmt.Fprintf(a.err, "The state of %s. %s\n", p.Instant, next)
 }

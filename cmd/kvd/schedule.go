@@ -71,8 +71,8 @@ func (s *schedule) first(ctx context.Context) time.Duration {
 	if err != nil {
 		return 0
 	}
-	newest, err := repo.Find(points, repo.Target{})
-	if err != nil {
+	newest, _ := repo.Nearest(points, repo.Target{})
+	if newest == nil {
 		return 0
 	}
 	s.metrics.BackedUp(newest.Time)
