@@ -94,6 +94,7 @@ func (a *app) repair(ctx context.Context, f *repairFlags) (err error) {
 	})
 	p.clear()
 	if err = errors.Join(err, out.close()); err != nil {
+		out.remove()
 		if errors.Is(err, kv.ErrNotStore) {
 			return fmt.Errorf("%w in %s", errNoStore, f.dir)
 		}
@@ -173,4 +174,11 @@ func (r *reportFile) close() error {
 		return nil
 	}
 	return errors.Join(r.out.Flush(), r.file.Sync(), r.file.Close())
+}
+
+// remove removes the file of a repair that failed: it would be in the way of the next one.
+func (r *reportFile) remove() {
+	if r.file != nil {
+		_ = os.Remove(r.file.Name()) // the repair's error is the cause
+	}
 }
