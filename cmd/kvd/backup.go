@@ -43,7 +43,7 @@ can be read, says what is damaged, and the exit code is 8.`,
   kvd backup orders.tar --bucket orders --rate 50M --dir ./kvd-data
   kvd backup - | age -r RECIPIENT > kvd.tar.age
   kvd backup s3://my-backups/kvd`,
-		Args: takes(1, 1),
+		Args: takesBackup,
 		RunE: func(c *cobra.Command, args []string) error {
 			if args[0] == "-" && a.outTTY {
 				return usageOf(c, errors.New("standard output is a terminal: name a file, or a pipe"))
@@ -246,7 +246,7 @@ whole and sound, and 8 otherwise, also if the store was damaged when it was made
 standard input. Of a repository it checks what the newest state needs, or that of --lsn
 or --at: a backup, and the log behind it.`,
 		Example: "  kvd backup verify kvd-2026-11-30.tar --deep",
-		Args:    takes(1, 1),
+		Args:    takesBackup,
 		RunE: func(c *cobra.Command, args []string) error {
 			switch {
 			case !isPlace(args[0]):
@@ -370,7 +370,7 @@ the backups: LSN, time, buckets, bytes of files, bytes of its objects, and wheth
 sound. Then it lists the ranges of the log that were shipped: first and last LSN, objects
 and their bytes. Between two ranges is a gap.`,
 		Example: "  kvd backup ls kvd-2026-11-30.tar",
-		Args:    takes(1, 1),
+		Args:    takesBackup,
 		RunE: func(c *cobra.Command, args []string) error {
 			if isPlace(args[0]) {
 				return a.listRepository(c.Context(), args[0], place)

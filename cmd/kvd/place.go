@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"kvd/backup/blob"
@@ -34,6 +35,17 @@ func isPlace(arg string) bool {
 	}
 	info, err := os.Stat(arg)
 	return err == nil && info.IsDir()
+}
+
+// takesBackup checks that the arguments of a verb are one file or place.
+func takesBackup(c *cobra.Command, args []string) error {
+	if err := takes(1, 1)(c, args); err != nil {
+		return err
+	}
+	if _, err := checkPlace(args[0]); err != nil {
+		return usageOf(c, err)
+	}
+	return nil
 }
 
 // openPlace opens the place that an argument names, and makes a directory if there is none. The caller calls

@@ -43,7 +43,7 @@ takes its room. A server with users wants the permissions admin and put in each 
   kvd restore kvd-2026-11-30.tar --dir ./new-data --dry-run
   kvd restore kvd-2026-11-30.tar --server 127.0.0.1:5830 --bucket orders=orders-old
   kvd restore s3://my-backups/kvd --dir ./new-data`,
-		Args: takes(1, 1),
+		Args: takesBackup,
 		RunE: func(c *cobra.Command, args []string) error {
 			intoServer := c.Flags().Changed("server")
 			o, err := r.options(c.Flags().Changed("bump"))
