@@ -30,6 +30,7 @@ func TestKilledProcesses(t *testing.T) {
 		seed = rand.Uint64()
 	}
 	t.Logf("-run %s -kvd.seed=%d", t.Name(), seed)
+	t.Setenv("GORACE", "atexit_sleep_ms=0") // otherwise each process waits for a second at its end
 	k := newKilling(t, rand.New(rand.NewPCG(seed, 0)))
 	k.backup("backup", false)
 	k.backup("backup-server", true)
