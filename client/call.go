@@ -18,6 +18,7 @@ type call struct {
 	// The request. Set by the caller.
 	command lineproto.Command
 	run     []*kv.Mutation // instead of command
+	txn     *sentTxn       // of a TXN
 	dst     []byte         // of a GET: the value is appended to it
 
 	size int // bytes of the commands, as gathered
@@ -31,7 +32,8 @@ type call struct {
 
 	mu struct { // guards the fields inside and, until done, the outcome and what run points to
 		sync.Mutex
-		answered  int  // commands whose reply has come
+		answered  int  // commands whose reply has come; replies, of a TXN
+		further   int  // replies that follow the first one of a TXN
 		finished  bool // the outcome is final
 		abandoned bool // the caller has given up
 	}
@@ -63,6 +65,7 @@ func (p *callPool) get(v lineproto.Verb) *call {
 
 // free returns the call to the pool. Nobody else may use it.
 func (k *call) free() {
+	k.txn = nil
 	k.again()
 	k.command, k.run, k.dst = lineproto.Command{}, nil, nil
 	k.number, k.entry, k.status = 0, kv.Entry{}, kv.Status{}
@@ -72,11 +75,17 @@ func (k *call) free() {
 // again prepares the call to be sent once more.
 func (k *call) again() {
 	k.size, k.fate, k.err = 0, fateAnswered, nil
-	k.mu.answered, k.mu.finished, k.mu.abandoned = 0, false, false
+	k.mu.answered, k.mu.further, k.mu.finished, k.mu.abandoned = 0, 0, false, false
+	if k.txn != nil {
+		k.txn = &sentTxn{txn: k.txn.txn}
+	}
 }
 
 // appendCommands appends the encoded commands.
 func (k *call) appendCommands(dst []byte) ([]byte, error) {
+	if k.txn != nil {
+		return k.txn.appendCommands(dst, &k.command)
+	}
 	if k.run == nil {
 		return lineproto.AppendCommand(dst, &k.command)
 	}
@@ -100,8 +109,11 @@ func (k *call) deliver(r *lineproto.Reply) (complete bool, err error) {
 			return false, err
 		}
 	}
+	if k.mu.answered == 0 && r.Kind == lineproto.ReplyTxn {
+		k.mu.further = int(r.Number + r.Buckets)
+	}
 	k.mu.answered++
-	complete = k.mu.answered >= max(1, len(k.run))
+	complete = k.mu.answered >= max(1, len(k.run))+k.mu.further
 	k.mu.finished = complete
 	abandoned := k.mu.abandoned
 	k.mu.Unlock()
@@ -153,6 +165,8 @@ func (k *call) take(r *lineproto.Reply) error {
 		return takeMutation(k.run[k.mu.answered], r)
 	}
 	switch {
+	case k.txn != nil:
+		return k.takeTxn(r)
 	case r.Kind == lineproto.ReplyError:
 		k.err = r.Err(k.command.Bucket, k.command.Key)
 		return shutdown(k.err)
@@ -165,6 +179,16 @@ func (k *call) take(r *lineproto.Reply) error {
 	}
 	k.number = r.Number
 	return nil
+}
+
+// takeTxn stores a reply to a TXN.
+func (k *call) takeTxn(r *lineproto.Reply) error {
+	err := k.txn.take(r)
+	if r.Kind != lineproto.ReplyError || k.mu.answered > 0 {
+		return err
+	}
+	k.err = err
+	return shutdown(err)
 }
 
 func (k *call) takeEntry(r *lineproto.Reply) error {

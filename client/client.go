@@ -118,7 +118,7 @@ func (c *Client) do(ctx context.Context, k *call) error {
 // changes reports whether executing a command twice differs from executing it once.
 func changes(v lineproto.Verb) bool {
 	switch v {
-	case lineproto.VerbAdd, lineproto.VerbEdit, lineproto.VerbRemove, lineproto.VerbPurgeDeletes:
+	case lineproto.VerbAdd, lineproto.VerbEdit, lineproto.VerbRemove, lineproto.VerbPurgeDeletes, lineproto.VerbTxn:
 		return true
 	}
 	return v.Writes()

@@ -1,5 +1,5 @@
 // Package client is the Go client of kvd's line protocol. A [Client] is a
-// [kv.Store] and a [kv.Submitter] whose buckets are on a server:
+// [kv.Store], a [kv.Submitter] and a [kv.Transactor] whose buckets are on a server:
 //
 //	c, err := client.Dial(ctx, "127.0.0.1:5830", client.Options{})
 //	b, err := c.CreateBucket(ctx, kv.Config{Bucket: "my-kv"})

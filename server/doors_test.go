@@ -102,6 +102,13 @@ var operations = []struct {
 	{"line", "DEL b other.k", dels},
 	{"line", "PURGE b app.k", delsApp},
 	{"line", "PURGE b other.k", dels},
+	{"line", "TXN 1 0 0\r\nIF b app.k is=exists", getsKey},
+	{"line", "TXN 1 0 0\r\nIF b other.k is=value 1\r\nx", gets + "split"},
+	{"line", "TXN 1 0 0\r\nIFNEWEST b 1", gets},
+	{"line", "TXN 0 1 0\r\nGET b app.k", getsKey},
+	{"line", "TXN 0 1 0\r\nPUT b other.k 1\r\nx", puts},
+	{"line", "TXN 0 0 1\r\nDEL b app.k", delsApp}, // a branch that is not carried out
+	{"line", "TXN 0 2 0\r\nGET b app.k\r\nPUT b app.k 1\r\nx", "token all root"},
 	{"line", "LOST b", gets},
 	{"line", "INFO b", everybody},
 	{"line", "ADD b", admins},
@@ -164,6 +171,9 @@ var operations = []struct {
 	{"nats", "$JS.API.CONSUMER.LIST.KV_b", getsKey + watchTok},
 }
 
+// deniedLine is a refusal of the line protocol, of a command or of a line of a transaction.
+var deniedLine = regexp.MustCompile(`^-ERR DENIED (op=[12] )?: needs `)
+
 // TestDoorsAgree asks for every operation of both protocols as every user. The table says who
 // may. The admin address has no users.
 func TestDoorsAgree(t *testing.T) {
@@ -175,7 +185,7 @@ func TestDoorsAgree(t *testing.T) {
 			app, other := d.seed(t)
 			text := strings.NewReplacer("{app}", fmt.Sprint(app), "{other}", fmt.Sprint(other), "{stream}", streamOfB).Replace(op.text)
 			answer := d.ask(t, op.door, name, text)
-			denied := strings.HasPrefix(answer, "-ERR DENIED : needs ") || strings.Contains(answer, "permissions violation: needs ") ||
+			denied := deniedLine.MatchString(answer) || strings.Contains(answer, "permissions violation: needs ") ||
 				strings.HasPrefix(answer, "-ERR 'Permissions Violation for Publish")
 			if may := slices.Contains(strings.Fields(op.may), name); denied == may {
 				t.Errorf("%s (%s): %s %q: %s", name, grantsOf[name], op.door, text, answer)
@@ -230,6 +240,7 @@ func TestDoorsTellNothing(t *testing.T) {
 // checkAllVerbs checks that no verb of the line protocol is missing.
 func checkAllVerbs(t *testing.T) {
 	free := []string{"HELLO", "AUTH", "PING", "QUIT", "BUCKETS", "UNWATCH", "RECORDS", "COMMIT", "DISCARD"} // need no permission, or that of an IMPORT before
+	free = append(free, "IF", "IFNEWEST")                                                                   // tried as lines of TXN
 	for v := lineproto.VerbHello; v.String() != "unknown verb"; v++ {
 		tried := slices.ContainsFunc(operations, func(op struct{ door, text, may string }) bool {
 			return op.door == "line" && strings.HasPrefix(op.text, v.String()+" ")

@@ -23,7 +23,7 @@ type Command struct {
 
 	BucketID    uint64 // the command is for the bucket with this id only; 0: any bucket with the name
 	Revision    kv.Revision
-	HasRevision bool          // UPDATE: always. GET, DEL, PURGE: Revision is present. WATCH: from is present
+	HasRevision bool          // UPDATE, IFNEWEST: always. GET, DEL, PURGE, IF: Revision is present. WATCH: from is present
 	TTL         time.Duration // 0: none
 
 	Watch         uint64 // the client's number of the watch
@@ -39,6 +39,11 @@ type Command struct {
 	Range      kv.RangeOptions // RANGE, without patterns: see Ranges. CHILDREN: only Limit
 	Prefix     string          // CHILDREN
 	Separators string          // CHILDREN; empty: "."
+
+	Txn            TxnLines    // TXN
+	Is             kv.CondKind // IF: one of those of its option is; 0: it is absent
+	NotRevision    kv.Revision // IF
+	HasNotRevision bool        // NotRevision is present
 
 	Import uint64      // the client's number of the import; IMPORT, RECORDS, COMMIT, DISCARD
 	Next   kv.Revision // IMPORT, as kv.BucketImporter takes it; ApplyConfig sets it in a parsed command
@@ -124,6 +129,9 @@ func (c *Command) parseLine(line []byte) (Verb, error) {
 	if verb == VerbCommit && !c.hasDigest {
 		c.refuse(invalidOption("the digest is missing: %s", s.usage()))
 	}
+	if verb == VerbIf {
+		c.refuseIf(s)
+	}
 	c.refuseLength(verb)
 	return verb, nil
 }
@@ -174,6 +182,12 @@ func (c *Command) setArgument(a argument, word []byte) (ok bool) {
 		c.Watch, ok = parseNumber(word)
 	case argImport:
 		c.Import, ok = parseNumber(word)
+	case argConditions:
+		c.Txn.Conditions, ok = parseNumber(word)
+	case argThen:
+		c.Txn.Then, ok = parseNumber(word)
+	case argElse:
+		c.Txn.Else, ok = parseNumber(word)
 	case argRevision:
 		c.HasRevision = true
 		ok = parseRevision(word, &c.Revision)

@@ -75,6 +75,12 @@ var commands = []struct {
 	{"RECLAIM b\r\n", lineproto.Command{Verb: lineproto.VerbReclaim, Bucket: "b"}},
 	{"PURGEDELETES b\r\n", lineproto.Command{Verb: lineproto.VerbPurgeDeletes, Bucket: "b"}},
 	{"PURGEDELETES b older=1h0m0s\r\n", lineproto.Command{Verb: lineproto.VerbPurgeDeletes, Bucket: "b", OlderThan: time.Hour}},
+	{"TXN 1 2 3\r\n", lineproto.Command{Verb: lineproto.VerbTxn, Txn: lineproto.TxnLines{Conditions: 1, Then: 2, Else: 3}}},
+	{"IF b k is=absent\r\n", lineproto.Command{Verb: lineproto.VerbIf, Bucket: "b", Key: "k", Is: kv.Absent}},
+	{"IF b k is=exists rev=0 not-rev=7 id=3\r\n", lineproto.Command{Verb: lineproto.VerbIf, Bucket: "b", Key: "k", Is: kv.Exists, HasRevision: true, HasNotRevision: true, NotRevision: 7, BucketID: 3}},
+	{"IF b a=b is=value 1\r\nv\r\n", lineproto.Command{Verb: lineproto.VerbIf, Bucket: "b", Key: "a=b", Is: kv.ValueIs, Value: []byte("v")}},
+	{"IF b k is=not-value 0\r\n\r\n", lineproto.Command{Verb: lineproto.VerbIf, Bucket: "b", Key: "k", Is: kv.ValueIsNot, Value: []byte{}}},
+	{"IFNEWEST b 7 id=3\r\n", lineproto.Command{Verb: lineproto.VerbIfNewest, Bucket: "b", HasRevision: true, Revision: 7, BucketID: 3}},
 	{"PURGEDELETES b older=0s\r\n", lineproto.Command{Verb: lineproto.VerbPurgeDeletes, Bucket: "b", OlderThan: -1}},
 }
 

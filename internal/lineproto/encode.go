@@ -69,6 +69,12 @@ func (c *Command) appendArguments(dst []byte, s *shape) ([]byte, error) {
 			dst = strconv.AppendUint(dst, c.Watch, 10)
 		case argImport:
 			dst = strconv.AppendUint(dst, c.Import, 10)
+		case argConditions:
+			dst = strconv.AppendUint(dst, c.Txn.Conditions, 10)
+		case argThen:
+			dst = strconv.AppendUint(dst, c.Txn.Then, 10)
+		case argElse:
+			dst = strconv.AppendUint(dst, c.Txn.Else, 10)
 		case argRevision:
 			dst = strconv.AppendUint(dst, uint64(c.Revision), 10)
 		case argPrefix:
@@ -139,8 +145,14 @@ func (c *Command) appendOptions(dst []byte, has optionSet) []byte {
 	if has&optTTL != 0 && c.TTL > 0 {
 		dst = appendDuration(dst, "ttl=", c.TTL)
 	}
+	if has&optIs != 0 {
+		dst = appendCondKind(dst, c.Is)
+	}
 	if has&optRevision != 0 && c.HasRevision {
 		dst = appendNumberOption(dst, "rev=", uint64(c.Revision))
+	}
+	if has&optNotRevision != 0 && c.HasNotRevision {
+		dst = appendNumberOption(dst, "not-rev=", uint64(c.NotRevision))
 	}
 	if has&optMode != 0 && c.Mode != WatchLast {
 		dst = append(append(dst, " mode="...), c.Mode.String()...)

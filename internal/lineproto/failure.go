@@ -31,12 +31,19 @@ const (
 // and the key of a *kv.KeyError are not sent: they are the command's, so the client has
 // them.
 func appendFailure(dst []byte, err error, subject string) []byte {
+	line, ofLine := err.(*LineError)
+	if ofLine {
+		err = line.Err
+	}
 	if named, ok := err.(*kv.KeyError); ok {
 		err = named.Err
 	}
 	code := codeOf(err)
 	kind := sentinel(string(code))
 	dst = append(dst, code...)
+	if ofLine {
+		dst = appendNumberOption(dst, "op=", uint64(line.Line))
+	}
 	text := ""
 	if err != kind { // a GET that finds nothing does not need the work below
 		dst = appendDetails(dst, err)

@@ -78,6 +78,11 @@ func (c *Command) setOption(o optionSet, value []byte) (ok bool) {
 	case optID:
 		c.BucketID, ok = parseNumber(value)
 		return ok && c.BucketID != 0
+	case optIs:
+		c.Is, ok = condKinds[string(value)]
+	case optNotRevision:
+		c.HasNotRevision = true
+		return parseRevision(value, &c.NotRevision)
 	case optRevision:
 		c.HasRevision = true
 		return parseRevision(value, &c.Revision)

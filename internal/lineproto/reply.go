@@ -27,8 +27,10 @@ const (
 	ReplyInfo                            // +INFO
 	ReplyHello                           // +HELLO
 	ReplyError                           // -ERR
-	ReplyNone                            // +NONE KEY [ERROR]: a key of MGET without a value
+	ReplyNone                            // +NONE KEY [ERROR]: a key of MGET, or of a GET of TXN, without a value
 	ReplyChild                           // +CHILD NAME keys=N [more=yes] [key=yes]
+	ReplyTxn                             // +TXN then|else LINES BUCKETS
+	ReplyAt                              // +AT BUCKET REVISION: after a transaction
 	ReplyEvent                           // EVENT: of a watch
 	ReplyLostEvent                       // LOST: of a watch, a record whose value is damaged
 	ReplySynced                          // SYNCED: a watch has delivered its initial entries
@@ -40,6 +42,7 @@ var replyNames = [...]string{
 	ReplyOK: "+OK", ReplyEntry: "+ENTRY", ReplyLost: "+LOST", ReplyKey: "+KEY", ReplyBucket: "+BUCKET", ReplyReclaimed: "+RECLAIMED",
 	ReplyDoubt: "+DOUBT", ReplyMissing: "+MISSING", ReplyLostRecord: "+LOSTRECORD", ReplyEnd: "+END",
 	ReplyInfo: "+INFO", ReplyHello: "+HELLO", ReplyError: "-ERR",
+	ReplyTxn: "+TXN", ReplyAt: "+AT",
 	ReplyEvent: "EVENT", ReplyLostEvent: "LOST", ReplySynced: "SYNCED", ReplyWatchEnd: "END",
 	ReplyData: "+DATA", ReplyNone: "+NONE", ReplyChild: "+CHILD",
 }
@@ -63,8 +66,10 @@ func (k ReplyKind) IsEvent() bool { return k >= ReplyEvent }
 // and change with it. Err and Status return memory of their own.
 type Reply struct {
 	Kind      ReplyKind
-	Number    uint64       // +OK: a revision or count, 0 if there is none. +END: the count
-	Name      string       // +KEY, +BUCKET, +INFO, +NONE
+	Number    uint64       // +OK, +AT: a revision or count, 0 if there is none. +END, +TXN: the count
+	Name      string       // +KEY, +BUCKET, +INFO, +NONE, +AT
+	Then      bool         // +TXN: otherwise it is else
+	Buckets   uint64       // +TXN: how many +AT follow
 	Watch     uint64       // EVENT, LOST, SYNCED, END
 	Next      kv.Revision  // END: the revision to resume from; 0: begin anew
 	Entry     kv.Entry     // +ENTRY, +LOST, EVENT, LOST; its Bucket is not on the wire
@@ -160,6 +165,10 @@ func (r *Reply) parse(kind ReplyKind, w *words) (length int, err error) {
 		if word, err := w.next(); err == nil && !w.more {
 			return parseLength(word)
 		}
+	case ReplyTxn:
+		ok = r.parseTxn(w)
+	case ReplyAt:
+		ok = takeName(w, &r.Name) && r.takeNumber(w, &r.Number) && !w.more
 	case ReplyKey:
 		ok = takeKey(w, &r.Name) && !w.more
 	case ReplyNone:

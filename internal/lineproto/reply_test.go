@@ -44,6 +44,10 @@ var replies = []struct {
 	{"+CHILD \"\" keys=0 key=yes\r\n", lineproto.AppendChild(nil, &kv.Child{Key: true}), lineproto.Reply{Kind: lineproto.ReplyChild, Child: kv.Child{Key: true}}, nil},
 	{"+CHILD a keys=1000 more=yes\r\n", lineproto.AppendChild(nil, &kv.Child{Name: "a", Keys: 1000, More: true}), lineproto.Reply{Kind: lineproto.ReplyChild, Child: kv.Child{Name: "a", Keys: 1000, More: true}}, nil},
 	{"+END 7 more=\"\\\"k\"\r\n", lineproto.AppendPageEnd(nil, 7, `"k`), lineproto.Reply{Kind: lineproto.ReplyEnd, Number: 7, More: `"k`, Taken: kv.BackupTaken{Size: 7}}, nil},
+	{"+TXN then 3 2\r\n", lineproto.AppendTxn(nil, true, 3, 2), lineproto.Reply{Kind: lineproto.ReplyTxn, Then: true, Number: 3, Buckets: 2}, nil},
+	{"+TXN else 0 0\r\n", lineproto.AppendTxn(nil, false, 0, 0), lineproto.Reply{Kind: lineproto.ReplyTxn}, nil},
+	{"+AT my-kv 7\r\n", lineproto.AppendAt(nil, "my-kv", 7), lineproto.Reply{Kind: lineproto.ReplyAt, Name: "my-kv", Number: 7}, nil},
+	{"-ERR KEY_EXISTS op=3 actual=4 : k\r\n", []byte("-ERR KEY_EXISTS op=3 actual=4 : k\r\n"), lineproto.Reply{Kind: lineproto.ReplyError}, kv.ErrKeyExists},
 	{"+BUCKET my-kv\r\n", lineproto.AppendBucket(nil, "my-kv"), lineproto.Reply{Kind: lineproto.ReplyBucket, Name: "my-kv"}, nil},
 	{"+RECLAIMED 5 9 3\r\n", lineproto.AppendReclaimed(nil, &kv.Reclaimed{Done: 5, Total: 9, Freed: 3}), lineproto.Reply{Kind: lineproto.ReplyReclaimed, Reclaimed: kv.Reclaimed{Done: 5, Total: 9, Freed: 3}}, nil},
 	{"+DOUBT 0\r\n", doubtLine(&kv.Doubt{}, 0), lineproto.Reply{Kind: lineproto.ReplyDoubt}, nil},
@@ -117,7 +121,8 @@ func lost(e kv.Entry) kv.Entry {
 func sameReply(a, b *lineproto.Reply) bool {
 	return a.Kind == b.Kind && a.Number == b.Number && a.Name == b.Name && a.Watch == b.Watch && a.Next == b.Next &&
 		reflect.DeepEqual(a.Entry, b.Entry) && a.Hello == b.Hello && a.Reclaimed == b.Reclaimed &&
-		a.Bound == b.Bound && a.Unknown == b.Unknown && a.Missing == b.Missing && a.LostRecord == b.LostRecord
+		a.Bound == b.Bound && a.Unknown == b.Unknown && a.Missing == b.Missing && a.LostRecord == b.LostRecord &&
+		a.Then == b.Then && a.Buckets == b.Buckets
 }
 
 func TestReplies(t *testing.T) {
@@ -161,7 +166,7 @@ func TestRepliesThatDoNotParse(t *testing.T) {
 		"+HELLO 1 store=000102030405060708090a0b0c0d0e0f00\r\n",
 		"+DOUBT\r\n", "+DOUBT x\r\n", "+DOUBT 1 x\r\n", "+DOUBT 1 all=maybe\r\n", "+MISSING 1\r\n", "+MISSING 1 2 x\r\n", "+MISSING 1 2 records=x\r\n",
 		"+MISSING 1 2 offset=x\r\n", "+LOSTRECORD k\r\n", "+LOSTRECORD k x\r\n", "+LOSTRECORD k 1 x\r\n",
-		"+NONE\r\n", "+NONE k CODE\r\n", "+CHILD\r\n", "+CHILD a x\r\n", "+CHILD a keys=x\r\n", "+CHILD a key=maybe\r\n", "+CHILD \"\r\n",
+		"+TXN\r\n", "+TXN maybe 1 1\r\n", "+TXN then 1\r\n", "+TXN then 2049 0\r\n", "+TXN then 0 0 0\r\n", "+AT b\r\n", "+AT b 1 1\r\n", "+NONE\r\n", "+NONE k CODE\r\n", "+CHILD\r\n", "+CHILD a x\r\n", "+CHILD a keys=x\r\n", "+CHILD a key=maybe\r\n", "+CHILD \"\r\n",
 		"+INFO\r\n", "+INFO b x y\r\n", "+INFO b 1x\r\n",
 	} {
 		var r lineproto.Reply

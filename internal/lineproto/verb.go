@@ -38,6 +38,9 @@ const (
 	VerbGetMany
 	VerbRange
 	VerbChildren
+	VerbTxn
+	VerbIf
+	VerbIfNewest
 )
 
 // String returns the verb as on the wire.
@@ -71,9 +74,12 @@ const (
 	argImport
 	argBuckets
 	argPrefix
+	argConditions
+	argThen
+	argElse
 )
 
-var argumentNames = [...]string{"", "BUCKET", "KEY", "REVISION", "PATTERNS", "WATCH", "USER", "PASSWORD", "NUMBER", "BUCKETS", "PREFIX"}
+var argumentNames = [...]string{"", "BUCKET", "KEY", "REVISION", "PATTERNS", "WATCH", "USER", "PASSWORD", "NUMBER", "BUCKETS", "PREFIX", "CONDITIONS", "THEN", "ELSE"}
 
 // payloadRule determines whether a verb has a length and a payload.
 type payloadRule uint8
@@ -109,6 +115,8 @@ const (
 	optMarkers
 	optChanged
 	optBy
+	optIs
+	optNotRevision
 	optConfig // those of a configuration: config.go
 )
 
@@ -162,6 +170,9 @@ var (
 		VerbGetMany:      {"MGET", aBucket, optStale | optID, hasPayload},
 		VerbRange:        {"RANGE", somePatterns, rangeOptions | optStale | optID, mayHavePayload},
 		VerbChildren:     {"CHILDREN", []argument{argBucket, argPrefix}, optBy | optLimit | optStale | optID, noPayload},
+		VerbTxn:          {"TXN", []argument{argConditions, argThen, argElse}, 0, noPayload},
+		VerbIf:           {"IF", aKey, optIs | optRevision | optNotRevision | optID, mayHavePayload},
+		VerbIfNewest:     {"IFNEWEST", []argument{argBucket, argRevision}, optID, noPayload},
 	}
 )
 
@@ -231,6 +242,10 @@ func optionNamed(name string) optionSet {
 		return optChanged
 	case "by":
 		return optBy
+	case "is":
+		return optIs
+	case "not-rev":
+		return optNotRevision
 	}
 	return 0
 }

@@ -60,6 +60,25 @@ CHILDREN s ""
 EDIT s history=1
 HISTORY s k1
 PURGEDELETES s older=0s
+TXN 2 3 1
+IF s k1 is=exists not-rev=1
+IF s none is=value 1
+x
+DEL s k1
+PUT s k8 2
+v8
+GET s k1
+PUT s k9 4
+v
+w
+TXN 0 1 0 color=red
+PUT s k9 1
+x
+TXN 0 2 0
+PUT s k1 color=red 3
+bad
+GET s k1
+TXN 0 0 0
 GET s k1 stale=yes
 LOST s
 ACCEPT s
@@ -92,7 +111,7 @@ func TestEverySplitGivesTheSame(t *testing.T) {
 		return string(got)
 	}
 	whole := converse()
-	if !strings.Contains(whole, "+END") || strings.Count(whole, "-ERR") != 9 {
+	if !strings.Contains(whole, "+END") || strings.Count(whole, "-ERR") != 11 {
 		t.Fatalf("the session went\n%s", whole)
 	}
 	for cut := 1; cut < len(text); cut++ {

@@ -29,6 +29,7 @@ type conn struct {
 	last    handle            // in this round
 	watches watches
 	imports imports
+	txn     *openTxn  // nil: none is open
 	read    int       // bytes consumed before the login
 	wrote   int       // bytes of replies; limited before the login
 	since   time.Time // when the first byte of an incomplete command came; zero: there is none
@@ -50,6 +51,7 @@ func (c *conn) end() {
 	c.Close() // first: a watch may be writing to a client that does not read
 	c.watches.stopAll()
 	c.imports.discardAll(c)
+	c.dropTxn()
 	c.in.Release()
 }
 
@@ -76,7 +78,7 @@ func (c *conn) finish(err error) {
 		c.watches.endAll(lineproto.ErrShutdown)
 		last = lineproto.AppendError(nil, lineproto.ErrShutdown, "")
 	case errors.Is(err, errQuit):
-	case errors.Is(err, lineproto.ErrSyntax), errors.Is(err, lineproto.ErrAuthRequired), errors.Is(err, lineproto.ErrAuthFailed):
+	case errors.Is(err, lineproto.ErrSyntax), errors.Is(err, kv.ErrTxnTooLarge), errors.Is(err, lineproto.ErrAuthRequired), errors.Is(err, lineproto.ErrAuthFailed):
 		last = lineproto.AppendError(nil, err, "")
 	case server.IsTimeout(err) && c.NeedsLogin():
 		last = lineproto.AppendError(nil, fmt.Errorf("%w: log in within %v", lineproto.ErrTimeout, server.LoginTime), "")
@@ -126,11 +128,16 @@ func (c *conn) commands() (need int, err error) {
 		if err := c.spend(n, true); err != nil {
 			return 0, err
 		}
+		if c.cmd.Verb == lineproto.VerbTxn && c.since.IsZero() {
+			c.since = time.Now() // of the whole transaction
+		}
 		if err := c.execute(&c.cmd); err != nil {
 			return 0, err
 		}
 		c.in.Consume(n)
-		c.since = time.Time{}
+		if c.txn == nil {
+			c.since = time.Time{}
+		}
 	}
 }
 
@@ -155,6 +162,10 @@ func (c *conn) await(need int) error {
 	cmd := c.cmd
 	c.cmd = lineproto.Command{}   // its views would keep the buffer
 	beforeLogin := c.NeedsLogin() // then the deadline is that of the login
+	if need == 0 && c.txn != nil {
+		c.in.Expect(commandUntil(c.since, c.txn.payloads))
+		return c.in.Read()
+	}
 	if need == 0 {
 		if !beforeLogin {
 			c.in.Expect(time.Time{})
@@ -164,10 +175,14 @@ func (c *conn) await(need int) error {
 	if c.since.IsZero() {
 		c.since = time.Now()
 	}
-	if !beforeLogin {
+	switch {
+	case beforeLogin:
+	case c.txn != nil:
+		c.in.Expect(commandUntil(c.since, c.txn.payloads+max(0, cmd.Length)))
+	default:
 		c.in.Expect(commandUntil(c.since, cmd.Length))
 	}
-	if cmd.Verb != 0 {
+	if cmd.Verb != 0 && c.txn == nil { // a line of a transaction is answered with the others
 		if beforeLogin {
 			return lineproto.ErrAuthRequired
 		}
@@ -225,6 +240,9 @@ func (c *conn) refuseBroken(broken error) error {
 	}
 	if c.NeedsLogin() {
 		return lineproto.ErrAuthRequired
+	}
+	if c.txn != nil {
+		return broken
 	}
 	if err := c.precheck(&c.cmd); err != nil {
 		c.finishRun() // which came first

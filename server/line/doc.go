@@ -166,6 +166,31 @@
 //	S: []
 //	C: UNWATCH 7
 //	S: +OK
+//	C: TXN 1 2 1
+//	C: IF my-kv b.c.d rev=8
+//	C: UPDATE my-kv b.c.d 8 2
+//	C: {}
+//	C: GET my-kv b.c.d
+//	C: GET my-kv b.c.d
+//	S: +TXN then 2 1
+//	S: +OK 9
+//	S: +ENTRY b.c.d 9 PUT 2026-11-22T18:00:00.123456789Z 2
+//	S: {}
+//	S: +AT my-kv 9
+//	C: TXN 1 1 1
+//	C: IF my-kv b.c.d is=value 2
+//	C: []
+//	C: DEL my-kv b.c.d
+//	C: GET my-kv none
+//	S: +TXN else 1 1
+//	S: +NONE none
+//	S: +AT my-kv 9
+//	C: TXN 0 2 0
+//	C: PUT copy Key3 1
+//	C: x
+//	C: UPDATE my-kv b.c.d 8 1
+//	C: y
+//	S: -ERR REVISION_MISMATCH op=2 actual=9 expected=8 : b.c.d is at revision 9, expected 8
 //	C: PING
 //	S: +OK
 //	C: QUIT
@@ -234,6 +259,9 @@
 //	COMMIT number digest=HEX                     +OK
 //	DISCARD number                               +OK
 //	BACKUP buckets [rate=N]                      +DATA … +END; buckets: names with commas between, or *
+//	TXN conditions then else                     +TXN, after that many lines of each; see Transactions
+//	IF bucket key [is=absent|exists|value|not-value] [rev=N] [not-rev=N] [length]
+//	IFNEWEST bucket revision
 //
 // The methods of the same names in package kv define the meaning. Every command that
 // names a bucket also takes id=N, except ADD and EDIT. It then works on the bucket of
@@ -258,6 +286,8 @@
 //	+DOUBT bound [all=yes]
 //	+MISSING after upto [records=N] file=TEXT offset=N
 //	+LOSTRECORD key revision
+//	+TXN then|else lines buckets                                           and that many lines of each
+//	+AT bucket revision                                                    the newest after a transaction
 //	+DATA length                                                           and a part of a backup
 //	+END count [more=K]                                                    of a listing
 //	+END size lsn=N sha256=HEX [damage=N]                                  of a backup
@@ -377,6 +407,26 @@
 // does the end of the connection. A number that has no import is discarded already. A connection
 // has at most 16 imports.
 //
+// # Transactions
+//
+// TXN begins a transaction ([kv.Txn]). Its lines follow: first the conditions, IF and IFNEWEST, then
+// the lines of the branch that is carried out if all of them hold, then those of the other. A branch
+// has the commands PUT, CREATE, UPDATE, DEL, PURGE and GET, with their payloads. An IF has one test
+// or more; rev=N is about the key's newest record, marker or not, and rev=0 says that there is
+// none. is=value and is=not-value have a payload. IFNEWEST is about the newest revision of a bucket.
+// Nothing is executed before the last line has come.
+//
+// The answer is +TXN with the branch, then one reply for each line of that branch, in their order:
+// +OK and the revision for a write, +ENTRY or +NONE for a GET, +LOST where the value is damaged. A
+// GET sees the state after all writes of its branch, wherever it stands. Then comes a line +AT for
+// each bucket of the transaction. If a line is refused, nothing is written, and the only answer is
+// -ERR with op=N, the number of the line, counted from 1 behind TXN.
+//
+// The id=N of an IF or IFNEWEST is checked together with the conditions, that of another line just
+// before. A TOUCH is NOT_SUPPORTED, and so is every transaction where the store has none. A line that cannot
+// stand where it does is SYNTAX, and closes the connection; so does TXN_TOO_LARGE where TXN announces
+// too many lines. Any other refused line is answered after all lines were read.
+//
 // # Errors
 //
 // The codes never change. The errors of package kv have these codes:
@@ -394,7 +444,7 @@
 //	AUTH_REQUIRED  AUTH must come first; the connection is closed
 //	AUTH_FAILED    wrong name or password, or too many failures; the connection is closed
 //	DENIED         the user has no permission for this
-//	TOO_MANY       too many connections (this one is closed) or watches
+//	TOO_MANY       too many connections (this one is closed), watches, or bytes of transactions
 //	TIMEOUT        a command did not arrive in time; the connection is closed
 //	SHUTDOWN       the server shuts down; the connection is closed
 //	INTERNAL       any other error
@@ -404,7 +454,7 @@
 // and detail of damage, and bucket, after and upto of missing records: those above the
 // revision after and not above upto; first, the revision from which on nothing is missing,
 // newest, the revision that the bucket is at, and wanted, the requested revision; digest,
-// that of a bucket, and wanted, the expected one.
+// that of a bucket, and wanted, the expected one; op, the line of a transaction.
 //
 // A line that does not parse gets one error, and the connection is closed, because the
 // begin of the next command is unknown. That ends an HTTP request at its first line,
@@ -421,7 +471,11 @@
 //
 //	value                            64 MiB, and the bucket's own limit
 //	records of a RECORDS             4 MiB, or one record
-//	a command, from its first byte   10 s, and 1 s more for each 128 KiB of payload
+//	a command, from its first byte   10 s, and 1 s more for each 128 KiB of payload; a transaction with
+//	                                 all its lines likewise
+//	a transaction                    1,024 conditions; of each branch 1,024 writes, 1,024 GET, 64 MiB;
+//	                                 192 MiB in all, with 300 bytes for each line
+//	unfinished transactions          256 MiB, of all connections; more is TOO_MANY
 //	a client that does not read      closed if a reply waits and the client takes less than
 //	                                 256 KiB in 5 to 10 s; never while only events wait
 //	before AUTH, if it is required   2 s, 4 KiB each way; HELLO, AUTH, PING, QUIT only
@@ -444,8 +498,8 @@
 //
 // # Permissions
 //
-//	get    GET HISTORY, of the key; MGET, of each key; KEYS COUNT RANGE, of each pattern;
-//	       CHILDREN, of the pattern ">" behind the last point of the prefix; LOST, of the bucket
+//	get    GET HISTORY IF, of the key; MGET, of each key; KEYS COUNT RANGE, of each pattern;
+//	       CHILDREN, of the pattern ">" behind the last point of the prefix; LOST IFNEWEST, of the bucket
 //	put    PUT CREATE UPDATE TOUCH, of the key
 //	del    DEL PURGE, of the key
 //	watch  WATCH, of each pattern
@@ -490,6 +544,8 @@
 // cost more than a GET. Adjacent writes in the buffer go to the store as one Submit. A
 // GET between two writes separates them, since it must see the first and not the
 // second.
+//
+// Bucket and key of an IF are arguments, and its tests are options, because a key may contain an =.
 //
 // An idle connection keeps a buffer of 1 KiB. Large buffers are shared: a connection
 // takes one when a read fills the small buffer, and returns it after a second without

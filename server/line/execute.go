@@ -38,6 +38,11 @@ func (c *conn) precheck(cmd *lineproto.Command) error {
 
 // execute executes a command or adds it to the run. An error ends the connection.
 func (c *conn) execute(cmd *lineproto.Command) error {
+	if c.txn != nil {
+		err := c.collect(cmd)
+		c.full()
+		return err
+	}
 	err := c.precheck(cmd)
 	if err == nil && cmd.Verb.Writes() {
 		c.write(cmd)
@@ -49,7 +54,7 @@ func (c *conn) execute(cmd *lineproto.Command) error {
 			return err
 		}
 	}
-	if err != nil {
+	if err != nil && cmd.Verb != lineproto.VerbTxn { // the lines of a refused TXN have to be read too
 		c.fail(err, cmd.Key)
 		return nil
 	}
@@ -113,6 +118,10 @@ func (c *conn) dispatch(cmd *lineproto.Command) error {
 		c.doubt(cmd)
 	case lineproto.VerbImport, lineproto.VerbRecords, lineproto.VerbCommit, lineproto.VerbDiscard:
 		c.importing(cmd)
+	case lineproto.VerbTxn:
+		return c.beginTxn(cmd)
+	case lineproto.VerbIf, lineproto.VerbIfNewest:
+		return &lineproto.SyntaxError{Reason: fmt.Sprintf("%v belongs to a transaction: TXN comes first", cmd.Verb)}
 	case lineproto.VerbHello:
 		hello := c.protocol.hello
 		hello.Auth = c.HasUsers()

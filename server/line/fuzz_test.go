@@ -90,6 +90,8 @@ func FuzzServe(f *testing.F) {
 	f.Add([]byte(strings.ReplaceAll(session, "\n", "\r\n")), uint16(300))
 	f.Add([]byte("ADD b\r\nPUT b k 3\r\nabc\r\nGET b k\r\nPUT b k 3\r\nabcd"), uint16(17))
 	f.Add([]byte("ADD b history=64 max-value-size=2\r\nPUT b k 3\r\nabc\r\nWATCH 1 b >\r\nGET / HTTP/1.1\r\n\r\n"), uint16(60))
+	f.Add([]byte("ADD b\r\nTXN 1 1 1\r\nIF b k is=value 1\r\nx\r\nPUT b k 1\r\nx\r\nGET b k\r\nTXN 0 1 0\r\nPING\r\n"), uint16(40))
+	f.Add([]byte("ADD b\r\nTXN 1025 0 0\r\n"), uint16(20))
 	f.Fuzz(func(t *testing.T, text []byte, at uint16) {
 		cut := min(int(at), len(text))
 		whole := converse(t, bytes.Clone(text))
@@ -123,6 +125,8 @@ func TestAnswersDoNotDependOnCuts(t *testing.T) {
 		"much too large":            {made + put("PUT b k", "\r\nPING\r\n"), false, []string{"+OK", "+OK 1", "-ERR VALUE_TOO_LARGE", "+OK"}},
 		"much too large, bad key":   {made + put("PUT b k..k", "\r\nPING\r\n"), false, []string{"+OK", "+OK 1", "-ERR VALUE_TOO_LARGE", "+OK"}},
 		"much too large, no CRLF":   {made + put("PUT b k", "x"), false, []string{"+OK", "+OK 1", "-ERR VALUE_TOO_LARGE", "-ERR SYNTAX"}},
+		"line of a TXN, no CRLF":    {made + "TXN 0 1 0\r\nPUT b k color=red 1\r\nxy", false, []string{"+OK", "+OK 1", "-ERR SYNTAX"}},
+		"line of a TXN, too large":  {made + "TXN 0 2 0\r\n" + put("PUT b k", "\r\nGET b k\r\nPING\r\n"), false, []string{"+OK", "+OK 1", "-ERR VALUE_TOO_LARGE", "+OK"}},
 		"no bucket, large":          {put("PUT b k", "\r\nPING\r\n"), false, []string{"-ERR BUCKET_NOT_FOUND", "+OK"}},
 		"reserved bucket, large":    {put("PUT _kvd_x k", "\r\nPING\r\n"), false, []string{"-ERR BUCKET_NOT_FOUND", "+OK"}},
 		"before a login":            {"PUT b k 1\r\nx\r\nPING\r\n", true, []string{"-ERR AUTH_REQUIRED"}},

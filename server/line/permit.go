@@ -9,7 +9,7 @@ import (
 	"kvd/server"
 )
 
-// permissions are those that a verb needs. HELLO, AUTH, PING, QUIT, UNWATCH and DISCARD need none;
+// permissions are those that a verb needs. HELLO, AUTH, PING, QUIT, UNWATCH, DISCARD and TXN itself need none;
 // BUCKETS lists the buckets in which the user has any.
 var permissions = [...]struct {
 	may server.Permission
@@ -35,6 +35,8 @@ var permissions = [...]struct {
 	lineproto.VerbPurge:        {server.MayDel, ofKey},
 	lineproto.VerbGet:          {server.MayGet, ofKey},
 	lineproto.VerbHistory:      {server.MayGet, ofKey},
+	lineproto.VerbIf:           {server.MayGet, ofKey},
+	lineproto.VerbIfNewest:     {server.MayGet, ofBucket},
 	lineproto.VerbKeys:         {server.MayGet, ofPatterns},
 	lineproto.VerbCount:        {server.MayGet, ofPatterns},
 	lineproto.VerbGetMany:      {server.MayGet, ofAnything}, // and each key: conn.keysOf

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"kvd/internal/lineproto"
@@ -30,6 +31,7 @@ type Protocol struct {
 	store     kv.Store
 	submitter kv.Submitter
 	hello     lineproto.Hello
+	txnMemory atomic.Int64 // bytes that unfinished transactions hold
 }
 
 // New returns the protocol for a store. The version is that of the program, for HELLO.

@@ -45,12 +45,17 @@ func (c *conn) write(cmd *lineproto.Command) {
 			return
 		}
 	}
-	c.run.mutations = append(c.run.mutations, kv.Mutation{
-		Bucket: c.name(cmd.Bucket), Op: mutationOps[cmd.Verb], Key: cmd.Key, Value: cmd.Value,
-		Last: cmd.Revision, IfLast: cmd.HasRevision, TTL: cmd.TTL,
-	})
+	c.run.mutations = append(c.run.mutations, mutationOf(c.name(cmd.Bucket), cmd))
 	if len(c.run.mutations) >= runMax {
 		c.finishRun()
+	}
+}
+
+// mutationOf returns the mutation of a command that writes.
+func mutationOf(bucket string, cmd *lineproto.Command) kv.Mutation {
+	return kv.Mutation{
+		Bucket: bucket, Op: mutationOps[cmd.Verb], Key: cmd.Key, Value: cmd.Value,
+		Last: cmd.Revision, IfLast: cmd.HasRevision, TTL: cmd.TTL,
 	}
 }
 
