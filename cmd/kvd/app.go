@@ -131,7 +131,7 @@ Exit codes: 0 ok, 1 other, 2 usage, 3 not found, 4 conflict or exists,
 		c.GroupID = groupVerbs
 		root.AddCommand(c)
 	}
-	root.AddCommand(a.kvCommand())
+	root.AddCommand(a.txnCommand(), a.kvCommand())
 	for _, c := range []*cobra.Command{
 		a.backupCommand(), a.restoreCommand(), a.exportCommand(), a.importCommand(),
 		a.verifyCommand(), a.dumpCommand(), a.repairCommand(), a.lostCommand(), a.acceptCommand(), a.reclaimCommand(), a.benchCommand(), a.userCommand(),

@@ -60,7 +60,7 @@ var codeRules = []struct {
 	{exitInterrupted, []error{errInterrupted}},
 	{exitCorrupt, []error{kv.ErrCorrupt, errDamaged, lines.ErrIncomplete}},
 	{exitNotFound, []error{kv.ErrBucketNotFound, kv.ErrKeyNotFound, kv.ErrCompacted, kv.ErrFutureRevision, errNoStore, errNoConn, errNoUser, errNoUsersFile, repo.ErrNoRepo, repo.ErrNoPoint, fs.ErrNotExist}},
-	{exitConflict, []error{kv.ErrKeyExists, kv.ErrKeyRevisionMismatch, kv.ErrBucketExists, kv.ErrDigestMismatch, kv.ErrContended, kv.ErrLocked, lines.ErrChanged, errUserExists, cut.ErrNotEmpty, fs.ErrExist, repo.ErrRepoTaken, repo.ErrBusy, syscall.EADDRINUSE}},
+	{exitConflict, []error{kv.ErrKeyExists, kv.ErrKeyRevisionMismatch, kv.ErrBucketExists, kv.ErrDigestMismatch, kv.ErrContended, kv.ErrLocked, lines.ErrChanged, errElse, errUserExists, cut.ErrNotEmpty, fs.ErrExist, repo.ErrRepoTaken, repo.ErrBusy, syscall.EADDRINUSE}},
 	{exitLimit, []error{kv.ErrValueTooLarge, kv.ErrBucketFull, kv.ErrHistoryTooLarge, kv.ErrTxnTooLarge, kv.ErrNoSpace, kv.ErrTooManyFiles, syscall.ENOSPC, syscall.EDQUOT}},
 	{exitUsage, []error{kv.ErrInvalidBucketName, kv.ErrInvalidKey, kv.ErrInvalidPattern, kv.ErrInvalidConfig, kv.ErrInvalidOption, kv.ErrInvalidRecord, kv.ErrInvalidTxn, s3.ErrURL, s3.ErrSecretURL, s3.ErrEndpoint, s3.ErrPlainHTTP}},
 	{exitDenied, []error{lineproto.ErrDenied, lineproto.ErrAuthFailed, lineproto.ErrAuthRequired, server.ErrExposed, s3.ErrNoCredentials, fs.ErrPermission}},
