@@ -58,8 +58,8 @@ func init() { // not in the declaration, which would be an initialization cycle
 		{"STREAM.LIST", 0, "stream_list", (*conn).streamList},
 		{"STREAM.MSG.GET.", 1, "stream_msg_get", (*conn).messageGet},
 		{"STREAM.MSG.DELETE.", 1, "stream_msg_delete", (*conn).messageDelete},
-		{"STREAM.SNAPSHOT.", 1, "stream_snapshot", (*conn).refuseBackup},
-		{"STREAM.RESTORE.", 1, "stream_restore", (*conn).refuseBackup},
+		{"STREAM.SNAPSHOT.", 1, "stream_snapshot", (*conn).streamSnapshot},
+		{"STREAM.RESTORE.", 1, "stream_restore", (*conn).streamRestore},
 		{"CONSUMER.CREATE.", anyTokens, "consumer_create", (*conn).consumerCreate},
 		{"CONSUMER.DURABLE.CREATE.", 2, "consumer_create", (*conn).durableCreate},
 		{"CONSUMER.INFO.", 2, "consumer_info", (*conn).consumerInfo},
@@ -84,11 +84,12 @@ func (c *conn) api(o *wire.Operation) bool {
 		}
 		r := &request{tokens: tokens, body: o.Payload}
 		do := call.handle
-		if requiresHigherLevel(o.Header) {
+		if requiresHigherLevel(o.Header, call.level()) {
 			do = (*conn).refuseLevel
 		}
 		c.respond(o.Reply, call.op, r, do)
-		clear(c.streams) // the call may have changed one
+		c.transfers.wake() // a backup begins behind the answer
+		clear(c.streams)   // the call may have changed one
 		return true
 	}
 	return false
@@ -103,6 +104,11 @@ func (c *conn) respond(reply []byte, op string, r *request, do func(*conn, *requ
 	if refused != nil {
 		c.front.api.errors.Add(1)
 	}
+	c.answerCall(reply, op, result, refused)
+}
+
+// answerCall answers a request with its result, or why it was refused.
+func (c *conn) answerCall(reply []byte, op string, result any, refused *jsapi.Error) {
 	if len(reply) == 0 {
 		return
 	}
@@ -134,24 +140,26 @@ func (c *conn) accountInfo(*request) (any, *jsapi.Error) {
 	return info, nil
 }
 
-// requiresHigherLevel reports whether a request needs a higher level of the API than kvd
-// has.
-func requiresHigherLevel(header []byte) bool {
+// level returns the level of the API that the operation has.
+func (k *call) level() int {
+	if k.op == "stream_snapshot" {
+		return snapshotLevel
+	}
+	return apiLevel
+}
+
+// requiresHigherLevel reports whether a request needs a higher level of the API than have.
+func requiresHigherLevel(header []byte, have int) bool {
 	required := wire.HeaderField(header, "Nats-Required-Api-Level")
 	if len(required) == 0 {
 		return false
 	}
 	level, err := strconv.Atoi(string(required))
-	return err != nil || level > apiLevel
+	return err != nil || level > have
 }
 
 // refuseLevel refuses a request that needs a higher level of the API.
 func (c *conn) refuseLevel(*request) (any, *jsapi.Error) { return nil, jsapi.ErrRequiredLevel }
-
-// refuseBackup refuses the requests of the CLI's backup and restore.
-func (c *conn) refuseBackup(*request) (any, *jsapi.Error) {
-	return nil, jsapi.NewError(501, 10052, "stream backups are not supported: take a backup with kvd backup, and restore it with kvd restore")
-}
 
 // now returns the time for an answer.
 func now() time.Time { return time.Now().UTC() }

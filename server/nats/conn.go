@@ -47,11 +47,12 @@ type conn struct {
 	subsMu sync.Mutex // guards subs, which other goroutines remove at their maximum of deliveries
 	subs   map[string]*subscription
 
-	pump   pump
-	gets   getQueue
-	memory account
-	pings  atomic.Int32 // without an answer
-	pinger *time.Timer
+	pump      pump
+	gets      getQueue
+	transfers transfers
+	memory    account
+	pings     atomic.Int32 // without an answer
+	pinger    *time.Timer
 }
 
 // errQuit ends a round after which the connection is closed.
@@ -61,7 +62,7 @@ func newConn(ctx context.Context, f *Front, sc *server.Conn) *conn {
 	c := &conn{Conn: sc, front: f, ctx: ctx, id: f.clients.Add(1), options: defaultConnectOptions}
 	c.in.Init(sc)
 	c.out.Init(sc, wire.PendingMax+f.maxPayload)
-	c.pump.conn, c.gets.conn = c, c
+	c.pump.conn, c.gets.conn, c.transfers.conn = c, c, c
 	c.memory.max = f.connMemory
 	c.streams = make(map[string]*stream)
 	c.subs = make(map[string]*subscription)
@@ -74,6 +75,7 @@ func (c *conn) end() {
 	if c.pinger != nil {
 		c.pinger.Stop()
 	}
+	c.transfers.end()
 	for _, s := range c.allSubs() {
 		c.unsubscribe(s)
 	}

@@ -38,6 +38,9 @@ type serverInfo struct {
 // apiLevel is the version of JetStream's API that kvd has; level 1 has TTLs of messages.
 const apiLevel = 1
 
+// snapshotLevel is that of STREAM.SNAPSHOT: its window_size came with it.
+const snapshotLevel = 3
+
 // sendInfo sends INFO. If the server has TLS, the handshake follows.
 func (c *conn) sendInfo() error {
 	host, port := address(c.LocalAddr())

@@ -58,6 +58,8 @@
 //	$JS.API.STREAM.{CREATE,UPDATE,INFO,DELETE,PURGE}.<stream>
 //	$JS.API.STREAM.{NAMES,LIST}
 //	$JS.API.STREAM.MSG.{GET,DELETE}.<stream>
+//	$JS.API.STREAM.{SNAPSHOT,RESTORE}.<stream>
+//	$JS.SNAPSHOT.>                 the chunks of a restore, and acknowledgements of those of a backup
 //	$JS.API.DIRECT.GET.<stream>[.<subject>]   of one message and of many, see below
 //	$JS.API.CONSUMER.{CREATE,INFO,DELETE}.<stream>.<consumer>
 //	$JS.API.CONSUMER.DURABLE.CREATE.<stream>.<consumer>
@@ -65,7 +67,7 @@
 //	$JS.API.CONSUMER.{NAMES,LIST}.<stream>
 //	$JS.ACK.<stream>.<consumer>.>  acknowledgements of pull consumers
 //	$JS.FC.>                       accepted
-//	Nats-Required-Api-Level        in requests of the API: 0 and 1
+//	Nats-Required-Api-Level        in requests of the API: 0 and 1; up to 3 for SNAPSHOT
 //
 // # Pull consumers
 //
@@ -100,6 +102,19 @@
 //
 // The last messages of a message stream without max_msgs_per_subject are searched in the keys
 // that a wildcard can match; a subject is looked up.
+//
+// # Backups of streams
+//
+// Package archive has the format, which is that of nats-server 2.15. STREAM.SNAPSHOT selects the
+// messages of one moment; each chunk is made when the client has acknowledged enough of those
+// before. So a backup costs two chunks and what S2 compresses together. If a message that was
+// selected has been superseded and removed before it is read, the backup ends with the status 500.
+// One ends with 408 if nobody subscribes to its subject for 4 s, or acknowledges a chunk for 5 s.
+//
+// STREAM.RESTORE makes a hidden bucket by [kv.Importer], with the sequences and times of the
+// backup, and shows it when the last chunk was taken and all of it is sound. An error discards it
+// (10062), and so does the end of the connection, or 10 s without a chunk. The stream must not
+// exist (10130). A connection has 4 backups and restores at a time, which it alone serves.
 //
 // # Republished messages
 //
@@ -260,6 +275,9 @@
 //	stream.go                         reads: the records of a stream
 //	getrequest.go, get.go             direct gets; of many messages: batchget.go, getsource.go, getqueue.go
 //	storedmessage.go                  messages through the API
+//	archive                           package: the format of backups
+//	transfers.go, snapshot.go         backups of a connection; one that is sent
+//	restore.go, restorerecord.go      one that is received; the records of its messages
 //	api.go, streams.go, account.go    requests about streams; subjectcounts.go, trim.go
 //	consumerapi.go, consumerconfig.go requests about consumers; consumerupdate.go
 //	consumers.go, consumer.go         deliveries; pump.go, flow.go, lastmessages.go

@@ -93,6 +93,8 @@ var apiSeeds = []string{
 	"STREAM.DELETE.KV_b ", "STREAM.DELETE.S ", "STREAM.PURGE.KV_b ", `STREAM.PURGE.KV_b {"filter":"$KV.b.k","keep":1}`, `STREAM.PURGE.S {"seq":2}`,
 	`STREAM.MSG.GET.KV_b {"seq":1}`, `STREAM.MSG.GET.KV_b {"last_by_subj":"$KV.b.k"}`, `STREAM.MSG.GET.S {"next_by_subj":"s.>","seq":2}`,
 	`STREAM.MSG.DELETE.KV_b {"seq":1,"no_erase":true}`, "STREAM.SNAPSHOT.KV_b {}", "STREAM.RESTORE.KV_b {}",
+	`STREAM.SNAPSHOT.KV_b {"deliver_subject":"inbox.9","no_consumers":true,"chunk_size":2000,"window_size":1,"jsck":true}`,
+	`STREAM.RESTORE.KV_c {"config":{"name":"KV_c","subjects":["$KV.c.>"],"max_msgs_per_subject":1},"state":{"messages":1}}`,
 	`DIRECT.GET.KV_b {"seq":2}`, `DIRECT.GET.KV_b {"next_by_subj":"$KV.b.*","seq":1,"no_hdr":true}`, "DIRECT.GET.KV_b.$KV.b.k ", "DIRECT.GET.S.s.1 ",
 	`DIRECT.GET.KV_b {"seq":2,"batch":3}`, `DIRECT.GET.S {"next_by_subj":"s.*","start_time":"2000-01-01T00:00:00Z","batch":2,"no_hdr":true,"max_bytes":5}`,
 	`DIRECT.GET.KV_b {"multi_last":["$KV.b.>","$KV.b.k"],"up_to_seq":3,"seq":2,"batch":1}`, `DIRECT.GET.S {"multi_last":["s.2","*.1"],"up_to_time":"2100-01-01T00:00:00Z"}`,

@@ -44,7 +44,7 @@ func (c *conn) directGet(o *wire.Operation) bool {
 	if s == nil || !s.config.AllowDirect {
 		return false
 	}
-	if requiresHigherLevel(o.Header) {
+	if requiresHigherLevel(o.Header, apiLevel) {
 		c.answer(o.Reply, statusLevel, nil)
 		return true
 	}

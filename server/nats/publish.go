@@ -59,6 +59,8 @@ func (c *conn) serveSystem(o *wire.Operation) bool {
 	case bytes.HasPrefix(o.Subject, []byte(wire.FlowControlPrefix)):
 		c.front.consumers.flowReplied(c.user, string(o.Subject))
 		return true
+	case bytes.HasPrefix(o.Subject, []byte(wire.SnapshotPrefix)):
+		return c.transfers.serve(o)
 	case bytes.HasPrefix(o.Subject, []byte(wire.SystemPrefix)):
 		return c.system(o) || c.publishMessage(o)
 	}

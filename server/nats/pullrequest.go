@@ -94,7 +94,7 @@ func (c *conn) messageNext(o *wire.Operation, names string) bool {
 	case k.pull == nil:
 		c.answer(o.Reply, appendStatus(nil, endPush), nil)
 		return true
-	case requiresHigherLevel(o.Header):
+	case requiresHigherLevel(o.Header, apiLevel):
 		c.answer(o.Reply, appendStatus(nil, endLevel), nil)
 		return true
 	}

@@ -48,6 +48,7 @@ func (c *conn) subscribe(o *wire.Operation) {
 	c.subsMu.Unlock()
 	c.front.subs.insert(s.subject, s)
 	c.front.consumers.subscriptionAdded(s)
+	c.transfers.wake()
 }
 
 // unsub carries out UNSUB.

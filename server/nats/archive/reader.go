@@ -42,6 +42,7 @@ type State struct {
 
 // Reader reads an archive. It is for one goroutine.
 type Reader struct {
+	raw     source
 	in      *bufio.Reader
 	sizeMax uint64 // of a message, header block and payload
 	state   State
@@ -53,8 +54,11 @@ type Reader struct {
 // together, bytes. The errors match [ErrFormat], [ErrIncomplete] or [ErrInvalid], or are those of
 // r.
 func NewReader(r io.Reader, messageMax int) (*Reader, error) {
-	a := &Reader{sizeMax: uint64(messageMax)}
-	a.in = bufio.NewReaderSize(s2.NewReader(r, s2.ReaderMaxBlockSize(compressed), s2.ReaderAllocBlock(bufferSize)), bufferSize)
+	a := &Reader{sizeMax: uint64(messageMax), raw: source{r: r}}
+	if err := a.raw.begin(); err != nil {
+		return nil, err
+	}
+	a.in = bufio.NewReaderSize(s2.NewReader(&a.raw, s2.ReaderMaxBlockSize(compressed), s2.ReaderAllocBlock(bufferSize)), bufferSize)
 	if err := a.begin(); err != nil {
 		return nil, err
 	}
@@ -68,10 +72,8 @@ func (a *Reader) State() State { return a.state }
 func (a *Reader) begin() error {
 	start := make([]byte, len(magic))
 	switch _, err := io.ReadFull(a.in, start); {
-	case errors.Is(err, s2.ErrCorrupt), errors.Is(err, s2.ErrUnsupported):
-		return fmt.Errorf("%w: it is no S2 stream", ErrFormat)
 	case err != nil:
-		return cutOff(err)
+		return a.cutOff(err)
 	case string(start) != magic:
 		return fmt.Errorf("%w: make the backup with such a server", ErrFormat)
 	}
@@ -170,7 +172,7 @@ func (a *Reader) end() error {
 	case errors.Is(err, io.EOF):
 		return io.EOF
 	case err != nil:
-		return cutOff(err)
+		return a.cutOff(err)
 	}
 	return fmt.Errorf("%w: something follows its end", ErrInvalid)
 }
@@ -205,7 +207,7 @@ func number[T uint64 | int64](a *Reader, decode func([]byte) (T, int), err *erro
 	case size < 0:
 		*err = fmt.Errorf("%w: a number behind sequence %d has more than 64 bits", ErrInvalid, a.last)
 	default: // fewer bytes are left than a number can have
-		*err = cutOff(end)
+		*err = a.cutOff(end)
 	}
 	return n
 }
@@ -232,19 +234,53 @@ func (a *Reader) read(n uint64) ([]byte, error) {
 		have := len(b)
 		b = append(b, make([]byte, min(n-uint64(have), uint64(max(have, growth))))...)
 		if _, err := io.ReadFull(a.in, b[have:]); err != nil {
-			return nil, cutOff(err)
+			return nil, a.cutOff(err)
 		}
 	}
 	return b, nil
 }
 
 // cutOff returns the error of an archive that cannot be read further.
-func cutOff(err error) error {
+func (a *Reader) cutOff(err error) error {
 	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, s2.ErrCorrupt) && a.raw.ended:
 		return ErrIncomplete
 	case errors.Is(err, s2.ErrCorrupt), errors.Is(err, s2.ErrCRC), errors.Is(err, s2.ErrUnsupported), errors.Is(err, s2.ErrTooLarge):
 		return fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	return err
+}
+
+// source is the compressed input. It tells an end from damage, where S2 does not.
+type source struct {
+	r     io.Reader
+	start []byte // was read already
+	ended bool
+}
+
+// streamStart is what an S2 stream begins with.
+const streamStart = "\xff\x06\x00\x00S2sTwO"
+
+// begin refuses input that is no S2 stream.
+func (s *source) begin() error {
+	start := make([]byte, len(streamStart))
+	n, err := io.ReadFull(s.r, start)
+	switch s.start = start[:n]; {
+	case string(s.start) != streamStart[:n]:
+		return fmt.Errorf("%w: it is no S2 stream", ErrFormat)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return ErrIncomplete
+	}
+	return err
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	if len(s.start) > 0 {
+		n := copy(p, s.start)
+		s.start = s.start[n:]
+		return n, nil
+	}
+	n, err := s.r.Read(p)
+	s.ended = s.ended || errors.Is(err, io.EOF)
+	return n, err
 }

@@ -27,6 +27,8 @@ func TestFieldsOfRequests(t *testing.T) {
 		{"STREAM.PURGE.S", natsd.JSApiStreamPurgeRequest{}},
 		{"STREAM.MSG.GET.S", natsd.JSApiMsgGetRequest{}},
 		{"STREAM.MSG.DELETE.S", natsd.JSApiMsgDeleteRequest{}},
+		{"STREAM.SNAPSHOT.S", natsd.JSApiStreamSnapshotRequest{}},
+		{"STREAM.RESTORE.S", natsd.JSApiStreamRestoreRequest{}},
 		{"CONSUMER.CREATE.S", natsd.CreateConsumerRequest{}},
 		{"CONSUMER.CREATE.S config", natsd.ConsumerConfig{}},
 		{"CONSUMER.DURABLE.CREATE.S.c", natsd.CreateConsumerRequest{}},

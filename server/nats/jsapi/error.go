@@ -27,6 +27,7 @@ var (
 	ErrBadRequest       = &Error{400, 10003, "bad request"}
 	ErrNameExists       = &Error{400, 10013, "consumer name already in use"}
 	ErrConsumerNotFound = &Error{404, 10014, "consumer not found"}
+	ErrSnapshotSubject  = &Error{400, 10015, "deliver subject not valid"}
 	ErrDurableName      = &Error{400, 10017, "consumer name in subject does not match durable name in request"}
 	ErrDurableNotSet    = &Error{400, 10018, "consumer expected to be durable but a durable name was not set"}
 	ErrEphemeralDurable = &Error{400, 10020, "consumer expected to be ephemeral but a durable name was set in request"}
@@ -59,6 +60,7 @@ var (
 	ErrNoRollup         = &Error{500, 10111, "rollup not permitted"}
 	ErrExpiresShort     = &Error{400, 10115, "consumer max request expires needs to be >= 1ms"}
 	ErrBackoffDeliver   = &Error{400, 10116, "max deliver is required to be > length of backoff values"}
+	ErrRestoreExists    = &Error{400, 10130, "stream name already in use, cannot restore"}
 	ErrFilterSubject    = &Error{400, 10131, "Consumer create request did not match filtered subject from create subject"}
 	ErrReplicasNegative = &Error{400, 10133, "replicas count cannot be negative"}
 	ErrTwoFilters       = &Error{400, 10136, "consumer cannot have both FilterSubject and FilterSubjects specified"}

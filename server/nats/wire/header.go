@@ -18,9 +18,22 @@ const (
 	deleteHeader   = headerVersion + "KV-Operation: DEL\r\n\r\n"
 	purgeHeader    = headerVersion + "KV-Operation: PURGE\r\nNats-Rollup: sub\r\n\r\n"
 	purgeReversed  = headerVersion + "Nats-Rollup: sub\r\nKV-Operation: PURGE\r\n\r\n"
+	blockEnd       = "\r\n\r\n"
 	operationDel   = "DEL"
 	operationPurge = "PURGE"
 )
+
+// Names of header fields.
+const (
+	TTLField          = "Nats-TTL"
+	MarkerReasonField = "Nats-Marker-Reason"
+)
+
+// IsHeaderBlock reports whether b can be a header block: a version, and an empty line at its end
+// alone.
+func IsHeaderBlock(b []byte) bool {
+	return bytes.HasPrefix(b, []byte(headerVersion)) && bytes.Index(b, []byte(blockEnd)) == len(b)-len(blockEnd)
+}
 
 // PublishHeaders are the headers of a message that a stream acts on. A header that is
 // absent or empty is nil. The slices are views of the header block.
@@ -88,7 +101,7 @@ func (h *PublishHeaders) set(name, value []byte) {
 		keep(&h.Operation)
 	case "Nats-Rollup":
 		keep(&h.Rollup)
-	case "Nats-TTL":
+	case TTLField:
 		keep(&h.TTL)
 	case "Nats-Msg-Id":
 		keep(&h.MsgID)

@@ -16,6 +16,7 @@ const (
 	DirectGetPrefix    = "$JS.API.DIRECT.GET."
 	AckPrefix          = "$JS.ACK."
 	FlowControlPrefix  = "$JS.FC."
+	SnapshotPrefix     = "$JS.SNAPSHOT."
 	SystemPrefix       = "$SYS."
 )
 
