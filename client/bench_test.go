@@ -152,3 +152,27 @@ func BenchmarkSubmit(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.N)*together/b.Elapsed().Seconds(), "puts/s")
 }
+
+// BenchmarkGetHundred reads 100 keys: by 100 Gets, one after the other, and by one GetMany.
+func BenchmarkGetHundred(b *testing.B) {
+	kvs, keys := benchBucket(b)
+	keys = keys[:100]
+	b.Run("gets", func(b *testing.B) {
+		for b.Loop() {
+			for _, key := range keys {
+				if _, err := kvs.Get(b.Context(), key); err != nil {
+					b.Fatal(err)
+				}
+			}
+		}
+	})
+	b.Run("many", func(b *testing.B) {
+		for b.Loop() {
+			for _, err := range kvs.GetMany(b.Context(), keys) {
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+		}
+	})
+}
