@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"iter"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -44,6 +45,14 @@ func (a *app) completeArgs(by ...completer) cobra.CompletionFunc {
 			return nil
 		})
 		return found, directive
+	}
+}
+
+// completeEach is completeArgs of a verb whose last argument may be repeated.
+func (a *app) completeEach(first, rest completer) cobra.CompletionFunc {
+	return func(c *cobra.Command, before []string, prefix string) ([]string, cobra.ShellCompDirective) {
+		by := append([]completer{first}, slices.Repeat([]completer{rest}, len(before))...)
+		return a.completeArgs(by...)(c, before, prefix)
 	}
 }
 

@@ -15,44 +15,81 @@ func (a *app) readCommands() []*cobra.Command {
 }
 
 func (a *app) getCommand() *cobra.Command {
-	var raw bool
-	var f stale
-	var revision uint64
+	var g getter
 	c := &cobra.Command{
-		Use:   "get BUCKET KEY",
-		Short: "Get the value of a key",
+		Use:   "get BUCKET KEY...",
+		Short: "Get the values of keys",
 		Long: `Print the value of a key, below a line with its revision and time. With --raw,
-print the bytes of the value and nothing else.`,
+print the bytes of the value and nothing else.
+
+The values of several keys are as of one moment, in the order of the keys. Missing keys
+are named on standard error, and the exit code is 3; damaged values likewise, and the
+exit code is 8. --raw and --revision take one key.`,
 		Example: `  kvd get my-kv Key1
-  kvd get my-kv report --raw > report.pdf`,
-		Args:              takes(2, 2),
-		ValidArgsFunction: a.completeArgs(completeBucket, completeKey),
+  kvd get my-kv report --raw > report.pdf
+  kvd get my-kv Key1 Key2 --json`,
+		Args:              takes(2, -1),
+		ValidArgsFunction: a.completeEach(completeBucket, completeKey),
 		RunE: func(c *cobra.Command, args []string) error {
-			return a.withBucket(c.Context(), args[0], func(ctx context.Context, b kv.Bucket) error {
-				var e kv.Entry
-				ctx, err := a.reader(ctx, b, f)
-				if err != nil {
-					return err
-				}
-				if c.Flags().Changed("revision") {
-					e, err = b.GetRevision(ctx, args[1], kv.Revision(revision))
-				} else {
-					e, err = b.Get(ctx, args[1])
-				}
-				if err != nil {
-					return err
-				}
-				return a.printEntry(&e, raw)
-			})
+			if len(args) > 2 {
+				return g.many(c, a, args[0], args[1:])
+			}
+			return g.one(c, a, args[0], args[1])
 		},
 	}
-	c.Flags().BoolVar(&raw, "raw", false, "print the value alone, without a newline")
-	c.Flags().Var((*revisionFlag)(&revision), "revision", "get this revision")
-	f.addFlag(c)
+	c.Flags().BoolVar(&g.raw, "raw", false, "print the value alone, without a newline")
+	c.Flags().Var((*revisionFlag)(&g.revision), "revision", "get this revision")
+	g.stale.addFlag(c)
 	a.addTarget(c)
 	a.addJSON(c)
 	exclusive(c, "raw", "json")
 	return c
+}
+
+// getter is the flags of a get.
+type getter struct {
+	raw      bool
+	revision uint64
+	stale    stale
+}
+
+// one prints the value of a key.
+func (g *getter) one(c *cobra.Command, a *app, bucket, key string) error {
+	return a.withBucket(c.Context(), bucket, func(ctx context.Context, b kv.Bucket) error {
+		var e kv.Entry
+		ctx, err := a.reader(ctx, b, g.stale)
+		if err != nil {
+			return err
+		}
+		if c.Flags().Changed("revision") {
+			e, err = b.GetRevision(ctx, key, kv.Revision(g.revision))
+		} else {
+			e, err = b.Get(ctx, key)
+		}
+		if err != nil {
+			return err
+		}
+		return a.printEntry(&e, g.raw)
+	})
+}
+
+// many prints the values of several keys.
+func (g *getter) many(c *cobra.Command, a *app, bucket string, keys []string) error {
+	for _, flag := range []string{"raw", "revision"} {
+		if c.Flags().Changed(flag) {
+			return usageOf(c, fmt.Errorf("--%s takes one KEY, not %d", flag, len(keys)))
+		}
+	}
+	return a.withStore(c.Context(), mustExist, func(ctx context.Context, s store) error {
+		b, err := s.Bucket(ctx, bucket)
+		if err != nil {
+			return err
+		}
+		if ctx, err = a.reader(ctx, b, g.stale); err != nil {
+			return err
+		}
+		return a.getMany(ctx, b, keys)
+	})
 }
 
 func (a *app) printEntry(e *kv.Entry, raw bool) error {
