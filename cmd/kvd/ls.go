@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -20,17 +21,27 @@ func (a *app) lsCommand() *cobra.Command {
 		Short:   "List buckets, or the keys of a bucket",
 		Long: `List all buckets, or the keys of a bucket that match any of the patterns. In a
 pattern, "*" stands for one token between dots, and ">" at the end for one or more
-tokens. Keys are in ascending order, as of one revision.
+tokens. Keys are in ascending order, as of one revision. --from, --to and --after
+compare keys byte by byte; with --after the last key of a page the next page follows.
+
+With --tree the arguments are BUCKET and a PREFIX such as "service.web", and the output
+is one level of the tree of keys below it: name, number of keys below it ("1000+" is
+more than 1000), and whether the name itself is a key.
 
 The output is a table on a terminal, and tab-separated lines elsewhere. The fields
 of a bucket are name, description, creation time, bytes, values and newest
 revision. With -v the fields of a key are key, time and revision, and the value
-with --display-value.`,
+with --display-value; --values is both.`,
 		Example: `  kvd ls -n
-  kvd ls my-kv 'service.*.web' 'db.>'`,
+  kvd ls my-kv 'service.*.web' 'db.>'
+  kvd ls my-kv --from 2026-01 --to 2026-02 --reverse --limit 10 --values
+  kvd ls my-kv --tree service`,
 		Args:              takes(0, -1),
 		ValidArgsFunction: a.completeArgs(completeBucket),
 		RunE: func(c *cobra.Command, args []string) error {
+			if err := l.check(c, args); err != nil {
+				return usageOf(c, err)
+			}
 			return a.withStore(c.Context(), mustExist, func(ctx context.Context, s store) error {
 				if len(args) == 0 {
 					return l.buckets(ctx, a, s)
@@ -42,15 +53,14 @@ with --display-value.`,
 				if ctx, err = a.reader(ctx, b, l.stale); err != nil {
 					return err
 				}
+				if l.tree {
+					return l.children(ctx, a, b, args[1:])
+				}
 				return l.keys(ctx, a, b, a.patterns(args[1:]))
 			})
 		},
 	}
-	c.Flags().BoolVarP(&l.names, "names", "n", false, "print the names of buckets only")
-	c.Flags().BoolVar(&l.all, "all", false, "include the buckets that hold JetStream streams")
-	c.Flags().BoolVarP(&l.verbose, "verbose", "v", false, "print the revision and time of each key")
-	c.Flags().BoolVar(&l.values, "display-value", false, "with -v, print the values")
-	l.stale.addFlag(c)
+	l.addFlags(c)
 	a.addTarget(c)
 	a.addJSON(c)
 	return c
@@ -58,8 +68,60 @@ with --display-value.`,
 
 // lister is the flags of a listing.
 type lister struct {
-	names, all, verbose, values bool
-	stale                       stale
+	names, all, verbose, values, both bool
+	bounds                            kv.RangeOptions // From, To, After, Reverse and Limit
+	ranged                            bool            // one of these is given
+	tree                              bool
+	separators                        string
+	stale                             stale
+}
+
+// rangeFlags are those that select a range of keys, besides --limit.
+var rangeFlags = []string{"from", "to", "after", "reverse"}
+
+func (l *lister) addFlags(c *cobra.Command) {
+	f := c.Flags()
+	f.BoolVarP(&l.names, "names", "n", false, "print the names of buckets only")
+	f.BoolVar(&l.all, "all", false, "include the buckets that hold JetStream streams")
+	f.BoolVarP(&l.verbose, "verbose", "v", false, "print the revision and time of each key")
+	f.BoolVar(&l.values, "display-value", false, "with -v, print the values")
+	f.BoolVar(&l.both, "values", false, "print the revision, time and value of each key")
+	f.StringVar(&l.bounds.From, "from", "", "first key")
+	f.StringVar(&l.bounds.To, "to", "", "end of the keys, which is not included")
+	f.StringVar(&l.bounds.After, "after", "", "go on behind this key, which may be gone")
+	f.BoolVar(&l.bounds.Reverse, "reverse", false, "descending order")
+	f.IntVar(&l.bounds.Limit, "limit", 0, "largest number of keys, or of names with --tree; 0: all")
+	f.BoolVar(&l.tree, "tree", false, "list one level of the tree of keys")
+	f.StringVar(&l.separators, "separators", ".", "with --tree, the characters between the levels, such as ./")
+	l.stale.addFlag(c)
+}
+
+// check returns what is wrong with the flags.
+func (l *lister) check(c *cobra.Command, args []string) error {
+	changed := c.Flags().Changed
+	for _, name := range append([]string{"limit", "values", "tree", "separators"}, rangeFlags...) {
+		if changed(name) && len(args) == 0 {
+			return fmt.Errorf("--%s needs a BUCKET", name)
+		}
+	}
+	for _, name := range append([]string{"verbose", "display-value", "values"}, rangeFlags...) {
+		if l.tree && changed(name) {
+			return fmt.Errorf("use --tree or --%s, not both", name)
+		}
+	}
+	switch {
+	case l.bounds.Limit < 0:
+		return fmt.Errorf("--limit %d: must not be negative", l.bounds.Limit)
+	case l.separators == "":
+		return errors.New("--separators is empty")
+	case !l.tree && changed("separators"):
+		return errors.New("--separators is for --tree")
+	case l.tree && len(args) > 2:
+		return fmt.Errorf("--tree takes one PREFIX: unexpected argument %q", args[2])
+	}
+	l.verbose, l.values = l.verbose || l.both, l.values || l.both
+	l.ranged = slices.ContainsFunc(append([]string{"limit"}, rangeFlags...), changed)
+	return nil
 }
 
 func (l *lister) buckets(ctx context.Context, a *app, s store) error {
@@ -112,73 +174,6 @@ func (a *app) endList(t *list, found bool, nothing string) error {
 		fmt.Fprintln(a.err, nothing)
 	default:
 		t.end()
-	}
-	return nil
-}
-
-func (l *lister) keys(ctx context.Context, a *app, b kv.Bucket, patterns []string) error {
-	if !l.verbose {
-		return l.keyNames(ctx, a, b, patterns)
-	}
-	headings := []string{"Key", "Created", "Revision"}
-	if l.values {
-		headings = append(headings, "Value")
-	}
-	t := a.newList(fmt.Sprintf("Contents for bucket '%s'", b.Name()), headings...)
-	found := false
-	var damaged damagedReads
-	for e, err := range b.All(ctx, patterns...) {
-		if damaged.skip(a, &e, err) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		found = true
-		if !l.values {
-			e.Value = nil
-		}
-		switch {
-		case a.json:
-			j := newEntryJSON(&e)
-			if !l.values {
-				j.Value = nil
-			}
-			if err := a.printJSON(j); err != nil {
-				return err
-			}
-		case l.values:
-			t.add(a.key(e.Key), t.time(e.Created), e.Revision, t.cell(e.Value))
-		default:
-			t.add(a.key(e.Key), t.time(e.Created), e.Revision)
-		}
-	}
-	if damaged > 0 && !found {
-		return damaged.err(b.Name())
-	}
-	return errors.Join(a.endList(t, found, "No keys found in bucket"), damaged.err(b.Name()))
-}
-
-func (l *lister) keyNames(ctx context.Context, a *app, b kv.Bucket, patterns []string) error {
-	found := false
-	for key, err := range b.Keys(ctx, patterns...) {
-		if err != nil {
-			return err
-		}
-		found = true
-		if a.json {
-			if err := a.printJSON(struct {
-				Bucket string `json:"bucket"`
-				Key    string `json:"key"`
-			}{b.Name(), key}); err != nil {
-				return err
-			}
-			continue
-		}
-		fmt.Fprintln(a.out, a.key(key))
-	}
-	if !found && !a.json {
-		fmt.Fprintln(a.err, "No keys found in bucket")
 	}
 	return nil
 }
