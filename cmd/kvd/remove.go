@@ -18,18 +18,31 @@ func (a *app) removeCommands() []*cobra.Command {
 func (a *app) delCommand() *cobra.Command {
 	var f force
 	var last uint64
+	var m matcher
 	c := &cobra.Command{
 		Use:     "del BUCKET [KEY]",
 		Aliases: []string{"rm"},
-		Short:   "Delete a key, or a whole bucket",
+		Short:   "Delete a key, keys that match, or a whole bucket",
 		Long: `Delete a key by writing a delete marker, whose revision is printed. The history of
 the key stays. Without a key, delete the bucket and everything in it; this cannot
-be undone.`,
+be undone.
+
+With --match, delete the keys that match any of the patterns; how many there are is in
+the question, and how many were deleted is printed. They are deleted one by one: another
+client may see some deleted and others not. Keys whose values are damaged are deleted
+too; keys that are written after the count stay.`,
 		Example: `  kvd del my-kv Key1 -f
+  kvd del my-kv --match 'session.>'
   kvd rm my-kv`,
 		Args:              takes(1, 2),
 		ValidArgsFunction: a.completeArgs(completeBucket, completeKey),
 		RunE: func(c *cobra.Command, args []string) error {
+			if err := m.check(c, args); err != nil {
+				return usageOf(c, err)
+			}
+			if c.Flags().Changed("match") {
+				return m.run(c, a, f, args[0])
+			}
 			if len(args) == 1 {
 				return a.deleteBucket(c, f, args[0])
 			}
@@ -43,6 +56,8 @@ be undone.`,
 	}
 	f.addFlag(c)
 	c.Flags().Var((*revisionFlag)(&last), "revision", "delete only if this is the newest revision of the key")
+	c.Flags().StringArrayVar(&m.patterns, "match", nil, "delete the keys that match this `pattern`; may be repeated")
+	m.stale.addFlag(c)
 	a.addTarget(c)
 	a.addJSON(c)
 	return c
