@@ -210,7 +210,7 @@ func takes(least, most int) cobra.PositionalArgs {
 		names := strings.Fields(c.Use)[1:]
 		switch {
 		case len(args) < least:
-			return usageOf(c, fmt.Errorf("%s is missing", names[len(args)]))
+			return usageOf(c, fmt.Errorf("%s is missing", strings.TrimSuffix(names[len(args)], "...")))
 		case most >= 0 && len(args) > most:
 			return usageOf(c, fmt.Errorf("unexpected argument %q", args[most]))
 		}

@@ -22,7 +22,7 @@ func (a *app) lsCommand() *cobra.Command {
 		Long: `List all buckets, or the keys of a bucket that match any of the patterns. In a
 pattern, "*" stands for one token between dots, and ">" at the end for one or more
 tokens. Keys are in ascending order, as of one revision. --from, --to and --after
-compare keys byte by byte; with --after the last key of a page the next page follows.
+compare keys byte by byte. --after with the last key of a page lists the next page.
 
 With --tree the arguments are BUCKET and a PREFIX such as "service.web", and the output
 is one level of the tree of keys below it: name, number of keys below it ("1000+" is
@@ -86,13 +86,13 @@ func (l *lister) addFlags(c *cobra.Command) {
 	f.BoolVarP(&l.verbose, "verbose", "v", false, "print the revision and time of each key")
 	f.BoolVar(&l.values, "display-value", false, "with -v, print the values")
 	f.BoolVar(&l.both, "values", false, "print the revision, time and value of each key")
-	f.StringVar(&l.bounds.From, "from", "", "first key")
-	f.StringVar(&l.bounds.To, "to", "", "end of the keys, which is not included")
-	f.StringVar(&l.bounds.After, "after", "", "go on behind this key, which may be gone")
+	f.StringVar(&l.bounds.From, "from", "", "first `key`")
+	f.StringVar(&l.bounds.To, "to", "", "end of the range: a `key` that is not included")
+	f.StringVar(&l.bounds.After, "after", "", "go on behind this `key`, which may be gone")
 	f.BoolVar(&l.bounds.Reverse, "reverse", false, "descending order")
-	f.IntVar(&l.bounds.Limit, "limit", 0, "largest number of keys, or of names with --tree; 0: all")
+	f.IntVar(&l.bounds.Limit, "limit", 0, "largest `number` of keys, or of names with --tree; 0: all")
 	f.BoolVar(&l.tree, "tree", false, "list one level of the tree of keys")
-	f.StringVar(&l.separators, "separators", ".", "with --tree, the characters between the levels, such as ./")
+	f.StringVar(&l.separators, "separators", ".", "with --tree, the `characters` between the levels, such as ./")
 	l.stale.addFlag(c)
 }
 
