@@ -1,5 +1,5 @@
 // Package docs holds the tests of the project's pages: links lead somewhere, the reading
-// tour names every package, and what the README has typed works.
+// tour names every package, and what the pages have typed works.
 package docs
 
 import (
@@ -85,7 +85,7 @@ func TestPagesNameFilesThatExist(t *testing.T) {
 
 // The reading tour of the README names every package of the module.
 func TestTheTourNamesEveryPackage(t *testing.T) {
-	tour := section(t, "## A reading tour")
+	tour := section(t, "../README.md", "## A reading tour")
 	list := exec.CommandContext(t.Context(), "go", "list", "kvd/...")
 	list.Dir = ".."
 	out, err := list.Output()
@@ -100,14 +100,14 @@ func TestTheTourNamesEveryPackage(t *testing.T) {
 	}
 }
 
-// A program outside the repository gets kvd by the two commands of the README, and the
+// A program outside the repository gets kvd by the two commands of the first steps, and the
 // program that stands there compiles and prints what it should.
 func TestAnOutsideProgram(t *testing.T) {
-	text := section(t, "### In a Go program")
-	blocks := fenced(text, "console")
+	text := section(t, "../docs/first-steps.md", "## In a Go program")
+	blocks := fenced(text, "sh")
 	programs := fenced(text, "go")
 	if len(blocks) == 0 || len(programs) == 0 || !strings.HasPrefix(programs[0], "package main") {
-		t.Fatal("the README has no commands or no program")
+		t.Fatal("the page has no commands or no program")
 	}
 	root, err := filepath.Abs("..")
 	if err != nil {
@@ -138,7 +138,7 @@ func TestAnOutsideProgram(t *testing.T) {
 		}
 	}
 	if commands != 2 {
-		t.Errorf("the README has %d commands, want two", commands)
+		t.Errorf("the page has %d commands, want two", commands)
 	}
 	want := "true key revision mismatch: \"Key1\" in bucket \"my-kv\" is at revision 2, expected 1\nKey1 = Value2\n"
 	if got := run("go run ."); got != want {
@@ -146,13 +146,13 @@ func TestAnOutsideProgram(t *testing.T) {
 	}
 }
 
-// section returns the part of the README below a heading, up to the next heading that is
+// section returns the part of a page below a heading, up to the next heading that is
 // not below it.
-func section(t *testing.T, heading string) string {
+func section(t *testing.T, page, heading string) string {
 	t.Helper()
-	_, rest, ok := strings.Cut(pages(t)["../README.md"], "\n"+heading+"\n")
+	_, rest, ok := strings.Cut(pages(t)[page], "\n"+heading+"\n")
 	if !ok {
-		t.Fatalf("the README has no section %q", heading)
+		t.Fatalf("%s has no section %q", page, heading)
 	}
 	level := strings.Repeat("#", strings.Count(heading, "#"))
 	end := regexp.MustCompile(`(?m)^#{1,` + string(rune('0'+len(level))) + `} `).FindStringIndex(rest)

@@ -12,10 +12,15 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
+// running begins the script of a page that takes a running server for granted.
+const running = "exec kvd serve &\nexec sh -c 'until kvd health >/dev/null 2>&1; do sleep 0.1; done'\n"
+
 // TestCommandsOfTheDocs runs the console blocks of pages one after the other, and compares what
 // they print. "…" in a page stands for anything.
 func TestCommandsOfTheDocs(t *testing.T) {
-	for _, page := range []string{"repair.md", "operations.md"} {
+	for page, before := range map[string]string{
+		"repair.md": "", "operations.md": "", "security.md": "", "first-steps.md": running,
+	} {
 		t.Run(page, func(t *testing.T) {
 			text, err := os.ReadFile(filepath.Join("..", "..", "docs", page))
 			if err != nil {
@@ -23,7 +28,7 @@ func TestCommandsOfTheDocs(t *testing.T) {
 			}
 			line, admin := freeAddr(t), freeAddr(t)
 			file := filepath.Join(t.TempDir(), "docs.txtar")
-			if err := os.WriteFile(file, []byte(scriptOf(string(text))), 0o600); err != nil {
+			if err := os.WriteFile(file, []byte(before+scriptOf(string(text))), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			testscript.Run(t, testscript.Params{Files: []string{file}, Setup: func(e *testscript.Env) error {
