@@ -83,9 +83,9 @@ func TestPagesNameFilesThatExist(t *testing.T) {
 	}
 }
 
-// The reading tour of the README names every package of the module.
+// The reading tour of the design page names every package of the module.
 func TestTheTourNamesEveryPackage(t *testing.T) {
-	tour := section(t, "../README.md", "## A reading tour")
+	tour := section(t, "../docs/design.md", "## A reading tour")
 	list := exec.CommandContext(t.Context(), "go", "list", "kvd/...")
 	list.Dir = ".."
 	out, err := list.Output()
