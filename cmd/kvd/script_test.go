@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -91,6 +92,7 @@ type scriptServer struct {
 	cmd   *exec.Cmd
 	lines chan string   // of its log; closed at its end
 	seen  []string      // read from lines
+	early []string      // read from lines while "serve" waited, and not by "wait-log"
 	ended chan struct{} // closed once its exit code is known
 }
 
@@ -120,6 +122,7 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	s := begin(ts, args[0], cmd, log)
 	line := s.waitFor(ts, `"msg":"serving"`)
+	s.early = slices.Clone(s.seen)
 	var serving struct{ Listen, NATS, Admin string }
 	ts.Check(json.Unmarshal([]byte(line), &serving))
 	ts.Setenv("KVD_SERVER", serving.Listen)
@@ -204,6 +207,11 @@ func cmdWaitExit(ts *testscript.TestScript, neg bool, args []string) {
 func cmdWaitLog(ts *testscript.TestScript, neg bool, args []string) {
 	arguments(ts, neg, args, "wait-log NAME TEXT", 2, 2)
 	s := find(ts, args[0])
+	if i := slices.IndexFunc(s.early, func(line string) bool { return strings.Contains(line, args[1]) }); i >= 0 {
+		s.early = s.early[i+1:]
+		return
+	}
+	s.early = nil
 	ts.Logf("%s", s.waitFor(ts, args[1]))
 }
 
