@@ -35,6 +35,7 @@ const (
 type snapshot struct {
 	// Immutable.
 	conn    *conn
+	user    string // who asked: a later CONNECT changes conn.user
 	stream  *stream
 	id      string
 	deliver []byte // the subject of the chunks
@@ -94,7 +95,7 @@ func (c *conn) streamSnapshot(r *request) (any, *jsapi.Error) {
 		return nil, refused
 	}
 	n := &snapshot{
-		conn: c, stream: s, id: id, deliver: []byte(ask.DeliverSubject),
+		conn: c, user: c.user, stream: s, id: id, deliver: []byte(ask.DeliverSubject),
 		ack: wire.SnapshotPrefix + "ACK." + s.config.Name + "." + id + ".",
 	}
 	n.chunk, n.window = c.front.chunks(&ask)
@@ -242,7 +243,7 @@ func (s *snapshot) pollBy(p *pump) {
 // that they subscribe to when they have the answer. Another subscription of theirs, which is for the
 // answers to all their requests, matches it before.
 func (s *snapshot) target() (found *subscription) {
-	for _, t := range s.conn.front.subscriptionsTo(s.conn.user, s.deliver) {
+	for _, t := range s.conn.front.subscriptionsTo(s.user, s.deliver) {
 		exact := t.subject == string(s.deliver)
 		if t.conn == s.conn && (exact || s.anySub) {
 			found = t

@@ -447,3 +447,28 @@ func TestTransfersEnd(t *testing.T) {
 		}
 	})
 }
+
+// A client that logs in as somebody else gets the rest of a backup that was begun before.
+func TestAnotherUserWhileABackupIsSent(t *testing.T) {
+	addr := serve(t, server.Options{Users: usersOf(t, [][3]string{{"one", "p", "b=get,put,admin"}, {"two", "p", "b=get,put,admin"}})})
+	p := dial(t, addr)
+	connect := func(user string) string {
+		return fmt.Sprintf(`CONNECT {"verbose":false,"headers":true,"user":"%s","pass":"p"}`+"\r\n", user)
+	}
+	p.send(t, connect("one")+"SUB answer 1\r\n", false)
+	p.ask(t, "$JS.API.STREAM.CREATE.KV_b", `{"name":"KV_b","subjects":["$KV.b.>"],"max_msgs_per_subject":1,"allow_rollup_hdrs":true}`)
+	value := make([]byte, 900<<10)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(value) // it must not compress
+	p.send(t, fmt.Sprintf("PUB $KV.b.k answer %d\r\n%s\r\n", len(value), value), false)
+	p.message(t)
+	p.ask(t, "$JS.API.STREAM.SNAPSHOT.KV_b", `{"deliver_subject":"chunks","chunk_size":1024}`)
+	p.send(t, "SUB chunks 2\r\n"+strings.Repeat(connect("two")+connect("one"), 10), false) // while chunks are made
+	chunks := 0
+	for m := p.message(t); m.payload != ""; m = p.message(t) {
+		chunks++
+		p.send(t, "PUB "+m.reply+" 0\r\n\r\n", false)
+	}
+	if chunks < 800 {
+		t.Errorf("%d chunks", chunks)
+	}
+}
