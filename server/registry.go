@@ -12,7 +12,7 @@ import (
 type ConnInfo struct {
 	ID      uint64    // of this connection alone, in this process; never 0
 	Remote  string    // address of the client
-	User    string    // who has logged in; empty: nobody
+	User    string    // name of the logged-in user; empty: no login
 	Since   time.Time // when it was accepted
 	HasTLS  bool      // it is encrypted, or is going to be
 	Closing bool      // the server shuts down, and the connection finishes its commands

@@ -102,12 +102,7 @@ func TestLateFramesDoNotCount(t *testing.T) {
 
 // A plan of the newest state tells of frames behind a gap.
 func TestTheNewestStateBeforeAGap(t *testing.T) {
-	place := blobtest.NewMemory()
-	s := ship(t, newSource(t), place)
-	s.put("k", "1")
-	s.base()
-	s.put("k", "2")
-	s.flush()
+	s, place := shipTwoWrites(t)
 	p, err := openRepo(t, place).Plan(t.Context(), Target{})
 	if err != nil || p.Cut != 0 {
 		t.Fatal(p, err)

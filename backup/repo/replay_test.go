@@ -43,12 +43,7 @@ func TestLargeValuesOfTransactions(t *testing.T) {
 
 // A state of an hour ago continues above all revisions that the store may have issued in that hour.
 func TestARestoreOfALogSkipsRevisions(t *testing.T) {
-	place := blobtest.NewMemory()
-	s := ship(t, newSource(t), place)
-	s.put("k", "1")
-	s.base()
-	s.put("k", "2")
-	s.flush()
+	_, place := shipTwoWrites(t)
 	r := openRepo(t, place)
 	p, err := r.Plan(t.Context(), Target{})
 	if err != nil || p.Frames == 0 {

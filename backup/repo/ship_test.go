@@ -49,6 +49,18 @@ func ship(t *testing.T, s *source, place *blobtest.Memory) *shipped {
 	return shipTo(t, s, place, place)
 }
 
+// shipTwoWrites ships a base with one write, and the log of another one.
+func shipTwoWrites(t *testing.T) (*shipped, *blobtest.Memory) {
+	t.Helper()
+	place := blobtest.NewMemory()
+	s := ship(t, newSource(t), place)
+	s.put("k", "1")
+	s.base()
+	s.put("k", "2")
+	s.flush()
+	return s, place
+}
+
 func shipTo(t *testing.T, s *source, place *blobtest.Memory, through blob.Store) *shipped {
 	t.Helper()
 	x := &shipped{source: s, place: place}

@@ -18,8 +18,8 @@
 //
 // # The API
 //
-// The bodies are JSON. With users a request needs the name and the password of one who has admin
-// in all buckets (Authorization: Basic), and attempts are limited like those of connections.
+// The bodies are JSON. On a server with users a request needs the name and the password of an
+// administrator (Authorization: Basic): a user with admin in all buckets. Attempts are limited like those of connections.
 // Without users there is no login. Requests with a header Origin or Sec-Fetch-Site are refused: a
 // browser sends them for a page.
 //

@@ -101,7 +101,7 @@ func (c *conn) checkRestore(cfg *streamconfig.Config, r *request) *jsapi.Error {
 	return c.checkRestorable(cfg)
 }
 
-// permitRestore refuses a user who may not make a stream and write all of it.
+// permitRestore checks that the user may create the stream and write all of it.
 func (c *conn) permitRestore(grants string) *jsapi.Error {
 	if refused := c.permit(server.MayAdmin, grants); refused != nil {
 		return refused

@@ -112,7 +112,7 @@ func (c *conn) streamSnapshot(r *request) (any, *jsapi.Error) {
 	return answer, nil
 }
 
-// permitBackup refuses a user who may not read all of a stream, or not administrate it.
+// permitBackup checks that the user may administrate a stream and read all of it.
 func (c *conn) permitBackup(s *stream) *jsapi.Error {
 	if refused := c.permit(server.MayAdmin, s.layout.Grants); refused != nil {
 		return refused
